@@ -1,8 +1,14 @@
 """Packaging of lipsync_jax; the tools' settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+VERSION = re.search(
+    r'__version__ = "(.+)"',
+    Path(__file__).with_name("lipsync_jax").joinpath("__init__.py").read_text(),
+)[1]
 
 CORE = [
     "absl-py>=2.1",
@@ -25,14 +31,12 @@ CORE = [
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",
 ]
-# TensorFlow is needed to *write* shards and for nothing else.
-DATA = ["tensorflow>=2.18"]
 CONVERT = ["safetensors>=0.4"]
-DEV = [*DATA, *CONVERT, "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"]
+DEV = [*CONVERT, "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"]
 
 setup(
     name="lipsync_jax",
-    version="0.1.0",
+    version=VERSION,
     description="Speech-driven faces in JAX/Flax: train, evaluate and run lip-sync models.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -43,7 +47,6 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "data": DATA,
         "convert": CONVERT,
         "dev": DEV,
     },

@@ -1,0 +1,1 @@
+"""Experiments, one file a method; see `get_config` of each."""

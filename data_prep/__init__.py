@@ -1,0 +1,1 @@
+"""Raw videos, and synthetic ones, -> TFDS shards."""

@@ -1,4 +1,4 @@
-"""TFDS builders of talking-face clips. Only this module and its users need TensorFlow."""
+"""TFDS builders of talking-face clips; ArrayRecord shards are written without TensorFlow."""
 
 import abc
 import dataclasses

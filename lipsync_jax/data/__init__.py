@@ -1,0 +1,1 @@
+"""Clips, the windows cut from them, and the loader."""

@@ -1,0 +1,32 @@
+"""One file a paper; `load` finds a config's method by its name."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from lipsync_jax.methods.base import Method
+
+
+def load(
+    config: ml_collections.ConfigDict, cards: Mapping[str, Mapping[str, Any]] | None = None
+) -> Method:
+    """The method a config names.
+
+    Args:
+        config: `config.method` is the name of a module in this package.
+        cards: the cards of the frozen networks that `config.frozen` names; inference needs none.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    try:
+        module = importlib.import_module(f"lipsync_jax.methods.{config.method}")
+    except ModuleNotFoundError as error:
+        if error.name != f"lipsync_jax.methods.{config.method}":
+            raise
+        raise ValueError(
+            f"config.method={config.method!r} names no module of lipsync_jax/methods"
+        ) from error
+    return module.make(config, cards or {})

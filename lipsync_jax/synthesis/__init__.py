@@ -1,0 +1,1 @@
+"""Video and speech in, video out."""

@@ -1,0 +1,1 @@
+"""The loop, its checkpoints, its log; no paper is named here."""

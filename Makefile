@@ -1,0 +1,28 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint clean
+
+# The stamp is newer than setup.py once everything that it lists is installed.
+$(VENV)/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/lipsync demo --out demo_out
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m ''
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) demo_out build *.egg-info

@@ -1,0 +1,84 @@
+"""The lip-sync expert of Wav2Lip, which its generator is then trained against.
+
+    python main.py --config=configs/sync_expert.py --workdir=runs/expert --config.data.dir=DATA
+
+Variants: `:published` (the default: full width, binary cross-entropy of the cosine, as the paper
+trained it), `:small_data` (a quarter of the width, contrastive, regularised: for minutes to hours
+of video instead of days), `:tiny` (a demonstration on synthetic faces in minutes of CPU).
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "published") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    config = ml_collections.ConfigDict()
+    config.method = "sync_expert"
+    config.seed = 0
+    config.precision = "float32"
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "face96"
+    config.data.batch_size = 64  # clips
+    config.data.threads = 4
+    config.data.validation_clips = 128  # 0 takes all
+    config.data.validation_batch_size = 8
+    config.data.validation_frames = 75
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width = 1.0
+    config.model.dropout = 0.0
+
+    config.loss = "cosine_bce"  # or contrastive
+    config.negatives = "same_clip"  # other_clips, mixed; for cosine_bce
+    config.temperature = 0.07  # for contrastive
+    config.windows_per_clip = 1
+    config.silence_weight = 1.0  # how often windows without speech are drawn, speech being 1
+    config.augment = 0.0
+
+    config.optimiser = ml_collections.ConfigDict()
+    config.optimiser.learning_rate = 1e-4
+    config.optimiser.weight_decay = 0.0
+    config.optimiser.warmup = 0
+    config.optimiser.decay_steps = 0
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 300_000
+    config.train.log_every = 100
+    config.train.validate_every = 10_000
+    config.train.checkpoint_every = 10_000
+    config.train.keep = 2
+
+    if variant == "published":
+        return config
+    if variant not in ("small_data", "tiny"):
+        raise ValueError(
+            f"configs/sync_expert.py has no variant {variant!r}; choose published, small_data, tiny"
+        )
+    config.loss = "contrastive"
+    config.data.batch_size = 12
+    config.windows_per_clip = 8
+    config.silence_weight = 0.3
+    config.model.width = 0.25
+    config.model.dropout = 0.2
+    config.augment = 1.0
+    config.optimiser.learning_rate = 1e-3
+    config.optimiser.weight_decay = 1e-2
+    config.optimiser.warmup = 50
+    config.optimiser.decay_steps = 3000
+    config.train.steps = 3000
+    config.train.log_every = 20
+    config.train.validate_every = 250
+    config.train.checkpoint_every = 250
+    config.data.validation_clips = 0
+    if variant == "tiny":
+        config.model.width = 0.125
+        config.model.dropout = 0.0
+        config.data.batch_size = 8
+        config.augment = 0.5
+        config.data.threads = 2
+        config.optimiser.decay_steps = 300
+        config.train.steps = 300
+        config.train.validate_every = 100
+    return config

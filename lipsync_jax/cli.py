@@ -1,0 +1,82 @@
+"""The `lipsync` command: parse, call, print."""
+
+import argparse
+import logging
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Args:
+        argv: arguments without the program's name; the process's own when None.
+
+    Returns:
+        The exit status: 0 done, 1 something the user can mend, 130 interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog="lipsync", description="Speech-driven faces: prepare, train, generate."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (about, load) in COMMANDS.items():
+        # Only the command that is run imports its code, so that --help stays quick.
+        wanted = argv if argv is not None else sys.argv[1:]
+        command = commands.add_parser(name, help=about, description=about)
+        if name in wanted[:1]:
+            module = load()
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError, FloatingPointError) as error:
+        logging.debug("where it came from", exc_info=error)
+        print(f"lipsync {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"lipsync {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _prepare():
+    from data_prep import prepare
+
+    return prepare
+
+
+def _synthetic():
+    from data_prep import synthetic
+
+    return synthetic
+
+
+def _convert():
+    from lipsync_jax.interop import convert
+
+    return convert
+
+
+def _generate():
+    from lipsync_jax.synthesis import command
+
+    return command
+
+
+def _demo():
+    from lipsync_jax import demo
+
+    return demo
+
+
+COMMANDS = {
+    "demo": ("make synthetic faces, train on them and lip-sync one, offline", _demo),
+    "prepare": ("cut a folder of talking videos into training shards", _prepare),
+    "synthetic": ("write a corpus of rendered talking faces", _synthetic),
+    "generate": ("lip-sync a video or picture to a voice", _generate),
+    "convert": ("read an official checkpoint without executing it", _convert),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The shape every method has, and the state its training carries."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax import struct
+
+from lipsync_jax.data.records import Clip
+
+Arrays = dict[str, Any]
+
+
+@struct.dataclass
+class PlayerState:
+    """Variables of one network.
+
+    Attributes:
+        params: trained weights, float32.
+        batch_stats: running BatchNorm statistics, float32; {} where there are none.
+        opt_state: the optax state; () for a frozen network.
+    """
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any = ()
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `Module.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@struct.dataclass
+class State:
+    """Everything that training changes; saved whole, so that a resumed run is the same run.
+
+    Attributes:
+        step: int32, updates done.
+        key: root PRNG key; a step's key is `fold_in(key, step)`.
+        players: name -> variables.
+        schedule: name -> float32 scalar that steers training, e.g. the sync weight.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    players: dict[str, PlayerState]
+    schedule: dict[str, jax.Array]
+
+    def replace_players(self, **players: PlayerState) -> "State":
+        """The next step's state, with some players replaced."""
+        return self.replace(step=self.step + 1, players={**self.players, **players})
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """A network and how it learns; without an optimiser it is frozen and kept in eval mode."""
+
+    module: nn.Module
+    optimiser: optax.GradientTransformation | None = None
+
+    def start(self, variables: Mapping[str, Any]) -> PlayerState:
+        """State of freshly made variables."""
+        params, stats = variables["params"], variables.get("batch_stats", {})
+        return PlayerState(params, stats, self.optimiser.init(params) if self.optimiser else ())
+
+    def learn(self, state: PlayerState, grads: Any, batch_stats: Any) -> PlayerState:
+        """One optimiser step."""
+        updates, opt_state = self.optimiser.update(grads, state.opt_state, state.params)
+        return PlayerState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
+
+
+class Method:
+    """A paper's algorithm. Holds its config and modules, never an array.
+
+    Subclasses fill in `players`, `best` and the functions that raise NotImplementedError.
+
+    Attributes:
+        config: the run's config.
+        cards: the cards of the frozen networks' checkpoints, by player; {} at inference.
+        players: name -> Player.
+        best: (validation scalar, +1 when larger is better or -1), which the best checkpoint has.
+    """
+
+    players: Mapping[str, Player]
+    best: tuple[str, int]
+
+    def __init__(self, config: ml_collections.ConfigDict, cards: Mapping[str, Mapping[str, Any]]):
+        self.config, self.cards = config, cards
+
+    def check(self) -> None:
+        """Refuses to start on a config that can't work: raises ValueError, says what to do."""
+
+    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """One training example of a clip: numpy arrays of shapes that never vary."""
+        raise NotImplementedError
+
+    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """The same for validation; `rng` is the same in every pass."""
+        return self.example(clip, rng)
+
+    def init(self, key: jax.Array, batch: Arrays) -> State:
+        """A fresh state of the players that learn; traced."""
+        raise NotImplementedError
+
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """One step of every player -> (state, scalars). Traced."""
+        raise NotImplementedError
+
+    def measure(self, state: State, batch: Arrays) -> Arrays:
+        """Validation figures of a batch, each with the batch as its leading axis. Traced."""
+        raise NotImplementedError
+
+    def summarise(self, measured: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Figures of all validation examples, (examples, ...) each -> scalars."""
+        return {name: float(np.mean(values)) for name, values in measured.items()}
+
+    def steer(self, schedule: Mapping[str, float], scalars: Mapping[str, float]) -> dict:
+        """The schedule after a validation."""
+        del scalars
+        return dict(schedule)
+
+    def pictures(self, state: State, batch: Arrays) -> Sequence[Any]:
+        """Columns of a sample sheet, each (n, height, width, 3) BGR in [0, 1]. Traced."""
+        del state, batch
+        return ()
+
+
+def fresh_state(key: jax.Array, players: Mapping[str, PlayerState], **schedule: float) -> State:
+    """A state at step 0."""
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        players=dict(players),
+        schedule={name: jnp.asarray(value, jnp.float32) for name, value in schedule.items()},
+    )
+
+
+def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Adam as a config describes it.
+
+    Args:
+        config: fields `learning_rate`, and optionally `b1` (0.9), `b2` (0.999), `weight_decay`
+            (0, decoupled, on kernels only), `warmup` (0 steps), `decay_steps` (0: constant; else
+            a cosine to zero that ends there), `clip_norm` (0: off).
+    """
+    rate = config.learning_rate
+    warmup, decay_steps = config.get("warmup", 0), config.get("decay_steps", 0)
+    if decay_steps:
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, decay_steps)
+    elif warmup:
+        rate = optax.linear_schedule(0.0, rate, warmup)
+    parts = []
+    if config.get("clip_norm", 0.0):
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    parts.append(
+        optax.adamw(
+            rate,
+            b1=config.get("b1", 0.9),
+            b2=config.get("b2", 0.999),
+            weight_decay=config.get("weight_decay", 0.0),
+            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+        )
+    )
+    return optax.chain(*parts)
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """L2 norm of all leaves together, summed in float32."""
+    return jnp.sqrt(sum(jnp.sum(x.astype(jnp.float32) ** 2) for x in jax.tree.leaves(tree)))

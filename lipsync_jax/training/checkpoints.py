@@ -1,0 +1,226 @@
+"""Orbax checkpoints: one item a player, so that inference reads just the network it runs.
+
+A run's folder holds
+
+    checkpoints/<step>/  <player>..., train (optimisers, step, key, schedule), run (loader position)
+    best/<step>/         <player>..., card (config, validation figures)
+
+and `lipsync convert` writes a single folder shaped like one of best/'s.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from lipsync_jax.methods.base import PlayerState, State
+
+
+class Checkpoints:
+    """Saves and restores one run.
+
+    Args:
+        workdir: the run's folder.
+        keep: how many of the latest checkpoints stay.
+        trained: names of the players that learn; frozen ones are not saved again.
+        create: make the folders; False to read only.
+    """
+
+    def __init__(self, workdir: Path, trained: tuple[str, ...], keep: int = 2, create: bool = True):
+        workdir = Path(workdir).absolute()
+        self._trained = trained
+        self._last = _manager(workdir / "checkpoints", keep, create)
+        self._best = _manager(workdir / "best", 1, create)
+
+    def latest_step(self) -> int | None:
+        """The newest whole checkpoint's step, None when there is none."""
+        return self._last.latest_step()
+
+    def save(self, state: State, run: Mapping[str, Any]) -> None:
+        """Starts an asynchronous save; it appears under its name only when whole.
+
+        Args:
+            state: the training state.
+            run: JSON values of the host: loader position, best figure so far.
+        """
+        step = int(state.step)
+        if step == self._last.latest_step():
+            return
+        train = {
+            "step": state.step,
+            "key": state.key,
+            "schedule": state.schedule,
+            "opt_states": {name: state.players[name].opt_state for name in self._trained},
+        }
+        self._last.save(
+            step,
+            args=ocp.args.Composite(
+                train=ocp.args.StandardSave(train),
+                run=ocp.args.JsonSave(dict(run)),
+                **self._players(state),
+            ),
+        )
+
+    def save_best(self, state: State, card: Mapping[str, Any]) -> None:
+        """Saves the players for inference with a card of config and figures."""
+        self._best.save(
+            int(state.step),
+            args=ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **self._players(state)),
+        )
+
+    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
+        """The newest checkpoint.
+
+        Args:
+            like: a state of the same structure, its arrays or ShapeDtypeStructs with shardings;
+                its frozen players are kept.
+
+        Returns:
+            The state and the host's values.
+
+        Raises:
+            ValueError: the checkpoint is of another network or method.
+        """
+        step = self._last.latest_step()
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        train = {
+            "step": abstract.step,
+            "key": abstract.key,
+            "schedule": abstract.schedule,
+            "opt_states": {name: abstract.players[name].opt_state for name in self._trained},
+        }
+        items = {
+            name: ocp.args.StandardRestore(value)
+            for name, value in self._variables(abstract).items()
+        }
+        try:
+            found = self._last.restore(
+                step,
+                args=ocp.args.Composite(
+                    train=ocp.args.StandardRestore(train), run=ocp.args.JsonRestore(), **items
+                ),
+            )
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"checkpoint {self._last.directory}/{step} does not fit this config's networks "
+                f"(resume with the config it was made with, or take another workdir): {error}"
+            ) from error
+        players = dict(like.players)
+        for name in self._trained:
+            players[name] = PlayerState(
+                found[name]["params"], found[name]["batch_stats"], found.train["opt_states"][name]
+            )
+        state = State(found.train["step"], found.train["key"], players, found.train["schedule"])
+        return state, found.run
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        for manager in (self._last, self._best):
+            manager.wait_until_finished()
+            manager.close()
+
+    def preempted(self, step: int) -> bool:
+        """Whether the cluster asked all hosts to stop at this step."""
+        return self._last.reached_preemption(step)
+
+    def _variables(self, state: State) -> dict[str, Any]:
+        return {name: state.players[name].variables for name in self._trained}
+
+    def _players(self, state: State) -> dict[str, Any]:
+        variables = self._variables(state)
+        return {name: ocp.args.StandardSave(value) for name, value in variables.items()}
+
+
+def _manager(directory: Path, keep: int, create: bool) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.LatestN(keep), create=create
+        ),
+    )
+
+
+def save_inference(
+    directory: Path, variables: Mapping[str, Mapping[str, Any]], card: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint that only inference and frozen players read.
+
+    Args:
+        directory: must not exist.
+        variables: player -> {"params": ..., "batch_stats": ...}.
+        card: JSON values; `card["config"]` must rebuild the networks.
+    """
+    items = {
+        name: ocp.args.StandardSave(jax.tree.map(np.asarray, dict(value)))
+        for name, value in variables.items()
+    }
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(
+            Path(directory).absolute(),
+            ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **items),
+        )
+
+
+def find(directory: str | Path) -> Path:
+    """The newest inference checkpoint of a folder.
+
+    Args:
+        directory: a run's workdir, its best/ or one checkpoint itself.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    directory = Path(directory).absolute()
+    if not directory.is_dir():
+        raise FileNotFoundError(f"checkpoint folder {directory} does not exist")
+    if (directory / "card").is_dir():
+        return directory
+    for folder in (directory / "best", directory):
+        steps = sorted(
+            (int(p.name), p)
+            for p in (folder.iterdir() if folder.is_dir() else ())
+            if p.name.isdigit() and (p / "card").is_dir()
+        )
+        if steps:
+            return steps[-1][1]
+    raise FileNotFoundError(
+        f"{directory} holds no checkpoint to run: name a training run's workdir (one that has "
+        "been validated at least once) or a folder that `lipsync convert` wrote"
+    )
+
+
+def read_card(directory: str | Path) -> dict[str, Any]:
+    """The card of a checkpoint: config, validation figures, step or source."""
+    text = (find(directory) / "card" / "metadata").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+def load_inference(directory: str | Path, player: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One player's variables, as numpy arrays, whatever devices they were saved from.
+
+    Args:
+        directory: see `find`.
+        player: its name, e.g. `generator`.
+
+    Returns:
+        ({"params": ..., "batch_stats": ...}, card).
+
+    Raises:
+        FileNotFoundError: no checkpoint, or it lacks this player.
+    """
+    folder = find(directory)
+    if not (folder / player).is_dir():
+        has = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "card")
+        raise FileNotFoundError(f"checkpoint {folder} has no {player}; it holds {', '.join(has)}")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder / player).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        variables = checkpointer.restore(folder / player, restore_args=as_numpy)
+    return variables, read_card(folder)

@@ -1,0 +1,137 @@
+"""Scalars to stdout, JSON lines and TensorBoard; the training plot; sample sheets."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import logging
+
+
+class Writer:
+    """Writes one run's figures under its workdir; does nothing on hosts but the first.
+
+    Args:
+        workdir: the run's folder; `scalars.jsonl`, `tensorboard/` and `samples/` appear in it.
+        active: False on every host but one.
+    """
+
+    def __init__(self, workdir: Path, active: bool = True):
+        self.workdir, self.active = workdir, active
+        if active:
+            from tensorboardX import SummaryWriter  # slow to import, needed by one host only
+
+            self._lines = (workdir / "scalars.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(workdir / "tensorboard"))
+
+    def scalars(self, step: int, values: Mapping[str, float], group: str) -> None:
+        """Records some figures of a step; `group` is `train` or `validation`."""
+        if not self.active:
+            return
+        values = {name: float(value) for name, value in values.items()}
+        self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def sheet(self, step: int, columns: Sequence[np.ndarray]) -> None:
+        """Writes a picture: one row an example, `columns` side by side.
+
+        Args:
+            step: names the file.
+            columns: each (n, height, width, 3) BGR in [0, 1], equal heights.
+        """
+        if not (self.active and columns):
+            return
+        rows = np.concatenate([np.asarray(c, np.float32) for c in columns], axis=2)
+        image = np.concatenate(list(rows), axis=0)
+        path = self.workdir / "samples" / f"step_{step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+
+    def close(self) -> None:
+        """Flushes everything."""
+        if self.active:
+            self._lines.close()
+            self._board.close()
+
+
+class Progress:
+    """A line every so often: step, figures, steps a second, time left."""
+
+    def __init__(self, first_step: int, last_step: int):
+        self._last_step = last_step
+        self._step, self._time = first_step, time.monotonic()
+
+    def line(self, step: int, values: Mapping[str, float]) -> str:
+        """Prints and returns the line for the steps since the last call."""
+        now = time.monotonic()
+        rate = (step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        left = (self._last_step - step) / rate if rate > 0 else math.inf
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        text = f"step {step}/{self._last_step}  {figures}  {rate:.2f} steps/s  ETA {_clock(left)}"
+        logging.info(text)
+        return text
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
+    """The lines of one group, in order; after a resume a step may come twice, the last counts."""
+    by_step = {}
+    for line in (Path(workdir) / "scalars.jsonl").read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        if values.pop("group") == group:
+            by_step[values["step"]] = values
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def plot(workdir: Path, outfile: Path) -> Path:
+    """Draws every scalar over the steps, training and validation in one panel each.
+
+    Args:
+        workdir: a run's folder.
+        outfile: a picture, by its ending.
+
+    Returns:
+        outfile.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    groups = {group: read_scalars(workdir, group) for group in ("train", "validation")}
+    names = sorted({n for lines in groups.values() for v in lines for n in v if n != "step"})
+    if not names:
+        raise ValueError(f"{workdir}/scalars.jsonl holds no figures yet")
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.6 * rows), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes.flat, names, strict=False):
+        for group, lines in groups.items():
+            points = [(v["step"], v[name]) for v in lines if name in v]
+            if points:
+                marker = "o-" if group == "validation" else "-"
+                axis.plot(*zip(*points, strict=True), marker, label=group, markersize=3)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(outfile, dpi=110)
+    plt.close(figure)
+    return outfile

@@ -1,0 +1,320 @@
+"""The training loop: it knows what a method is, and no paper."""
+
+import contextlib
+import json
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+
+from lipsync_jax import methods
+from lipsync_jax.data import loader
+from lipsync_jax.layers.compile import jit
+from lipsync_jax.methods.base import Method, PlayerState, State
+from lipsync_jax.training import checkpoints, sharding
+from lipsync_jax.training.logging import Progress, Writer, plot
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A method's functions, compiled for a mesh; each is traced once per shape."""
+
+    init: Callable[[jax.Array, dict], State]
+    update: Callable[[State, dict], tuple[State, dict]]
+    measure: Callable[[State, dict], dict]
+    pictures: Callable[[State, dict], tuple]
+
+
+def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
+    """Jits a method over a mesh: the batch is split along `data`, the state is on every device."""
+    same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
+
+    def update(state, batch):
+        return method.update(state, batch, jax.random.fold_in(state.key, state.step))
+
+    def measure(state, batch):
+        return {**method.measure(state, batch), "valid": batch["valid"]}
+
+    shared = {"in_shardings": (same, split), "out_shardings": same}
+    return Steps(
+        init=jit(method.init, **shared),
+        update=jit(update, donate_argnums=0, **shared),
+        measure=jit(measure, **shared),
+        pictures=jit(method.pictures, **shared),
+    )
+
+
+def load_method(config: ml_collections.ConfigDict) -> Method:
+    """The config's method, with the cards of the frozen networks it names."""
+    cards = {
+        name: checkpoints.read_card(frozen.checkpoint)
+        for name, frozen in config.get("frozen", {}).items()
+    }
+    method = methods.load(config, cards)
+    method.check()
+    return method
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
+    """Trains a method, resuming where `workdir` stands.
+
+    Args:
+        config: a whole experiment, see configs/.
+        workdir: the run's folder; made when missing.
+
+    Returns:
+        The last validation's scalars.
+
+    Raises:
+        ValueError: config, data or checkpoints don't fit; said before any step.
+        FloatingPointError: a loss stopped being finite; names the step and its clips.
+    """
+    workdir = Path(workdir).absolute()
+    method = load_method(config)
+    mesh = sharding.make_mesh()
+    data = _Data(config, method, mesh)
+    workdir.mkdir(parents=True, exist_ok=True)
+    steps = compile_steps(method, mesh)
+    saved = checkpoints.Checkpoints(
+        workdir, tuple(n for n, p in method.players.items() if p.optimiser), config.train.keep
+    )
+    first = jax.process_index() == 0
+    writer = Writer(workdir, active=first)
+    try:
+        if first:
+            (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
+        return _run(config, workdir, method, mesh, data, steps, saved, writer)
+    finally:
+        saved.close()
+        writer.close()
+
+
+def evaluate(
+    config: ml_collections.ConfigDict, workdir: str | Path, split: str
+) -> dict[str, float]:
+    """Measures a run's best checkpoint on every clip of a split.
+
+    Args:
+        config: the run's config.
+        workdir: the run's folder.
+        split: `validation` or `test`.
+
+    Returns:
+        The method's scalars.
+    """
+    method = load_method(config)
+    mesh = sharding.make_mesh()
+    data = _Data(config, method, mesh)
+    steps = compile_steps(method, mesh)
+    state = _fresh(config, method, mesh, data, steps)
+    players = dict(state.players)
+    for name, player in method.players.items():
+        if player.optimiser:
+            variables, _ = checkpoints.load_inference(workdir, name)
+            players[name] = PlayerState(**sharding.replicate(variables, mesh))
+    state = state.replace(players=players)
+    return _validate(method, mesh, steps, state, data.validation(split, limit=0))
+
+
+class _Data:
+    """The config's data set as host batches."""
+
+    def __init__(self, config, method: Method, mesh):
+        self._config, self._method = config.data, method
+        self._folder = loader.find_dataset(config.data.dir, config.data.geometry)
+        self._seed = config.seed
+        self._host = {"process": jax.process_index(), "processes": jax.process_count()}
+        self._batch = sharding.local_batch_size(config.data.batch_size, mesh)
+        self._validation_batch = sharding.local_batch_size(
+            config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
+        )
+        clips = loader.Clips(self._folder, "train")
+        loader.check_geometry(clips, config.data.geometry)
+        self._clips = {"train": clips}
+        logging.info("%d training clips in %s", len(clips), self._folder)
+
+    def training(self):
+        return loader.training_batches(
+            self._clips["train"],
+            self._method.example,
+            self._batch,
+            seed=self._seed,
+            threads=self._config.threads,
+            **self._host,
+        )
+
+    def validation(self, split: str = "validation", limit: int | None = None):
+        clips = self._clips.setdefault(split, loader.Clips(self._folder, split))
+        return loader.validation_batches(
+            clips,
+            self._method.validation_example,
+            self._validation_batch,
+            limit=self._config.validation_clips if limit is None else limit,
+            **self._host,
+        )
+
+
+def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str, float]:
+    batches = data.training()
+    state = _fresh(config, method, mesh, data, steps)
+    best = -math.inf
+    if saved.latest_step() is not None:
+        state, run = saved.restore(state)
+        batches.set_state(run["loader"])
+        best = run["best"]
+        logging.info("resumed from step %d of %s", int(state.step), workdir)
+    last, scalars = config.train.steps, {}
+    step = int(state.step)
+    progress, watch = Progress(step, last), _Watch(workdir)
+    name, sign = method.best
+
+    def save():
+        saved.save(state, {"loader": batches.get_state(), "best": best})
+
+    with _stop_signal() as stop:
+        while step < last and not stop(saved, step):
+            batch = next(batches)
+            clip_ids = batch.pop("clip_id")
+            state, figures = steps.update(state, sharding.to_devices(batch, mesh))
+            step += 1
+            watch.see(step, figures, clip_ids)
+            if step % config.train.log_every == 0 or step == last:
+                means = watch.means()
+                progress.line(step, means)
+                writer.scalars(step, means, "train")
+            if step % config.train.validate_every == 0 or step == last:
+                watch.means()  # nothing unfinished or not finite gets saved
+                scalars = _validate(method, mesh, steps, state, data.validation())
+                logging.info("validation at step %d: %s", step, _figures(scalars))
+                writer.scalars(step, scalars, "validation")
+                writer.sheet(step, _pictures(mesh, steps, state, data))
+                state = _steered(method, mesh, state, scalars)
+                if scalars[name] * sign > best:
+                    best = scalars[name] * sign
+                    saved.save_best(state, _card(config, step, scalars))
+                save()
+            elif step % config.train.checkpoint_every == 0:
+                watch.means()
+                save()
+        if step < last:
+            watch.means()
+            save()
+            logging.info("stopped at step %d; the same command resumes there", step)
+    if writer.active:
+        plot(workdir, workdir / "training.png")
+    return scalars
+
+
+def _fresh(config, method: Method, mesh, data: _Data, steps: Steps) -> State:
+    batch = next(iter(data.training()))
+    batch.pop("clip_id")
+    state = steps.init(
+        sharding.replicate(jax.random.key(config.seed), mesh), sharding.to_devices(batch, mesh)
+    )
+    frozen = {}
+    for name, source in config.get("frozen", {}).items():
+        variables, _ = checkpoints.load_inference(source.checkpoint, source.player)
+        frozen[name] = PlayerState(**sharding.replicate(variables, mesh))
+    return state.replace(players={**state.players, **frozen})
+
+
+def _validate(method, mesh, steps, state, batches: Iterator[dict]) -> dict[str, float]:
+    rows: list[dict[str, np.ndarray]] = []
+    for batch in batches:
+        batch.pop("clip_id")
+        rows.append(jax.device_get(steps.measure(state, sharding.to_devices(batch, mesh))))
+    measured = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    valid = measured.pop("valid") > 0
+    return method.summarise({name: values[valid] for name, values in measured.items()})
+
+
+def _pictures(mesh, steps, state, data) -> tuple:
+    batch = next(data.validation())
+    batch.pop("clip_id")
+    return jax.device_get(steps.pictures(state, sharding.to_devices(batch, mesh)))
+
+
+def _steered(method: Method, mesh, state: State, scalars: Mapping[str, float]) -> State:
+    before = {name: float(value) for name, value in state.schedule.items()}
+    after = method.steer(before, scalars)
+    if after == before:
+        return state
+    logging.info("schedule: %s -> %s", _figures(before), _figures(after))
+    schedule = {name: np.float32(value) for name, value in after.items()}
+    return state.replace(schedule=sharding.replicate(schedule, mesh))
+
+
+def _card(config, step: int, scalars: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "config": json.loads(config.to_json_best_effort()),
+        "step": step,
+        "validation": dict(scalars),
+    }
+
+
+def _figures(scalars: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+
+
+class _Watch:
+    """Collects scalars one step behind the device, so that looking never stalls it."""
+
+    def __init__(self, workdir: Path):
+        self._workdir, self._waiting, self._seen = workdir, None, []
+
+    def see(self, step: int, figures: dict[str, jax.Array], clip_ids: np.ndarray) -> None:
+        self._resolve()
+        self._waiting = (step, figures, clip_ids)
+
+    def means(self) -> dict[str, float]:
+        """Means since the last call; every step so far is known to be finite after it."""
+        self._resolve()
+        seen, self._seen = self._seen, []
+        return {n: float(np.mean([f[n] for f in seen])) for n in (seen[0] if seen else ())}
+
+    def _resolve(self) -> None:
+        if self._waiting is None:
+            return
+        step, figures, clip_ids = self._waiting
+        self._waiting = None
+        figures = {name: float(value) for name, value in jax.device_get(figures).items()}
+        if not all(math.isfinite(value) for value in figures.values()):
+            raise FloatingPointError(
+                f"step {step} is not finite ({_figures(figures)}); its clips were "
+                f"{', '.join(map(str, np.unique(clip_ids)))}. The last good checkpoint in "
+                f"{self._workdir} is kept. Lower the learning rate or look at these clips."
+            )
+        self._seen.append(figures)
+
+
+@contextlib.contextmanager
+def _stop_signal():
+    """Yields a test for SIGTERM or Ctrl-C, which end the run after the step under way."""
+    asked = []
+
+    def handle(number, frame):
+        if asked:
+            raise KeyboardInterrupt  # the second one means it
+        asked.append(number)
+
+    def stop(saved: checkpoints.Checkpoints, step: int) -> bool:
+        # Hosts must agree on the step they stop at.
+        return saved.preempted(step) if jax.process_count() > 1 else bool(asked)
+
+    names = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
+    try:
+        before = {name: signal.signal(name, handle) for name in names}
+    except ValueError:  # not the main thread, as in some notebooks
+        before = {}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,59 @@
+"""Where arrays live: the batch along one `data` axis of all devices, parameters on each."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def make_mesh() -> Mesh:
+    """All devices of all hosts in one axis named `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def along_batch(mesh: Mesh) -> NamedSharding:
+    """The leading axis split over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def local_batch_size(batch_size: int, mesh: Mesh, name: str = "config.data.batch_size") -> int:
+    """Examples this host reads of a global batch.
+
+    Raises:
+        ValueError: the batch can't be split evenly over the devices.
+    """
+    devices = mesh.devices.size
+    if batch_size % devices:
+        raise ValueError(
+            f"{name}={batch_size} can't be split over {devices} devices; "
+            f"take a multiple of {devices}"
+        )
+    return batch_size // jax.process_count()
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """One host's arrays (its share of the batch) -> global arrays."""
+    sharding = along_batch(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, values)
+        for name, values in batch.items()
+    }
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays, the same on every host -> replicated device arrays."""
+    sharding = replicated(mesh)
+
+    def place(x):
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.device_put(x, sharding)
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
