@@ -7,6 +7,7 @@ the sound, because both read the same `Articulation`.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -40,14 +41,14 @@ _PHONES = {
     "m": (90, 0.12, -0.30, _N, _N, 0, 0.00, 260, 1000, 2200, 0.75, 0.0, 0.00, _N, 1, 0),
     "f": (100, 0.15, 0.14, 0.1, 0.00, 1, 0.00, 320, 1100, 2300, 0.00, 0.0, 0.16, 5200, 0, 0),
     "v": (70, 0.15, 0.14, 0.1, 0.00, 1, 0.00, 320, 1100, 2300, 0.55, 0.0, 0.08, 5000, 0, 0),
-    "T": (95, 0.25, 0.28, 0.2, 0.00, 0, 0.90, 350, 1400, 2600, 0.00, 0.0, 0.12, 6000, 0, 0),
+    "T": (95, 0.32, 0.38, 0.2, 0.00, 0, 0.90, 350, 1400, 2600, 0.00, 0.0, 0.12, 6000, 0, 0),
     "s": (105, 0.06, 0.22, 0.6, 0.00, 0, 0.15, 320, 1700, 2600, 0.00, 0.0, 0.45, 6200, 0, 0),
     "z": (80, 0.06, 0.22, 0.6, 0.00, 0, 0.15, 300, 1700, 2600, 0.50, 0.0, 0.25, 6200, 0, 0),
     "S": (110, 0.10, 0.28, -0.6, 0.75, 0, 0.10, 320, 1800, 2500, 0.00, 0.0, 0.50, 3300, 0, 0),
     "t": (80, 0.12, 0.20, 0.2, _N, 0, 0.55, 320, 1750, 2650, 0.00, 0.2, 0.40, 4500, 0, 30),
     "d": (60, 0.14, 0.20, 0.2, _N, 0, 0.55, 320, 1750, 2650, 0.30, 0.1, 0.25, 4200, 0, 14),
     "n": (70, 0.16, 0.22, 0.2, _N, 0, 0.65, 280, 1600, 2600, 0.75, 0.0, 0.00, _N, 1, 0),
-    "l": (70, 0.30, 0.32, 0.2, _N, 0, 0.85, 360, 1200, 2700, 0.85, 0.0, 0.00, _N, 0, 0),
+    "l": (75, 0.36, 0.42, 0.2, _N, 0, 0.85, 360, 1200, 2700, 0.85, 0.0, 0.00, _N, 0, 0),
     "k": (85, 0.22, 0.26, _N, _N, 0, 0.00, 300, 2000, 2300, 0.00, 0.3, 0.35, 2200, 0, 35),
     "g": (65, 0.22, 0.26, _N, _N, 0, 0.00, 280, 2000, 2300, 0.30, 0.1, 0.20, 2000, 0, 18),
     "h": (60, _N, _N, _N, _N, 0, 0.00, _N, _N, _N, 0.10, 0.6, 0.00, _N, 0, 0),
@@ -248,9 +249,7 @@ def _articulate(
     burst = (table["burst"] > 0)[phone] & (times >= bursts[phone])
     held = (table["burst"] > 0)[phone] & ~burst
     gates = {name: table[name][phone] for name in ("voice", "breath", "noise", "nasal")}
-    gates["voice"] = np.where(held, gates["voice"] * 0.3, gates["voice"]) * np.where(
-        table["ms"][phone] > 0, np.array(score.stress)[phone] ** 0.5, 1
-    )
+    gates["voice"] *= np.where(held, 0.3, 1.0) * np.sqrt(score.stress)[phone]
     for name in ("breath", "noise"):
         gates[name] = np.where(held, 0.0, gates[name])
     gates = {name: gaussian_filter1d(gate, 1.3, mode="nearest") for name, gate in gates.items()}
@@ -281,7 +280,7 @@ def _intonation(
     """F0: declination within a phrase, a rise on stressed vowels, a final fall or question."""
     semitones = np.zeros_like(times)
     rests = [i for i, phone in enumerate(score.phones) if phone == "_"]
-    for first, last in zip(rests[:-1], rests[1:], strict=True):
+    for first, last in itertools.pairwise(rests):
         start, end = score.times[first + 1], max(score.times[last], score.times[first + 1] + 0.1)
         along = np.clip((times - start) / (end - start), 0, 1)
         inside = (times >= start - 0.1) & (times <= end + 0.1)

@@ -1,10 +1,14 @@
-"""One device setup for all tests, made before JAX starts: 8 simulated CPU devices, no TensorFlow."""
+"""One device setup for all tests, made before JAX starts, and a small data set they share."""
 
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from fractions import Fraction
+
+import cv2
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -16,3 +20,54 @@ def _compilation_cache(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp().parent / "lipsync_jax_xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def toy_clip(clip_id: str, seed: int, frames: int = 40):
+    """A face-coloured square whose dark mouth opens with the loudness of a buzz."""
+    from lipsync_jax.data.records import Clip, encode_frame
+
+    rng = np.random.default_rng(seed)
+    rate = 16000
+    loudness = np.interp(
+        np.arange(frames), np.arange(0, frames + 4, 4), rng.random(frames // 4 + 1)
+    )
+    pictures = []
+    for open_ in loudness:
+        image = np.full((96, 96, 3), rng.integers(150, 160, 3), np.uint8)
+        cv2.ellipse(image, (48, 72), (18, 1 + int(16 * open_)), 0, 0, 360, (30, 20, 60), -1)
+        pictures.append(encode_frame(image))
+    time = np.arange(frames * rate // 25) / rate
+    envelope = np.interp(time * 25, np.arange(frames), loudness)
+    buzz = envelope * np.sign(np.sin(2 * np.pi * 140 * time)) + 0.01 * rng.normal(size=len(time))
+    return Clip(
+        clip_id=clip_id,
+        speaker=clip_id.partition("/")[0],
+        frames=tuple(pictures),
+        frame_rate=Fraction(25),
+        audio=(6000 * buzz).astype(np.int16),
+        audio_rate=rate,
+        landmarks=np.full((frames, 5, 2), np.nan, np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory):
+    """Folder of a written data set: 12 training, 5 validation and 4 test clips of 40 frames."""
+    import tensorflow_datasets as tfds
+
+    from data_prep import builder
+
+    class Toy(builder.TalkingFace, skip_registration=True):
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
+
+        def clips(self):
+            sizes = {"train": (12, 0), "validation": (5, 100), "test": (4, 200)}
+            return {
+                split: map(toy_clip, [f"{split}/{i}" for i in range(n)], range(seed, seed + n))
+                for split, (n, seed) in sizes.items()
+            }
+
+    tfds.disable_progress_bar()
+    root = tmp_path_factory.mktemp("toy_data")
+    builder.write(Toy(config="face96", data_dir=root, file_format="array_record"), shards=2)
+    return root

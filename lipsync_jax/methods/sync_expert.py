@@ -54,6 +54,11 @@ def stack_lower_half(faces: jax.Array) -> jax.Array:
     return lower.transpose(0, 2, 3, 1, 4).reshape(n, size - size // 2, width, frames * colours)
 
 
+def as_audio(mel: jax.Array) -> jax.Array:
+    """Mel windows as the encoders take them: (..., 16, 80) -> (n, 80, 16, 1)."""
+    return mel.reshape(-1, *mel.shape[-2:]).swapaxes(1, 2)[..., None]
+
+
 class SyncExpertMethod(Method):
     """One player, `expert`."""
 
@@ -88,7 +93,7 @@ class SyncExpertMethod(Method):
         count = self.config.windows_per_clip
         starts = self._starts(clip, rng, count)
         mel = windows.take_windows(
-            self._mels.mel(clip), [windows.mel_window_start(s, clip.frame_rate) for s in starts]
+            self._mels.mel(clip), windows.mel_window_start(starts, clip.frame_rate)
         )
         label, other, shown = np.ones(count, np.float32), np.zeros(count, bool), starts.copy()
         if self.config.loss == "cosine_bce":
@@ -118,7 +123,7 @@ class SyncExpertMethod(Method):
         total = self.config.data.validation_frames
         count = min(total, len(clip.frames))
         frames = decode_frames(clip, range(count))
-        starts = [windows.mel_window_start(s, clip.frame_rate) for s in range(total - FRAMES + 1)]
+        starts = windows.mel_window_start(np.arange(total - FRAMES + 1), clip.frame_rate)
         inside = np.arange(total - FRAMES + 1) <= count - FRAMES
         speech = np.zeros(len(inside), bool)
         active = self._mels.speech(clip)[:count]
@@ -142,7 +147,7 @@ class SyncExpertMethod(Method):
         mel, label = batch["mel"], batch["label"]
         # The neighbour in the batch is another clip; its sound replaces this one's.
         mel = jnp.where(batch["other"][..., None, None], jnp.roll(mel, 1, axis=0), mel)
-        mel = mel.reshape(-1, *mel.shape[2:]).swapaxes(1, 2)[..., None]
+        mel = as_audio(mel)
         faces = batch["faces"].reshape(-1, *batch["faces"].shape[2:]).astype(jnp.float32) / 255
         player, before = self.players["expert"], state.players["expert"]
 
@@ -178,7 +183,7 @@ class SyncExpertMethod(Method):
         clips, count = mel.shape[:2]
         index = jnp.arange(count)[:, None] + jnp.arange(FRAMES)
         faces = stack_lower_half(frames[:, index].reshape(-1, FRAMES, *frames.shape[2:]))
-        mel = mel.reshape(-1, *mel.shape[2:]).swapaxes(1, 2)[..., None]
+        mel = as_audio(mel)
         expert = state.players["expert"]
         audio, video = self.players["expert"].module.apply(
             expert.variables, mel, faces, train=False
@@ -279,4 +284,4 @@ def _offset(cosine: np.ndarray, inside: np.ndarray) -> int:
 
 def _first_window(batch: Arrays) -> tuple[jax.Array, jax.Array]:
     faces = stack_lower_half(batch["faces"][:1, 0].astype(jnp.float32) / 255)
-    return faces, batch["mel"][:1, 0].swapaxes(1, 2)[..., None]
+    return faces, as_audio(batch["mel"][:1, 0])

@@ -249,23 +249,19 @@ class Wav2LipMethod(Method):
             raise ValueError(f"it has {len(clip.frames)} frames, fewer than {FRAMES + 1}")
         starts = rng.integers(0, last + 1, count)
         references = (starts + rng.integers(1, last + 1, count)) % (last + 1)
-        index = np.arange(FRAMES)
-        chosen = np.concatenate([starts, references])[:, None] + index
+        chosen = np.concatenate([starts, references])[:, None] + np.arange(FRAMES)
         frames = decode_frames(clip, chosen.ravel())
         frames = frames.reshape(2, count, FRAMES, *frames.shape[1:])
         mel = self._mels.mel(clip)
-        own = [
-            windows.generator_window_start(int(s) + i, clip.frame_rate)
-            for s in starts
-            for i in index
-        ]
-        shared = [windows.mel_window_start(int(s), clip.frame_rate) for s in starts]
-        mels = windows.take_windows(mel, own)
+        shared, own = zip(
+            *(windows.training_windows(int(s), clip.frame_rate) for s in starts), strict=True
+        )
+        mels = windows.take_windows(mel, np.stack(own))
         return {
             "target": frames[0],
             "reference": frames[1],
-            "mels": mels.reshape(count, FRAMES, *mels.shape[1:]),
-            "mel": windows.take_windows(mel, shared),
+            "mels": mels,
+            "mel": windows.take_windows(mel, np.array(shared)),
         }
 
     def _inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -274,21 +270,18 @@ class Wav2LipMethod(Method):
             batch[name].reshape(-1, *batch[name].shape[3:]).astype(jnp.float32) / 255
             for name in ("target", "reference")
         )
-        mels = batch["mels"].reshape(-1, *batch["mels"].shape[3:])
         faces = jnp.concatenate([mask_lower_half(target), reference], axis=-1)
-        return mels.swapaxes(1, 2)[..., None], faces, target
+        return sync_expert.as_audio(batch["mels"]), faces, target
 
     def _sync_loss(self, state: State, mel, drawn, reduce: bool = True) -> jax.Array:
         """Binary cross-entropy of the expert's verdict on drawn faces (section 3.2)."""
         faces = drawn.reshape(-1, FRAMES, *drawn.shape[1:])
         audio, video = self._judge(
             state.players["expert"],
-            mel.reshape(-1, *mel.shape[2:]).swapaxes(1, 2)[..., None],
+            sync_expert.as_audio(mel),
             sync_expert.stack_lower_half(faces),
         )
-        cosine = jnp.clip(losses.cosine_similarity(audio, video), 0.0, 1.0)
-        loss = -jnp.maximum(jnp.log(jnp.maximum(cosine, 1e-12)), -100.0)
-        return jnp.mean(loss) if reduce else loss
+        return losses.cosine_bce(audio, video, 1.0, mean=reduce)
 
     def _judge(self, expert, mel, faces):
         module = self.players["expert"].module

@@ -53,7 +53,7 @@ class Checkpoints:
             return
         train = {
             "step": state.step,
-            "key": state.key,
+            "key": jax.random.key_data(state.key),
             "schedule": state.schedule,
             "opt_states": {name: state.players[name].opt_state for name in self._trained},
         }
@@ -77,8 +77,7 @@ class Checkpoints:
         """The newest checkpoint.
 
         Args:
-            like: a state of the same structure, its arrays or ShapeDtypeStructs with shardings;
-                its frozen players are kept.
+            like: a state of the same structure and shardings; its frozen players are kept.
 
         Returns:
             The state and the host's values.
@@ -87,12 +86,10 @@ class Checkpoints:
             ValueError: the checkpoint is of another network or method.
         """
         step = self._last.latest_step()
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-        )
+        abstract = jax.tree.map(_like, like)
         train = {
             "step": abstract.step,
-            "key": abstract.key,
+            "key": _like(jax.random.key_data(like.key)),
             "schedule": abstract.schedule,
             "opt_states": {name: abstract.players[name].opt_state for name in self._trained},
         }
@@ -117,8 +114,9 @@ class Checkpoints:
             players[name] = PlayerState(
                 found[name]["params"], found[name]["batch_stats"], found.train["opt_states"][name]
             )
-        state = State(found.train["step"], found.train["key"], players, found.train["schedule"])
-        return state, found.run
+        train = found.train
+        key = jax.random.wrap_key_data(train["key"])
+        return State(train["step"], key, players, train["schedule"]), found.run
 
     def close(self) -> None:
         """Waits until everything is on disk."""
@@ -136,6 +134,10 @@ class Checkpoints:
     def _players(self, state: State) -> dict[str, Any]:
         variables = self._variables(state)
         return {name: ocp.args.StandardSave(value) for name, value in variables.items()}
+
+
+def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
 def _manager(directory: Path, keep: int, create: bool) -> ocp.CheckpointManager:
@@ -219,8 +221,12 @@ def load_inference(directory: str | Path, player: str) -> tuple[dict[str, Any], 
     if not (folder / player).is_dir():
         has = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "card")
         raise FileNotFoundError(f"checkpoint {folder} has no {player}; it holds {', '.join(has)}")
+    return read_item(folder / player), read_card(folder)
+
+
+def read_item(folder: Path) -> Any:
+    """The arrays of one item as numpy arrays, whatever devices they were saved from."""
     with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder / player).item_metadata.tree
+        tree = checkpointer.metadata(folder).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        variables = checkpointer.restore(folder / player, restore_args=as_numpy)
-    return variables, read_card(folder)
+        return checkpointer.restore(folder, restore_args=as_numpy)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import ml_collections
 import numpy as np
@@ -79,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
     workdir = Path(workdir).absolute()
     method = load_method(config)
     mesh = sharding.make_mesh()
-    data = _Data(config, method, mesh)
+    data = Data(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
     steps = compile_steps(method, mesh)
     saved = checkpoints.Checkpoints(
@@ -111,9 +112,9 @@ def evaluate(
     """
     method = load_method(config)
     mesh = sharding.make_mesh()
-    data = _Data(config, method, mesh)
+    data = Data(config, method, mesh)
     steps = compile_steps(method, mesh)
-    state = _fresh(config, method, mesh, data, steps)
+    state = fresh_state(config, method, mesh, data, steps)
     players = dict(state.players)
     for name, player in method.players.items():
         if player.optimiser:
@@ -123,8 +124,17 @@ def evaluate(
     return _validate(method, mesh, steps, state, data.validation(split, limit=0))
 
 
-class _Data:
-    """The config's data set as host batches."""
+class Data:
+    """The config's data set as this host's batches.
+
+    Args:
+        config: the experiment.
+        method: makes examples of clips.
+        mesh: the devices a batch is split over.
+
+    Raises:
+        FileNotFoundError, ValueError: no such data, or its crops or batch sizes don't fit.
+    """
 
     def __init__(self, config, method: Method, mesh):
         self._config, self._method = config.data, method
@@ -140,7 +150,8 @@ class _Data:
         self._clips = {"train": clips}
         logging.info("%d training clips in %s", len(clips), self._folder)
 
-    def training(self):
+    def training(self) -> grain.DatasetIterator:
+        """Endless batches; the same from the start at every call."""
         return loader.training_batches(
             self._clips["train"],
             self._method.example,
@@ -150,7 +161,8 @@ class _Data:
             **self._host,
         )
 
-    def validation(self, split: str = "validation", limit: int | None = None):
+    def validation(self, split: str = "validation", limit: int | None = None) -> Iterator[dict]:
+        """One pass over a split."""
         clips = self._clips.setdefault(split, loader.Clips(self._folder, split))
         return loader.validation_batches(
             clips,
@@ -163,7 +175,7 @@ class _Data:
 
 def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str, float]:
     batches = data.training()
-    state = _fresh(config, method, mesh, data, steps)
+    state = fresh_state(config, method, mesh, data, steps)
     best = -math.inf
     if saved.latest_step() is not None:
         state, run = saved.restore(state)
@@ -212,7 +224,8 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
     return scalars
 
 
-def _fresh(config, method: Method, mesh, data: _Data, steps: Steps) -> State:
+def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State:
+    """The state before the first step, frozen players read from their checkpoints."""
     batch = next(iter(data.training()))
     batch.pop("clip_id")
     state = steps.init(

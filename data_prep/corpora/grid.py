@@ -1,0 +1,65 @@
+"""The GRID corpus (Cooke et al. 2006): 34 speakers, 1000 six-word sentences of 3 s each."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from data_prep.corpora import Video, files, unique
+from lipsync_jax.data.records import Word
+
+UNITS = 25_000  # alignment times are thousandths of a 25 Hz frame
+SILENCES = frozenset({"sil", "sp"})
+
+
+def find(sources: Iterable[Path]) -> list[Video]:
+    """The videos below some folders.
+
+    Args:
+        sources: videos or folders; the nearest folder named like `s12` is the speaker, or else
+            the folder that holds the video.
+
+    Raises:
+        FileNotFoundError: a source does not exist, or they hold no video.
+    """
+    videos = []
+    for path, _ in files(sources):
+        folders = [parent.name for parent in path.resolve().parents if parent.name]
+        named = (name for name in folders if re.fullmatch(r"s\d+", name))
+        speaker = next(named, folders[0] if folders else "unknown")
+        videos.append(Video(path, f"{speaker}/{path.stem}", speaker))
+    return unique(videos)
+
+
+def words(video: Video) -> tuple[Word, ...]:
+    """The words of a video's alignment file, without silences; none where there is no such file.
+
+    It is looked for beside the video, in `align/` or `align/<speaker>/` beside it, and in those
+    of the folders above.
+
+    Raises:
+        ValueError: a line is not `start end word`.
+    """
+    name = f"{video.path.stem}.align"
+    for folder in [video.path.parent, *list(video.path.parents)[1:3]]:
+        for inner in ("", "align", f"align/{video.speaker}", f"alignments/{video.speaker}"):
+            if (file := folder / inner / name).is_file():
+                return read_alignment(file)
+    return ()
+
+
+def read_alignment(file: Path) -> tuple[Word, ...]:
+    """Reads an alignment file, without its silences.
+
+    Raises:
+        ValueError: a line is not `start end word`.
+    """
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
+            raise ValueError(f"{file}: {line!r} is not `start end word`; remove or mend the file")
+        if fields[2] not in SILENCES:
+            found.append(Word(fields[2], int(fields[0]) / UNITS, int(fields[1]) / UNITS))
+    return tuple(found)

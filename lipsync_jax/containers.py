@@ -1,0 +1,228 @@
+"""Media files: opening them, decoding their streams on one exact clock.
+
+Both audio.py and video.py read through here, so that sound and picture share their zero. Times are
+`fractions.Fraction` seconds.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+_JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
+_BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
+
+
+def open_container(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a media file for reading; close it, or use it in a `with`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, empty, or in no format FFmpeg knows.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; check the path")
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; name one audio or video file in it")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} is empty; copy or download it again")
+    try:
+        # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
+        return av.open(f"file:{file}", metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"{file} cannot be read as audio or video ({error.strerror}); it may be damaged or "
+            "cut short: convert it with another program, or download it again"
+        ) from error
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The container's moving picture; cover art of a song does not count."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    return None
+
+
+def open_video(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a file that has a picture.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_container`; or there is no picture.
+    """
+    container = open_container(path)
+    if video_stream(container) is None:
+        container.close()
+        raise ValueError(f"{path} has no picture; name a video or an image file")
+    return container
+
+
+def audio_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.AudioStream:
+    """The container's best sound.
+
+    Raises:
+        ValueError: it has none.
+    """
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise ValueError(f"{path} has no audio stream; name a file with sound")
+    return stream
+
+
+def decode_packets(
+    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
+) -> Iterator[av.frame.Frame]:
+    """Yields every decodable frame of one stream; warns once, with a count, about the rest."""
+    damaged, packets = 0, container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:  # the file ends in the middle of a packet
+            damaged, packets, packet = damaged + 1, iter(()), None
+        try:
+            yield from stream.decode(packet)  # None flushes the decoder
+        except av.error.EOFError:  # it had been flushed already, by the file's last packet
+            pass
+        except av.error.FFmpegError:
+            damaged += 1
+        if packet is None:
+            break
+    if damaged:
+        warnings.warn(f"{path}: {damaged} damaged {stream.type} packets were skipped", stacklevel=2)
+
+
+def frame_time(frame: av.frame.Frame) -> Fraction | None:
+    """A decoded frame's exact time in seconds of the container's clock; None if it has none."""
+    return None if frame.pts is None else frame.pts * Fraction(frame.time_base)
+
+
+def first_frame(
+    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
+) -> tuple[av.frame.Frame, Fraction]:
+    """Decodes the first frame of a stream of a container just opened.
+
+    Returns:
+        The frame, and when it is presented, seconds of the container's clock.
+
+    Raises:
+        ValueError: nothing in the stream can be decoded.
+    """
+    frame = next(decode_packets(container, stream, path), None)
+    if frame is None:
+        raise ValueError(f"{path}: nothing in its {stream.type} stream can be decoded")
+    time = frame_time(frame)
+    if time is None or container.format.name == "avi":
+        # AVI has no timestamps: what a decoder's reordering adds to its frame count is no delay.
+        time = (stream.start_time or 0) * Fraction(stream.time_base)
+    return frame, time
+
+
+def origin(path: str | os.PathLike) -> Fraction | None:
+    """The moment of a file's clock that is time 0 here: when its first picture is shown.
+
+    Returns:
+        Seconds of the container's clock, or None where the file has no moving picture.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_container` and `first_frame`.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container)
+        return None if stream is None else first_frame(container, stream, path)[1]
+
+
+def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds of picture as the header tells, None where it does not."""
+    if stream.duration is not None:
+        return stream.duration * Fraction(stream.time_base)
+    return None if container.duration is None else Fraction(container.duration, 1_000_000)
+
+
+def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Frames a second: the container's clock if the frames keep to it, else the average."""
+    average, clock = stream.average_rate, stream.base_rate
+    if not average:
+        return Fraction(clock or 25)
+    seconds = duration(container, stream) or 0
+    near = clock and abs(clock - average) < average / 100
+    # Headers count the last frame's duration differently: under half a frame means nothing.
+    return Fraction(clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average)
+
+
+class SampleStream:
+    """The samples of a file's best audio stream, in pieces, placed by their timestamps.
+
+    Sample 0 sounds at `start`; what sounded earlier is cut, missing stretches (a late start, lost
+    packets) are silence, so sample n always sounds n / rate seconds after `start`. Encoder priming
+    is dropped by the decoder.
+
+    Attributes:
+        rate: samples a second.
+        channels: number of channels.
+        layout: FFmpeg's name for them, e.g. `stereo`.
+
+    Iterating, once, yields float32 (samples, channels), full scale 1.
+    """
+
+    def __init__(self, path: str | os.PathLike, start: Fraction | None = None):
+        """Opens the file.
+
+        Args:
+            path: any container FFmpeg reads.
+            start: seconds of the container's clock at which sample 0 sounds; None means where the
+                audio itself starts.
+
+        Raises:
+            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
+        """
+        self.path, self.start = path, start
+        self._container = open_container(path)
+        self._stream = audio_stream(self._container, path)
+        self._stream.thread_type = "AUTO"
+        context = self._stream.codec_context
+        self.rate, self.layout = context.sample_rate, context.layout.name
+        self.channels = context.layout.nb_channels
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        start, position, skew = self.start, 0, 0
+        length = self._container.duration  # microseconds, or None
+        limit = 0 if length is None else length * self.rate // 1_000_000 + self.rate
+        jitter, backward = int(_JITTER * self.rate), int(_BACKWARD * self.rate)
+        with self._container:
+            for frame in decode_packets(self._container, self._stream, self.path):
+                samples, time = self._samples(frame), frame_time(frame)
+                if start is None:
+                    start = time
+                gap = 0
+                if time is not None:
+                    gap = round((time - start) * self.rate) + skew - position
+                if position and (gap > limit - position or gap < -backward):
+                    skew, gap = skew - gap, 0  # the clock was reset here: simply go on
+                if gap > (jitter if position else 0):
+                    yield np.zeros((gap, self.channels), np.float32)
+                    position += gap
+                elif gap < (-jitter if position else 0):
+                    samples = samples[-gap:]
+                if len(samples):
+                    yield samples
+                    position += len(samples)
+
+    def _samples(self, frame: av.AudioFrame) -> np.ndarray:
+        channels = frame.layout.nb_channels
+        if (frame.sample_rate, channels) != (self.rate, self.channels):
+            raise ValueError(
+                f"{self.path} changes from {self.channels} channels at {self.rate} Hz to {channels}"
+                f" at {frame.sample_rate} Hz half-way; convert its audio to one format first"
+            )
+        data = frame.to_ndarray()
+        data = data.T if frame.format.is_planar else data.reshape(-1, channels)
+        if data.dtype == np.uint8:
+            return (data.astype(np.float32) - 128) / 128
+        if data.dtype.kind == "i":
+            return data.astype(np.float32) / -float(np.iinfo(data.dtype).min)
+        return data.astype(np.float32)

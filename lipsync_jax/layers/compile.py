@@ -1,0 +1,27 @@
+"""How programs are compiled: the one place that knows a backend's traps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jaxlib
+
+
+def cpu_compiler_options() -> dict[str, Any]:
+    """XLA options for the default backend; {} unless it is a CPU that needs them.
+
+    jaxlib 0.10 and 0.11 hand convolutions on CPU to YNNPACK, which runs large pictures on one
+    thread; emptying the list of fused operations gives them back to Eigen. Starts the backend.
+    """
+    version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
+    if (0, 10) <= version < (0, 12) and jax.default_backend() == "cpu":
+        return {"xla_cpu_experimental_ynn_fusion_type": ""}
+    return {}
+
+
+def jit(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` with this backend's compiler options.
+
+    Starts the backend, so call it inside functions, not as a decorator at import.
+    """
+    return jax.jit(function, compiler_options=cpu_compiler_options(), **options)

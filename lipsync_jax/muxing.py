@@ -1,0 +1,251 @@
+"""Writing media files: a picture, encoded or copied, and sound that starts with it."""
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from lipsync_jax import containers
+
+_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # they keep times before 0, and so the sync
+# Keys that MP4 stores where every program looks; any other key needs FFmpeg's own atoms.
+_MP4_KEYS = frozenset(
+    "title artist album_artist composer album date comment genre copyright description".split()
+)
+_MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})  # what players expect there
+_AAC_RATES = frozenset(
+    {7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
+)
+_AAC_BITS = 96_000  # a second and channel
+_PREROLL = Fraction(1, 10)  # seconds of copied sound before time 0: a decoder warms up on it
+
+
+def mux(
+    video_path: str | os.PathLike,
+    audio_path: str | os.PathLike,
+    outfile: str | os.PathLike,
+    *,
+    copy_audio: bool = True,
+    shortest: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Puts the sound of one file beside the picture of another, whose encoded frames are copied.
+
+    Args:
+        video_path: its picture is taken; its first frame is time 0 of the output.
+        audio_path: its sound is taken, see `VideoWriter`.
+        outfile: see `VideoWriter`; may be one of the inputs.
+        copy_audio: see `VideoWriter`.
+        shortest: end the sound with the picture.
+        metadata: tags beside those of the video.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file cannot be read, has no such stream, or the output cannot hold the codec.
+    """
+    zero = containers.origin(video_path)
+    with containers.open_video(video_path) as container:
+        source = containers.video_stream(container)
+        tick, step = Fraction(source.time_base), 1 / containers.frame_rate(container, source)
+        output = Output(outfile, {**container.metadata, **(metadata or {})})
+        try:
+            stream = output.add_copy(source)
+            output.add_audio(audio_path, copy_audio)
+            end, shift = Fraction(0), round(zero / tick)
+            for packet in container.demux(source):
+                if packet.dts is None and packet.pts is None:
+                    continue  # the flush at the end
+                packet.dts = (packet.dts if packet.dts is not None else packet.pts) - shift
+                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+                packet.duration = packet.duration or round(step / tick)
+                packet.stream = stream
+                end = max(end, (packet.pts + packet.duration) * tick)
+                output.mux([packet])
+                output.sound_until(packet.dts * tick)
+            output.sound_until(end if shortest else None)
+        except BaseException:
+            output.abort()
+            raise
+        output.close()
+
+
+class Output:
+    """A file being written beside its final name, with its sound."""
+
+    def __init__(self, path: str | os.PathLike, metadata: Mapping[str, str] | None):
+        self.path = Path(path)
+        suffix = self.path.suffix.lower()
+        if suffix not in _SUFFIXES:
+            raise ValueError(f"{path}: a video is written as one of {', '.join(_SUFFIXES)}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_name(f".{uuid.uuid4().hex}.partial{suffix}")
+        technical = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+        tags = {key: text for key, text in (metadata or {}).items() if key not in technical}
+        flags = "+faststart" if set(tags) <= _MP4_KEYS else "+faststart+use_metadata_tags"
+        options = {} if suffix == ".mkv" else {"movflags": flags}
+        self._container = av.open(f"file:{self._partial}", "w", options=options)
+        self._container.metadata.update(tags)
+        self._sound: AudioTrack | None = None
+
+    def add_video(
+        self, codec: str, rate: Fraction, options: dict[str, str], preset: str | None
+    ) -> av.VideoStream:
+        """Adds a stream to encode."""
+        options = options if preset is None else {**options, "preset": preset}
+        try:
+            return self._container.add_stream(codec, rate=rate, options=options)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path}: codec {codec!r} cannot be written there; use libx264"
+            ) from error
+
+    def add_copy(self, source: av.VideoStream) -> av.VideoStream:
+        """Adds a stream whose packets will be copied from `source`."""
+        try:
+            return self._container.add_stream_from_template(source, opaque=True)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path}: this kind of file cannot hold {source.codec_context.name} video; "
+                "write .mkv, or encode the frames anew"
+            ) from error
+
+    def add_audio(self, path: str | os.PathLike, copy: bool) -> None:
+        """Adds the sound of a file, see `AudioTrack`."""
+        self._sound = AudioTrack(self._container, path, copy)
+
+    def start(self) -> None:
+        """Opens the encoders, so that bad options are told now and not after slow work."""
+        try:
+            self._container.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ValueError(
+                f"{self.path}: the encoder refuses its settings ({error}); "
+                "check size, codec, crf and preset"
+            ) from error
+
+    def mux(self, packets: list[av.Packet]) -> None:
+        """Writes packets of the picture."""
+        self._container.mux(packets)
+
+    def sound_until(self, moment: Fraction | None) -> None:
+        """Writes the sound that starts before a moment, or all that is left."""
+        if self._sound is not None:
+            self._sound.advance(moment)
+
+    def close(self) -> None:
+        """Completes the file and gives it its name."""
+        self._release()
+        os.replace(self._partial, self.path)
+
+    def abort(self) -> None:
+        """Closes and leaves nothing."""
+        try:
+            self._release()
+        except av.error.FFmpegError:
+            pass  # an unfinished file need not be valid
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+        self._container.close()
+
+
+class AudioTrack:
+    """The sound of one file on its way into an output, beside a picture that starts at time 0.
+
+    Copied where the output's format and its players know the codec, else encoded as AAC at its own
+    rate and channels.
+    """
+
+    def __init__(
+        self,
+        output: av.container.OutputContainer,
+        path: str | os.PathLike,
+        copy: bool = True,
+    ):
+        """Adds the stream to an output that is not started yet.
+
+        Args:
+            output: where it goes.
+            path: the file with the sound. Its own first picture, or without one its first sample,
+                meets time 0.
+            copy: False encodes in any case.
+
+        Raises:
+            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
+        """
+        self._output, self._path = output, path
+        with containers.open_container(path) as container:
+            stream = containers.audio_stream(container, path)
+            _, first_sample = containers.first_frame(container, stream, path)
+            codec = stream.codec_context.name
+        moment = containers.origin(path)
+        moment = first_sample if moment is None else moment
+        known = output.supported_codecs
+        if "mp4" in output.format.name or "mov" in output.format.name:
+            known = known & _MP4_AUDIO
+        packets = self._copied if copy and codec in known else self._encoded
+        self._packets = packets(path, moment)
+        next(self._packets)  # adds the stream, before the output is started
+        self._waiting: tuple[Fraction, av.Packet] | None = None
+
+    def advance(self, until: Fraction | None = None) -> None:
+        """Muxes the packets that start before a moment; all that are left without one."""
+        while True:
+            if self._waiting is None:
+                self._waiting = next(self._packets, None)
+            if self._waiting is None or (until is not None and self._waiting[0] >= until):
+                return
+            try:
+                self._output.mux_one(self._waiting[1])
+            except av.error.FFmpegError as error:
+                raise ValueError(
+                    f"{self._path}: its sound does not fit the output ({error.strerror}); convert "
+                    "it to WAV first"
+                ) from error
+            self._waiting = None
+
+    def close(self) -> None:
+        """Closes the file that is read."""
+        self._packets.close()
+
+    def _copied(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
+        with containers.open_container(path) as container:
+            source = containers.audio_stream(container, path)
+            target = self._output.add_stream_from_template(source, opaque=True)
+            yield
+            tick = Fraction(source.time_base)
+            shift = round(moment / tick)
+            for packet in container.demux(source):
+                if packet.pts is None:
+                    continue  # the flush at the end
+                packet.pts, packet.dts = packet.pts - shift, packet.pts - shift
+                time = packet.pts * tick
+                if time + (packet.duration or 0) * tick > -_PREROLL:
+                    packet.stream = target
+                    yield time, packet
+
+    def _encoded(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
+        source = containers.SampleStream(path, moment)
+        rate = source.rate if source.rate in _AAC_RATES else 48_000
+        bits = _AAC_BITS * source.channels
+        target = self._output.add_stream("aac", rate=rate, layout=source.layout, bit_rate=bits)
+        yield
+        reframe = av.AudioResampler("fltp", source.layout, rate, frame_size=1024)
+        for chunk in source:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk.T), "fltp", source.layout)
+            frame.sample_rate = source.rate
+            yield from self._encode(target, reframe.resample(frame))
+        yield from self._encode(target, [*reframe.resample(None), None])
+
+    @staticmethod
+    def _encode(target: av.AudioStream, frames: list) -> Iterator:
+        for frame in frames:
+            for packet in target.encode(frame):
+                yield packet.pts * Fraction(packet.time_base), packet

@@ -1,0 +1,98 @@
+"""A trained face-editing method, loaded and compiled for one batch shape."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from lipsync_jax import methods
+from lipsync_jax.audio import MEL_BINS
+from lipsync_jax.data import windows
+from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.layers.compile import jit
+from lipsync_jax.methods.base import Method
+from lipsync_jax.methods.wav2lip import mask_lower_half
+from lipsync_jax.training import checkpoints
+
+Draw = Callable[[np.ndarray, np.ndarray], Any]
+
+
+class Editor:
+    """Redraws faces so that they say a sound. The face itself is the reference picture.
+
+    Attributes:
+        draw: (mels float32 (n, 16, 80), faces uint8 (n, size, size, 3) BGR) -> the redrawn faces,
+            of the faces' shape and type; an array that may still be on its way from the device.
+        size: side of its faces, pixels.
+    """
+
+    def __init__(self, draw: Draw, size: int):
+        self.draw, self.size = draw, size
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> "Editor":
+        """Loads a trained generator.
+
+        Args:
+            directory: a training run's workdir, or what `lipsync convert` wrote.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint, or it has no generator.
+            ValueError: its method does not redraw faces.
+        """
+        card = checkpoints.read_card(directory)
+        config = ml_collections.ConfigDict(card["config"])
+        method = methods.load(config)
+        if not hasattr(method, "draw"):
+            raise ValueError(
+                f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
+                "name the folder of a generator, e.g. of configs/wav2lip.py"
+            )
+        variables, _ = checkpoints.load_inference(directory, "generator")
+        return cls(_compiled(method, variables), GEOMETRIES[config.data.geometry].height)
+
+    def __call__(self, mels: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
+        """Starts one batch; short ones are filled up, so that only one program is compiled.
+
+        Args:
+            mels: float32 (n, 16, 80), n <= batch_size.
+            faces: uint8 (n, size, size, 3), BGR.
+            batch_size: the shape to run.
+
+        Returns:
+            uint8 (batch_size, size, size, 3), BGR; rows from n on mean nothing. Reading it
+            (`np.asarray`) waits for the device.
+        """
+        missing = [(0, batch_size - len(faces))]
+        return self.draw(
+            np.pad(mels, [*missing, (0, 0), (0, 0)]),
+            np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)]),
+        )
+
+
+def _compiled(method: Method, variables: Mapping[str, Any]) -> Draw:
+    variables = jax.device_put(dict(variables))
+
+    def draw(variables, mels, faces):
+        faces = faces.astype(jnp.float32) / 255
+        drawn = method.draw(
+            variables,
+            mels.swapaxes(1, 2)[..., None],
+            jnp.concatenate([mask_lower_half(faces), faces], axis=-1),
+        )
+        return jnp.rint(jnp.clip(drawn, 0, 1) * 255).astype(jnp.uint8)
+
+    compiled = jit(draw)
+    return lambda mels, faces: compiled(variables, mels, faces)
+
+
+def empty_inputs(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros of the shapes that `Editor` takes, to compile with."""
+    return (
+        np.zeros((count, windows.MEL_WINDOW, MEL_BINS), np.float32),
+        np.zeros((count, size, size, 3), np.uint8),
+    )

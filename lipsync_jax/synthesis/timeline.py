@@ -1,0 +1,56 @@
+"""When each frame of the face video is shown, until the voice ends. Exact seconds throughout."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+LOOPS = ("ping-pong", "repeat", "hold", "none")
+
+
+def passes(count: int, loop: str) -> Iterator[range]:
+    """Frame numbers in the order they are shown, as runs over consecutive frames.
+
+    Args:
+        count: frames of the face video, at least 1.
+        loop: what follows its last frame: `ping-pong` (backwards and forwards again, the turning
+            frames shown once), `repeat` (from the start), `hold` (the last frame stays), `none`.
+
+    Yields:
+        The whole video first, then, endlessly but for `none`, what follows.
+    """
+    yield range(count)
+    if loop == "repeat":
+        yield from itertools.repeat(range(count))
+    elif loop == "hold" or (loop == "ping-pong" and count == 1):
+        yield from itertools.repeat(range(count - 1, count))
+    elif loop == "ping-pong":
+        yield from itertools.cycle((range(count - 2, -1, -1), range(1, count)))
+
+
+def schedule(
+    times: Sequence[Fraction], last: Fraction, duration: Fraction, loop: str
+) -> Iterator[tuple[int, Fraction]]:
+    """Which frame is shown from which moment on.
+
+    A looped or cut video lasts as long as the voice, to less than one frame; if it is less than
+    one frame short of the voice, it is left as it is. With `none` it is never looped or cut.
+
+    Args:
+        times: when each frame of the face video is shown, ascending, the first at 0.
+        last: seconds for which its last frame is shown.
+        duration: seconds of the voice.
+        loop: see `passes`.
+
+    Yields:
+        (frame number, seconds).
+    """
+    lengths = [b - a for a, b in itertools.pairwise(times)] + [last]
+    now = Fraction(0)
+    for number, indices in enumerate(passes(len(times), loop)):
+        if number and duration - now < last:
+            return
+        for index in indices:
+            if now >= duration and loop != "none":
+                return
+            yield index, now
+            now += lengths[index]

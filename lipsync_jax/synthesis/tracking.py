@@ -1,0 +1,124 @@
+"""The first pass over a face video: when its frames are shown and where the face is."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from lipsync_jax import faces
+from lipsync_jax.video import Frame
+
+MISSING_FACE = ("keep", "hold", "error")
+LONGEST_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
+_SHORTEST = 5  # detections; a briefer track among longer ones is a false alarm
+
+
+@dataclasses.dataclass(frozen=True)
+class FacePath:
+    """One face through a video.
+
+    Attributes:
+        times: exact seconds at which each frame is shown, the first 0.
+        boxes: float32 (frames, 4), the box to redraw; NaN where the frame stays as it is.
+        found: bool (frames,), whether a face was there (seen, or interpolated).
+    """
+
+    times: tuple[Fraction, ...]
+    boxes: np.ndarray
+    found: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceOptions:
+    """How faces are found; see `lipsync generate --help`."""
+
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    box: tuple[int, int, int, int] | None = None
+    smooth: bool = True
+    detect_every: int = 1
+    on_missing_face: str = "keep"
+
+
+def follow(
+    frames: Iterable[Frame],
+    frame_rate: Fraction,
+    options: FaceOptions,
+    on_frame: Callable[[int], None],
+) -> FacePath:
+    """Finds the face to redraw in a stream, holding one frame at a time.
+
+    Args:
+        frames: the face video.
+        frame_rate: about how many there are a second.
+        options: how.
+        on_frame: called with the number of frames seen so far.
+
+    Raises:
+        ValueError: no frame, or no face in any of them, or with `on_missing_face="error"` none in
+            some.
+    """
+    times: list[Fraction] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for frame in frames:
+            times.append(frame.time)
+            yield frame.image
+            on_frame(len(times))
+
+    if options.box is not None:
+        top, bottom, left, right = options.box
+        count = sum(1 for _ in images())
+        boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
+        return FacePath(tuple(times), boxes, np.ones(count, bool))
+    tracks = faces.track(
+        images(), every=options.detect_every, max_gap=max(1, round(LONGEST_GAP * frame_rate))
+    )
+    boxes = np.full((len(times), 4), np.nan, np.float32)
+    for track in choose(tracks):
+        boxes[track.frames] = _crop_boxes(track, options)
+    found = np.isfinite(boxes[:, 0])
+    if options.on_missing_face == "hold" and found.any():
+        last = np.maximum.accumulate(np.where(found, np.arange(len(boxes)), -1))
+        boxes = boxes[np.where(last < 0, np.argmax(found), last)]
+    return FacePath(tuple(times), boxes, found)
+
+
+def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
+    """The tracks to redraw: the most prominent, then every other that shares no frame with one.
+
+    So only one face is redrawn at a time, every shot has its own, and when that face is away for a
+    while no bystander takes its place. A brief false alarm counts only where there is nothing else.
+    """
+    chosen: list[faces.Track] = []
+    lasting = [t for t in tracks if t.detected.sum() >= _SHORTEST] or list(tracks)
+    for track in sorted(lasting, key=_prominence, reverse=True):
+        span = track.frames
+        if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in chosen):
+            chosen.append(track)
+    return chosen
+
+
+def spans(times: Sequence[Fraction], end: Fraction, flags: Sequence[bool]) -> list[tuple]:
+    """Runs of frames for which a flag is true, as (start, end) in seconds."""
+    ends = [*times[1:], end]
+    runs: list[tuple[Fraction, Fraction]] = []
+    previous = False
+    for start, stop, flag in zip(times, ends, flags, strict=True):
+        if flag and previous:
+            runs[-1] = (runs[-1][0], stop)
+        elif flag:
+            runs.append((start, stop))
+        previous = flag
+    return runs
+
+
+def _prominence(track: faces.Track) -> float:
+    return float((track.boxes[:, 3] - track.boxes[:, 1]).sum())
+
+
+def _crop_boxes(track: faces.Track, options: FaceOptions) -> np.ndarray:
+    window = 5 if options.smooth else 1
+    boxes = faces.smooth_boxes(track.boxes, window)
+    landmarks = faces.smooth_boxes(track.landmarks, window)
+    return faces.pad_box(faces.face_box(boxes, landmarks), options.pads)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from lipsync_jax.data import loader
+
+
+def _example(clip, rng):
+    return {"draw": rng.integers(1 << 30), "frames": np.int32(len(clip.frames))}
+
+
+@pytest.fixture
+def clips(toy_data):
+    return loader.Clips(loader.find_dataset(str(toy_data), "face96"), "train")
+
+
+def _ids(batches, count):
+    return [tuple(next(batches)["clip_id"]) for _ in range(count)]
+
+
+def test_a_record_comes_back_as_it_was_written(clips):
+    clip = clips[0]
+    assert clip.clip_id.startswith("train/")
+    assert len(clip.frames) == 40
+    assert clip.audio.dtype == np.int16
+    assert clip.audio.shape == (40 * 640,)
+    assert clip.landmarks.shape == (40, 5, 2)
+
+
+def test_position_is_restored_exactly(clips):
+    batches = loader.training_batches(clips, _example, 3, seed=1)
+    for _ in range(5):
+        next(batches)
+    position = batches.get_state()
+    expected = [next(batches) for _ in range(4)]
+    again = loader.training_batches(clips, _example, 3, seed=1)
+    again.set_state(position)
+    for batch in expected:
+        for name, values in next(again).items():
+            np.testing.assert_array_equal(values, batch[name])
+
+
+def test_every_epoch_shows_every_clip_in_a_new_order_with_new_draws(clips):
+    batches = loader.training_batches(clips, _example, 4, seed=1)
+    epochs = [[next(batches) for _ in range(3)] for _ in range(2)]
+    ids = [np.concatenate([b["clip_id"] for b in epoch]) for epoch in epochs]
+    draws = [set(np.concatenate([b["draw"] for b in epoch])) for epoch in epochs]
+    assert set(ids[0]) == set(ids[1]) and len(set(ids[0])) == 12
+    assert list(ids[0]) != list(ids[1])
+    assert not draws[0] & draws[1]
+
+
+def test_hosts_share_the_clips_between_them(clips):
+    seen = [
+        set(
+            np.concatenate(
+                _ids(loader.training_batches(clips, _example, 2, seed=1, process=p, processes=3), 2)
+            )
+        )
+        for p in range(3)
+    ]
+    assert len(set.union(*seen)) == 12
+
+
+def test_validation_is_padded_and_the_same_every_time(toy_data):
+    clips = loader.Clips(loader.find_dataset(str(toy_data), "face96"), "validation")
+    first = list(loader.validation_batches(clips, _example, 4))
+    second = list(loader.validation_batches(clips, _example, 4))
+    assert [list(b["valid"]) for b in first] == [[1, 1, 1, 1], [1, 0, 0, 0]]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a["draw"], b["draw"])
+
+
+def test_hosts_validate_the_same_clips_as_one_host(toy_data):
+    clips = loader.Clips(loader.find_dataset(str(toy_data), "face96"), "validation")
+
+    def seen(process, processes):
+        batches = loader.validation_batches(
+            clips, _example, 2, process=process, processes=processes
+        )
+        return [i for b in batches for i, ok in zip(b["clip_id"], b["valid"], strict=True) if ok]
+
+    assert sorted(seen(0, 2) + seen(1, 2)) == sorted(seen(0, 1))
+
+
+def test_errors_say_what_to_do(toy_data, tmp_path, clips):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        loader.find_dataset(str(tmp_path / "nowhere"), "face96")
+    with pytest.raises(FileNotFoundError, match="lipsync prepare"):
+        loader.find_dataset(str(toy_data), "face128")
+    with pytest.raises(ValueError, match="no clips in its split 'dev'"):
+        loader.Clips(loader.find_dataset(str(toy_data), "face96"), "dev")
+    with pytest.raises(ValueError, match="means 128x128"):
+        loader.check_geometry(clips, "face128")
+
+
+def test_a_damaged_shard_is_named(toy_data, tmp_path):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(loader.find_dataset(str(toy_data), "face96"), folder)
+    for shard in folder.glob("*train*"):
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+        shard.write_bytes(data)
+    clips = loader.Clips(folder, "train")
+    with pytest.raises(ValueError, match=r"copy.*train.*Write the data set again"):
+        [clips[i] for i in range(len(clips))]
+
+
+def test_an_example_that_fails_names_its_clip(clips):
+    def broken(clip, rng):
+        raise ValueError("no windows")
+
+    with pytest.raises(ValueError, match=r"clip train/\d+: no windows"):
+        next(loader.training_batches(clips, broken, 2, seed=0))

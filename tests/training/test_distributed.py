@@ -1,0 +1,70 @@
+"""Two processes on loopback: each reads its share, both save one checkpoint together."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import portpicker
+import pytest
+
+from lipsync_jax.training import checkpoints
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = [
+    "--config=configs/sync_expert.py:small_data",
+    "--config.data.batch_size=8",
+    "--config.data.validation_batch_size=8",
+    "--config.data.validation_frames=40",
+    "--config.windows_per_clip=2",
+    "--config.model.width=0.03",
+    "--config.model.dropout=0.0",
+    "--config.augment=0.0",
+    "--config.train.steps=2",
+    "--config.train.log_every=1",
+    "--config.train.validate_every=2",
+]
+
+
+def start(workdir, toy_data, devices, *options):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    command = [sys.executable, "main.py", f"--workdir={workdir}", f"--config.data.dir={toy_data}"]
+    return subprocess.Popen(
+        [*command, *OPTIONS, *options],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(toy_data, tmp_path):
+    address = f"127.0.0.1:{portpicker.pick_unused_port()}"
+    together = [
+        start(
+            tmp_path / "pair",
+            toy_data,
+            2,
+            "--distributed",
+            f"--coordinator={address}",
+            "--processes=2",
+            f"--process={number}",
+        )
+        for number in range(2)
+    ]
+    outputs = [process.communicate(timeout=240) for process in together]
+    assert [p.returncode for p in together] == [0, 0], outputs
+    assert not outputs[1][0], "only the first process prints"
+    pair = json.loads(outputs[0][0])
+    variables, card = checkpoints.load_inference(tmp_path / "pair", "expert")
+    assert card["step"] == 2 and variables["params"]
+
+    # One device restores what two processes saved, and goes on.
+    alone = start(tmp_path / "pair", toy_data, 1, "--config.train.steps=3")
+    output = alone.communicate(timeout=240)
+    assert alone.returncode == 0, output
+    assert "resumed from step 2" in output[1]
+    assert json.loads(output[0]).keys() == pair.keys()

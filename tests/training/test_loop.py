@@ -1,0 +1,212 @@
+"""The loop, on the sync expert and on Wav2Lip with narrow networks."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from configs import sync_expert as expert_config
+from configs import wav2lip as wav2lip_config
+from configs import wav2lip_gan as gan_config
+from lipsync_jax.training import checkpoints, logging, loop, sharding
+
+
+def narrow(config, toy_data, steps=4):
+    """A config small enough for tests."""
+    config.data.dir = str(toy_data)
+    config.data.batch_size = 8
+    config.data.validation_batch_size = 8
+    config.model.width = 0.03
+    config.train.steps = steps
+    config.train.log_every = 1
+    config.train.validate_every = 2
+    config.train.checkpoint_every = 1
+    return config
+
+
+def expert(toy_data, steps=4, **changes):
+    config = narrow(expert_config.get_config("small_data"), toy_data, steps)
+    config.data.validation_frames = 40
+    config.windows_per_clip = 2
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def expert_run(toy_data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("expert")
+    scalars = loop.train(expert(toy_data), workdir)
+    return workdir, scalars
+
+
+def generator(toy_data, expert_workdir, steps=4, gan=False):
+    config = (gan_config if gan else wav2lip_config).get_config("small_data")
+    config = narrow(config, toy_data, steps)
+    config.model.depth = 0.0
+    config.windows_per_clip = 1
+    config.frozen.expert.checkpoint = str(expert_workdir)
+    config.frozen.expert.min_accuracy = 0.0
+    if gan:
+        config.discriminator.width = 0.03
+    return config
+
+
+def saved_arrays(workdir):
+    """Every array of the newest training checkpoint, by item and path."""
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    return {
+        item.name + jax.tree_util.keystr(path): leaf
+        for item in newest.iterdir()
+        if item.is_dir() and item.name != "run"
+        for path, leaf in jax.tree.flatten_with_path(checkpoints.read_item(item))[0]
+    }
+
+
+def assert_same_run(one, other):
+    one, other = saved_arrays(one), saved_arrays(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_run_leaves_checkpoints_figures_and_a_plot(expert_run):
+    workdir, scalars = expert_run
+    assert {"balanced_accuracy", "offset_accuracy", "loss", "threshold"} <= scalars.keys()
+    assert len(logging.read_scalars(workdir, "train")) == 4
+    assert [v["step"] for v in logging.read_scalars(workdir, "validation")] == [2, 4]
+    assert (workdir / "training.png").stat().st_size > 1000
+    card = checkpoints.read_card(workdir)
+    assert card["config"]["method"] == "sync_expert"
+    assert card["validation"]["balanced_accuracy"] >= 0
+    assert any((workdir / "tensorboard").iterdir())
+
+
+def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_path):
+    loop.train(expert(toy_data, steps=2), tmp_path)
+    loop.train(expert(toy_data, steps=4), tmp_path)
+    assert_same_run(tmp_path, expert_run[0])
+
+
+def test_a_resumed_gan_equals_an_uninterrupted_one(toy_data, expert_run, tmp_path):
+    for folder, stops in (("whole", (4,)), ("parts", (1, 3, 4))):
+        for steps in stops:
+            config = generator(toy_data, expert_run[0], steps, gan=True)
+            config.sync_threshold = 1e9  # on from the first validation
+            config.train.validate_every = 3
+            loop.train(config, tmp_path / folder)
+    whole = saved_arrays(tmp_path / "whole")
+    assert whole["train['schedule']['sync_weight']"] == np.float32(0.03)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert list((tmp_path / "whole" / "samples").glob("*.png"))
+
+
+def test_one_device_and_eight_give_the_same_losses(toy_data, expert_run):
+    config = generator(toy_data, expert_run[0])
+    figures = {}
+    for count in (1, 8):
+        mesh = jax.sharding.Mesh(jax.devices()[:count], ("data",))
+        method = loop.load_method(config)
+        data = loop.Data(config, method, mesh)
+        steps = loop.compile_steps(method, mesh)
+        state = loop.fresh_state(config, method, mesh, data, steps)
+        batches = data.training()
+        seen = []
+        for _ in range(2):
+            batch = next(batches)
+            batch.pop("clip_id")
+            state, scalars = steps.update(state, sharding.to_devices(batch, mesh))
+            seen.append([float(scalars["l1"]), float(scalars["sync"])])
+        figures[count] = seen
+    np.testing.assert_allclose(figures[1], figures[8], rtol=2e-4)
+
+
+def test_the_step_is_compiled_once(toy_data, expert_run):
+    config = generator(toy_data, expert_run[0])
+    mesh = sharding.make_mesh()
+    method = loop.load_method(config)
+    data = loop.Data(config, method, mesh)
+    steps = loop.compile_steps(method, mesh)
+    state = loop.fresh_state(config, method, mesh, data, steps)
+    batches = data.training()
+    for _ in range(3):
+        batch = next(batches)
+        batch.pop("clip_id")
+        before = state
+        state, _ = steps.update(state, sharding.to_devices(batch, mesh))
+    assert steps.update._cache_size() == 1
+    assert all(x.is_deleted() for x in jax.tree.leaves(before.players["generator"].params))
+
+
+def test_a_loss_that_is_not_finite_names_its_clips_and_keeps_the_checkpoint(toy_data, tmp_path):
+    loop.train(expert(toy_data, steps=1), tmp_path)
+    good = saved_arrays(tmp_path)
+    config = expert(toy_data, steps=6)
+    config.optimiser.learning_rate = 1e38
+    config.optimiser.warmup = 0
+    with pytest.raises(FloatingPointError, match=r"clips were .*train/\d"):
+        loop.train(config, tmp_path)
+    kept = saved_arrays(tmp_path)
+    assert all(np.isfinite(x).all() for x in kept.values())
+    assert good.keys() == kept.keys()
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(toy_data, expert_run, tmp_path, monkeypatch):
+    line = logging.Progress.line
+
+    def interrupted(self, step, values):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return line(self, step, values)
+
+    config = expert(toy_data)
+    config.train.checkpoint_every = 100
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.Progress, "line", interrupted)
+        loop.train(config, tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    loop.train(config, tmp_path)
+    assert_same_run(tmp_path, expert_run[0])
+
+
+def test_the_gate_refuses_a_weak_expert(toy_data, expert_run):
+    config = generator(toy_data, expert_run[0])
+    config.frozen.expert.min_accuracy = 0.999
+    with pytest.raises(ValueError, match=r"min_accuracy=0 to go ahead"):
+        loop.load_method(config)
+    config.frozen.expert.checkpoint = "nowhere"
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        loop.load_method(config)
+
+
+def test_another_networks_checkpoint_is_refused(toy_data, expert_run):
+    config = expert(toy_data, steps=6)
+    config.model.width = 0.06
+    with pytest.raises(ValueError, match="does not fit this config"):
+        loop.train(config, expert_run[0])
+
+
+def test_a_batch_that_does_not_split_is_refused(toy_data, tmp_path):
+    config = expert(toy_data)
+    config.data.batch_size = 6
+    with pytest.raises(ValueError, match="multiple of 8"):
+        loop.train(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_the_best_checkpoint_is_evaluated_on_any_split(toy_data, expert_run):
+    workdir, scalars = expert_run
+    config = expert(toy_data)
+    validation = loop.evaluate(config, workdir, "validation")
+    recorded = checkpoints.read_card(workdir)["validation"]
+    assert validation == pytest.approx(recorded, rel=1e-4)
+    assert loop.evaluate(config, workdir, "test").keys() == scalars.keys()
+
+
+@pytest.mark.parametrize("loss", ["cosine_bce", "contrastive"])
+@pytest.mark.parametrize("negatives", ["same_clip", "other_clips", "mixed"])
+def test_every_expert_loss_runs(toy_data, tmp_path, loss, negatives):
+    config = expert(toy_data, steps=1, loss=loss, negatives=negatives)
+    assert json.loads(json.dumps(loop.train(config, tmp_path)))
