@@ -14,6 +14,8 @@ import av
 import numpy as np
 
 _JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
+# What unnamed channels (plain WAV and AVI) are taken for, as FFmpeg and players do.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
 
 
@@ -78,6 +80,30 @@ def decode_packets(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
 ) -> Iterator[av.frame.Frame]:
     """Yields every decodable frame of one stream; warns once, with a count, about the rest."""
+    frames = _decode(container, stream, path)
+    return _count_up(frames, stream) if is_untimed(container, stream) else frames
+
+
+def is_untimed(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
+    """Whether a file only has its frames in order: AVI has no times, and FFmpeg's guess is wrong.
+
+    Decoding such a stream gives right times from its beginning alone.
+    """
+    return container.format.name == "avi" and stream.type == "video"
+
+
+def _count_up(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    first = None
+    for frame in frames:
+        first = frame.dts if first is None else first
+        known = None not in (frame.dts, first)
+        frame.pts = frame.dts - first + (stream.start_time or 0) if known else None
+        yield frame
+
+
+def _decode(
+    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
+) -> Iterator[av.frame.Frame]:
     damaged, packets = 0, container.demux(stream)
     while True:
         try:
@@ -116,8 +142,7 @@ def first_frame(
     if frame is None:
         raise ValueError(f"{path}: nothing in its {stream.type} stream can be decoded")
     time = frame_time(frame)
-    if time is None or container.format.name == "avi":
-        # AVI has no timestamps: what a decoder's reordering adds to its frame count is no delay.
+    if time is None:
         time = (stream.start_time or 0) * Fraction(stream.time_base)
     return frame, time
 
@@ -164,7 +189,8 @@ class SampleStream:
     Attributes:
         rate: samples a second.
         channels: number of channels.
-        layout: FFmpeg's name for them, e.g. `stereo`.
+        layout: FFmpeg's name for them, e.g. `stereo`; empty where they are more than eight and the
+            file does not name them.
 
     Iterating, once, yields float32 (samples, channels), full scale 1.
     """
@@ -183,10 +209,10 @@ class SampleStream:
         self.path, self.start = path, start
         self._container = open_container(path)
         self._stream = audio_stream(self._container, path)
-        self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
-        self.rate, self.layout = context.sample_rate, context.layout.name
-        self.channels = context.layout.nb_channels
+        self.rate, self.channels = context.sample_rate, context.layout.nb_channels
+        named = not context.layout.name.endswith("channels")
+        self.layout = context.layout.name if named else _LAYOUTS.get(self.channels, "")
 
     def __iter__(self) -> Iterator[np.ndarray]:
         start, position, skew = self.start, 0, 0

@@ -1,5 +1,6 @@
 """Writing media files: a picture, encoded or copied, and sound that starts with it."""
 
+import itertools
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,15 @@ import numpy as np
 from lipsync_jax import containers
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # they keep times before 0, and so the sync
+# What players expect in each; in .mkv anything goes.
+_COPIED_AUDIO = {
+    suffix: frozenset({"aac", "mp3", "ac3", "eac3", "alac", *more})
+    for suffix, more in {".mp4": ["opus"], ".m4v": ["opus"], ".mov": ["pcm_s16le"]}.items()
+}
 # Keys that MP4 stores where every program looks; any other key needs FFmpeg's own atoms.
 _MP4_KEYS = frozenset(
     "title artist album_artist composer album date comment genre copyright description".split()
 )
-_MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})  # what players expect there
 _AAC_RATES = frozenset(
     {7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
 )
@@ -47,30 +52,53 @@ def mux(
         FileNotFoundError: a file is missing.
         ValueError: a file cannot be read, has no such stream, or the output cannot hold the codec.
     """
-    zero = containers.origin(video_path)
+    zero, times = containers.origin(video_path), _presentation_times(video_path)
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
         tick, step = Fraction(source.time_base), 1 / containers.frame_rate(container, source)
+        shift, decoding = round(zero / tick), iter(_decoding_times(times))
         output = Output(outfile, {**container.metadata, **(metadata or {})})
         try:
             stream = output.add_copy(source)
             output.add_audio(audio_path, copy_audio)
-            end, shift = Fraction(0), round(zero / tick)
-            for packet in container.demux(source):
-                if packet.dts is None and packet.pts is None:
-                    continue  # the flush at the end
-                packet.dts = (packet.dts if packet.dts is not None else packet.pts) - shift
-                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            output.start()
+            end = Fraction(0)
+            for packet in filter(lambda packet: packet.size, container.demux(source)):
+                packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
+                packet.dts = next(decoding) - shift
                 packet.duration = packet.duration or round(step / tick)
                 packet.stream = stream
                 end = max(end, (packet.pts + packet.duration) * tick)
+                moment = packet.dts * tick  # read now: muxing changes the packet's clock
                 output.mux([packet])
-                output.sound_until(packet.dts * tick)
+                output.sound_until(moment)
             output.sound_until(end if shortest else None)
         except BaseException:
             output.abort()
             raise
         output.close()
+
+
+def _presentation_times(path: str | os.PathLike) -> list[int]:
+    """When each encoded frame is shown, ticks of the stream's clock, in the order of the file."""
+    with containers.open_video(path) as container:
+        stream = containers.video_stream(container)
+        packets = [(packet.pts, packet.dts) for packet in container.demux(stream) if packet.size]
+        times = [dts if pts is None else pts for pts, dts in packets]
+        reordered = containers.is_untimed(container, stream) and stream.codec_context.has_b_frames
+        if None in times or reordered:
+            raise ValueError(
+                f"{path} does not say when its frames are shown, so they cannot be copied; encode "
+                "them anew (convert it to .mp4 first)"
+            )
+    return times
+
+
+def _decoding_times(times: list[int]) -> list[int]:
+    """Rising times, none later than the frame is shown: containers leave them out or err."""
+    ordered = sorted(times)
+    delay = max((early - shown for early, shown in zip(ordered, times, strict=True)), default=0)
+    return [time - delay for time in ordered]
 
 
 class Output:
@@ -87,7 +115,9 @@ class Output:
         tags = {key: text for key, text in (metadata or {}).items() if key not in technical}
         flags = "+faststart" if set(tags) <= _MP4_KEYS else "+faststart+use_metadata_tags"
         options = {} if suffix == ".mkv" else {"movflags": flags}
-        self._container = av.open(f"file:{self._partial}", "w", options=options)
+        self._container = av.open(
+            f"file:{self._partial}", "w", "mp4" if suffix == ".m4v" else None, options
+        )
         self._container.metadata.update(tags)
         self._sound: AudioTrack | None = None
 
@@ -129,7 +159,10 @@ class Output:
 
     def mux(self, packets: list[av.Packet]) -> None:
         """Writes packets of the picture."""
-        self._container.mux(packets)
+        try:
+            self._container.mux(packets)
+        except av.error.FFmpegError as error:
+            raise ValueError(f"{self.path}: its picture cannot be written ({error})") from error
 
     def sound_until(self, moment: Fraction | None) -> None:
         """Writes the sound that starts before a moment, or all that is left."""
@@ -138,8 +171,12 @@ class Output:
 
     def close(self) -> None:
         """Completes the file and gives it its name."""
-        self._release()
-        os.replace(self._partial, self.path)
+        try:
+            self._release()
+            os.replace(self._partial, self.path)
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
 
     def abort(self) -> None:
         """Closes and leaves nothing."""
@@ -187,9 +224,7 @@ class AudioTrack:
             codec = stream.codec_context.name
         moment = containers.origin(path)
         moment = first_sample if moment is None else moment
-        known = output.supported_codecs
-        if "mp4" in output.format.name or "mov" in output.format.name:
-            known = known & _MP4_AUDIO
+        known = _COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
         packets = self._copied if copy and codec in known else self._encoded
         self._packets = packets(path, moment)
         next(self._packets)  # adds the stream, before the output is started
@@ -233,19 +268,31 @@ class AudioTrack:
 
     def _encoded(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
         source = containers.SampleStream(path, moment)
+        if not source.layout:
+            raise ValueError(
+                f"{path}: nobody knows how to place its {source.channels} channels; convert its "
+                "sound to stereo first"
+            )
         rate = source.rate if source.rate in _AAC_RATES else 48_000
         bits = _AAC_BITS * source.channels
         target = self._output.add_stream("aac", rate=rate, layout=source.layout, bit_rate=bits)
         yield
         reframe = av.AudioResampler("fltp", source.layout, rate, frame_size=1024)
-        for chunk in source:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk.T), "fltp", source.layout)
-            frame.sample_rate = source.rate
-            yield from self._encode(target, reframe.resample(frame))
-        yield from self._encode(target, [*reframe.resample(None), None])
+        position = 0
+        for chunk in itertools.chain(source, [None]):
+            for frame in reframe.resample(None if chunk is None else self._frame(chunk, source)):
+                frame.pts, frame.time_base = position, Fraction(1, rate)
+                position += frame.samples
+                yield from self._encode(target, frame)
+        yield from self._encode(target, None)
 
     @staticmethod
-    def _encode(target: av.AudioStream, frames: list) -> Iterator:
-        for frame in frames:
-            for packet in target.encode(frame):
-                yield packet.pts * Fraction(packet.time_base), packet
+    def _frame(chunk: np.ndarray, source: containers.SampleStream) -> av.AudioFrame:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk.T), "fltp", source.layout)
+        frame.sample_rate = source.rate
+        return frame
+
+    @staticmethod
+    def _encode(target: av.AudioStream, frame: av.AudioFrame | None) -> Iterator:
+        for packet in target.encode(frame):
+            yield packet.pts * Fraction(packet.time_base), packet

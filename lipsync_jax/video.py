@@ -7,7 +7,7 @@ writing takes a frame at a time.
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,17 +16,15 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from lipsync_jax import containers
-from lipsync_jax.muxing import Output
+from lipsync_jax.encoding import EXACT
+from lipsync_jax.encoding import VideoWriter as VideoWriter
 from lipsync_jax.muxing import mux as mux
 
-_CLOCK = 90_000  # least ticks a second of what is written
 _HD_ROWS = 720  # from here on an untagged picture is taken as BT.709, below as BT.601
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
-# Without these two, FFmpeg's quick conversion brightens every pixel by one step.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _read(
             raise ValueError(f"{path}: not one frame of its picture can be decoded")
         zero = containers.frame_time(first) or Fraction(0)
         decoded, earliest = itertools.chain([first], decoded), start - step / 4
-        if start > 0:
+        if start > 0 and not containers.is_untimed(container, stream):
             decoded = _seek(container, stream, path, zero + earliest) or decoded
         shown, previous, index = _Shown(), None, 0
         for frame in decoded:
@@ -201,162 +199,6 @@ def constant_rate(frames: Iterable[Frame], frame_rate: Fraction | int) -> Iterat
         count = max(index, round((current.time + shown) * rate), 1)
         for last in range(index, count):
             yield Frame(last / rate, current.image, last)
-
-
-class VideoWriter:
-    """Encodes frames as they come, with the sound of a file beside them.
-
-    The file is written under another name and takes its own when it is complete; if the `with`
-    block fails, nothing is left. An odd width or height is filled up by a copy of the last column
-    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are converted
-    and tagged as BT.709, limited range. The picture lasts exactly its frames' durations.
-
-        with VideoWriter("out.mp4", Fraction(25), (640, 360), audio="speech.wav") as writer:
-            for image in images:
-                writer.write(image)
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        frame_rate: Fraction | int,
-        size: tuple[int, int],
-        *,
-        codec: str = "libx264",
-        crf: int | None = 18,
-        preset: str | None = "medium",
-        lossless: bool = False,
-        pixel_aspect: Fraction | int = 1,
-        metadata: Mapping[str, str] | None = None,
-        audio: str | os.PathLike | None = None,
-        copy_audio: bool = True,
-        shortest: bool = False,
-    ):
-        """Opens the output.
-
-        Args:
-            path: .mp4, .m4v, .mov or .mkv; its folder is made if need be. Matroska rounds times to
-                milliseconds.
-            frame_rate: frames a second, exact (`Fraction(30000, 1001)`).
-            size: (width, height) of the frames to come.
-            codec: FFmpeg's name of an encoder.
-            crf: its constant quality, lower is better; None for encoders without it.
-            preset: its speed; None for encoders without it.
-            lossless: store RGB exactly (libx264rgb), odd sizes as they are; few players show it.
-            pixel_aspect: width of a pixel over its height (`VideoInfo.pixel_aspect`).
-            metadata: tags of the file, e.g. {"title": ...}.
-            audio: a file whose sound goes along: time 0 is its own first picture, or its first
-                sample where it has no picture.
-            copy_audio: copy the encoded sound where the container allows; else encode it as AAC.
-            shortest: end the sound with the picture.
-
-        Raises:
-            FileNotFoundError: no such audio file.
-            ValueError: the path's suffix, the size, the encoder or its options, or the audio cannot
-                be used.
-        """
-        width, height = size
-        self.frame_rate, self.size, self.frames = Fraction(frame_rate), (width, height), 0
-        if width < 1 or height < 1 or self.frame_rate <= 0:
-            raise ValueError(f"{path}: size {size} at {frame_rate} frames a second is no video")
-        self._exact, self._shortest = lossless, shortest
-        self._output = Output(path, metadata)
-        try:
-            self._stream = self._output.add_video(
-                "libx264rgb" if lossless else codec,
-                self.frame_rate,
-                {"qp": "0"} if lossless else {} if crf is None else {"crf": str(crf)},
-                preset,
-            )
-            self._configure(self._stream.codec_context, Fraction(pixel_aspect))
-            if audio is not None:
-                self._output.add_audio(audio, copy_audio)
-            self._output.start()
-        except BaseException:
-            self._output.abort()
-            raise
-        self._tick = Fraction(self._stream.codec_context.time_base)
-        self._held: av.VideoFrame | None = None  # until the next frame tells its duration
-
-    def _configure(self, context: av.VideoCodecContext, pixel_aspect: Fraction) -> None:
-        width, height = self.size
-        exact = self._exact
-        context.width, context.height = (width, height) if exact else _even(width, height)
-        context.pix_fmt = "rgb24" if exact else "yuv420p"
-        context.sample_aspect_ratio = pixel_aspect
-        # A clock with room for uneven times in which the even ones are whole numbers.
-        ticks = self.frame_rate.numerator
-        context.time_base = Fraction(1, ticks * -(-_CLOCK // ticks))
-        context.color_primaries = context.color_trc = 1  # BT.709, shared with sRGB screens
-        context.colorspace = 0 if exact else 1
-        context.color_range = int(ColorRange.JPEG if exact else ColorRange.MPEG)
-
-    def write(self, rgb: np.ndarray, time: Fraction | None = None) -> None:
-        """Adds one frame.
-
-        Args:
-            rgb: uint8 (height, width, 3), RGB, of the writer's size.
-            time: when it is shown, seconds from time 0, for uneven rates (kept to 11 µs); None
-                means `frames / frame_rate`.
-
-        Raises:
-            ValueError: another size or type, or not later than the frame before.
-        """
-        width, height = self.size
-        if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
-            raise ValueError(
-                f"{self._output.path}: frame {self.frames} is {rgb.dtype} {rgb.shape}, "
-                f"not uint8 {(height, width, 3)}"
-            )
-        pts = round((self.frames / self.frame_rate if time is None else time) / self._tick)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        if not self._exact:
-            frame = _to_yuv(rgb, frame)
-        frame.pts, frame.time_base = pts, self._tick
-        if self._held is not None:
-            if pts <= self._held.pts:
-                raise ValueError(
-                    f"{self._output.path}: frame {self.frames} at {float(pts * self._tick):.6f} s "
-                    "is not later than the one before"
-                )
-            self._encode(pts - self._held.pts)
-        self._held = frame
-        self.frames += 1
-
-    def _encode(self, duration: int) -> None:
-        self._held.duration = duration
-        self._output.mux(self._stream.encode(self._held))
-        self._output.sound_until(self._held.pts * self._tick)
-
-    def close(self) -> None:
-        """Completes the file and gives it its name.
-
-        Raises:
-            ValueError: no frame was written.
-        """
-        if self._held is None:
-            self.abort()
-            raise ValueError(f"{self._output.path}: no frame was written, so there is no video")
-        try:
-            last = round(1 / self.frame_rate / self._tick)
-            self._encode(last)
-            self._output.mux(self._stream.encode(None))
-            end = (self._held.pts + last) * self._tick
-            self._output.sound_until(end if self._shortest else None)
-        except BaseException:
-            self.abort()
-            raise
-        self._output.close()
-
-    def abort(self) -> None:
-        """Closes without leaving a file."""
-        self._output.abort()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        self.close() if kind is None else self.abort()
 
 
 def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
@@ -414,7 +256,7 @@ class _Shown:
             height,
             "gbrp",  # planes: three times as fast as packed pixels
             src_colorspace=guess if untagged else None,
-            interpolation=Interpolation.BILINEAR | _EXACT,
+            interpolation=Interpolation.BILINEAR | EXACT,
         )
         green, blue, red = (
             np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width]
@@ -434,20 +276,3 @@ def _orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     image = image[:, ::-1] if a < 0 else image
     image = image[::-1] if d < 0 else image
     return np.ascontiguousarray(image)
-
-
-def _even(width: int, height: int) -> tuple[int, int]:
-    return width + width % 2, height + height % 2
-
-
-def _to_yuv(rgb: np.ndarray, frame: av.VideoFrame) -> av.VideoFrame:
-    height, width = rgb.shape[:2]
-    if (width, height) != _even(width, height):
-        filled = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(filled, format="rgb24")
-    return frame.reformat(
-        format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
-        interpolation=Interpolation.BICUBIC | _EXACT,
-    )

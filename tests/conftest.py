@@ -22,6 +22,19 @@ def _compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_device():
+    """Training in tests runs on the first device; a test of many makes its own mesh."""
+    from lipsync_jax.training import sharding
+
+    make_mesh = sharding.make_mesh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sharding, "make_mesh", lambda devices=None: make_mesh(devices or jax.devices()[:1])
+        )
+        yield
+
+
 def toy_clip(clip_id: str, seed: int, frames: int = 40):
     """A face-coloured square whose dark mouth opens with the loudness of a buzz."""
     from lipsync_jax.data.records import Clip, encode_frame

@@ -66,8 +66,15 @@ def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str
     )
 
 
-def from_variables(variables: Mapping[str, Any], network: str) -> dict[str, np.ndarray]:
+def from_variables(
+    variables: Mapping[str, Any], network: str, any_width: bool = False
+) -> dict[str, np.ndarray]:
     """Variables of our module as a state dict of the same precision, without batch counters.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...}.
+        network: one of NETWORKS.
+        any_width: whether other channel counts than the published ones are taken too.
 
     Raises:
         ValueError: the variables are not those of the published network.
@@ -79,7 +86,8 @@ def from_variables(variables: Mapping[str, Any], network: str) -> dict[str, np.n
         name: np.ascontiguousarray(_to_torch(path, np.asarray(flat[path])))
         for name, (path, _) in table.items()
     }
-    _check(state_dict, table, network)
+    if not any_width:
+        _check(state_dict, table, network)
     return state_dict
 
 

@@ -202,21 +202,22 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
                 progress.line(step, means)
                 writer.scalars(step, means, "train")
             if step % config.train.validate_every == 0 or step == last:
-                watch.means()  # nothing unfinished or not finite gets saved
+                watch.check()
                 scalars = _validate(method, mesh, steps, state, data.validation())
                 logging.info("validation at step %d: %s", step, _figures(scalars))
                 writer.scalars(step, scalars, "validation")
                 writer.sheet(step, _pictures(mesh, steps, state, data))
-                state = _steered(method, mesh, state, scalars)
+                if step % config.train.validate_every == 0:  # not at an end that may move
+                    state = _steered(method, mesh, state, scalars)
                 if scalars[name] * sign > best:
                     best = scalars[name] * sign
                     saved.save_best(state, _card(config, step, scalars))
                 save()
             elif step % config.train.checkpoint_every == 0:
-                watch.means()
+                watch.check()
                 save()
         if step < last:
-            watch.means()
+            watch.check()
             save()
             logging.info("stopped at step %d; the same command resumes there", step)
     if writer.active:
@@ -283,16 +284,17 @@ class _Watch:
         self._workdir, self._waiting, self._seen = workdir, None, []
 
     def see(self, step: int, figures: dict[str, jax.Array], clip_ids: np.ndarray) -> None:
-        self._resolve()
+        self.check()
         self._waiting = (step, figures, clip_ids)
 
     def means(self) -> dict[str, float]:
-        """Means since the last call; every step so far is known to be finite after it."""
-        self._resolve()
+        """Means since the last call."""
+        self.check()
         seen, self._seen = self._seen, []
         return {n: float(np.mean([f[n] for f in seen])) for n in (seen[0] if seen else ())}
 
-    def _resolve(self) -> None:
+    def check(self) -> None:
+        """Waits for the steps so far; nothing that is not finite gets saved after it."""
         if self._waiting is None:
             return
         step, figures, clip_ids = self._waiting

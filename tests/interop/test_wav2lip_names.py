@@ -1,7 +1,9 @@
+import jax
 import numpy as np
 import pytest
 
 from lipsync_jax.interop import wav2lip
+from lipsync_jax.models.wav2lip import QualityDiscriminator
 from tests.golden import recipe
 
 OFFICIAL = {
@@ -71,3 +73,13 @@ def test_refuses_variables_of_another_network():
 def test_refuses_unknown_networks():
     with pytest.raises(ValueError, match="none of wav2lip, sync_expert"):
         wav2lip.to_variables({}, "wavlip")
+
+
+def test_gives_state_dicts_of_other_widths_only_when_asked():
+    module = QualityDiscriminator(width=0.125)
+    variables = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 96, 96, 3)))
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
+    with pytest.raises(ValueError, match=r"of another shape \(face_encoder_blocks"):
+        wav2lip.from_variables(variables, "quality_discriminator")
+    narrow = wav2lip.from_variables(variables, "quality_discriminator", any_width=True)
+    assert narrow["face_encoder_blocks.1.0.0.weight"].shape == (8, 4, 5, 5)

@@ -1,0 +1,150 @@
+"""`lipsync convert`: an official checkpoint -> an Orbax one that inference and training load."""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from configs import sync_expert as sync_expert_config
+from configs import wav2lip as wav2lip_config
+from configs import wav2lip_gan as wav2lip_gan_config
+from lipsync_jax.interop import torch_files, wav2lip
+from lipsync_jax.interop.pickles import UnreadableError
+from lipsync_jax.training import checkpoints
+
+_WAV2LIP_LICENCE = (
+    "The published weights of Wav2Lip (Prajwal et al. 2020) come with no open-source licence: "
+    "their authors allow personal, research and non-commercial use only, and they were trained on "
+    "LRS2, which the BBC licenses for research. Weights that were trained elsewhere are under "
+    "their trainer's terms."
+)
+_SYNCNET_LICENCE = (
+    "SyncNet's code (Chung and Zisserman 2016) is under the MIT licence; its authors published "
+    "the weights beside it without terms of their own. Weights that were trained elsewhere are "
+    "under their trainer's terms."
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What becomes of one of the official networks.
+
+    Attributes:
+        player: its name in the checkpoint.
+        config: of the run that would have trained it.
+        licence: the terms of the published weights.
+        telltale: what only its tensors' names begin with.
+    """
+
+    player: str
+    config: dict[str, Any]
+    licence: str
+    telltale: str
+
+
+KINDS = {
+    "wav2lip": Kind(
+        "generator",
+        wav2lip_config.get_config().to_dict(),
+        _WAV2LIP_LICENCE,
+        "face_decoder_blocks.",
+    ),
+    "sync_expert": Kind(
+        "expert", sync_expert_config.get_config().to_dict(), _WAV2LIP_LICENCE, "face_encoder."
+    ),
+    "quality_discriminator": Kind(
+        "discriminator",
+        wav2lip_gan_config.get_config().to_dict(),
+        _WAV2LIP_LICENCE,
+        "binary_pred.",
+    ),
+    "syncnet_v2": Kind("syncnet", {"method": "syncnet_v2"}, _SYNCNET_LICENCE, "netcnnlip."),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `lipsync convert`."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        help="wav2lip.pth, wav2lip_gan.pth, lipsync_expert.pth, visual_quality_disc.pth, "
+        "syncnet_v2.model or the like: of PyTorch, TorchScript or safetensors",
+    )
+    parser.add_argument("out", type=Path, help="folder to write; must not exist")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts one file."""
+    convert(arguments.source, arguments.out)
+    return 0
+
+
+def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Converts an official checkpoint. Nothing in the file is run.
+
+    Args:
+        source: a state dict of one of the published networks, as torch.save or TorchScript or
+            safetensors wrote it, in a dict under `state_dict` or not.
+        out: folder to write.
+
+    Returns:
+        The folder: an inference checkpoint of one player. Its card has `config`, `network`,
+        `source` (file, bytes, sha256) and `licence`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileExistsError: `out` exists.
+        ValueError: the file is unreadable, of another network, or has values that aren't finite.
+    """
+    source, out = Path(source), Path(out)
+    if out.exists():
+        raise FileExistsError(f"{out} exists already: name a new folder, or remove it first")
+    tree = torch_files.read(source)
+    try:
+        tensors = torch_files.state_dict(tree)
+        network = wav2lip.identify(tensors) or _likely(tensors)
+        variables = wav2lip.to_variables(tensors, network)
+        _check_finite(tensors)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {source} can't be converted: {error}") from error
+    kind = KINDS[network]
+    with open(source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    card = {
+        "config": kind.config,
+        "network": network,
+        "source": {"file": source.name, "bytes": source.stat().st_size, "sha256": digest},
+        "licence": kind.licence,
+    }
+    checkpoints.save_inference(out, {kind.player: {"batch_stats": {}, **variables}}, card)
+    logging.info("%s is a %s; wrote it to %s as `%s`", source, network, out, kind.player)
+    logging.info("sha256 %s", digest)
+    logging.info("%s", kind.licence)
+    return out
+
+
+def _likely(names: Iterable[str]) -> str:
+    """The network that a file was meant to hold, for to_variables to say what differs."""
+    given = [name.removeprefix("module.") for name in names]
+    for network, kind in KINDS.items():
+        if any(name.startswith(kind.telltale) for name in given):
+            return network
+    raise UnreadableError(
+        f"its {len(given)} tensors ({', '.join(given[:3])}, ...) are of none of the networks "
+        f"{', '.join(KINDS)}"
+    )
+
+
+def _check_finite(tensors: dict[str, np.ndarray]) -> None:
+    wrong = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if wrong:
+        raise UnreadableError(
+            f"{len(wrong)} tensors have values that aren't finite ({', '.join(wrong[:3])}): "
+            "the file is damaged, or the training that wrote it diverged"
+        )

@@ -1,0 +1,152 @@
+"""Tensors of PyTorch's storages: what all of its formats have in common."""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lipsync_jax.interop import pickles
+from lipsync_jax.interop.pickles import Function, UnreadableError
+
+# PyTorch's storage class and its dtype, safetensors' code.
+_TYPES = (
+    ("Double", "float64", "F64"),
+    ("Float", "float32", "F32"),
+    ("Half", "float16", "F16"),
+    ("BFloat16", "bfloat16", "BF16"),
+    ("Long", "int64", "I64"),
+    ("Int", "int32", "I32"),
+    ("Short", "int16", "I16"),
+    ("Char", "int8", "I8"),
+    ("UInt64", "uint64", "U64"),
+    ("UInt32", "uint32", "U32"),
+    ("UInt16", "uint16", "U16"),
+    ("Byte", "uint8", "U8"),
+    ("Bool", "bool", "BOOL"),
+    ("ComplexFloat", "complex64", "C64"),
+    ("ComplexDouble", "complex128", "C128"),
+)
+_DTYPES = {name: np.dtype(getattr(jnp, name)) for _, name, _ in _TYPES}
+SAFETENSORS_DTYPES = {code: _DTYPES[name] for _, name, code in _TYPES}
+_MAX_DIMENSIONS = 32
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of storage or tensor; wrapped, so that no pickle can call or change it."""
+
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of memory.
+
+    Attributes:
+        data: its bytes, a part of the mapped file; None while only dtypes are gathered.
+        dtype: of its values.
+        byteorder: theirs, `little` or `big`.
+    """
+
+    data: memoryview | None
+    dtype: np.dtype
+    byteorder: str = "little"
+
+
+@dataclass(frozen=True)
+class StorageId:
+    """What a pickle says of a storage: `('storage', type, name, device, count, view)`."""
+
+    dtype: np.dtype
+    name: str
+    count: int
+    view: tuple[int, int] | None  # offset and size, in values, inside the named storage
+
+    @classmethod
+    def parse(cls, key: tuple) -> "StorageId":
+        """Of a persistent id."""
+        if key[0] == "module":
+            raise UnreadableError("is a whole module with its code: save its state_dict() instead")
+        kind, storage_type, name, _, count, *view = key
+        if kind != "storage" or not isinstance(storage_type, Type) or not isinstance(name, str):
+            raise ValueError("something is stored that is no storage")
+        inside = whole_numbers(*view[0][1:]) if view and view[0] is not None else None
+        return cls(storage_type.dtype, name, *whole_numbers(count), inside)
+
+    def storage(self, content: memoryview, byteorder: str = "little") -> Storage:
+        """The storage whose bytes are found."""
+        size = self.dtype.itemsize
+        if len(content) != self.count * size:
+            raise ValueError("a storage has another size than its tensors expect")
+        if self.view is not None:
+            offset, count = self.view
+            content = content[offset * size : (offset + count) * size]
+        return Storage(content, self.dtype, byteorder)
+
+
+def whole_numbers(*values: Any) -> tuple[int, ...]:
+    """Sizes and offsets that a file gives, if that is what they are."""
+    if len(values) > 2 * _MAX_DIMENSIONS + 1 or not all(type(n) is int and n >= 0 for n in values):
+        raise ValueError("sizes are no whole numbers")
+    return values
+
+
+def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: Any) -> np.ndarray:
+    """A tensor of a storage.
+
+    Args:
+        storage: where its values are.
+        offset: of the first, in values.
+        size: its shape.
+        strides: in values.
+        rest: about gradients; the third is a Type other than the storage's.
+
+    Returns:
+        A read-only view of the storage; a copy if its bytes are in the other order.
+    """
+    dtype = rest[2].dtype if len(rest) > 2 else storage.dtype
+    if storage.data is None:
+        return np.empty(0, dtype)
+    whole_numbers(offset, *size, *strides)
+    if 0 in size:
+        return np.empty(size, dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, strides, strict=True))
+    if (last + 1) * dtype.itemsize > len(storage.data):
+        raise UnreadableError(f"has a tensor of the shape {size} that leaves its storage")
+    # Strides of zero could make of a few bytes what no memory holds.
+    if math.prod(size) * dtype.itemsize > len(storage.data.obj):
+        raise UnreadableError(f"has a tensor of the shape {size}, larger than the whole file")
+    array = np.ndarray(
+        size,
+        dtype,
+        storage.data,
+        offset * dtype.itemsize,
+        tuple(step * dtype.itemsize for step in strides),
+    )
+    return array if storage.byteorder == sys.byteorder else array.byteswap()
+
+
+def _same(value: Any, *_: Any) -> Any:
+    return value
+
+
+NAMES: Mapping[str, Any] = {
+    **pickles.NAMES,
+    **{f"torch._utils._rebuild_tensor{v}": Function(tensor) for v in ("", "_v2", "_v3")},
+    "torch._utils._rebuild_parameter": Function(_same),
+    "torch.Size": Function(_same),
+    "torch.device": Function(_same),
+    # TorchScript says what its containers hold.
+    "torch.jit._pickle.restore_type_tag": Function(_same),
+    **{
+        f"torch.jit._pickle.build_{kind}list": Function(_same)
+        for kind in ("int", "double", "bool", "tensor")
+    },
+    "torch.storage.UntypedStorage": Type(np.dtype(np.uint8)),
+    **{f"torch.{storage}Storage": Type(_DTYPES[name]) for storage, name, _ in _TYPES},
+    **{f"torch.{name}": Type(dtype) for name, dtype in _DTYPES.items()},
+}

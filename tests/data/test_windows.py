@@ -1,0 +1,140 @@
+"""Window tables against the published ones and against plain fractions."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lipsync_jax import audio
+from lipsync_jax.data import windows
+from tests.golden import recipe
+
+RATES = [Fraction(24_000, 1001), Fraction(25), Fraction(30_000, 1001), Fraction(60_000, 1001)]
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(recipe.FOLDER / "golden_windows.npz") as archive:
+        return dict(archive)
+
+
+def test_training_windows_are_the_published_ones(golden):
+    own = golden["train_indiv_start"]
+    np.testing.assert_array_equal(
+        windows.mel_window_start(np.arange(2000)), golden["train_window_start"]
+    )
+    assert (own[0] == -1).all(), "frame 0 starts no example"
+    for first in range(1, 2000):
+        shared, each = windows.training_windows(first)
+        assert shared == golden["train_window_start"][first]
+        np.testing.assert_array_equal(each, own[first])
+
+
+@pytest.mark.parametrize("rate", ["23.976", "24", "25", "29.97", "30", "50", "60"])
+@pytest.mark.parametrize("columns", [161, 400])
+def test_published_inference_is_the_published_one(golden, rate, columns):
+    starts = windows.published_inference_starts(columns, Fraction(rate))
+    np.testing.assert_array_equal(starts, golden[f"infer_starts_fps{rate}_L{columns}"])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_starts_are_exact_floors(rate):
+    frames = np.array([0, 1, 2, 7, 1001, 24_000, 30_001, 10**6, 10**7 + 3])
+    lead = windows.LEAD
+    assert windows.mel_window_start(frames, rate).tolist() == [
+        math.floor(80 * int(f) / rate) for f in frames
+    ]
+    matched = [math.floor(80 * (int(f) / rate - lead)) for f in frames]
+    assert windows.generator_window_start(frames, rate).tolist() == matched
+    assert [windows.generator_window_start(int(f), rate) for f in frames] == matched
+    assert [windows.window_at(int(f) / rate - lead) for f in frames] == matched
+
+
+def test_a_whole_column_is_never_missed():
+    # In binary fractions 80 · (f / 29.97…) falls just under a whole column now and then.
+    frames = np.arange(0, 30_000 * 20, 30_000)
+    starts = windows.mel_window_start(frames, Fraction(30_000, 1001))
+    np.testing.assert_array_equal(starts, np.arange(20) * 80 * 1001)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_inference_matches_training_unless_asked(rate):
+    matched = windows.inference_starts(50, rate)
+    assert matched.dtype == np.int64
+    _, trained = windows.training_windows(7, rate)
+    np.testing.assert_array_equal(matched[7:12], trained)
+    published = windows.inference_starts(50, rate, "published")
+    np.testing.assert_array_equal(published, windows.mel_window_start(np.arange(50), rate))
+    times = [i / rate for i in range(50)]
+    for alignment in ("matched", "published"):
+        np.testing.assert_array_equal(
+            windows.inference_starts_at(times, alignment),
+            windows.inference_starts(50, rate, alignment),
+        )
+
+
+def test_published_alignment_is_40_ms_late():
+    """At 25 frames a second, the published window of a frame is the trained one of the next."""
+    np.testing.assert_array_equal(
+        windows.inference_starts(49, alignment="published"), windows.inference_starts(50)[1:]
+    )
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("samples", [1, 3200, 16_000, 31_999, 32_001])
+def test_every_sample_is_heard_by_a_frame(rate, samples):
+    frames = windows.frames_covering(samples, 16_000, rate)
+    assert frames / rate >= Fraction(samples, 16_000) > (frames - 1) / rate
+    mel = audio.mel_spectrogram(np.full(samples, 0.1, np.float32))
+    taken = windows.take_windows(mel, windows.inference_starts(frames, rate))
+    assert taken.shape == (frames, 16, 80)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(
+    ("frames", "columns"), [(40, 161), (75, 161), (75, 241), (4, 161), (9, 15)]
+)
+def test_example_starts_are_those_that_fit(rate, frames, columns):
+    def fits(first, own):
+        starts = [windows.mel_window_start(first, rate)]
+        if own:
+            starts += windows.training_windows(first, rate)[1].tolist()
+        inside = all(0 <= s and s + windows.MEL_WINDOW <= columns for s in starts)
+        return inside and first + windows.SYNC_FRAMES <= frames
+
+    sync = [f for f in range(frames) if fits(f, own=False)]
+    own = [f for f in range(frames) if fits(f, own=True)]
+    assert list(windows.sync_starts(frames, columns, rate)) == sync
+    assert list(windows.generator_starts(frames, columns, rate)) == own
+
+
+def test_windows_outside_the_sound_are_silent():
+    features = np.arange(20 * 3, dtype=np.float32).reshape(20, 3)
+    taken = windows.take_windows(features, np.array([[-2, 0], [15, 40]]), length=8)
+    assert taken.shape == (2, 2, 8, 3)
+    assert taken.dtype == features.dtype
+    np.testing.assert_array_equal(taken[0, 0, :2], audio.MEL_SILENCE)
+    np.testing.assert_array_equal(taken[0, 0, 2:], features[:6])
+    np.testing.assert_array_equal(taken[0, 1], features[:8])
+    np.testing.assert_array_equal(taken[1, 0, :5], features[15:])
+    np.testing.assert_array_equal(taken[1, 0, 5:], audio.MEL_SILENCE)
+    np.testing.assert_array_equal(taken[1, 1], audio.MEL_SILENCE)
+    assert (features == np.arange(60).reshape(20, 3)).all(), "the features stay as they are"
+
+
+def test_windows_as_images_put_bins_in_rows():
+    taken = np.random.default_rng(0).random((2, 5, 16, 80))
+    images = windows.as_images(taken)
+    assert images.shape == (2, 5, 80, 16, 1)
+    assert images[1, 2, 30, 4, 0] == taken[1, 2, 4, 30]
+
+
+def test_wrong_rates_alignments_and_lengths_are_told():
+    for rate in (0, -25):
+        with pytest.raises(ValueError, match="must be positive"):
+            windows.mel_window_start(1, rate)
+    with pytest.raises(ValueError, match="'early' is unknown; choose from"):
+        windows.inference_starts(5, alignment="early")
+    with pytest.raises(ValueError, match="less than one window"):
+        windows.published_inference_starts(15)

