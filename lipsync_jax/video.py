@@ -103,7 +103,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             rotation=frame.rotation % 360,
             start_time=start,
             pixel_aspect=1 / aspect if frame.rotation % 180 else aspect,
-            codec=stream.codec_context.name,
+            codec=stream.codec_context.codec.canonical_name,
             has_audio=sound is not None,
             audio_rate=sound.codec_context.sample_rate if sound else 0,
             audio_channels=sound.codec_context.layout.nb_channels if sound else 0,
@@ -147,7 +147,9 @@ def _read(
         zero = containers.frame_time(first) or Fraction(0)
         decoded, earliest = itertools.chain([first], decoded), start - step / 4
         if start > 0 and not containers.is_untimed(container, stream):
-            decoded = _seek(container, stream, path, zero + earliest) or decoded
+            sought = _seek(path, zero + earliest)
+            key = next(sought, None)
+            decoded = decoded if key is None else itertools.chain([key], sought)
         shown, previous, index = _Shown(), None, 0
         for frame in decoded:
             time = containers.frame_time(frame)
@@ -160,19 +162,21 @@ def _read(
                 index += 1
 
 
-def _seek(container, stream, path, moment: Fraction) -> Iterator[av.VideoFrame] | None:
-    """Frames from a key frame at or before `moment`; None, rewound, where seeking overshoots."""
-    try:
-        container.seek(math.floor(moment / Fraction(stream.time_base)), stream=stream)
+def _seek(path: str | os.PathLike, moment: Fraction) -> Iterator[av.VideoFrame]:
+    """Frames from a key frame at or before `moment`; none where the file cannot be sought so."""
+    with containers.open_video(path) as container:
+        stream = containers.video_stream(container)
+        stream.thread_type = "AUTO"
+        try:
+            container.seek(math.floor(moment / Fraction(stream.time_base)), stream=stream)
+        except av.error.FFmpegError:
+            return
         decoded = containers.decode_packets(container, stream, path)
         first = next(decoded, None)
         time = None if first is None else containers.frame_time(first)
         if time is not None and time <= moment:
-            return itertools.chain([first], decoded)
-    except av.error.FFmpegError:
-        pass
-    container.seek(stream.start_time or 0, stream=stream)
-    return containers.decode_packets(container, stream, path)
+            yield first
+            yield from decoded
 
 
 def constant_rate(frames: Iterable[Frame], frame_rate: Fraction | int) -> Iterator[Frame]:

@@ -19,9 +19,17 @@ def cpu_compiler_options() -> dict[str, Any]:
     return {}
 
 
-def jit(function: Callable, **options: Any) -> Callable:
+def jit(function: Callable, *, once: bool = False, **options: Any) -> Callable:
     """`jax.jit` with this backend's compiler options.
 
     Starts the backend, so call it inside functions, not as a decorator at import.
+
+    Args:
+        function: what to compile.
+        once: it runs a single time, so that optimising it costs more than it saves.
+        **options: of `jax.jit`.
     """
-    return jax.jit(function, compiler_options=cpu_compiler_options(), **options)
+    compiler_options = cpu_compiler_options()
+    if once and jax.default_backend() == "cpu":
+        compiler_options["xla_backend_optimization_level"] = 0
+    return jax.jit(function, compiler_options=compiler_options, **options)

@@ -45,7 +45,7 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
 
     shared = {"in_shardings": (same, split), "out_shardings": same}
     return Steps(
-        init=jit(method.init, **shared),
+        init=jit(method.init, once=True, **shared),
         update=jit(update, donate_argnums=0, **shared),
         measure=jit(measure, **shared),
         pictures=jit(method.pictures, **shared),
