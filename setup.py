@@ -32,8 +32,7 @@ CORE = [
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",
 ]
-CONVERT = ["safetensors>=0.4"]
-DEV = [*CONVERT, "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"]
+DEV = ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
 
 setup(
     name="lipsync_jax",
@@ -48,7 +47,6 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "convert": CONVERT,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli:main"]},

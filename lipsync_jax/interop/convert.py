@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from configs import sync_expert as sync_expert_config
 from configs import wav2lip as wav2lip_config
 from configs import wav2lip_gan as wav2lip_gan_config
 from lipsync_jax.interop import torch_files, wav2lip
-from lipsync_jax.interop.pickles import UnreadableError
 from lipsync_jax.training import checkpoints
 
 _WAV2LIP_LICENCE = (
@@ -80,8 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts one file."""
-    convert(arguments.source, arguments.out)
+    """Converts one file and says what it was."""
+    card = checkpoints.read_card(convert(arguments.source, arguments.out))
+    print(
+        f"{arguments.source} is a {card['network']}, sha256 {card['source']['sha256']}\n"
+        f"wrote {arguments.out}\n{card['licence']}"
+    )
     return 0
 
 
@@ -123,9 +125,6 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
         "licence": kind.licence,
     }
     checkpoints.save_inference(out, {kind.player: {"batch_stats": {}, **variables}}, card)
-    logging.info("%s is a %s; wrote it to %s as `%s`", source, network, out, kind.player)
-    logging.info("sha256 %s", digest)
-    logging.info("%s", kind.licence)
     return out
 
 
@@ -135,7 +134,7 @@ def _likely(names: Iterable[str]) -> str:
     for network, kind in KINDS.items():
         if any(name.startswith(kind.telltale) for name in given):
             return network
-    raise UnreadableError(
+    raise ValueError(
         f"its {len(given)} tensors ({', '.join(given[:3])}, ...) are of none of the networks "
         f"{', '.join(KINDS)}"
     )
@@ -144,7 +143,7 @@ def _likely(names: Iterable[str]) -> str:
 def _check_finite(tensors: dict[str, np.ndarray]) -> None:
     wrong = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if wrong:
-        raise UnreadableError(
+        raise ValueError(
             f"{len(wrong)} tensors have values that aren't finite ({', '.join(wrong[:3])}): "
             "the file is damaged, or the training that wrote it diverged"
         )

@@ -77,17 +77,17 @@ def state_dict(tree: Any) -> dict[str, np.ndarray]:
             parameters and buffers are named by their dotted path.
 
     Raises:
-        UnreadableError: it is none of these.
+        ValueError: it is none of these.
     """
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
     if not isinstance(tree, dict):
-        raise UnreadableError(f"holds a {type(tree).__name__}, no state dict")
+        raise ValueError(f"it holds a {type(tree).__name__}, no state dict")
     found, seen, left = {}, set(), [("", tree)]
     while left:
         prefix, module = left.pop()
         if id(module) in seen:  # bounds the walk through a file made to trap it
-            raise UnreadableError(f"has the module {prefix} in two places")
+            raise ValueError(f"it has the module {prefix} in two places")
         seen.add(id(module))
         for name, value in module.items():
             if isinstance(value, np.ndarray):
@@ -96,7 +96,7 @@ def state_dict(tree: Any) -> dict[str, np.ndarray]:
                 left.append((f"{prefix}{name}.", value))
     if not found:
         keys = ", ".join(str(key)[:40] for key in list(tree)[:5]) or "nothing"
-        raise UnreadableError(f"holds no state dict; at its top are {keys}")
+        raise ValueError(f"it holds no state dict; at its top are {keys}")
     return found
 
 

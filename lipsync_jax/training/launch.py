@@ -1,10 +1,13 @@
 """What must happen before the first array: caches, clusters, logs."""
 
 import os
+from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
 
 import jax
 from absl import logging
+
+_PROJECT = str(Path(__file__).parents[2])
 
 
 def start(
@@ -23,6 +26,7 @@ def start(
         process: which one this is.
     """
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_worth_reading)
     enable_compilation_cache()
     if distributed:
         jax.distributed.initialize(coordinator, processes, process)
@@ -35,6 +39,13 @@ def enable_compilation_cache() -> None:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(root / "lipsync_jax" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _worth_reading(record: LogRecord) -> bool:
+    """Progress is this project's own; of the libraries only warnings that mean something."""
+    if "orbax" in record.pathname:  # warns of optional metadata when it reads a single item
+        return record.levelno >= ERROR
+    return record.levelno >= WARNING or record.pathname.startswith(_PROJECT)
 
 
 def is_first() -> bool:
