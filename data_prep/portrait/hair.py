@@ -136,10 +136,11 @@ def _tied(identity: Identity, rng: np.random.Generator) -> list:
     """Combed back from the hairline to a knot."""
     roots = _hairline(identity)
     angles = np.linspace(-98, 98, len(roots))
-    rim = np.stack([_top(a, 1.05) for a in angles])
+    swept = [np.stack([_top(a * q, 1.03) for a in angles]) for q in (0.88, 0.5)]
     knot = np.array([0.0, CROWN - 0.02])
-    middle = 0.5 * roots + 0.5 * (0.55 * rim + 0.45 * knot)
-    guides = np.stack([roots, 0.7 * roots + 0.3 * rim, middle, 0.75 * knot + 0.25 * rim], 1)
+    near = 0.55 * roots + 0.45 * swept[0]
+    far = 0.25 * roots + 0.75 * swept[1]
+    guides = np.stack([roots, near, far, 0.85 * knot + 0.15 * swept[1]], 1)
     return [_comb(guides, 900, rng, 0.012)]
 
 

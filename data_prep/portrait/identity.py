@@ -248,7 +248,7 @@ def _place(rng) -> dict:
         np.sin(azimuth) * np.cos(elevation), -np.sin(elevation),
         np.cos(azimuth) * np.cos(elevation),
     ])  # fmt: skip
-    warmth, strength = rng.normal(0, 0.06), rng.uniform(0.92, 1.08)
+    warmth, strength = rng.normal(0, 0.07), rng.uniform(0.8, 1.1)
     key = np.array([1 - warmth, 1.0, 1 + warmth]) * strength * 0.86
     ambient = np.array([1 + warmth, 1.0, 1 - 0.5 * warmth]) * rng.uniform(0.2, 0.32)
     walls = rng.permutation(len(_WALLS))

@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
 from data_prep.portrait.identity import Identity
 
-_GAP = 0.36  # head units between the lips at opening 1
+_GAP = 0.41  # head units between the lips at opening 1
 _DROP = 0.21  # head units the chin falls at jaw 1
 _THROAT = colour(46, 16, 18)
 _ENAMEL = colour(236, 226, 208)
@@ -69,23 +69,23 @@ class Mouth:
         inside = np.clip(1 - u**2, 0, None)
         corner = identity.smile + 0.02 * state.width
         rest = identity.mouth_y - corner * u**2 + 0.2 * gap * u**2
-        rest = rest + 0.010 * np.cos(2.2 * np.pi * u) * inside
+        rest = rest + max(0.010 - 0.1 * gap, 0) * np.cos(2.2 * np.pi * u) * inside
         bow = (
             1 - 0.24 * np.exp(-((u / 0.13) ** 2)) + 0.12 * np.exp(-(((np.abs(u) - 0.3) / 0.2) ** 2))
         )
         plump = (1 + 0.22 * state.rounding) * (1 - 0.5 * press) * (1 - 0.18 * state.opening)
-        above = identity.upper_lip * plump * bow * inside ** (0.72 - 0.15 * state.rounding)
-        below = identity.lower_lip * plump * inside**0.62 * (1 - 0.4 * state.tuck)
+        above = identity.upper_lip * plump * bow * inside ** (0.72 - 0.22 * state.rounding)
+        below = identity.lower_lip * plump * inside ** (0.62 - 0.1 * state.rounding)
+        below = below * (1 - 0.4 * state.tuck)
         hole = np.clip(1 - (u / (1 - 0.3 * state.rounding)) ** 2, 0, None)  # flesh all around
-        inner_up = rest - (0.14 + 0.1 * state.tuck) * gap * hole**0.8
-        inner_low = rest + 0.86 * gap * hole**0.62 - 0.03 * state.tuck * inside
+        raised, lowered = (0.14 + 0.1 * state.tuck) * gap, 0.86 * gap
         return Lips(
             u=u,
             half_width=float(half),
-            upper_outer=inner_up - above,
-            upper_inner=inner_up,
-            lower_inner=inner_low,
-            lower_outer=inner_low + below,
+            upper_outer=rest - raised * inside**0.6 - above,
+            upper_inner=rest - raised * hole**0.8,
+            lower_inner=rest + lowered * hole**0.62 - 0.03 * state.tuck * inside,
+            lower_outer=rest + lowered * inside**0.62 + below - 0.03 * state.tuck * inside,
             rest=rest,
             gap=float(gap),
         )
@@ -113,8 +113,10 @@ class Mouth:
         patch = skin[self._window]
         image = (patch[..., :3].astype(np.float32) / 255) ** 2
         image = self._around(image, lips, state)
-        inside = self._inside(lips, state)
-        image = self._flesh(image, inside, lips)
+        top, bottom = lips.upper_outer.min() - 0.04, lips.lower_outer.max() + 0.04
+        rows, columns = self._canvas.window((-1, top, 1, bottom))
+        canvas = self._canvas.part((rows, columns))
+        image[rows] = self._flesh(canvas, image[rows], self._inside(canvas, lips, state), lips)
         patch[..., :3] = np.sqrt(np.clip(image, 0, 1)) * 255 + 0.5
         return skin
 
@@ -134,9 +136,9 @@ class Mouth:
         dark = 0.26 * below + 0.42 * corner + fold * max(0.25, 0.25 + 0.6 * state.width)
         return image * (1 - np.clip(dark, 0, 0.8) * 0.9 + 0.08 * ridge)[..., None]
 
-    def _inside(self, lips: Lips, state) -> np.ndarray:
-        """Throat, tongue and teeth, BGR of the mouth's canvas."""
-        y, u, soft = self._canvas.y, lips.u, 0.8 / self._canvas.scale
+    def _inside(self, canvas: Canvas, lips: Lips, state) -> np.ndarray:
+        """Throat, tongue and teeth, BGR of the lips' canvas."""
+        y, u, soft = canvas.y, lips.u, 0.8 / canvas.scale
         opening = lips.lower_inner - lips.upper_inner
         deep = smoothstep(0.0, 0.22, opening)
         image = np.broadcast_to(_THROAT, (*np.broadcast_shapes(y.shape, u.shape), 3))
@@ -156,14 +158,16 @@ class Mouth:
         lit_teeth = (0.92 - 0.5 * u**2) * (1 - 0.3 * smoothstep(0.16, 0.0, crown))
         shadow = 1 - 0.55 * np.exp(-np.clip(y - lips.upper_inner, 0, None) / 0.03)
         edge = lips.rest + self._identity.teeth + 0.006 * (crown > 0.3) - 0.02 * u**2
+        edge = edge - 0.05 * state.rounding  # lips pushed forward hide them
         row = smoothstep(soft, -soft, y - edge) * arch
-        upper = _ENAMEL * (lit_teeth * shadow * (0.6 + 0.3 * deep))[..., None]
+        bright = (0.6 + 0.3 * deep) * (1 - 0.55 * state.rounding)
+        upper = _ENAMEL * (lit_teeth * shadow * bright)[..., None]
 
         low = lips.lower_inner - (0.02 + 0.03 * (1 - state.rounding)) * smoothstep(
             0.02, 0.1, opening
         )
         low = low - 0.35 * np.clip(0.25 - state.jaw, 0, 1) * opening
-        bottom = _ENAMEL * (0.46 * lit_teeth)[..., None]
+        bottom = _ENAMEL * (0.46 * lit_teeth * (1 - 0.8 * state.rounding))[..., None]
         image = mix(
             image,
             bottom,
@@ -175,9 +179,11 @@ class Mouth:
         )
         return mix(image, upper, row)
 
-    def _flesh(self, image: np.ndarray, inside: np.ndarray, lips: Lips) -> np.ndarray:
+    def _flesh(
+        self, canvas: Canvas, image: np.ndarray, inside: np.ndarray, lips: Lips
+    ) -> np.ndarray:
         """Lips over the skin, and the inside where they part."""
-        x, y, identity, scale = self._canvas.x, self._canvas.y, self._identity, self._canvas.scale
+        x, y, identity, scale = canvas.x, canvas.y, self._identity, canvas.scale
         soft = 1.0 / scale
         above = np.maximum(lips.upper_inner - lips.upper_outer, 1e-4)
         below = np.maximum(lips.lower_outer - lips.lower_inner, 1e-4)

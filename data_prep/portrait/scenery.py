@@ -84,15 +84,13 @@ def _body(
     weave = 1 + 0.03 * canvas.noise(rng, 0.02)
     cloth = identity.fabric * weave[..., None]
     style = identity.clothes
-    line = {"crew": (0.60, 2.16), "vee": (0.52, 2.62), "hoodie": (0.62, 2.12)}.get(
-        style, (0.5, 2.75)
-    )
-    half, bottom = line
+    lines = {"crew": (0.60, 2.16), "vee": (0.52, 2.62), "hoodie": (0.62, 2.12)}
+    half, bottom = lines.get(style, (0.5, 2.75))
     power = 1.1 if style in ("vee", "shirt", "blazer") else 2.4
-    depth = (y - 1.8) / (bottom - 1.8)
-    edge = half * np.clip(1 - np.clip(depth, 0, 1) ** power, 0, 1) ** (1 / power)
-    inset = edge + 0.12 * smoothstep(2.1, 1.85, y) - x
-    hole = smoothstep(-0.012, 0.012, inset) * (depth < 1.0)
+    depth = np.clip((y - 1.8) / (bottom - 1.8), 0, None)
+    inset = (1 - ((x / half) ** power + depth**power) ** (1 / power)) * half
+    inset = inset + 0.12 * smoothstep(2.1, 1.85, y)
+    hole = smoothstep(-0.012, 0.012, inset)
     if style in ("crew", "vee", "hoodie"):
         rim = np.exp(-0.5 * ((inset + 0.05) / 0.025) ** 2) + np.exp(
             -0.5 * ((inset + 0.105) / 0.01) ** 2

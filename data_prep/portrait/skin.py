@@ -111,7 +111,7 @@ def _hairs_on_skin(
     identity: Identity, canvas: Canvas, skin: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Brows and beard."""
-    tone = np.minimum(identity.hair_colour * 0.55, 0.16)
+    tone = identity.hair_colour * min(0.55, 0.2 / float(identity.hair_colour.max()))
     shave = smoothstep(0.62, 1.0, canvas.y) * (1 - 0.9 * canvas.bump(0, 0.8, 0.3, 0.14))
     skin = mix(skin, skin * np.array([0.8, 0.72, 0.66], np.float32), 0.5 * identity.shadow * shave)
     beard = _beard(identity, canvas)
@@ -143,7 +143,7 @@ def _beard(identity: Identity, canvas: Canvas) -> np.ndarray | None:
         return goatee
     cheek = smoothstep(0.0, 0.16, y - (0.95 - 0.95 * smoothstep(0.45, 1.0, x)))
     cheek *= smoothstep(0.4, 0.52, x)
-    return np.clip(goatee + chin + cheek, 0, 1) * 0.95
+    return np.clip(goatee + chin + cheek, 0, 1) * 0.95 * smoothstep(1.0, 0.94, x)
 
 
 def _brows(
@@ -158,7 +158,7 @@ def _brows(
     bend = identity.brow_arch * (
         np.sin(np.pi * np.clip(along / 1.25, 0, 1)) ** 1.3 - 0.55 * along**3
     )
-    y = identity.brow_y - bend - 0.3 * identity.eye_tilt * along
+    y = identity.brow_y - bend - 0.3 * identity.eye_tilt * along + 0.025 * (1 - along) ** 2
     y = y + thickness * rng.uniform(-1, 1, along.size)
     angle = np.pi * (0.36 - 0.42 * along) + rng.normal(0, 0.12, along.size)
     length = 0.075 * (1 - 0.3 * along)

@@ -1,0 +1,118 @@
+"""Takes of portraits who talk: what is said, how they move, and the crops a detector would cut."""
+
+import dataclasses
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from data_prep.articulation import SAMPLE_RATE, Speech, Voice, speak
+from data_prep.portrait import FaceState, Identity, Portrait
+from data_prep.portrait.motion import perform
+from lipsync_jax import faces
+from lipsync_jax.data.records import GEOMETRIES, Clip, Geometry, encode_frame
+
+FRAME_RATE = Fraction(25)
+_SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
+_JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
+_BIAS = 0.02  # of the box of one take
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """A person talking.
+
+    Attributes:
+        speech: the sound; its sample 0 sounds when frame 0 is shown.
+        states: the face at every frame, `FRAME_RATE` a second.
+    """
+
+    speech: Speech
+    states: list[FaceState]
+
+
+def act(voice: Voice, seconds: float, rng: np.random.Generator) -> Take:
+    """Lets a person say something.
+
+    Args:
+        voice: theirs.
+        seconds: a whole number of frames.
+        rng: decides on what is said and on every movement.
+    """
+    speech = speak(voice, seconds, rng)
+    frames = round(seconds * FRAME_RATE)
+    return Take(speech, perform(speech.articulation, frames, float(FRAME_RATE), rng))
+
+
+def portrait_scale(geometry: Geometry) -> float:
+    """Pixels a head unit a portrait needs, drawn at twice a crop's density."""
+    return 2 * math.sqrt(geometry.height / 2.8 * geometry.width / 1.9)
+
+
+def film_speaker(
+    seed: np.random.SeedSequence, speaker: str, clips: int, seconds: float, geometry: str
+) -> list[Clip]:
+    """All clips of one person.
+
+    Args:
+        seed: makes the person and everything they do.
+        speaker: their name.
+        clips: how many.
+        seconds: of each, a whole number of frames.
+        geometry: key of `records.GEOMETRIES`.
+
+    Returns:
+        `clips` clips, named `speaker/00` and on.
+    """
+    person, *takes = (np.random.default_rng(child) for child in seed.spawn(1 + clips))
+    identity = Identity.sample(person)
+    voice = Voice.sample(person, identity.tract)
+    size = GEOMETRIES[geometry]
+    portrait = Portrait(identity, portrait_scale(size))
+    return [
+        _film(portrait, act(voice, seconds, rng), f"{speaker}/{number:02d}", speaker, size, rng)
+        for number, rng in enumerate(takes)
+    ]
+
+
+def _film(
+    portrait: Portrait,
+    take: Take,
+    clip_id: str,
+    speaker: str,
+    size: Geometry,
+    rng: np.random.Generator,
+) -> Clip:
+    boxes, landmarks = crop_boxes(portrait, take.states, rng)
+    frames = tuple(
+        encode_frame(portrait.render(state, (size.height, size.width), tuple(box.tolist())))
+        for state, box in zip(take.states, boxes, strict=True)
+    )
+    return Clip(
+        clip_id=clip_id,
+        speaker=speaker,
+        frames=frames,
+        frame_rate=FRAME_RATE,
+        audio=take.speech.samples,
+        audio_rate=SAMPLE_RATE,
+        landmarks=faces.to_crop(landmarks, boxes, (size.height, size.width)),
+        sync_offset=0.0,
+        words=take.speech.words,
+    )
+
+
+def crop_boxes(
+    portrait: Portrait, states: list[FaceState], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and landmarks as a detector gives them, made into crops as those of real videos are.
+
+    Returns:
+        float32 (frames, 4) boxes to crop and (frames, 5, 2) landmarks, frame head units.
+    """
+    boxes = np.stack([portrait.box(state) for state in states])
+    landmarks = np.stack([portrait.landmarks(state) for state in states])
+    width = np.mean(boxes[:, 2] - boxes[:, 0])
+    boxes = boxes + width * rng.normal(0, _BIAS, 4) + width * rng.normal(0, _JITTER, boxes.shape)
+    landmarks = landmarks + width * rng.normal(0, 0.5 * _JITTER, landmarks.shape)
+    smooth = faces.smooth_boxes(landmarks, _SMOOTHING)
+    return faces.face_box(faces.smooth_boxes(boxes, _SMOOTHING), smooth), landmarks

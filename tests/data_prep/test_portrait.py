@@ -1,0 +1,132 @@
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep import filming
+from data_prep.articulation import Voice
+from data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax import faces
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def portraits():
+    people = [Identity.sample(np.random.default_rng(seed)) for seed in range(60, 66)]
+    people = [dataclasses.replace(person, beard="none") for person in people]
+    return [Portrait(person, 2 * SIZE / 5.2) for person in people]
+
+
+@pytest.fixture(scope="module")
+def takes(portraits):
+    rngs = [np.random.default_rng(seed) for seed in range(len(portraits))]
+    return [filming.act(Voice.sample(rng), 3.0, rng) for rng in rngs]
+
+
+def _crop(portrait, state, rows=96, columns=96):
+    box = faces.face_box(portrait.box(state), portrait.landmarks(state))
+    return portrait.render(state, (rows, columns), tuple(box.tolist()))
+
+
+def _still(state):
+    """Only the mouth of a state, on a head at rest."""
+    names = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
+    return FaceState(**{name: getattr(state, name) for name in names})
+
+
+def test_pictures_are_bgr_and_do_not_depend_on_what_came_before(portraits):
+    portrait = portraits[0]
+    state = FaceState(opening=0.4, jaw=0.4, blink=0.3)
+    first = portrait.render(state, (60, 80))
+    portrait.render(FaceState(blink=1.0, gaze=(0.5, 0.0)), (60, 80))
+    again = Portrait(portrait.identity, 2 * SIZE / 5.2).render(state, (60, 80))
+    assert first.shape == (60, 80, 3) and first.dtype == np.uint8
+    np.testing.assert_array_equal(first, portrait.render(state, (60, 80)))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_skin_is_redder_than_blue(portraits):
+    for portrait in portraits:
+        cheek = _crop(portrait, FaceState())[45:60, 20:30].reshape(-1, 3).mean(0)
+        assert cheek[2] > cheek[0]
+
+
+def test_people_differ(portraits):
+    small = [cv2.resize(_crop(p, FaceState()), (24, 24)).astype(float) for p in portraits]
+    for i, one in enumerate(small):
+        assert all(np.abs(one - other).mean() > 8 for other in small[:i])
+
+
+def test_the_picture_opens_with_the_articulation(portraits, takes):
+    """What changes around the lips, against a shut mouth, goes with the articulated gap."""
+    for portrait, take in zip(portraits, takes, strict=True):
+        shut = _crop(portrait, FaceState(opening=0.0, jaw=0.0)).astype(float)
+        states = [_still(state) for state in take.states[::3]]
+        change = [
+            np.abs(_crop(portrait, state).astype(float) - shut)[62:92, 36:60].mean()
+            for state in states
+        ]
+        opening = [max(state.opening, 0) for state in states]
+        assert np.corrcoef(change, opening)[0, 1] > 0.85
+
+
+def test_lips_pressed_for_p_b_m_leave_no_gap(portraits):
+    """The inside of the mouth shows in no pixel: its rows don't change with the tongue."""
+    for portrait in portraits:
+        shut = FaceState(opening=-0.3, jaw=0.12)
+        parted = FaceState(opening=0.5, jaw=0.12)
+        for state, same in ((shut, True), (parted, False)):
+            raised = dataclasses.replace(state, tongue=1.0)
+            assert np.array_equal(_crop(portrait, state), _crop(portrait, raised)) == same
+
+
+def test_a_blink_changes_the_eyes_only(portraits):
+    for portrait in portraits:
+        opened, shut = (_crop(portrait, FaceState(blink=blink)).astype(int) for blink in (0, 1))
+        changed = np.abs(opened - shut).max(-1) > 12
+        rows = np.flatnonzero(changed.any(1))
+        assert changed.sum() > 60
+        assert rows.min() > 15 and rows.max() < 50
+
+
+def test_crops_are_framed_as_those_of_real_videos(portraits, takes):
+    for portrait, take in zip(portraits, takes, strict=True):
+        boxes, landmarks = filming.crop_boxes(portrait, take.states, np.random.default_rng(0))
+        inside = faces.to_crop(landmarks, boxes, 1)
+        assert (inside[:, 3:, 1] > 0.5).all() and (inside[:, 3:, 1] < 0.9).all()
+        assert (inside[:, 3, 0] < inside[:, 4, 0]).all() and (inside[:, :2, 1] < 0.5).all()
+        chins = [(0.0, portrait.identity.chin)]
+        chins = np.stack([portrait.project(np.array(chins), state) for state in take.states])
+        assert (faces.to_crop(chins, boxes, 1)[..., 1] < 1).all()
+
+
+def test_landmarks_lie_on_what_they_name(portraits):
+    """The mouth corners bound what moves when the mouth opens, turned heads included."""
+    for portrait, yaw in zip(portraits, (-0.2, 0.2, 0, 0, 0.1, -0.1), strict=True):
+        state = FaceState(opening=0.5, jaw=0.0, yaw=yaw)
+        wide = dataclasses.replace(state, tongue=1.0)
+        changed = np.abs(_crop(portrait, state).astype(int) - _crop(portrait, wide)).max(-1) > 8
+        box = faces.face_box(portrait.box(state), portrait.landmarks(state))
+        left, right = faces.to_crop(portrait.landmarks(state), box, 96)[3:, 0]
+        columns = np.flatnonzero(changed.any(0))
+        assert left - 2 < columns.min() and columns.max() < right + 2
+        assert abs((columns.min() + columns.max()) / 2 - (left + right) / 2) < 3
+
+
+def test_the_detector_finds_them(portraits, takes):
+    for portrait, take in zip(portraits, takes, strict=True):
+        for state in take.states[::40]:
+            picture = portrait.render(state, (256, 256))
+            found = faces.detect(np.ascontiguousarray(picture[..., ::-1]))
+            assert len(found) == 1
+
+
+def test_heads_move_and_eyes_blink(takes):
+    for take in takes:
+        assert len(take.states) == 75
+        turn = np.array([(state.yaw, state.pitch, state.roll) for state in take.states])
+        assert (turn.std(0) > 0.003).all() and (np.abs(turn) < 0.5).all()
+        assert np.abs(np.diff(turn, axis=0)).max() < 0.1  # no jumps between frames
+    assert sum(max(state.blink for state in take.states) > 0.9 for take in takes) >= 3

@@ -1,0 +1,141 @@
+import argparse
+import shutil
+
+import numpy as np
+import pytest
+
+from data_prep import filming, synthetic
+from lipsync_jax import audio, faces, video
+from lipsync_jax.data import loader
+from lipsync_jax.data.records import decode_frames
+
+CLIPS = 7
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "SECONDS", 0.8)
+        yield synthetic.make(tmp_path_factory.mktemp("synthetic"), CLIPS, seed=3, workers=1)
+
+
+@pytest.fixture(scope="module")
+def splits(corpus):
+    found = {split: loader.Clips(corpus, split) for split in ("train", "validation", "test")}
+    return {split: [clips[i] for i in range(len(clips))] for split, clips in found.items()}
+
+
+def test_the_loader_finds_it(corpus):
+    assert loader.find_dataset(str(corpus), "face96") == corpus
+    assert loader.find_dataset(str(corpus.parents[2]), "face96") == corpus
+    loader.check_geometry(loader.Clips(corpus, "train"), "face96")
+
+
+def test_clips_are_whole(splits):
+    clips = [clip for split in splits.values() for clip in split]
+    assert len({clip.clip_id for clip in clips}) == CLIPS
+    for clip in clips:
+        assert len(clip.frames) == 20 and clip.frame_rate == 25
+        assert clip.audio.shape == (12800,) and clip.audio_rate == 16000
+        assert clip.landmarks.shape == (20, 5, 2) and np.isfinite(clip.landmarks).all()
+        assert decode_frames(clip, range(1)).shape == (1, 96, 96, 3)
+        assert (clip.landmarks[:, 3:, 1] > 48).all() and (clip.landmarks[:, 3:, 1] < 86).all()
+
+
+def test_people_are_in_one_split_only(splits):
+    people = {split: {clip.speaker for clip in clips} for split, clips in splits.items()}
+    assert [len(p) for p in people.values()] == [2, 1, 1]
+    assert len(set.union(*people.values())) == 4
+
+
+@pytest.mark.parametrize("clips", [6, 7, 40, 160, 1001])
+def test_split_sizes(clips):
+    people = synthetic.splits(clips)
+    numbers = [number for part in people.values() for number in part]
+    assert sorted(numbers) == list(range(-(-clips // 2)))
+    if clips >= 40:
+        assert len(people["validation"]) == len(people["test"])
+        assert abs(len(people["test"]) / len(numbers) - 0.1) < 0.01
+
+
+def test_the_same_seed_gives_the_same_bytes(splits):
+    clip = splits["validation"][0]
+    person = np.random.SeedSequence(3, spawn_key=(0, int(clip.speaker[1:])))
+    again = filming.film_speaker(person, clip.speaker, 2, 0.8, "face96")
+    again = next(other for other in again if other.clip_id == clip.clip_id)
+    assert again.frames == clip.frames
+    np.testing.assert_array_equal(again.audio, clip.audio)
+    np.testing.assert_array_equal(again.landmarks, clip.landmarks)
+    assert [word.text for word in again.words] == [word.text for word in clip.words]
+
+
+def test_another_seed_gives_others(splits):
+    person = np.random.SeedSequence(4, spawn_key=(0, 0))
+    (other,) = filming.film_speaker(person, "p0000", 1, 0.2, "face96")
+    assert all(other.frames[0] != clip.frames[0] for clips in splits.values() for clip in clips)
+
+
+def test_a_finished_corpus_is_used_again_and_another_one_is_not_mixed_in(corpus, monkeypatch):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.8)
+    monkeypatch.setattr(filming, "film_speaker", None)  # nothing may be filmed
+    out = corpus.parents[2]
+    assert synthetic.make(out, CLIPS, seed=3) == corpus
+    with pytest.raises(ValueError, match="choose another folder"):
+        synthetic.make(out, CLIPS, seed=4)
+
+
+def test_what_an_interrupted_run_left_is_redone(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.2)
+    folder = tmp_path / "synthetic" / "face96" / "1.0.0"
+    shutil.copytree(corpus, folder)
+    (folder / "recipe.json").unlink()
+    (folder.parent / "incomplete.ABCDEF_1.0.0").mkdir()
+    assert synthetic.make(tmp_path, 6, seed=5, workers=1) == folder
+    assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
+    assert len(loader.Clips(folder, "train")[0].frames) == 5
+
+
+def test_what_cannot_be_made_is_told_at_once(tmp_path):
+    with pytest.raises(ValueError, match="ask for 6"):
+        synthetic.make(tmp_path, clips=5)
+    with pytest.raises(ValueError, match="geometry 'lips64'"):
+        synthetic.make(tmp_path, geometry="lips64")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_talks_and_shows_a_face(tmp_path):
+    path = synthetic.write_video(tmp_path / "face.mp4", seconds=0.6, size=256)
+    info = video.probe(path)
+    assert (info.width, info.height, info.frame_rate) == (256, 256, 25)
+    frames = [frame.image for frame in video.read_frames(path)]
+    assert len(frames) == 15
+    assert all(len(faces.detect(image)) == 1 for image in frames[::3])
+    samples, _ = audio.load(path, 16000)
+    assert abs(len(samples) / 16000 - 0.6) < 0.1 and np.abs(samples).max() > 0.05
+
+
+def test_speech_is_written(tmp_path):
+    path = synthetic.write_speech(tmp_path / "voice.wav", seconds=1.5)
+    samples, rate = audio.load(path)
+    assert rate == 16000 and samples.shape == (24000,)
+
+
+def test_the_command(corpus, monkeypatch, capsys):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.8)
+    monkeypatch.setattr(synthetic, "_SHOWN", range(0, 20, 4))
+    parser = argparse.ArgumentParser()
+    synthetic.add_arguments(parser)
+    out = corpus.parents[2]
+    wanted = parser.parse_args(["--out", str(out), "--clips", str(CLIPS), "--seed", "3"])
+    assert synthetic.run(wanted) == 0
+    printed = capsys.readouterr().out
+    assert str(corpus) in printed and "contact_sheet_face96.png" in printed
+    assert (out / "contact_sheet_face96.png").is_file()
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_the_corpus(corpus, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.8)
+    clips = loader.Clips(synthetic.make(tmp_path, CLIPS, seed=3, workers=2), "train")
+    for i, clip in enumerate(splits["train"]):
+        assert clips[i].clip_id == clip.clip_id and clips[i].frames == clip.frames
