@@ -3,7 +3,9 @@
 import concurrent.futures
 import dataclasses
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -75,9 +77,9 @@ def cut_all(
         before = len(todo)
         yield from in_pool(todo.values(), min(workers, len(todo)))
         for suspect in [source for source in todo.values() if _trying(kept, source).exists()]:
-            _trying(kept, suspect).unlink()
             yield from in_pool([suspect], 1)
             if suspect.video_id in todo:
+                _trying(kept, suspect).unlink(missing_ok=True)
                 del todo[suspect.video_id]
                 detail = "its process died: out of memory, or a fault in the decoder"
                 dropped = Dropped(suspect.video_id, UNREADABLE, detail)
@@ -104,6 +106,13 @@ def _pooled(videos: list[corpora.Video], task: tuple, processes: int) -> Iterato
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it without a traceback
     cv2.setNumThreads(1)  # the processes share the cores
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without it, workers whose parent was killed would wait for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _trying(kept: Path, source: corpora.Video) -> Path:

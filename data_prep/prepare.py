@@ -7,8 +7,10 @@ a folder that has grown cuts only what is new.
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
@@ -113,7 +115,7 @@ def split(groups: Iterable[str], validation: float, test: float) -> dict[str, st
     """Assigns groups (speakers or videos) to splits by a hash of their names.
 
     A group's split does not depend on the others, so a corpus that grows keeps its splits; except
-    that of three groups or more, validation and test get at least one each if they are wanted.
+    that in a small one every split gets a group while there are three, and before that all train.
 
     Args:
         groups: names; repeats do not matter.
@@ -125,10 +127,12 @@ def split(groups: Iterable[str], validation: float, test: float) -> dict[str, st
     """
     place = {group: _place(group) for group in groups}
     order = sorted(place, key=place.get)
-    least = 1 if len(order) >= 3 else 0
-    tested = max(sum(place[g] < test for g in order), least if test else 0)
+    if len(order) < 3:
+        return dict.fromkeys(order, "train")
+    tested = max(sum(place[g] < test for g in order), 1 if test else 0)
+    tested = min(tested, len(order) - 2)
     held = sum(place[g] < test + validation for g in order) - tested
-    held = max(held, least if validation else 0)
+    held = min(max(held, 1 if validation else 0), len(order) - 1 - tested)
     names = ["test"] * tested + ["validation"] * held
     names += ["train"] * (len(order) - len(names))
     return dict(zip(order, names, strict=False))
@@ -213,9 +217,10 @@ def _write(
     for old in [*kept.parent.glob("incomplete.*"), kept.parent / str(Prepared.VERSION)]:
         shutil.rmtree(old, ignore_errors=True)
     tfds.disable_progress_bar()
-    return builder.write(
-        Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of a download
+        return builder.write(
+            Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
+        )
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -278,6 +283,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares, prints the report; 1 when no clip could be made."""
+    logging.getLogger("absl").setLevel(logging.WARNING)  # what TFDS tells of each shard
     names = [field.name for field in dataclasses.fields(Settings)]
     settings = Settings(**{name: getattr(arguments, name) for name in names})
     report = prepare(

@@ -1,5 +1,6 @@
 """Pictures in which a red and a green rectangle stand for faces, and the detector for them."""
 
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from lipsync_jax import audio, faces, video
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
-GROUND = (40, 40, 60)
+GROUND, DEADLY = (40, 40, 60), (255, 255, 0)
 
 
 def detect(rgb):
@@ -21,6 +22,13 @@ def detect(rgb):
             points = [(x0, y0), (x1, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x0, y1), (x1, y1)]
             found.append(faces.Face(box, 0.9, np.array(points, np.float32)))
     return found
+
+
+def detect_or_die(rgb):
+    """Ends its process at a picture on deadly ground, as a fault in a decoder would."""
+    if (rgb[0, 0] == DEADLY).all():
+        os._exit(3)
+    return detect(rgb)
 
 
 def picture(*boxes, ground=GROUND, size=(60, 80)):

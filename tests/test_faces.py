@@ -3,34 +3,8 @@ import pytest
 
 from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import faces
-
-RED, GREEN = (255, 0, 0), (0, 255, 0)
-
-
-def patches(rgb):
-    """A detector: each pure red or pure green rectangle is a face."""
-    found = []
-    for colour in (RED, GREEN):
-        rows, columns = np.nonzero((rgb == colour).all(axis=2))
-        if len(rows):
-            x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-            box = np.array([x0, y0, x1, y1], np.float32)
-            points = [(x0, y0), (x1, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x0, y1), (x1, y1)]
-            found.append(faces.Face(box, 0.9, np.array(points, np.float32)))
-    return found
-
-
-def picture(*boxes, colours=(RED, GREEN), ground=(40, 40, 60)):
-    image = np.full((60, 80, 3), ground, np.uint8)
-    for box, colour in zip(boxes, colours, strict=False):
-        if box is not None:
-            x0, y0, x1, y1 = box
-            image[y0:y1, x0:x1] = colour
-    return image
-
-
-def at(x, y=20, size=16):
-    return x, y, x + size, y + size
+from tests import colour_faces
+from tests.colour_faces import at, picture
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +57,7 @@ def test_detection_errors_say_what_is_wrong(tmp_path):
 
 def test_two_faces_that_move_keep_their_tracks():
     images = [picture(at(2 + 2 * i), at(60 - 2 * i, 42)) for i in range(20)]
-    red, green = sorted(faces.track(images, patches), key=lambda t: t.boxes[0, 0])
+    red, green = sorted(faces.track(images, colour_faces.detect), key=lambda t: t.boxes[0, 0])
     assert len(red) == len(green) == 20
     assert red.frames == range(20)
     np.testing.assert_array_equal(red.boxes[:, 0], 2 + 2 * np.arange(20))
@@ -95,7 +69,7 @@ def test_two_faces_that_move_keep_their_tracks():
 def test_a_short_gap_is_interpolated_and_a_long_one_ends_the_track():
     seen = [0, 1, 2, 6, 7, 20, 21]
     images = [picture(at(2 * i) if i in seen else None) for i in range(23)]
-    first, second = faces.track(images, patches, max_gap=5)
+    first, second = faces.track(images, colour_faces.detect, max_gap=5)
     assert (first.frames, second.frames) == (range(8), range(20, 22))
     np.testing.assert_allclose(first.boxes[:, 0], 2 * np.arange(8))
     np.testing.assert_array_equal(np.flatnonzero(~first.detected), [3, 4, 5])
@@ -105,10 +79,15 @@ def test_a_short_gap_is_interpolated_and_a_long_one_ends_the_track():
 def test_a_scene_cut_ends_every_track():
     shots = ((40, 40, 60), (200, 210, 120), (10, 90, 30))
     images = [picture(at(30), ground=shots[i // 6]) for i in range(18)]
-    tracks = faces.track(images, patches)
+    tracks = faces.track(images, colour_faces.detect)
     assert [track.frames for track in tracks] == [range(6), range(6, 12), range(12, 18)]
-    (whole,) = faces.track(images, patches, cut=1.0)
+    (whole,) = faces.track(images, colour_faces.detect, cut=1.0)
     assert len(whole) == 18
+
+
+def test_a_backdrop_that_flickers_is_no_scene_cut():
+    images = [picture(at(30), ground=(0, 125 + 6 * (i % 2), 154)) for i in range(8)]
+    assert [found.frames for found in faces.track(images, colour_faces.detect)] == [range(8)]
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9])
@@ -117,7 +96,7 @@ def test_detecting_in_every_third_frame_covers_all(count):
 
     def counting(rgb):
         calls.append(1)
-        return patches(rgb)
+        return colour_faces.detect(rgb)
 
     images = (picture(at(2 * i)) for i in range(count))  # a stream, not a list
     (found,) = faces.track(images, counting, every=3)
@@ -128,16 +107,16 @@ def test_detecting_in_every_third_frame_covers_all(count):
 
 
 def test_a_stream_without_faces_or_frames_has_no_tracks():
-    assert faces.track([picture()] * 3, patches) == []
-    assert faces.track([], patches) == []
+    assert faces.track([picture()] * 3, colour_faces.detect) == []
+    assert faces.track([], colour_faces.detect) == []
     assert faces.main_track([]) is None
     with pytest.raises(ValueError, match="at least one frame"):
-        faces.track([], patches, every=0)
+        faces.track([], colour_faces.detect, every=0)
 
 
 def test_the_main_track_is_the_one_seen_most_and_largest():
     images = [picture(at(4, size=10), at(40, size=30) if i > 6 else None) for i in range(12)]
-    tracks = faces.track(images, patches)
+    tracks = faces.track(images, colour_faces.detect)
     assert faces.main_track(tracks).boxes[0, 0] == 40  # 5 frames of 30 against 12 of 10
 
 
@@ -255,7 +234,7 @@ def test_paste_undoes_crop_on_whole_pixels(scenery):
 def test_paste_undoes_crop_between_pixels_of_a_smooth_picture(box, feather):
     y, x = np.indices((50, 70))
     smooth = (100 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.float32)[..., None]
-    patch = faces.crop(smooth, box, 96)[..., None]
+    patch = faces.crop(smooth, box, 96)
     again = faces.paste(smooth, patch, box, feather)
     assert again.shape == smooth.shape
     inside = np.s_[8:42, 2:28]

