@@ -37,7 +37,7 @@ def find_dataset(data_dir: str, geometry: str) -> Path:
         others = ", ".join(str(p.relative_to(root)) for p in found) or "nothing"
         raise FileNotFoundError(
             f"{root} holds no prepared data set of geometry {geometry} (found: {others}); "
-            f"write one with `lipsync prepare VIDEOS {root} --geometry {geometry}`"
+            f"write one with `lipsync prepare --input VIDEOS --out {root} --geometry {geometry}`"
         )
     if len(matching) > 1:
         names = ", ".join(str(p.relative_to(root)) for p in matching)

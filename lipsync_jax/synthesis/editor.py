@@ -16,6 +16,7 @@ from lipsync_jax.data.records import GEOMETRIES
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method
 from lipsync_jax.methods.wav2lip import mask_lower_half
+from lipsync_jax.synthesis import provenance
 from lipsync_jax.training import checkpoints
 
 Draw = Callable[[np.ndarray, np.ndarray], Any]
@@ -28,10 +29,11 @@ class Editor:
         draw: (mels float32 (n, 16, 80), faces uint8 (n, size, size, 3) BGR) -> the redrawn faces,
             of the faces' shape and type; an array that may still be on its way from the device.
         size: side of its faces, pixels.
+        model: a name for its weights, see `provenance.model_hash`.
     """
 
-    def __init__(self, draw: Draw, size: int):
-        self.draw, self.size = draw, size
+    def __init__(self, draw: Draw, size: int, model: str):
+        self.draw, self.size, self.model = draw, size, model
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Editor":
@@ -53,7 +55,8 @@ class Editor:
                 "name the folder of a generator, e.g. of configs/wav2lip.py"
             )
         variables, _ = checkpoints.load_inference(directory, "generator")
-        return cls(_compiled(method, variables), GEOMETRIES[config.data.geometry].height)
+        size = GEOMETRIES[config.data.geometry].height
+        return cls(_compiled(method, variables), size, provenance.model_hash(variables))
 
     def __call__(self, mels: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
         """Starts one batch; short ones are filled up, so that only one program is compiled.

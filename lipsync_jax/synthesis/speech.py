@@ -2,16 +2,20 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+import scipy.ndimage
 import soxr
 
 from lipsync_jax import audio, containers
 
 _BLOCK = 2048  # mel columns computed at once, 25.6 s
 _MARGIN = 3  # columns at a block's edges that its window or pre-emphasis can't see whole
+_GATE_RATE = 100  # decisions a second on whether there is a voice
+_GATE_MARGIN = 0.12  # seconds around a voice in which lips still move
+_FADE = 0.16  # seconds from one to the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Speech:
     Attributes:
         path: the file.
         mel: float32 (columns, 80), see `audio.mel_spectrogram`; column c is centred on c / 80 s.
-        duration: seconds, exact.
+        duration: seconds, exact. Where the file has a picture too, time 0 is its first frame's,
+            else the first sample's.
     """
 
     path: str
@@ -39,21 +44,52 @@ def load(path: str | os.PathLike) -> Speech:
         FileNotFoundError: there is no such file.
         ValueError: unreadable, without sound, or samples that are not finite.
     """
-    stream = containers.SampleStream(path)
     length = 0
 
-    def mono() -> Iterator[np.ndarray]:
+    def counted() -> Iterator[np.ndarray]:
         nonlocal length
+        for chunk in chunks:
+            length += len(chunk)
+            yield chunk
+
+    rate, chunks = _mono(path)
+    mel = np.concatenate([*_mel_blocks(_resampled(counted(), rate))] or [np.empty((0, 80))])
+    if not length:
+        raise ValueError(f"{path}: its audio stream holds no sound; choose another recording")
+    return Speech(os.fspath(path), mel, Fraction(length, rate))
+
+
+def voice_gate(path: str | os.PathLike, times: Sequence[Fraction]) -> np.ndarray:
+    """When someone speaks, see `audio.speech_activity`, with soft edges.
+
+    Args:
+        path: the recording.
+        times: ascending seconds to look at.
+
+    Returns:
+        float32 (len(times),): 1 while there is a voice and shortly before and after, 0 in pauses.
+    """
+    rate, chunks = _mono(path)
+    samples = np.concatenate([*_resampled(chunks, rate)])
+    count = int(times[-1] * _GATE_RATE) + 1
+    active = audio.speech_activity(samples, audio.SAMPLE_RATE, _GATE_RATE, count)
+    reach, fade = (round(seconds * _GATE_RATE) for seconds in (_GATE_MARGIN + _FADE / 2, _FADE))
+    wide = scipy.ndimage.maximum_filter1d(active.astype(np.float32), 2 * reach + 1)
+    soft = scipy.ndimage.uniform_filter1d(wide, fade + 1, mode="nearest")
+    return np.clip(soft[[int(time * _GATE_RATE) for time in times]], 0, 1)
+
+
+def _mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
+    """A recording's rate and its samples, the mean of its channels."""
+    stream = containers.SampleStream(path, containers.origin(path))
+
+    def mono() -> Iterator[np.ndarray]:
         for chunk in stream:
             if not np.isfinite(chunk).all():
                 raise ValueError(f"{path} holds samples that are not finite; export it again")
-            length += len(chunk)
             yield chunk.mean(axis=1)
 
-    mel = np.concatenate([*_mel_blocks(_resampled(mono(), stream.rate))] or [np.empty((0, 80))])
-    if not length:
-        raise ValueError(f"{path}: its audio stream holds no sound; choose another recording")
-    return Speech(os.fspath(path), mel, Fraction(length, stream.rate))
+    return stream.rate, mono()
 
 
 def _resampled(chunks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+LONGEST = Fraction(1, 10)  # seconds for which lips may stand still
 LOOPS = ("ping-pong", "repeat", "hold", "none")
 
 
@@ -25,6 +26,24 @@ def passes(count: int, loop: str) -> Iterator[range]:
         yield from itertools.repeat(range(count - 1, count))
     elif loop == "ping-pong":
         yield from itertools.cycle((range(count - 2, -1, -1), range(1, count)))
+
+
+def fill_gaps(times: Sequence[Fraction], step: Fraction) -> tuple[list[int], list[Fraction]]:
+    """Shows frames again where the next one is long in coming, so that lips go on moving.
+
+    Args:
+        times: when each frame is shown, ascending.
+        step: the usual seconds between two.
+
+    Returns:
+        Frame numbers, and when each is shown.
+    """
+    numbers, shown = [], []
+    for number, (start, end) in enumerate(zip(times, [*times[1:], times[-1]], strict=True)):
+        count = max(1, round((end - start) / step)) if end - start > LONGEST else 1
+        numbers += [number] * count
+        shown += [start + i * (end - start) / count for i in range(count)]
+    return numbers, shown
 
 
 def schedule(

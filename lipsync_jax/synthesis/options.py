@@ -1,0 +1,129 @@
+"""Everything a user can choose about a generation, and what is wrong with a choice."""
+
+import dataclasses
+import os
+from fractions import Fraction
+from pathlib import Path
+
+from lipsync_jax.data.windows import ALIGNMENTS
+from lipsync_jax.synthesis.timeline import LOOPS
+from lipsync_jax.synthesis.tracking import MISSING_FACE, FaceOptions
+
+SILENCE = ("model", "close", "original")
+BLENDS = ("mask", "box")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(FaceOptions):
+    """Options of a generation beside those of `tracking.FaceOptions`.
+
+    Attributes:
+        static: use the video's first frame only.
+        fps: frames a second made of a picture, 25 by default; a video keeps its own.
+        resize_factor: divide the frames' width and height by this, first of all.
+        rotate: then turn them by 90 degrees clockwise.
+        crop: then keep these pixels: top, bottom, left, right; -1 is the far border.
+        loop: what follows the video's last frame while the voice goes on, see `timeline.passes`.
+        silence: what the face does in pauses: `model` decides by what it hears, `close` hears
+            digital silence, `original` shows the frame as it was.
+        blend: `mask` redraws mouth, jaw and chin and fades into the rest; `box` pastes the whole
+            face with hard edges, as published Wav2Lip does.
+        match_colours: move the redrawn face's colours to the original's at the seam.
+        alignment: see `data.windows`; `published` is 40 ms early, as published Wav2Lip.
+        batch_size: frames drawn at once; None chooses by device.
+        codec: FFmpeg's name of the video encoder.
+        crf: its constant quality, lower is better; None for encoders without it.
+        preset: its speed; None for encoders without it.
+        lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few players show it.
+    """
+
+    static: bool = False
+    fps: Fraction | None = None
+    resize_factor: int = 1
+    rotate: bool = False
+    crop: tuple[int, int, int, int] = (0, -1, 0, -1)
+    loop: str = "ping-pong"
+    silence: str = "model"
+    blend: str = "mask"
+    match_colours: bool = True
+    alignment: str = "matched"
+    batch_size: int | None = None
+    codec: str = "libx264"
+    crf: int | None = 18
+    preset: str | None = "medium"
+    lossless: bool = False
+
+    def __post_init__(self):
+        for name, choices in (
+            ("on_missing_face", MISSING_FACE),
+            ("loop", LOOPS),
+            ("silence", SILENCE),
+            ("blend", BLENDS),
+            ("alignment", tuple(ALIGNMENTS)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
+                )
+        for name in ("detect_every", "resize_factor", "batch_size", "fps"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}={value}: give a number above 0")
+        for name in ("pads", "crop", "box"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) != 4:
+                raise ValueError(f"{name}={value}: give four numbers, top, bottom, left, right")
+            object.__setattr__(self, name, tuple(value))
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise ValueError(f"crf={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better")
+        if any(value < -1 for value in self.crop):
+            raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
+        if self.fps is not None:
+            object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
+
+    def check(self, face: str | os.PathLike, audio: str | os.PathLike, outfile: str | os.PathLike):
+        """Looks whether the files can be what they are to be, without opening them.
+
+        Raises:
+            FileNotFoundError: an input is missing.
+            ValueError: the output is a folder, one of the inputs, or can't be written there.
+        """
+        for option, path in (("face", face), ("audio", audio)):
+            if not Path(path).is_file():
+                what = "is a folder" if Path(path).is_dir() else "does not exist"
+                raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")
+        if Path(outfile).is_dir():
+            raise ValueError(f"outfile {outfile} is a folder; give a file in it, e.g. out.mp4")
+        for option, path in (("face", face), ("audio", audio)):
+            if Path(outfile).exists() and os.path.samefile(path, outfile):
+                raise ValueError(
+                    f"outfile {outfile} is the {option} itself, which would be lost; give another"
+                )
+        folder = Path(outfile).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"outfile {outfile}: its folder can't be made ({error})") from error
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"outfile {outfile}: its folder can't be written to; give another")
+
+    def check_box(self, size: tuple[int, int]):
+        """Looks whether the constant box is one and lies in the frames.
+
+        Args:
+            size: (width, height) of the frames.
+
+        Raises:
+            ValueError: it doesn't.
+        """
+        if self.box is None:
+            return
+        top, bottom, left, right = self.box
+        width, height = size
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ValueError(
+                f"box={tuple(self.box)} (top, bottom, left, right) is no part of the {width}x"
+                f"{height} frames; top must be above bottom, left before right, both inside"
+            )

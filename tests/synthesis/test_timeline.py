@@ -1,0 +1,54 @@
+import itertools
+from fractions import Fraction
+
+import pytest
+
+from lipsync_jax.synthesis import timeline, tracking
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        ("ping-pong", [0, 1, 2, 1, 0, 1, 2, 1]),
+        ("repeat", [0, 1, 2, 0, 1, 2, 0, 1]),
+        ("hold", [0, 1, 2, 2, 2, 2, 2, 2]),
+        ("none", [0, 1, 2]),
+    ],
+)
+def test_order(loop, expected):
+    frames = itertools.chain.from_iterable(timeline.passes(3, loop))
+    assert list(itertools.islice(frames, 8)) == expected
+
+
+@pytest.mark.parametrize("loop", ["ping-pong", "repeat", "hold"])
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+@pytest.mark.parametrize("seconds", ["0.01", "0.5", "1", "1.001", "3.3"])
+def test_the_picture_ends_within_a_frame_of_the_voice(loop, count, seconds):
+    step, duration = Fraction(1001, 24000), Fraction(seconds)
+    times = [i * step for i in range(count)]
+    shown = list(timeline.schedule(times, step, duration, loop))
+    assert [t for _, t in shown] == [i * step for i in range(len(shown))]
+    assert abs(len(shown) * step - duration) < step
+
+
+def test_uneven_frames_keep_their_lengths_when_played_again():
+    times = [Fraction(0), Fraction(1), Fraction(3)]
+    shown = list(timeline.schedule(times, Fraction(1, 2), Fraction(6), "repeat"))
+    starts = [0, 1, 3, Fraction(7, 2), Fraction(9, 2)]
+    assert shown == list(zip([0, 1, 2, 0, 1], starts, strict=True))
+
+
+def test_long_gaps_are_filled_at_the_usual_rate():
+    step = Fraction(1, 25)
+    times = [Fraction(0), step, 3 * step, 8 * step, 9 * step]
+    numbers, shown = timeline.fill_gaps(times, step)
+    assert numbers == [0, 1, 2, 2, 2, 2, 2, 3, 4]
+    assert shown == [i * step for i in (0, 1, 3, 4, 5, 6, 7, 8, 9)]
+    slow = [Fraction(i, 2) for i in range(3)]
+    assert timeline.fill_gaps(slow, Fraction(1, 2)) == ([0, 1, 2], slow)
+
+
+def test_spans():
+    times = [Fraction(i) for i in range(6)]
+    flags = [True, True, False, True, False, True]
+    assert tracking.spans(times, Fraction(6), flags) == [(0, 2), (3, 4), (5, 6)]
