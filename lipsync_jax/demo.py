@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=160, help="synthetic clips of 3 seconds")
     parser.add_argument("--expert-steps", type=int, help="training steps of the sync expert")
     parser.add_argument("--generator-steps", type=int, help="training steps of the generator")
+    parser.add_argument("--min-accuracy", type=float, help="below it the generator isn't trained")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     _shorten(generator, arguments.generator_steps)
     generator.data.dir = str(data)
     generator.frozen.expert.checkpoint = str(out / "expert")
+    if arguments.min_accuracy is not None:
+        generator.frozen.expert.min_accuracy = arguments.min_accuracy
     loop.train(generator, out / "wav2lip")
     mouth = loop.evaluate(generator, out / "wav2lip", "test")
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from scipy.signal import medfilt
 
-from lipsync_jax.layers.conv import ConvBlock, batch_norm, pair, uniform_fan_in
+from lipsync_jax.layers.conv import BatchNorm, ConvBlock, pair, uniform_fan_in
 
 # (features, kernel, strides, padding) of a convolution or (window, strides, padding) of a pool.
 LIP_TOWER = (
@@ -79,7 +79,7 @@ class Head(nn.Module):
             return layer(x)
 
         x = dense(512, "hidden", x)
-        x = nn.relu(batch_norm(train, dtype=self.dtype, name="norm")(x))
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         return dense(1024, "embedding", x)
 
 

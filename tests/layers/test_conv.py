@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from lipsync_jax.layers.conv import (
+    BatchNorm,
     ConvBlock,
     ConvTranspose,
     ConvTransposeBlock,
@@ -128,6 +130,33 @@ def test_initialisation_of_convolution():
     bound = 1 / math.sqrt(3 * 3 * 8)
     for leaf in jax.tree.leaves(params):
         assert 0.9 * bound < jnp.abs(leaf).max() <= bound
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_batch_norm_is_flaxs(train):
+    ours = BatchNorm()
+    flaxs = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
+    variables = {
+        "params": {"scale": drawn(4), "bias": drawn(4, seed=1)},
+        "batch_stats": {"mean": drawn(4, seed=2), "var": drawn(4, seed=3) ** 2},
+    }
+    x, weights = 3 * drawn(2, 5, 6, 4) + 7, drawn(2, 5, 6, 4, seed=4)
+
+    def run(apply):
+        def loss(params, x):
+            y, new = apply({**variables, "params": params}, x)
+            return (weights * y).sum(), (y, new)
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
+
+    one = run(lambda v, x: ours.apply(v, x, train, mutable=["batch_stats"]))
+    other = run(lambda v, x: flaxs.apply(v, x, mutable=["batch_stats"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), one, other)
+    names = [
+        jax.tree.structure(m.init(jax.random.key(0), x, *a))
+        for m, a in ((ours, [False]), (flaxs, []))
+    ]
+    assert names[0] == names[1]
 
 
 def normalised(y, params):

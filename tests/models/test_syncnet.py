@@ -30,13 +30,13 @@ def test_embeds_as_the_released_network(golden, inputs):
     module = SyncNetV2()
 
     @jit
-    def embed(mfcc, frames):
+    def embed(variables, mfcc, frames):
         features = module.apply(variables, frames, method="lip_features")
         return *module.apply(variables, mfcc, frames), features
 
     mfcc, frames = np.moveaxis(inputs["mfcc"], 1, -1), inputs["lip"].transpose(0, 2, 3, 4, 1)
     with jax.default_matmul_precision("highest"):
-        audio, lips, features = embed(mfcc, frames)
+        audio, lips, features = embed(variables, mfcc, frames)
     for ours, name in ((audio, "aud_out"), (lips, "lip_out"), (features, "lipfeat")):
         expected = golden[name]
         np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max(), rtol=0)

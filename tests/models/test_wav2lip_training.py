@@ -3,14 +3,15 @@
 The golden step ran in float64, so ours does: what differs then is a difference of the method.
 """
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from jax import lax
 
 from lipsync_jax import losses
 from lipsync_jax.interop.wav2lip import from_variables, to_variables
 from lipsync_jax.layers.compile import jit
+from lipsync_jax.layers.conv import BatchNorm
 from lipsync_jax.models.wav2lip import QualityDiscriminator, SyncExpert, Wav2Lip
 from tests.golden import recipe
 
@@ -19,9 +20,27 @@ WINDOWS, FRAMES = 4, 5
 GENERATOR, EXPERT, DISCRIMINATOR = Wav2Lip(), SyncExpert(), QualityDiscriminator()
 
 
+def convolve(x, kernel, window_strides, padding, lhs_dilation=None, dimension_numbers=None, **_):
+    """A convolution as a sum over the kernel's positions, NHWC and HWIO.
+
+    XLA's CPU backend has fast strided and dilated convolutions for float32 only.
+    """
+    dilation = lhs_dilation or (1, 1)
+    edges = [(low, high, d - 1) for (low, high), d in zip(padding, dilation, strict=True)]
+    x = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    down, right = window_strides
+    rows = (x.shape[1] - kernel.shape[0]) // down + 1
+    columns = (x.shape[2] - kernel.shape[1]) // right + 1
+    return sum(
+        x[:, i : i + down * rows : down, j : j + right * columns : right] @ kernel[i, j]
+        for i, j in np.ndindex(kernel.shape[:2])
+    )
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _double_precision():
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lax, "conv_general_dilated", convolve)
         yield
 
 
@@ -30,9 +49,18 @@ def golden():
     return recipe.expected("trainstep")
 
 
-def official(name, network):
-    doubled = jax.tree.map(np.float64, to_variables(recipe.weights(name), network))
-    return doubled["params"], doubled.get("batch_stats", {})
+@pytest.fixture(scope="module")
+def networks():
+    """Variables by network, always passed to compiled functions, which fold constants slowly."""
+    names = {
+        "generator": ("wav2lip", "wav2lip"),
+        "expert": ("syncnet_color", "sync_expert"),
+        "quality": ("wav2lip_disc_qual", "quality_discriminator"),
+    }
+    return {
+        name: jax.tree.map(np.float64, to_variables(recipe.weights(official), network))
+        for name, (official, network) in names.items()
+    }
 
 
 def frames(x):
@@ -63,43 +91,42 @@ def inputs():
     }
 
 
-def draw(params, stats, inputs, train):
+def draw(variables, inputs, train):
     return GENERATOR.apply(
-        {"params": params, "batch_stats": stats},
-        inputs["audio"],
-        inputs["faces"],
-        train=train,
-        mutable=["batch_stats"],
+        variables, inputs["audio"], inputs["faces"], train=train, mutable=["batch_stats"]
     )
 
 
-def judge(mel, drawn, train):
-    params, stats = official("syncnet_color", "sync_expert")
+def judge(variables, mel, drawn, train):
     (audio, video), new = EXPERT.apply(
-        {"params": params, "batch_stats": stats},
-        mel,
-        stack(drawn),
-        train=train,
-        mutable=["batch_stats"],
+        variables, mel, stack(drawn), train=train, mutable=["batch_stats"]
     )
     return losses.cosine_bce(audio, video, 1.0), new["batch_stats"]
 
 
-def quality(drawn, label):
-    params, _ = official("wav2lip_disc_qual", "quality_discriminator")
-    return losses.binary_cross_entropy(DISCRIMINATOR.apply({"params": params}, drawn), label)
+def quality(variables, pictures, label):
+    return losses.binary_cross_entropy(DISCRIMINATOR.apply(variables, pictures), label)
 
 
-def judge_all(inputs, drawn):
+# Losses of drawn pictures, by the golden file's names.
+LOSSES = {
+    "l1": lambda networks, inputs, drawn: losses.l1(drawn, inputs["target"]),
+    "percep": lambda networks, inputs, drawn: quality(networks["quality"], drawn, 1.0),
+    "sync_expert_trainmode": lambda networks, inputs, drawn: judge(
+        networks["expert"], inputs["mel"], drawn, True
+    )[0],
+    "sync_expert_evalmode": lambda networks, inputs, drawn: judge(
+        networks["expert"], inputs["mel"], drawn, False
+    )[0],
+}
+
+
+def judge_all(networks, inputs, drawn):
     """Every loss that the golden file has of drawn frames."""
-    return {
-        "l1": losses.l1(drawn, inputs["target"]),
-        "percep": quality(drawn, 1.0),
-        "sync_expert_trainmode": judge(inputs["mel"], drawn, True)[0],
-        "sync_expert_evalmode": judge(inputs["mel"], drawn, False)[0],
-        "disc_real": quality(inputs["target"], 1.0),
-        "disc_fake": quality(drawn, 0.0),
-    }
+    values = {name: loss(networks, inputs, drawn) for name, loss in LOSSES.items()}
+    values["disc_real"] = quality(networks["quality"], inputs["target"], 1.0)
+    values["disc_fake"] = quality(networks["quality"], drawn, 0.0)
+    return values
 
 
 def check_norms(grads, stats, network, keys, expected):
@@ -120,7 +147,7 @@ def check_statistics(module, network, before, after, arguments, keys, expected):
             variables,
             *arguments,
             train=False,
-            capture_intermediates=lambda found, _: isinstance(found, nn.BatchNorm),
+            capture_intermediates=lambda found, _: isinstance(found, BatchNorm),
             mutable=["intermediates"],
         ),
         before,
@@ -138,83 +165,97 @@ def check_statistics(module, network, before, after, arguments, keys, expected):
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
-def test_generator_step(golden, inputs):
-    params, stats = official("wav2lip", "wav2lip")
+MIXTURES = {
+    "l1only": {"l1": 1},
+    "hq_phase1": {"percep": 0.07, "l1": 0.93},
+    "hq_phase2_expert_trainmode": {"sync_expert_trainmode": 0.03, "percep": 0.07, "l1": 0.9},
+    "hq_phase2_expert_evalmode": {"sync_expert_evalmode": 0.03, "percep": 0.07, "l1": 0.9},
+    "plain_phase2_expert_trainmode": {"sync_expert_trainmode": 0.01, "l1": 0.99},
+}
+
+
+@pytest.fixture(scope="module")
+def step(networks, inputs):
+    """Drawn pictures, loss values, gradients of each loss and new statistics of one step."""
 
     @jit
-    def step(params):
-        drawn, pull, new = jax.vjp(lambda p: draw(p, stats, inputs, True), params, has_aux=True)
-        values, of_drawn = {}, {}
-        for name in ("l1", "percep", "sync_expert_trainmode", "sync_expert_evalmode"):
-            values[name], of_drawn[name] = jax.value_and_grad(
-                lambda x, name=name: judge_all(inputs, x)[name]
-            )(drawn)
-        grads = {name: pull(gradient)[0] for name, gradient in of_drawn.items()}
-        return values, grads, new["batch_stats"], judge_all(inputs, drawn), drawn
+    def forward(variables, inputs):
+        stats = variables["batch_stats"]
+        return jax.vjp(
+            lambda params: draw({"params": params, "batch_stats": stats}, inputs, True),
+            variables["params"],
+            has_aux=True,
+        )
 
-    values, grads, new, all_values, drawn = step(params)
-    for name, value in all_values.items():
+    drawn, pull, new = forward(networks["generator"], inputs)
+    apply = jit(lambda pull, gradient: pull(gradient)[0])
+    grads = {}
+    for name, loss in LOSSES.items():
+        of_drawn = jit(jax.grad(loss, argnums=2))(networks, inputs, drawn)
+        grads[name] = apply(pull, of_drawn)
+    return drawn, jit(judge_all)(networks, inputs, drawn), grads, new["batch_stats"]
+
+
+def test_losses(golden, step):
+    _, values, _, _ = step
+    for name, value in values.items():
         np.testing.assert_allclose(value, golden[f"train_{name}"], atol=1e-9, err_msg=name)
-
-    mixtures = {
-        "l1only": {"l1": 1},
-        "hq_phase1": {"percep": 0.07, "l1": 0.93},
-        "hq_phase2_expert_trainmode": {"sync_expert_trainmode": 0.03, "percep": 0.07, "l1": 0.9},
-        "hq_phase2_expert_evalmode": {"sync_expert_evalmode": 0.03, "percep": 0.07, "l1": 0.9},
-        "plain_phase2_expert_trainmode": {"sync_expert_trainmode": 0.01, "l1": 0.99},
-    }
-    for name, weights in mixtures.items():
+    for name, weights in MIXTURES.items():
         value = sum(weight * values[term] for term, weight in weights.items())
         np.testing.assert_allclose(value, golden[f"loss_{name}"], atol=1e-9, err_msg=name)
-        mixed = jax.tree.map(
-            lambda *gradients, weights=weights: sum(
-                weight * g for weight, g in zip(weights.values(), gradients, strict=True)
-            ),
-            *(grads[term] for term in weights),
-        )
-        expected = golden[f"gradnorm_{name}"]
-        check_norms(mixed, stats, "wav2lip", golden["gen_param_keys"], expected)
 
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_generator_gradients(golden, networks, step, name):
+    _, _, grads, _ = step
+    weights = MIXTURES[name]
+    mixed = jax.tree.map(
+        lambda *gradients: sum(w * g for w, g in zip(weights.values(), gradients, strict=True)),
+        *(grads[term] for term in weights),
+    )
+    stats = networks["generator"]["batch_stats"]
+    expected = golden[f"gradnorm_{name}"]
+    check_norms(mixed, stats, "wav2lip", golden["gen_param_keys"], expected)
+
+
+def test_generator_statistics(golden, networks, inputs, step):
+    _, _, _, new = step
     check_statistics(
         GENERATOR,
         "wav2lip",
-        {"params": params, "batch_stats": stats},
+        networks["generator"],
         new,
         (inputs["audio"], inputs["faces"]),
         golden["gen_bn_keys"],
         golden["gen_bn_norm_after_1_forward"],
     )
 
-    @jit
-    def expert_statistics(drawn):
-        return judge(inputs["mel"], drawn, True)[1]
 
-    params, stats = official("syncnet_color", "sync_expert")
+def test_expert_statistics(golden, networks, inputs, step):
+    drawn, *_ = step
     check_statistics(
         EXPERT,
         "sync_expert",
-        {"params": params, "batch_stats": stats},
-        expert_statistics(drawn),
+        networks["expert"],
+        jit(lambda *given: judge(*given, True)[1])(networks["expert"], inputs["mel"], drawn),
         (inputs["mel"], stack(drawn)),
         golden["expert_bn_keys"],
         golden["expert_bn_norm_after_1_trainmode_forward"],
     )
 
-    discriminator, _ = official("wav2lip_disc_qual", "quality_discriminator")
+
+def test_discriminator_gradients(golden, networks, inputs, step):
+    drawn, *_ = step
 
     @jit
-    def learn(params, drawn):
+    def learn(params, real, fake):
         def loss(params):
-            real, fake = (
-                DISCRIMINATOR.apply({"params": params}, x) for x in (inputs["target"], drawn)
-            )
-            bce = losses.binary_cross_entropy
-            return bce(real, 1.0) + bce(fake, 0.0)
+            return quality({"params": params}, real, 1.0) + quality({"params": params}, fake, 0.0)
 
         return jax.grad(loss)(params)
 
     check_norms(
-        learn(discriminator, drawn),
+        learn(networks["quality"]["params"], inputs["target"], drawn),
         {},
         "quality_discriminator",
         golden["disc_param_keys"],
@@ -222,18 +263,19 @@ def test_generator_step(golden, inputs):
     )
 
 
-def test_generator_in_eval_mode(golden, inputs):
-    params, stats = official("wav2lip", "wav2lip")
-    values = jit(lambda p: judge_all(inputs, draw(p, stats, inputs, False)[0]))(params)
-    for name, value in values.items():
+def test_generator_in_eval_mode(golden, networks, inputs):
+    @jit
+    def run(networks, inputs):
+        drawn, _ = draw(networks["generator"], inputs, False)
+        return judge_all(networks, inputs, drawn)
+
+    for name, value in run(networks, inputs).items():
         np.testing.assert_allclose(value, golden[f"eval_{name}"], atol=1e-9, err_msg=name)
 
 
-def test_expert_step(golden, inputs):
-    params, stats = official("syncnet_color", "sync_expert")
-
+def test_expert_step(golden, networks, inputs):
     @jit
-    def step(params):
+    def run(params, stats, inputs):
         def loss(params):
             (audio, video), _ = EXPERT.apply(
                 {"params": params, "batch_stats": stats},
@@ -246,7 +288,8 @@ def test_expert_step(golden, inputs):
 
         return jax.value_and_grad(loss)(params)
 
-    value, grads = step(params)
+    params, stats = (networks["expert"][kind] for kind in ("params", "batch_stats"))
+    value, grads = run(params, stats, inputs)
     np.testing.assert_allclose(value, golden["expert_loss"], atol=1e-9)
     expected = golden["gradnorm_expert"]
     check_norms(grads, stats, "sync_expert", golden["expert_param_keys"], expected)
