@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+import cv2
 import ml_collections
 import numpy as np
 from absl import logging
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = pipeline.generate(out / "wav2lip", face, voice, out / "demo.mp4")
 
     _stage("5/5 pictures and figures")
-    sheet = _before_and_after(face, out / "demo.mp4", out / "contact_sheet.png")
+    sheet = _before_and_after(face, out / "demo.mp4", out / "contact_sheet.jpg")
     summary = _summary(sync, mouth, report)
     (out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
     print(
@@ -82,9 +83,12 @@ def _shorten(config: ml_collections.ConfigDict, steps: int | None) -> None:
         config.optimiser.warmup = min(config.optimiser.warmup, steps // 4)
 
 
-def _before_and_after(before: Path, after: Path, outfile: Path, columns: int = 10) -> Path:
+def _before_and_after(before: Path, after: Path, outfile: Path, columns: int = 8) -> Path:
     """A row of the face as filmed and a row of it dubbed, at the same times."""
-    shown = [[frame.image for frame in video.read_frames(path)] for path in (before, after)]
+    shown = [
+        [cv2.resize(frame.image, (192, 192), interpolation=cv2.INTER_AREA) for frame in frames]
+        for frames in map(video.read_frames, (before, after))
+    ]
     count = min(map(len, shown))
     chosen = np.linspace(0, count - 1, columns).astype(int)
     frames = np.stack([row[i] for row in shown for i in chosen])

@@ -88,5 +88,5 @@ def test_the_demo_in_small(tmp_path):
     done = subprocess.run([*command, *small], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "mouth error" in done.stdout
-    for name in ("demo.mp4", "contact_sheet.png", "summary.txt", "wav2lip/training.png"):
+    for name in ("demo.mp4", "contact_sheet.jpg", "summary.txt", "wav2lip/training.png"):
         assert (tmp_path / name).stat().st_size > 100

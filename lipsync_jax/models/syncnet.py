@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from scipy.signal import medfilt
 
-from lipsync_jax.layers.conv import BatchNorm, ConvBlock, pair, uniform_fan_in
+from lipsync_jax.layers.conv import ConvBlock, pair, uniform_fan_in
+from lipsync_jax.layers.norm import BatchNorm
 
 # (features, kernel, strides, padding) of a convolution or (window, strides, padding) of a pool.
 LIP_TOWER = (

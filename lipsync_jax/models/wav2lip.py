@@ -5,7 +5,7 @@ Sizes follow from one rule: pictures are halved by strided convolutions until th
 these are the published networks. Other sides of 3 or 4 times a power of two repeat the deepest
 row of a table, or leave its deepest rows out.
 
-Pictures are BGR in [0, 1], NHWC. `width` multiplies all channel counts (never below 4), `depth`
+Pictures are BGR in [0, 1], NHWC. `width` multiplies all channel counts (never below 8), `depth`
 the number of residual blocks of each stage (rounded up; 0 leaves none).
 """
 
@@ -100,7 +100,7 @@ class _Network(nn.Module):
 
     def channels(self, features: int) -> int:
         """Features of a table at this width."""
-        return max(4, round(features * self.width))
+        return max(8, round(features * self.width))
 
     def convolve(self, x, rows, train: bool, name: str, first: int = 0) -> jax.Array:
         """Runs the unrolled rows of a table as blocks name_first, name_(first + 1), ..."""

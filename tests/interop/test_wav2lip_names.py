@@ -82,4 +82,4 @@ def test_gives_state_dicts_of_other_widths_only_when_asked():
     with pytest.raises(ValueError, match=r"of another shape \(face_encoder_blocks"):
         wav2lip.from_variables(variables, "quality_discriminator")
     narrow = wav2lip.from_variables(variables, "quality_discriminator", any_width=True)
-    assert narrow["face_encoder_blocks.1.0.0.weight"].shape == (8, 4, 5, 5)
+    assert narrow["face_encoder_blocks.1.0.conv_block.0.weight"].shape == (8, 8, 5, 5)

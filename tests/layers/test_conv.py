@@ -10,7 +10,6 @@ from jax import lax
 from jax.test_util import check_grads
 
 from lipsync_jax.layers.conv import (
-    BatchNorm,
     ConvBlock,
     ConvTranspose,
     ConvTransposeBlock,
@@ -18,6 +17,7 @@ from lipsync_jax.layers.conv import (
     conv,
     conv_transpose,
 )
+from lipsync_jax.layers.norm import BatchNorm
 
 # (kernel, strides, padding, output padding); the first two are Wav2Lip's.
 SHAPES = [
@@ -56,10 +56,12 @@ def derived(x, kernel, strides, padding, output_padding):
     return lax.conv_transpose(x, kernel, strides, pads, transpose_kernel=True)
 
 
+# Pictures larger than the kernel, smaller, and a single position take ways of their own.
+@pytest.mark.parametrize("picture", [(2, 8, 9), (1, 2, 3), (2, 1, 1)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_transposed_convolution_by_definition(shape):
+def test_transposed_convolution_by_definition(shape, picture):
     size, *options = shape
-    x, kernel = drawn(2, 3, 4, 5), drawn(*size, 6, 5, seed=1)
+    x, kernel = drawn(*picture, 5), drawn(*size, 6, 5, seed=1)
     np.testing.assert_allclose(
         conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
     )

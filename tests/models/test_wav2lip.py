@@ -143,7 +143,7 @@ def test_width_scales_channels():
     for name in ("face_decoder_2_0", "face_encoder_3_1"):
         wide, narrow = full[name]["norm"]["scale"].shape, quarter[name]["norm"]["scale"].shape
         assert wide[0] == 4 * narrow[0]
-    assert quarter["face_encoder_0_0"]["conv"]["kernel"].shape == (7, 7, 6, 4)
+    assert quarter["face_encoder_0_0"]["conv"]["kernel"].shape == (7, 7, 6, 8)
     assert quarter["output_1"]["kernel"].shape == (1, 1, 8, 3)
 
 

@@ -11,7 +11,7 @@ from jax import lax
 from lipsync_jax import losses
 from lipsync_jax.interop.wav2lip import from_variables, to_variables
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.layers.conv import BatchNorm
+from lipsync_jax.layers.norm import BatchNorm
 from lipsync_jax.models.wav2lip import QualityDiscriminator, SyncExpert, Wav2Lip
 from tests.golden import recipe
 
