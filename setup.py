@@ -47,6 +47,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli:main"]},

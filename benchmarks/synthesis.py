@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=Fraction, default=Fraction(8), help="of each clip")
     parser.add_argument("--versions", nargs="+", choices=(*VERSIONS, "none"), default=[*VERSIONS])
     parser.add_argument("--minutes", nargs="*", type=float, default=[1, 10],
-                        help="lengths at which memory is measured; give none to skip it")  # fmt: skip
+                        help="at which memory is measured; none to skip it")  # fmt: skip
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[],
                         help="last: options handed on to lipsync generate")  # fmt: skip
     return parser.parse_args()
@@ -89,7 +89,7 @@ def whole(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
 
 
 def cut(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
-    """From the third second on, every two seconds, another shot: closer and mirrored."""
+    """Every two seconds another shot: closer, mirrored and brighter."""
     for frame in frames:
         height, width = frame.image.shape[:2]
         if int(frame.time) // 2 % 2:
@@ -148,8 +148,7 @@ def voice_for(clip: Path, clips: list[Path]) -> Path:
 def save_voice(path: Path, source: Path, seconds: float) -> Path:
     """Some seconds of a voice, said again and again if need be."""
     samples, rate = audio.load_aligned(source)
-    audio.save(path, np.resize(samples, round(seconds * rate)) if seconds > len(samples) / rate
-               else samples[: round(seconds * rate)], rate)  # fmt: skip
+    audio.save(path, np.resize(samples, round(seconds * rate)), rate)
     return path
 
 

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
         return arguments.run(arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         logging.debug("where it came from", exc_info=error)
         print(f"lipsync {arguments.command}: {error}", file=sys.stderr)
         return 1
@@ -63,6 +63,18 @@ def _generate():
     return command
 
 
+def _faces():
+    from lipsync_jax.synthesis import people
+
+    return people
+
+
+def _verify():
+    from lipsync_jax.synthesis import verify
+
+    return verify
+
+
 def _demo():
     from lipsync_jax import demo
 
@@ -74,6 +86,8 @@ COMMANDS = {
     "prepare": ("cut a folder of talking videos into training shards", _prepare),
     "synthetic": ("write a corpus of rendered talking faces", _synthetic),
     "generate": ("lip-sync a video or picture to a voice", _generate),
+    "faces": ("show whose faces a video has, with the numbers `generate` knows them by", _faces),
+    "verify": ("look whether a video says that it is synthetic", _verify),
     "convert": ("read an official checkpoint without executing it", _convert),
 }
 

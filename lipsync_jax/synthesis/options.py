@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,6 +36,13 @@ class Options(FaceOptions):
         crf: its constant quality, lower is better; None for encoders without it.
         preset: its speed; None for encoders without it.
         lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few players show it.
+        speakers: what each face says, {person: recording}; see `face_id` for numbers. Faces without
+            a recording stay as they are.
+        label: a line of text to be seen on every frame.
+        preview: draw so many frames first and write them beside the output.
+        cache: remember where the faces of this video are.
+        c2pa_certificate: PEM file; sign the output, see `credentials.signing`.
+        c2pa_key: PEM file of its private key.
     """
 
     static: bool = False
@@ -52,6 +60,12 @@ class Options(FaceOptions):
     crf: int | None = 18
     preset: str | None = "medium"
     lossless: bool = False
+    speakers: Mapping[int, str | os.PathLike] | Sequence[tuple[int, str | os.PathLike]] = ()
+    label: str | None = None
+    preview: int = 0
+    cache: bool = True
+    c2pa_certificate: str | os.PathLike | None = None
+    c2pa_key: str | os.PathLike | None = None
 
     def __post_init__(self):
         for name, choices in (
@@ -82,21 +96,61 @@ class Options(FaceOptions):
             raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
         if self.fps is not None:
             object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
+        if self.preview < 0 or (self.face_id or 0) < 0:
+            raise ValueError("preview and face_id are numbers from 0")
+        speakers = self.speakers
+        pairs = tuple(dict(speakers).items())
+        if len(pairs) != len(speakers):
+            raise ValueError("speakers: each face says one recording; name it once")
+        object.__setattr__(self, "speakers", pairs)
+        ways = ("box", "face_id", "face_ref", "speakers")
+        given = [name for name in ways if getattr(self, name) not in (None, ())]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} all tell which face to redraw; give only one")
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificate and c2pa_key belong together; give both or none")
 
-    def check(self, face: str | os.PathLike, audio: str | os.PathLike, outfile: str | os.PathLike):
+    @property
+    def chooses(self) -> bool:
+        """Whether the faces to redraw are chosen by person."""
+        return self.face_id is not None or self.face_ref is not None or bool(self.speakers)
+
+    def check_live(self, face: str | os.PathLike):
+        """Looks whether a face can be prepared for a voice that is still to come.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: an option needs the whole voice.
+        """
+        _check_inputs([("face", face)])
+        if self.silence != "model":
+            raise ValueError(
+                f"silence={self.silence!r} must know the whole voice to tell its pauses; only "
+                "'model' does for a live voice"
+            )
+        if self.speakers:
+            raise ValueError("speakers: a live voice is one; choose its face by face_id")
+
+    def check(
+        self,
+        face: str | os.PathLike,
+        audio: str | os.PathLike | None,
+        outfile: str | os.PathLike,
+    ):
         """Looks whether the files can be what they are to be, without opening them.
 
         Raises:
             FileNotFoundError: an input is missing.
             ValueError: the output is a folder, one of the inputs, or can't be written there.
         """
-        for option, path in (("face", face), ("audio", audio)):
-            if not Path(path).is_file():
-                what = "is a folder" if Path(path).is_dir() else "does not exist"
-                raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")
+        if audio is None and not self.speakers:
+            raise ValueError("audio is missing; give a recording of the voice")
+        inputs = [("face", face), *([] if audio is None else [("audio", audio)])]
+        inputs += [(f"speaker {number}", path) for number, path in self.speakers]
+        _check_inputs(inputs)
         if Path(outfile).is_dir():
             raise ValueError(f"outfile {outfile} is a folder; give a file in it, e.g. out.mp4")
-        for option, path in (("face", face), ("audio", audio)):
+        for option, path in inputs:
             if Path(outfile).exists() and os.path.samefile(path, outfile):
                 raise ValueError(
                     f"outfile {outfile} is the {option} itself, which would be lost; give another"
@@ -127,3 +181,10 @@ class Options(FaceOptions):
                 f"box={tuple(self.box)} (top, bottom, left, right) is no part of the {width}x"
                 f"{height} frames; top must be above bottom, left before right, both inside"
             )
+
+
+def _check_inputs(inputs: Sequence[tuple[str, str | os.PathLike]]):
+    for option, path in inputs:
+        if not Path(path).is_file():
+            what = "is a folder" if Path(path).is_dir() else "does not exist"
+            raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")

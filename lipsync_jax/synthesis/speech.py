@@ -1,8 +1,8 @@
-"""The driving voice: its mel spectrogram and its length, read in pieces."""
+"""The driving voice: its mel spectrogram and its length, read in pieces, from a file or live."""
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +10,10 @@ import scipy.ndimage
 import soxr
 
 from lipsync_jax import audio, containers
+from lipsync_jax.data import windows
 
-_BLOCK = 2048  # mel columns computed at once, 25.6 s
-_MARGIN = 3  # columns at a block's edges that its window or pre-emphasis can't see whole
+_BLOCK = 4  # mel columns computed at once, 50 ms: a live voice must wait for so many
+_BEFORE, _AFTER = 3, 1  # columns of sound around a block that its windows and pre-emphasis see
 _GATE_RATE = 100  # decisions a second on whether there is a voice
 _GATE_MARGIN = 0.12  # seconds around a voice in which lips still move
 _FADE = 0.16  # seconds from one to the other
@@ -32,6 +33,68 @@ class Speech:
     path: str
     mel: np.ndarray
     duration: Fraction
+
+    def length(self, least: Fraction) -> Fraction:
+        """Seconds of the recording."""
+        del least
+        return self.duration
+
+    def windows(self, starts: np.ndarray) -> np.ndarray:
+        """What is heard from each of these columns on, float32 (n, 16, 80)."""
+        return windows.take_windows(self.mel, starts)
+
+
+class Live:
+    """A voice that is still coming: it is listened to as far as is asked for, and no further.
+
+    What it hears is bit for bit what `load` hears of the same samples in a file.
+    """
+
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int):
+        """Starts listening.
+
+        Args:
+            chunks: samples in pieces of any length, int16 or float (full scale 1), (samples,) or
+                (samples, channels).
+            rate: samples a second.
+        """
+        self._rate, self._received, self._ended = rate, 0, False
+        self._mel, self._first = np.empty((0, audio.MEL_BINS), np.float32), 0
+        self._blocks = _mel_blocks(_resampled(self._heard(chunks), rate))
+
+    def length(self, least: Fraction) -> Fraction:
+        """Seconds of the voice if it has ended; until then, some number above `least`."""
+        while not self._ended and Fraction(self._received, self._rate) <= least:
+            self._listen()
+        return Fraction(self._received, self._rate)
+
+    def windows(self, starts: np.ndarray) -> np.ndarray:
+        """See `Speech.windows`; what was heard before the first start is forgotten."""
+        passed = min(max(int(np.min(starts)) - self._first, 0), len(self._mel))
+        self._mel, self._first = self._mel[passed:], self._first + passed
+        last = int(np.max(starts)) + windows.MEL_WINDOW
+        while not self._ended and self._first + len(self._mel) < last:
+            self._listen()
+        known = self._mel if len(self._mel) else np.full((1, audio.MEL_BINS), audio.MEL_SILENCE)
+        return windows.take_windows(known, np.asarray(starts) - self._first)
+
+    def _listen(self) -> None:
+        block = next(self._blocks, None)
+        if block is None:
+            self._ended = True
+        else:
+            self._mel = np.concatenate([self._mel, block])
+
+    def _heard(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            chunk = np.asarray(chunk)
+            full = 32768 if chunk.dtype == np.int16 else 1
+            samples = chunk.astype(np.float32) / np.float32(full)
+            samples = samples if samples.ndim == 1 else samples.mean(axis=1)
+            if not np.isfinite(samples).all():
+                raise ValueError("the live voice has samples that are not finite numbers")
+            self._received += len(samples)
+            yield samples
 
 
 def load(path: str | os.PathLike) -> Speech:
@@ -59,24 +122,24 @@ def load(path: str | os.PathLike) -> Speech:
     return Speech(os.fspath(path), mel, Fraction(length, rate))
 
 
-def voice_gate(path: str | os.PathLike, times: Sequence[Fraction]) -> np.ndarray:
+def voice_gate(path: str | os.PathLike) -> Callable[[Fraction], float]:
     """When someone speaks, see `audio.speech_activity`, with soft edges.
 
     Args:
         path: the recording.
-        times: ascending seconds to look at.
 
     Returns:
-        float32 (len(times),): 1 while there is a voice and shortly before and after, 0 in pauses.
+        A function of the time in seconds: 1 while there is a voice and shortly before and after, 0
+        in pauses and after the end.
     """
     rate, chunks = _mono(path)
     samples = np.concatenate([*_resampled(chunks, rate)])
-    count = int(times[-1] * _GATE_RATE) + 1
-    active = audio.speech_activity(samples, audio.SAMPLE_RATE, _GATE_RATE, count)
     reach, fade = (round(seconds * _GATE_RATE) for seconds in (_GATE_MARGIN + _FADE / 2, _FADE))
+    count = len(samples) * _GATE_RATE // audio.SAMPLE_RATE + 2 * reach
+    active = audio.speech_activity(samples, audio.SAMPLE_RATE, _GATE_RATE, count)
     wide = scipy.ndimage.maximum_filter1d(active.astype(np.float32), 2 * reach + 1)
-    soft = scipy.ndimage.uniform_filter1d(wide, fade + 1, mode="nearest")
-    return np.clip(soft[[int(time * _GATE_RATE) for time in times]], 0, 1)
+    soft = np.clip(scipy.ndimage.uniform_filter1d(wide, fade + 1, mode="nearest"), 0, 1)
+    return lambda time: float(soft[min(int(time * _GATE_RATE), count - 1)])
 
 
 def _mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
@@ -102,18 +165,17 @@ def _resampled(chunks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mel_blocks(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """`audio.mel_spectrogram` of all chunks together, block by block."""
-    held, kept, skip = [], 0, 0  # samples not yet done with; leading columns already given
+def _mel_blocks(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """`audio.mel_spectrogram` of all chunks together, block by block.
+
+    Blocks don't depend on how the samples are divided into chunks, so neither do their last bits.
+    """
+    held, skip = np.empty(0, np.float32), 0  # samples not yet done with; columns already given
     for chunk in chunks:
-        held.append(chunk)
-        kept += len(chunk)
-        if kept < (_BLOCK + 2 * _MARGIN + skip) * audio.MEL_HOP:
-            continue
-        samples = np.concatenate(held)
-        end = len(samples) // audio.MEL_HOP - _MARGIN
-        yield audio.mel_spectrogram(samples)[skip:end]
-        held, skip = [samples[(end - _MARGIN) * audio.MEL_HOP :]], _MARGIN
-        kept = len(held[0])
-    if kept:
-        yield audio.mel_spectrogram(np.concatenate(held))[skip:]
+        held = np.concatenate([held, chunk])
+        while len(held) >= (needed := (skip + _BLOCK + _AFTER) * audio.MEL_HOP):
+            yield audio.mel_spectrogram(held[:needed])[skip : skip + _BLOCK]
+            held = held[(skip + _BLOCK - _BEFORE) * audio.MEL_HOP :]
+            skip = _BEFORE
+    if len(held):
+        yield audio.mel_spectrogram(held)[skip:]

@@ -1,7 +1,7 @@
 """When each frame of the face video is shown, until the voice ends. Exact seconds throughout."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 LONGEST = Fraction(1, 10)  # seconds for which lips may stand still
@@ -47,7 +47,10 @@ def fill_gaps(times: Sequence[Fraction], step: Fraction) -> tuple[list[int], lis
 
 
 def schedule(
-    times: Sequence[Fraction], last: Fraction, duration: Fraction, loop: str
+    times: Sequence[Fraction],
+    last: Fraction,
+    length: Callable[[Fraction], Fraction],
+    loop: str,
 ) -> Iterator[tuple[int, Fraction]]:
     """Which frame is shown from which moment on.
 
@@ -57,7 +60,8 @@ def schedule(
     Args:
         times: when each frame of the face video is shown, ascending, the first at 0.
         last: seconds for which its last frame is shown.
-        duration: seconds of the voice.
+        length: seconds of the voice; given a moment, it may say any greater one while the voice
+            goes on, see `speech.Live.length`.
         loop: see `passes`.
 
     Yields:
@@ -66,10 +70,10 @@ def schedule(
     lengths = [b - a for a, b in itertools.pairwise(times)] + [last]
     now = Fraction(0)
     for number, indices in enumerate(passes(len(times), loop)):
-        if number and duration - now < last:
+        if number and length(now + last) - now < last:
             return
         for index in indices:
-            if now >= duration and loop != "none":
+            if loop != "none" and now >= length(now):
                 return
             yield index, now
             now += lengths[index]

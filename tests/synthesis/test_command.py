@@ -16,6 +16,7 @@ def parse(*arguments):
     parsed = vars(parser.parse_args([*FILES, *arguments]))
     for name in ("checkpoint_path", "face", "audio", "outfile"):
         assert isinstance(parsed.pop(name), Path)
+    assert parsed.pop("batch") is None
     return options.Options(**parsed)
 
 

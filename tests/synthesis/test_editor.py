@@ -68,6 +68,16 @@ def test_a_checkpoint_that_draws_nothing_is_refused(tmp_path):
         Editor.load(tmp_path / "expert")
 
 
+def test_weights_of_another_network_are_told_at_once(checkpoint, tmp_path):
+    config = wav2lip_config.get_config("tiny")
+    config.model.width = 0.1
+    checkpoints.save_inference(
+        tmp_path / "run", {"generator": checkpoint[1]}, {"config": config.to_dict()}
+    )
+    with pytest.raises(ValueError, match=r"run: its weights are not those of the network"):
+        Editor.load(tmp_path / "run")
+
+
 def test_the_command_from_end_to_end(checkpoint, tmp_path, capsys):
     from lipsync_jax import cli
 

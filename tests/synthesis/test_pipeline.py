@@ -141,6 +141,10 @@ def test_missing_faces_as_an_error_leave_nothing(tmp_path):
     empty = write_face(tmp_path / "empty.mp4", media.even(5), faceless=range(5))
     with pytest.raises(ValueError, match=r"empty\.mp4: no face was found in any of 5 frames"):
         run(empty, voice, tmp_path / "o" / "x.mp4")
+    short = write_voice(tmp_path / "short.wav", 0.4)
+    late = write_face(tmp_path / "late.mp4", media.even(40), faceless=range(20))
+    with pytest.raises(ValueError, match=r"late\.mp4: no face was found in any of 10 frames"):
+        run(late, short, tmp_path / "o" / "x.mp4")
     assert not list((tmp_path / "o").iterdir())
 
 
@@ -333,10 +337,3 @@ def test_mistakes_are_told_before_work(tmp_path, change, message):
         synthesizer().generate(**paths, **options)
     left = {p.name for p in tmp_path.iterdir()}
     assert left == {"face.mp4", "voice.wav", "noise.mp4"}
-
-
-def test_batches_are_made_smaller_for_large_frames():
-    assert pipeline.fitting_batch(64, (640, 360)) == 64
-    assert pipeline.fitting_batch(64, (3840, 2160)) == 2
-    assert pipeline.fitting_batch(2, (3840, 2160)) == 2
-    assert pipeline.fitting_batch(64, (100_000, 100_000)) == 1

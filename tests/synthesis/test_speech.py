@@ -9,8 +9,7 @@ from tests import media
 
 
 @pytest.mark.parametrize("seconds", [0.005, 0.1, 3.217])
-def test_blocks_give_the_spectrogram_of_the_whole(tmp_path, monkeypatch, seconds):
-    monkeypatch.setattr(speech, "_BLOCK", 40)
+def test_blocks_give_the_spectrogram_of_the_whole(tmp_path, seconds):
     samples = np.random.default_rng(0).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32)
     audio.save(tmp_path / "a.wav", samples, 16_000)
     voice = speech.load(tmp_path / "a.wav")
@@ -39,6 +38,6 @@ def test_the_gate_opens_before_a_voice_and_closes_after_it(tmp_path):
     samples[16_000:32_000] = media.tone(400, 1, 16_000)
     audio.save(tmp_path / "a.wav", samples, 16_000)
     times = media.even(100)  # longer than the voice
-    gate = speech.voice_gate(tmp_path / "a.wav", times)
+    gate = np.array([*map(speech.voice_gate(tmp_path / "a.wav"), times)])
     assert (gate[24:51] == 1).all() and not gate[:18].any() and not gate[58:].any()
     assert (np.diff(gate[:40]) >= 0).all() and ((gate > 0) & (gate < 1)).sum() >= 4

@@ -26,14 +26,14 @@ def test_order(loop, expected):
 def test_the_picture_ends_within_a_frame_of_the_voice(loop, count, seconds):
     step, duration = Fraction(1001, 24000), Fraction(seconds)
     times = [i * step for i in range(count)]
-    shown = list(timeline.schedule(times, step, duration, loop))
+    shown = list(timeline.schedule(times, step, lambda _: duration, loop))
     assert [t for _, t in shown] == [i * step for i in range(len(shown))]
     assert abs(len(shown) * step - duration) < step
 
 
 def test_uneven_frames_keep_their_lengths_when_played_again():
     times = [Fraction(0), Fraction(1), Fraction(3)]
-    shown = list(timeline.schedule(times, Fraction(1, 2), Fraction(6), "repeat"))
+    shown = list(timeline.schedule(times, Fraction(1, 2), lambda _: Fraction(6), "repeat"))
     starts = [0, 1, 3, Fraction(7, 2), Fraction(9, 2)]
     assert shown == list(zip([0, 1, 2, 0, 1], starts, strict=True))
 

@@ -26,7 +26,8 @@ def test_the_main_face_of_every_shot_and_no_bystander():
 def follow(images, detector, **options):
     frames = [video.Frame(Fraction(i, 25), image, i) for i, image in enumerate(images)]
     options = tracking.FaceOptions(detector=detector, **options)
-    return tracking.follow(frames, Fraction(25), options, lambda done: None)
+    survey = tracking.look(frames, Fraction(25), options, lambda done: None)
+    return tracking.path_of(survey, tracking.choose(survey.tracks), options)
 
 
 def at(rgb):

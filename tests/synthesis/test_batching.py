@@ -1,0 +1,73 @@
+import jax
+import numpy as np
+import pytest
+
+from lipsync_jax.synthesis import batching
+from lipsync_jax.synthesis.editor import Editor
+
+
+def test_batches_are_made_smaller_for_large_frames():
+    assert batching.fitting_batch(64, (640, 360)) == 64
+    assert batching.fitting_batch(64, (3840, 2160)) == 2
+    assert batching.fitting_batch(2, (3840, 2160)) == 2
+    assert batching.fitting_batch(64, (100_000, 100_000)) == 1
+
+
+class Late:
+    """A result whose failure is told only when it is read, as the device does."""
+
+    def __init__(self, value, error):
+        self._value, self._error = value, error
+
+    def __array__(self, dtype=None, copy=None):
+        if self._error:
+            raise self._error
+        return self._value
+
+
+class Device:
+    """Draws inverted faces, as many at a time as fit."""
+
+    def __init__(self, fits, late=False, message="RESOURCE_EXHAUSTED: Out of memory"):
+        self.fits, self.late, self.message, self.shapes = fits, late, message, []
+
+    def __call__(self, mels, faces):
+        self.shapes.append(len(faces))
+        assert len(mels) == len(faces)
+        error = jax.errors.JaxRuntimeError(self.message) if len(faces) > self.fits else None
+        if error and not self.late:
+            raise error
+        return Late(255 - faces, error)
+
+
+def some(count):
+    rng = np.random.default_rng(count)
+    faces = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return np.zeros((count, 16, 80), np.float32), faces
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("count", [1, 8, 21])
+def test_out_of_memory_halves_the_batch_and_loses_nothing(late, count):
+    device = Device(fits=3, late=late)
+    batcher = batching.Batcher(Editor(device, 8, "name"), 16)
+    mels, faces = some(count)
+    first, second = batcher.start(mels, faces), batcher.start(mels, 255 - faces)
+    np.testing.assert_array_equal(first.read(), 255 - faces)
+    np.testing.assert_array_equal(second.read(), faces)
+    assert batcher.size == 2 and set(device.shapes) == {16, 8, 4, 2}
+    device.shapes.clear()
+    batcher.start(mels, faces).read()
+    assert set(device.shapes) == {2}  # it stays so
+
+
+def test_no_memory_for_one_face_is_an_error_that_says_what_to_do():
+    batcher = batching.Batcher(Editor(Device(fits=0), 8, "name"), 4)
+    with pytest.raises(MemoryError, match=r"not enough memory .*JAX_PLATFORMS=cpu"):
+        batcher.compile()
+
+
+def test_other_failures_of_the_device_are_not_hidden():
+    batcher = batching.Batcher(Editor(Device(fits=0, message="INTERNAL: lost"), 8, "name"), 4)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="lost"):
+        batcher.start(*some(3))

