@@ -13,7 +13,7 @@ import numpy as np
 from configs import sync_expert as sync_expert_config
 from configs import wav2lip as wav2lip_config
 from configs import wav2lip_gan as wav2lip_gan_config
-from lipsync_jax.interop import torch_files, wav2lip
+from lipsync_jax.interop import temporal_gan, torch_files, wav2lip
 from lipsync_jax.training import checkpoints
 
 _WAV2LIP_LICENCE = (
@@ -26,6 +26,11 @@ _SYNCNET_LICENCE = (
     "SyncNet's code (Chung and Zisserman 2016) is under the MIT licence; its authors published "
     "the weights beside it without terms of their own. Weights that were trained elsewhere are "
     "under their trainer's terms."
+)
+_TEMPORAL_GAN_LICENCE = (
+    "The code and weights of Vougioukas et al. (2018, 2020) were published without a licence, "
+    "trained on GRID, TCD-TIMIT or CREMA-D; ask their authors about any other use than research. "
+    "Weights that were trained elsewhere are under their trainer's terms."
 )
 
 
@@ -72,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         help="wav2lip.pth, wav2lip_gan.pth, lipsync_expert.pth, visual_quality_disc.pth, "
-        "syncnet_v2.model or the like: of PyTorch, TorchScript or safetensors",
+        "syncnet_v2.model, grid.dat, timit.dat, crema.dat or the like: of PyTorch, TorchScript "
+        "or safetensors",
     )
     parser.add_argument("out", type=Path, help="folder to write; must not exist")
 
@@ -92,12 +98,14 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
 
     Args:
         source: a state dict of one of the published networks, as torch.save or TorchScript or
-            safetensors wrote it, in a dict under `state_dict` or not.
+            safetensors wrote it, in a dict under `state_dict` or not; or a temporal GAN's dict of
+            three state dicts.
         out: folder to write.
 
     Returns:
         The folder: an inference checkpoint of one player. Its card has `config`, `network`,
-        `source` (file, bytes, sha256) and `licence`.
+        `source` (file, bytes, sha256) and `licence`; a temporal GAN's also has `frame_rate` and
+        `canonical_face`, the 68 landmarks to which stills are aligned.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -109,23 +117,40 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
         raise FileExistsError(f"{out} exists already: name a new folder, or remove it first")
     tree = torch_files.read(source)
     try:
-        tensors = torch_files.state_dict(tree)
-        network = wav2lip.identify(tensors) or _likely(tensors)
-        variables = wav2lip.to_variables(tensors, network)
-        _check_finite(tensors)
+        read = _temporal_gan if temporal_gan.recognises(tree) else _single_network
+        player, variables, card = read(tree)
     except ValueError as error:
         raise ValueError(f"checkpoint {source} can't be converted: {error}") from error
-    kind = KINDS[network]
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    card = {
-        "config": kind.config,
-        "network": network,
-        "source": {"file": source.name, "bytes": source.stat().st_size, "sha256": digest},
-        "licence": kind.licence,
-    }
-    checkpoints.save_inference(out, {kind.player: {"batch_stats": {}, **variables}}, card)
+    card["source"] = {"file": source.name, "bytes": source.stat().st_size, "sha256": digest}
+    checkpoints.save_inference(out, {player: {"batch_stats": {}, **variables}}, card)
     return out
+
+
+def _single_network(tree: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Player, variables and card of one of KINDS."""
+    tensors = torch_files.state_dict(tree)
+    network = wav2lip.identify(tensors) or _likely(tensors)
+    variables = wav2lip.to_variables(tensors, network)
+    _check_finite(tensors)
+    kind = KINDS[network]
+    card = {"config": kind.config, "network": network, "licence": kind.licence}
+    return kind.player, variables, card
+
+
+def _temporal_gan(tree: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The same of a temporal GAN's generator; those that were published are of 2020."""
+    found = temporal_gan.read(tree)
+    _check_finite({**temporal_gan.tensors(tree), "mean_face": found.canonical_face})
+    card = {
+        "config": {"method": "temporal_gan", "model": found.model},
+        "network": "temporal_gan",
+        "licence": _TEMPORAL_GAN_LICENCE,
+        "frame_rate": found.frame_rate,
+        "canonical_face": found.canonical_face.tolist(),
+    }
+    return "generator", found.variables, card
 
 
 def _likely(names: Iterable[str]) -> str:

@@ -1,0 +1,76 @@
+"""The alignment of faces against the library that the published code calls."""
+
+import numpy as np
+import pytest
+
+from lipsync_jax.faces import alignment
+from tests.golden.tgan import recipe
+
+PICTURES = {
+    "upright": (5, (240, 200)),
+    "rotated": (6, (300, 260)),
+    "edge": (7, (150, 130)),
+    "small": (8, (100, 90)),
+}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return recipe.expected("align")
+
+
+def picture(seed, size):
+    phases = recipe.generator(seed).uniform(0, 2 * np.pi, (3, 3, 1, 1))
+    y, x = np.indices(size)
+    waves = [
+        42 * np.sin(0.11 * x + a) + 42 * np.cos(0.07 * y + b) + 42 * np.sin(0.05 * (x + y) + c)
+        for a, b, c in phases
+    ]
+    return np.floor(np.clip(127.5 + np.stack(waves, axis=-1), 0, 255)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_aligns_as_the_published_code(expected, name):
+    matrix = alignment.similarity(expected[f"{name}_src5"], expected["dst5"])
+    np.testing.assert_allclose(matrix, expected[f"{name}_matrix"], atol=1e-10)
+    frame = alignment.align(picture(*PICTURES[name]), matrix)
+    np.testing.assert_allclose(frame[::4, ::4], expected[f"{name}_warp_float_s4"], atol=1e-4)
+    pixels, golden = frame.astype(np.uint8), expected[f"{name}_warp_u8"]
+    pixels = pixels if name == "rotated" else pixels[::3, ::3]
+    # Values that are whole numbers but for rounding are truncated either way.
+    assert np.abs(pixels.astype(int) - golden).max() <= 1
+
+
+def test_undoes_a_similarity_but_never_a_mirror():
+    angle, points = 0.3, alignment.CANONICAL_FACE
+    turn = 1.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = alignment.similarity(points @ turn.T + [20, -5])
+    np.testing.assert_allclose(matrix[:2, :2] @ turn, np.eye(2), atol=1e-12)
+    mirrored = alignment.similarity(points * [-1, 1])
+    assert np.linalg.det(mirrored[:2, :2]) > 0
+
+
+def test_a_frame_is_cut_out_where_nothing_turns():
+    image = picture(1, (140, 110))
+    matrix = np.array([[1.0, 0, -7], [0, 1, -4], [0, 0, 1]])
+    np.testing.assert_array_equal(alignment.align(image, matrix), image[4:132, 7:103])
+    away = np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])
+    assert not alignment.align(image, away).any()
+
+
+def test_videos_are_aligned_by_means_of_seven_frames():
+    rng = np.random.default_rng(0)
+    points = alignment.CANONICAL_FACE + rng.normal(size=(10, 5, 2))
+    matrices = alignment.video_similarities(points)
+    assert matrices.shape == (10, 3, 3)
+    np.testing.assert_array_equal(matrices[2], alignment.similarity(points[2:9].mean(axis=0)))
+    np.testing.assert_array_equal(matrices[4:], np.repeat(matrices[3:4], 6, axis=0))
+    assert alignment.video_similarities(points[:3]).shape == (3, 3, 3)
+
+
+def test_refuses_landmarks_that_are_no_face():
+    with pytest.raises(ValueError, match=r"shape \(4, 2\) cannot be put on \(5, 2\)"):
+        alignment.similarity(np.zeros((4, 2)))
+    for point in (0.0, np.nan):
+        with pytest.raises(ValueError, match="not finite, or all at one place"):
+            alignment.similarity(np.full((5, 2), point))
