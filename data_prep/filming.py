@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -49,29 +50,39 @@ def portrait_scale(geometry: Geometry) -> float:
     return 2 * math.sqrt(geometry.height / 2.8 * geometry.width / 1.9)
 
 
+def meet(seed: np.random.SeedSequence) -> tuple[Identity, Voice]:
+    """The person that a seed makes, and their voice."""
+    rng = np.random.default_rng(seed.spawn(1)[0])
+    identity = Identity.sample(rng)
+    return identity, Voice.sample(rng, identity.tract)
+
+
 def film_speaker(
-    seed: np.random.SeedSequence, speaker: str, clips: int, seconds: float, geometry: str
+    seed: np.random.SeedSequence,
+    speaker: str,
+    takes: Sequence[int],
+    seconds: float,
+    geometry: str,
 ) -> list[Clip]:
-    """All clips of one person.
+    """Clips of one person.
 
     Args:
-        seed: makes the person and everything they do.
+        seed: makes the person and everything they do; fresh, nothing spawned from it yet.
         speaker: their name.
-        clips: how many.
+        takes: numbers of the clips wanted; each is the same whatever others there are.
         seconds: of each, a whole number of frames.
         geometry: key of `records.GEOMETRIES`.
 
     Returns:
-        `clips` clips, named `speaker/00` and on.
+        One clip a take, named `speaker/00` and on.
     """
-    person, *takes = (np.random.default_rng(child) for child in seed.spawn(1 + clips))
-    identity = Identity.sample(person)
-    voice = Voice.sample(person, identity.tract)
+    identity, voice = meet(seed)
+    rngs = [np.random.default_rng(child) for child in seed.spawn(max(takes, default=-1) + 1)]
     size = GEOMETRIES[geometry]
     portrait = Portrait(identity, portrait_scale(size))
     return [
         _film(portrait, act(voice, seconds, rng), f"{speaker}/{number:02d}", speaker, size, rng)
-        for number, rng in enumerate(takes)
+        for number, rng in ((number, rngs[number]) for number in takes)
     ]
 
 

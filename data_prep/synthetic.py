@@ -39,19 +39,22 @@ def make(
     seed: int = 0,
     geometry: str = "face96",
     *,
+    people: int | None = None,
     workers: int | None = None,
 ) -> Path:
     """Writes the corpus, or finds it finished.
 
     Clips last `SECONDS` at 25 frames a second, with sound at 16 kHz. Each person has
     `CLIPS_PER_SPEAKER` of them and is in one split only, which are about 80 % `train`, 10 %
-    `validation` and 10 % `test`.
+    `validation` and 10 % `test`. With `people` these few have all the clips among them, and the
+    splits differ in what is said, not in who says it.
 
     Args:
         out: folder; the data set is somewhere below it. What an interrupted run left is redone.
         clips: how many in all.
         seed: of everything; the same seed gives the same bytes.
         geometry: key of `records.GEOMETRIES`, one cut from boxes.
+        people: how many, each in all splits; None for new people in every split.
         workers: processes; the number of CPUs when None. The clips don't depend on it.
 
     Returns:
@@ -60,15 +63,13 @@ def make(
     Raises:
         ValueError: too few clips, an unknown geometry, or `out` holds another corpus.
     """
-    least = 3 * CLIPS_PER_SPEAKER
+    least = 10 * people if people else 3 * CLIPS_PER_SPEAKER
     if clips < least:
-        raise ValueError(
-            f"{clips} clips can't make three splits of different people; ask for {least}"
-        )
+        raise ValueError(f"{clips} clips are too few for three splits; ask for {least}")
     if geometry not in GEOMETRIES or GEOMETRIES[geometry].cut != "box":
         raise ValueError(f"no synthetic faces of geometry {geometry!r}; choose one cut from boxes")
     recipe = {"clips": clips, "seconds": SECONDS, "seed": seed, "geometry": geometry}
-    recipe["format"] = _FORMAT
+    recipe |= {"people": people, "format": _FORMAT}
     builder = _builder(Path(out), recipe)
     folder = Path(builder.data_path)
     note = folder / "recipe.json"
@@ -84,7 +85,7 @@ def make(
         shutil.rmtree(unfinished)
     from data_prep.builder import write
 
-    with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.each:
+    with _processes(min(workers or _cpus(), people or clips // CLIPS_PER_SPEAKER)) as builder.each:
         write(builder)
     note.write_text(json.dumps(recipe), encoding="utf-8")
     return folder
@@ -106,34 +107,49 @@ def _builder(out: Path, recipe: dict):
 
         def clips(self) -> dict[str, Iterator[Clip]]:
             return {
-                split: _film(recipe, people, self.each)
-                for split, people in splits(recipe["clips"]).items()
+                split: _film(recipe, takes, self.each)
+                for split, takes in splits(recipe["clips"], recipe["people"]).items()
             }
 
     return Synthetic(config=recipe["geometry"], data_dir=out, file_format="array_record")
 
 
-def splits(clips: int) -> dict[str, range]:
-    """Split -> numbers of its people; only the last of `train` may lack a clip."""
+def splits(clips: int, people: int | None = None) -> dict[str, dict[int, range]]:
+    """Split -> number of each of its people -> numbers of their takes."""
+    if people:
+        takes = {number: len(range(number, clips, people)) for number in range(people)}
+        held = {number: max(1, round(count / 10)) for number, count in takes.items()}
+        return {
+            "train": {n: range(2 * held[n], count) for n, count in takes.items()},
+            "validation": {n: range(held[n]) for n in takes},
+            "test": {n: range(held[n], 2 * held[n]) for n in takes},
+        }
     speakers = math.ceil(clips / CLIPS_PER_SPEAKER)
+    takes = {
+        number: range(min(CLIPS_PER_SPEAKER, clips - number * CLIPS_PER_SPEAKER))
+        for number in range(speakers)
+    }
     held = max(1, round(speakers / 10))
     return {
-        "train": range(2 * held, speakers),
-        "validation": range(held),
-        "test": range(held, 2 * held),
+        "train": {n: takes[n] for n in range(2 * held, speakers)},
+        "validation": {n: takes[n] for n in range(held)},
+        "test": {n: takes[n] for n in range(held, 2 * held)},
     }
 
 
-def _film(recipe: dict, people: range, each: Callable) -> Iterator[Clip]:
+def _film(recipe: dict, takes: dict[int, range], each: Callable) -> Iterator[Clip]:
     """The clips of some people, in their order."""
-    takes = []
-    for number in people:
-        # By its own key each person is the same however many there are.
-        person = np.random.SeedSequence(recipe["seed"], spawn_key=(_CORPUS, number))
-        count = min(CLIPS_PER_SPEAKER, recipe["clips"] - number * CLIPS_PER_SPEAKER)
-        takes.append((person, f"p{number:04d}", count, recipe["seconds"], recipe["geometry"]))
-    for filmed in each(filming.film_speaker, *zip(*takes, strict=True)):
+    jobs = [
+        (_person(recipe["seed"], n), f"p{n:04d}", wanted, recipe["seconds"], recipe["geometry"])
+        for n, wanted in takes.items()
+    ]
+    for filmed in each(filming.film_speaker, *zip(*jobs, strict=True)):
         yield from filmed
+
+
+def _person(seed: int, number: int) -> np.random.SeedSequence:
+    # By its own key each person is the same however many there are.
+    return np.random.SeedSequence(seed, spawn_key=(_CORPUS, number))
 
 
 @contextlib.contextmanager
@@ -159,23 +175,33 @@ def _cpus() -> int:
 
 
 def write_video(
-    path: str | os.PathLike, seconds: float = 4.0, seed: int = 10, *, size: int = 384
+    path: str | os.PathLike,
+    seconds: float = 4.0,
+    seed: int = 10,
+    *,
+    size: int = 384,
+    person: int | None = None,
 ) -> Path:
-    """Writes a video of a person no corpus has, talking, with their own sound.
+    """Writes a video of somebody talking, with their own sound, saying what no corpus has.
 
     Args:
         path: .mp4, .mov or .mkv.
         seconds: its length, in whole frames of 1/25 s.
-        seed: of everything; the same seed as a corpus' gives somebody else.
+        seed: of everything.
         size: rows and columns.
+        person: number of somebody in the corpus of that seed; None for a person no corpus has.
 
     Returns:
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO,)))
-    identity = Identity.sample(rng)
+    if person is None:
+        identity = Identity.sample(rng)
+        voice = Voice.sample(rng, identity.tract)
+    else:
+        identity, voice = filming.meet(_person(seed, person))
     frames = max(1, round(seconds * filming.FRAME_RATE))
-    take = filming.act(Voice.sample(rng, identity.tract), float(frames / filming.FRAME_RATE), rng)
+    take = filming.act(voice, float(frames / filming.FRAME_RATE), rng)
     portrait = Portrait(identity, 2 * size / (FRAME[2] - FRAME[0]))
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "speech.wav"
@@ -186,19 +212,23 @@ def write_video(
     return Path(path)
 
 
-def write_speech(path: str | os.PathLike, seconds: float = 4.0, seed: int = 0) -> Path:
-    """Writes a WAV file of a voice neither a corpus nor `write_video` has.
+def write_speech(
+    path: str | os.PathLike, seconds: float = 4.0, seed: int = 0, *, person: int | None = None
+) -> Path:
+    """Writes a WAV file of somebody saying what neither a corpus nor `write_video` has.
 
     Args:
         path: .wav.
         seconds: its length.
         seed: of everything.
+        person: number of somebody in the corpus of that seed; None for a voice no corpus has.
 
     Returns:
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPEECH,)))
-    audio.save(path, speak(Voice.sample(rng), seconds, rng).samples, SAMPLE_RATE)
+    voice = Voice.sample(rng) if person is None else filming.meet(_person(seed, person))[1]
+    audio.save(path, speak(voice, seconds, rng).samples, SAMPLE_RATE)
     return Path(path)
 
 
@@ -218,6 +248,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lipsync synthetic`."""
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--clips", type=int, default=160, help="clips of 3 seconds (160)")
+    parser.add_argument("--people", type=int, help="few people in all splits (new ones in each)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people (0)")
     parser.add_argument("--geometry", default="face96", help="size of the crops (face96)")
     parser.add_argument("--workers", type=int, help="processes (as many as there are CPUs)")
@@ -230,6 +261,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.clips,
         arguments.seed,
         arguments.geometry,
+        people=arguments.people,
         workers=arguments.workers,
     )
     sheet = contact_sheet(folder, arguments.out / f"contact_sheet_{arguments.geometry}.png")

@@ -58,10 +58,21 @@ def test_split_sizes(clips):
         assert abs(len(people["test"]) / len(numbers) - 0.1) < 0.01
 
 
+def test_few_people_share_all_splits():
+    takes = synthetic.splits(23, people=2)
+    assert all(list(of_person) == [0, 1] for of_person in takes.values())
+    for person, count in ((0, 12), (1, 11)):
+        numbers = [take for of_person in takes.values() for take in of_person[person]]
+        assert sorted(numbers) == list(range(count))
+        assert len(takes["test"][person]) == len(takes["validation"][person]) == 1
+    with pytest.raises(ValueError, match="ask for 30"):
+        synthetic.make("unused", clips=29, people=3)
+
+
 def test_the_same_seed_gives_the_same_bytes(splits):
     clip = splits["validation"][0]
     person = np.random.SeedSequence(3, spawn_key=(0, int(clip.speaker[1:])))
-    again = filming.film_speaker(person, clip.speaker, 2, 0.8, "face96")
+    again = filming.film_speaker(person, clip.speaker, range(2), 0.8, "face96")
     again = next(other for other in again if other.clip_id == clip.clip_id)
     assert again.frames == clip.frames
     np.testing.assert_array_equal(again.audio, clip.audio)
@@ -71,7 +82,7 @@ def test_the_same_seed_gives_the_same_bytes(splits):
 
 def test_another_seed_gives_others(splits):
     person = np.random.SeedSequence(4, spawn_key=(0, 0))
-    (other,) = filming.film_speaker(person, "p0000", 1, 0.2, "face96")
+    (other,) = filming.film_speaker(person, "p0000", range(1), 0.2, "face96")
     assert all(other.frames[0] != clip.frames[0] for clips in splits.values() for clip in clips)
 
 

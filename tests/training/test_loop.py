@@ -11,6 +11,7 @@ import pytest
 from configs import sync_expert as expert_config
 from configs import wav2lip as wav2lip_config
 from configs import wav2lip_gan as gan_config
+from lipsync_jax.layers import compile
 from lipsync_jax.training import checkpoints, logging, loop, sharding
 
 
@@ -33,6 +34,15 @@ def expert(toy_data, steps=4, **changes):
     config.windows_per_clip = 2
     config.update(changes)
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compilation():
+    """A few steps don't repay optimised programs."""
+    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +100,7 @@ def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_
     assert_same_run(tmp_path, expert_run[0])
 
 
+@pytest.mark.slow
 def test_a_resumed_gan_equals_an_uninterrupted_one(toy_data, expert_run, tmp_path):
     for folder, stops in (("whole", (4,)), ("parts", (1, 3, 4))):
         for steps in stops:
@@ -103,6 +114,7 @@ def test_a_resumed_gan_equals_an_uninterrupted_one(toy_data, expert_run, tmp_pat
     assert list((tmp_path / "whole" / "samples").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(toy_data, expert_run):
     config = generator(toy_data, expert_run[0])
     figures = {}
@@ -204,8 +216,7 @@ def test_the_best_checkpoint_is_evaluated_on_any_split(toy_data, expert_run):
     assert loop.evaluate(config, workdir, "test").keys() == scalars.keys()
 
 
-@pytest.mark.parametrize("loss", ["cosine_bce", "contrastive"])
 @pytest.mark.parametrize("negatives", ["same_clip", "other_clips", "mixed"])
-def test_every_expert_loss_runs(toy_data, tmp_path, loss, negatives):
-    config = expert(toy_data, steps=1, loss=loss, negatives=negatives)
+def test_the_published_loss_runs_with_every_kind_of_negatives(toy_data, tmp_path, negatives):
+    config = expert(toy_data, steps=1, loss="cosine_bce", negatives=negatives)
     assert json.loads(json.dumps(loop.train(config, tmp_path)))
