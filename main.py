@@ -32,6 +32,9 @@ def main(argv: list[str]) -> None:
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         logging.debug("where it came from", exc_info=error)
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(130)
     if launch.is_first():
         print(json.dumps(scalars))
 

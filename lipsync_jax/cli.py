@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         logging.debug("where it came from", exc_info=error)
         print(f"lipsync {arguments.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"lipsync {arguments.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"lipsync {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)
         return 130
 
 

@@ -168,7 +168,7 @@ class Wav2LipMethod(Method):
                 "sync": self._sync_loss(state, batch["mel"], drawn),
             }
             value = sync_weight * terms["sync"]
-            value += (1 - sync_weight - quality_weight) * terms["l1"]
+            value += (1 - sync_weight - quality_weight) * self._reconstruction(drawn, target)
             if self.config.adversarial:
                 terms["quality"] = losses.binary_cross_entropy(
                     self._quality(state.players["discriminator"].params, drawn), 1.0
@@ -272,6 +272,13 @@ class Wav2LipMethod(Method):
         )
         faces = jnp.concatenate([mask_lower_half(target), reference], axis=-1)
         return sync_expert.as_audio(batch["mels"]), faces, target
+
+    def _reconstruction(self, drawn, target) -> jax.Array:
+        """L1 with `lower_half_weight` times as much of it below the middle, as above it."""
+        weight = self.config.lower_half_weight
+        size = target.shape[1]
+        rows = jnp.where(jnp.arange(size) < size // 2, 1.0, weight) * (2 / (1 + weight))
+        return losses.l1(drawn * rows[:, None, None], target * rows[:, None, None])
 
     def _sync_loss(self, state: State, mel, drawn, reduce: bool = True) -> jax.Array:
         """Binary cross-entropy of the expert's verdict on drawn faces (section 3.2)."""

@@ -76,6 +76,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
     Raises:
         ValueError: config, data or checkpoints don't fit; said before any step.
         FloatingPointError: a loss stopped being finite; names the step and its clips.
+        KeyboardInterrupt: SIGTERM or Ctrl-C came; everything is saved.
     """
     workdir = Path(workdir).absolute()
     method = load_method(config)
@@ -219,9 +220,10 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
         if step < last:
             watch.check()
             save()
-            logging.info("stopped at step %d; the same command resumes there", step)
     if writer.active:
         plot(workdir, workdir / "training.png")
+    if step < last:
+        raise KeyboardInterrupt(f"stopped at step {step}; the same command resumes there")
     return scalars
 
 

@@ -177,7 +177,8 @@ def test_sigterm_saves_and_the_same_command_goes_on(toy_data, expert_run, tmp_pa
     config.train.checkpoint_every = 100
     with monkeypatch.context() as patch:
         patch.setattr(logging.Progress, "line", interrupted)
-        loop.train(config, tmp_path)
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 2"):
+            loop.train(config, tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["2"]
     loop.train(config, tmp_path)
     assert_same_run(tmp_path, expert_run[0])
