@@ -29,6 +29,7 @@ from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
 _FORMAT = 1  # of what a seed gives; raise it when the people or their speech change
+_AT_ONCE = 8  # clips of a person that one process films
 _SHOWN = range(10, 66, 4)  # frames on the contact sheet
 _CORPUS, _VIDEO, _SPEECH = range(3)  # independent streams of one seed
 
@@ -85,7 +86,7 @@ def make(
         shutil.rmtree(unfinished)
     from data_prep.builder import write
 
-    with _processes(min(workers or _cpus(), people or clips // CLIPS_PER_SPEAKER)) as builder.each:
+    with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.each:
         write(builder)
     note.write_text(json.dumps(recipe), encoding="utf-8")
     return folder
@@ -140,8 +141,9 @@ def splits(clips: int, people: int | None = None) -> dict[str, dict[int, range]]
 def _film(recipe: dict, takes: dict[int, range], each: Callable) -> Iterator[Clip]:
     """The clips of some people, in their order."""
     jobs = [
-        (_person(recipe["seed"], n), f"p{n:04d}", wanted, recipe["seconds"], recipe["geometry"])
+        (_person(recipe["seed"], n), f"p{n:04d}", part, recipe["seconds"], recipe["geometry"])
         for n, wanted in takes.items()
+        for part in (wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE))
     ]
     for filmed in each(filming.film_speaker, *zip(*jobs, strict=True)):
         yield from filmed
