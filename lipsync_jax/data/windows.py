@@ -76,42 +76,6 @@ def generator_window_start(
     return _start(frame, frame_rate, lead)
 
 
-def sync_starts(frames: int, columns: int, frame_rate: Rate = 25) -> range:
-    """First frames at which the sync expert's example is whole.
-
-    Args:
-        frames: video frames of the clip.
-        columns: mel columns of the clip.
-        frame_rate: frames a second.
-
-    Returns:
-        The frame numbers f, possibly none, with five frames from f and 16 columns from
-        `mel_window_start(f)`.
-    """
-    whole = _frames_before(columns, frame_rate, Fraction(0))
-    return range(max(0, min(frames - SYNC_FRAMES + 1, whole)))
-
-
-def generator_starts(
-    frames: int, columns: int, frame_rate: Rate = 25, lead: Fraction = LEAD
-) -> range:
-    """First frames at which the generator's five-frame example is whole.
-
-    Beside what `sync_starts` asks, each of the five frames has its own window within the sound, so
-    the first frames of a clip (frame 0 at 25 a second) start no example.
-
-    Args:
-        frames: video frames of the clip.
-        columns: mel columns of the clip.
-        frame_rate: frames a second.
-        lead: see `generator_window_start`.
-    """
-    rate = _rate(frame_rate)
-    first = max(0, -(-lead * rate // 1))  # ceiling: no window starts before the sound
-    last = _frames_before(columns, rate, lead) - (SYNC_FRAMES - 1)
-    return range(first, max(first, min(sync_starts(frames, columns, rate).stop, last)))
-
-
 def training_windows(
     first: int, frame_rate: Rate = 25, lead: Fraction = LEAD
 ) -> tuple[int, np.ndarray]:
@@ -224,7 +188,7 @@ def as_images(windows: np.ndarray) -> np.ndarray:
     Returns:
         (..., 80, 16, 1), NHWC for one leading axis.
     """
-    return np.swapaxes(windows, -1, -2)[..., None]
+    return windows.swapaxes(-1, -2)[..., None]
 
 
 def _rate(frame_rate: Rate) -> Fraction:

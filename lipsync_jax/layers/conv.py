@@ -20,6 +20,15 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
+def stack_frames(frames: jax.Array) -> jax.Array:
+    """(n, time, height, width, colours) -> (n, height, width, time * colours).
+
+    A 3-D convolution that spans all frames is a 2-D one over channel colours * frame + colour.
+    """
+    n, time, height, width, colours = frames.shape
+    return frames.transpose(0, 2, 3, 1, 4).reshape(n, height, width, time * colours)
+
+
 def uniform_fan_in(fan_in: int):
     """PyTorch's default initialiser of weights and biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1 / math.sqrt(fan_in)
@@ -51,11 +60,6 @@ def conv(features: int, kernel: Size, strides: Size, padding: Size, inputs: int,
         bias_init=init,
         **options,
     )
-
-
-def batch_norm(train: bool, **options):
-    """Flax's own BatchNorm with the constants of `BatchNorm`, for networks that pass masks."""
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False, **options)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

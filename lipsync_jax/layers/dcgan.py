@@ -3,7 +3,6 @@
 Frames of clips of different length are one batch here: statistics are taken over the valid ones.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lipsync_jax.layers.conv import batch_norm, conv_transpose
+from lipsync_jax.layers.conv import conv_transpose
+from lipsync_jax.layers.norm import BatchNorm
 from lipsync_jax.layers.recurrent import unfold_time
 
 WEIGHTS = nn.initializers.normal(0.02)
@@ -95,18 +95,15 @@ class Block(nn.Module):
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         if self.norm:
-            norm = batch_norm(train, scale_init=_scales, dtype=self.dtype, name="norm")
-            y = norm(y, mask=None if mask is None else mask.reshape(-1, *[1] * (y.ndim - 1)))
+            y = BatchNorm(_scales, dtype=self.dtype, name="norm")(y, train, mask)
         return self.activation(y)
 
     def _linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """A convolution; a matrix product where one end of it is a single position."""
-        space, unpadded = x.shape[1:-1], self.padding == 0
+        """A convolution; a matrix product where its output is a single position."""
+        space = x.shape[1:-1]
         if self.transposed:
-            if unpadded and math.prod(space) == 1:
-                return jnp.einsum("nhwi,aboi->nabo", x, kernel)
             return conv_transpose(x, kernel, (self.strides,) * 2, (self.padding,) * 2)
-        if unpadded and space == self.kernel:
+        if self.padding == 0 and space == self.kernel:
             y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
             return y.reshape(len(x), *[1] * len(space), self.features)
         axes = "HW"[-len(space) :]

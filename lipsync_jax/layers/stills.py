@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lipsync_jax.layers.checks import check
-from lipsync_jax.layers.dcgan import Block, leaky_relu
+from lipsync_jax.layers.dcgan import Block, float32, leaky_relu
 
 HALVINGS = 5
 
@@ -79,6 +79,55 @@ class IdentityEncoder(nn.Module):
             self.features, size, norm=False, activation=jnp.tanh, dtype=self.dtype, name="code"
         )
         return Still(code(x, train)[:, 0, 0], tuple(maps))
+
+
+class FrameDecoder(nn.Module):
+    """Frames out of latents: a smallest map, five doublings, and the still's maps beside them.
+
+    Papers differ in where the maps join, which is their `between`.
+
+    Attributes:
+        width: multiplies all channels.
+        image_size: height and width of pictures.
+        dtype: of the computation; None follows inputs and parameters.
+    """
+
+    width: float = 1.0
+    image_size: tuple[int, int] = (128, 96)
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, latents: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask=None
+    ) -> jax.Array:
+        """Draws frames.
+
+        Args:
+            latents: (n * time, features).
+            maps: of the n stills, see Still.
+            train: whether BatchNorm uses and updates statistics of the batch.
+            mask: bool (n * time,).
+
+        Returns:
+            float32 (n * time, height, width, 3).
+        """
+        size, deepest = smallest_map(self.image_size), channels(self.width)[-1]
+        start = Block(deepest, size, transposed=True, dtype=self.dtype, name="start")
+        x = self.between(start(latents[:, None, None], train, mask), maps, train, mask)
+        last = self.double(3, norm=False, activation=jnp.tanh, name="output")
+        return float32(last(x, train))
+
+    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+        """From the smallest map to half the picture's size; arguments as of a call."""
+        raise NotImplementedError
+
+    def double(self, features: int, **options) -> Block:
+        """A layer that doubles height and width."""
+        return Block(features, (4, 4), 2, 1, transposed=True, dtype=self.dtype, **options)
+
+    def join(self, features: int, **options) -> Block:
+        """A layer that a map of the still may join."""
+        return Block(features, (3, 3), 1, 1, dtype=self.dtype, **options)
 
 
 class PictureCritic(nn.Module):

@@ -18,6 +18,7 @@ from lipsync_jax import losses
 from lipsync_jax.data import augment, windows
 from lipsync_jax.data.features import MelCache
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.layers.conv import stack_frames
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
 from lipsync_jax.models.wav2lip import SyncExpert
 
@@ -49,14 +50,12 @@ def stack_lower_half(faces: jax.Array) -> jax.Array:
     Returns:
         (n, size / 2, size, 15): rows below the middle, channel 3 * frame + colour.
     """
-    n, frames, size, width, colours = faces.shape
-    lower = faces[:, :, size // 2 :]
-    return lower.transpose(0, 2, 3, 1, 4).reshape(n, size - size // 2, width, frames * colours)
+    return stack_frames(faces[:, :, faces.shape[2] // 2 :])
 
 
 def as_audio(mel: jax.Array) -> jax.Array:
     """Mel windows as the encoders take them: (..., 16, 80) -> (n, 80, 16, 1)."""
-    return mel.reshape(-1, *mel.shape[-2:]).swapaxes(1, 2)[..., None]
+    return windows.as_images(mel.reshape(-1, *mel.shape[-2:]))
 
 
 class SyncExpertMethod(Method):

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from lipsync_jax.layers.checks import check
-from lipsync_jax.layers.dcgan import Block, classify, float32, leaky_relu
+from lipsync_jax.layers.dcgan import Block, classify, leaky_relu
 from lipsync_jax.layers.recurrent import GRU, fold_time, unfold_time
-from lipsync_jax.layers.stills import HALVINGS, PictureCritic, channels, smallest_map
+from lipsync_jax.layers.stills import HALVINGS, FrameDecoder, PictureCritic, channels
 from lipsync_jax.models.recurrent_generator import RecurrentGenerator
 
 STEPS, COEFFICIENTS = 35, 12
@@ -80,50 +80,22 @@ class Generator(RecurrentGenerator):
         """Names the parts, which can be run alone."""
         super().setup()
         self.audio_encoder = SoundEncoder(self.audio_size, self.audio_width, self.dtype)
-        self.decoder = FrameDecoder(self.width, self.image_size, self.dtype)
+        self.decoder = Decoder(self.width, self.image_size, self.dtype)
 
 
-class FrameDecoder(nn.Module):
-    """Frames out of latents: six transposed convolutions, four convolutions between them.
+class Decoder(FrameDecoder):
+    """Six transposed convolutions, four convolutions between them.
 
     A map of the still's encoder, the fourth to the first, joins before each convolution.
-
-    Attributes:
-        width: multiplies all channels.
-        image_size: height and width of pictures.
-        dtype: of the computation; None follows inputs and parameters.
     """
 
-    width: float = 1.0
-    image_size: tuple[int, int] = (128, 96)
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(
-        self, latents: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask=None
-    ) -> jax.Array:
-        """Draws frames.
-
-        Args:
-            latents: (n * time, features).
-            maps: of the n stills.
-            train: whether BatchNorm uses and updates statistics of the batch.
-            mask: bool (n * time,).
-
-        Returns:
-            float32 (n * time, height, width, 3).
-        """
+    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+        """See FrameDecoder."""
         sizes = channels(self.width)
-        double = functools.partial(Block, kernel=(4, 4), strides=2, padding=1, transposed=True)
-        join = functools.partial(Block, kernel=(3, 3), padding=1)
-        size = smallest_map(self.image_size)
-        start = Block(sizes[-1], size, transposed=True, dtype=self.dtype, name="start")
-        x = start(latents[:, None, None], train, mask)
         for i in range(HALVINGS - 2, -1, -1):
-            x = double(sizes[i], dtype=self.dtype, name=f"up_{i}")(x, train, mask)
-            x = join(sizes[i], dtype=self.dtype, name=f"join_{i}")(x, train, mask, maps[i])
-        last = double(3, norm=False, activation=jnp.tanh, dtype=self.dtype, name="output")
-        return float32(last(x, train))
+            x = self.double(sizes[i], name=f"up_{i}")(x, train, mask)
+            x = self.join(sizes[i], name=f"join_{i}")(x, train, mask, maps[i])
+        return x
 
 
 class FrameDiscriminator(nn.Module):

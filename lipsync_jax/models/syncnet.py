@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from scipy.signal import medfilt
 
-from lipsync_jax.layers.conv import ConvBlock, pair, uniform_fan_in
+from lipsync_jax.layers.conv import ConvBlock, pair, stack_frames, uniform_fan_in
 from lipsync_jax.layers.norm import BatchNorm
 
 # (features, kernel, strides, padding) of a convolution or (window, strides, padding) of a pool.
@@ -132,16 +132,7 @@ class SyncNetV2(nn.Module):
 
     def lip_features(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """The 512 values (n, 512) before the dense layers; arguments as of `embed_lips`."""
-        return self.lips(fold_time(frames), train)
-
-
-def fold_time(frames: jax.Array) -> jax.Array:
-    """(n, time, height, width, colours) -> (n, height, width, time * colours).
-
-    A 3-D convolution that spans all frames is a 2-D one over channel colours * frame + colour.
-    """
-    n, time, height, width, colours = frames.shape
-    return frames.transpose(0, 2, 3, 1, 4).reshape(n, height, width, time * colours)
+        return self.lips(stack_frames(frames), train)
 
 
 class Offset(NamedTuple):

@@ -11,7 +11,6 @@ layers are those of the published inference code. Discriminators were never publ
 inputs are the papers', widths and kernels ours.
 """
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -19,11 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from lipsync_jax.layers.checks import check
+from lipsync_jax.layers.conv import stack_frames
 from lipsync_jax.layers.dcgan import Block, classify, float32, linear
 from lipsync_jax.layers.raw_audio import AudioEncoder
 from lipsync_jax.layers.recurrent import GRU, fold_time, unfold_time
 from lipsync_jax.layers.stills import (
     HALVINGS,
+    FrameDecoder,
     PictureCritic,
     channels,
     smallest_map,
@@ -56,48 +57,19 @@ class Generator(RecurrentGenerator):
             self.audio_features,
             dtype=self.dtype,
         )
-        self.decoder = FrameDecoder(self.width, self.image_size, self.dtype)
+        self.decoder = Decoder(self.width, self.image_size, self.dtype)
 
 
-class FrameDecoder(nn.Module):
-    """Frames out of latents: a U-Net with the encoder's second to fifth map.
+class Decoder(FrameDecoder):
+    """A U-Net with the encoder's second to fifth map."""
 
-    Attributes:
-        width: multiplies all channels.
-        image_size: height and width of pictures.
-        dtype: of the computation; None follows inputs and parameters.
-    """
-
-    width: float = 1.0
-    image_size: tuple[int, int] = (128, 96)
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(
-        self, latents: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask=None
-    ) -> jax.Array:
-        """Draws frames.
-
-        Args:
-            latents: (n * time, features).
-            maps: of the n stills.
-            train: whether BatchNorm uses and updates statistics of the batch.
-            mask: bool (n * time,).
-
-        Returns:
-            float32 (n * time, height, width, 3).
-        """
+    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+        """See FrameDecoder."""
         sizes = channels(self.width)
-        double = functools.partial(Block, kernel=(4, 4), strides=2, padding=1, transposed=True)
-        join = functools.partial(Block, kernel=(3, 3), padding=1, transposed=True)
-        size = smallest_map(self.image_size)
-        start = Block(sizes[-1], size, transposed=True, dtype=self.dtype, name="start")
-        x = start(latents[:, None, None], train, mask)
         for i in range(HALVINGS - 1, 0, -1):
-            x = join(sizes[i], dtype=self.dtype, name=f"join_{i}")(x, train, mask, maps[i])
-            x = double(sizes[i - 1], dtype=self.dtype, name=f"up_{i}")(x, train, mask)
-        last = double(3, norm=False, activation=jnp.tanh, dtype=self.dtype, name="output")
-        return float32(last(x, train))
+            x = self.join(sizes[i], transposed=True, name=f"join_{i}")(x, train, mask, maps[i])
+            x = self.double(sizes[i - 1], name=f"up_{i}")(x, train, mask)
+        return x
 
 
 class FrameDiscriminator(nn.Module):
@@ -260,11 +232,9 @@ class SyncDiscriminator(nn.Module):
         Returns:
             float32 (n,), logits of being real and in sync.
         """
-        n, _, height, width, _ = frames.shape
         check(self, "frames", frames, None, SNIPPET, None, None, 3)
-        size = smallest_map((2 * height, width))
-        # The first convolution spans all five frames, so that they may lie side by side.
-        x = jnp.moveaxis(frames, 1, 3).reshape(n, height, width, 3 * SNIPPET)
+        size = smallest_map((2 * frames.shape[2], frames.shape[3]))
+        x = stack_frames(frames)  # the first convolution spans all five
         for i, features in enumerate(channels(self.width)[:-1]):
             block = Block(features, (4, 4), 2, 1, bias=i == 0, dtype=self.dtype, name=f"conv_{i}")
             x = block(x, train)

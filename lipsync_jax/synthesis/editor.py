@@ -94,7 +94,7 @@ def _compiled(method: Method, variables: Mapping[str, Any]) -> Draw:
         faces = faces.astype(jnp.float32) / 255
         drawn = method.draw(
             variables,
-            mels.swapaxes(1, 2)[..., None],
+            windows.as_images(mels),
             jnp.concatenate([mask_lower_half(faces), faces], axis=-1),
         )
         return jnp.rint(jnp.clip(drawn, 0, 1) * 255).astype(jnp.uint8)

@@ -91,24 +91,6 @@ def test_every_sample_is_heard_by_a_frame(rate, samples):
     assert taken.shape == (frames, 16, 80)
 
 
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize(
-    ("frames", "columns"), [(40, 161), (75, 161), (75, 241), (4, 161), (9, 15)]
-)
-def test_example_starts_are_those_that_fit(rate, frames, columns):
-    def fits(first, own):
-        starts = [windows.mel_window_start(first, rate)]
-        if own:
-            starts += windows.training_windows(first, rate)[1].tolist()
-        inside = all(0 <= s and s + windows.MEL_WINDOW <= columns for s in starts)
-        return inside and first + windows.SYNC_FRAMES <= frames
-
-    sync = [f for f in range(frames) if fits(f, own=False)]
-    own = [f for f in range(frames) if fits(f, own=True)]
-    assert list(windows.sync_starts(frames, columns, rate)) == sync
-    assert list(windows.generator_starts(frames, columns, rate)) == own
-
-
 def test_windows_outside_the_sound_are_silent():
     features = np.arange(20 * 3, dtype=np.float32).reshape(20, 3)
     taken = windows.take_windows(features, np.array([[-2, 0], [15, 40]]), length=8)

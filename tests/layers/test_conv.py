@@ -16,6 +16,7 @@ from lipsync_jax.layers.conv import (
     LeakyConvBlock,
     conv,
     conv_transpose,
+    stack_frames,
 )
 from lipsync_jax.layers.norm import BatchNorm
 
@@ -134,15 +135,18 @@ def test_initialisation_of_convolution():
         assert 0.9 * bound < jnp.abs(leaf).max() <= bound
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("train", [False, True])
-def test_batch_norm_is_flaxs(train):
+def test_batch_norm_is_flaxs(train, masked):
     ours = BatchNorm()
     flaxs = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
     variables = {
         "params": {"scale": drawn(4), "bias": drawn(4, seed=1)},
         "batch_stats": {"mean": drawn(4, seed=2), "var": drawn(4, seed=3) ** 2},
     }
-    x, weights = 3 * drawn(2, 5, 6, 4) + 7, drawn(2, 5, 6, 4, seed=4)
+    x, weights = 3 * drawn(3, 5, 6, 4) + 7, drawn(3, 5, 6, 4, seed=4)
+    mask = np.array([True, False, True]) if masked else None
+    flaxs_mask = None if mask is None else mask[:, None, None, None]
 
     def run(apply):
         def loss(params, x):
@@ -151,8 +155,8 @@ def test_batch_norm_is_flaxs(train):
 
         return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
 
-    one = run(lambda v, x: ours.apply(v, x, train, mutable=["batch_stats"]))
-    other = run(lambda v, x: flaxs.apply(v, x, mutable=["batch_stats"]))
+    one = run(lambda v, x: ours.apply(v, x, train, mask, mutable=["batch_stats"]))
+    other = run(lambda v, x: flaxs.apply(v, x, mask=flaxs_mask, mutable=["batch_stats"]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), one, other)
     names = [
         jax.tree.structure(m.init(jax.random.key(0), x, *a))
@@ -220,3 +224,10 @@ def test_reduced_precision_keeps_parameters_and_statistics(block):
     out, new = block.apply(variables, x, train=True, mutable=["batch_stats"])
     assert out.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, new))} == {jnp.dtype("float32")}
+
+
+def test_frames_stack_as_channels():
+    frames = np.arange(2 * 5 * 3 * 4 * 3).reshape(2, 5, 3, 4, 3)
+    folded = stack_frames(frames)
+    assert folded.shape == (2, 3, 4, 15)
+    np.testing.assert_array_equal(folded[..., 3 * 2 + 1], frames[:, 2, ..., 1])

@@ -8,7 +8,7 @@ import pytest
 
 from lipsync_jax.interop.wav2lip import to_variables
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.models.syncnet import SyncNetV2, fold_time, offset_search
+from lipsync_jax.models.syncnet import SyncNetV2, offset_search
 from tests.golden import recipe
 
 
@@ -49,13 +49,6 @@ def test_published_size():
     variables = jax.eval_shape(SyncNetV2().init, jax.random.key(0), *shapes)
     sizes = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in variables.items()}
     assert sizes == {"params": 13_631_616, "batch_stats": 8_640}
-
-
-def test_fold_time():
-    frames = np.arange(2 * 5 * 3 * 4 * 3).reshape(2, 5, 3, 4, 3)
-    folded = fold_time(frames)
-    assert folded.shape == (2, 3, 4, 15)
-    np.testing.assert_array_equal(folded[..., 3 * 2 + 1], frames[:, 2, ..., 1])
 
 
 def test_offset_search_as_released(golden, inputs):
