@@ -24,8 +24,8 @@ class VideoWriter:
 
     The file is written under another name and takes its own when it is complete; if the `with`
     block fails, nothing is left. An odd width or height is filled up by a copy of the last column
-    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are converted
-    and tagged as BT.709, limited range. The picture lasts exactly its frames' durations.
+    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are
+    stored by BT.709's matrix in limited range and tagged so; nothing else about them is changed. The picture lasts exactly its frames' durations.
 
         with VideoWriter("out.mp4", Fraction(25), (640, 360), audio="speech.wav") as writer:
             for image in images:
@@ -43,6 +43,7 @@ class VideoWriter:
         preset: str | None = "medium",
         lossless: bool = False,
         pixel_aspect: Fraction | int = 1,
+        colours: tuple[int, int] = (1, 1),
         metadata: Mapping[str, str] | None = None,
         audio: str | os.PathLike | None = None,
         copy_audio: bool = True,
@@ -60,6 +61,7 @@ class VideoWriter:
             preset: its speed; None for encoders without it.
             lossless: store RGB exactly (libx264rgb), odd sizes as they are; few players show it.
             pixel_aspect: width of a pixel over its height (`VideoInfo.pixel_aspect`).
+            colours: primaries and transfer function of the frames to come (`VideoInfo.colours`).
             metadata: tags of the file, e.g. {"title": ...}.
             audio: a file whose sound goes along: time 0 is its own first picture, or its first
                 sample where it has no picture.
@@ -84,7 +86,7 @@ class VideoWriter:
                 {"qp": "0"} if lossless else {} if crf is None else {"crf": str(crf)},
                 preset,
             )
-            self._configure(self._stream.codec_context, Fraction(pixel_aspect))
+            self._configure(self._stream.codec_context, Fraction(pixel_aspect), colours)
             if audio is not None:
                 self._output.add_audio(audio, copy_audio)
             self._output.start()
@@ -95,7 +97,9 @@ class VideoWriter:
         self._held: av.VideoFrame | None = None  # until the next frame tells its duration
         self._durations: dict[int, int] = {}  # by time, for the packets to come
 
-    def _configure(self, context: av.VideoCodecContext, pixel_aspect: Fraction) -> None:
+    def _configure(
+        self, context: av.VideoCodecContext, pixel_aspect: Fraction, colours: tuple[int, int]
+    ) -> None:
         width, height = self.size
         exact = self._exact
         context.width, context.height = (width, height) if exact else _even(width, height)
@@ -105,7 +109,7 @@ class VideoWriter:
         # A clock with room for uneven times in which the even ones are whole numbers.
         ticks = self.frame_rate.numerator
         context.time_base = Fraction(1, ticks * -(-_CLOCK // ticks))
-        context.color_primaries = context.color_trc = 1  # BT.709, shared with sRGB screens
+        context.color_primaries, context.color_trc = colours
         context.colorspace = 0 if exact else 1
         context.color_range = int(ColorRange.JPEG if exact else ColorRange.MPEG)
 

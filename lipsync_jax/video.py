@@ -23,6 +23,8 @@ from lipsync_jax.encoding import EXACT
 from lipsync_jax.encoding import VideoWriter as VideoWriter
 from lipsync_jax.muxing import mux as mux
 
+_UNKNOWN = (0, 2)  # "reserved" and "unspecified"
+_SRGB = 13
 _HD_ROWS = 720  # from here on an untagged picture is taken as BT.709, below as BT.601
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 
@@ -42,6 +44,8 @@ class VideoInfo:
             180 or 270; `read_frames` does it.
         start_time: when the first frame is shown, seconds of the container's clock.
         pixel_aspect: width of a pixel over its height.
+        colours: primaries and transfer function, numbers of ITU-T H.273: (1, 1) is BT.709, also
+            where the file does not tell; HLG is (9, 18), PQ (9, 16).
         codec: FFmpeg's name of the codec, e.g. `h264`.
         has_audio: whether there is sound.
         audio_rate: samples a second, 0 without sound.
@@ -57,6 +61,7 @@ class VideoInfo:
     rotation: int
     start_time: Fraction
     pixel_aspect: Fraction
+    colours: tuple[int, int]
     codec: str
     has_audio: bool
     audio_rate: int
@@ -103,11 +108,21 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             rotation=frame.rotation % 360,
             start_time=start,
             pixel_aspect=1 / aspect if frame.rotation % 180 else aspect,
+            colours=_colours(stream.codec_context),
             codec=stream.codec_context.codec.canonical_name,
             has_audio=sound is not None,
             audio_rate=sound.codec_context.sample_rate if sound else 0,
             audio_channels=sound.codec_context.layout.nb_channels if sound else 0,
         )
+
+
+def _colours(context: av.VideoCodecContext) -> tuple[int, int]:
+    primaries, transfer = context.color_primaries, context.color_trc
+    # An sRGB picture counts as BT.709, which players show alike and encoders know.
+    return (
+        1 if primaries in _UNKNOWN else primaries,
+        1 if transfer in (*_UNKNOWN, _SRGB) else transfer,
+    )
 
 
 def read_frames(path: str | os.PathLike, start: Fraction | None = None) -> Iterator[Frame]:

@@ -71,6 +71,7 @@ def test_probe_tells_what_is_there(tmp_path):
         rotation=0,
         start_time=Fraction(2),
         pixel_aspect=Fraction(1),
+        colours=(1, 1),
         codec="h264",
         has_audio=True,
         audio_rate=44_100,
@@ -88,6 +89,15 @@ def test_colours_come_back(tmp_path):
     inside = np.ones((48, 64), bool)
     inside[22:26] = inside[:, 29:35] = False  # 4:2:0 colour blurs the edges
     assert np.abs(image.astype(int) - media.quadrants())[inside].max() <= 3
+
+
+@pytest.mark.parametrize("colours", [(9, 18), (9, 16), (5, 6)])
+def test_primaries_and_transfer_function_are_kept(tmp_path, colours):
+    plain = write(tmp_path / "a.mp4", crf=4)
+    kept = write(tmp_path / "b.mp4", crf=4, colours=colours)
+    assert video.probe(kept).colours == colours
+    for before, after in zip(video.read_frames(plain), video.read_frames(kept), strict=True):
+        np.testing.assert_array_equal(before.image, after.image)
 
 
 @pytest.mark.parametrize("value", [0, 1, 64, 128, 200, 255])

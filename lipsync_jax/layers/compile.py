@@ -11,12 +11,19 @@ def cpu_compiler_options() -> dict[str, Any]:
     """XLA options for the default backend; {} unless it is a CPU that needs them.
 
     jaxlib 0.10 and 0.11 hand convolutions on CPU to YNNPACK, which runs large pictures on one
-    thread; emptying the list of fused operations gives them back to Eigen. Starts the backend.
+    thread; emptying the list of fused operations gives them back to Eigen. Processes that train
+    together wait for each other for ever where XLA's scheduler lets independent sums over devices
+    start in any order, so they keep to the program's. Starts the backend.
     """
+    if jax.default_backend() != "cpu":
+        return {}
+    options: dict[str, Any] = {}
     version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
-    if (0, 10) <= version < (0, 12) and jax.default_backend() == "cpu":
-        return {"xla_cpu_experimental_ynn_fusion_type": ""}
-    return {}
+    if (0, 10) <= version < (0, 12):
+        options["xla_cpu_experimental_ynn_fusion_type"] = ""
+    if jax.process_count() > 1:
+        options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
+    return options
 
 
 def jit(function: Callable, *, once: bool = False, **options: Any) -> Callable:

@@ -182,6 +182,7 @@ class Synthesizer:
             preset=options.preset,
             lossless=options.lossless,
             pixel_aspect=shown.pixel_aspect,
+            colours=shown.colours,
             metadata=provenance.tags(self.editor.model),
             audio=audio,
             shortest=options.loop == "none",

@@ -29,6 +29,7 @@ class Source:
         frame_rate: frames a second, exact; the average where the rate varies.
         size: (width, height) of the frames `frames` yields.
         pixel_aspect: width of a pixel over its height.
+        colours: see `VideoInfo`.
         still: whether there is one frame only, a picture's or (`static`) a video's first.
         frames_estimate: about how many frames there are.
         change: scales, turns and cuts one image.
@@ -38,6 +39,7 @@ class Source:
     frame_rate: Fraction
     size: tuple[int, int]
     pixel_aspect: Fraction
+    colours: tuple[int, int]
     still: bool
     frames_estimate: int
     change: Callable[[np.ndarray], np.ndarray]
@@ -102,6 +104,7 @@ def open_source(
         frame_rate=(frame_rate or STILL_RATE) if picture else info.frame_rate,
         size=(width, height),
         pixel_aspect=1 / info.pixel_aspect if rotate else info.pixel_aspect,
+        colours=info.colours,
         still=picture or static,
         frames_estimate=1 if picture or static else info.frames_estimate,
         change=change,

@@ -24,13 +24,23 @@ def test_one_thread_convolutions_are_avoided_where_jaxlib_has_them(monkeypatch, 
     assert compilation.cpu_compiler_options() == expected
 
 
+def test_processes_sum_in_one_order(monkeypatch):
+    monkeypatch.setattr(jaxlib, "__version__", "0.12.0")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    options = compilation.cpu_compiler_options()
+    assert options == {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+
+
 def test_other_backends_get_no_options(monkeypatch):
     monkeypatch.setattr(jaxlib, "__version__", "0.10.2")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compilation.cpu_compiler_options() == {}
 
 
-def test_installed_jaxlib_takes_the_options():
+@pytest.mark.parametrize("processes", [1, 2])
+def test_installed_jaxlib_takes_the_options(monkeypatch, processes):
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+
     def convolve(x, kernel, scale):
         return scale * jax.lax.conv(x, kernel, (1, 1), "VALID")
 

@@ -158,3 +158,14 @@ def test_eight_thousand_pixels_and_odd(folder, capsys):
     assert status == 0, said
     info = video.probe("out.mp4")
     assert (info.width, info.height) == (7682, 4322)
+
+
+def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
+    images = [colour_faces.picture(LEFT)] * 5
+    size = images[0].shape[1::-1]
+    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18)) as writer:
+        for image in images:
+            writer.write(image)
+    status, said = run(capsys, "hlg.mp4")
+    assert status == 0, said
+    assert video.probe(folder / "out.mp4").colours == (9, 18)
