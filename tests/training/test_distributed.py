@@ -57,7 +57,7 @@ def test_two_processes_train_together(toy_data, tmp_path):
         for number in range(2)
     ]
     with ThreadPoolExecutor() as pool:  # a pipe that nobody empties would stop its process
-        outputs = list(pool.map(lambda process: process.communicate(timeout=240), together))
+        outputs = list(pool.map(lambda process: process.communicate(timeout=900), together))
     assert [p.returncode for p in together] == [0, 0], outputs
     said = [[line for line in out.splitlines() if "[Gloo]" not in line] for out, _ in outputs]
     assert not said[1], "only the first process prints"
@@ -67,7 +67,7 @@ def test_two_processes_train_together(toy_data, tmp_path):
 
     # One device restores what two processes saved, and goes on.
     alone = start(tmp_path / "pair", toy_data, 1, "--config.train.steps=3")
-    output = alone.communicate(timeout=240)
+    output = alone.communicate(timeout=900)
     assert alone.returncode == 0, output
     assert "resumed from step 2" in output[1]
     assert json.loads(output[0]).keys() == pair.keys()
