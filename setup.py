@@ -47,6 +47,8 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
+        "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "dev": DEV,
     },

@@ -81,6 +81,18 @@ def _demo():
     return demo
 
 
+def _sync():
+    from lipsync_jax.evaluation import sync_command
+
+    return sync_command
+
+
+def _evaluate():
+    from lipsync_jax.evaluation import command
+
+    return command
+
+
 COMMANDS = {
     "demo": ("make synthetic faces, train on them and lip-sync one, offline", _demo),
     "prepare": ("cut a folder of talking videos into training shards", _prepare),
@@ -89,6 +101,8 @@ COMMANDS = {
     "faces": ("show whose faces a video has, with the numbers `generate` knows them by", _faces),
     "verify": ("look whether a video says that it is synthetic", _verify),
     "convert": ("read an official checkpoint without executing it", _convert),
+    "sync": ("measure by how much a video's sound is early or late, and mend it", _sync),
+    "evaluate": ("score generated videos beside the truth, and write a report", _evaluate),
 }
 
 

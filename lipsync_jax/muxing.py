@@ -36,6 +36,7 @@ def mux(
     *,
     copy_audio: bool = True,
     shortest: bool = False,
+    delay: Fraction = Fraction(0),
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Puts the sound of one file beside the picture of another, whose encoded frames are copied.
@@ -46,6 +47,8 @@ def mux(
         outfile: see `VideoWriter`; may be one of the inputs.
         copy_audio: see `VideoWriter`.
         shortest: end the sound with the picture.
+        delay: seconds by which the sound is moved later; negative moves it earlier, and what then
+            lies before the picture is cut.
         metadata: tags beside those of the video.
 
     Raises:
@@ -60,7 +63,7 @@ def mux(
         output = Output(outfile, {**container.metadata, **(metadata or {})})
         try:
             stream = output.add_copy(source, rate)
-            output.add_audio(audio_path, copy_audio)
+            output.add_audio(audio_path, copy_audio, delay)
             output.start()
             end = Fraction(0)
             for packet in filter(lambda packet: packet.size, container.demux(source)):
@@ -146,9 +149,9 @@ class Output:
         stream.codec_context.framerate = rate  # else Matroska tells the clock's
         return stream
 
-    def add_audio(self, path: str | os.PathLike, copy: bool) -> None:
+    def add_audio(self, path: str | os.PathLike, copy: bool, delay: Fraction = Fraction(0)) -> None:
         """Adds the sound of a file, see `AudioTrack`."""
-        self._sound = AudioTrack(self._container, path, copy)
+        self._sound = AudioTrack(self._container, path, copy, delay)
 
     def start(self) -> None:
         """Opens the encoders, so that bad options are told now and not after slow work."""
@@ -208,6 +211,7 @@ class AudioTrack:
         output: av.container.OutputContainer,
         path: str | os.PathLike,
         copy: bool = True,
+        delay: Fraction = Fraction(0),
     ):
         """Adds the stream to an output that is not started yet.
 
@@ -216,6 +220,7 @@ class AudioTrack:
             path: the file with the sound. Its own first picture, or without one its first sample,
                 meets time 0.
             copy: False encodes in any case.
+            delay: seconds after time 0 at which that moment sounds.
 
         Raises:
             FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
@@ -226,7 +231,7 @@ class AudioTrack:
             _, first_sample = containers.first_frame(container, stream, path)
             codec = stream.codec_context.codec.canonical_name
         moment = containers.origin(path)
-        moment = first_sample if moment is None else moment
+        moment = (first_sample if moment is None else moment) - delay
         known = _COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
         packets = self._copied if copy and codec in known else self._encoded
         self._packets = packets(path, moment)

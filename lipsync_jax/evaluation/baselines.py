@@ -1,0 +1,41 @@
+"""What one gets without a model: figures that a method has to beat."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lipsync_jax import faces
+from lipsync_jax.evaluation.footage import Footage
+
+COPIED, MEAN, UNEDITED = "copied reference", "mean mouth", "unedited"
+_SIDE = 96  # columns of the lower half of a face, which is half as high
+
+
+def baselines(real: Footage) -> Mapping[str, Footage]:
+    """The truth with its lower faces replaced by a still one.
+
+    `copied reference`: the first frame's, in all frames; `mean mouth`: the mean of all frames of
+    the very clip, which knows more than a generator may. Both move with the head, neither with the
+    voice. Replaced is the lower half of each face's crop.
+
+    Args:
+        real: the true footage.
+    """
+    lower = _lower_halves(real.boxes)
+    total, first = np.zeros((_SIDE // 2, _SIDE, 3)), None
+    for image, box in zip(real.read(), lower, strict=True):
+        half = faces.crop(image, box, (_SIDE // 2, _SIDE))
+        first = half if first is None else first
+        total += half
+    mean = np.rint(total / len(real)).astype(np.uint8)
+
+    def pasted(patch: np.ndarray) -> Footage:
+        return real.edited(lambda image, i: faces.paste(image, patch, lower[i]))
+
+    return {COPIED: pasted(first), MEAN: pasted(mean)}
+
+
+def _lower_halves(boxes: np.ndarray) -> np.ndarray:
+    halves = np.array(boxes)
+    halves[:, 1] = (boxes[:, 1] + boxes[:, 3]) / 2
+    return halves

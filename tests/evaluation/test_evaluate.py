@@ -1,0 +1,250 @@
+"""`lipsync evaluate` from its inputs to its files."""
+
+import base64
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from lipsync_jax import cli, video
+from lipsync_jax.data.records import Word
+from lipsync_jax.evaluation import bootstrap, drawing, landmarks, results, tasks, words
+from lipsync_jax.evaluation.judges import Judge
+from lipsync_jax.synthesis import pipeline
+from tests.evaluation import talking
+
+
+class FewPoints:
+    """In the place of dlib: points that tell where the box is and how bright its mouth is."""
+
+    def points(self, rgb, box):
+        x0, y0, x1 = box[:3]
+        points = np.tile(np.array([(x0 + x1) / 2, y0], np.float32), (68, 1))
+        points[36], points[45] = (x0, y0), (x1, y0)
+        points[39], points[42] = (x0 + 5, y0), (x1 - 5, y0)
+        open_ = rgb[int(y0) + 30, int(x0 + x1) // 2, 2] / 64
+        points[48:68, 0] += np.linspace(-8, 8, 20)
+        points[[65, 66, 67], 1] += open_
+        return points
+
+    def embedding(self, rgb, box):
+        del box
+        return np.append(rgb.mean(axis=(0, 1)) / 255, np.zeros(125)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch):
+    monkeypatch.setattr(Judge, "load", lambda directory: talking.judge())
+    monkeypatch.setattr(landmarks, "missing", lambda: "")
+    monkeypatch.setattr(landmarks, "Landmarks", FewPoints)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """References a and b; `good` has both, `bad` says something else and one file is broken."""
+    root = tmp_path_factory.mktemp("films")
+    for name in ("true", "good", "bad", "hushed"):
+        (root / name).mkdir()
+    for seed, clip in enumerate("ab"):
+        said, other = talking.syllables(30, seed), talking.syllables(30, seed + 9)
+        talking.film(root / "true" / f"{clip}.mkv", said)
+        talking.film(root / "good" / f"{clip}.mkv", said, change=_greyer)
+        talking.film(root / "bad" / f"{clip}.mkv", other, talking.sound(said))
+        talking.film(root / "hushed" / f"{clip}.mkv", said * False, talking.sound(said * 0))
+    (root / "bad" / "b.mkv").write_bytes(b"not a video")
+    (root / "true" / "lost.mkv").write_bytes(b"neither")
+    (root / "good" / "lost.mkv").write_bytes(b"nor this")
+    return root
+
+
+def _greyer(image):
+    return np.where((image == 255).all(axis=2, keepdims=True), np.uint8(235), image)
+
+
+def _run(out, *options):
+    return cli.main(["evaluate", "--out", str(out), *map(str, options)])
+
+
+def test_folders_beside_their_references(films, tmp_path, capsys):
+    options = ["--compare", films / "good", films / "bad", "--references", films / "true"]
+    options += ["--judge", "judge", "--show", 1, "--silent", films / "hushed", films / "hushed"]
+    assert _run(tmp_path / "one", *options) == 0
+    said = capsys.readouterr().out
+    result = json.loads((tmp_path / "one" / "results.json").read_text())
+    means = {n: result["methods"][n]["metrics"] for n in result["order"]}
+
+    assert result["order"] == ["ground truth", "copied reference", "mean mouth", "good", "bad"]
+    assert result["protocol"]["name"] == "face"
+    assert result["judge"] == {"kind": "sync_expert", "model": "0123456789ab"}
+    assert [each["clip"] for each in result["skipped"]] == ["lost"]
+    assert result["methods"]["bad"]["success"]["rate"] == 0.5
+    assert "bad/b.mkv cannot be read" in said
+
+    assert means["good"]["mouth_error"]["mean"] < means["bad"]["mouth_error"]["mean"]
+    assert means["good"]["psnr"]["mean"] > means["bad"]["psnr"]["mean"]
+    assert means["good"]["lmd"]["mean"] < 0.5 < means["bad"]["lmd"]["mean"]
+    assert means["good"]["ssim"]["mean"] > means["mean mouth"]["ssim"]["mean"]
+    assert means["good"]["expert_in_sync"]["mean"] == 1
+    assert means["copied reference"]["expert_in_sync"]["mean"] == 0
+    assert means["good"]["lipleak"]["mean"] == 0
+    assert "psnr" not in means["ground truth"]
+    assert not any(name.startswith(("lse", "syncnet")) for name in means["good"])
+
+    beside = video.probe(tmp_path / "one" / "side_by_side" / "a.mp4")
+    assert (beside.width, beside.height, beside.has_audio) == (3 * 346, 288, True)
+    _check_report((tmp_path / "one" / "report.html").read_text())
+
+
+def test_two_runs_write_the_same_bytes(films, tmp_path):
+    options = ["--videos", films / "good", "--references", films / "true", "--limit", 1]
+    options += ["--judge", "judge", "--landmarks", "none"]
+    for name in ("one", "two"):
+        assert _run(tmp_path / name, *options) == 0
+    for name in ("results.json", "report.html"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def _check_report(text):
+    assert "http" not in text.replace("http-equiv", "")
+    pictures = re.findall(r'src="data:image/(?:png|jpeg);base64,([^"]+)"', text)
+    assert len(pictures) == 2 + 5 + 1  # intervals and lags, strips, landmarks over time
+    for data in pictures:
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1)
+        assert picture is not None
+        assert picture.std() > 1
+    for said in ("copied reference", "Lag of the sound", "offset_range", "Left out"):
+        assert said in text
+
+
+def test_pairs_of_a_file_list(films, tmp_path, monkeypatch, capsys):
+    class Dubber:
+        @classmethod
+        def load(cls, checkpoint):
+            return cls()
+
+        def generate(self, face, sound, outfile):
+            if face.name == "b.mkv" and sound.name == "b.mkv":
+                raise ValueError("it had no wish to")
+            outfile.parent.mkdir(parents=True, exist_ok=True)
+            seed = "ab".index(sound.stem)
+            said = talking.syllables(30, seed)
+            talking.film(outfile.with_suffix(".mkv"), said)
+            outfile.with_suffix(".mkv").rename(outfile)
+
+    monkeypatch.setattr(pipeline, "Synthesizer", Dubber)
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("a.mkv b.mkv\nb.mkv a.mkv\nb.mkv b.mkv\n")
+    options = ["--checkpoint_path", "runs/dubber", "--filelist", pairs]
+    options += ["--data_root", films / "true", "--judge", "judge"]
+    assert _run(tmp_path, *options) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert result["order"] == ["ground truth", "unedited", "dubber"]
+    means = {n: result["methods"][n]["metrics"] for n in result["order"]}
+    assert means["ground truth"]["expert_in_sync"]["mean"] == 1
+    assert means["dubber"]["expert_in_sync"]["mean"] == 1
+    # The third line gives b its own voice.
+    assert means["unedited"]["expert_in_sync"]["mean"] == pytest.approx(1 / 3, abs=1e-5)
+    assert "psnr" not in means["dubber"]
+    assert result["methods"]["dubber"]["success"]["rate"] == pytest.approx(2 / 3, abs=1e-5)
+    assert "it had no wish to" in capsys.readouterr().out
+
+
+def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
+    def draw(mels, faces, reference):
+        del mels, reference
+        return np.maximum(faces, 10)
+
+    monkeypatch.setattr(drawing.Drawer, "load", lambda path: drawing.Drawer("face96", "abc", draw))
+    options = ["--checkpoint_path", "runs/x", "--data", toy_data, "--landmarks", "none"]
+    assert _run(tmp_path, *options, "--limit", 2) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert len(result["methods"]["x"]["clips"]) == 2
+    means = {n: result["methods"][n]["metrics"] for n in result["order"]}
+    assert means["x"]["mouth_error"]["mean"] < means["mean mouth"]["mouth_error"]["mean"]
+    assert result["landmarks"] is None
+    assert "lmd" not in means["x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give one of --videos"),
+        (["--videos", "v"], "--references is missing"),
+        (["--videos", "v", "--references", "r"], "folder r does not exist"),
+        (["--checkpoint_path", "c"], "needs --data"),
+        (["--videos", "v", "--references", "r", "--protocol", "mine"], "no protocol 'mine'"),
+        (["--videos", "v", "--references", "{true}"], "folder v does not exist"),
+        (["--compare", "v", "v", "--references", "{true}"], "two of the folders are the same"),
+        (
+            ["--videos", "{good}", "--references", "{true}", "--transcripts", "t"],
+            "--transcripts and --hypotheses belong together",
+        ),
+        (
+            ["--checkpoint_path", "c", "--filelist", "{true}/none.txt"],
+            "none.txt does not exist",
+        ),
+    ],
+)
+def test_mistakes_are_told_at_once(films, tmp_path, capsys, options, said):
+    filled = [str(option).format(true=films / "true", good=films / "good") for option in options]
+    assert _run(tmp_path / "out", *filled) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_file_lists(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("x/1 y/2\n\nz.wav v.mp4\n")
+    first, second = tasks.read_pairs(path, "root", "audio-video")
+    assert [str(p) for p in first] == ["root/x/1.mp4", "root/y/2.mp4"]
+    assert [str(p) for p in second] == ["root/z.wav", "root/v.mp4"]
+    assert tasks.read_pairs(path, "", "video-audio")[1][0].name == "v.mp4"
+    path.write_text("one two three\n")
+    with pytest.raises(ValueError, match="line 1: two names are needed"):
+        tasks.read_pairs(path, "", "audio-video")
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="is empty"):
+        tasks.read_pairs(path, "", "audio-video")
+
+
+def test_word_error_rates_of_a_lip_reader(tmp_path):
+    (tmp_path / "a.align").write_text("0 1000 sil\n1000 2000 bin\n2000 3000 blue\n3000 9000 sil\n")
+    (tmp_path / "read.json").write_text('{"a": "bin red"}')
+    said = words.transcripts(tmp_path)
+    assert said == {"a": "bin blue"}
+    assert words.error_rates(said, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
+    with pytest.raises(ValueError, match="for m, n"):
+        words.error_rates(said, tmp_path / "read.json", ["m", "n"])
+    with pytest.raises(ValueError, match="none of its clips"):
+        words.error_rates({"b": "x"}, tmp_path / "read.json", ["m"])
+    (tmp_path / "read.json").write_text("[1]")
+    with pytest.raises(ValueError, match="must hold a JSON object"):
+        words.transcripts(tmp_path / "read.json")
+    assert Word("bin", 0.04, 0.08)
+
+
+def test_intervals():
+    values = np.random.default_rng(0).normal(5, 1, 400)
+    found = bootstrap.interval(values)
+    assert found.clips == 400
+    assert found == bootstrap.interval(values)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    weighted = bootstrap.interval([1, 3, np.nan], [3, 1, 9])
+    assert (weighted.mean, weighted.clips) == (1.5, 2)
+    assert bootstrap.interval([]).clips == 0
+    assert bootstrap.interval([2.0])[:3] == (2, 2, 2)
+
+
+def test_a_table_leaves_out_what_nobody_has():
+    interval = {"mean": 1.0, "low": 0.5, "high": 1.5, "clips": 2}
+    result = {"order": ["m"], "methods": {"m": {"metrics": {"psnr": interval}}}}
+    assert results.table(result).splitlines()[1].split() == [
+        "PSNR",
+        "dB",
+        "1.00",
+        "[0.50,",
+        "1.50]",
+    ]
+    assert results.cell("psnr", {"mean": None}) == "-"
