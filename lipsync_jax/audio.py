@@ -23,7 +23,11 @@ MEL_HOP = 200
 MEL_RATE = SAMPLE_RATE // MEL_HOP  # mel columns a second
 MEL_SILENCE = -4.0  # the value of every bin of a silent column
 
+LOG_MEL_RATE = 44_100  # samples a second that "At a Glance" hears
+LOG_MEL_BINS = 128
+
 _MEL_FFT = 800
+_LOG_MEL_FFT = 1024
 _MEL_BLOCK = 4096  # columns transformed at once: bounds memory on long recordings
 _PREEMPHASIS = 0.97
 
@@ -160,10 +164,14 @@ def mel_basis() -> np.ndarray:
     Returns:
         float32 (80, 401), read-only: one triangle a row, over the bins of an 800-point transform.
     """
-    mels = np.linspace(_slaney_mel(55.0), _slaney_mel(7600.0), MEL_BINS + 2)
+    return _slaney_basis(MEL_BINS, _MEL_FFT, SAMPLE_RATE, 55.0, 7600.0)
+
+
+def _slaney_basis(bands: int, fft: int, rate: int, low: float, high: float) -> np.ndarray:
+    mels = np.linspace(_slaney_mel(low), _slaney_mel(high), bands + 2)
     log_part = 1000 * np.exp(np.log(6.4) / 27 * (mels - 15))
     edges = np.where(mels >= 15, log_part, mels * 200 / 3)[:, None]
-    bins = np.arange(_MEL_FFT // 2 + 1) * SAMPLE_RATE / _MEL_FFT
+    bins = np.arange(fft // 2 + 1) * rate / fft
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
@@ -174,6 +182,75 @@ def mel_basis() -> np.ndarray:
 
 def _slaney_mel(hertz: float) -> float:
     return 3 * hertz / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+
+
+@functools.cache
+def _log_mel_basis() -> np.ndarray:
+    return _slaney_basis(LOG_MEL_BINS, _LOG_MEL_FFT, LOG_MEL_RATE, 0.0, 16_000.0)
+
+
+def log_mel(chunks: np.ndarray) -> np.ndarray:
+    """The log-mel spectra of pieces of sound that "At a Glance" hears (Chen et al. 2018).
+
+    Of each piece by itself: centred 1024-sample Hann frames every 512 samples (reflected edges),
+    power, 128 Slaney filters over 0-16000 Hz, decibels, none more than 80 below the loudest.
+
+    Args:
+        chunks: float (n, samples), 44.1 kHz, full scale 1; over 512 samples, e.g. 1764 a frame.
+
+    Returns:
+        float32 (n, 1 + samples // 512, 128), dB of 16-bit samples: about 16 to 103 for speech.
+
+    Raises:
+        ValueError: the pieces are too short.
+    """
+    if chunks.shape[1] <= _LOG_MEL_FFT // 2:
+        raise ValueError(f"pieces of {chunks.shape[1]} samples are too short; over 512 are needed")
+    margin = ((0, 0), (_LOG_MEL_FFT // 2,) * 2)
+    padded = np.pad(32768 * np.asarray(chunks, np.float32), margin, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_LOG_MEL_FFT) / _LOG_MEL_FFT)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _LOG_MEL_FFT, axis=1)[:, ::512]
+    power = np.abs(scipy.fft.rfft(windows * window.astype(np.float32))) ** 2
+    decibels = 10 * np.log10(np.maximum(1e-10, power @ _log_mel_basis().T))
+    loudest = decibels.max(axis=(1, 2), keepdims=True, initial=-100)
+    return np.maximum(decibels, loudest - 80).astype(np.float32)
+
+
+def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
+    """The MFCCs that Speech2Vid and LipGAN hear, 100 a second (their published MATLAB code).
+
+    Pre-emphasis 0.97, 25 ms Hamming frames every 10 ms, 512-point magnitude spectrum, 40 triangular
+    filters over 300-3700 Hz, natural logarithm, DCT-II scaled by sqrt(2 / 40), sine lifter 22. The
+    published code has no floor, so that silence is not a number there; here it is finite.
+
+    Args:
+        samples: float (samples,), 16 kHz, full scale 1.
+
+    Returns:
+        float64 (steps, 13), steps = 1 + (samples - 400) // 160.
+
+    Raises:
+        ValueError: fewer than 400 samples, more than one channel, or not finite.
+    """
+    _check_samples(samples, mono=True)
+    if len(samples) < 400:
+        raise ValueError(f"{len(samples)} samples are too short; MFCCs need 400, which is 25 ms")
+    frames = np.lib.stride_tricks.sliding_window_view(32768 * _preemphasis(samples), 400)[::160]
+    magnitude = np.abs(scipy.fft.rfft(frames * np.hamming(400), 512))
+    bands = np.log(np.maximum(magnitude @ _telephone_basis().T, np.finfo(np.float64).eps))
+    cosines = np.cos(np.pi * np.arange(13)[:, None] * (np.arange(40) + 0.5) / 40)
+    cepstrum = bands @ cosines.T * np.sqrt(2 / 40)
+    return cepstrum * (1 + 11 * np.sin(np.pi * np.arange(13) / 22))
+
+
+@functools.cache
+def _telephone_basis() -> np.ndarray:
+    ends = 1127 * np.log1p(np.array([300, 3700]) / 700)
+    edges = 700 * np.expm1(np.linspace(*ends, 42) / 1127)[:, None]
+    bins = np.linspace(0, SAMPLE_RATE / 2, 257)
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))
 
 
 def syncnet_mfcc(samples: np.ndarray) -> np.ndarray:

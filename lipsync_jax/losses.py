@@ -104,6 +104,87 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(_wide(a) - _wide(b)))
 
 
+def mean_squared(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Mean squared difference, e.g. of perceptual codes (Chen et al. 2018, eq. 3)."""
+    return jnp.mean(jnp.square(_wide(a) - _wide(b)))
+
+
+def correlation(heard: jax.Array, seen: jax.Array, profile: bool = True) -> jax.Array:
+    """How little the changes of sound and picture go together (Chen et al. 2018, eq. 1).
+
+    Features that are at least 0, as those networks' are, have cosines near 1 from the start: 0.1 is
+    a usual value of the loss for profiles that do not belong together.
+
+    Args:
+        heard: (n, time, features).
+        seen: of the same shape.
+        profile: whether features are averaged first, as in the published code, so that one number
+            a step is compared; else all are.
+
+    Returns:
+        A scalar, 1 - cosine over a clip's steps, averaged over clips; in [0, 2].
+    """
+    a, b = (
+        x.mean(axis=-1) if profile else x.reshape(len(x), -1) for x in (_wide(heard), _wide(seen))
+    )
+    return jnp.mean(1 - cosine_similarity(a, b))
+
+
+def margin_contrastive(
+    distance: jax.Array, apart: jax.Array | float, margin: float = 1.0
+) -> jax.Array:
+    """What belongs together should be near, what does not at least `margin` away.
+
+    (Hadsell et al. 2006; LipGAN, KR et al. 2019, section 3.3.)
+
+    Args:
+        distance: (n,), at least 0.
+        apart: 0 where two belong together, 1 where not; (n,) or one for all.
+        margin: beyond which nothing is gained.
+
+    Returns:
+        A scalar, the mean.
+    """
+    distance = _wide(distance)
+    short = jnp.maximum(margin - distance, 0)
+    return jnp.mean((1 - apart) * distance**2 + apart * short**2)
+
+
+def two_class(logits: jax.Array, label: int) -> jax.Array:
+    """Mean cross-entropy of a softmax over the last axis when `label` is right for all.
+
+    Args:
+        logits: (n, classes); VGAN's are of real (0) and drawn (1).
+        label: the class.
+    """
+    return -jnp.mean(jax.nn.log_softmax(_wide(logits))[..., label])
+
+
+def multiscale_endpoint_error(
+    flows: tuple[jax.Array, ...],
+    true: jax.Array,
+    weights: tuple[float, ...] = (0.005, 0.01, 0.02, 0.08, 0.32),
+) -> jax.Array:
+    """Weighted mean lengths of the faults of flow at several sizes (Dosovitskiy et al. 2015).
+
+    Args:
+        flows: (n, height / s, width / s, 2) each, the finest first, as FlowNetS returns them.
+        true: (n, height, width, 2), in the same unit; it is averaged over s x s pixels.
+        weights: of each.
+
+    Returns:
+        A scalar.
+    """
+    n, height, width, _ = true.shape
+    total = 0.0
+    for flow, weight in zip(flows, weights, strict=True):
+        rows, columns = flow.shape[1:3]
+        blocks = _wide(true).reshape(n, rows, height // rows, columns, width // columns, 2)
+        fault = _wide(flow) - blocks.mean(axis=(2, 4))
+        total += weight * jnp.mean(_length(fault, 1e-12))
+    return total
+
+
 def l2_normalise(x: jax.Array) -> jax.Array:
     """Vectors (..., d) of length 1; lengths are clamped at 1e-12, so zeros stay zeros."""
     x = _wide(x)

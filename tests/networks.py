@@ -25,6 +25,11 @@ def count(tree):
 
 def variables(module, *inputs, **options):
     """Variables for inputs (n, *shape): signals of about the same size leave every layer."""
+    return filled(shapes(module, *inputs, **options)[1])
+
+
+def filled(tree):
+    """Shapes of variables as variables."""
     rng = np.random.default_rng(1)
 
     def fill(path, leaf):
@@ -36,4 +41,4 @@ def variables(module, *inputs, **options):
             return 0.1 * z
         return 1.6 * z / math.sqrt(max(1, math.prod(leaf.shape[:-1])))
 
-    return jax.tree_util.tree_map_with_path(fill, shapes(module, *inputs, **options)[1])
+    return jax.tree_util.tree_map_with_path(fill, tree)

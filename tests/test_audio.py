@@ -11,6 +11,7 @@ import pytest
 from lipsync_jax import audio
 from tests import media
 from tests.golden import recipe
+from tests.golden.glance import recipe as glance
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,36 @@ def signal():
 @pytest.fixture(scope="module")
 def signal16(signal):
     return np.clip(np.floor(signal.astype(np.float64) * 32767 + 0.5), -32768, 32767).astype("i2")
+
+
+def test_log_mel_is_librosas(signal):
+    """Its version 0.11 was given every third piece, as if at 44.1 kHz, in 16-bit units."""
+    found = audio.log_mel(signal[: 18 * 1764].reshape(18, 1764))
+    assert found.dtype == np.float32 and found.shape == (18, 4, 128)
+    np.testing.assert_allclose(found[::3], glance.expected("log_mel")["librosa"], atol=1e-3)
+
+
+def test_log_mel_range_is_80_decibels_and_silence_is_even():
+    silence = audio.log_mel(np.zeros((1, 1764), np.float32))
+    np.testing.assert_array_equal(silence, -100)
+    tone = audio.log_mel(0.5 * np.sin(0.1 * np.arange(1764))[None])
+    np.testing.assert_allclose(tone.max() - tone.min(), 80, atol=1e-4)
+    with pytest.raises(ValueError, match="pieces of 512 samples are too short"):
+        audio.log_mel(np.zeros((2, 512)))
+
+
+def test_speech2vid_mfcc_is_the_published_recipe(signal):
+    noise = np.float32(1e-3) * recipe.generator(7).standard_normal(32_000).astype(np.float32)
+    found = audio.speech2vid_mfcc(signal + noise)
+    assert found.shape == (198, 13)
+    expected = recipe.expected("lipgan_mfcc_port")["mfcc"]
+    np.testing.assert_allclose(found[:, 1:].T, expected, atol=1e-6)
+
+
+def test_speech2vid_mfcc_of_silence_is_finite():
+    assert np.isfinite(audio.speech2vid_mfcc(np.zeros(1600, np.float32))).all()
+    with pytest.raises(ValueError, match="399 samples are too short"):
+        audio.speech2vid_mfcc(np.zeros(399, np.float32))
 
 
 def test_mel_spectrogram_is_the_published_one(signal, golden):

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import log_softmax
 
 from lipsync_jax import losses
+from tests.golden.glance import recipe
 
 
 def drawn(*shape, seed=0):
@@ -132,3 +133,56 @@ def test_reduced_precision_is_widened(loss):
     half = jnp.full((2, 3), 0.5, jnp.bfloat16)
     target = (jnp.ones(2),) if loss is losses.cosine_bce else ()
     assert loss(half, half, *target).dtype == jnp.float32
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """Losses of At a Glance, computed once by PyTorch."""
+    return recipe.expected("frontends_losses")
+
+
+def test_losses_of_at_a_glance(golden):
+    heard, seen = golden["corr_audio"], golden["corr_flow"]
+    each = {
+        "corr_loss_profile15": losses.correlation(heard, seen),
+        "corr_loss_flat240": losses.correlation(heard, seen, profile=False),
+        "loss_pix_l1_mean": losses.l1(golden["video_real"], golden["video_fake"]),
+        "loss_perc_mse_mean": losses.mean_squared(golden["feat_real"], golden["feat_fake"]),
+    }
+    real, drawn_, wrong = jax.nn.sigmoid(golden["gan_logits_real_fake_wrong"])
+    entropy = losses.binary_cross_entropy
+    each["loss_D"] = entropy(real, 1) + 0.5 * (entropy(drawn_, 0) + entropy(wrong, 0))
+    each["loss_G_gen"] = entropy(drawn_, 1)
+    for name, found in each.items():
+        np.testing.assert_allclose(found, golden[name], rtol=1e-5, err_msg=name)
+    names = ("corr_loss_profile15", "loss_pix_l1_mean", "loss_perc_mse_mean", "loss_G_gen")
+    total = sum(w * each[name] for w, name in zip((1, 0.5, 1, 1), names, strict=True))
+    np.testing.assert_allclose(total, golden["loss_total"], rtol=1e-5)
+
+
+def test_correlation_is_0_for_equal_profiles_and_finite_for_none():
+    heard = np.abs(drawn(3, 15, 16))
+    np.testing.assert_allclose(losses.correlation(heard, 2 * heard), 0, atol=1e-6)
+    slope = jax.grad(lambda x: losses.correlation(x, heard))(jnp.zeros((3, 15, 16)))
+    assert np.isfinite(slope).all()
+
+
+def test_margin_contrastive():
+    distance, apart = np.float32([0.2, 0.4, 1.5]), np.float32([0, 1, 1])
+    found = losses.margin_contrastive(distance, apart)
+    np.testing.assert_allclose(found, (0.2**2 + 0.6**2 + 0) / 3, rtol=1e-6)
+    np.testing.assert_allclose(losses.margin_contrastive(distance, 1.0, 2.0), 2.016667, rtol=1e-5)
+
+
+def test_two_class():
+    logits = drawn(5, 2)
+    for label in (0, 1):
+        expected = -log_softmax(logits, axis=1)[:, label].mean()
+        np.testing.assert_allclose(losses.two_class(logits, label), expected, rtol=1e-5)
+
+
+def test_multiscale_endpoint_error(golden):
+    flows = [np.moveaxis(golden[f"epe_pred{side}"], 1, -1) for side in (16, 8, 4, 2, 1)]
+    true = np.moveaxis(golden["epe_target"], 1, -1)
+    found = losses.multiscale_endpoint_error(tuple(flows), true)
+    np.testing.assert_allclose(found, golden["epe_loss_mean"], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Which raw samples and which MFCCs go with which video frame, for the temporal GANs.
+"""Which raw samples, MFCCs and log-mel spectra go with which video frame.
 
 Frame t is on screen from t to t + 1 hops (`hop = rate / frame_rate` samples) and hears a window
 centred on the middle of that; before and after the sound is silence.
@@ -9,8 +9,10 @@ from fractions import Fraction
 import numpy as np
 import scipy.signal
 
+from lipsync_jax import audio
 from lipsync_jax.data.windows import take_windows
 
+LOG_MEL_SAMPLES = 1764  # 40 ms
 MFCC_RATE = 100  # steps a second
 MFCC_STEPS = 35
 MFCC_LEAD = 15  # steps from a window's start to its frame
@@ -69,8 +71,12 @@ def raw_windows(
         frames = range(frames_within(len(samples), hop))
         if not frames:
             raise ValueError(f"{len(samples)} samples of sound are shorter than a frame of {hop}")
-    starts = np.array([int(((2 * t + 1) * hop - length + 1) // 2) for t in frames], np.int64)
-    return take_windows(samples, starts, length, fill=0)
+    return take_windows(samples, raw_starts(length, hop, frames), length, fill=0)
+
+
+def raw_starts(length: int, hop: int | Fraction, frames: range) -> np.ndarray:
+    """The first sample of each frame's window, int64 (frames,); see `raw_windows`."""
+    return np.array([int(((2 * t + 1) * hop - length + 1) // 2) for t in frames], np.int64)
 
 
 def mfcc_windows(mfcc: np.ndarray, frames: range, frame_rate: Fraction | int = 25) -> np.ndarray:
@@ -84,9 +90,35 @@ def mfcc_windows(mfcc: np.ndarray, frames: range, frame_rate: Fraction | int = 2
     Returns:
         float32 (frames, 35, 12): steps 4 t - 15 to 4 t + 19 at 25 frames a second.
     """
-    rate = Fraction(frame_rate)
-    starts = np.array([int(t * MFCC_RATE / rate // 1) - MFCC_LEAD for t in frames], np.int64)
+    starts = mfcc_starts(frames, frame_rate)
     return take_windows(np.asarray(mfcc[:, 1:], np.float32), starts, MFCC_STEPS, fill=0)
+
+
+def mfcc_starts(frames: range, frame_rate: Fraction | int = 25) -> np.ndarray:
+    """The first step of each frame's window, int64 (frames,); see `mfcc_windows`."""
+    rate = Fraction(frame_rate)
+    return np.array([int(t * MFCC_RATE / rate // 1) - MFCC_LEAD for t in frames], np.int64)
+
+
+def log_mel_windows(
+    samples: np.ndarray, frames: range, frame_rate: Fraction | int = 25
+) -> np.ndarray:
+    """The sound of each frame as "At a Glance" hears it (Chen et al. 2018, published code).
+
+    Frame t has the 40 ms from its beginning on, transformed by themselves; that is why 16 frames
+    make 64 rows.
+
+    Args:
+        samples: float (samples,), 44.1 kHz (`audio.LOG_MEL_RATE`), full scale 1.
+        frames: which frames.
+        frame_rate: frames a second.
+
+    Returns:
+        float32 (frames, 4, 128), dB; see `audio.log_mel`.
+    """
+    hop = audio.LOG_MEL_RATE / Fraction(frame_rate)
+    starts = np.array([int(t * hop // 1) for t in frames], np.int64)
+    return audio.log_mel(take_windows(samples, starts, LOG_MEL_SAMPLES, fill=0))
 
 
 def published_resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -3,8 +3,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from lipsync_jax import audio
 from lipsync_jax.data.audio_windows import (
     frames_within,
+    log_mel_windows,
     mfcc_windows,
     published_hop,
     published_resample,
@@ -88,3 +90,14 @@ def test_mfcc_windows_are_centred_and_silent_outside():
 
 def test_lengths_of_windows():
     assert window_samples(0.16, 16_000) == 2560 and window_samples(0.2, 50_000) == 10_000
+
+
+@pytest.mark.parametrize("frame_rate", [25, Fraction(30000, 1001)])
+def test_log_mel_windows_begin_with_their_frames(frame_rate):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 44_100).astype(np.float32)
+    found = log_mel_windows(samples, range(-2, 20), frame_rate)
+    assert found.shape == (22, 4, 128) and found.dtype == np.float32
+    first = int(19 * 44_100 / Fraction(frame_rate))
+    expected = audio.log_mel(samples[None, first : first + 1764])[0]
+    np.testing.assert_allclose(found[-1], expected, atol=1e-4)
+    assert (found[0] == -100).all()  # before the sound is silence

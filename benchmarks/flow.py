@@ -1,0 +1,62 @@
+"""Endpoint errors of optical flow on synthetic pairs, which no method was chosen or trained on.
+
+    python -m benchmarks.flow [--pairs=256] [--seed=1]
+
+Prints a table: method, error in pixels at full size and after pooling 4 x 4 pixels.
+"""
+
+import argparse
+import functools
+
+import cv2
+import jax
+import numpy as np
+
+from lipsync_jax import flow
+from lipsync_jax.data.flow_pairs import pairs
+from lipsync_jax.layers.compile import jit
+
+OPENCV = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5}
+
+
+def opencv(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    found = [
+        cv2.calcOpticalFlowFarneback(*pair, None, **OPENCV, poly_sigma=1.2, flags=0)
+        for pair in zip(*(np.rint(255 * x).astype(np.uint8) for x in (first, second)), strict=True)
+    ]
+    return np.stack(found)
+
+
+def errors(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """In pixels, at full size and pooled."""
+
+    def pooled(x):
+        n, height, width, _ = x.shape
+        return x.reshape(n, height // 4, 4, width // 4, 4, 2).mean(axis=(2, 4))
+
+    both = ((found, true), (pooled(found), pooled(true)))
+    return tuple(float(np.linalg.norm(a - b, axis=-1).mean()) for a, b in both)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    drawn = pairs(options.seed, options.pairs)
+    first, second = (x @ np.float32(flow.LUMA) for x in drawn[:2])
+    wide = functools.partial(flow.farneback, window=15)
+    methods = {
+        "zero": lambda a, b: np.zeros_like(drawn.flow),
+        **{name: jit(method) for name, method in flow.METHODS.items()},
+        "farneback, window 15": jit(wide),
+        "OpenCV Farneback, window 15": opencv,
+    }
+    print(f"{options.pairs} pairs of 64 x 64, on {jax.default_backend()}")
+    for name, method in methods.items():
+        full, small = errors(np.asarray(method(first, second)), drawn.flow)
+        print(f"{name:28} {full:6.3f} {small:6.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Optical flow of two frames, without weights and differentiable in the frames.
+
+Flow is (..., 2), to the right and down, in pixels: what is at (x, y) of the first frame is at
+(x + flow_x, y + flow_y) of the second. Frames are grey in [0, 1]. Separable filters are products
+with banded matrices, which hold the borders' rules: fast both ways at the sizes of lips.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+UNIT = 20.0  # pixels of flow that networks get as 1 (Dosovitskiy et al. 2015)
+POOL = 4  # pixels a side over which networks' flow is averaged
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
+
+BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
+CENTRAL = np.array([-0.5, 0, 0.5])
+# Weights of Farneback's equations at the borders' pixels, from outside to inside (OpenCV).
+BORDER = (0.14, 0.14, 0.4472, 0.4472, 0.4472)
+
+
+def of_frames(frames: jax.Array, method: str = "farneback") -> jax.Array:
+    """Flow of successive frames as networks get it (Chen et al. 2018, section 3.2).
+
+    Args:
+        frames: (n, time, height, width, 3), RGB in [-1, 1]; sides multiples of 4.
+        method: a key of METHODS.
+
+    Returns:
+        (n, time - 1, height / 4, width / 4, 2): means over 4 x 4 pixels, in units of 20 pixels.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"there is no optical flow {method!r}; choose one of {', '.join(METHODS)}")
+    grey = (frames @ jnp.asarray(LUMA, frames.dtype) + 1) / 2
+    n, time, height, width = grey.shape
+    first, second = (x.reshape(-1, height, width) for x in (grey[:, :-1], grey[:, 1:]))
+    flow = METHODS[method](first, second)
+    blocks = flow.reshape(n, time - 1, height // POOL, POOL, width // POOL, POOL, 2)
+    return blocks.mean(axis=(3, 5)) / UNIT
+
+
+def endpoint_error(flow: jax.Array, true: jax.Array) -> jax.Array:
+    """Mean length of the difference of two flows (..., 2)."""
+    return jnp.mean(jnp.sqrt(jnp.maximum(jnp.sum((flow - true) ** 2, axis=-1), 1e-12)))
+
+
+def farneback(
+    first: jax.Array,
+    second: jax.Array,
+    window: int = 9,
+    levels: int = 3,
+    iterations: int = 3,
+    reach: int = 5,
+    sigma: float = 1.2,
+) -> jax.Array:
+    """Flow by polynomial expansion (Farnebäck 2003), as OpenCV computes it.
+
+    OpenCV's results are met to rounding. `window` is by default smaller than the 15 that Chen et
+    al. use: more exact on small pictures.
+
+    Args:
+        first: (n, height, width), grey in [0, 1].
+        second: the frame after it.
+        window: pixels a side over which motion is taken to be one, odd.
+        levels: halvings of the pictures, as long as no side falls below 32.
+        iterations: at every size.
+        reach: pixels on either side that a polynomial is fitted to (OpenCV's poly_n).
+        sigma: of that fit's weights.
+
+    Returns:
+        (n, height, width, 2).
+    """
+    size = first.shape[1:]
+    while levels and min(size) / 2**levels < 32:
+        levels -= 1
+    flow = None
+    for level in range(levels, -1, -1):
+        smaller = tuple(round(side / 2**level) for side in size)
+        flow = jnp.zeros((len(first), *smaller, 2)) if flow is None else 2 * _resize(flow, smaller)
+        deviation = (2**level - 1) / 2
+        # OpenCV takes the binomial filter for a deviation of 0.
+        radius = max(1, round(5 * deviation) // 2)
+        taps = _gaussian(deviation, radius) if level else np.array([1, 2, 1]) / 4
+        pair = (_resize(_filter(255 * x, taps, taps, "reflect"), smaller) for x in (first, second))
+        one, other = (_expand(x, reach, sigma) for x in pair)
+        for _ in range(iterations):
+            flow = _displace(one, other, flow, window)
+    return flow
+
+
+def _expand(x: jax.Array, reach: int, sigma: float) -> jax.Array:
+    """Coefficients of x, y, x^2, y^2, xy that fit each pixel's surroundings: (n, h, w, 5)."""
+    steps = np.arange(-reach, reach + 1)
+    weights = _gaussian(sigma, reach)
+    second, fourth = (float(weights @ steps**k) for k in (2, 4))
+    moments = [weights * steps**k for k in range(3)]
+
+    def moment(of_x, of_y):
+        return _filter(x, moments[of_y], moments[of_x], "edge")
+
+    mean, spread = moment(0, 0), fourth - second**2
+    return jnp.stack(
+        [
+            moment(1, 0) / second,
+            moment(0, 1) / second,
+            (moment(2, 0) - second * mean) / spread,
+            (moment(0, 2) - second * mean) / spread,
+            moment(1, 1) / second**2,
+        ],
+        axis=-1,
+    )
+
+
+def _displace(one: jax.Array, other: jax.Array, flow: jax.Array, window: int) -> jax.Array:
+    """An iteration: the displacement that takes one expansion to the other (eq. 7.22-7.26)."""
+    height, width = flow.shape[1:3]
+    x, y = _positions(flow)
+    inside = (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
+    moved = _sample(other, x, y)
+    # Beyond the frame, only the first expansion says something.
+    linear = jnp.where(inside[..., None], moved[..., :2], 0)
+    square = jnp.where(inside[..., None], moved[..., 2:], one[..., 2:])
+    xx, yy, xy = jnp.moveaxis((one[..., 2:] + square) / 2, -1, 0)
+    xy = xy / 2
+    u, v = jnp.moveaxis(flow, -1, 0)
+    right, down = jnp.moveaxis((one[..., :2] - linear) / 2, -1, 0)
+    right, down = right + xx * u + xy * v, down + xy * u + yy * v
+    weights = (_border(height)[:, None] * _border(width)) ** 2
+    terms = [xx**2 + xy**2, (xx + yy) * xy, yy**2 + xy**2]
+    terms += [xx * right + xy * down, xy * right + yy * down]
+    box = np.full(window, 1 / window)
+    a, b, c, e, f = (_filter(weights * term, box, box, "edge") for term in terms)
+    return _solve(a, b, c, e, f, 1e-3)
+
+
+def _border(size: int) -> np.ndarray:
+    weights = np.ones(size)
+    ends = np.array(BORDER[:size])
+    weights[: len(ends)] *= ends
+    weights[size - len(ends) :] *= ends[::-1]
+    return weights
+
+
+def horn_schunck(
+    first: jax.Array,
+    second: jax.Array,
+    alpha: float = 0.1,
+    levels: int = 3,
+    warps: int = 3,
+    iterations: int = 20,
+) -> jax.Array:
+    """Flow that is smooth everywhere (Horn and Schunck 1981), from coarse to fine.
+
+    Its gradients are the smoothest of the three.
+
+    Args:
+        first: (n, height, width), grey in [0, 1].
+        second: the frame after it.
+        alpha: weight of smoothness; below about 0.05 it may diverge.
+        levels: sizes of the pictures, each half of the one before.
+        warps: how often the second frame is moved back at every size.
+        iterations: of Jacobi's method after each.
+
+    Returns:
+        (n, height, width, 2).
+    """
+    around = np.array([1, 2, 1]) / 4
+
+    def refine(one, other, start):
+        dx, dy, dt = _derivatives(one, other, start)
+
+        def step(_, flow):
+            mean = _filter(flow, around, around, "edge")
+            change = mean - start
+            fault = dx * change[..., 0] + dy * change[..., 1] + dt
+            share = fault / (alpha**2 + dx**2 + dy**2)
+            return mean - share[..., None] * jnp.stack([dx, dy], axis=-1)
+
+        return jax.lax.fori_loop(0, iterations, step, start)
+
+    return _coarse_to_fine(first, second, levels, warps, refine)
+
+
+def lucas_kanade(
+    first: jax.Array,
+    second: jax.Array,
+    sigma: float = 2.5,
+    levels: int = 3,
+    iterations: int = 3,
+) -> jax.Array:
+    """Flow that is one within a window (Lucas and Kanade 1981), from coarse to fine.
+
+    Args:
+        first: (n, height, width), grey in [0, 1].
+        second: the frame after it.
+        sigma: deviation of the window, pixels.
+        levels: sizes of the pictures, each half of the one before.
+        iterations: at every size.
+
+    Returns:
+        (n, height, width, 2).
+    """
+    window = _gaussian(sigma, math.ceil(3 * sigma))
+
+    def refine(one, other, start):
+        dx, dy, dt = _derivatives(one, other, start)
+        terms = (dx * dx, dx * dy, dy * dy, -dx * dt, -dy * dt)
+        sums = (_filter(term, window, window, "edge") for term in terms)
+        return start + _solve(*sums, 1e-6, diagonal=1e-4)
+
+    return _coarse_to_fine(first, second, levels, iterations, refine)
+
+
+METHODS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "farneback": farneback,
+    "horn_schunck": horn_schunck,
+    "lucas_kanade": lucas_kanade,
+}
+
+
+def _coarse_to_fine(first, second, levels: int, repeats: int, refine) -> jax.Array:
+    pyramid = [(first, second)]
+    for _ in range(levels - 1):
+        height, width = pyramid[-1][0].shape[1:]
+        half = ((height + 1) // 2, (width + 1) // 2)
+        blurred = (_filter(x, BINOMIAL, BINOMIAL, "edge") for x in pyramid[-1])
+        pyramid.append(tuple(_resize(x, half) for x in blurred))
+    flow = jnp.zeros((*pyramid[-1][0].shape, 2))
+    for one, other in pyramid[::-1]:
+        if flow.shape[1:3] != one.shape[1:]:
+            flow = 2 * _resize(flow, one.shape[1:])
+        for _ in range(repeats):
+            flow = refine(one, other, flow)
+    return flow
+
+
+def _derivatives(one: jax.Array, other: jax.Array, flow: jax.Array) -> tuple[jax.Array, ...]:
+    """Along x, y and time, after the second frame was moved back by the flow; (n, h, w) each."""
+    moved = _sample(other[..., None], *_positions(flow))[..., 0]
+    mean, still = (one + moved) / 2, np.ones(1)
+    dx, dy = _filter(mean, still, CENTRAL, "edge"), _filter(mean, CENTRAL, still, "edge")
+    return dx, dy, moved - one
+
+
+def _solve(a, b, c, e, f, epsilon: float, diagonal: float = 0.0) -> jax.Array:
+    """(x, y) of a x + b y = e, b x + c y = f, at every pixel, regularised."""
+    a, c = a + diagonal, c + diagonal
+    inverse = 1 / (a * c - b * b + epsilon)
+    return jnp.stack([(c * e - b * f) * inverse, (a * f - b * e) * inverse], axis=-1)
+
+
+def _positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where the pixels are in the second frame."""
+    height, width = flow.shape[1:3]
+    return flow[..., 0] + jnp.arange(width), flow[..., 1] + jnp.arange(height)[:, None]
+
+
+def _sample(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Bilinear values of maps (n, h, w, c) at positions (n, h, w); beyond them their borders'."""
+    n, height, width, channels = maps.shape
+    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
+    left = jnp.minimum(jnp.floor(x), width - 2).astype(int)
+    top = jnp.minimum(jnp.floor(y), height - 2).astype(int)
+    across, along = (x - left)[..., None], (y - top)[..., None]
+    flat = maps.reshape(n, -1, channels)
+
+    def at(row, column):
+        index = (row * width + column).reshape(n, -1, 1)
+        return jnp.take_along_axis(flat, index, axis=1).reshape(*x.shape, channels)
+
+    above = (1 - across) * at(top, left) + across * at(top, left + 1)
+    below = (1 - across) * at(top + 1, left) + across * at(top + 1, left + 1)
+    return (1 - along) * above + along * below
+
+
+def _gaussian(sigma: float, radius: int) -> np.ndarray:
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    return taps / taps.sum()
+
+
+def _filter(x: jax.Array, along_y: np.ndarray, along_x: np.ndarray, border: str) -> jax.Array:
+    """Correlates pictures (n, h, w) or (n, h, w, c) with the outer product of two sets of taps."""
+    rows = _filter_matrix(x.shape[1], tuple(along_y), border)
+    columns = _filter_matrix(x.shape[2], tuple(along_x), border)
+    return _along_both(x, rows, columns)
+
+
+def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Bilinear, pixels' areas matched, without smoothing; (n, h, w) or (n, h, w, c)."""
+    if x.shape[1:3] == tuple(size):
+        return x
+    rows, columns = (_resize_matrix(*pair) for pair in zip(x.shape[1:3], size, strict=True))
+    return _along_both(x, rows, columns)
+
+
+def _along_both(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    rows, columns = (jnp.asarray(matrix, x.dtype) for matrix in (rows, columns))
+    return jnp.einsum("yh,nhw...,xw->nyx...", rows, x, columns, precision="highest")
+
+
+@functools.lru_cache(maxsize=64)
+def _filter_matrix(size: int, taps: tuple[float, ...], border: str) -> np.ndarray:
+    """(size, size): a correlation; beyond the ends pixels are mirrored ("reflect") or repeated."""
+    matrix, radius = np.zeros((size, size)), len(taps) // 2
+    sources = np.pad(np.arange(size), radius, mode=border)
+    for i in range(size):
+        np.add.at(matrix[i], sources[i : i + len(taps)], taps)
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def _resize_matrix(size: int, new: int) -> np.ndarray:
+    position = np.clip((np.arange(new) + 0.5) * size / new - 0.5, 0, size - 1)
+    left = np.minimum(np.floor(position).astype(int), size - 2)
+    matrix = np.zeros((new, size))
+    matrix[np.arange(new), left] = 1 - (position - left)
+    matrix[np.arange(new), left + 1] = position - left
+    return matrix
