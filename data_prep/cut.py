@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep import corpora
+from data_prep import corpora, framing
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data.records import GEOMETRIES, Clip, Word, encode_frame
 
@@ -27,7 +27,7 @@ class Settings:
         geometry: key of `records.GEOMETRIES`.
         detector: see `faces.get_detector`; or a function, in one process.
         every: frames from one detection to the next.
-        smoothing: frames over which boxes are averaged, odd.
+        smoothing: frames over which boxes are averaged, odd; aligned crops have their own rule.
         max_seconds: longest clip.
         min_seconds: shortest clip.
         max_missing: largest fraction of a clip's frames in which the face was not detected.
@@ -52,8 +52,6 @@ class Settings:
             raise ValueError(
                 f"unknown geometry {self.geometry!r}; choose one of {', '.join(GEOMETRIES)}"
             )
-        if GEOMETRIES[self.geometry].cut != "box":
-            raise ValueError(f"crops of geometry {self.geometry} are not cut from boxes")
         if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(
                 f"clips of {self.min_seconds} to {self.max_seconds} s: the shortest must be "
@@ -219,6 +217,11 @@ def _fault(piece: _Piece, rivalry: float, settings: Settings) -> tuple[str, str]
         return "face often lost", f"in {missing:.0%} of the frames"
     if piece.height < settings.min_face:
         return "face too small", f"{piece.height:.0f} pixels high"
+    if (
+        GEOMETRIES[settings.geometry].cut == "aligned"
+        and not np.isfinite(piece.track.landmarks).all()
+    ):
+        return "no landmarks", "the detector gives none, and alignment needs them"
     if rivalry > 0.5:
         return "several faces", f"another one has {rivalry:.0%} of its area"
     return None
@@ -260,15 +263,9 @@ def _crops(
 ) -> dict[_Piece, tuple[list[bytes], np.ndarray]]:
     """Reads the video again and cuts each piece's crops; and its landmarks in crop pixels."""
     geometry = GEOMETRIES[settings.geometry]
-    size = geometry.height, geometry.width
-    boxes = {id(p.track): crop_boxes(p.track, settings.smoothing) for p in pieces}
-    done = {
-        piece: (
-            [],
-            faces.to_crop(piece.track.landmarks, boxes[id(piece.track)], size)[piece.part],
-        )
-        for piece in pieces
-    }
+    tracks = {id(p.track): p.track for p in pieces}
+    plans = {k: framing.plan(track, geometry, settings.smoothing) for k, track in tracks.items()}
+    done = {piece: ([], plans[id(piece.track)].landmarks[piece.part]) for piece in pieces}
     last = max((piece.end for piece in pieces), default=0)
     for frame in video.constant_rate(video.read_frames(path), FRAME_RATE):
         if frame.index == last:
@@ -276,12 +273,6 @@ def _crops(
         bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         for piece in pieces:
             if piece.start <= frame.index < piece.end:
-                box = boxes[id(piece.track)][frame.index - piece.track.start]
-                done[piece][0].append(encode_frame(faces.crop(bgr, box, size), settings.quality))
+                crop = plans[id(piece.track)].crop(bgr, frame.index - piece.track.start)
+                done[piece][0].append(encode_frame(crop, settings.quality))
     return done
-
-
-def crop_boxes(track: faces.Track, smoothing: int) -> np.ndarray:
-    """The boxes to crop along a track: smoothed, then lengthened by `faces.face_box`."""
-    smooth = [faces.smooth_boxes(values, smoothing) for values in (track.boxes, track.landmarks)]
-    return faces.face_box(*smooth)

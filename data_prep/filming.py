@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -12,11 +12,14 @@ from data_prep.portrait import FaceState, Identity, Portrait
 from data_prep.portrait.motion import perform
 from lipsync_jax import faces
 from lipsync_jax.data.records import GEOMETRIES, Clip, Geometry, encode_frame
+from lipsync_jax.faces import alignment
 
 FRAME_RATE = Fraction(25)
 _SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
 _JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
 _BIAS = 0.02  # of the box of one take
+_FRAME_UNITS = 2.4  # head units across an aligned crop, about
+_SHARPER = 4 / 3  # density of the pictures that are aligned, over that of the crops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,8 @@ def act(voice: Voice, seconds: float, rng: np.random.Generator) -> Take:
 
 def portrait_scale(geometry: Geometry) -> float:
     """Pixels a head unit a portrait needs, drawn at twice a crop's density."""
+    if geometry.cut == "aligned":
+        return 2 * _SHARPER * geometry.width / _FRAME_UNITS
     return 2 * math.sqrt(geometry.height / 2.8 * geometry.width / 1.9)
 
 
@@ -94,22 +99,54 @@ def _film(
     size: Geometry,
     rng: np.random.Generator,
 ) -> Clip:
-    boxes, landmarks = crop_boxes(portrait, take.states, rng)
-    frames = tuple(
-        encode_frame(portrait.render(state, (size.height, size.width), tuple(box.tolist())))
-        for state, box in zip(take.states, boxes, strict=True)
-    )
+    shoot = _shoot_aligned if size.cut == "aligned" else _shoot_boxes
+    images, landmarks = shoot(portrait, take.states, size, rng)
     return Clip(
         clip_id=clip_id,
         speaker=speaker,
-        frames=frames,
+        frames=tuple(map(encode_frame, images)),
         frame_rate=FRAME_RATE,
         audio=take.speech.samples,
         audio_rate=SAMPLE_RATE,
-        landmarks=faces.to_crop(landmarks, boxes, (size.height, size.width)),
+        landmarks=landmarks,
         sync_offset=0.0,
         words=take.speech.words,
     )
+
+
+def _shoot_boxes(
+    portrait: Portrait, states: list[FaceState], size: Geometry, rng: np.random.Generator
+) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Crops of boxes, and landmarks in their pixels."""
+    boxes, landmarks = crop_boxes(portrait, states, rng)
+    shape = size.height, size.width
+    images = (
+        portrait.render(state, shape, tuple(box.tolist()))
+        for state, box in zip(states, boxes, strict=True)
+    )
+    return images, faces.to_crop(landmarks, boxes, shape)
+
+
+def _shoot_aligned(
+    portrait: Portrait, states: list[FaceState], size: Geometry, rng: np.random.Generator
+) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Aligned crops, and landmarks in their pixels."""
+    shape = size.height, size.width
+    _, landmarks = detections(portrait, states, rng)
+    corners = np.array([[0, 0], [size.width, 0], [0, size.height], [size.width, size.height]])
+    inside = alignment.to_frame(corners, np.linalg.inv(alignment.places(landmarks)))
+    window = np.concatenate([inside.min(axis=(0, 1)), inside.max(axis=(0, 1))])
+    density = _SHARPER * size.width / _FRAME_UNITS
+    columns, rows = (max(1, round(density * n)) for n in (window[2:] - window[:2]).tolist())
+    landmarks = faces.to_crop(landmarks, window, (rows, columns))
+    matrices = alignment.places(landmarks)
+    images = (
+        alignment.cut_out(
+            portrait.render(state, (rows, columns), tuple(window.tolist())), matrix, shape
+        )
+        for state, matrix in zip(states, matrices, strict=True)
+    )
+    return images, alignment.to_frame(landmarks, matrices)
 
 
 def crop_boxes(
@@ -120,10 +157,17 @@ def crop_boxes(
     Returns:
         float32 (frames, 4) boxes to crop and (frames, 5, 2) landmarks, frame head units.
     """
+    boxes, landmarks = detections(portrait, states, rng)
+    smooth = faces.smooth_boxes(landmarks, _SMOOTHING)
+    return faces.face_box(faces.smooth_boxes(boxes, _SMOOTHING), smooth), landmarks
+
+
+def detections(
+    portrait: Portrait, states: list[FaceState], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (frames, 4) and landmarks (frames, 5, 2) of a detector, in head units of the frame."""
     boxes = np.stack([portrait.box(state) for state in states])
     landmarks = np.stack([portrait.landmarks(state) for state in states])
     width = np.mean(boxes[:, 2] - boxes[:, 0])
     boxes = boxes + width * rng.normal(0, _BIAS, 4) + width * rng.normal(0, _JITTER, boxes.shape)
-    landmarks = landmarks + width * rng.normal(0, 0.5 * _JITTER, landmarks.shape)
-    smooth = faces.smooth_boxes(landmarks, _SMOOTHING)
-    return faces.face_box(faces.smooth_boxes(boxes, _SMOOTHING), smooth), landmarks
+    return boxes, landmarks + width * rng.normal(0, 0.5 * _JITTER, landmarks.shape)

@@ -22,13 +22,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_prep import builder, corpora, outcomes
+from data_prep import builder, corpora, outcomes, splitting
 from data_prep.cut import FRAME_RATE, Settings
 from data_prep.cutting import Summary, cut_all
+from data_prep.splitting import SPLIT_BY, SPLITS
 from lipsync_jax.data.records import GEOMETRIES, Clip
 
-SPLITS = ("train", "validation", "test")
-SPEAKERS = 10  # from so many on, splits are made by speaker
 _NEWS = 15  # seconds from one line of progress to the next
 
 log = logging.getLogger(__name__)
@@ -57,9 +56,9 @@ def prepare(
         corpus: one of `corpora.NAMES`.
         settings: how videos are cut.
         workers: processes; 0 cuts in this one.
-        split_by: `speaker`, `video`, or `auto`: by speaker if there are at least `SPEAKERS`.
+        split_by: see `splitting.assign`.
         validation: fraction of speakers or videos for validation.
-        test: the same for the test.
+        test: the same for the test, if its speakers are not published ones.
         shards: files a split; TFDS chooses when None.
 
     Returns:
@@ -67,12 +66,12 @@ def prepare(
 
     Raises:
         FileNotFoundError: a source does not exist, or they hold no video.
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or nobody can be held out as published.
     """
     started = time.monotonic()
     settings = settings or Settings()
-    if split_by not in ("auto", "speaker", "video"):
-        raise ValueError(f"split_by={split_by!r}: choose auto, speaker or video")
+    if split_by not in SPLIT_BY:
+        raise ValueError(f"split_by={split_by!r}: choose {', '.join(SPLIT_BY)}")
     if min(validation, test) < 0 or validation + test >= 1:
         raise ValueError(f"validation={validation} and test={test} leave nothing to train on")
     videos = corpora.get(corpus).find(sources)
@@ -83,18 +82,18 @@ def prepare(
     cutting = cut_all(videos, corpus, settings, kept, workers)
     summaries = sorted(_progress(cutting, len(videos)), key=lambda summary: summary.video_id)
 
-    groups = {s.video_id: s.speaker for s in summaries if s.clips}
-    if split_by == "auto":
-        split_by = "speaker" if len(set(groups.values())) >= SPEAKERS else "video"
-    if split_by == "video":
-        groups = {video_id: video_id for video_id in groups}
-    chosen = split(groups.values(), validation, test)
-    splits = {video_id: chosen[group] for video_id, group in groups.items()}
+    split_by, splits = splitting.assign(
+        {s.video_id: s.speaker for s in summaries if s.clips},
+        split_by,
+        corpora.get(corpus).TEST_SPEAKERS,
+        validation,
+        test,
+    )
 
     contents = repr(([(s.key, splits.get(s.video_id)) for s in summaries], shards))
     fingerprint = hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
     file, data = home / "report.json", None
-    if groups:
+    if splits:
         data = _written(file, fingerprint) or _write(
             Path(out), corpus, settings.geometry, kept, videos, splits, shards
         )
@@ -109,39 +108,6 @@ def prepare(
     }
     file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
-
-
-def split(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:
-    """Assigns groups (speakers or videos) to splits by a hash of their names.
-
-    A group's split does not depend on the others, so a corpus that grows keeps its splits; except
-    that in a small one every split gets a group while there are three, and before that all train.
-
-    Args:
-        groups: names; repeats do not matter.
-        validation: fraction for validation.
-        test: fraction for the test.
-
-    Returns:
-        Group -> `train`, `validation` or `test`.
-    """
-    place = {group: _place(group) for group in groups}
-    order = sorted(place, key=place.get)
-    if len(order) < 3:
-        return dict.fromkeys(order, "train")
-    tested = max(sum(place[g] < test for g in order), 1 if test else 0)
-    tested = min(tested, len(order) - 2)
-    held = sum(place[g] < test + validation for g in order) - tested
-    held = min(max(held, 1 if validation else 0), len(order) - 1 - tested)
-    names = ["test"] * tested + ["validation"] * held
-    names += ["train"] * (len(order) - len(names))
-    return dict(zip(order, names, strict=False))
-
-
-def _place(group: str) -> float:
-    """A number in [0, 1) that is the group's for ever."""
-    digest = hashlib.blake2b(group.encode(), digest_size=8, person=b"split").digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _progress(summaries: Iterable[Summary], total: int) -> Iterator[Summary]:
@@ -260,7 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     add("--corpus", "what the folder is", choices=corpora.NAMES, default="folder")
     add("--workers", "processes; 0 uses only this one", type=int, default=os.cpu_count() or 1)
-    add("--split-by", "kept in one split", choices=("auto", "speaker", "video"), default="auto")
+    add("--split-by", "kept in one split", choices=SPLIT_BY, default="auto")
     add("--validation", "fraction for validation", type=float, default=0.1)
     add("--test", "fraction for the test", type=float, default=0.1)
     parser.add_argument("--shards", type=int, help="files a split (chosen by size)")

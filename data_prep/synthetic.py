@@ -54,7 +54,7 @@ def make(
         out: folder; the data set is somewhere below it. What an interrupted run left is redone.
         clips: how many in all.
         seed: of everything; the same seed gives the same bytes.
-        geometry: key of `records.GEOMETRIES`, one cut from boxes.
+        geometry: key of `records.GEOMETRIES`.
         people: how many, each in all splits; None for new people in every split.
         workers: processes; the number of CPUs when None. The clips don't depend on it.
 
@@ -67,8 +67,10 @@ def make(
     least = 10 * people if people else 3 * CLIPS_PER_SPEAKER
     if clips < least:
         raise ValueError(f"{clips} clips are too few for three splits; ask for {least}")
-    if geometry not in GEOMETRIES or GEOMETRIES[geometry].cut != "box":
-        raise ValueError(f"no synthetic faces of geometry {geometry!r}; choose one cut from boxes")
+    if geometry not in GEOMETRIES:
+        raise ValueError(
+            f"no synthetic faces of geometry {geometry!r}; choose one of {', '.join(GEOMETRIES)}"
+        )
     recipe = {"clips": clips, "seconds": SECONDS, "seed": seed, "geometry": geometry}
     recipe |= {"people": people, "format": _FORMAT}
     builder = _builder(Path(out), recipe)

@@ -63,6 +63,12 @@ def _generate():
     return command
 
 
+def _animate():
+    from lipsync_jax.synthesis import animation_command
+
+    return animation_command
+
+
 def _faces():
     from lipsync_jax.synthesis import people
 
@@ -73,12 +79,6 @@ def _verify():
     from lipsync_jax.synthesis import verify
 
     return verify
-
-
-def _demo():
-    from lipsync_jax import demo
-
-    return demo
 
 
 def _sync():
@@ -93,16 +93,23 @@ def _evaluate():
     return command
 
 
+def _demo():
+    from lipsync_jax import demo
+
+    return demo
+
+
 COMMANDS = {
     "demo": ("make synthetic faces, train on them and lip-sync one, offline", _demo),
     "prepare": ("cut a folder of talking videos into training shards", _prepare),
     "synthetic": ("write a corpus of rendered talking faces", _synthetic),
     "generate": ("lip-sync a video or picture to a voice", _generate),
+    "animate": ("let a picture of a face say a recording", _animate),
     "faces": ("show whose faces a video has, with the numbers `generate` knows them by", _faces),
     "verify": ("look whether a video says that it is synthetic", _verify),
-    "convert": ("read an official checkpoint without executing it", _convert),
     "sync": ("measure by how much a video's sound is early or late, and mend it", _sync),
     "evaluate": ("score generated videos beside the truth, and write a report", _evaluate),
+    "convert": ("read an official checkpoint without executing it", _convert),
 }
 
 

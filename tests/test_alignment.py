@@ -74,3 +74,59 @@ def test_refuses_landmarks_that_are_no_face():
     for point in (0.0, np.nan):
         with pytest.raises(ValueError, match="not finite, or all at one place"):
             alignment.similarity(np.full((5, 2), point))
+
+
+FACE = np.array([[40, 50], [80, 46], [62, 70], [46, 94], [80, 90]], float)
+
+
+def test_the_stable_points_lie_around_eyes_and_below_the_nose():
+    base, outer, inner, *right = alignment.stable_points(FACE)
+    np.testing.assert_allclose((outer + inner) / 2, FACE[0])
+    np.testing.assert_allclose(np.mean(right, axis=0), FACE[1])
+    assert outer[0] < 40 < inner[0] < right[0][0] < 80 < right[1][0]
+    assert 70 < base[1] < 92
+    turned = FACE @ np.array([[0.8, 0.6], [-0.6, 0.8]]) * 3 + 7
+    expected = alignment.stable_points(FACE) @ np.array([[0.8, 0.6], [-0.6, 0.8]]) * 3 + 7
+    np.testing.assert_allclose(alignment.stable_points(turned), expected)
+    assert alignment.stable_points(np.stack([FACE] * 3)).shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1, 2.3, 5])
+def test_faces_of_any_size_end_up_alike(scale):
+    """What surrounds a landmark in the picture surrounds it in the frame."""
+    turn = scale * np.array([[0.96, 0.28], [-0.28, 0.96]])
+    landmarks = FACE @ turn + [60 * scale, 30 * scale]
+    size = round(260 * scale)
+    y, x = (np.indices((size, size)) + 0.5).astype(np.float32)
+    distance = [np.hypot(x - px, y - py) / scale for px, py in landmarks]
+    image = np.stack([255 * np.exp(-((d / 8) ** 2)) for d in distance[:3]], axis=-1)
+    matrix = alignment.place(landmarks)
+    frame = alignment.cut_out(np.rint(image).astype(np.uint8), matrix)
+    assert frame.shape == (128, 96, 3) and frame.dtype == np.uint8
+    expected = alignment.to_frame(landmarks, matrix)
+    weights = frame.astype(float) ** 2
+    rows, columns = np.indices((128, 96)) + 0.5
+    for i in range(3):
+        total = weights[..., i].sum()
+        x, y = ((weights[..., i] * axis).sum() / total for axis in (columns, rows))
+        np.testing.assert_allclose([x, y], expected[i], atol=0.1)
+    points = alignment.to_frame(alignment.stable_points(landmarks), matrix) - 0.5
+    assert np.abs(points - alignment.CANONICAL_FACE).max() < 6
+
+
+def test_frames_may_reach_beyond_the_picture():
+    image = np.full((80, 70, 3), 200, np.uint8)
+    frame = alignment.cut_out(image, alignment.place(FACE))
+    assert (frame[50, 40] == 200).all() and (frame[-1] == 0).all()
+    far = alignment.cut_out(image, alignment.place(FACE + 900))
+    assert not far.any()
+
+
+def test_a_video_is_cut_by_smoothed_places():
+    landmarks = FACE + np.random.default_rng(0).normal(0, 0.5, (20, 5, 2))
+    matrices = alignment.places(landmarks)
+    assert matrices.shape == (20, 3, 3)
+    mean = alignment.stable_points(landmarks[3:10]).mean(axis=0) - 0.5
+    np.testing.assert_allclose(matrices[3], alignment.similarity(mean))
+    inside = alignment.to_frame(landmarks, matrices)
+    np.testing.assert_allclose(inside[5], alignment.to_frame(landmarks[5], matrices[5]))

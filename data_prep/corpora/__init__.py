@@ -1,7 +1,8 @@
 """What is particular to each corpus, one file a corpus.
 
 A corpus module has `find(sources) -> list[Video]`, which videos there are and who talks in them,
-and `words(video) -> tuple[Word, ...]`, their transcript with times.
+`words(video) -> tuple[Word, ...]`, their transcript with times, and `TEST_SPEAKERS`, whom papers
+test on.
 """
 
 import dataclasses

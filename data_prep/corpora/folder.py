@@ -6,6 +6,8 @@ from pathlib import Path
 from data_prep.corpora import Video, files, unique
 from lipsync_jax.data.records import Word
 
+TEST_SPEAKERS: frozenset[str] = frozenset()
+
 
 def find(sources: Iterable[Path]) -> list[Video]:
     """The videos below some folders.

@@ -9,6 +9,8 @@ from lipsync_jax.data.records import Word
 
 UNITS = 25_000  # alignment times are thousandths of a 25 Hz frame
 SILENCES = frozenset({"sil", "sp"})
+# Whom Vougioukas et al. (2018, 2020) tested on; about half of the 33 were trained on.
+TEST_SPEAKERS = frozenset(f"s{n}" for n in (2, 4, 11, 13, 15, 18, 19, 25, 31, 33))
 
 
 def find(sources: Iterable[Path]) -> list[Video]:

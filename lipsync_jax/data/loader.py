@@ -1,16 +1,18 @@
 """Shards -> clips -> examples -> host batches. Reads ArrayRecord without TensorFlow."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import numpy as np
 
+from lipsync_jax.data import batches
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames, from_record
 
 Example = Callable[[Clip, np.random.Generator], Mapping[str, Any]]
+Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, np.ndarray]]
 
 
 def find_dataset(data_dir: str, geometry: str) -> Path:
@@ -104,6 +106,7 @@ def training_batches(
     batch_size: int,
     *,
     seed: int,
+    collate: Collate = batches.stack,
     process: int = 0,
     processes: int = 1,
     threads: int = 4,
@@ -115,6 +118,7 @@ def training_batches(
         example: clip, rng -> example.
         batch_size: examples a batch on this host.
         seed: of the order and of the examples' rngs.
+        collate: examples -> batch.
         process: this host's number.
         processes: hosts; each reads every `processes`-th clip.
         threads: reading threads.
@@ -126,7 +130,8 @@ def training_batches(
         raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {processes} hosts")
     # Host h must not repeat host 0's random windows, so its seed differs.
     data = grain.MapDataset.source(clips)[process::processes].seed(seed + process)
-    data = data.shuffle().repeat().random_map(_Examples(example)).batch(batch_size)
+    data = data.shuffle().repeat().random_map(_Examples(example))
+    data = data.batch(batch_size, batch_fn=collate)
     return iter(
         data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4))
     )
@@ -138,6 +143,7 @@ def validation_batches(
     batch_size: int,
     *,
     limit: int = 0,
+    collate: Collate = batches.stack,
     process: int = 0,
     processes: int = 1,
 ) -> Iterator[dict[str, Any]]:
@@ -151,6 +157,7 @@ def validation_batches(
         example: clip, rng -> example; the rng depends on the clip's number alone.
         batch_size: examples a batch on this host.
         limit: clips at most, over all hosts; 0 takes all.
+        collate: examples -> batch.
         process: this host's number.
         processes: hosts.
     """
@@ -163,7 +170,7 @@ def validation_batches(
             index = min(number, total - 1)
             made = _Examples(example).random_map(clips[index], np.random.default_rng(index))
             rows.append({**made, "valid": np.float32(number < total)})
-        yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        yield collate(rows)
 
 
 def check_geometry(clips: Clips, geometry: str) -> None:

@@ -31,6 +31,7 @@ GEOMETRIES: Mapping[str, Geometry] = {
     "face192": Geometry(192, 192, "box"),
     "face256": Geometry(256, 256, "box"),
     "face384": Geometry(384, 384, "box"),
+    "aligned128x96": Geometry(128, 96, "aligned"),  # temporal GANs
 }
 
 

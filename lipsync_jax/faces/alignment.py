@@ -18,6 +18,28 @@ CANONICAL_FACE = np.array(
 FRAME_SIZE = (128, 96)
 WINDOW = 7  # frames over which a video's points are averaged
 
+# The five points out of a detector's, in parts of the distance between the eyes and of the way from
+# the nose's tip to the middle of the mouth: least squares against a predictor of all 68 on 247
+# frames of six speakers. Frames end up 2 to 9 pixels from where its points put them, mostly the
+# same way throughout a video.
+_CORNERS = 0.2
+_NOSE_BASE = 0.38
+
+
+def stable_points(landmarks: np.ndarray) -> np.ndarray:
+    """The five points as nearly as the landmarks of `faces.Face` tell them.
+
+    Args:
+        landmarks: (..., 5, 2): eyes, nose tip, mouth corners, image-left first.
+
+    Returns:
+        float64 (..., 5, 2), in the order of LANDMARKS and in the coordinates given.
+    """
+    left, right, tip, *mouth = np.moveaxis(np.asarray(landmarks, np.float64), -2, 0)
+    base = tip + _NOSE_BASE * (np.mean(mouth, axis=0) - tip)
+    reach = _CORNERS * (right - left)
+    return np.stack([base, left - reach, left + reach, right - reach, right + reach], axis=-2)
+
 
 def similarity(points: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
     """The rotation, scale and shift that bring points closest to canonical ones (Umeyama 1991).
@@ -96,3 +118,52 @@ def video_similarities(
     means = np.lib.stride_tricks.sliding_window_view(points, window, axis=0).mean(axis=-1)
     matrices = [similarity(mean, canonical) for mean in means]
     return np.stack(matrices + matrices[-1:] * (window - 1))
+
+
+def place(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
+    """The matrix for a still, from the landmarks (5, 2) of a `faces.Face`; see `similarity`."""
+    return similarity(stable_points(landmarks) - 0.5, canonical)
+
+
+def places(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
+    """The matrices for a video, from landmarks (frames, 5, 2); see `video_similarities`."""
+    return video_similarities(stable_points(landmarks) - 0.5, canonical)
+
+
+def to_frame(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Maps points (..., n, 2) by matrices (..., 3, 3), both in the coordinates of `faces`."""
+    turned = (np.asarray(points, np.float64) - 0.5) @ np.swapaxes(matrix[..., :2, :2], -1, -2)
+    return (turned + matrix[..., None, :2, 2] + 0.5).astype(np.float32)
+
+
+def cut_out(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] = FRAME_SIZE
+) -> np.ndarray:
+    """`align` for pictures of any size: those more than twice as dense are first averaged.
+
+    Args:
+        image: uint8 (height, width, 3), any channel order.
+        matrix: of `similarity`.
+        size: height and width of the frame.
+
+    Returns:
+        uint8 (*size, 3).
+    """
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]])
+    inside = to_frame(corners, np.linalg.inv(matrix))
+    factor = max(1, int(1 / np.sqrt(np.linalg.det(matrix[:2, :2]))))
+    low, high = inside.min(axis=0) - 2 * factor, inside.max(axis=0) + 2 * factor
+    left, top = np.clip(np.floor(low), 0, [width - 1, height - 1]).astype(int)
+    right, bottom = np.clip(np.ceil(high), [left + 1, top + 1], [width, height]).astype(int)
+    part = image[top:bottom, left:right]
+    if factor > 1:
+        rows, columns = -(-part.shape[0] // factor), -(-part.shape[1] // factor)
+        padding = (0, rows * factor - part.shape[0], 0, columns * factor - part.shape[1])
+        part = cv2.copyMakeBorder(part, *padding, cv2.BORDER_REPLICATE)
+        part = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    # Pixel (x, y) of the part has its centre at pixel factor (x, y) + shift of the image.
+    shift = np.array([left, top]) + (factor - 1) / 2
+    there = np.diag([factor, factor, 1.0])
+    there[:2, 2] = shift
+    return np.rint(align(part, matrix @ there, size)).astype(np.uint8)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from lipsync_jax.data import batches
 from lipsync_jax.data.records import Clip
 
 Arrays = dict[str, Any]
@@ -98,12 +99,16 @@ class Method:
         """Refuses to start on a config that can't work: raises ValueError, says what to do."""
 
     def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """One training example of a clip: numpy arrays of shapes that never vary."""
+        """One training example of a clip: numpy arrays, of shapes that `collate` can join."""
         raise NotImplementedError
 
     def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """The same for validation; `rng` is the same in every pass."""
         return self.example(clip, rng)
+
+    def collate(self, examples: Sequence[Arrays]) -> Arrays:
+        """Examples -> a batch with them as its leading axis, of one of few shapes."""
+        return batches.stack(examples)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """A fresh state of the players that learn; traced."""
@@ -148,12 +153,18 @@ def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     Args:
         config: fields `learning_rate`, and optionally `b1` (0.9), `b2` (0.999), `weight_decay`
             (0, decoupled, on kernels only), `warmup` (0 steps), `decay_steps` (0: constant; else
-            a cosine to zero that ends there), `clip_norm` (0: off).
+            a cosine to zero that ends there), `decay_every` (0: never; else, from step
+            `decay_from` on, the rate is multiplied by `decay` after that many steps each),
+            `clip_norm` (0: off).
     """
     rate = config.learning_rate
     warmup, decay_steps = config.get("warmup", 0), config.get("decay_steps", 0)
     if decay_steps:
         rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, decay_steps)
+    elif config.get("decay_every", 0):
+        rate = optax.exponential_decay(
+            rate, config.decay_every, config.decay, config.decay_from, staircase=True
+        )
     elif warmup:
         rate = optax.linear_schedule(0.0, rate, warmup)
     parts = []

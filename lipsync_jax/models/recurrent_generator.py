@@ -42,6 +42,8 @@ class RecurrentGenerator(nn.Module):
         identity_size: size of the still's code.
         width: multiplies the channels of pictures.
         image_size: height and width of pictures.
+        recurrent: False makes the static baseline of 2018, section 4: each frame is drawn from its
+            own window of sound alone, without noise; carries pass through it unchanged.
         dtype: of the computation; None follows inputs and parameters.
     """
 
@@ -52,12 +54,14 @@ class RecurrentGenerator(nn.Module):
     identity_size: int = 50
     width: float = 1.0
     image_size: tuple[int, int] = (128, 96)
+    recurrent: bool = True
     dtype: Any = None
 
     def setup(self):
         """Names the parts, which can be run alone."""
-        self.context = GRU(self.context_size, CONTEXT_LAYERS, self.dtype)
-        self.noise = GRU(self.noise_size, self.noise_layers, self.dtype)
+        if self.recurrent:
+            self.context = GRU(self.context_size, CONTEXT_LAYERS, self.dtype)
+            self.noise = GRU(self.noise_size, self.noise_layers, self.dtype)
         self.identity_encoder = IdentityEncoder(
             self.identity_size, self.width, self.image_size, self.dtype
         )
@@ -110,7 +114,8 @@ class RecurrentGenerator(nn.Module):
         Arguments are those of a call; the carry is its `context`.
         """
         windows = self.audio_encoder(fold_time(audio), train, fold_time(mask))
-        return self.context(unfold_time(windows, audio.shape[1]), carry, mask)
+        windows = unfold_time(windows, audio.shape[1])
+        return self.context(windows, carry, mask) if self.recurrent else (carry, windows)
 
     def animate(
         self,
@@ -125,8 +130,11 @@ class RecurrentGenerator(nn.Module):
         check(self, "noise", noise, *audio.shape[:2], self.noise_size)
         carry = carry or self.start(len(audio))
         context, heard = self.hear(audio, carry.context, mask, train)
-        noise_state, moved = self.noise(noise, carry.noise, mask)
         who = jnp.broadcast_to(still.code[:, None], (*audio.shape[:2], still.code.shape[-1]))
-        latents = jnp.concatenate([heard, jnp.tanh(moved), who], axis=-1)
+        parts, noise_state = [heard, who], carry.noise
+        if self.recurrent:
+            noise_state, moved = self.noise(noise, carry.noise, mask)
+            parts.insert(1, jnp.tanh(moved))
+        latents = jnp.concatenate(parts, axis=-1)
         frames = self.decoder(fold_time(latents), still.maps, train, fold_time(mask))
         return Carry(context, noise_state), unfold_time(frames, audio.shape[1])

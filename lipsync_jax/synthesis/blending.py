@@ -1,11 +1,14 @@
 """Putting a redrawn face back into its frame so that no seam shows.
 
-Crops are uint8 (size, size, 3), masks float32 (size, size) in [0, 1], both over the face's box.
+Crops are uint8 (size, size, 3), masks float32 (size, size) in [0, 1], both over the face's box;
+those of aligned faces have the size of their frame.
 """
 
+import cv2
 import numpy as np
 
 from lipsync_jax import faces
+from lipsync_jax.faces import alignment
 
 # Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
 # fractions of the box; about what detection finds in real talking clips.
@@ -15,6 +18,7 @@ _FEATHER = 0.35  # of the mask's radius, over which it fades
 _TOP = (0.50, 0.58)  # rows over which it fades in: what lies above is never redrawn
 _BORDER = 0.05  # of the box, over which it fades out at its sides and bottom
 _LARGEST_SHIFT = 40.0  # levels by which colours are moved at most
+_RIM = 0.12  # of an aligned frame's shorter side, over which it fades out
 
 
 def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -53,6 +57,20 @@ def box_mask(size: int) -> np.ndarray:
     return np.ones((size, size), np.float32)
 
 
+def frame_mask(covered: np.ndarray) -> np.ndarray:
+    """Where an aligned frame replaces its picture: all over, but for a rim over which it fades.
+
+    Args:
+        covered: bool (rows, columns), where the frame shows the picture and not what is beyond.
+
+    Returns:
+        float32 (rows, columns); 0 at the sides and where the picture ends.
+    """
+    padded = np.pad(covered, 1).astype(np.uint8)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return _ramp(depth, 1.5, _RIM * min(covered.shape)).astype(np.float32)
+
+
 def match_colours(drawn: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Moves a redrawn face's colours to those of the original along the mask's fading edge.
 
@@ -75,21 +93,20 @@ def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarra
 
     Args:
         image: uint8 (height, width, 3).
-        patch: float32 (size, size, 3), of the same channel order, values of 0 to 255.
-        mask: float32 (size, size).
+        patch: float32 (rows, columns, 3), of the same channel order, values of 0 to 255.
+        mask: float32 (rows, columns).
         box: (4,), the patch's place; it may reach beyond the image.
 
     Returns:
         A new image; pixels where the mask is 0 are those of the old one.
     """
     result = image.copy()
-    size = len(mask)
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return result
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (float(v) for v in box)
-    scale = np.array([size / (x1 - x0), size / (y1 - y0)])
+    scale = np.array([mask.shape[1] / (x1 - x0), mask.shape[0] / (y1 - y0)])
     left, right = max(0, int(np.floor(x0))), min(width, int(np.ceil(x1)))
     first = max(y0, y0 + (rows[0] - 1) / scale[1])  # bilinear: one row more fades to the next
     top, bottom = max(0, int(np.floor(first))), min(height, int(np.ceil(y1)))
@@ -103,6 +120,37 @@ def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarra
     mixed = old + weight * (new - old)
     result[top:bottom, left:right] = np.clip(np.rint(mixed), 0, 255)
     return result
+
+
+def blend_aligned(
+    image: np.ndarray, patch: np.ndarray, mask: np.ndarray, matrix: np.ndarray
+) -> np.ndarray:
+    """Puts an aligned frame back into its picture where the mask says.
+
+    Args:
+        image: uint8 (height, width, 3).
+        patch: float32 (rows, columns, 3), of the same channel order, values of 0 to 255.
+        mask: float32 (rows, columns), 0 at its sides.
+        matrix: from the picture to the frame, see `faces.alignment.similarity`.
+
+    Returns:
+        A new image; pixels where the mask is 0 are those of the old one.
+    """
+    rows, columns = mask.shape
+    corners = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]])
+    inside = alignment.to_frame(corners, np.linalg.inv(matrix))
+    limits = image.shape[1], image.shape[0]
+    left, top = np.clip(np.floor(inside.min(axis=0)), 0, limits).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(inside.max(axis=0)) + 1, 0, limits).astype(int).tolist()
+    if left >= right or top >= bottom:
+        return image.copy()
+    turned = cv2.warpAffine(
+        np.concatenate([patch, mask[..., None]], axis=-1, dtype=np.float32),
+        (matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]]))[:2],
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    return blend(image, turned[..., :3], turned[..., 3], np.array([left, top, right, bottom]))
 
 
 def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:

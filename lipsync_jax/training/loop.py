@@ -158,6 +158,7 @@ class Data:
             self._method.example,
             self._batch,
             seed=self._seed,
+            collate=self._method.collate,
             threads=self._config.threads,
             **self._host,
         )
@@ -170,6 +171,7 @@ class Data:
             self._method.validation_example,
             self._validation_batch,
             limit=self._config.validation_clips if limit is None else limit,
+            collate=self._method.collate,
             **self._host,
         )
 
@@ -177,11 +179,11 @@ class Data:
 def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str, float]:
     batches = data.training()
     state = fresh_state(config, method, mesh, data, steps)
-    best = -math.inf
+    best, waited = -math.inf, 0
     if saved.latest_step() is not None:
         state, run = saved.restore(state)
         batches.set_state(run["loader"])
-        best = run["best"]
+        best, waited = run["best"], run.get("waited", 0)
         logging.info("resumed from step %d of %s", int(state.step), workdir)
     last, scalars = config.train.steps, {}
     step = int(state.step)
@@ -189,10 +191,13 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
     name, sign = method.best
 
     def save():
-        saved.save(state, {"loader": batches.get_state(), "best": best})
+        saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
+
+    def done():
+        return 0 < config.train.get("patience", 0) <= waited
 
     with _stop_signal() as stop:
-        while step < last and not stop(saved, step):
+        while step < last and not done() and not stop(saved, step):
             batch = next(batches)
             clip_ids = batch.pop("clip_id")
             state, figures = steps.update(state, sharding.to_devices(batch, mesh))
@@ -208,9 +213,11 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
                 logging.info("validation at step %d: %s", step, _figures(scalars))
                 writer.scalars(step, scalars, "validation")
                 writer.sheet(step, _pictures(mesh, steps, state, data))
+                gained = scalars[name] * sign > best
                 if step % config.train.validate_every == 0:  # not at an end that may move
                     state = _steered(method, mesh, state, scalars)
-                if scalars[name] * sign > best:
+                    waited = 0 if gained else waited + 1
+                if gained:
                     best = scalars[name] * sign
                     saved.save_best(state, _card(config, step, scalars))
                 save()
@@ -222,7 +229,9 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
             save()
     if writer.active:
         plot(workdir, workdir / "training.png")
-    if step < last:
+    if done():
+        logging.info("%s has not gained in %d validations; the run ends at %d", name, waited, step)
+    elif step < last:
         raise KeyboardInterrupt(f"stopped at step {step}; the same command resumes there")
     return scalars
 

@@ -1,3 +1,4 @@
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -43,6 +44,34 @@ def test_a_video_becomes_clips_with_their_own_sound(tmp_path):
     assert (pictures[:, 3:78, 3:93, 2] > 200).all() and (pictures[:, 3:78, 3:93, :2] < 60).all()
     np.testing.assert_allclose(first.landmarks[:, 0], np.zeros((20, 2)), atol=1e-3)
     np.testing.assert_allclose(first.landmarks[:, 4], np.tile([96, 96 * 0.85], (20, 1)), atol=0.01)
+
+
+ALIGNED = Settings(detector=detect, min_face=10, min_seconds=0.4, geometry="aligned128x96")
+
+
+def test_aligned_crops_hold_the_face_where_it_belongs(tmp_path):
+    images = [picture(at(10 + i)) for i in range(30)]
+    (clip,) = cut_film(tmp_path, images, buzz(1.2, 50_000), ALIGNED, rate=50_000).clips
+    assert (len(clip.audio), clip.audio_rate) == (60_000, 50_000)
+    pictures = decode_frames(clip, range(30))
+    assert pictures.shape == (30, 128, 96, 3)
+    # The face's upper corners are its eyes. Frames look ahead, by three frames in the mean.
+    eyes = clip.landmarks[:, :2]
+    assert np.abs(eyes[:24, :, 0].mean(axis=1) - eyes[:24].mean()).max() < 12
+    np.testing.assert_allclose(np.ptp(eyes[:24], axis=0), 0, atol=0.01)
+    for picture_, (left, right) in zip(pictures[::6], eyes[::6], strict=True):
+        middle = ((left + right) / 2).astype(int)
+        assert picture_[middle[1] + 6, middle[0], 2] > 200 > picture_[middle[1] - 6, middle[0], 2]
+
+
+def test_alignment_needs_landmarks(tmp_path):
+    def blind(rgb):
+        return [dataclasses.replace(f, landmarks=np.full((5, 2), np.nan)) for f in detect(rgb)]
+
+    settings = dataclasses.replace(ALIGNED, detector=blind)
+    assert reasons(cut_film(tmp_path, [picture(at(20))] * 20, buzz(0.8), settings)) == [
+        ("s/a/000000", "no landmarks")
+    ]
 
 
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), 50, 24])

@@ -4,7 +4,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_prep import cutting, prepare
+from data_prep import cutting, prepare, splitting
+from data_prep.corpora import grid
 from data_prep.cut import Settings, cut
 from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import cli
@@ -88,22 +89,41 @@ def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch)
 
 def test_splits_are_by_hash_and_never_move():
     names = [f"s{i}" for i in range(400)]
-    chosen = prepare.split(names, 0.1, 0.1)
+    chosen = splitting.split(names, 0.1, 0.1)
     counts = {split: list(chosen.values()).count(split) for split in prepare.SPLITS}
     assert 25 <= counts["test"] <= 55
     assert 25 <= counts["validation"] <= 55
     # A hash for ever: data sets made by different versions can be compared.
     assert [name for name in names[:20] if chosen[name] == "test"] == ["s1"]
-    half = prepare.split(names[::2], 0.1, 0.1)
+    half = splitting.split(names[::2], 0.1, 0.1)
     assert half.items() <= chosen.items()
-    assert prepare.split(reversed(names), 0.1, 0.1) == chosen
+    assert splitting.split(reversed(names), 0.1, 0.1) == chosen
+
+
+def test_papers_test_on_the_same_speakers_where_they_are_there():
+    def assign(numbers, split_by="auto"):
+        videos = {f"s{n}/{i}": f"s{n}" for n in numbers for i in "ab"}
+        return splitting.assign(videos, split_by, grid.TEST_SPEAKERS, 0.2, 0.1)
+
+    split_by, chosen = assign([*range(1, 21), *range(22, 35)])
+    assert split_by == "published"
+    tested = {video.partition("/")[0] for video, name in chosen.items() if name == "test"}
+    assert tested == grid.TEST_SPEAKERS and set(chosen.values()) == set(prepare.SPLITS)
+    assert assign([1])[0] == assign([1, 2])[0] == "video"
+    assert assign([2, 1], "published")[1] == {
+        "s1/a": "train", "s1/b": "train", "s2/a": "test", "s2/b": "test"
+    }  # fmt: skip
+    others = [n for n in range(1, 35) if f"s{n}" not in grid.TEST_SPEAKERS]
+    assert assign(others)[0] == "speaker"
+    with pytest.raises(ValueError, match=r"some of the corpus' published test speakers \(s11"):
+        assign(others, "published")
 
 
 @pytest.mark.parametrize("count", range(6))
 def test_small_corpora_get_every_split_if_they_can(count):
-    chosen = list(prepare.split([str(i) for i in range(count)], 0.1, 0.1).values())
+    chosen = list(splitting.split([str(i) for i in range(count)], 0.1, 0.1).values())
     assert set(chosen) == set(prepare.SPLITS if count >= 3 else ["train"][:count])
-    assert "test" not in prepare.split(["a", "b", "c", "d"], 0.5, 0).values()
+    assert "test" not in splitting.split(["a", "b", "c", "d"], 0.5, 0).values()
 
 
 def test_many_speakers_are_kept_apart(tmp_path):

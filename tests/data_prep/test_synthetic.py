@@ -8,6 +8,7 @@ from data_prep import filming, synthetic
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data import loader
 from lipsync_jax.data.records import decode_frames
+from lipsync_jax.faces import alignment
 
 CLIPS = 7
 
@@ -84,6 +85,20 @@ def test_another_seed_gives_others(splits):
     person = np.random.SeedSequence(4, spawn_key=(0, 0))
     (other,) = filming.film_speaker(person, "p0000", range(1), 0.2, "face96")
     assert all(other.frames[0] != clip.frames[0] for clips in splits.values() for clip in clips)
+
+
+def test_aligned_people_sit_where_the_canonical_face_does():
+    def film(geometry):
+        person = np.random.SeedSequence(3, spawn_key=(0, 1))
+        return filming.film_speaker(person, "p0001", range(1), 0.6, geometry)[0]
+
+    clip = film("aligned128x96")
+    assert decode_frames(clip, range(15)).shape == (15, 128, 96, 3)
+    points = alignment.stable_points(clip.landmarks).mean(axis=0) - 0.5
+    assert np.abs(points - alignment.CANONICAL_FACE).max() < 4
+    mouth = clip.landmarks[:, 3:].mean(axis=(0, 1))
+    assert 40 < mouth[0] < 58 and 75 < mouth[1] < 95
+    np.testing.assert_array_equal(clip.audio, film("face96").audio)
 
 
 def test_a_finished_corpus_is_used_again_and_another_one_is_not_mixed_in(corpus, monkeypatch):

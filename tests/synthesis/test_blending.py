@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lipsync_jax.faces import alignment
 from lipsync_jax.synthesis import blending
 
 BOX = np.float32([20.3, 10.6, 80.1, 90.2])
@@ -68,3 +69,31 @@ def test_a_box_outside_the_picture_changes_nothing():
     patch = np.zeros((8, 8, 3), np.float32)
     result = blending.blend(image, patch, blending.box_mask(8), np.float32([40, 6, 52, 14]))
     np.testing.assert_array_equal(result, image)
+
+
+def test_an_aligned_frame_goes_back_to_where_it_came_from():
+    y, x = np.mgrid[:150, :140].astype(np.float32)
+    image = np.stack([128 + 50 * np.sin(x / 9), 128 + 50 * np.cos(y / 8), x], -1).astype(np.uint8)
+    turn = 0.9 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = turn, [-8, -30]
+    crop = alignment.cut_out(image, matrix)
+    everywhere = np.full_like(image, 255)
+    mask = blending.frame_mask((alignment.cut_out(everywhere, matrix) == 255).all(axis=-1))
+    again = blending.blend_aligned(image, crop.astype(np.float32), mask, matrix)
+    assert np.abs(again.astype(int) - image).max() < 8
+    other = blending.blend_aligned(image, np.full((128, 96, 3), 255, np.float32), mask, matrix)
+    changed = (other != image).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    inside = alignment.to_frame(np.stack([columns, rows], axis=-1) + 0.5, matrix)
+    assert len(rows) > 5000 and (inside > -0.5).all() and (inside < [96.5, 128.5]).all()
+    np.testing.assert_array_equal(image, blending.blend_aligned(image, crop, mask, matrix - 900))
+
+
+def test_a_frame_fades_at_its_sides_and_where_its_picture_ends():
+    covered = np.ones((128, 96), bool)
+    covered[:, 70:] = False
+    mask = blending.frame_mask(covered)
+    assert mask.max() == 1 and mask[64, 35] == 1
+    assert not mask[:, 69:].any() and not mask[0].any() and not mask[:, 0].any()
+    assert np.abs(np.diff(mask, axis=1)).max() < 0.3

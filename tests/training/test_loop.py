@@ -12,7 +12,9 @@ from configs import sync_expert as expert_config
 from configs import wav2lip as wav2lip_config
 from configs import wav2lip_gan as gan_config
 from lipsync_jax.layers import compile
+from lipsync_jax.methods import sync_expert as sync_expert_method
 from lipsync_jax.training import checkpoints, logging, loop, sharding
+from tests.runs import assert_same_run, saved_arrays
 
 
 def narrow(config, toy_data, steps=4):
@@ -64,24 +66,6 @@ def generator(toy_data, expert_workdir, steps=4, gan=False):
     return config
 
 
-def saved_arrays(workdir):
-    """Every array of the newest training checkpoint, by item and path."""
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
-    return {
-        item.name + jax.tree_util.keystr(path): leaf
-        for item in newest.iterdir()
-        if item.is_dir() and item.name != "run"
-        for path, leaf in jax.tree.flatten_with_path(checkpoints.read_item(item))[0]
-    }
-
-
-def assert_same_run(one, other):
-    one, other = saved_arrays(one), saved_arrays(other)
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-
-
 def test_a_run_leaves_checkpoints_figures_and_a_plot(expert_run):
     workdir, scalars = expert_run
     assert {"balanced_accuracy", "offset_accuracy", "loss", "threshold"} <= scalars.keys()
@@ -98,6 +82,22 @@ def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_
     loop.train(expert(toy_data, steps=2), tmp_path)
     loop.train(expert(toy_data, steps=4), tmp_path)
     assert_same_run(tmp_path, expert_run[0])
+
+
+def test_a_run_without_gains_ends_and_stays_ended(toy_data, tmp_path, monkeypatch):
+    values = iter([0.5, 0.6, 0.6, 0.3])
+    monkeypatch.setattr(
+        sync_expert_method.SyncExpertMethod,
+        "summarise",
+        lambda self, measured: {"balanced_accuracy": next(values)},
+    )
+    config = expert(toy_data, steps=40)
+    config.train.patience = 2
+    loop.train(config, tmp_path)
+    seen = [v["step"] for v in logging.read_scalars(tmp_path, "validation")]
+    assert seen == [2, 4, 6, 8]
+    assert checkpoints.read_card(tmp_path)["step"] == 4
+    assert loop.train(config, tmp_path) == {}
 
 
 @pytest.mark.slow
@@ -117,6 +117,7 @@ def test_a_resumed_gan_equals_an_uninterrupted_one(toy_data, expert_run, tmp_pat
 @pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(toy_data, expert_run):
     config = generator(toy_data, expert_run[0])
+    config.sync_weight_at_start = config.sync_weight
     figures = {}
     for count in (1, 8):
         mesh = sharding.make_mesh(jax.devices()[:count])

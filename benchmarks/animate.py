@@ -1,0 +1,132 @@
+"""How fast stills are animated: real-time factor, and the latency of frames as a voice comes in.
+
+    python benchmarks/animate.py [--networks grid paper2018 jain] [--batch 1 4 16] [--seconds 8]
+                                 [--threads N]
+
+Networks have the sizes of the papers and of the published checkpoints, and random weights: speed
+does not depend on them. The real-time factor is the time that drawing takes over the voice's
+length, below 1 where a voice can be followed; hearing, resampling and pasting back are part of it,
+encoding is not. The latency is from when the last sample that a frame needs is there until it is
+drawn.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+SIZES = {
+    "grid": ("temporal_gan", {"audio_rate": 50_000, "audio_samples": 10_000, "identity_size": 128}),
+    "paper2018": ("temporal_gan", {"audio_rate": 16_000, "audio_samples": 2560}),
+    "jain": ("jain", {}),
+}
+RATE = 48_000  # of the voice
+CHUNK = 0.01  # seconds
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=SIZES, default=[*SIZES])
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--seconds", type=float, default=8.0, help="of the voice")
+    parser.add_argument("--threads", type=int, help="cores to use (all)")
+    return parser.parse_args()
+
+
+def performer(name: str):
+    """A network of that size, with weights that keep signals at about their size."""
+    import jax
+    import jax.numpy as jnp
+    import ml_collections
+
+    from lipsync_jax.methods import jain, temporal_gan
+    from lipsync_jax.synthesis import performers
+
+    method, fields = SIZES[name]
+    network = {"temporal_gan": temporal_gan, "jain": jain}[method].network
+    config = {
+        "method": method,
+        "precision": "float32",
+        "frame_rate": 25,
+        "mfcc_scale": 25.0,
+        "model": {"image_size": (128, 96), **fields},
+        "data": {"geometry": "aligned128x96"},
+    }
+    module = network(ml_collections.ConfigDict(config))
+    heard = (module.audio_samples,) if method == "temporal_gan" else (35, 12)
+    shapes = (*module.image_size, 3), (1, *heard), (1, module.noise_size)
+    inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes]
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        if path[-1].key in ("mean", "bias"):
+            return np.zeros(leaf.shape, np.float32)
+        drawn = rng.standard_normal(leaf.shape, np.float32)
+        return drawn / np.sqrt(max(1, np.prod(leaf.shape[:-1])), dtype=np.float32)
+
+    abstract = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    variables = jax.tree_util.tree_map_with_path(fill, abstract)
+    return performers.METHODS[method]({"config": config}, variables)
+
+
+def voice(seconds: float) -> np.ndarray:
+    """Noise as loud as speech; what is said costs nothing."""
+    samples = np.random.default_rng(1).normal(0, 0.1, round(seconds * RATE))
+    return samples.astype(np.float32)
+
+
+def latencies(prepared, samples: np.ndarray) -> list[float]:
+    """Seconds from a frame's last chunk to the frame, of each frame."""
+    arrived = 0.0
+
+    def chunks() -> Iterator[np.ndarray]:
+        nonlocal arrived
+        for chunk in np.array_split(samples, round(len(samples) / RATE / CHUNK)):
+            arrived = time.perf_counter()
+            yield chunk
+
+    return [time.perf_counter() - arrived for _ in prepared.stream(chunks(), RATE)]
+
+
+def main() -> None:
+    chosen = arguments()
+    if chosen.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: chosen.threads])
+    import jax
+
+    from lipsync_jax import video
+    from lipsync_jax.synthesis.animation import Animator
+
+    cores = len(os.sched_getaffinity(0))
+    print(f"{jax.default_backend()}, {cores} cores, load {os.getloadavg()[0]:.1f}")
+    print("| network | batch | real-time factor | CPU ms/frame | latency ms, median | 95 % |")
+    print("|--|--|--|--|--|--|")
+    samples = voice(chosen.seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        still = Path(folder) / "still.png"
+        image = np.random.default_rng(2).integers(0, 255, (128, 96, 3))
+        video.write_image(still, image.astype(np.uint8))
+        for name in chosen.networks:
+            animator = Animator(performer(name))
+            for batch in chosen.batch:
+                prepared = animator.prepare(still, aligned=True, batch_size=batch)
+                wall, cpu = time.perf_counter(), time.process_time()
+                frames = len([*prepared.recorded([samples], RATE)])
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                waits = 1000 * np.array(latencies(prepared, samples))
+                print(
+                    f"| {name} | {batch} | {wall / chosen.seconds:.2f} | {1000 * cpu / frames:.0f} "
+                    f"| {np.median(waits):.0f} | {np.percentile(waits, 95):.0f} |",
+                    flush=True,
+                )
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The temporal GAN of Jain et al.: a still and the MFCCs of speech of any length become a face.
+
+    python main.py --config=configs/jain.py --workdir=runs/jain --config.data.dir=DATA
+
+Variants: `:published` (the default; the text names no reconstruction loss, and its generator's rate
+of 2e-3 is high), `:small_data` (with the L1 loss of Vougioukas et al. 2018 and a rate that falls; a
+quarter of the width), `:tiny` (the same for minutes on a CPU).
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "published") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    config = ml_collections.ConfigDict()
+    config.method = "jain"
+    config.seed = 0
+    config.precision = "float32"
+    config.frame_rate = 25
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "aligned128x96"
+    config.data.batch_size = 4  # clips
+    config.data.threads = 4
+    config.data.validation_clips = 256  # 0 takes all
+    config.data.validation_batch_size = 4
+    config.data.validation_frames = 75
+
+    config.lengths = (25, 50, 75)  # frames; batches are filled up to the next of these
+    config.shortest = 25  # frames a training example has, unless its clip has fewer
+    config.longest = 75
+    config.mirror = False
+
+    config.model = ml_collections.ConfigDict()
+    config.model.image_size = (128, 96)
+    config.model.width = 1.0
+    config.model.audio_width = 1.0
+    config.model.audio_size = 256
+    config.model.context_size = 256
+    config.model.noise_size = 10
+    config.model.noise_layers = 2
+    config.model.identity_size = 50
+    config.mfcc_scale = 25.0  # brings the coefficients to about 1
+    config.noise_std = 0.77
+    config.sample_noise_std = 0.33  # of validation, as Vougioukas et al. draw it at inference
+
+    config.l1_weight = 0.0
+    config.upper_half_weight = 0.0  # of the L1 loss
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-3, "b1": 0.5})
+    config.optimiser.warmup = 0
+    config.optimiser.decay_steps = 0
+
+    config.judges = ml_collections.ConfigDict()
+    config.judges.frame = ml_collections.ConfigDict()
+    config.judges.frame.weight = 1.0
+    config.judges.frame.samples = 1  # frames of a clip it is shown
+    config.judges.frame.model = ml_collections.ConfigDict({"width": 1.0})
+    config.judges.sequence = ml_collections.ConfigDict()
+    config.judges.sequence.weight = 1.0
+    config.judges.sequence.model = ml_collections.ConfigDict()
+    config.judges.sequence.model.width = 1.0
+    config.judges.sequence.model.audio_width = 1.0
+    config.judges.sequence.model.audio_size = 256
+    config.judges.sequence.model.frame_size = 128
+    config.judges.sequence.model.hidden_size = 256
+    for judge in config.judges.values():
+        judge.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-5, "b1": 0.5})
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 400_000
+    config.train.log_every = 100
+    config.train.validate_every = 4000
+    config.train.checkpoint_every = 4000
+    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
+    config.train.keep = 2
+
+    if variant == "published":
+        return config
+    if variant not in ("small_data", "tiny"):
+        raise ValueError(
+            f"configs/jain.py has no variant {variant!r}; choose published, small_data, tiny"
+        )
+    tiny = variant == "tiny"
+    width = 1 / 8 if tiny else 1 / 4
+    config.model.width = config.model.audio_width = width
+    config.judges.frame.model.width = width
+    config.judges.sequence.model.width = config.judges.sequence.model.audio_width = width
+    config.data.batch_size = 8
+    config.shortest, config.longest = (8, 12) if tiny else (10, 20)
+    config.lengths = (config.longest, 75)
+    config.data.threads = 2
+    config.data.validation_clips = 16 if tiny else 0
+    config.l1_weight = 400.0
+    config.upper_half_weight = 0.25  # discriminators alone need long to draw the upper half
+    config.train.steps = 300 if tiny else 4000
+    config.optimiser.learning_rate = 4e-3
+    config.optimiser.warmup = 20
+    config.optimiser.decay_steps = config.train.steps
+    config.train.log_every = 20
+    config.train.validate_every = 100 if tiny else 250
+    config.train.checkpoint_every = config.train.validate_every
+    config.train.patience = 0 if tiny else 10
+    return config

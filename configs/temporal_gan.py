@@ -1,0 +1,177 @@
+"""Temporal GANs (Vougioukas et al.): a still and raw speech become a talking face.
+
+    python main.py --config=configs/temporal_gan.py --workdir=runs/tgan --config.data.dir=DATA
+
+Variants are `[size_]system`. Systems: `paper2018` (the default) and `successor` (2020), and the
+ablations of 2018: `l1` (no discriminator), `frame` (that of frames alone), `static` (the same with
+each frame drawn from its own window of sound alone); `sequence` (that of sequences alone) is in no
+table of the paper. Sizes: `small_data` for hundreds of clips, `tiny` for minutes on a CPU; `:tiny`
+is `:tiny_paper2018`.
+
+Learning rates, losses' weights and widths of the generator are the papers'; what they leave open
+(batch, betas, widths of discriminators, an epoch's length) is ours.
+"""
+
+import ml_collections
+
+SYSTEMS = ("paper2018", "successor", "l1", "frame", "sequence", "static")
+SIZES = ("small_data", "tiny")
+EPOCH = 4000  # steps in which four clips at a time go through GRID's training half
+
+
+def get_config(variant: str = "paper2018") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    size, system = _parse(variant)
+    config = _paper2018()
+    if system == "successor":
+        _make_successor(config)
+    if system in ("l1", "sequence"):
+        del config.judges.frame
+    if system in ("l1", "frame", "static"):
+        del config.judges.sequence
+    config.model.recurrent = system != "static"
+    if size:
+        _make_small(config, tiny=size == "tiny")
+    return config
+
+
+def _parse(variant: str) -> tuple[str, str]:
+    """Size and system of a variant's name."""
+    for size in SIZES:
+        if variant == size:
+            return size, "paper2018"
+        if variant.removeprefix(f"{size}_") in SYSTEMS and variant.startswith(size):
+            return size, variant.removeprefix(f"{size}_")
+    if variant in SYSTEMS:
+        return "", variant
+    raise ValueError(
+        f"configs/temporal_gan.py has no variant {variant!r}; choose one of {', '.join(SYSTEMS)}, "
+        f"or put {' or '.join(f'{size}_' for size in SIZES)} before it"
+    )
+
+
+def _paper2018() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.method = "temporal_gan"
+    config.seed = 0
+    config.precision = "float32"
+    config.frame_rate = 25
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "aligned128x96"
+    config.data.batch_size = 4  # clips
+    config.data.threads = 4
+    config.data.validation_clips = 256  # 0 takes all
+    config.data.validation_batch_size = 4
+    config.data.validation_frames = 75
+
+    config.lengths = (25, 50, 75)  # frames; batches are filled up to the next of these
+    config.shortest = 75  # frames a training example has, unless its clip has fewer
+    config.longest = 75
+    config.mirror = True
+
+    config.model = ml_collections.ConfigDict()
+    config.model.image_size = (128, 96)
+    config.model.width = 1.0
+    config.model.audio_rate = 16_000  # published: the corpus' own, 50 kHz for GRID
+    config.model.audio_samples = 2560  # 0.16 s
+    config.model.audio_features = 16
+    config.model.audio_size = 256
+    config.model.context_size = 256
+    config.model.noise_size = 10
+    config.model.identity_size = 50
+    config.model.recurrent = True
+    config.noise_std = 0.775  # variance 0.6
+    config.sample_noise_std = 0.33  # of validation, as the published inference has it
+
+    config.l1_weight = 400.0
+    config.upper_half_weight = 0.0  # of the L1 loss; the papers look at the lower half only
+    config.optimiser = _adam(2e-4, decay=0.9, decay_from=20 * EPOCH, decay_every=EPOCH)
+
+    config.judges = ml_collections.ConfigDict()
+    config.judges.frame = ml_collections.ConfigDict()
+    config.judges.frame.weight = 1.0
+    config.judges.frame.samples = 1  # frames of a clip it is shown
+    config.judges.frame.model = ml_collections.ConfigDict({"width": 1.0})
+    config.judges.frame.optimiser = _adam(1e-3, 0.9, 20 * EPOCH, EPOCH)
+    config.judges.sequence = ml_collections.ConfigDict()
+    config.judges.sequence.weight = 1.0
+    config.judges.sequence.model = ml_collections.ConfigDict()
+    config.judges.sequence.model.width = 1.0
+    config.judges.sequence.model.audio_features = 16
+    config.judges.sequence.model.audio_size = 256
+    config.judges.sequence.model.frame_size = 128
+    config.judges.sequence.model.hidden_size = 256
+    config.judges.sequence.optimiser = _adam(5e-5)
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 100 * EPOCH
+    config.train.log_every = 100
+    config.train.validate_every = EPOCH
+    config.train.checkpoint_every = EPOCH
+    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
+    config.train.keep = 2
+    return config
+
+
+def _make_successor(config: ml_collections.ConfigDict) -> None:
+    """The system of 2020."""
+    config.model.audio_samples = 3200  # 0.2 s
+    config.model.identity_size = 128
+    config.l1_weight = 600.0
+    config.optimiser = _adam(1e-4, 0.98, 0, 10 * EPOCH)
+    config.judges.frame.optimiser = _adam(1e-4, 0.98, 0, 10 * EPOCH)
+    del config.judges.sequence
+    config.judges.motion = ml_collections.ConfigDict()
+    config.judges.motion.weight = 0.2
+    config.judges.motion.model = ml_collections.ConfigDict()
+    config.judges.motion.model.width = 1.0
+    config.judges.motion.model.frame_size = 128
+    config.judges.motion.model.hidden_size = 256
+    config.judges.motion.optimiser = _adam(1e-5)
+    config.judges.sync = ml_collections.ConfigDict()
+    config.judges.sync.weight = 0.8
+    config.judges.sync.samples = 1
+    config.judges.sync.model = ml_collections.ConfigDict()
+    config.judges.sync.model.width = 1.0
+    config.judges.sync.model.audio_features = 16
+    config.judges.sync.model.embedding_size = 256
+    config.judges.sync.optimiser = _adam(1e-5)
+
+
+def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
+    """Narrow networks, short stretches and a quicker generator."""
+    share = 8 if tiny else 4
+    config.model.width = 1 / share
+    config.model.audio_features = 8
+    for judge in config.judges.values():
+        judge.model.width = 1 / share
+        judge.optimiser.learning_rate = 1e-4
+    config.data.batch_size = 8
+    config.shortest = config.longest = 10 if tiny else 15  # many clips teach more than long ones
+    config.lengths = (config.longest, 75)
+    config.mirror = False
+    config.data.threads = 2
+    config.data.validation_clips = 16 if tiny else 0
+    config.upper_half_weight = 0.25  # discriminators alone need long to draw the upper half
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 4e-3, "b1": 0.5, "warmup": 20})
+    config.train.steps = 300 if tiny else 4000
+    config.optimiser.decay_steps = config.train.steps
+    config.train.log_every = 20
+    config.train.validate_every = 100 if tiny else 250
+    config.train.checkpoint_every = config.train.validate_every
+    config.train.patience = 0 if tiny else 10
+
+
+def _adam(
+    learning_rate: float, decay: float = 1.0, decay_from: int = 0, decay_every: int = 0
+) -> ml_collections.ConfigDict:
+    """Adam as `methods.base.adam` makes it."""
+    config = ml_collections.ConfigDict()
+    config.learning_rate = learning_rate
+    config.b1 = 0.5
+    config.decay = decay
+    config.decay_from = decay_from
+    config.decay_every = decay_every
+    return config

@@ -1,0 +1,85 @@
+"""Who trains and who is held out."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+
+SPLITS = ("train", "validation", "test")
+SPLIT_BY = ("auto", "speaker", "video", "published")
+SPEAKERS = 10  # from so many on, splits are made by speaker
+
+
+def assign(
+    speakers: Mapping[str, str],
+    split_by: str,
+    tested: Collection[str],
+    validation: float,
+    test: float,
+) -> tuple[str, dict[str, str]]:
+    """Assigns videos to splits.
+
+    Args:
+        speakers: video -> who talks in it.
+        split_by: `speaker`, `video`, `published` (by speaker, with `tested` for the test), or
+            `auto`: `video` for less than `SPEAKERS`, else `published`, or `speaker` where that
+            can't be.
+        tested: the speakers whom papers test on.
+        validation: fraction for validation; if `published`, of those who aren't tested on.
+        test: fraction for the test, if it isn't `published`.
+
+    Returns:
+        What `auto` became; and video -> `train`, `validation` or `test`.
+
+    Raises:
+        ValueError: `published`, and none of `tested` is there, or nobody else.
+    """
+    everyone = set(speakers.values())
+    held = everyone.intersection(tested)
+    can_be = bool(held) and held != everyone
+    if split_by == "auto":
+        split_by = "video" if len(everyone) < SPEAKERS else "published" if can_be else "speaker"
+    if split_by == "published" and everyone and not can_be:
+        names = ", ".join(sorted(tested)) or "none"
+        raise ValueError(
+            f"split_by='published' needs some of the corpus' published test speakers ({names}) "
+            "and some others; choose speaker or video"
+        )
+    if split_by == "video":
+        speakers = {video: video for video in speakers}
+    if split_by == "published":
+        chosen = {**split(everyone - held, validation, 0), **dict.fromkeys(held, "test")}
+    else:
+        chosen = split(speakers.values(), validation, test)
+    return split_by, {video: chosen[group] for video, group in speakers.items()}
+
+
+def split(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:
+    """Assigns groups (speakers or videos) to splits by a hash of their names.
+
+    A group's split does not depend on the others, so a corpus that grows keeps its splits; except
+    that in a small one every split gets a group while there are three, and before that all train.
+
+    Args:
+        groups: names; repeats do not matter.
+        validation: fraction for validation.
+        test: fraction for the test.
+
+    Returns:
+        Group -> `train`, `validation` or `test`.
+    """
+    place = {group: _place(group) for group in groups}
+    order = sorted(place, key=place.get)
+    if len(order) < 3:
+        return dict.fromkeys(order, "train")
+    tested = max(sum(place[g] < test for g in order), 1 if test else 0)
+    tested = min(tested, len(order) - 2)
+    held = sum(place[g] < test + validation for g in order) - tested
+    held = min(max(held, 1 if validation else 0), len(order) - 1 - tested)
+    names = ["test"] * tested + ["validation"] * held
+    names += ["train"] * (len(order) - len(names))
+    return dict(zip(order, names, strict=False))
+
+
+def _place(group: str) -> float:
+    """A number in [0, 1) that is the group's for ever."""
+    digest = hashlib.blake2b(group.encode(), digest_size=8, person=b"split").digest()
+    return int.from_bytes(digest, "big") / 2**64

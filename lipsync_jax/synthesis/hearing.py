@@ -1,0 +1,144 @@
+"""What networks that animate a still hear at each frame, of a voice that may still be coming."""
+
+import dataclasses
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+from lipsync_jax import audio
+from lipsync_jax.data import audio_windows
+from lipsync_jax.data.windows import take_windows
+from lipsync_jax.synthesis import speech
+
+_STEP, _SPAN = 160, 400  # samples from one MFCC to the next, and of one
+
+
+class Samples:
+    """A voice at one rate: taken as far as is asked for, forgotten once it was heard."""
+
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int, wanted: int):
+        """Starts listening.
+
+        Args:
+            chunks: see `speech.Incoming`.
+            rate: their samples a second.
+            wanted: samples a second to be heard.
+        """
+        self._incoming = speech.Incoming(chunks, rate)
+        self._pieces = speech.resampled(self._incoming, rate, wanted)
+        self._held, self._first, self._ended = np.empty(0, np.float32), 0, False
+
+    def length(self, least: Fraction) -> Fraction:
+        """Seconds of the voice if it has ended; until then, some number above `least`."""
+        while not self._ended and self._incoming.seconds <= least:
+            self._listen()
+        return self._incoming.seconds
+
+    def take(self, first: int, last: int) -> np.ndarray:
+        """Samples `first` to `last` - 1, float32, as far as there are any.
+
+        What came before `first` is forgotten.
+        """
+        passed = min(max(first - self._first, 0), len(self._held))
+        self._held, self._first = self._held[passed:], self._first + passed
+        while not self._ended and self._first + len(self._held) < last:
+            self._listen()
+        return self._held[max(first - self._first, 0) : max(last - self._first, 0)]
+
+    def _listen(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._ended = True
+        else:
+            self._held = np.concatenate([self._held, piece])
+
+
+class Ear(Protocol):
+    """How a network hears.
+
+    Attributes:
+        rate: samples a second that it is given.
+        shape: of what it makes of a frame's sound.
+        look_ahead: seconds of the voice that it hears from when a frame is first shown.
+    """
+
+    rate: int
+    shape: tuple[int, ...]
+    look_ahead: Fraction
+
+    def hear(self, samples: Samples, frames: range) -> np.ndarray:
+        """What some frames sound like, float32 (frames, *shape); ask in the order of time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RawEar:
+    """Windows of raw sound around each frame's middle (`audio_windows.raw_windows`).
+
+    Attributes:
+        rate: samples a second.
+        samples: of a window.
+        frame_rate: frames a second.
+    """
+
+    rate: int
+    samples: int
+    frame_rate: Fraction
+
+    @property
+    def hop(self) -> Fraction:
+        """Samples a frame."""
+        return self.rate / self.frame_rate
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See Ear."""
+        return (self.samples,)
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """See Ear."""
+        return (self.samples + self.hop) / 2 / self.rate
+
+    def hear(self, samples: Samples, frames: range) -> np.ndarray:
+        """See Ear."""
+        starts = audio_windows.raw_starts(self.samples, self.hop, frames)
+        first = max(int(starts[0]), 0)
+        heard = samples.take(first, int(starts[-1]) + self.samples)
+        heard = heard if len(heard) else np.zeros(1, np.float32)
+        return take_windows(heard, starts - first, self.samples, fill=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class MFCCEar:
+    """Windows of MFCCs around each frame (`audio_windows.mfcc_windows`).
+
+    Attributes:
+        frame_rate: frames a second.
+        scale: what they are divided by.
+    """
+
+    frame_rate: Fraction
+    scale: float
+    rate = audio.SAMPLE_RATE
+    shape = (audio_windows.MFCC_STEPS, 12)
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """See Ear."""
+        last = audio_windows.MFCC_STEPS - audio_windows.MFCC_LEAD - 1
+        return Fraction(last * _STEP + _SPAN, self.rate)
+
+    def hear(self, samples: Samples, frames: range) -> np.ndarray:
+        """See Ear."""
+        starts = audio_windows.mfcc_starts(frames, self.frame_rate)
+        end = int(starts[-1]) + audio_windows.MFCC_STEPS
+        # One step more, since pre-emphasis looks at the sample before.
+        first = max(int(starts[0]) - 1, 0)
+        heard = samples.take(first * _STEP, (end - 1) * _STEP + _SPAN)
+        mfcc = audio.syncnet_mfcc(audio.to_int16(heard if len(heard) else np.zeros(1)))
+        known = np.asarray(mfcc[1 if first else 0 :, 1:], np.float32)
+        known = known if len(known) else np.zeros((1, self.shape[1]), np.float32)
+        starts = starts - (first + 1 if first else 0)
+        return take_windows(known, starts, audio_windows.MFCC_STEPS, fill=0) / self.scale

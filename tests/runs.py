@@ -1,0 +1,24 @@
+"""What training runs left, compared."""
+
+import jax
+import numpy as np
+
+from lipsync_jax.training import checkpoints
+
+
+def saved_arrays(workdir):
+    """Every array of the newest training checkpoint, by item and path."""
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    return {
+        item.name + jax.tree_util.keystr(path): leaf
+        for item in newest.iterdir()
+        if item.is_dir() and item.name != "run"
+        for path, leaf in jax.tree.flatten_with_path(checkpoints.read_item(item))[0]
+    }
+
+
+def assert_same_run(one, other):
+    one, other = saved_arrays(one), saved_arrays(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)

@@ -1,0 +1,135 @@
+"""`lipsync animate`, and what checkpoints it takes."""
+
+import argparse
+import csv
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lipsync_jax import cli, faces, video
+from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.faces import alignment
+from lipsync_jax.synthesis import animation, animation_command, options, performers
+from lipsync_jax.training import checkpoints
+from tests.synthesis import scenes, stills
+
+FILES = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A picture, a voice, and a command that needs no checkpoint."""
+    stills.picture(tmp_path / "face.png")
+    for name in "ab":
+        scenes.voice(tmp_path / f"{name}.wav", 0.2)
+    monkeypatch.setattr(animation.Animator, "load", lambda checkpoint: stills.animator())
+    monkeypatch.setattr(
+        "lipsync_jax.faces.detection.get_detector", lambda _: stills.DETECTOR["detector"]
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    animation_command.add_arguments(parser)
+    parsed = vars(parser.parse_args([*FILES, *arguments]))
+    for name in ("checkpoint_path", "face", "audio", "outfile", "batch"):
+        del parsed[name]
+    return options.AnimationOptions(**parsed)
+
+
+def test_defaults_are_those_of_the_library():
+    assert parse() == options.AnimationOptions()
+    chosen = parse(*"--seed 3 --noise-std 0.5 --paste_back --batch_size 2 --crf 20".split())
+    assert chosen == options.AnimationOptions(
+        seed=3, noise_std=0.5, paste_back=True, batch_size=2, crf=20
+    )
+
+
+def test_the_command_makes_a_marked_video(folder, capsys):
+    arguments = ["--checkpoint_path", "c", "--face", "face.png", "--audio", "a.wav"]
+    assert cli.main(["animate", *arguments, "--outfile", "o/out.mp4"]) == 0
+    assert "0.20 s, 5 frames at 25 a second" in capsys.readouterr().out
+    assert cli.main(["verify", str(folder / "o" / "out.mp4")]) == 0
+    assert cli.main(["animate", *arguments[:4], "--outfile", "out.mp4"]) == 1
+    assert "audio is missing" in capsys.readouterr().err
+    assert cli.main(["animate", *arguments[:2], *arguments[4:]]) == 1
+    assert "--face is missing" in capsys.readouterr().err
+
+
+def test_many_voices_from_a_table(folder, capsys):
+    with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [
+                ["audio", "outfile", "seed", "paste_back"],
+                ["a.wav", "1.mp4", "4"],
+                ["gone.wav", "2.mp4"],
+                ["b.wav", "3.mp4", "", "true"],
+                ["b.wav", "4.mp4", "many"],
+            ]
+        )
+    words = ["--checkpoint_path", "c", "--face", "face.png", "--batch", "list.csv"]
+    assert cli.main(["animate", *words]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[:4]] == ["done", "FAILED", "done", "FAILED"]
+    assert "audio gone.wav does not exist" in lines[1] and "invalid int value" in lines[3]
+    assert video.probe(folder / "1.mp4").height == 128
+    assert video.probe(folder / "3.mp4").height == stills.SIZE[1]
+    (folder / "list.csv").write_text("audio,outfile,box\na.wav,1.mp4,1\n")
+    assert cli.main(["animate", *words]) == 1
+    assert "has no option for 'box'" in capsys.readouterr().err
+
+
+def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
+    card = checkpoints.read_card(stills.checkpoint(tmp_path / "ours", "temporal_gan"))
+    variables, _ = checkpoints.load_inference(tmp_path / "ours", "generator")
+    found = stills.DETECTOR["detector"](video_picture(tmp_path))[0]
+
+    ours = performers.load(tmp_path / "ours")
+    np.testing.assert_allclose(ours.place(found), alignment.place(found.landmarks))
+    assert (ours.frame_rate, ours.noise_std, ours.size) == (25, 0.5, (32, 32))
+
+    # As `lipsync convert` writes it.
+    face = np.zeros((68, 2))
+    face[list(alignment.LANDMARKS)] = alignment.CANONICAL_FACE / 4
+    config = {"method": "temporal_gan", "model": card["config"]["model"]}
+    converted = {"config": config, "frame_rate": 29.97, "canonical_face": face.tolist()}
+    checkpoints.save_inference(tmp_path / "official", {"generator": variables}, converted)
+    official = performers.load(tmp_path / "official")
+    centre = alignment.to_frame(found.landmarks[2:3], official.place(found))
+    np.testing.assert_allclose(centre, [[12.5, 16.5]], atol=1)
+    assert official.frame_rate == Fraction(2997, 100).limit_denominator(1001)
+    assert official.noise_std == performers.NOISE_STD
+
+    card["config"]["data"]["geometry"] = "face128"
+    checkpoints.save_inference(tmp_path / "boxes", {"generator": variables}, card)
+    matrix = performers.load(tmp_path / "boxes").place(found)
+    box = faces.face_box(found.box, found.landmarks)
+    corners = alignment.to_frame(np.array([box[:2], box[2:]]), matrix)
+    np.testing.assert_allclose(corners, [[0, 0], [32, 32]], atol=1e-4)
+    assert GEOMETRIES["face128"].cut == "box"
+
+
+def video_picture(folder):
+    return next(video.read_frames(stills.picture(folder / "face.png"))).image
+
+
+def test_checkpoints_that_do_not_animate_are_told(tmp_path):
+    stills.checkpoint(tmp_path / "ours", "jain")
+    variables, card = checkpoints.load_inference(tmp_path / "ours", "generator")
+    card["config"]["method"] = "wav2lip"
+    checkpoints.save_inference(tmp_path / "other", {"generator": variables}, card)
+    with pytest.raises(ValueError, match="of the method wav2lip, which animates no stills"):
+        performers.load(tmp_path / "other")
+    card["config"]["method"] = "temporal_gan"
+    card["config"]["model"] = {"width": 1 / 8, "image_size": (32, 32)}
+    checkpoints.save_inference(tmp_path / "wrong", {"generator": variables}, card)
+    with pytest.raises(ValueError, match="weights are not those of the network it describes"):
+        performers.load(tmp_path / "wrong")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        animation.animate(
+            tmp_path / "gone", stills.picture(tmp_path / "f.png"),
+            scenes.voice(tmp_path / "v.wav"), tmp_path / "o.mp4",
+        )  # fmt: skip
