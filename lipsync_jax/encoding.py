@@ -24,8 +24,9 @@ class VideoWriter:
 
     The file is written under another name and takes its own when it is complete; if the `with`
     block fails, nothing is left. An odd width or height is filled up by a copy of the last column
-    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are
-    stored by BT.709's matrix in limited range and tagged so; nothing else about them is changed. The picture lasts exactly its frames' durations.
+    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are stored by
+    BT.709's matrix in limited range and tagged so; nothing else about them is changed. The picture
+    lasts exactly its frames' durations.
 
         with VideoWriter("out.mp4", Fraction(25), (640, 360), audio="speech.wav") as writer:
             for image in images:
