@@ -10,7 +10,6 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config = wav2lip.get_config(variant)
     config.adversarial = True
     config.quality_weight = 0.07
-    config.sync_weight = 0.03
     config.optimiser.b1 = 0.5
     config.discriminator = ml_collections.ConfigDict()
     config.discriminator.width = config.model.width

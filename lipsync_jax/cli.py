@@ -99,6 +99,12 @@ def _demo():
     return demo
 
 
+def _delay():
+    from lipsync_jax.evaluation import delay_command
+
+    return delay_command
+
+
 COMMANDS = {
     "demo": ("make synthetic faces, train on them and lip-sync one, offline", _demo),
     "prepare": ("cut a folder of talking videos into training shards", _prepare),
@@ -109,6 +115,7 @@ COMMANDS = {
     "verify": ("look whether a video says that it is synthetic", _verify),
     "sync": ("measure by how much a video's sound is early or late, and mend it", _sync),
     "evaluate": ("score generated videos beside the truth, and write a report", _evaluate),
+    "delay": ("correlate sound and motion of prepared clips over time shifts", _delay),
     "convert": ("read an official checkpoint without executing it", _convert),
 }
 

@@ -56,6 +56,28 @@ def lags(
     return _png(figure)
 
 
+def delays(shifts: Sequence[int], correlations: np.ndarray, best: np.ndarray) -> bytes:
+    """Correlation over shifts, clip by clip and their mean; how many clips have which best one.
+
+    Args:
+        shifts: frames.
+        correlations: (clips, len(shifts)).
+        best: (clips,), frames.
+    """
+    figure, ((curves, counts),) = _grid(1, 2, 4.2, 2.6, left=0.6, top=0.3, bottom=0.45)
+    pale = min(0.4, 20 / len(correlations))
+    curves.plot(shifts, correlations.T, color=_COLOURS[2], alpha=pale, linewidth=0.7)
+    curves.plot(shifts, correlations.mean(axis=0), color=_COLOURS[3], linewidth=2.2)
+    curves.set_title("correlation of sound and motion", loc="left", fontsize=9)
+    counts.hist(best, np.arange(shifts[0] - 0.5, shifts[-1] + 1), color=_COLOURS[3], rwidth=0.85)
+    counts.set_title("clips by their best shift", loc="left", fontsize=9)
+    counts.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axes in (curves, counts):
+        axes.set_xlabel("frames by which motion follows sound", fontsize=8)
+        axes.axvline(0, color="#000000", alpha=0.15, linewidth=1)
+    return _png(figure)
+
+
 def means(
     metrics: Mapping[str, Mapping[str, Mapping]], colours: Mapping[str, str], columns: int = 3
 ) -> bytes:

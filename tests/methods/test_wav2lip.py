@@ -1,6 +1,5 @@
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from configs import wav2lip as wav2lip_config
 from lipsync_jax import methods
@@ -48,7 +47,7 @@ def test_the_sync_loss_is_switched_on_once_and_stays_on():
     off = {"sync_weight": 0.0}
     assert method.steer(off, {"sync": 1e9}) == off
     on = method.steer(off, {"sync": 0.1})
-    assert on["sync_weight"] == pytest.approx(0.03)
+    assert on["sync_weight"] == method.config.sync_weight > 0
     assert method.steer(on, {"sync": 1e9}) == on
 
 
