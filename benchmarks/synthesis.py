@@ -10,7 +10,6 @@ shows whether memory grows.
 
 import argparse
 import itertools
-import os
 import re
 import subprocess
 import sys
@@ -42,6 +41,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# A process inherits the peak memory of the one that starts it, so a small one stands between.
+LAUNCH = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+"""
+
+
 class Run(NamedTuple):
     status: int
     said: str
@@ -69,10 +78,10 @@ def write(path: Path, frames: Iterable[Frame], rate: Fraction, rotation: int = 0
         stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", tick
         stream.codec_context.max_b_frames = 0
-        for frame in frames:
+        for count, frame in enumerate(frames):
             image = np.rot90(frame.image, -rotation // 90)
             height, width = (n - n % 2 for n in image.shape[:2])
-            if not stream.width:
+            if not count:
                 stream.width, stream.height = width, height
                 if rotation:
                     stream.set_display_rotation(rotation)
@@ -159,14 +168,15 @@ def generate(face: Path, voice: Path, out: Path, chosen: argparse.Namespace) -> 
         *("--checkpoint_path", chosen.checkpoint_path, "--face", face, "--audio", voice),
         *("--outfile", out, "--no_cache", *chosen.options),
     ]
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen([*map(str, command)], stdout=said, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    scale = 1 if sys.platform == "darwin" else 1024
-    return Run(child.returncode, text, usage.ru_maxrss * scale / 1e6)
+    with tempfile.NamedTemporaryFile("r") as peak:
+        done = subprocess.run(
+            [sys.executable, "-c", LAUNCH, peak.name, *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        scale = 1 if sys.platform == "darwin" else 1024
+        memory = int(peak.read()) * scale / 1e6
+    return Run(done.returncode, done.stdout.decode(errors="replace"), memory)
 
 
 def row(clip: str, version: str, out: Path, voice: Path, run: Run) -> list[str]:

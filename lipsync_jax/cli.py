@@ -26,7 +26,11 @@ def main(argv: list[str] | None = None) -> int:
             module = load()
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if getattr(arguments, "takes_overrides", False):  # --config.key=value, any key
+        arguments.overrides = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
         return arguments.run(arguments)
@@ -99,6 +103,18 @@ def _demo():
     return demo
 
 
+def _diagnose():
+    from lipsync_jax.training.diagnosis import command
+
+    return command
+
+
+def _doctor():
+    from lipsync_jax.doctor import command
+
+    return command
+
+
 def _delay():
     from lipsync_jax.evaluation import delay_command
 
@@ -116,6 +132,8 @@ COMMANDS = {
     "sync": ("measure by how much a video's sound is early or late, and mend it", _sync),
     "evaluate": ("score generated videos beside the truth, and write a report", _evaluate),
     "delay": ("correlate sound and motion of prepared clips over time shifts", _delay),
+    "diagnose": ("find out why the training of a sync expert does not learn", _diagnose),
+    "doctor": ("check the installation, and say what to type next", _doctor),
     "convert": ("read an official checkpoint without executing it", _convert),
 }
 

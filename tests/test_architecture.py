@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "lipsync_jax.cli": 4,
     "lipsync_jax.demo": 4,
+    "lipsync_jax.doctor": 4,
     "main": 4,
     "lipsync_jax.training": 3,
     "lipsync_jax.synthesis": 3,
