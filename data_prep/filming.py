@@ -18,7 +18,7 @@ FRAME_RATE = Fraction(25)
 _SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
 _JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
 _BIAS = 0.02  # of the box of one take
-_FRAME_UNITS = 2.4  # head units across an aligned crop, about
+_FRAME_UNITS = {"face": 2.4, "lips": 1.0}  # head units across an aligned crop, about
 _SHARPER = 4 / 3  # density of the pictures that are aligned, over that of the crops
 
 
@@ -51,7 +51,7 @@ def act(voice: Voice, seconds: float, rng: np.random.Generator) -> Take:
 def portrait_scale(geometry: Geometry) -> float:
     """Pixels a head unit a portrait needs, drawn at twice a crop's density."""
     if geometry.cut == "aligned":
-        return 2 * _SHARPER * geometry.width / _FRAME_UNITS
+        return 2 * _SHARPER * geometry.width / _FRAME_UNITS[geometry.part]
     return 2 * math.sqrt(geometry.height / 2.8 * geometry.width / 1.9)
 
 
@@ -131,15 +131,15 @@ def _shoot_aligned(
     portrait: Portrait, states: list[FaceState], size: Geometry, rng: np.random.Generator
 ) -> tuple[Iterator[np.ndarray], np.ndarray]:
     """Aligned crops, and landmarks in their pixels."""
-    shape = size.height, size.width
+    shape, canonical = (size.height, size.width), alignment.CANONICAL[size.part]
     _, landmarks = detections(portrait, states, rng)
     corners = np.array([[0, 0], [size.width, 0], [0, size.height], [size.width, size.height]])
-    inside = alignment.to_frame(corners, np.linalg.inv(alignment.places(landmarks)))
+    inside = alignment.to_frame(corners, np.linalg.inv(alignment.places(landmarks, canonical)))
     window = np.concatenate([inside.min(axis=(0, 1)), inside.max(axis=(0, 1))])
-    density = _SHARPER * size.width / _FRAME_UNITS
+    density = _SHARPER * size.width / _FRAME_UNITS[size.part]
     columns, rows = (max(1, round(density * n)) for n in (window[2:] - window[:2]).tolist())
     landmarks = faces.to_crop(landmarks, window, (rows, columns))
-    matrices = alignment.places(landmarks)
+    matrices = alignment.places(landmarks, canonical)
     images = (
         alignment.cut_out(
             portrait.render(state, (rows, columns), tuple(window.tolist())), matrix, shape

@@ -33,7 +33,7 @@ def plan(track: faces.Track, geometry: Geometry, smoothing: int) -> Framing:
     """
     size = geometry.height, geometry.width
     if geometry.cut == "aligned":
-        matrices = alignment.places(track.landmarks)
+        matrices = alignment.places(track.landmarks, alignment.CANONICAL[geometry.part])
         return Framing(
             lambda bgr, number: alignment.cut_out(bgr, matrices[number], size),
             alignment.to_frame(track.landmarks, matrices),

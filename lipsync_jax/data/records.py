@@ -18,11 +18,13 @@ class Geometry:
         width: columns of a stored crop, pixels.
         cut: `box` (the detector's box, stretched to the crop) or `aligned` (a similarity
             transform from landmarks).
+        part: what an aligned crop shows, a key of `faces.alignment.CANONICAL`.
     """
 
     height: int
     width: int
     cut: str
+    part: str = "face"
 
 
 GEOMETRIES: Mapping[str, Geometry] = {
@@ -32,6 +34,7 @@ GEOMETRIES: Mapping[str, Geometry] = {
     "face256": Geometry(256, 256, "box"),
     "face384": Geometry(384, 384, "box"),
     "aligned128x96": Geometry(128, 96, "aligned"),  # temporal GANs
+    "lips64": Geometry(64, 64, "aligned", "lips"),  # At a Glance
 }
 
 

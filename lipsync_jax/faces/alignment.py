@@ -16,6 +16,13 @@ CANONICAL_FACE = np.array(
     [[49.22, 71.64], [24.04, 43.32], [37.80, 44.08], [58.64, 43.17], [72.21, 41.97]]
 )
 FRAME_SIZE = (128, 96)
+# Of that frame, between edges of pixels: 1.3 widths of the mouth (published code of Chen et al.).
+# It is 30 pixels wide and at (50, 80), the mean of 12 videos; lower here, since it opens downwards.
+LIPS_LEFT, LIPS_TOP, LIPS_SIDE = 30, 63, 40
+CANONICAL = {  # the points in a frame of 128 x 96, and in one of 64 x 64 around the lips
+    "face": CANONICAL_FACE,
+    "lips": (CANONICAL_FACE + 0.5 - [LIPS_LEFT, LIPS_TOP]) * (64 / LIPS_SIDE) - 0.5,
+}
 WINDOW = 7  # frames over which a video's points are averaged
 
 # The five points out of a detector's, in parts of the distance between the eyes and of the way from

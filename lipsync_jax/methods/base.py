@@ -155,7 +155,8 @@ def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
             (0, decoupled, on kernels only), `warmup` (0 steps), `decay_steps` (0: constant; else
             a cosine to zero that ends there), `decay_every` (0: never; else, from step
             `decay_from` on, the rate is multiplied by `decay` after that many steps each),
-            `clip_norm` (0: off).
+            `clip_norm` (0: off), `l2` (0; times the weights, all of them, is added to the gradient
+            before Adam scales it, as PyTorch's Adam decays them).
     """
     rate = config.learning_rate
     warmup, decay_steps = config.get("warmup", 0), config.get("decay_steps", 0)
@@ -170,6 +171,8 @@ def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     parts = []
     if config.get("clip_norm", 0.0):
         parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.get("l2", 0.0):
+        parts.append(optax.add_decayed_weights(config.l2))
     parts.append(
         optax.adamw(
             rate,

@@ -43,6 +43,8 @@ class Judge:
         weight: of its term in the generator's loss.
     """
 
+    call = "__call__"  # which of the network's functions returns logits
+
     def __init__(self, player: Player, weight: float):
         self.player, self.weight = player, weight
 
@@ -89,6 +91,7 @@ class Judge:
             *shown,
             train=True,
             mutable=["batch_stats"],
+            method=self.call,
         )
         return logits, new.get("batch_stats", batch_stats)
 

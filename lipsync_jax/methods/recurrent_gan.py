@@ -197,11 +197,11 @@ class RecurrentGAN(Method):
         mean = jnp.broadcast_to(_over_time(real.frames, real.mask)[:, None], real.frames.shape)
         figures = {}
         for suffix, frames in (("", drawn), ("_of_still", still), ("_of_mean", mean)):
-            figures["psnr" + suffix] = _psnr(frames, real, 0)
-            figures["psnr_lower_half" + suffix] = _psnr(frames, real, frames.shape[2] // 2)
+            figures["psnr" + suffix] = psnr(frames, real, 0)
+            figures["psnr_lower_half" + suffix] = psnr(frames, real, frames.shape[2] // 2)
             error = jnp.abs(_mouth(frames) - _mouth(real.frames)) / 2
             figures["mouth_error" + suffix] = _per_clip(error, real.mask)
-        motion, correlation = _motion(_mouth(drawn), _mouth(real.frames), real.mask)
+        motion, correlation = motion_and_correlation(_mouth(drawn), _mouth(real.frames), real.mask)
         return {**figures, "mouth_motion": motion, "mouth_correlation": correlation}
 
     def pictures(self, state: State, batch: Arrays):
@@ -282,7 +282,7 @@ def _over_time(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.einsum("nt,nt...->n...", mask / mask.sum(axis=1, keepdims=True), values)
 
 
-def _psnr(frames: jax.Array, real: Footage, row: int) -> jax.Array:
+def psnr(frames: jax.Array, real: Footage, row: int) -> jax.Array:
     """Decibels (n,) of clips' luminance from a row down."""
     error = (frames - real.frames)[:, :, row:] @ jnp.array(LUMINANCE) / 2
     return -10 * jnp.log10(_per_clip(error**2, real.mask))
@@ -297,7 +297,9 @@ def _mouth(frames: jax.Array) -> jax.Array:
     return frames[:, :, rows, columns]
 
 
-def _motion(drawn: jax.Array, real: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+def motion_and_correlation(
+    drawn: jax.Array, real: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Share of the motion and its correlation, each (n,), of pictures (n, time, ...)."""
     drawn, real = (x - _over_time(x, mask)[:, None] for x in (drawn, real))
     drawn_power, real_power, common = (

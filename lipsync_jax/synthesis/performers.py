@@ -149,8 +149,10 @@ def _placing(card: Mapping[str, Any], size: tuple[int, int]) -> Callable[[faces.
     if "canonical_face" in card:
         canonical = np.asarray(card["canonical_face"], np.float64)[list(alignment.LANDMARKS)]
         return lambda face: alignment.place(face.landmarks, canonical)
-    if GEOMETRIES[card["config"]["data"]["geometry"]].cut == "aligned":
-        return lambda face: alignment.place(face.landmarks)
+    geometry = GEOMETRIES[card["config"]["data"]["geometry"]]
+    if geometry.cut == "aligned":
+        canonical = alignment.CANONICAL[geometry.part]
+        return lambda face: alignment.place(face.landmarks, canonical)
     return lambda face: _box_matrix(faces.face_box(face.box, face.landmarks), size)
 
 

@@ -1,0 +1,125 @@
+"""Lip Movements Generation at a Glance (Chen et al. 2018): a still and speech become moving lips.
+
+    python main.py --config=configs/glance.py --workdir=runs/glance --config.data.dir=DATA \
+        --config.frozen.autoencoder.checkpoint=runs/autoencoder
+
+The autoencoder is a run of configs/glance_autoencoder.py. Variants are `[tiny_]system`; `tiny` is
+for minutes on a CPU, `:tiny` is `:tiny_full`. Systems are the rows of the paper's table 2; `full`,
+the default, is its (e):
+
+    a  the discriminator's term alone           f  sound and frames correlate, not their changes
+    b  the absolute error alone                 g  discriminator without the stream of motion
+    c  both                                     h  (g) without the correlation
+    d  both and the perceptual term             i  differences of frames instead of their flow
+
+`a`, `b` and `c` have no `config.frozen`. The weights are the paper's; rates, betas, decay and batch
+are those of its published code.
+"""
+
+import ml_collections
+
+SYSTEMS = ("full", *"abcdefghi")
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    system = "full" if variant == "tiny" else variant.removeprefix("tiny_")
+    if system not in SYSTEMS:
+        raise ValueError(
+            f"configs/glance.py has no variant {variant!r}; choose one of {', '.join(SYSTEMS)}, "
+            "or put tiny_ before it"
+        )
+    config = _full()
+    if system in ("a", "b", "c", "d", "h"):
+        config.correlation.weight = 0.0
+    if system in ("a", "b", "c"):
+        config.perceptual_weight = 0.0
+        del config.frozen
+    if system == "a":
+        config.pixel_weight = 0.0
+    if system == "b":
+        config.adversarial.weight = 0.0
+    if system == "f":
+        config.correlation.derivative = False
+    if system in ("g", "h"):
+        config.adversarial.model.motion = "none"
+    if system == "i":
+        config.adversarial.model.motion = "difference"
+    if variant.startswith("tiny"):
+        _make_tiny(config)
+    return config
+
+
+def _full() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.method = "glance"
+    config.seed = 0
+    config.precision = "float32"
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "lips64"
+    config.data.batch_size = 24  # clips of 16 frames
+    config.data.threads = 4
+    config.data.validation_clips = 256  # 0 takes all
+    config.data.validation_batch_size = 8
+
+    config.frozen = ml_collections.ConfigDict()
+    config.frozen.autoencoder = ml_collections.ConfigDict()
+    config.frozen.autoencoder.checkpoint = ""  # workdir of a glance_autoencoder run
+    config.frozen.autoencoder.player = "autoencoder"
+
+    config.sound_mean = 60.0  # dB; 0 and 1 in the published code
+    config.sound_scale = 30.0
+    config.flow = "farneback"  # or horn_schunck, lucas_kanade
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width = 1.0
+    config.model.residual_blocks = 9
+    config.model.residual_time = 1
+    config.model.audio_tail = "pool"
+    config.model.head_edges = "zeros"
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+
+    config.pixel_weight = 0.5
+    config.perceptual_weight = 1.0
+
+    config.correlation = ml_collections.ConfigDict()
+    config.correlation.weight = 1.0
+    config.correlation.derivative = True
+    config.correlation.profile = True  # one number a step is compared; False: all features
+    config.correlation.width = 1.0  # of the sound's encoder
+    config.correlation.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4, "l2": 5e-4})
+
+    config.adversarial = ml_collections.ConfigDict()
+    config.adversarial.weight = 1.0
+    config.adversarial.drawn_share = 0.5  # of the discriminator's own loss, beside real clips' 1
+    config.adversarial.mismatched_share = 0.5
+    config.adversarial.model = ml_collections.ConfigDict()
+    config.adversarial.model.motion = "flow"
+    config.adversarial.model.width = 1.0
+    config.adversarial.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 400_000
+    config.train.log_every = 100
+    config.train.validate_every = 4000
+    config.train.checkpoint_every = 4000
+    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
+    config.train.keep = 2
+    return config
+
+
+def _make_tiny(config: ml_collections.ConfigDict) -> None:
+    """Narrow and shallow networks, and a quicker generator."""
+    config.model.width = config.correlation.width = config.adversarial.model.width = 1 / 8
+    config.model.residual_blocks = 2
+    config.data.batch_size = 4
+    config.data.threads = 2
+    config.data.validation_clips = 16
+    config.optimiser.learning_rate = 2e-3
+    config.train.steps = 300
+    config.train.log_every = 20
+    config.train.validate_every = 100
+    config.train.checkpoint_every = 100
+    config.train.patience = 0

@@ -1,0 +1,59 @@
+"""The video autoencoder whose frozen codes configs/glance.py compares (Chen et al. 2018).
+
+    python main.py --config=configs/glance_autoencoder.py --workdir=runs/autoencoder \
+        --config.data.dir=DATA
+
+Variants: `:published` (the default) and `:tiny` (an eighth of the width, for minutes on a CPU).
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "published") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    config = ml_collections.ConfigDict()
+    config.method = "glance_autoencoder"
+    config.seed = 0
+    config.precision = "float32"
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "lips64"
+    config.data.batch_size = 24  # clips of 16 frames
+    config.data.threads = 4
+    config.data.validation_clips = 256  # 0 takes all
+    config.data.validation_batch_size = 8
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width = 1.0
+    config.model.residual_blocks = 6
+    config.model.clips = False  # whether kernels span time, as in one published variant
+
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 100_000
+    config.train.log_every = 100
+    config.train.validate_every = 2000
+    config.train.checkpoint_every = 2000
+    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
+    config.train.keep = 2
+
+    if variant == "published":
+        return config
+    if variant != "tiny":
+        raise ValueError(
+            f"configs/glance_autoencoder.py has no variant {variant!r}; choose published or tiny"
+        )
+    config.model.width = 1 / 8
+    config.model.residual_blocks = 2
+    config.data.batch_size = 4
+    config.data.threads = 2
+    config.data.validation_clips = 16
+    config.optimiser.learning_rate = 2e-3
+    config.train.steps = 300
+    config.train.log_every = 20
+    config.train.validate_every = 100
+    config.train.checkpoint_every = 100
+    config.train.patience = 0
+    return config
