@@ -37,7 +37,6 @@ from lipsync_jax.models.glance import (
     SIZE,
     DerivativeEncoder,
     Discriminator,
-    Drawn,
     Generator,
     MotionEncoder,
 )
@@ -209,24 +208,24 @@ class Glance(Method):
             drawn, new = generator.module.apply(
                 variables, real.still, real.audio, train=True, mutable=["batch_stats"]
             )
-            return drawn, new["batch_stats"]
+            return (self._with(real, drawn.frames), drawn.heard), new["batch_stats"]
 
-        drawn, pull, stats = jax.vjp(animate, before.params, has_aux=True)
+        (drawn, heard), pull, stats = jax.vjp(animate, before.params, has_aux=True)
         players, scalars = {}, {}
         if self.judge:
             players["discriminator"], judged = self.judge.learn(
-                state.players["discriminator"], real, self._with(real, drawn.frames), key
+                state.players["discriminator"], real, drawn, key
             )
             scalars |= {f"discriminator_{name}": value for name, value in judged.items()}
 
-        def loss(drawn, encoders):
-            return self._loss({**state.players, **players}, real, drawn, encoders, key)
+        def loss(drawn, heard, encoders):
+            return self._loss({**state.players, **players}, real, drawn, heard, encoders, key)
 
         encoders = {name: state.players[name].params for name in self.encoders}
-        (value, (terms, encoder_stats)), (of_drawn, of_encoders) = jax.value_and_grad(
-            loss, argnums=(0, 1), has_aux=True
-        )(drawn, encoders)
-        (grads,) = pull(of_drawn)
+        (value, (terms, encoder_stats)), (*of_drawn, of_encoders) = jax.value_and_grad(
+            loss, argnums=(0, 1, 2), has_aux=True
+        )(drawn, heard, encoders)
+        (grads,) = pull(tuple(of_drawn))
         players["generator"] = generator.learn(before, grads, stats)
         for name in self.encoders:
             players[name] = self.players[name].learn(
@@ -302,12 +301,12 @@ class Glance(Method):
         """What the motion encoder sees: flow beside the sound's changes, frames beside itself."""
         return scene.flow if self.config.correlation.derivative else scene.frames
 
-    def _loss(self, players, real: Scene, drawn: Drawn, encoders: Mapping[str, Any], key):
-        config, scene = self.config, self._with(real, drawn.frames)
+    def _loss(self, players, real: Scene, drawn: Scene, heard, encoders, key):
+        config = self.config
         terms, stats = {"l1": losses.l1(drawn.frames, real.frames)}, {}
         value = config.pixel_weight * terms["l1"]
         if config.correlation.weight:
-            of_real, of_drawn, stats = self._correlate(players, encoders, real, scene, drawn.heard)
+            of_real, of_drawn, stats = self._correlate(players, encoders, real, drawn, heard)
             terms |= {"correlation_of_real": of_real, "correlation_of_drawn": of_drawn}
             value += config.correlation.weight * (of_real + of_drawn) / 2
         if config.perceptual_weight:
@@ -319,7 +318,7 @@ class Glance(Method):
             terms["perceptual"] = losses.mean_squared(*codes)
             value += config.perceptual_weight * terms["perceptual"]
         if self.judge:
-            terms["deceived"] = self.judge.deceived(players["discriminator"], scene, key)
+            terms["deceived"] = self.judge.deceived(players["discriminator"], drawn, key)
             value += self.judge.weight * terms["deceived"]
         return value, (terms, stats)
 

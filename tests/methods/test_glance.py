@@ -174,13 +174,12 @@ def test_a_batch_is_learned_and_the_autoencoder_stays_as_it_was(system):
     before = jax.device_get(state.players)
     update = jit(lambda state: method.update(state, batch, jax.random.key(1)))
     first = {}
-    for _ in range(12):
+    for _ in range(5):
         state, scalars = update(state)
         first = first or jax.device_get(scalars)
-    assert scalars["l1"] < 0.7 * first["l1"]
-    assert scalars["perceptual"] < first["perceptual"]
-    judged = ("discriminator_of_real", "discriminator_of_wrong_sound", "discriminator_of_drawn")
-    assert sum(scalars[name] for name in judged) < sum(first[name] for name in judged)
+    # Not what generator and discriminator pull both ways.
+    for name in ("loss", "perceptual", "correlation_of_real", "discriminator_of_wrong_sound"):
+        assert scalars[name] < first[name], name
     for name, player in state.players.items():
         moved = jax.tree.map(
             lambda a, b: float(np.abs(a - b).max()), player.params, before[name].params
