@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
 from lipsync_jax.methods.base import PlayerState, State
@@ -87,6 +88,9 @@ class Checkpoints:
         """
         step = self._last.latest_step()
         abstract = jax.tree.map(_like, like)
+        folder = self._last.directory / str(step)
+        for name, value in self._variables(abstract).items():
+            _require_same(folder / name, value)
         train = {
             "step": abstract.step,
             "key": _like(jax.random.key_data(like.key)),
@@ -105,10 +109,7 @@ class Checkpoints:
                 ),
             )
         except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"checkpoint {self._last.directory}/{step} does not fit this config's networks "
-                f"(resume with the config it was made with, or take another workdir): {error}"
-            ) from error
+            raise ValueError(_misfit(folder, error)) from error
         players = dict(like.players)
         for name in self._trained:
             players[name] = PlayerState(
@@ -147,6 +148,34 @@ def _manager(directory: Path, keep: int, create: bool) -> ocp.CheckpointManager:
             preservation_policy=checkpoint_managers.LatestN(keep), create=create
         ),
     )
+
+
+def _misfit(folder: Path, why: object) -> str:
+    return (
+        f"checkpoint {folder} does not fit this config's networks (resume with the config it was "
+        f"made with, or take another workdir): {why}"
+    )
+
+
+def _require_same(item: Path, like: Mapping[str, Any]) -> None:
+    """Refuses another network before any array is read: a read that stops half way leaves
+    Orbax's other readers to call back into a loop that is gone."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        found = _shapes(checkpointer.metadata(item).item_metadata.tree)
+    wanted = _shapes(like)
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                _misfit(
+                    item.parent,
+                    f"{item.name}/{name} is {found.get(name, 'absent')} in the checkpoint, "
+                    f"{wanted.get(name, 'absent')} in the config",
+                )
+            )
+
+
+def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(x.shape) for name, x in traverse_util.flatten_dict(tree, sep="/").items()}
 
 
 def save_inference(
