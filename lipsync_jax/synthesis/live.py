@@ -22,10 +22,11 @@ class Prepared:
         for frame in prepared.stream(microphone, rate=16_000):
             show(frame.image, frame.time)
 
-    **Look-ahead.** The frame shown at second t hears the voice up to t + 0.15 s (a window of 0.2 s
-    that begins 0.04 s before it; 0.04 s later with `alignment="published"`), the spectrum's own
-    reach of 0.025 s more, and waits for a block of 0.05 s to be full: at 16 kHz it can be drawn
-    once t + 0.225 s have been heard, at other rates some 0.02 s later, for resampling.
+    **Look-ahead.** Wav2Lip's frame shown at second t hears the voice up to t + 0.15 s (a window of
+    0.2 s that begins 0.04 s before it; 0.04 s later with `alignment="published"`), the spectrum's
+    own reach of 0.025 s more, and waits for a block of 0.05 s to be full: at 16 kHz it can be drawn
+    once t + 0.225 s have been heard. Resampling from 22 to 48 kHz takes up to 0.042 s more, from
+    8 kHz 0.12 s. LipGAN's windows end 0.2 s after their frame, so it needs t + 0.275 s.
 
     **Latency.** To that come the chunk's own length, the time until `batch_size` frames are due
     (none for `batch_size=1`; (batch_size - 1) / frame_rate in general) and the time that drawing
@@ -64,7 +65,7 @@ class Prepared:
         Raises:
             ValueError: samples are not finite.
         """
-        voice = speech.Live(chunks, rate)
+        voice = speech.Live(chunks, rate, self._batcher.editor.hears)
         role = Role(self._path, voice)
         run = Redrawing(self._batcher, self._shown, [role], self._options)
         moments = []
