@@ -80,7 +80,7 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.augment = 0.25
         config.data.threads = 2
         config.optimiser.warmup = 30
-        config.optimiser.decay_steps = 240
-        config.train.steps = 240
-        config.train.validate_every = 120
+        config.optimiser.decay_steps = 200
+        config.train.steps = 200
+        config.train.validate_every = 100
     return config

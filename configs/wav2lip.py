@@ -82,8 +82,9 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.model.width = 0.125
         config.data.threads = 2
         config.sync_weight = 0.003
+        config.sync_threshold = 0.9  # few steps, so early
         config.optimiser.learning_rate = 1e-2
-        config.optimiser.decay_steps = 700
-        config.train.steps = 700
-        config.train.validate_every = 175
+        config.optimiser.decay_steps = 540
+        config.train.steps = 540
+        config.train.validate_every = 135
     return config

@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,7 @@ from lipsync_jax.layers.conv import (
     LeakyConvBlock,
     conv,
     conv_transpose,
+    convolve,
     stack_frames,
 )
 from lipsync_jax.layers.norm import BatchNorm
@@ -98,8 +100,8 @@ def test_transposed_convolution_has_a_second_derivative():
         )
 
 
-def test_gradients_avoid_the_convolution_that_is_slow_on_cpu():
-    """Derived by JAX, the kernel's gradient would be a dilated convolution of the input."""
+def test_training_avoids_the_convolutions_that_are_slow_on_cpu():
+    """Derived by JAX, the kernel's gradient would be a dilated convolution of the input too."""
     x, kernel = drawn(1, 8, 8, 2), drawn(3, 3, 2, 2)
 
     def loss(function):
@@ -121,7 +123,49 @@ def test_gradients_avoid_the_convolution_that_is_slow_on_cpu():
         )
 
     assert dilated(derived) == 2
-    assert dilated(conv_transpose) == 1  # the forward pass
+    assert dilated(conv_transpose) == 0
+
+
+def derived_strided(x, kernel, strides, padding):
+    pads = [(p, p) for p in padding]
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize("size", [(3, 3), (7, 5), (1, 1)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2), (3, 2)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (3, 2)])
+def test_convolutions_gradients(size, strides, padding):
+    x, kernel = drawn(2, 9, 8, 3), drawn(*size, 3, 4, seed=1)
+    weights = drawn(*derived_strided(x, kernel, strides, padding).shape, seed=2)
+
+    def gradients(function):
+        def weighted(*both):
+            return (function(*both, strides, padding) * weights).sum()
+
+        return jax.jit(jax.grad(weighted, (0, 1)))(x, kernel)
+
+    for ours, reference in zip(gradients(convolve), gradients(derived_strided), strict=True):
+        np.testing.assert_allclose(ours, reference, atol=3e-4)
+
+
+def test_convolutions_in_a_branch_keep_the_axes_that_are_quick_on_cpu():
+    """Derived by JAX, both gradients would have axes that XLA doesn't put in order there."""
+    x, kernel = drawn(2, 9, 9, 2), drawn(3, 3, 2, 4)
+
+    def loss(x, kernel, wanted):
+        return lax.cond(
+            wanted,
+            lambda *both: (convolve(*both, (2, 2), (1, 1)) ** 2).sum(),
+            lambda *_: 0.0,
+            x,
+            kernel,
+        )
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel, True).compile().as_text()
+    axes = re.findall(r" convolution\(.*dim_labels=(\w+->\w+)", text)
+    assert len(axes) >= 3 and set(axes) == {"b01f_01io->b01f"}
 
 
 def test_sizes_and_initialisation_of_transposed_convolution():
