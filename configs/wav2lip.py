@@ -84,7 +84,7 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.sync_weight = 0.003
         config.sync_threshold = 0.9  # few steps, so early
         config.optimiser.learning_rate = 1e-2
-        config.optimiser.decay_steps = 540
-        config.train.steps = 540
-        config.train.validate_every = 135
+        config.optimiser.decay_steps = 600
+        config.train.steps = 600
+        config.train.validate_every = 150
     return config
