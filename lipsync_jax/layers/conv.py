@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lipsync_jax.layers.convolution import convolve, kernel_gradient
 from lipsync_jax.layers.norm import BatchNorm
 
 Size = int | tuple[int, int]
@@ -65,64 +66,8 @@ def conv(features: int, kernel: Size, strides: Size, padding: Size, inputs: int,
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: tuple[int, int]
-) -> jax.Array:
-    """Strided convolution.
-
-    Its own derivative, the same sums with all axes in their usual places: inside a loop or a
-    branch XLA's CPU backend doesn't put them there, and runs what JAX derives many times slower.
-
-    Args:
-        x: (n, height, width, inputs).
-        kernel: (kernel height, kernel width, inputs, outputs).
-        strides: of the output.
-        padding: zeros added on both sides of each axis.
-
-    Returns:
-        (n, new height, new width, outputs).
-    """
-    pads = [(p, p) for p in padding]
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS)
-
-
-def _convolve_forward(x, kernel, strides, padding):
-    return convolve(x, kernel, strides, padding), (x, kernel)
-
-
-def _convolve_backward(strides, padding, residuals, gradient):
-    x, kernel = residuals
-    convolution = functools.partial(
-        lax.conv_general_dilated, window_strides=(1, 1), dimension_numbers=DIMENSIONS
-    )
-    pads_of_x, pads_of_kernel = [], []
-    for size, k, new, stride, p in zip(
-        x.shape[1:3], kernel.shape[:2], gradient.shape[1:3], strides, padding, strict=True
-    ):
-        reach = (new - 1) * stride + 1  # of the gradient with zeros between its pixels
-        pads_of_x.append((k - 1 - p, size - reach + p))
-        pads_of_kernel.append((p, k - 1 + reach - size - p))
-    of_x = convolution(
-        gradient,
-        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
-        padding=pads_of_x,
-        lhs_dilation=strides,
-    )
-    of_kernel = convolution(
-        x.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        padding=pads_of_kernel,
-        rhs_dilation=strides,
-    )
-    return of_x, of_kernel.transpose(1, 2, 0, 3)
-
-
-convolve.defvjp(_convolve_forward, _convolve_backward)
-
-
 def _convolve_for_flax(x, kernel, strides, padding, **_):
-    return convolve(x, kernel, tuple(strides), tuple(p for p, _ in padding))
+    return convolve(x, kernel, tuple(strides), tuple(padding))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -163,7 +108,7 @@ def conv_transpose(
     if math.prod(x.shape[1:3]) <= FEW_POSITIONS:
         return _sum_of_taps(x, kernel, strides, pads)
     kernel = kernel.swapaxes(2, 3)
-    convolve = functools.partial(
+    dilated = functools.partial(
         lax.conv_general_dilated,
         window_strides=(1, 1),
         lhs_dilation=strides,
@@ -171,9 +116,9 @@ def conv_transpose(
     )
     if x.size * math.prod(strides) < kernel.size:
         # Turning small pictures round is less work than turning the kernel.
-        y = convolve(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
+        y = dilated(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
         return lax.rev(y, (1, 2))
-    return convolve(x, lax.rev(kernel, (0, 1)), padding=pads)
+    return dilated(x, lax.rev(kernel, (0, 1)), padding=pads)
 
 
 def _depth_to_space(x, kernel, strides, padding, output_padding) -> jax.Array:
@@ -229,15 +174,9 @@ def _conv_transpose_forward(x, kernel, strides, padding, output_padding):
 
 def _conv_transpose_backward(strides, padding, output_padding, residuals, gradient):
     x, kernel = residuals
-    pads = [(p, p - extra) for p, extra in zip(padding, output_padding, strict=True)]
-
-    def strided(kernel):
-        return lax.conv_general_dilated(
-            gradient, kernel, strides, pads, dimension_numbers=DIMENSIONS
-        )
-
-    of_x, pull = jax.vjp(strided, kernel)
-    return of_x, *pull(x)
+    pads = tuple((p, p - extra) for p, extra in zip(padding, output_padding, strict=True))
+    of_x = convolve(gradient, kernel, strides, pads)
+    return of_x, kernel_gradient(gradient, x, kernel.shape[:2], strides, pads)
 
 
 conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)

@@ -9,13 +9,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from lipsync_jax.layers.conv import conv_transpose
+from lipsync_jax.layers.convolution import convolve
 from lipsync_jax.layers.norm import BatchNorm
 from lipsync_jax.layers.recurrent import unfold_time
 
 WEIGHTS = nn.initializers.normal(0.02)
+STILL = "still"  # collection of what layers make of stills alone, where that is wanted for later
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -88,15 +89,24 @@ class Block(nn.Module):
         else:
             axis = -1 if self.transposed else -2
             own, others = jnp.split(kernel, [x.shape[-1]], axis)
-            y = self._linear(x, own)
-            shared = self._linear(still.astype(y.dtype), others)
-            y = unfold_time(y, len(x) // len(still)) + shared[:, None]
+            own = self._kept("own", lambda: own)
+            shared = self._kept("shared", lambda: self._linear(still.astype(x.dtype), others))
+            y = unfold_time(self._linear(x, own), len(x) // len(still)) + shared[:, None]
             y = y.reshape(-1, *y.shape[2:])
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         if self.norm:
             y = BatchNorm(_scales, dtype=self.dtype, name="norm")(y, train, mask)
         return self.activation(y)
+
+    def _kept(self, name: str, make: Callable[[], jax.Array]) -> jax.Array:
+        """What `make` gives, or gave when the collection STILL was mutable."""
+        if self.has_variable(STILL, name):
+            return self.get_variable(STILL, name)
+        value = make()
+        if self.is_mutable_collection(STILL) and not self.is_initializing():
+            self.put_variable(STILL, name, value)
+        return value
 
     def _linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         """A convolution; a matrix product where its output is a single position."""
@@ -106,14 +116,8 @@ class Block(nn.Module):
         if self.padding == 0 and space == self.kernel:
             y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
             return y.reshape(len(x), *[1] * len(space), self.features)
-        axes = "HW"[-len(space) :]
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            [self.strides] * len(space),
-            [(self.padding, self.padding)] * len(space),
-            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        )
+        strides, pads = (self.strides,) * len(space), ((self.padding, self.padding),) * len(space)
+        return convolve(x, kernel, strides, pads)
 
 
 def classify(x: jax.Array, hidden: int | None, dtype: Any = None) -> jax.Array:

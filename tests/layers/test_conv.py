@@ -17,9 +17,9 @@ from lipsync_jax.layers.conv import (
     LeakyConvBlock,
     conv,
     conv_transpose,
-    convolve,
     stack_frames,
 )
+from lipsync_jax.layers.convolution import convolve
 from lipsync_jax.layers.norm import BatchNorm
 
 # (kernel, strides, padding, output padding); the first two are Wav2Lip's.
@@ -126,41 +126,52 @@ def test_training_avoids_the_convolutions_that_are_slow_on_cpu():
     assert dilated(conv_transpose) == 0
 
 
-def derived_strided(x, kernel, strides, padding):
-    pads = [(p, p) for p in padding]
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+@pytest.mark.parametrize(
+    ("size", "strides", "pads"),
+    [
+        ((3,), (2,), ((1, 1),)),
+        ((3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((3, 3), (2, 2), ((1, 1), (1, 1))),
+        ((7, 5), (1, 2), ((3, 3), (2, 2))),
+        ((5, 5), (3, 2), ((0, 0), (0, 1))),
+        ((1, 1), (2, 2), ((0, 0), (0, 0))),
+        ((3, 3, 3), (1, 2, 2), ((1, 1), (1, 1), (0, 2))),
+    ],
+)
+def test_convolutions_gradients(size, strides, pads):
+    axes = "DHW"[-len(size) :]
+    x, kernel = drawn(2, *(9, 8, 7)[: len(size)], 3), drawn(*size, 3, 4, seed=1)
 
+    def reference(x, kernel, strides, pads):
+        names = f"N{axes}C", f"{axes}IO", f"N{axes}C"
+        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=names)
 
-@pytest.mark.parametrize("size", [(3, 3), (7, 5), (1, 1)])
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2), (3, 2)])
-@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (3, 2)])
-def test_convolutions_gradients(size, strides, padding):
-    x, kernel = drawn(2, 9, 8, 3), drawn(*size, 3, 4, seed=1)
-    weights = drawn(*derived_strided(x, kernel, strides, padding).shape, seed=2)
+    weights = drawn(*reference(x, kernel, strides, pads).shape, seed=2)
 
     def gradients(function):
         def weighted(*both):
-            return (function(*both, strides, padding) * weights).sum()
+            return (function(*both, strides, pads) * weights).sum()
 
         return jax.jit(jax.grad(weighted, (0, 1)))(x, kernel)
 
-    for ours, reference in zip(gradients(convolve), gradients(derived_strided), strict=True):
-        np.testing.assert_allclose(ours, reference, atol=3e-4)
+    for ours, derived in zip(gradients(convolve), gradients(reference), strict=True):
+        np.testing.assert_allclose(ours, derived, atol=3e-4)
 
 
-def test_convolutions_in_a_branch_keep_the_axes_that_are_quick_on_cpu():
-    """Derived by JAX, both gradients would have axes that XLA doesn't put in order there."""
-    x, kernel = drawn(2, 9, 9, 2), drawn(3, 3, 2, 4)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, kernel: convolve(x, kernel, (2, 2), ((1, 1), (1, 1))),
+        lambda x, kernel: conv_transpose(x, kernel, (2, 2), (1, 1), (1, 1)),
+    ],
+)
+def test_convolutions_in_a_branch_keep_the_axes_that_are_quick_on_cpu(function):
+    """Derived by JAX, gradients would have axes that XLA doesn't put in order there."""
+    x, kernel = drawn(2, 9, 9, 3), drawn(3, 3, 3, 3)
 
     def loss(x, kernel, wanted):
         return lax.cond(
-            wanted,
-            lambda *both: (convolve(*both, (2, 2), (1, 1)) ** 2).sum(),
-            lambda *_: 0.0,
-            x,
-            kernel,
+            wanted, lambda *both: (function(*both) ** 2).sum(), lambda *_: 0.0, x, kernel
         )
 
     text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel, True).compile().as_text()
