@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lipsync_jax.layers.conv import DIMENSIONS, conv_transpose
+from lipsync_jax.layers.conv import conv_transpose
+from lipsync_jax.layers.convolution import convolve
 from lipsync_jax.layers.recurrent import fold_time, unfold_time
 
 Triple = tuple[int, int, int]
@@ -86,8 +87,7 @@ def _by_outputs(x: jax.Array, kernel: jax.Array, strides, padding) -> jax.Array:
 
 
 def _conv(x: jax.Array, kernel: jax.Array, strides, padding) -> jax.Array:
-    pads = [(p, p) for p in padding]
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS)
+    return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
 
 def _over_frames(function, x: jax.Array) -> jax.Array:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lipsync_jax.layers.conv import DIMENSIONS, conv_transpose
+from lipsync_jax.layers.conv import conv_transpose
 from lipsync_jax.layers.conv3d import conv3d, conv_transpose3d
+from lipsync_jax.layers.convolution import convolve
 from lipsync_jax.layers.norm import BatchNorm
 
 Sizes = int | tuple[int, ...]
@@ -94,8 +95,7 @@ class ConvNorm(nn.Module):
             return y.reshape(len(x), *[1] * rank, self.features)
         if rank == 3:
             return conv3d(x, kernel, strides, padding)
-        pads = [(p, p) for p in padding]
-        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS)
+        return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
     def _convolve_same(self, x: jax.Array, kernel: jax.Array, strides: tuple) -> jax.Array:
         """TensorFlow's sizes, of pictures: where padding is odd, the end gets more of it."""
@@ -107,7 +107,8 @@ class ConvNorm(nn.Module):
                 s - k + 2 * p for k, s, p in zip(self.kernel, strides, before, strict=True)
             )
             return conv_transpose(x, kernel, strides, before, extra)
-        return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=DIMENSIONS)
+        pads = lax.padtype_to_pads(x.shape[1:-1], self.kernel, strides, "SAME")
+        return convolve(x, kernel, strides, tuple(pads))
 
 
 class Network(nn.Module):
