@@ -18,7 +18,7 @@ FRAME_RATE = Fraction(25)
 _SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
 _JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
 _BIAS = 0.02  # of the box of one take
-_FRAME_UNITS = {"face": 2.4, "lips": 1.0}  # head units across an aligned crop, about
+_FRAME_UNITS = {"face": 2.4, "lips": 1.0, "square": 2.4}  # head units across an aligned crop, about
 _SHARPER = 4 / 3  # density of the pictures that are aligned, over that of the crops
 
 

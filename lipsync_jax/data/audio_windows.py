@@ -13,6 +13,7 @@ from lipsync_jax import audio
 from lipsync_jax.data.windows import take_windows
 
 LOG_MEL_SAMPLES = 1764  # 40 ms
+LOG_MEL_ROWS = 4  # spectra of so many samples, see `audio.log_mel`
 MFCC_RATE = 100  # steps a second
 MFCC_STEPS = 35
 MFCC_LEAD = 15  # steps from a window's start to its frame
@@ -116,9 +117,14 @@ def log_mel_windows(
     Returns:
         float32 (frames, 4, 128), dB; see `audio.log_mel`.
     """
-    hop = audio.LOG_MEL_RATE / Fraction(frame_rate)
-    starts = np.array([int(t * hop // 1) for t in frames], np.int64)
+    starts = log_mel_starts(frames, frame_rate)
     return audio.log_mel(take_windows(samples, starts, LOG_MEL_SAMPLES, fill=0))
+
+
+def log_mel_starts(frames: range, frame_rate: Fraction | int = 25) -> np.ndarray:
+    """The first sample of each frame's sound, int64 (frames,); see `log_mel_windows`."""
+    hop = audio.LOG_MEL_RATE / Fraction(frame_rate)
+    return np.array([int(t * hop // 1) for t in frames], np.int64)
 
 
 def published_resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

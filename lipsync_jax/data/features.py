@@ -8,10 +8,11 @@ import numpy as np
 
 from lipsync_jax import audio
 from lipsync_jax.data.records import Clip
+from lipsync_jax.data.spectra import MEL, Spectrum
 
 
 class MelCache:
-    """Mel spectrograms and speech activity of the clips used last. Safe for threads.
+    """Spectra and speech activity of the clips used last. Safe for threads.
 
     Args:
         capacity: clips kept; three seconds of speech take 77 kB.
@@ -24,7 +25,11 @@ class MelCache:
 
     def mel(self, clip: Clip) -> np.ndarray:
         """Wav2Lip's mel spectrogram, float32 (columns, 80); column c is centred on c / 80 s."""
-        return self._get("mel", clip, lambda: audio.mel_spectrogram(_samples(clip)))
+        return self.spectrum(clip, MEL)
+
+    def spectrum(self, clip: Clip, kind: Spectrum) -> np.ndarray:
+        """A spectrum of the clip's sound, (columns, bins)."""
+        return self._get(kind.name, clip, lambda: kind.compute(_samples(clip)))
 
     def speech(self, clip: Clip) -> np.ndarray:
         """Which frames have speech, bool (frames,)."""

@@ -4,6 +4,7 @@ Every motion is affine; shapes ride on the background's (after the "flying chair
 al. 2015, with motions as small as those of lips). For training and judging what estimates flow.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import cv2
@@ -33,6 +34,45 @@ def pairs(seed: int, count: int, size: int = 64) -> Pair:
     """`count` pairs, stacked; each is the same for the same seed and place."""
     made = [flow_pair(np.random.default_rng((seed, i)), size) for i in range(count)]
     return Pair(*(np.stack(part) for part in zip(*made, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One of `Draws`.
+
+    Attributes:
+        clip_id: its number, for messages.
+        seed: of `flow_pair`; None if it is new each time.
+    """
+
+    clip_id: str
+    seed: tuple[int, int] | None
+
+    def rng(self) -> np.random.Generator:
+        """The source of a pair that is always the same."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Pairs that are drawn when they are needed, in the place of a data set's clips.
+
+    Attributes:
+        count: how many there are.
+        seed: see `pairs`, whose pairs they are; None for new ones each time.
+    """
+
+    count: int
+    seed: int | None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Draw:
+        if not 0 <= index < self.count:
+            raise IndexError(f"there are {self.count} pairs, none has the number {index}")
+        seed = None if self.seed is None else (self.seed, index)
+        return Draw(f"pair {index}", seed)
 
 
 def flow_pair(rng: np.random.Generator, size: int = 64) -> Pair:

@@ -34,6 +34,7 @@ GEOMETRIES: Mapping[str, Geometry] = {
     "face256": Geometry(256, 256, "box"),
     "face384": Geometry(384, 384, "box"),
     "aligned128x96": Geometry(128, 96, "aligned"),  # temporal GANs
+    "aligned112x112": Geometry(112, 112, "aligned", "square"),  # Speech2Vid
     "lips64": Geometry(64, 64, "aligned", "lips"),  # At a Glance
 }
 

@@ -108,12 +108,19 @@ def inference_starts(frames: int, frame_rate: Rate = 25, alignment: str = "match
     return generator_window_start(np.arange(frames), frame_rate, _lead(alignment))
 
 
-def inference_starts_at(times: Sequence[Fraction], alignment: str = "matched") -> np.ndarray:
-    """Like `inference_starts` for frames shown at uneven times.
+def inference_starts_at(
+    times: Sequence[Fraction],
+    alignment: str = "matched",
+    lead: Fraction = LEAD,
+    rate: int = MEL_RATE,
+) -> np.ndarray:
+    """Like `inference_starts` for frames shown at uneven times, and for windows of other models.
 
     Args:
         times: exact seconds of each frame, from the first frame.
         alignment: see `inference_starts`.
+        lead: seconds by which a window starts before its frame where alignment is `matched`.
+        rate: columns a second.
 
     Returns:
         int64 (len(times),): first columns.
@@ -121,8 +128,8 @@ def inference_starts_at(times: Sequence[Fraction], alignment: str = "matched") -
     Raises:
         ValueError: no such alignment.
     """
-    lead = _lead(alignment)
-    return np.array([window_at(time - lead) for time in times], np.int64)
+    lead = _lead(alignment, lead)
+    return np.array([window_at(time - lead, rate) for time in times], np.int64)
 
 
 def published_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarray:
@@ -198,10 +205,10 @@ def _rate(frame_rate: Rate) -> Fraction:
     return rate
 
 
-def _lead(alignment: str) -> Fraction:
+def _lead(alignment: str, matched: Fraction = LEAD) -> Fraction:
     if alignment not in ALIGNMENTS:
         raise ValueError(f"alignment {alignment!r} is unknown; choose from {sorted(ALIGNMENTS)}")
-    return ALIGNMENTS[alignment]
+    return matched if alignment == "matched" else ALIGNMENTS[alignment]
 
 
 def _start(frame: int | np.ndarray, frame_rate: Rate, lead: Fraction) -> int | np.ndarray:

@@ -19,9 +19,12 @@ FRAME_SIZE = (128, 96)
 # Of that frame, between edges of pixels: 1.3 widths of the mouth (published code of Chen et al.).
 # It is 30 pixels wide and at (50, 80), the mean of 12 videos; lower here, since it opens downwards.
 LIPS_LEFT, LIPS_TOP, LIPS_SIDE = 30, 63, 40
-CANONICAL = {  # the points in a frame of 128 x 96, and in one of 64 x 64 around the lips
+# Likewise, all of its width, from above the brows to the chin.
+SQUARE_TOP, SQUARE_SIDE = 20, 96
+CANONICAL = {  # the points in frames of 128 x 96, of 64 x 64 around the lips, and of 112 x 112
     "face": CANONICAL_FACE,
     "lips": (CANONICAL_FACE + 0.5 - [LIPS_LEFT, LIPS_TOP]) * (64 / LIPS_SIDE) - 0.5,
+    "square": (CANONICAL_FACE + 0.5 - [0, SQUARE_TOP]) * (112 / SQUARE_SIDE) - 0.5,
 }
 WINDOW = 7  # frames over which a video's points are averaged
 

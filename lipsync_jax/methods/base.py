@@ -98,6 +98,10 @@ class Method:
     def check(self) -> None:
         """Refuses to start on a config that can't work: raises ValueError, says what to do."""
 
+    def source(self, split: str) -> Sequence[Any] | None:
+        """What examples are made of in place of clips; None: the data set's clips."""
+        del split
+
     def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """One training example of a clip: numpy arrays, of shapes that `collate` can join."""
         raise NotImplementedError

@@ -7,92 +7,28 @@ out, and so are its networks; that is how the configs' variants are the paper's 
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
-from lipsync_jax import audio, flow, losses
-from lipsync_jax.data.audio_windows import log_mel_windows
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax import flow, losses
 from lipsync_jax.methods import glance_autoencoder
-from lipsync_jax.methods.base import (
-    Arrays,
-    Method,
-    Player,
-    State,
-    adam,
-    fresh_state,
-    global_norm,
-)
-from lipsync_jax.methods.glance_autoencoder import SHEET_CLIPS, as_seen, sheet, stretch
-from lipsync_jax.methods.judges import Judge
-from lipsync_jax.methods.recurrent_gan import motion_and_correlation, psnr
-from lipsync_jax.models.glance import (
-    FRAMES,
-    MEL_BINS,
-    ROWS,
-    SIZE,
-    DerivativeEncoder,
-    Discriminator,
-    Generator,
-    MotionEncoder,
-)
-
-HOP = 8  # frames from one window of a long clip to the next
+from lipsync_jax.methods.base import Arrays, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.lip_clips import ClipJudge, LipClips, Scene
+from lipsync_jax.models.glance import DerivativeEncoder, Discriminator, Generator, MotionEncoder
 
 
-class Scene(NamedTuple):
-    """Clips as networks see them.
-
-    Attributes:
-        still: (n, 64, 64, 3), RGB in [-1, 1]: whose lips.
-        frames: (n, 16, 64, 64, 3), of the same kind.
-        audio: (n, 64, 128), decibels as the config scales them.
-        flow: (n, 15, 16, 16, 2), of the frames; None where no network looks at it.
-    """
-
-    still: jax.Array
-    frames: jax.Array
-    audio: jax.Array
-    flow: jax.Array | None
-
-    @property
-    def mask(self) -> jax.Array:
-        """Which frames are valid, (n, time): all."""
-        return jnp.ones(self.frames.shape[:2], bool)
-
-
-class ClipJudge(Judge):
-    """The discriminator (eq. 4): it refuses drawn clips, and real ones with another clip's sound.
-
-    Args:
-        player: see Judge.
-        config: with `weight`, and `drawn_share` and `mismatched_share`, of its own loss.
-    """
+class StreamsJudge(ClipJudge):
+    """The discriminator of clips, their sound and, where it has that stream, their flow."""
 
     call = "logits"
 
-    def __init__(self, player: Player, config: ml_collections.ConfigDict):
-        super().__init__(player, config.weight)
-        self.config = config
-
     def look(self, footage, key):
         """See Judge."""
-        del key
-        shown = footage.frames, footage.audio
+        shown = super().look(footage, key)
         return (*shown, footage.flow) if self.player.module.motion == "flow" else shown
-
-    def evidence(self, real, drawn, key):
-        """See Judge."""
-        wrong = real._replace(audio=jnp.roll(real.audio, 1, axis=0))
-        return {
-            "real": (1.0, True, self.look(real, key)),
-            "wrong_sound": (self.config.mismatched_share, False, self.look(wrong, key)),
-            "drawn": (self.config.drawn_share, False, self.look(drawn, key)),
-        }
 
 
 def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Glance":
@@ -105,14 +41,12 @@ def network(config: ml_collections.ConfigDict) -> Generator:
     return Generator(dtype=jnp.dtype(config.precision), **config.model)
 
 
-class Glance(Method):
+class Glance(LipClips):
     """Players: `generator`, and those of the terms whose weights are not 0.
 
     Of the correlation `sound_encoder` and `motion_encoder`, which learn with the generator; of the
     adversarial term `discriminator`; of the perceptual one the frozen `autoencoder`.
     """
-
-    best = ("psnr", 1)
 
     def __init__(self, config, cards):
         super().__init__(config, cards)
@@ -126,11 +60,10 @@ class Glance(Method):
             for name, module in (("sound", sound), ("motion", MotionEncoder(dtype=dtype))):
                 self.encoders += (f"{name}_encoder",)
                 self.players[f"{name}_encoder"] = Player(module, adam(config.correlation.optimiser))
-        self.judge = None
         if config.adversarial.weight:
             module = Discriminator(dtype=dtype, **config.adversarial.model)
             player = Player(module, adam(config.adversarial.optimiser))
-            self.judge = ClipJudge(player, config.adversarial)
+            self.judge = StreamsJudge(player, config.adversarial)
             self.players["discriminator"] = player
         if "autoencoder" in cards:
             card = ml_collections.ConfigDict(cards["autoencoder"]["config"])
@@ -138,18 +71,8 @@ class Glance(Method):
 
     def check(self):
         """Refuses pictures of another size, and losses that lack what they need."""
+        super().check()
         config, name = self.config, self.config.data.geometry
-        geometry = GEOMETRIES[name]
-        if (geometry.height, geometry.width) != (SIZE, SIZE):
-            raise ValueError(
-                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
-                f"At a Glance draws {SIZE}x{SIZE}, choose lips64"
-            )
-        if self.judge and config.data.batch_size < 2:
-            raise ValueError(
-                "config.adversarial needs other clips' sound; set config.data.batch_size to 2 or "
-                "more"
-            )
         if bool(config.perceptual_weight) != ("autoencoder" in self.cards):
             raise ValueError(
                 f"config.perceptual_weight={config.perceptual_weight}, which needs "
@@ -164,21 +87,6 @@ class Glance(Method):
                 f"{card['data']['geometry']}; config.frozen.autoencoder.checkpoint must be a run "
                 f"of configs/glance_autoencoder.py on {name}"
             )
-
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Sixteen frames of a clip, their sound, and any frame of it.
-
-        Returns:
-            still: uint8 (64, 64, 3), BGR.
-            frames: uint8 (16, 64, 64, 3), BGR.
-            audio: float32 (64, 128), dB, see `data.audio_windows.log_mel_windows`.
-        """
-        frames = stretch(clip, rng)
-        return {
-            "still": decode_frames(clip, [int(rng.integers(len(clip.frames)))])[0],
-            "frames": decode_frames(clip, frames),
-            "audio": sound(clip, frames),
-        }
 
     def init(self, key, batch):
         """See Method."""
@@ -234,59 +142,13 @@ class Glance(Method):
         scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
         return state.replace_players(**players), scalars
 
-    def animate(self, variables: Mapping[str, Any], still: jax.Array, audio: jax.Array):
-        """Draws clips of any length in eval mode: windows of 16 frames every 8, cross-faded.
-
-        Args:
-            variables: of the generator.
-            still: (n, 64, 64, 3), RGB in [-1, 1].
-            audio: (n, 4 * time, 128), dB as the config scales them.
-
-        Returns:
-            float32 (n, time, 64, 64, 3), RGB in [-1, 1].
-        """
-        n, rows = audio.shape[:2]
-        starts = window_starts(rows // ROWS)
-        short = max(0, FRAMES * ROWS - rows)
-        audio = jnp.pad(audio, ((0, 0), (0, short), (0, 0)), mode="edge")
-        heard = jnp.stack([audio[:, ROWS * s : ROWS * (s + FRAMES)] for s in starts], axis=1)
-        drawn = self.players["generator"].module.apply(
-            variables,
-            jnp.repeat(still, len(starts), axis=0),
-            heard.reshape(-1, FRAMES * ROWS, MEL_BINS),
-        )
-        return cross_fade(drawn.frames.reshape(n, len(starts), FRAMES, SIZE, SIZE, 3), starts)[
-            :, : rows // ROWS
-        ]
-
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """Figures of each clip, for what is drawn and for the still instead of every frame.
-
-        `psnr` is of luminance, `l1` the mean absolute error, values in 0..1. `motion` says how much
-        pixels move, as a share of how much they really do; `motion_correlation` is that of both
-        motions, 0 where the drawn one has nothing to do with the sound.
-        """
-        real = self._scene(batch)
-        drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
-        still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
-        figures = {}
-        for suffix, frames in (("", drawn), ("_of_still", still)):
-            figures["psnr" + suffix] = psnr(frames, real, 0)
-            error = jnp.abs(frames - real.frames) / 2
-            figures["l1" + suffix] = error.mean(axis=(1, 2, 3, 4))
-        motion, correlation = motion_and_correlation(drawn, real.frames, real.mask)
-        return {**figures, "motion": motion, "motion_correlation": correlation}
-
-    def pictures(self, state: State, batch: Arrays):
-        """Moments of a few clips, real frames above those drawn."""
-        few = {name: batch[name][:SHEET_CLIPS] for name in ("still", "frames", "audio")}
-        real = self._scene(few)
-        drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
-        return sheet(real.frames, drawn)
+    def draw(self, variables, still, audio, noise):
+        """See LipClips."""
+        del noise  # it has none
+        return self.players["generator"].module.apply(variables, still, audio).frames
 
     def _scene(self, batch: Arrays) -> Scene:
-        heard = (batch["audio"] - self.config.sound_mean) / self.config.sound_scale
-        scene = Scene(as_seen(batch["still"]), as_seen(batch["frames"]), heard, None)
+        scene = super()._scene(batch)
         return self._with(scene, scene.frames)
 
     def _with(self, scene: Scene, frames: jax.Array) -> Scene:
@@ -343,36 +205,3 @@ class Glance(Method):
             for scene in (real, drawn)
         )
         return of_real, of_drawn, stats
-
-
-def sound(clip: Clip, frames: range) -> np.ndarray:
-    """The sound of some frames: float32 (4 * frames, 128), dB; see `log_mel_windows`."""
-    samples = np.asarray(clip.audio, np.float32) / 32768
-    samples = audio.resample(samples, clip.audio_rate, audio.LOG_MEL_RATE)
-    return log_mel_windows(samples, frames, clip.frame_rate).reshape(-1, MEL_BINS)
-
-
-def window_starts(frames: int) -> tuple[int, ...]:
-    """First frames of the windows that cover a clip, 8 apart; the last one ends with the clip."""
-    last = max(0, frames - FRAMES)
-    return (*range(0, last, HOP), last)
-
-
-def cross_fade(windows: jax.Array, starts: tuple[int, ...]) -> jax.Array:
-    """Overlapping windows -> a clip; a frame's weights rise and fall evenly along each window.
-
-    Args:
-        windows: (n, windows, 16, ...).
-        starts: the first frame of each, of `window_starts`.
-
-    Returns:
-        (n, starts[-1] + 16, ...).
-    """
-    place = np.arange(FRAMES) + 0.5
-    weights = np.zeros((len(starts), FRAMES, starts[-1] + FRAMES), np.float32)
-    for window, start in enumerate(starts):
-        weights[window, range(FRAMES), range(start, start + FRAMES)] = np.minimum(
-            place, FRAMES - place
-        )
-    weights /= weights.sum(axis=(0, 1))
-    return jnp.einsum("wft,nwf...->nt...", weights, windows, precision="highest")

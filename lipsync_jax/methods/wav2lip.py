@@ -17,6 +17,7 @@ from lipsync_jax import losses
 from lipsync_jax.data import augment, windows
 from lipsync_jax.data.features import MelCache
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data.spectra import MEL
 from lipsync_jax.methods import sync_expert
 from lipsync_jax.methods.base import (
     Arrays,
@@ -53,10 +54,19 @@ def mask_lower_half(faces: jax.Array) -> jax.Array:
     return jnp.where(keep[:, None, None], faces, 0.0)
 
 
+def weighted_l1(drawn: jax.Array, target: jax.Array, lower_half_weight: float) -> jax.Array:
+    """Mean absolute error with so many times as much of it below the middle as above it."""
+    size = target.shape[1]
+    rows = jnp.where(jnp.arange(size) < size // 2, 1.0, lower_half_weight)
+    rows = (rows * (2 / (1 + lower_half_weight)))[:, None, None]
+    return losses.l1(drawn * rows, target * rows)
+
+
 class Wav2LipMethod(Method):
     """Players: `generator`, the frozen `expert`, and with `adversarial` a `discriminator`."""
 
     best = ("mouth_error", -1)
+    hears = MEL
 
     def __init__(self, config, cards):
         super().__init__(config, cards)
@@ -177,7 +187,9 @@ class Wav2LipMethod(Method):
                 ),
             }
             value = sync_weight * terms["sync"]
-            value += (1 - sync_weight - quality_weight) * self._reconstruction(drawn, target)
+            value += (1 - sync_weight - quality_weight) * weighted_l1(
+                drawn, target, self.config.lower_half_weight
+            )
             if self.config.adversarial:
                 terms["quality"] = losses.binary_cross_entropy(
                     self._quality(state.players["discriminator"].params, drawn), 1.0
@@ -281,13 +293,6 @@ class Wav2LipMethod(Method):
         )
         faces = jnp.concatenate([mask_lower_half(target), reference], axis=-1)
         return sync_expert.as_audio(batch["mels"]), faces, target
-
-    def _reconstruction(self, drawn, target) -> jax.Array:
-        """L1 with `lower_half_weight` times as much of it below the middle, as above it."""
-        weight = self.config.lower_half_weight
-        size = target.shape[1]
-        rows = jnp.where(jnp.arange(size) < size // 2, 1.0, weight) * (2 / (1 + weight))
-        return losses.l1(drawn * rows[:, None, None], target * rows[:, None, None])
 
     def _sync_loss(self, state: State, mel, drawn, reduce: bool = True) -> jax.Array:
         """Binary cross-entropy of the expert's verdict on drawn faces (section 3.2)."""

@@ -64,12 +64,14 @@ class Generator(Network):
         residual_time: frames that a residual block's kernels span; 3 in one published variant.
         audio_tail: how frequencies are halved last: by a max pool (the paper's table), or by a
             convolution (some published variants).
-        head_edges: what the last convolution sees beyond the borders.
+        head_size: frames, rows and columns of the last convolution's kernel, odd; 7 as published.
+        head_edges: what it sees beyond the borders.
     """
 
     residual_blocks: int = 9
     residual_time: int = 1
     audio_tail: Literal["pool", "conv"] = "pool"
+    head_size: int = 7
     head_edges: Literal["zeros", "edge"] = "zeros"
 
     def __call__(self, still: jax.Array, audio: jax.Array, train: bool = False) -> Drawn:
@@ -102,7 +104,9 @@ class Generator(Network):
         for i, features in enumerate((128, 64)):
             up = self.layer(features, *HALVING_3D, (0, 1, 1), True, name=f"up_{i}")
             x = up(x, train)
-        head = self.output(3, (7, 7, 7), 1, 3, edges=self.head_edges, name="output")
+        size = (self.head_size,) * 3
+        padding = self.head_size // 2
+        head = self.output(3, size, 1, padding, edges=self.head_edges, name="output")
         return Drawn(float32(head(x, train)), heard)
 
     def _hear(self, audio: jax.Array, train: bool) -> jax.Array:

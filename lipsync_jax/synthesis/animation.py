@@ -159,12 +159,14 @@ class Prepared:
 
     **Look-ahead.** The frame shown at second t hears the voice up to t + `look_ahead`: 0.10 s with
     windows of 0.16 s (Vougioukas et al. 2018), 0.12 s with those of 0.2 s (2020 and the published
-    checkpoints), 0.215 s with MFCCs (Jain et al.). Resampling to the network's rate needs up to
-    0.06 s more, and 0.13 s from 8 kHz.
+    checkpoints), 0.215 s with MFCCs (Jain et al.; 0.21 s Speech2Vid), 0.64 s where 16 frames are
+    drawn at once (Chen et al. 2018, VGAN). Resampling to the network's rate needs up to 0.06 s
+    more, and 0.13 s from 8 kHz.
 
     **Latency.** To that come the chunk's own length, the time until `batch_size` frames are due
-    (none for `batch_size=1`; (batch_size - 1) / frame_rate in general) and the time that drawing
-    takes. No chunk is taken before all frames are given that can do without it.
+    (none for `batch_size=1`; (batch_size - 1) / frame_rate in general; batches are multiples of
+    eight frames where windows are drawn) and the time that drawing takes. No chunk is taken before
+    all frames are given that can do without it.
 
     **Equality.** The frames are bit for bit those that `Animator.animate` gives its encoder for a
     recording of the same samples, with the same options and the same `batch_size`. Another batch
@@ -179,7 +181,8 @@ class Prepared:
     def __init__(self, performer: Performer, face: Pathlike, options: AnimationOptions):
         """Finds the face; see `animate` for what it raises."""
         self._performer, self._options = performer, options
-        self._batch_size = options.batch_size or usual_batch()
+        wanted = options.batch_size or usual_batch()
+        self._batch_size = math.ceil(wanted / performer.unit) * performer.unit
         self._picture, self._crop, self._matrix = _still(performer, face, options)
         self._looked = performer.look(self._crop)
         self._mask = self._paste_mask() if options.paste_back else None

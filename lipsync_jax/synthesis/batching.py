@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lipsync_jax.synthesis.editor import Editor, empty_inputs
+from lipsync_jax.synthesis.editor import Editor
 
 _GROUP_MEMORY = 64 << 20  # bytes of frames that may wait for one batch
 
@@ -40,11 +40,11 @@ class Batcher:
 
     def compile(self) -> None:
         """Draws nothing, so that the program is there when it is needed."""
-        self.start(*empty_inputs(self.size, self.editor.size)).read()
+        self.start(*self.editor.empty_inputs(self.size)).read()
 
-    def start(self, mels: np.ndarray, faces: np.ndarray) -> "Pending":
+    def start(self, sound: np.ndarray, faces: np.ndarray) -> "Pending":
         """Starts drawing; see `Editor.draw` for shapes, of any number of faces."""
-        return Pending(self, mels, faces)
+        return Pending(self, sound, faces)
 
     def halve(self, failed: int, error: Exception) -> None:
         """Makes batches smaller than one that failed.
@@ -64,8 +64,8 @@ class Batcher:
 class Pending:
     """Faces that are being drawn."""
 
-    def __init__(self, batcher: Batcher, mels: np.ndarray, faces: np.ndarray):
-        self._batcher, self._mels, self._faces = batcher, mels, faces
+    def __init__(self, batcher: Batcher, sound: np.ndarray, faces: np.ndarray):
+        self._batcher, self._sound, self._faces = batcher, sound, faces
         self._size, self._parts = batcher.size, []
         try:
             self._parts = [self._draw(first) for first in range(0, len(faces), self._size)]
@@ -87,7 +87,7 @@ class Pending:
 
     def _draw(self, first: int) -> Any:
         part = slice(first, first + self._size)
-        return self._batcher.editor(self._mels[part], self._faces[part], self._size)
+        return self._batcher.editor(self._sound[part], self._faces[part], self._size)
 
     def _retry(self, error: Exception) -> None:
         """Draws all again in smaller batches, each awaited before the next."""

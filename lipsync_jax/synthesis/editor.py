@@ -11,9 +11,9 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax import methods
-from lipsync_jax.audio import MEL_BINS
 from lipsync_jax.data import windows
 from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.data.spectra import MEL, Spectrum
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method
 from lipsync_jax.methods.wav2lip import mask_lower_half
@@ -27,14 +27,16 @@ class Editor:
     """Redraws faces so that they say a sound. The face itself is the reference picture.
 
     Attributes:
-        draw: (mels float32 (n, 16, 80), faces uint8 (n, size, size, 3) BGR) -> the redrawn faces,
-            of the faces' shape and type; an array that may still be on its way from the device.
+        draw: (windows of sound float32 (n, columns, bins), faces uint8 (n, size, size, 3) BGR) ->
+            the redrawn faces, of the faces' shape and type; an array that may still be on its way
+            from the device.
         size: side of its faces, pixels.
         model: a name for its weights, see `provenance.model_hash`.
+        hears: the spectrum that the windows are of.
     """
 
-    def __init__(self, draw: Draw, size: int, model: str):
-        self.draw, self.size, self.model = draw, size, model
+    def __init__(self, draw: Draw, size: int, model: str, hears: Spectrum = MEL):
+        self.draw, self.size, self.model, self.hears = draw, size, model, hears
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Editor":
@@ -50,14 +52,15 @@ class Editor:
         card = checkpoints.read_card(directory)
         config = ml_collections.ConfigDict(card["config"])
         method = methods.load(config)
-        if not hasattr(method, "draw"):
+        if not hasattr(method, "hears"):
             raise ValueError(
                 f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
                 "name the folder of a generator, e.g. of configs/wav2lip.py"
             )
         variables, _ = checkpoints.load_inference(directory, "generator")
         size = GEOMETRIES[config.data.geometry].height
-        inputs = (1, MEL_BINS, windows.MEL_WINDOW, 1), (1, size, size, 6)
+        hears = method.hears
+        inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
         try:
             jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
         except flax.errors.FlaxError as error:
@@ -66,13 +69,13 @@ class Editor:
                 f"checkpoint {directory}: its weights are not those of the network it describes; "
                 f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
             ) from error
-        return cls(_compiled(method, variables), size, provenance.model_hash(variables))
+        return cls(_compiled(method, variables), size, provenance.model_hash(variables), hears)
 
-    def __call__(self, mels: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
+    def __call__(self, sound: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
         """Starts one batch; short ones are filled up, so that only one program is compiled.
 
         Args:
-            mels: float32 (n, 16, 80), n <= batch_size.
+            sound: float32 (n, columns, bins), n <= batch_size.
             faces: uint8 (n, size, size, 3), BGR.
             batch_size: the shape to run.
 
@@ -82,30 +85,29 @@ class Editor:
         """
         missing = [(0, batch_size - len(faces))]
         return self.draw(
-            np.pad(mels, [*missing, (0, 0), (0, 0)]),
+            np.pad(sound, [*missing, (0, 0), (0, 0)]),
             np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)]),
+        )
+
+    def empty_inputs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros of the shapes that `draw` takes, to compile with."""
+        return (
+            np.zeros((count, self.hears.window, self.hears.bins), np.float32),
+            np.zeros((count, self.size, self.size, 3), np.uint8),
         )
 
 
 def _compiled(method: Method, variables: Mapping[str, Any]) -> Draw:
     variables = jax.device_put(dict(variables))
 
-    def draw(variables, mels, faces):
+    def draw(variables, sound, faces):
         faces = faces.astype(jnp.float32) / 255
         drawn = method.draw(
             variables,
-            windows.as_images(mels),
+            windows.as_images(sound),
             jnp.concatenate([mask_lower_half(faces), faces], axis=-1),
         )
         return jnp.rint(jnp.clip(drawn, 0, 1) * 255).astype(jnp.uint8)
 
     compiled = jit(draw)
-    return lambda mels, faces: compiled(variables, mels, faces)
-
-
-def empty_inputs(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros of the shapes that `Editor` takes, to compile with."""
-    return (
-        np.zeros((count, windows.MEL_WINDOW, MEL_BINS), np.float32),
-        np.zeros((count, size, size, 3), np.uint8),
-    )
+    return lambda sound, faces: compiled(variables, sound, faces)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lipsync_jax import audio
 from lipsync_jax.data import audio_windows
+from lipsync_jax.data.spectra import Spectrum
 from lipsync_jax.data.windows import take_windows
 from lipsync_jax.synthesis import speech
 
@@ -142,3 +143,88 @@ class MFCCEar:
         known = known if len(known) else np.zeros((1, self.shape[1]), np.float32)
         starts = starts - (first + 1 if first else 0)
         return take_windows(known, starts, audio_windows.MFCC_STEPS, fill=0) / self.scale
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMelEar:
+    """Log-mel spectra of some frames from each on (`audio_windows.log_mel_windows`).
+
+    After the voice's end its last frame is heard on (one of which at least half is there): networks
+    that were trained on stretches of clips have never met what comes then.
+
+    Attributes:
+        frame_rate: frames a second.
+        frames: of a window.
+        mean: what is subtracted, dB.
+        scale: what they are then divided by.
+    """
+
+    frame_rate: Fraction
+    frames: int
+    mean: float
+    scale: float
+    rate = audio.LOG_MEL_RATE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See Ear."""
+        return (self.frames * audio_windows.LOG_MEL_ROWS, audio.LOG_MEL_BINS)
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """See Ear."""
+        seconds = Fraction(audio_windows.LOG_MEL_SAMPLES, self.rate)
+        return (self.frames - 1) / self.frame_rate + seconds
+
+    def hear(self, samples: Samples, frames: range) -> np.ndarray:
+        """See Ear."""
+        ahead = self.frames - 1
+        starts = audio_windows.log_mel_starts(
+            range(frames.start, frames.stop + ahead), self.frame_rate
+        )
+        starts, first = starts - starts[0], int(starts[0])
+        heard = samples.take(first, first + int(starts[-1]) + audio_windows.LOG_MEL_SAMPLES)
+        heard = heard if len(heard) else np.zeros(1, np.float32)
+        length = audio_windows.LOG_MEL_SAMPLES
+        known = max(1, int(np.sum(starts + length // 2 < len(heard))))
+        spectra = audio.log_mel(take_windows(heard, starts[:known], length, fill=0))
+        spectra = (spectra - np.float32(self.mean)) / np.float32(self.scale)
+        spectra = np.pad(spectra, [(0, len(starts) - known), (0, 0), (0, 0)], mode="edge")
+        windows = [spectra[i : i + self.frames] for i in range(len(frames))]
+        return np.stack(windows).reshape(len(frames), *self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumEar:
+    """Windows of a spectrum around each frame (`data.spectra`).
+
+    Attributes:
+        spectrum: which.
+        frame_rate: frames a second.
+    """
+
+    spectrum: Spectrum
+    frame_rate: Fraction
+    rate = audio.SAMPLE_RATE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See Ear."""
+        return (self.spectrum.window, self.spectrum.bins)
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """See Ear."""
+        spectrum = self.spectrum
+        return Fraction(spectrum.window + spectrum.after, spectrum.rate) - spectrum.lead
+
+    def hear(self, samples: Samples, frames: range) -> np.ndarray:
+        """See Ear."""
+        spectrum = self.spectrum
+        starts = spectrum.starts([frame / self.frame_rate for frame in frames])
+        end = int(starts[-1]) + spectrum.window
+        first = max(int(starts[0]) - spectrum.before, 0)
+        skip = min(first, spectrum.before)
+        heard = samples.take(first * spectrum.hop, (end + spectrum.after) * spectrum.hop)
+        known = spectrum.compute(heard if len(heard) else np.zeros(1, np.float32))[skip:]
+        return spectrum.take(known, starts - first - skip).astype(np.float32)

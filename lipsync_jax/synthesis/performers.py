@@ -13,14 +13,17 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from lipsync_jax import faces
+from lipsync_jax import faces, methods
 from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.data.spectra import MFCC
 from lipsync_jax.faces import alignment
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import jain, temporal_gan
+from lipsync_jax.layers.dcgan import STILL
+from lipsync_jax.methods import jain, lip_clips, speech2vid, temporal_gan
+from lipsync_jax.models.glance import FRAMES, SIZE
 from lipsync_jax.models.recurrent_generator import RecurrentGenerator
 from lipsync_jax.synthesis import provenance
-from lipsync_jax.synthesis.hearing import Ear, MFCCEar, RawEar
+from lipsync_jax.synthesis.hearing import Ear, LogMelEar, MFCCEar, RawEar, SpectrumEar
 from lipsync_jax.training import checkpoints
 
 NOISE_STD = 0.33  # of the published inference, where a checkpoint does not tell
@@ -43,6 +46,7 @@ class Performer:
             memory after these frames; the frames, uint8 (n, *size, 3) RGB, an array that may still
             be on its way from the device.
         model: a name for its weights, see `provenance.model_hash`.
+        unit: it draws a multiple of so many frames at once.
     """
 
     size: tuple[int, int]
@@ -55,6 +59,7 @@ class Performer:
     start: Callable[[], Any]
     perform: Callable[[Any, np.ndarray, np.ndarray, Any], tuple[Any, Any]]
     model: str
+    unit: int = 1
 
 
 def load(directory: str | os.PathLike) -> Performer:
@@ -67,7 +72,7 @@ def load(directory: str | os.PathLike) -> Performer:
         FileNotFoundError: there is no checkpoint, or it has no generator.
         ValueError: its method does not animate stills, or its weights are of another network.
     """
-    card = checkpoints.read_card(directory)
+    card = {**checkpoints.read_card(directory), "directory": directory}
     method = card["config"]["method"]
     if method not in METHODS:
         raise ValueError(
@@ -106,13 +111,16 @@ def _recurrent(
 
     def look(variables, picture):
         still = picture[None].astype(jnp.float32) / 127.5 - 1
-        return network.apply(variables, still, method="encode_still")
+        moment = (jnp.zeros((1, 1, *n)) for n in (ear.shape, (network.noise_size,)))
+        _, kept = network.apply(variables, still, *moment, mutable=[STILL])
+        return network.apply(variables, still, method="encode_still"), kept
 
-    def perform(variables, still, heard, noise, carry):
+    def perform(variables, looked, heard, noise, carry):
+        still, kept = looked
         carry, frames = network.apply(
-            variables, still, heard[None], noise[None], carry, method="animate"
+            {**variables, **kept}, still, heard[None], noise[None], carry, method="animate"
         )
-        return carry, jnp.rint(jnp.clip(frames[0] * 0.5 + 0.5, 0, 1) * 255).astype(jnp.uint8)
+        return carry, _as_bytes(frames[0])
 
     picture = np.zeros((*network.image_size, 3), np.uint8)
     still = jax.eval_shape(look, variables, picture)
@@ -132,11 +140,98 @@ def _recurrent(
     )
 
 
+def _lip_clips(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+    """A network that draws windows of sixteen frames, each from one draw of noise: cross-faded.
+
+    Where a voice ends the windows go on, so the last frames are not those of `LipClips.animate`,
+    whose last window ends with the clip.
+    """
+    config = ml_collections.ConfigDict(card["config"])
+    method: lip_clips.LipClips = methods.load(config)
+    variables = jax.device_put(dict(variables))
+    rate, size = lip_clips.FRAME_RATE, (SIZE, SIZE)
+    ear = LogMelEar(rate, FRAMES, config.sound_mean, config.sound_scale)
+
+    def perform(variables, picture, heard, noise, memory):
+        begun, rest, clip_noise = memory
+        clip_noise = jnp.where(begun, clip_noise, noise[0])
+        heard = heard[:: lip_clips.HOP]
+        still = picture.astype(jnp.float32) / 127.5 - 1
+        still, of_clip = (jnp.broadcast_to(x, (len(heard), *x.shape)) for x in (still, clip_noise))
+        windows = method.draw(variables, still, heard, of_clip)
+        frames, rest = lip_clips.fade_on(begun, rest, windows)
+        return (jnp.array(True), rest, clip_noise), _as_bytes(frames)
+
+    def start():
+        rest = np.zeros((lip_clips.HOP, *size, 3), np.float32)
+        return np.array(False), rest, np.zeros(method.noise_size, np.float32)
+
+    picture = np.zeros((*size, 3), np.uint8)
+    heard, noise = (
+        np.zeros((lip_clips.HOP, *n), np.float32) for n in (ear.shape, (method.noise_size,))
+    )
+    jax.eval_shape(perform, variables, picture, heard, noise, start())
+    return Performer(
+        size=size,
+        frame_rate=rate,
+        ear=ear,
+        noise_size=method.noise_size,
+        noise_std=1.0,
+        place=_placing(card, size),
+        look=jax.device_put,
+        start=start,
+        perform=functools.partial(jit(perform), variables),
+        model=provenance.model_hash(variables),
+        unit=lip_clips.HOP,
+    )
+
+
+def _speech2vid(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+    """A network that draws every frame by itself. Where it looks at several stills, all are one."""
+    config = ml_collections.ConfigDict(card["config"])
+    method: speech2vid.Speech2Vid = methods.load(config)
+    players = {"generator": variables}
+    for name in method.players.keys() - players:
+        players[name], _ = checkpoints.load_inference(card["directory"], name)
+    players = jax.device_put(players)
+    ear, size = SpectrumEar(MFCC, _frame_rate(card)), (speech2vid.FACE,) * 2
+
+    def perform(players, picture, heard, noise, memory):
+        del noise
+        still = picture.astype(jnp.float32) / 255
+        stills = jnp.tile(still, (len(heard), 1, 1, config.stills))
+        _, sharp = method.draw(players, heard, stills)
+        return memory, _as_bytes(speech2vid.widened(sharp) * 2 - 1)
+
+    inputs = np.zeros((*size, 3), np.uint8), np.zeros((1, *ear.shape), np.float32)
+    jax.eval_shape(perform, players, *inputs, None, None)
+    return Performer(
+        size=size,
+        frame_rate=_frame_rate(card),
+        ear=ear,
+        noise_size=0,
+        noise_std=0.0,
+        place=_placing(card, size),
+        look=jax.device_put,
+        start=lambda: None,
+        perform=functools.partial(jit(perform), players),
+        model=provenance.model_hash(players),
+    )
+
+
 # Method of a checkpoint -> (card, the generator's variables) -> Performer.
 METHODS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Performer]] = {
     "temporal_gan": _temporal_gan,
     "jain": _jain,
+    "glance": _lip_clips,
+    "vgan": _lip_clips,
+    "speech2vid": _speech2vid,
 }
+
+
+def _as_bytes(frames: jax.Array) -> jax.Array:
+    """[-1, 1] -> uint8."""
+    return jnp.rint(jnp.clip(frames * 0.5 + 0.5, 0, 1) * 255).astype(jnp.uint8)
 
 
 def _frame_rate(card: Mapping[str, Any]) -> Fraction:

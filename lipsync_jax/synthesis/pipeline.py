@@ -136,11 +136,12 @@ class Synthesizer:
             shown, reference = _open(face, options), _reference(options)
             sign = credentials.signing(outfile, options.c2pa_certificate, options.c2pa_key)
             label = labels.Label(options.label, shown.size) if options.label else None
-            voices = {number: speech.load(path) for number, path in options.speakers}
+            hears = self.editor.hears
+            voices = {number: speech.load(path, hears) for number, path in options.speakers}
             if audio is None:
                 folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lipsync_"))
                 audio = mixing.mix([v.path for v in voices.values()], Path(folder) / "mix.wav")
-            voice = speech.load(audio)
+            voice = speech.load(audio, hears)
             batcher = self._batcher(shown, options)
             # The output is opened now, so that a codec or folder that won't do is told at once.
             target = cleanup.enter_context(sign)

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.audio import MEL_BINS, MEL_SILENCE
-from lipsync_jax.data import windows
 from lipsync_jax.synthesis import blending, labels, source, speech, timeline, workers
 from lipsync_jax.synthesis.batching import Batcher, Pending
 from lipsync_jax.synthesis.finding import QUEUE
@@ -119,7 +117,7 @@ class Redrawing:
                 drawn = None
                 if cells:
                     crops = np.stack([cell.crop for cell in cells])[..., ::-1]
-                    drawn = self._batcher.start(self._mels(cells), crops)
+                    drawn = self._batcher.start(self._sound(cells), crops)
                 yield _Group([frame.image for frame in group], cells, drawn)
 
     def _cell(self, place: int, frame: "_Frame", role: Role) -> "_Cell | None":
@@ -131,19 +129,20 @@ class Redrawing:
         crop = faces.crop(frame.image, box, self._batcher.editor.size)
         return _Cell(place, frame.number, frame.moment, role, weight, crop)
 
-    def _mels(self, cells: Sequence["_Cell"]) -> np.ndarray:
-        mels = np.empty((len(cells), windows.MEL_WINDOW, MEL_BINS), np.float32)
+    def _sound(self, cells: Sequence["_Cell"]) -> np.ndarray:
+        hears = self._batcher.editor.hears
+        sound = np.empty((len(cells), hears.window, hears.bins), np.float32)
         for role in self._roles:
             mine = [i for i, cell in enumerate(cells) if cell.role is role]
             if not mine:
                 continue
             moments = [cells[i].moment for i in mine]
-            starts = windows.inference_starts_at(moments, self._options.alignment)
-            mels[mine] = role.voice.windows(starts)
+            starts = hears.starts(moments, self._options.alignment)
+            sound[mine] = role.voice.windows(starts)
         if self._options.silence == "close":
             weights = np.array([cell.weight for cell in cells], np.float32)[:, None, None]
-            mels = MEL_SILENCE + (mels - MEL_SILENCE) * weights
-        return mels.astype(np.float32)
+            sound = hears.silence + (sound - hears.silence) * weights
+        return sound.astype(np.float32)
 
     def _blended(self, groups: Iterator["_Group"]) -> Iterator[np.ndarray]:
         with contextlib.closing(groups):

@@ -1,4 +1,4 @@
-"""The driving voice: its mel spectrogram and its length, read in pieces, from a file or live."""
+"""The driving voice: its spectrum and its length, read in pieces, from a file or live."""
 
 import dataclasses
 import os
@@ -10,10 +10,9 @@ import scipy.ndimage
 import soxr
 
 from lipsync_jax import audio, containers
-from lipsync_jax.data import windows
+from lipsync_jax.data.spectra import MEL, Spectrum
 
-_BLOCK = 4  # mel columns computed at once, 50 ms: a live voice must wait for so many
-_BEFORE, _AFTER = 3, 1  # columns of sound around a block that its windows and pre-emphasis see
+_BLOCK = 4  # columns computed at once, 50 ms of mel: a live voice must wait for so many
 _GATE_RATE = 100  # decisions a second on whether there is a voice
 _GATE_MARGIN = 0.12  # seconds around a voice in which lips still move
 _FADE = 0.16  # seconds from one to the other
@@ -25,14 +24,16 @@ class Speech:
 
     Attributes:
         path: the file.
-        mel: float32 (columns, 80), see `audio.mel_spectrogram`; column c is centred on c / 80 s.
+        mel: float32 (columns, bins), the spectrum; column c is at c / rate s.
         duration: seconds, exact. Where the file has a picture too, time 0 is its first frame's,
             else the first sample's.
+        hears: which spectrum it is.
     """
 
     path: str
     mel: np.ndarray
     duration: Fraction
+    hears: Spectrum = MEL
 
     def length(self, least: Fraction) -> Fraction:
         """Seconds of the recording."""
@@ -40,8 +41,8 @@ class Speech:
         return self.duration
 
     def windows(self, starts: np.ndarray) -> np.ndarray:
-        """What is heard from each of these columns on, float32 (n, 16, 80)."""
-        return windows.take_windows(self.mel, starts)
+        """What is heard from each of these columns on, float32 (n, window, bins)."""
+        return self.hears.take(self.mel, starts)
 
 
 class Incoming:
@@ -81,17 +82,18 @@ class Live:
     What it hears is bit for bit what `load` hears of the same samples in a file.
     """
 
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int):
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int, hears: Spectrum = MEL):
         """Starts listening.
 
         Args:
             chunks: samples in pieces of any length, int16 or float (full scale 1), (samples,) or
                 (samples, channels).
             rate: samples a second.
+            hears: which spectrum of it is wanted.
         """
         self._incoming, self._ended = Incoming(chunks, rate), False
-        self._mel, self._first = np.empty((0, audio.MEL_BINS), np.float32), 0
-        self._blocks = _mel_blocks(resampled(self._incoming, rate))
+        self._known, self._first = np.empty((0, hears.bins), np.float32), 0
+        self._hears, self._blocks = hears, _blocks(resampled(self._incoming, rate), hears)
 
     def length(self, least: Fraction) -> Fraction:
         """Seconds of the voice if it has ended; until then, some number above `least`."""
@@ -101,27 +103,27 @@ class Live:
 
     def windows(self, starts: np.ndarray) -> np.ndarray:
         """See `Speech.windows`; what was heard before the first start is forgotten."""
-        passed = min(max(int(np.min(starts)) - self._first, 0), len(self._mel))
-        self._mel, self._first = self._mel[passed:], self._first + passed
-        last = int(np.max(starts)) + windows.MEL_WINDOW
-        while not self._ended and self._first + len(self._mel) < last:
+        passed = min(max(int(np.min(starts)) - self._first, 0), len(self._known))
+        self._known, self._first = self._known[passed:], self._first + passed
+        last = int(np.max(starts)) + self._hears.window
+        while not self._ended and self._first + len(self._known) < last:
             self._listen()
-        known = self._mel if len(self._mel) else np.full((1, audio.MEL_BINS), audio.MEL_SILENCE)
-        return windows.take_windows(known, np.asarray(starts) - self._first)
+        return self._hears.take(self._known, np.asarray(starts) - self._first)
 
     def _listen(self) -> None:
         block = next(self._blocks, None)
         if block is None:
             self._ended = True
         else:
-            self._mel = np.concatenate([self._mel, block])
+            self._known = np.concatenate([self._known, block])
 
 
-def load(path: str | os.PathLike) -> Speech:
-    """Reads a recording; memory grows by its mel spectrogram only, 26 kB a second.
+def load(path: str | os.PathLike, hears: Spectrum = MEL) -> Speech:
+    """Reads a recording; memory grows by its spectrum only, 26 kB a second of mel.
 
     Args:
         path: any file with sound that FFmpeg reads.
+        hears: which spectrum of it is wanted.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -136,9 +138,10 @@ def load(path: str | os.PathLike) -> Speech:
             yield chunk
 
     rate, chunks = mono(path)
-    mel = np.concatenate([*_mel_blocks(resampled(counted(), rate))] or [np.empty((0, 80))])
+    blocks = [*_blocks(resampled(counted(), rate), hears)]
+    mel = np.concatenate(blocks or [np.empty((0, hears.bins), np.float32)])
     _check_length(path, length)
-    return Speech(os.fspath(path), mel, Fraction(length, rate))
+    return Speech(os.fspath(path), mel, Fraction(length, rate), hears)
 
 
 def duration(path: str | os.PathLike) -> Fraction:
@@ -200,17 +203,17 @@ def resampled(
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mel_blocks(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """`audio.mel_spectrogram` of all chunks together, block by block.
+def _blocks(chunks: Iterable[np.ndarray], hears: Spectrum) -> Iterator[np.ndarray]:
+    """The spectrum of all chunks together, block by block.
 
     Blocks don't depend on how the samples are divided into chunks, so neither do their last bits.
     """
     held, skip = np.empty(0, np.float32), 0  # samples not yet done with; columns already given
     for chunk in chunks:
         held = np.concatenate([held, chunk])
-        while len(held) >= (needed := (skip + _BLOCK + _AFTER) * audio.MEL_HOP):
-            yield audio.mel_spectrogram(held[:needed])[skip : skip + _BLOCK]
-            held = held[(skip + _BLOCK - _BEFORE) * audio.MEL_HOP :]
-            skip = _BEFORE
+        while len(held) >= (needed := (skip + _BLOCK + hears.after) * hears.hop):
+            yield hears.compute(held[:needed])[skip : skip + _BLOCK]
+            held = held[(skip + _BLOCK - hears.before) * hears.hop :]
+            skip = hears.before
     if len(held):
-        yield audio.mel_spectrogram(held)[skip:]
+        yield hears.compute(held)[skip:]

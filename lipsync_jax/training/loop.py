@@ -139,17 +139,19 @@ class Data:
 
     def __init__(self, config, method: Method, mesh):
         self._config, self._method = config.data, method
-        self._folder = loader.find_dataset(config.data.dir, config.data.geometry)
         self._seed = config.seed
         self._host = {"process": jax.process_index(), "processes": jax.process_count()}
         self._batch = sharding.local_batch_size(config.data.batch_size, mesh)
         self._validation_batch = sharding.local_batch_size(
             config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
         )
-        clips = loader.Clips(self._folder, "train")
-        loader.check_geometry(clips, config.data.geometry)
-        self._clips = {"train": clips}
-        logging.info("%d training clips in %s", len(clips), self._folder)
+        self._clips = {"train": method.source("train")}
+        if self._clips["train"] is None:
+            self._folder = loader.find_dataset(config.data.dir, config.data.geometry)
+            clips = loader.Clips(self._folder, "train")
+            loader.check_geometry(clips, config.data.geometry)
+            self._clips["train"] = clips
+            logging.info("%d training clips in %s", len(clips), self._folder)
 
     def training(self) -> grain.DatasetIterator:
         """Endless batches; the same from the start at every call."""
@@ -165,7 +167,10 @@ class Data:
 
     def validation(self, split: str = "validation", limit: int | None = None) -> Iterator[dict]:
         """One pass over a split."""
-        clips = self._clips.setdefault(split, loader.Clips(self._folder, split))
+        if split not in self._clips:
+            made = self._method.source(split)
+            self._clips[split] = loader.Clips(self._folder, split) if made is None else made
+        clips = self._clips[split]
         return loader.validation_batches(
             clips,
             self._method.validation_example,

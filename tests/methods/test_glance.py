@@ -17,7 +17,7 @@ from data_prep.filming import film_speaker
 from lipsync_jax import methods
 from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import base, glance
+from lipsync_jax.methods import base, lip_clips
 from lipsync_jax.methods.base import PlayerState
 from tests.networks import filled
 
@@ -212,9 +212,9 @@ def test_examples_are_sixteen_frames_with_their_sound():
     }
     clip = clips()[0]
     assert clip.frame_rate == Fraction(25)
-    whole = glance.sound(clip, range(20))
+    whole = lip_clips.sound(clip, range(20))
     assert whole.shape == (80, 128)
-    np.testing.assert_array_equal(glance.sound(clip, range(3, 19)), whole[12:76])
+    np.testing.assert_array_equal(lip_clips.sound(clip, range(3, 19)), whole[12:76])
     short = film_speaker(np.random.SeedSequence(1), "p", [0], 0.4, "lips64")[0]
     with pytest.raises(ValueError, match="it has 10 frames, fewer than 16"):
         method.example(short, np.random.default_rng(0))
@@ -243,15 +243,15 @@ def test_losses_that_lack_what_they_need_are_refused():
 
 @pytest.mark.parametrize("frames", [3, 16, 17, 24, 61])
 def test_windows_of_a_long_clip_fade_into_one_another(frames):
-    starts = glance.window_starts(frames)
+    starts = lip_clips.window_starts(frames)
     assert starts[0] == 0 and starts[-1] == max(0, frames - 16)
     assert all(0 < b - a <= 8 for a, b in itertools.pairwise(starts))
     clip = np.arange(starts[-1] + 16, dtype=np.float32)
     windows = np.stack([clip[s : s + 16] for s in starts])[None]
     # What agrees stays; what differs from window to window changes by small steps.
-    np.testing.assert_allclose(glance.cross_fade(windows, starts)[0], clip, rtol=1e-5)
+    np.testing.assert_allclose(lip_clips.cross_fade(windows, starts)[0], clip, rtol=1e-5)
     apart = np.broadcast_to(np.arange(len(starts), dtype=np.float32)[None, :, None], windows.shape)
-    faded = np.asarray(glance.cross_fade(apart, starts)[0])
+    faded = np.asarray(lip_clips.cross_fade(apart, starts)[0])
     assert (np.diff(faded) > -1e-6).all() and np.diff(faded).max(initial=0) < 0.3
 
 
@@ -262,7 +262,7 @@ def test_a_clip_of_any_length_is_drawn():
     still = jnp.zeros((1, 64, 64, 3))
     animate = jit(method.animate)
     for frames in (5, 20):
-        audio = glance.sound(clips()[0], range(frames))[None] / 100
+        audio = lip_clips.sound(clips()[0], range(frames))[None] / 100
         assert animate(variables, still, audio).shape == (1, frames, 64, 64, 3)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.layers.compile import jit
+from lipsync_jax.layers.dcgan import STILL as KEPT
 from lipsync_jax.models import jain, temporal_gan
 from tests import networks
 from tests.networks import drawn
@@ -83,6 +84,20 @@ def test_chunks_are_the_whole_clip_and_every_input_moves_it(name):
         _, frames = animate(variables, *changed, module.start(2))
         difference = np.abs(frames - whole).max(axis=(0, 2, 3, 4))
         np.testing.assert_array_equal(difference > 1e-3, moves)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_what_layers_make_of_the_still_alone_can_be_kept(name):
+    module, inputs = GENERATORS[name]
+    variables, (still, audio, noise) = made(module, inputs)
+    assert KEPT not in variables
+    whole = once(module.apply)(variables, still, audio, noise)
+    _, kept = once(module.apply, mutable=[KEPT])(variables, still, audio[:, :1], noise[:, :1])
+    assert len(kept[KEPT]["decoder"]) == 4
+    apply = once(module.apply)
+    assert_close(apply({**variables, **kept}, still, audio, noise), whole)
+    _, frames = apply({**variables, **jax.tree.map(np.zeros_like, kept)}, still, audio, noise)
+    assert np.abs(frames - whole[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", [*GENERATORS, *JUDGES])

@@ -6,7 +6,7 @@ from configs import sync_expert as expert_config
 from configs import wav2lip as wav2lip_config
 from lipsync_jax import methods
 from lipsync_jax.synthesis import provenance
-from lipsync_jax.synthesis.editor import Editor, _compiled, empty_inputs
+from lipsync_jax.synthesis.editor import Editor, _compiled
 from lipsync_jax.training import checkpoints
 from tests import media
 
@@ -53,7 +53,7 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
 
 
 def test_empty_inputs_have_the_shapes_to_compile():
-    mels, faces = empty_inputs(5, 96)
+    mels, faces = Editor(None, 96, "name").empty_inputs(5)
     assert mels.shape == (5, 16, 80) and faces.shape == (5, 96, 96, 3)
 
 

@@ -1,0 +1,95 @@
+"""LipGAN (KR et al. 2019): a generator and a discriminator of faces and sound, without an expert.
+
+    python main.py --config=configs/lipgan.py --workdir=runs/lipgan --config.data.dir=DATA
+
+Variants are `[tiny_]branch`; `tiny` is for minutes on a CPU, `:tiny` is `:tiny_published`:
+
+    published  the default: MFCCs, as the published code's first branch
+    mel        its second branch, which hears the spectrum that Wav2Lip hears
+    unet       the first without a discriminator, at ten times the rate, as its other script
+
+`--config.model.residual=False` is the smaller of the generators of each branch.
+"""
+
+import ml_collections
+
+BRANCHES = ("published", "mel", "unet")
+
+
+def get_config(variant: str = "published") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    branch = "published" if variant == "tiny" else variant.removeprefix("tiny_")
+    if branch not in BRANCHES:
+        raise ValueError(
+            f"configs/lipgan.py has no variant {variant!r}; choose one of {', '.join(BRANCHES)}, "
+            "or put tiny_ before it"
+        )
+    config = _published()
+    if branch == "mel":
+        config.model.sound = "mel"
+    if branch == "unet":
+        config.adversarial.weight = 0.0
+        config.optimiser.learning_rate = 1e-3
+    if variant.startswith("tiny"):
+        _make_tiny(config)
+    return config
+
+
+def _published() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.method = "lipgan"
+    config.seed = 0
+    config.precision = "float32"
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "face96"
+    config.data.batch_size = 96  # clips
+    config.data.threads = 4
+    config.data.validation_clips = 512  # 0 takes all
+    config.data.validation_batch_size = 16
+
+    config.model = ml_collections.ConfigDict()
+    config.model.sound = "mfcc"  # or mel
+    config.model.residual = True
+    config.model.width = 1.0
+    config.model.depth = 1.0
+
+    config.frames_per_clip = 1  # single frames of a clip in each batch
+    config.augment = 0.0
+    config.lower_half_weight = 1.0  # of the L1 loss below the middle of the face; published: 1
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+    config.optimiser.warmup = 0
+    config.optimiser.decay_steps = 0
+
+    config.adversarial = ml_collections.ConfigDict()
+    config.adversarial.weight = 0.01  # beside the L1 loss's 1; 0: no discriminator
+    config.adversarial.width = 1.0
+    config.adversarial.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 300_000
+    config.train.log_every = 100
+    config.train.validate_every = 3000
+    config.train.checkpoint_every = 3000
+    config.train.keep = 2
+    return config
+
+
+def _make_tiny(config: ml_collections.ConfigDict) -> None:
+    """Narrow networks without residual blocks, more frames of fewer clips, a quicker generator."""
+    config.model.width = config.adversarial.width = 0.125
+    config.model.depth = 0.0
+    config.data.batch_size = 8
+    config.data.threads = 2
+    config.data.validation_clips = 0
+    config.frames_per_clip = 5
+    config.lower_half_weight = 4.0
+    config.optimiser.learning_rate = 1e-2
+    config.optimiser.warmup = 50
+    config.optimiser.decay_steps = 700
+    config.adversarial.optimiser.learning_rate = 1e-3
+    config.train.steps = 700
+    config.train.log_every = 20
+    config.train.validate_every = 175
+    config.train.checkpoint_every = 175

@@ -1,0 +1,90 @@
+"""Speech2Vid, "You said that?" (Chung et al. 2017): stills and speech become a face, by frames.
+
+    python main.py --config=configs/speech2vid.py --workdir=runs/speech2vid --config.data.dir=DATA
+
+Variants are `[tiny_]stills`; `tiny` is for minutes on a CPU, `:tiny` is `:tiny_one`:
+
+    one    the default: a single still, and the network that sharpens beside the generator
+    five   five stills of other moments, as the second released network
+    plain  one still, nothing is sharpened
+
+The paper trains by SGD at 1e-5 from weights of a face and of a sync network; these are not to be
+had, so here both begin from nothing, with Adam.
+"""
+
+import ml_collections
+
+SYSTEMS = ("one", "five", "plain")
+
+
+def get_config(variant: str = "one") -> ml_collections.ConfigDict:
+    """The experiment; `variant` is what follows the colon on the command line."""
+    system = {"published": "one", "tiny": "one"}.get(variant, variant.removeprefix("tiny_"))
+    if system not in SYSTEMS:
+        raise ValueError(
+            f"configs/speech2vid.py has no variant {variant!r}; choose one of "
+            f"{', '.join(SYSTEMS)}, or put tiny_ before it"
+        )
+    config = _one()
+    if system == "five":
+        config.stills = 5
+    if system == "plain":
+        config.deblur.train = False
+    if variant.startswith("tiny"):
+        _make_tiny(config)
+    return config
+
+
+def _one() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.method = "speech2vid"
+    config.seed = 0
+    config.precision = "float32"
+    config.frame_rate = 25  # at which a still is animated
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dir = ""  # the folder that `lipsync prepare` wrote
+    config.data.geometry = "aligned112x112"
+    config.data.batch_size = 50  # clips
+    config.data.threads = 4
+    config.data.validation_clips = 512  # 0 takes all
+    config.data.validation_batch_size = 16
+
+    config.stills = 1
+    config.frames_per_clip = 1  # single frames of a clip in each batch
+    config.model = ml_collections.ConfigDict({"width": 1.0})
+    config.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+    config.optimiser.warmup = 0
+    config.optimiser.decay_steps = 0
+
+    config.deblur = ml_collections.ConfigDict()
+    config.deblur.train = True
+    config.deblur.width = 1.0
+    config.deblur.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 300_000
+    config.train.log_every = 100
+    config.train.validate_every = 3000
+    config.train.checkpoint_every = 3000
+    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
+    config.train.keep = 2
+    return config
+
+
+def _make_tiny(config: ml_collections.ConfigDict) -> None:
+    """Narrow networks, more frames of fewer clips, higher rates."""
+    config.model.width = config.deblur.width = 0.125
+    config.data.batch_size = 8
+    config.data.threads = 2
+    config.data.validation_clips = 0
+    config.frames_per_clip = 5
+    config.optimiser.learning_rate = 3e-3
+    config.optimiser.warmup = 50
+    config.optimiser.decay_steps = 700
+    config.deblur.optimiser.learning_rate = 1e-3
+    config.train.steps = 700
+    config.train.log_every = 20
+    config.train.validate_every = 175
+    config.train.checkpoint_every = 175
+    config.train.patience = 0

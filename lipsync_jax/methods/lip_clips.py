@@ -1,0 +1,247 @@
+"""What methods share that draw sixteen frames of lips at once, from a still and their sound."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lipsync_jax import audio
+from lipsync_jax.data.audio_windows import log_mel_windows
+from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.methods.base import Arrays, Method, State
+from lipsync_jax.methods.glance_autoencoder import SHEET_CLIPS, as_seen, sheet, stretch
+from lipsync_jax.methods.judges import Judge
+from lipsync_jax.methods.recurrent_gan import motion_and_correlation, psnr
+from lipsync_jax.models.glance import FRAMES, MEL_BINS, ROWS, SIZE
+
+FRAME_RATE = Fraction(25)
+HOP = 8  # frames from one window of a long clip to the next
+
+
+class Scene(NamedTuple):
+    """Clips as networks see them.
+
+    Attributes:
+        still: (n, 64, 64, 3), RGB in [-1, 1]: whose lips.
+        frames: (n, 16, 64, 64, 3), of the same kind.
+        audio: (n, 64, 128), decibels as the config scales them.
+        flow: (n, 15, 16, 16, 2), of the frames; None where no network looks at it.
+    """
+
+    still: jax.Array
+    frames: jax.Array
+    audio: jax.Array
+    flow: jax.Array | None
+
+    @property
+    def mask(self) -> jax.Array:
+        """Which frames are valid, (n, time): all."""
+        return jnp.ones(self.frames.shape[:2], bool)
+
+
+class ClipJudge(Judge):
+    """A discriminator that refuses drawn clips, and real ones with another clip's sound.
+
+    Chen et al. 2018, eq. 4.
+
+    Args:
+        player: see Judge.
+        config: with `weight`, and `drawn_share` and `mismatched_share`, of its own loss.
+    """
+
+    def __init__(self, player, config):
+        super().__init__(player, config.weight)
+        self.config = config
+
+    def look(self, footage, key):
+        """See Judge."""
+        del key
+        return footage.frames, footage.audio
+
+    def evidence(self, real, drawn, key):
+        """See Judge."""
+        wrong = real._replace(audio=jnp.roll(real.audio, 1, axis=0))
+        return {
+            "real": (1.0, True, self.look(real, key)),
+            "wrong_sound": (self.config.mismatched_share, False, self.look(wrong, key)),
+            "drawn": (self.config.drawn_share, False, self.look(drawn, key)),
+        }
+
+
+class LipClips(Method):
+    """Examples, figures and pictures of such methods, and how they draw clips of any length.
+
+    Subclasses have a player `generator`, and a `judge` or none.
+
+    Attributes:
+        noise_size: numbers of noise that a clip is drawn from.
+    """
+
+    best = ("psnr", 1)
+    noise_size = 0
+    judge: Judge | None = None
+
+    def draw(
+        self, variables: Mapping[str, Any], still: jax.Array, audio: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """Draws sixteen frames in eval mode.
+
+        Args:
+            variables: of the generator.
+            still: (n, 64, 64, 3), RGB in [-1, 1].
+            audio: (n, 64, 128), dB as the config scales them.
+            noise: (n, noise_size), normal.
+
+        Returns:
+            float32 (n, 16, 64, 64, 3), RGB in [-1, 1].
+        """
+        raise NotImplementedError
+
+    def check(self):
+        """Refuses pictures of another size, and batches without another clip's sound."""
+        name = self.config.data.geometry
+        geometry = GEOMETRIES[name]
+        if (geometry.height, geometry.width) != (SIZE, SIZE):
+            raise ValueError(
+                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
+                f"config.method={self.config.method} draws {SIZE}x{SIZE}, choose lips64"
+            )
+        if self.judge and self.config.data.batch_size < 2:
+            raise ValueError(
+                "config.adversarial needs other clips' sound; set config.data.batch_size to 2 or "
+                "more"
+            )
+
+    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Sixteen frames of a clip, their sound, and any frame of it.
+
+        Returns:
+            still: uint8 (64, 64, 3), BGR.
+            frames: uint8 (16, 64, 64, 3), BGR.
+            audio: float32 (64, 128), dB, see `data.audio_windows.log_mel_windows`.
+        """
+        frames = stretch(clip, rng)
+        return {
+            "still": decode_frames(clip, [int(rng.integers(len(clip.frames)))])[0],
+            "frames": decode_frames(clip, frames),
+            "audio": sound(clip, frames),
+        }
+
+    def animate(
+        self,
+        variables: Mapping[str, Any],
+        still: jax.Array,
+        audio: jax.Array,
+        noise: jax.Array | None = None,
+    ) -> jax.Array:
+        """Draws clips of any length: windows of 16 frames every 8, cross-faded.
+
+        Args:
+            variables: of the generator.
+            still: see `draw`.
+            audio: (n, 4 * time, 128), dB as the config scales them.
+            noise: see `draw`; None is always the same.
+
+        Returns:
+            float32 (n, time, 64, 64, 3), RGB in [-1, 1].
+        """
+        n, rows = audio.shape[:2]
+        if noise is None:
+            noise = jax.random.normal(jax.random.key(0), (n, self.noise_size))
+        starts = window_starts(rows // ROWS)
+        short = max(0, FRAMES * ROWS - rows)
+        audio = jnp.pad(audio, ((0, 0), (0, short), (0, 0)), mode="edge")
+        heard = jnp.stack([audio[:, ROWS * s : ROWS * (s + FRAMES)] for s in starts], axis=1)
+        still, noise = (jnp.repeat(x, len(starts), axis=0) for x in (still, noise))
+        drawn = self.draw(variables, still, heard.reshape(-1, FRAMES * ROWS, MEL_BINS), noise)
+        drawn = drawn.reshape(n, len(starts), FRAMES, SIZE, SIZE, 3)
+        return cross_fade(drawn, starts)[:, : rows // ROWS]
+
+    def measure(self, state: State, batch: Arrays) -> Arrays:
+        """Figures of each clip, for what is drawn and for the still instead of every frame.
+
+        `psnr` is of luminance, `l1` the mean absolute error, values in 0..1. `motion` says how much
+        pixels move, as a share of how much they really do; `motion_correlation` is that of both
+        motions, 0 where the drawn one has nothing to do with the sound.
+        """
+        real = self._scene(batch)
+        drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
+        still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
+        figures = {}
+        for suffix, frames in (("", drawn), ("_of_still", still)):
+            figures["psnr" + suffix] = psnr(frames, real, 0)
+            error = jnp.abs(frames - real.frames) / 2
+            figures["l1" + suffix] = error.mean(axis=(1, 2, 3, 4))
+        motion, correlation = motion_and_correlation(drawn, real.frames, real.mask)
+        return {**figures, "motion": motion, "motion_correlation": correlation}
+
+    def pictures(self, state: State, batch: Arrays):
+        """Moments of a few clips, real frames above those drawn."""
+        few = {name: batch[name][:SHEET_CLIPS] for name in ("still", "frames", "audio")}
+        real = self._scene(few)
+        drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
+        return sheet(real.frames, drawn)
+
+    def _scene(self, batch: Arrays) -> Scene:
+        return Scene(
+            as_seen(batch["still"]),
+            as_seen(batch["frames"]),
+            (batch["audio"] - self.config.sound_mean) / self.config.sound_scale,
+            None,
+        )
+
+
+def sound(clip: Clip, frames: range) -> np.ndarray:
+    """The sound of some frames: float32 (4 * frames, 128), dB; see `log_mel_windows`."""
+    samples = np.asarray(clip.audio, np.float32) / 32768
+    samples = audio.resample(samples, clip.audio_rate, audio.LOG_MEL_RATE)
+    return log_mel_windows(samples, frames, clip.frame_rate).reshape(-1, MEL_BINS)
+
+
+def window_starts(frames: int) -> tuple[int, ...]:
+    """First frames of the windows that cover a clip, 8 apart; the last one ends with the clip."""
+    last = max(0, frames - FRAMES)
+    return (*range(0, last, HOP), last)
+
+
+def cross_fade(windows: jax.Array, starts: tuple[int, ...]) -> jax.Array:
+    """Overlapping windows -> a clip; a frame's weights rise and fall evenly along each window.
+
+    Args:
+        windows: (n, windows, 16, ...).
+        starts: the first frame of each, of `window_starts`.
+
+    Returns:
+        (n, starts[-1] + 16, ...).
+    """
+    place = np.arange(FRAMES) + 0.5
+    weights = np.zeros((len(starts), FRAMES, starts[-1] + FRAMES), np.float32)
+    for window, start in enumerate(starts):
+        weights[window, range(FRAMES), range(start, start + FRAMES)] = np.minimum(
+            place, FRAMES - place
+        )
+    weights /= weights.sum(axis=(0, 1))
+    return jnp.einsum("wft,nwf...->nt...", weights, windows, precision="highest")
+
+
+def fade_on(begun: jax.Array, rest: jax.Array, windows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`cross_fade`, some windows after others, for a clip whose end is not known.
+
+    Args:
+        begun: bool (), whether there were windows before.
+        rest: (8, ...), the second half of the last one.
+        windows: (windows, 16, ...), 8 frames apart.
+
+    Returns:
+        (8 * windows, ...), the frames up to the last window's middle; the new `rest`.
+    """
+    halves = jnp.concatenate([rest[None], windows[:-1, HOP:]])
+    share = ((np.arange(HOP) + 0.5) / HOP).astype(np.float32)
+    first = np.arange(len(windows)) == 0
+    share = jnp.where(begun | ~first[:, None], share, 1.0)
+    share = share.reshape(*share.shape, *[1] * (windows.ndim - 2))
+    frames = share * windows[:, :HOP] + (1 - share) * halves
+    return frames.reshape(-1, *windows.shape[2:]), windows[-1, HOP:]
