@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from lipsync_jax.synthesis import arguments, manifest
+from lipsync_jax.synthesis import arguments, manifest, workers
 
 Make = Callable[..., Any]  # files and options -> a `report.Report`
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -50,6 +50,7 @@ def perform(
         load: a checkpoint -> the same without the checkpoint, for many videos.
         add_arguments: adds the command's options to a parser.
     """
+    workers.share_heaps()
     from lipsync_jax.training import launch
 
     launch.enable_compilation_cache()

@@ -1,8 +1,11 @@
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from lipsync_jax.synthesis import workers
 from lipsync_jax.synthesis.workers import prefetch
 
 
@@ -50,3 +53,12 @@ def test_a_chain_unwinds_when_its_consumer_stops():
     next(chain)
     chain.close()
     assert closed and not stages()
+
+
+def test_heaps_are_shared_where_the_c_library_can(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    asked = []
+    for library in (SimpleNamespace(mallopt=lambda *how: asked.append(how)), SimpleNamespace()):
+        monkeypatch.setattr(workers.ctypes, "CDLL", lambda _, library=library: library)
+        workers.share_heaps()
+    assert asked == [(-8, 2)]
