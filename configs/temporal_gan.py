@@ -69,6 +69,7 @@ def _paper2018() -> ml_collections.ConfigDict:
     config.lengths = (25, 50, 75)  # frames; batches are filled up to the next of these
     config.shortest = 75  # frames a training example has, unless its clip has fewer
     config.longest = 75
+    config.still_of = "stretch"  # whose first frame is the still: the example's, or the "clip"'s
     config.mirror = True
 
     config.model = ml_collections.ConfigDict()
@@ -87,8 +88,12 @@ def _paper2018() -> ml_collections.ConfigDict:
 
     config.l1_weight = 400.0
     config.upper_half_weight = 0.0  # of the L1 loss; the papers look at the lower half only
+    config.mouth_weight = 0.0  # likewise
     config.optimiser = _adam(2e-4, decay=0.9, decay_from=20 * EPOCH, decay_every=EPOCH)
 
+    # Correlation of the mouth's motion with the real one, in validation, from which discriminators
+    # play a part; 0: from the start, as in the paper.
+    config.judged_from = 0.0
     config.judges = ml_collections.ConfigDict()
     config.judges.frame = ml_collections.ConfigDict()
     config.judges.frame.weight = 1.0
@@ -142,26 +147,31 @@ def _make_successor(config: ml_collections.ConfigDict) -> None:
 
 def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     """Narrow networks, short stretches and a quicker generator."""
-    share = 8 if tiny else 4
-    config.model.width = 1 / share
+    config.model.width = 1 / 8
     config.model.audio_features = 8
     for judge in config.judges.values():
-        judge.model.width = 1 / share
+        judge.model.width = 1 / 8
         judge.optimiser.learning_rate = 1e-4
-    config.data.batch_size = 8
-    config.shortest = config.longest = 10 if tiny else 15  # many clips teach more than long ones
+    config.data.batch_size = 8 if tiny else 12
+    config.shortest = config.longest = 10 if tiny else 8  # many clips teach more than long ones
     config.lengths = (config.longest, 75)
     config.mirror = False
     config.data.threads = 2
     config.data.validation_clips = 16 if tiny else 0
     config.upper_half_weight = 0.25  # discriminators alone need long to draw the upper half
     config.optimiser = ml_collections.ConfigDict({"learning_rate": 4e-3, "b1": 0.5, "warmup": 20})
-    config.train.steps = 300 if tiny else 4000
+    config.train.steps = 300 if tiny else 1000
     config.optimiser.decay_steps = config.train.steps
     config.train.log_every = 20
-    config.train.validate_every = 100 if tiny else 250
+    config.train.validate_every = 100 if tiny else 200
     config.train.checkpoint_every = config.train.validate_every
-    config.train.patience = 0 if tiny else 10
+    config.train.patience = 0
+    if not tiny:
+        # A mouth that says something else than the still's: only the sound tells what.
+        config.still_of = "clip"
+        config.optimiser.learning_rate = 2e-3
+        config.judged_from = 0.15
+        config.mouth_weight = 2.0
 
 
 def _adam(

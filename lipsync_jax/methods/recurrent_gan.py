@@ -5,6 +5,7 @@ behind a clip's end enter no loss, no batch statistic and no recurrent state. Pa
 sounds to their networks and who judges (`methods.temporal_gan`, `methods.jain`).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ from lipsync_jax.models.temporal_gan import SNIPPET
 MOUTH_ROWS, MOUTH_COLUMNS = (0.58, 0.84), (0.27, 0.77)
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB
 SHEET_CLIPS, SHEET_FRAMES = 3, 15
+STILL_OF = ("stretch", "clip")
 
 
 class RecurrentGAN(Method):
@@ -65,6 +67,10 @@ class RecurrentGAN(Method):
                 f"config.model.image_size={size} (height, width) is not that of config.data."
                 f"geometry={self.config.data.geometry}, {geometry.height}x{geometry.width}"
             )
+        if self.config.still_of not in STILL_OF:
+            raise ValueError(
+                f"config.still_of={self.config.still_of!r}; choose one of {', '.join(STILL_OF)}"
+            )
         shortest, longest = self.config.shortest, self.config.longest
         if not SNIPPET <= shortest <= longest:
             raise ValueError(
@@ -82,7 +88,9 @@ class RecurrentGAN(Method):
         """A stretch of a clip: `config.shortest` to `config.longest` frames, or all it has.
 
         Returns:
-            frames: uint8 (frames, height, width, 3), BGR; the first one is the still.
+            still: uint8 (height, width, 3), BGR: the first of these frames, or of all the clip
+                has, see `config.still_of`.
+            frames: uint8 (frames, height, width, 3), BGR.
             audio: float32 (frames, ...), see `sound`.
         """
         total = self._frames_of(clip)
@@ -91,7 +99,8 @@ class RecurrentGAN(Method):
         start = int(rng.integers(total - count + 1))
         made = self._stretch(clip, range(start, start + count))
         if self.config.mirror and rng.random() < 0.5:
-            made["frames"] = made["frames"][:, :, ::-1]
+            for name in ("still", "frames"):
+                made[name] = np.flip(made[name], axis=-2)
         return made
 
     def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
@@ -110,16 +119,20 @@ class RecurrentGAN(Method):
     def init(self, key, batch):
         """See Method."""
         keys = jax.random.split(key, 1 + len(self.judges))
-        few = footage({name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")})
+        few = {name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")}
+        few = footage({**few, "still": batch["still"][:1]})
         generator, noise = self.players["generator"], self.noise(keys[0], few, 0.0)
         variables = generator.module.init(keys[0], few.still, few.audio, noise)
         players = {"generator": generator.start(variables)}
         for (name, judge), own in zip(self.judges.items(), keys[1:], strict=True):
             players[name] = judge.player.start(judge.player.module.init(own, *judge.look(few, own)))
-        return fresh_state(key, players)
+        return fresh_state(key, players, judged=self.config.judged_from <= 0)
 
     def update(self, state: State, batch: Arrays, key: jax.Array):
-        """One step of each judge, then, on the same frames, one of the generator against them."""
+        """One step of each judge, then, on the same frames, one of the generator against them.
+
+        Judges rest until `steer` wakes them.
+        """
         real = footage(batch)
         noise_key, *keys = jax.random.split(key, 1 + len(self.judges))
         keys = dict(zip(self.judges, keys, strict=True))
@@ -141,18 +154,22 @@ class RecurrentGAN(Method):
 
         frames, pull, stats = jax.vjp(animate, before.params, has_aux=True)
         players, scalars = {}, {}
-        for name, judge in self.judges.items():
-            players[name], judged = judge.learn(
-                state.players[name], real, real._replace(frames=frames), keys[name]
-            )
+        for name in self.judges:
+            players[name], judged = self._learn(name, state, real, frames, keys[name])
             scalars |= {f"{name}_{figure}": value for figure, value in judged.items()}
 
         def loss(frames):
             drawn = real._replace(frames=frames)
-            terms = {"l1": reconstruction(drawn, real, self.config.upper_half_weight)}
+            weights = self.config.upper_half_weight, self.config.mouth_weight
+            terms = {"l1": reconstruction(drawn, real, *weights)}
             value = self.config.l1_weight * terms["l1"]
             for name, judge in self.judges.items():
-                terms[f"{name}_deceived"] = judge.deceived(players[name], drawn, keys[name])
+                terms[f"{name}_deceived"] = self._if_judged(
+                    state,
+                    functools.partial(judge.deceived, players[name], key=keys[name]),
+                    lambda drawn: jnp.zeros((), drawn.frames.dtype),
+                    drawn,
+                )
                 value += judge.weight * terms[f"{name}_deceived"]
             return value, terms
 
@@ -161,6 +178,30 @@ class RecurrentGAN(Method):
         players["generator"] = generator.learn(before, grads, stats)
         scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
         return state.replace_players(**players), scalars
+
+    def steer(self, schedule, scalars):
+        """Wakes the judges, for good, once validation shows lips that move as the real ones do."""
+        if scalars["mouth_correlation"] < self.config.judged_from:
+            return dict(schedule)
+        return {**schedule, "judged": 1.0}
+
+    def _learn(self, name: str, state: State, real: Footage, frames: jax.Array, key: jax.Array):
+        """A judge's step; while it rests, its state as it was and zeros for figures."""
+        judge, before = self.judges[name], state.players[name]
+
+        def awake(frames):
+            return judge.learn(before, real, real._replace(frames=frames), key)
+
+        def asleep(frames):
+            _, figures = jax.eval_shape(awake, frames)
+            return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), figures)
+
+        return self._if_judged(state, awake, asleep, frames)
+
+    def _if_judged(self, state: State, awake, asleep, operand):
+        if self.config.judged_from <= 0:
+            return awake(operand)
+        return jax.lax.cond(state.schedule["judged"] > 0, awake, asleep, operand)
 
     def noise(self, key: jax.Array, clips: Footage, std: float) -> jax.Array:
         """Normal noise (n, time, noise_size); a frame's does not depend on how many follow."""
@@ -206,7 +247,7 @@ class RecurrentGAN(Method):
 
     def pictures(self, state: State, batch: Arrays):
         """The still, then moments of a clip; real frames above the drawn ones, a few clips."""
-        real = footage({name: batch[name][:SHEET_CLIPS] for name in ("frames", "audio", "mask")})
+        real = footage({name: values[:SHEET_CLIPS] for name, values in batch.items()})
         drawn = self.animate(state.players["generator"].variables, real)
         both = jnp.stack([real.frames, drawn], axis=1)
         both = both.reshape(-1, *real.frames.shape[1:])[..., ::-1] / 2 + 0.5
@@ -237,7 +278,9 @@ class RecurrentGAN(Method):
     def _stretch(self, clip: Clip, frames: range) -> Arrays:
         # The frame on screen when the network's own would be shown.
         shown = [int(t * clip.frame_rate / Fraction(self.config.frame_rate)) for t in frames]
-        return {"frames": decode_frames(clip, shown), "audio": self.sound(clip, frames)}
+        still = 0 if self.config.still_of == "clip" else shown[0]
+        *drawn, still = decode_frames(clip, [*shown, still])
+        return {"still": still, "frames": np.stack(drawn), "audio": self.sound(clip, frames)}
 
 
 def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -250,24 +293,32 @@ def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def footage(batch: Arrays) -> Footage:
-    """A batch of `RecurrentGAN.collate` as networks see it; the first frame is the still."""
-    frames = batch["frames"][..., ::-1].astype(jnp.float32) / 127.5 - 1
-    return Footage(frames[:, 0], frames, batch["audio"], batch["mask"])
+    """A batch of `RecurrentGAN.collate` as networks see it."""
+    still, frames = (
+        batch[name][..., ::-1].astype(jnp.float32) / 127.5 - 1 for name in ("still", "frames")
+    )
+    return Footage(still, frames, batch["audio"], batch["mask"])
 
 
-def reconstruction(drawn: Footage, real: Footage, upper_half_weight: float) -> jax.Array:
+def reconstruction(
+    drawn: Footage, real: Footage, upper_half_weight: float, mouth_weight: float = 0.0
+) -> jax.Array:
     """Mean absolute error of the valid frames' lower halves (2018, eq. 4), as means.
 
     Args:
         drawn: what the generator made.
         real: what it should have made.
         upper_half_weight: how much of the upper halves' error is added; 0 in the paper.
+        mouth_weight: how much of the error around the mouth is added, likewise.
     """
-    rows = jnp.abs(drawn.frames - real.frames).mean(axis=(-2, -1))
+    every = jnp.abs(drawn.frames - real.frames)
+    rows = every.mean(axis=(-2, -1))
     half = rows.shape[-1] // 2
     error = rows[..., half:].mean(axis=-1)
     if upper_half_weight:
         error += upper_half_weight * rows[..., :half].mean(axis=-1)
+    if mouth_weight:
+        error += mouth_weight * _mouth(every).mean(axis=(-3, -2, -1))
     return jnp.sum(error * real.mask) / jnp.sum(real.mask)
 
 

@@ -109,6 +109,7 @@ def test_padding_enters_no_loss_no_statistic_and_no_gradient():
     method, batch = made(lengths=(6, 5), judged=JUDGES)
     missing = 6
     longer = {
+        "still": batch["still"],
         "frames": np.concatenate(
             [batch["frames"], np.full((2, missing, 32, 32, 3), 255, np.uint8)], axis=1
         ),
@@ -137,20 +138,58 @@ def test_padding_enters_no_loss_no_statistic_and_no_gradient():
     assert abs(wrong["l1"] - figures["l1"]) > 1e-3
 
 
+def test_judges_are_woken_by_lips_that_move_as_the_real_ones():
+    method = methods.load(narrow(judged=("frame",), judged_from=0.4))
+    before, after = {"judged": 0.0}, {"judged": 1.0}
+    assert method.steer(before, {"mouth_correlation": 0.39}) == before
+    assert method.steer(before, {"mouth_correlation": 0.41}) == after
+    assert method.steer(after, {"mouth_correlation": 0.39}) == after
+
+
+@pytest.mark.slow
+def test_resting_judges_leave_the_l1_loss_alone():
+    method, batch = made(judged=("frame",), judged_from=0.4)
+    state = started(method, batch)
+    state = state.replace(schedule={"judged": jnp.zeros(())})
+    update, key = jit(method.update), jax.random.key(1)
+    asleep, figures = update(state, batch, key)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        asleep.players["frame_discriminator"],
+        state.players["frame_discriminator"],
+    )
+    for figure in ("deceived", "of_real", "of_drawn", "gradient_norm"):
+        assert figures[f"frame_discriminator_{figure}"] == 0
+    np.testing.assert_allclose(figures["loss"], 400 * figures["l1"], rtol=1e-5)
+
+    awake, figures = update(state.replace(schedule={"judged": jnp.ones(())}), batch, key)
+    always, _ = made(judged=("frame",))
+    expected, others = jit(always.update)(state, batch, key)
+    for name in method.players:
+        one, other = (s.players[name].params for s in (awake, expected))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
+    for name, value in figures.items():
+        np.testing.assert_allclose(value, others[name], rtol=1e-4, err_msg=name)
+    assert jit(always.init, once=True)(key, batch).schedule["judged"] == 1
+
+
 def test_losses_are_those_of_numpy():
     _, batch = made(lengths=(6, 4), judged=())
     real = jax.tree.map(np.asarray, recurrent_gan.footage(batch))
     frames = np.tanh(drawn(*real.frames.shape))
     error, count = np.abs(frames.astype(np.float64) - real.frames), 0
-    lower = upper = 0.0
+    lower = upper = mouth = 0.0
     for clip, length in enumerate((6, 4)):
         for t in range(length):
             lower, upper = lower + error[clip, t, 16:].mean(), upper + error[clip, t, :16].mean()
+            mouth += error[clip, t, 19:27, 9:25].mean()
             count += 1
-    loss = jit(recurrent_gan.reconstruction, static_argnums=2)
+    loss = jit(recurrent_gan.reconstruction, static_argnums=(2, 3))
     footage = real._replace(frames=frames)
     np.testing.assert_allclose(loss(footage, real, 0.0), lower / count, rtol=1e-5)
     np.testing.assert_allclose(loss(footage, real, 0.25), (lower + upper / 4) / count, rtol=1e-5)
+    expected = (lower + 2 * mouth) / count
+    np.testing.assert_allclose(loss(footage, real, 0.0, 2.0), expected, rtol=1e-5)
 
     logits = np.array([-30.0, -1.0, 0.5, 80.0])
     p = 1 / (1 + np.exp(-logits))
@@ -340,6 +379,23 @@ def test_examples_have_every_length_and_place_and_may_be_mirrored():
     assert len(method.validation_example(clip, rng(0))["frames"]) == 12
 
 
+def test_the_still_is_the_first_frame_of_the_stretch_or_of_the_clip():
+    clip = aligned_faces.clip("a", 0, frames=20)
+    own = methods.load(narrow(judged=(), mirror=True, still_of="stretch"))
+    first = methods.load(narrow(judged=(), mirror=True, still_of="clip"))
+    beginning, flipped = decode_frames(clip, [0])[0], set()
+    for seed in range(20):
+        example, other = (method.example(clip, rng(seed)) for method in (own, first))
+        np.testing.assert_array_equal(example["still"], example["frames"][0])
+        np.testing.assert_array_equal(other["frames"], example["frames"])
+        flip = np.array_equal(other["still"], beginning[:, ::-1])
+        assert flip or np.array_equal(other["still"], beginning)
+        flipped.add(flip)
+    assert flipped == {False, True}
+    for method in (own, first):
+        np.testing.assert_array_equal(method.validation_example(clip, rng(0))["still"], beginning)
+
+
 def test_clips_at_another_rate_are_seen_at_the_networks_own():
     method = methods.load(narrow(judged=()))
     clip = dataclasses.replace(aligned_faces.clip("a", 0), frame_rate=Fraction(50))
@@ -438,6 +494,7 @@ def test_configs_that_cannot_work_are_refused():
         tgan_config.get_config("huge")
     refused = [
         ({"lengths": (6, 8)}, "clips of 12 frames .* fit none .* add 12"),
+        ({"still_of": "film"}, "still_of='film'; choose one of stretch, clip"),
         ({"shortest": 3}, "shortest=3 must lie between 5 frames and config.longest=12"),
     ]
     for changes, message in refused:
