@@ -129,7 +129,7 @@ def plot(workdir: Path, outfile: Path) -> Path:
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper right")
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(outfile, dpi=110)

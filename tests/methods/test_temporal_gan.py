@@ -100,6 +100,20 @@ def gradients(state):
     return found
 
 
+def assert_same_step(found, expected):
+    """The same gradients and batch statistics, of a first step."""
+    ours, theirs = gradients(found), gradients(expected)
+    for name in theirs:
+        one, other = (s.players[name].batch_stats for s in (found, expected))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one, other)
+        largest = max(np.abs(gradient).max() for gradient in theirs[name].values())
+        assert largest > 1e-4
+        for path, gradient in theirs[name].items():
+            np.testing.assert_allclose(
+                ours[name][path], gradient, rtol=1e-3, atol=1e-4 * largest, err_msg=path
+            )
+
+
 def _is_adam(x):
     return isinstance(x, optax.ScaleByAdamState)
 
@@ -121,16 +135,7 @@ def test_padding_enters_no_loss_no_statistic_and_no_gradient():
     (short, figures), (long, others) = update(state, batch, key), update(state, longer, key)
     for name in figures:
         np.testing.assert_allclose(figures[name], others[name], rtol=2e-4, err_msg=name)
-    found, expected = gradients(long), gradients(short)
-    for name in method.players:
-        one, other = (s.players[name].batch_stats for s in (short, long))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one, other)
-        largest = max(np.abs(gradient).max() for gradient in expected[name].values())
-        assert largest > 1e-4
-        for path, gradient in expected[name].items():
-            np.testing.assert_allclose(
-                found[name][path], gradient, rtol=1e-3, atol=1e-4 * largest, err_msg=path
-            )
+    assert_same_step(long, short)
     total = 400 * figures["l1"] + sum(figures[f"{name}_deceived"] for name in method.judges)
     np.testing.assert_allclose(figures["loss"], total, rtol=1e-5)
     # The same padding does count where the mask says it does not.
@@ -165,9 +170,7 @@ def test_resting_judges_leave_the_l1_loss_alone():
     awake, figures = update(state.replace(schedule={"judged": jnp.ones(())}), batch, key)
     always, _ = made(judged=("frame",))
     expected, others = jit(always.update)(state, batch, key)
-    for name in method.players:
-        one, other = (s.players[name].params for s in (awake, expected))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
+    assert_same_step(awake, expected)
     for name, value in figures.items():
         np.testing.assert_allclose(value, others[name], rtol=1e-4, err_msg=name)
     assert jit(always.init, once=True)(key, batch).schedule["judged"] == 1
