@@ -1,6 +1,7 @@
 """`lipsync evaluate`: figures others can compare with, and a report."""
 
 import argparse
+import dataclasses
 import logging
 import sys
 import warnings
@@ -44,10 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="LMD, ACD, blinks and LipLeak need the extra `landmarks`; auto takes it "
                      "if it is there")  # fmt: skip
     how.add_argument("--transcripts", type=Path, metavar="FILE",
-                     help="JSON {clip: text}, or a folder of .align files")  # fmt: skip
-    how.add_argument("--hypotheses", type=Path, metavar="FILE",
-                     help="JSON {clip: text} or {method: {clip: text}} of a lip reader: adds "
-                     "WER")  # fmt: skip
+                     help="what is said: JSON {clip: text}, or a folder of .align files; shards "
+                     "bring their own")  # fmt: skip
+    reads = how.add_mutually_exclusive_group()
+    reads.add_argument("--lip_reader", "--lip-reader", type=Path, metavar="DIR",
+                       help="a run of configs/lip_reader.py: adds WER")  # fmt: skip
+    reads.add_argument("--hypotheses", type=Path, metavar="FILE",
+                       help="JSON {clip: text} or {method: {clip: text}} of any lip reader: adds "
+                       "WER")  # fmt: skip
     how.add_argument("--limit", type=int, default=0, metavar="N", help="the first N clips only")
     how.add_argument("--show", type=int, default=4, metavar="N",
                      help="clips in the report (default: 4)")  # fmt: skip
@@ -63,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lipsync_jax.evaluation import beside, protocol, report, results, words
     from lipsync_jax.evaluation.judges import Judge
+    from lipsync_jax.evaluation.lip_reading import Reader
     from lipsync_jax.evaluation.scoring import Scorer
 
     quiet()
@@ -70,14 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = _tasks(arguments, chosen)
     tasks = tasks[: arguments.limit] if arguments.limit else tasks
     names = [*dict.fromkeys(name for task in tasks for name in task.methods)]
+    tasks = _with_words(arguments, tasks)
     rates = None
-    if (arguments.transcripts is None) != (arguments.hypotheses is None):
-        raise ValueError("--transcripts and --hypotheses belong together; give both or none")
     if arguments.hypotheses is not None:
-        said = words.transcripts(arguments.transcripts)
+        said = {task.clip: task.said for task in tasks}
         rates = words.error_rates(said, arguments.hypotheses, names)
     judge = Judge.load(arguments.judge) if arguments.judge else None
-    scorer = Scorer(chosen, judge, _landmarks(arguments.landmarks))
+    reader = Reader.load(arguments.lip_reader) if arguments.lip_reader else None
+    scorer = Scorer(chosen, judge, _landmarks(arguments.landmarks), reader)
     arguments.out.mkdir(parents=True, exist_ok=True)
     result, shown = results.evaluate(
         tasks,
@@ -142,6 +148,30 @@ def _tasks(arguments: argparse.Namespace, chosen) -> list:
         for name, path in checkpoints.items()
     }
     return tasks.from_pairs(pairs, makers, chosen)
+
+
+def _with_words(arguments: argparse.Namespace, tasks: list) -> list:
+    """The clips with their transcripts, where something reads lips."""
+    from lipsync_jax.evaluation import words
+
+    reads = arguments.lip_reader or arguments.hypotheses
+    if arguments.transcripts is None:
+        if reads and not any(task.said for task in tasks):
+            raise ValueError("WER needs to know what is said; give --transcripts")
+        return tasks
+    if not reads:
+        raise ValueError("--transcripts needs --lip_reader or --hypotheses; give one of them")
+    said = words.transcripts(arguments.transcripts)
+    names = [task.voice or task.clip for task in tasks]
+    if not any(words.of_clip(said, name) for name in names):
+        raise ValueError(
+            f"transcripts {arguments.transcripts}: none is of a clip such as {names[0]}; name them "
+            "like the clips"
+        )
+    return [
+        dataclasses.replace(task, said=words.of_clip(said, name))
+        for task, name in zip(tasks, names, strict=True)
+    ]
 
 
 def _generator(

@@ -12,6 +12,7 @@ from lipsync_jax import audio, faces
 from lipsync_jax.data.records import Clip, decode_frames
 from lipsync_jax.evaluation import cropping
 from lipsync_jax.evaluation.judges import Judge
+from lipsync_jax.evaluation.lip_reading import Reader
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.synthesis import finding, source, tracking
 from lipsync_jax.synthesis.options import Options
@@ -75,7 +76,7 @@ class Footage:
         """One of them, of a picture that was read."""
         return cropping.cut(image, self.boxes[place], size)
 
-    def judged(self, judge: Judge, how: str) -> Callable[[np.ndarray, int], np.ndarray]:
+    def judged(self, judge: Judge | Reader, how: str) -> Callable[[np.ndarray, int], np.ndarray]:
         """(picture, place) -> the crop that a judge wants; `how` is `Protocol.judge_crop`."""
         if how == "frame" or (judge.cut == "syncnet" and self.tight is None):
             # Face corpora: the whole picture, as the published script scores them.

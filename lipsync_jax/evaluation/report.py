@@ -67,6 +67,8 @@ def _heading(result: Mapping[str, Any], title: str) -> str:
     if judge:
         kind = "SyncNet v2" if judge["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
         who = f"sync judged by {kind}, weights {judge['model']}"
+    if result["lip_reader"]:
+        who += f", lips read by {result['lip_reader']}"
     clips = "1 clip" if result["clips"] == 1 else f"{result['clips']} clips"
     return (
         f"<h1>{html.escape(title)}</h1>\n<p class=note>{clips}, protocol "

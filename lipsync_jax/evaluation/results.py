@@ -14,9 +14,10 @@ from lipsync_jax import __version__
 from lipsync_jax.evaluation import baselines, landmarks
 from lipsync_jax.evaluation.bootstrap import interval
 from lipsync_jax.evaluation.protocol import Protocol
-from lipsync_jax.evaluation.scoring import Scorer
+from lipsync_jax.evaluation.scoring import Scorer, Take
 from lipsync_jax.evaluation.success import success
 from lipsync_jax.evaluation.tasks import Task
+from lipsync_jax.evaluation.wer import wer
 
 TRUTH = "ground truth"
 BASELINES = (baselines.COPIED, baselines.MEAN, baselines.UNEDITED)
@@ -95,7 +96,7 @@ def evaluate(
     Args:
         tasks: the clips.
         scorer: what looks at them.
-        words: method -> clip -> (word error rate, words), of a lip reader.
+        words: method -> clip -> (word error rate, words), of a lip reader that isn't the scorer's.
         show: clips of which crops are kept.
         log: is told of each clip.
 
@@ -118,7 +119,9 @@ def evaluate(
             skipped.append((task.clip, str(error)))
             log(f"  left out: {error}")
             continue
-        _keep(clips, page, TRUTH, task, truth, truth.figures, None)
+        # In a pair the face says other words than the voice that its lips are read against.
+        own_words = _words(task, truth) if task.paired else {}
+        _keep(clips, page, TRUTH, truth, truth.figures | own_words, None)
         for name, take in still.items():
             # A mouth that stands still moves by the landmarks' noise: LipLeak's floor.
             floor = scorer.leak(take, truth) if name == baselines.COPIED else {}
@@ -148,15 +151,24 @@ def _score(clips, page, scorer, task, name, take, truth, extra=None) -> None:
     if task.paired:
         compared, distances = scorer.compare(take, truth)
         figures |= compared
-    _keep(clips, page, name, task, take, figures | (extra or {}), distances)
+    figures |= _words(task, take) | (extra or {})
+    _keep(clips, page, name, take, figures, distances)
 
 
-def _keep(clips, page: Shown, name: str, task: Task, take, figures, distances) -> None:
+def _words(task: Task, take: Take) -> dict[str, float]:
+    """Word error rate of what a lip reader read."""
+    count = len(task.said.split())
+    if take.read is None or not count:
+        return {}
+    return {"wer": wer(task.said, take.read), "words": count}
+
+
+def _keep(clips, page: Shown, name: str, take: Take, figures, distances) -> None:
     figures = {"frames": len(take.faces), **figures}
     if distances is not None:
         figures["lmd_frames"] = int(np.isfinite(distances).sum())
         page.distances[name] = distances
-    clips.setdefault(name, {})[task.clip] = figures
+    clips.setdefault(name, {})[page.clip] = figures
     chosen = np.linspace(0, len(take.faces) - 1, 10).round().astype(int)
     page.faces[name] = take.faces[chosen]
 
@@ -174,12 +186,13 @@ def _result(clips, outcomes, skipped, scorer: Scorer, total: int) -> dict[str, A
             made = success(outcomes[name])
             entry["success"] = {"rate": _number(made.rate), "failed": _listed(made.failed)}
         methods[name] = entry
-    judge, points = scorer.judge, scorer.landmarks
+    judge, points, reader = scorer.judge, scorer.landmarks, scorer.reader
     return {
         "format": 1,
         "lipsync_jax": __version__,
         "protocol": dataclasses.asdict(protocol),
         "judge": {"kind": judge.kind, "model": judge.model} if judge else None,
+        "lip_reader": reader.model if reader else None,
         "landmarks": landmarks.NAME if points else None,
         "embedder": landmarks.EMBEDDER if points else None,
         "clips": total,

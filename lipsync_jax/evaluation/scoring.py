@@ -13,9 +13,11 @@ from lipsync_jax.evaluation.footage import Footage
 from lipsync_jax.evaluation.grey import luminance
 from lipsync_jax.evaluation.judges import FRAMES, SAMPLES, SYNCNET, Judge
 from lipsync_jax.evaluation.landmarks import Landmarks
+from lipsync_jax.evaluation.lip_reading import Reader
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.psnr import psnr
 from lipsync_jax.evaluation.ssim import ssim
+from lipsync_jax.methods.lip_reader import mouths
 from lipsync_jax.methods.wav2lip import mouth_error
 
 _BATCH = 25  # frames compared at once: one compiled program for clips of all lengths
@@ -32,25 +34,35 @@ class Take:
             without a landmark model.
         embeddings: float32 (m, d), of every so-manieth frame; None likewise.
         figures: those that need no reference.
+        read: what the lips say; None without a lip reader.
     """
 
     faces: np.ndarray
     points: np.ndarray | None
     embeddings: np.ndarray | None
     figures: Mapping[str, float]
+    read: str | None = None
 
 
 class Scorer:
     """Looks at footage as a protocol says."""
 
-    def __init__(self, protocol: Protocol, judge: Judge | None, landmarks: Landmarks | None):
+    def __init__(
+        self,
+        protocol: Protocol,
+        judge: Judge | None,
+        landmarks: Landmarks | None,
+        reader: Reader | None = None,
+    ):
         """Takes the networks; without one its figures are left out."""
-        self.protocol, self.judge, self.landmarks = protocol, judge, landmarks
+        self.protocol, self.judge, self.landmarks, self.reader = protocol, judge, landmarks, reader
 
     def take(self, footage: Footage) -> Take:
         """Reads footage once, and computes what needs no reference."""
-        size, crops, points, embeddings = self.protocol.crop_size, [], [], []
-        judged = footage.judged(self.judge, self.protocol.judge_crop) if self.judge else None
+        size, crops, points, embeddings, lips = self.protocol.crop_size, [], [], [], []
+        how = self.protocol.judge_crop
+        judged = footage.judged(self.judge, how) if self.judge else None
+        shown = footage.judged(self.reader, how) if self.reader else None
 
         def pictures() -> Iterator[np.ndarray]:
             for i, image in enumerate(footage.read()):
@@ -59,6 +71,8 @@ class Scorer:
                     points.append(self._points(image, footage, i))
                     if i % self.protocol.embed_every == 0:
                         embeddings.append(self._embedding(image, footage, i))
+                if shown:
+                    lips.append(mouths(shown(image, i)[None])[0])
                 yield judged(image, i) if judged else None
 
         if self.judge:
@@ -74,7 +88,8 @@ class Scorer:
         if known is not None and np.isfinite(known).any():
             found = blinks.blinks(blinks.eye_aspect_ratio(known), self.protocol.frame_rate)
             figures |= {"blink_rate": found.rate, "blink_duration": found.duration}
-        return Take(stacked, known, np.stack(embeddings) if embeddings else None, figures)
+        read = self.reader.read(lips) if self.reader else None
+        return Take(stacked, known, np.stack(embeddings) if embeddings else None, figures, read)
 
     def compare(self, take: Take, real: Take) -> tuple[dict[str, float], np.ndarray | None]:
         """Figures beside a reference, over the frames that both have.

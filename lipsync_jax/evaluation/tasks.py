@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lipsync_jax import audio
 from lipsync_jax.data.loader import Clips, check_geometry, find_dataset
+from lipsync_jax.data.records import Clip
 from lipsync_jax.evaluation import baselines, footage
 from lipsync_jax.evaluation.drawing import Drawer
 from lipsync_jax.evaluation.footage import Footage
@@ -26,6 +27,8 @@ class Task:
         methods: name -> footage, of the true one.
         silent: the same, generated from silence; methods may be missing.
         paired: whether generated pictures should look like the true ones.
+        said: the words of its voice; empty where they are not known.
+        voice: the clip whose voice it is; empty where it is its own.
     """
 
     clip: str
@@ -34,6 +37,8 @@ class Task:
     baselines: Callable[[Footage], Mapping[str, Footage]] = baselines.baselines
     silent: Mapping[str, Callable[[Footage], Footage]] = dataclasses.field(default_factory=dict)
     paired: bool = True
+    said: str = ""
+    voice: str = ""
 
 
 def videos_of(folder: str | os.PathLike) -> dict[str, Path]:
@@ -160,6 +165,7 @@ def from_pairs(
             },
             baselines=_unedited(sound),
             paired=False,
+            voice=sound.stem,
         )
         for number, (sound, face) in enumerate(pairs)
     ]
@@ -185,7 +191,7 @@ def from_shards(
     clips = Clips(find_dataset(str(data), geometries[0]), split)
     check_geometry(clips, geometries[0])
     count = min(limit, len(clips)) if limit else len(clips)
-    names = [clips[i].clip_id for i in range(count)]
+    known = [_name_and_words(clips[i]) for i in range(count)]
     return [
         Task(
             clip=name,
@@ -195,9 +201,14 @@ def from_shards(
                 name: lambda real, drawer=drawer: drawer(real, silent=True)
                 for name, drawer in drawers.items()
             },
+            said=said,
         )
-        for i, name in enumerate(names)
+        for i, (name, said) in enumerate(known)
     ]
+
+
+def _name_and_words(clip: Clip) -> tuple[str, str]:
+    return clip.clip_id, " ".join(word.text for word in clip.words)
 
 
 def _of_video(path: Path, protocol: Protocol) -> Callable[[], Footage]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-import numpy as np
+from lipsync_jax.data.words import edit_distance
 
 
 def wer(reference: str, hypothesis: str) -> float:
@@ -32,18 +32,7 @@ def corpus_wer(pairs: Iterable[tuple[str, str]]) -> float:
     edits = words = 0
     for reference, hypothesis in pairs:
         said, read = reference.split(), hypothesis.split()
-        edits, words = edits + distance(said, read), words + len(said)
+        edits, words = edits + edit_distance(said, read), words + len(said)
     if not words:
         raise ValueError("a word error rate needs a reference with at least one word")
     return edits / words
-
-
-def distance(a: list[str], b: list[str]) -> int:
-    """Fewest words to substitute, delete and insert so that one list becomes the other."""
-    row = np.arange(len(b) + 1)
-    for i, word in enumerate(a, 1):
-        replaced = row[:-1] + np.array([word != other for other in b], int)
-        row = np.append(i, np.minimum(replaced, row[1:] + 1))
-        # Insertions run along the row: each costs one more than its left neighbour.
-        row = np.minimum.accumulate(row - np.arange(len(row))) + np.arange(len(row))
-    return int(row[-1])

@@ -27,6 +27,11 @@ def transcripts(path: Path) -> dict[str, str]:
     return {file.stem: " ".join(word.text for word in read_alignment(file)) for file in files}
 
 
+def of_clip(said: Mapping[str, str], clip: str) -> str:
+    """What is said in a clip `folder/name`, of its own transcript or that of `name`; or empty."""
+    return said.get(clip, said.get(clip.rpartition("/")[2], ""))
+
+
 def error_rates(
     said: Mapping[str, str], hypotheses: Path, methods: list[str]
 ) -> dict[str, dict[str, tuple[float, int]]]:

@@ -179,7 +179,7 @@ def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
         (["--compare", "v", "v", "--references", "{true}"], "two of the folders are the same"),
         (
             ["--videos", "{good}", "--references", "{true}", "--transcripts", "t"],
-            "--transcripts and --hypotheses belong together",
+            "--transcripts needs --lip_reader or --hypotheses",
         ),
         (
             ["--checkpoint_path", "c", "--filelist", "{true}/none.txt"],
@@ -214,6 +214,7 @@ def test_word_error_rates_of_a_lip_reader(tmp_path):
     (tmp_path / "read.json").write_text('{"a": "bin red"}')
     said = words.transcripts(tmp_path)
     assert said == {"a": "bin blue"}
+    assert [words.of_clip(said, clip) for clip in ("a", "s1/a", "b")] == ["bin blue"] * 2 + [""]
     assert words.error_rates(said, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
     with pytest.raises(ValueError, match="for m, n"):
         words.error_rates(said, tmp_path / "read.json", ["m", "n"])

@@ -1,0 +1,87 @@
+"""A lip reader that was trained here, and what it reads of a face."""
+
+import os
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from lipsync_jax.data import words
+from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.layers.compile import jit
+from lipsync_jax.methods import lip_reader
+from lipsync_jax.synthesis import provenance
+from lipsync_jax.training import checkpoints
+
+_STEP = 25  # clips are filled up to a multiple of so many frames: few shapes are compiled
+
+
+class Reader:
+    """Reads lips.
+
+    Attributes:
+        model: a name for its weights, see `provenance.model_hash`.
+        size: rows and columns of the face crops that it takes.
+        cut: how they are cut, as judges say it.
+    """
+
+    cut = "face"
+
+    def __init__(
+        self,
+        model: str,
+        size: int,
+        vocabulary: tuple[str, ...],
+        change_cost: float,
+        classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ):
+        self.model, self.size = model, size
+        self._vocabulary, self._change_cost, self._classify = vocabulary, change_cost, classify
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> "Reader":
+        """Loads a run of configs/lip_reader.py.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint, or it holds no lip reader.
+        """
+        folder = checkpoints.find(directory)
+        if not (folder / "reader").is_dir():
+            raise FileNotFoundError(
+                f"checkpoint {directory} holds no lip reader; name a run of configs/lip_reader.py"
+            )
+        variables, card = checkpoints.load_inference(folder, "reader")
+        config = ml_collections.ConfigDict(card["config"])
+        module, on_device = lip_reader.network(config), jax.device_put(variables)
+
+        @jit
+        def classify(variables, mouths, mask):
+            logits = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
+            return jax.nn.log_softmax(logits)
+
+        return cls(
+            provenance.model_hash(variables),
+            GEOMETRIES[config.data.geometry].height,
+            tuple(config.vocabulary),
+            config.change_cost,
+            lambda mouths, mask: classify(on_device, mouths, mask),
+        )
+
+    def read(self, mouths: Iterable[np.ndarray]) -> str:
+        """What these lips say.
+
+        Args:
+            mouths: uint8 (height, width), 25 a second, see `lip_reader.mouths`.
+
+        Returns:
+            Words of its vocabulary with spaces between; empty where it reads none.
+        """
+        stacked = np.stack(list(mouths))
+        missing = -len(stacked) % _STEP
+        mask = np.arange(len(stacked) + missing) < len(stacked)
+        filled = np.concatenate([stacked, np.repeat(stacked[-1:], missing, axis=0)])
+        found = np.asarray(self._classify(jnp.asarray(filled[None]), jnp.asarray(mask[None])))[0]
+        classes = words.runs(words.most_likely(found[mask], self._change_cost))
+        return " ".join(self._vocabulary[word - 1] for word in classes)

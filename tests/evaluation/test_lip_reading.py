@@ -1,0 +1,93 @@
+"""Lip reading in an evaluation: loaded, of clips of any length, and the words that it is given."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from lipsync_jax import cli
+from lipsync_jax.data import words
+from lipsync_jax.evaluation import drawing, lip_reading, tasks
+from lipsync_jax.layers.compile import jit
+from lipsync_jax.methods import lip_reader
+from lipsync_jax.models.lip_reader import LipReader
+from lipsync_jax.training import checkpoints
+
+VOCABULARY = ("bin", "red", "now")
+CARD = {
+    "config": {
+        "method": "lip_reader",
+        "precision": "float32",
+        "data": {"geometry": "face96"},
+        "vocabulary": VOCABULARY,
+        "change_cost": 0.0,
+        "model": {"width": 0.25, "hidden_size": 8},
+    }
+}
+
+
+class Bright:
+    """Reads the first picture's brightness: one word for light mouths, another for dark ones."""
+
+    model, size, cut = "feedbeef", 96, "face"
+
+    def read(self, mouths):
+        return "bin red" if np.mean(next(iter(mouths))) > 40 else "bin now"
+
+
+def test_words_of_all_frames_and_of_no_padding():
+    shapes = []
+
+    def classify(mouths, mask):
+        shapes.append((mouths.shape, mask.sum()))
+        return np.eye(4)[np.asarray(mouths)[..., 0, 0]]
+
+    reader = lip_reading.Reader("x", 96, VOCABULARY, 0.5, classify)
+    classes = np.array([0] * 4 + [2] * 5 + [0] * 2 + [1] * 8 + [3] * 8, np.uint8)
+    assert reader.read(np.full((4, 6), c, np.uint8) for c in classes) == "red bin now"
+    assert reader.read(np.full((4, 6), c, np.uint8) for c in classes * 0) == ""
+    assert shapes == [((1, 50, 4, 6), 27)] * 2
+
+
+def test_a_reader_sees_as_in_training(tmp_path):
+    module = LipReader(words=3, width=0.25, hidden_size=8)
+    mouths = np.random.default_rng(0).integers(0, 256, (1, 25, 48, 64), np.uint8)
+    mask = np.arange(25)[None] < 20
+    seen = lip_reader.as_seen(mouths, mask)
+    variables = jit(module.init, once=True)(jax.random.key(0), seen, mask)
+    checkpoints.save_inference(tmp_path / "reader", {"reader": variables}, CARD)
+    reader = lip_reading.Reader.load(tmp_path / "reader")
+    assert (reader.size, reader.cut, len(reader.model)) == (96, "face", 12)
+    classes = np.argmax(jit(module.apply)(variables, seen, mask)[0, :20], axis=-1)
+    expected = " ".join(VOCABULARY[word - 1] for word in words.runs(classes))
+    assert reader.read(mouths[0, :20]) == expected
+
+
+def test_other_checkpoints_are_refused(tmp_path):
+    checkpoints.save_inference(tmp_path / "x", {"expert": {"params": {"a": np.ones(1)}}}, CARD)
+    with pytest.raises(FileNotFoundError, match="holds no lip reader"):
+        lip_reading.Reader.load(tmp_path / "x")
+
+
+def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypatch, capsys):
+    def blacken(mels, faces, reference):
+        del mels, reference
+        return faces * 0
+
+    monkeypatch.setattr(
+        drawing.Drawer, "load", lambda path: drawing.Drawer("face96", "abc", blacken)
+    )
+    monkeypatch.setattr(lip_reading.Reader, "load", lambda path: Bright())
+    options = ["evaluate", "--checkpoint_path", "runs/x", "--data", str(toy_data), "--limit", "2"]
+    options += ["--landmarks", "none", "--lip_reader", "runs/reader", "--out"]
+    assert cli.main([*options, str(tmp_path / "none")]) == 1
+    assert "WER needs to know what is said; give --transcripts" in capsys.readouterr().err
+
+    monkeypatch.setattr(tasks, "_name_and_words", lambda clip: (clip.clip_id, "bin red"))
+    assert cli.main([*options, str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["lip_reader"] == "feedbeef"
+    rates = {name: result["methods"][name]["metrics"]["wer"]["mean"] for name in result["order"]}
+    assert rates == {"ground truth": 0, "copied reference": 0, "mean mouth": 0, "x": 0.5}
+    assert "lips read by feedbeef" in (tmp_path / "out" / "report.html").read_text()
