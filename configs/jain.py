@@ -4,10 +4,13 @@
 
 Variants: `:published` (the default; the text names no reconstruction loss, and its generator's rate
 of 2e-3 is high), `:small_data` (with the L1 loss of Vougioukas et al. 2018 and a rate that falls;
-an eighth of the width), `:tiny` (the same for minutes on a CPU).
+an eighth of the width), `:tiny` (the same for minutes on a CPU), and both without discriminators,
+`:small_data_l1` and `:tiny_l1`.
 """
 
 import ml_collections
+
+VARIANTS = ("published", "small_data", "small_data_l1", "tiny", "tiny_l1")
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
@@ -53,6 +56,8 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.optimiser.warmup = 0
     config.optimiser.decay_steps = 0
 
+    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
+
     # Correlation of the mouth's motion with the real one, in validation, from which discriminators
     # play a part; 0: from the start, as in the paper.
     config.judged_from = 0.0
@@ -82,11 +87,11 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
 
     if variant == "published":
         return config
-    if variant not in ("small_data", "tiny"):
+    if variant not in VARIANTS:
         raise ValueError(
-            f"configs/jain.py has no variant {variant!r}; choose published, small_data, tiny"
+            f"configs/jain.py has no variant {variant!r}; choose one of {', '.join(VARIANTS)}"
         )
-    tiny = variant == "tiny"
+    tiny = variant.startswith("tiny")
     width = 1 / 8
     config.model.width = config.model.audio_width = width
     config.judges.frame.model.width = width
@@ -112,4 +117,6 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.optimiser.learning_rate = 2e-3
         config.judged_from = 0.15
         config.mouth_weight = 2.0
+    if variant.endswith("_l1"):
+        config.judges = ml_collections.ConfigDict()
     return config

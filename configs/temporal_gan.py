@@ -91,6 +91,8 @@ def _paper2018() -> ml_collections.ConfigDict:
     config.mouth_weight = 0.0  # likewise
     config.optimiser = _adam(2e-4, decay=0.9, decay_from=20 * EPOCH, decay_every=EPOCH)
 
+    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
+
     # Correlation of the mouth's motion with the real one, in validation, from which discriminators
     # play a part; 0: from the start, as in the paper.
     config.judged_from = 0.0

@@ -90,7 +90,7 @@ class Checkpoints:
         abstract = jax.tree.map(_like, like)
         folder = self._last.directory / str(step)
         for name, value in self._variables(abstract).items():
-            _require_same(folder / name, value)
+            require_same(folder / name, value)
         train = {
             "step": abstract.step,
             "key": _like(jax.random.key_data(like.key)),
@@ -150,16 +150,25 @@ def _manager(directory: Path, keep: int, create: bool) -> ocp.CheckpointManager:
     )
 
 
-def _misfit(folder: Path, why: object) -> str:
-    return (
-        f"checkpoint {folder} does not fit this config's networks (resume with the config it was "
-        f"made with, or take another workdir): {why}"
-    )
+_OTHER_RUN = "resume with the config it was made with, or take another workdir"
 
 
-def _require_same(item: Path, like: Mapping[str, Any]) -> None:
+def _misfit(folder: Path, why: object, remedy: str = _OTHER_RUN) -> str:
+    return f"checkpoint {folder} does not fit this config's networks ({remedy}): {why}"
+
+
+def require_same(item: Path, like: Mapping[str, Any], remedy: str = _OTHER_RUN) -> None:
     """Refuses another network before any array is read: a read that stops half way leaves
-    Orbax's other readers to call back into a loop that is gone."""
+    Orbax's other readers to call back into a loop that is gone.
+
+    Args:
+        item: a checkpoint's folder of one player.
+        like: that player's variables in the config.
+        remedy: what to do, for the error.
+
+    Raises:
+        ValueError: an array's name or shape differs.
+    """
     with ocp.PyTreeCheckpointer() as checkpointer:
         found = _shapes(checkpointer.metadata(item).item_metadata.tree)
     wanted = _shapes(like)
@@ -170,6 +179,7 @@ def _require_same(item: Path, like: Mapping[str, Any]) -> None:
                     item.parent,
                     f"{item.name}/{name} is {found.get(name, 'absent')} in the checkpoint, "
                     f"{wanted.get(name, 'absent')} in the config",
+                    remedy,
                 )
             )
 

@@ -19,7 +19,7 @@ from lipsync_jax import methods
 from lipsync_jax.data import loader
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method, PlayerState, State
-from lipsync_jax.training import checkpoints, sharding
+from lipsync_jax.training import checkpoints, sharding, warm_start
 from lipsync_jax.training.logging import Progress, Writer, plot
 
 
@@ -183,9 +183,12 @@ class Data:
 
 def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str, float]:
     batches = data.training()
+    resumed = saved.latest_step() is not None
+    weights = {} if resumed else warm_start.read(config, method)
     state = fresh_state(config, method, mesh, data, steps)
+    state = warm_start.begin(state, weights, config, mesh)
     best, waited = -math.inf, 0
-    if saved.latest_step() is not None:
+    if resumed:
         state, run = saved.restore(state)
         batches.set_state(run["loader"])
         best, waited = run["best"], run.get("waited", 0)

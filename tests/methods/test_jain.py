@@ -119,6 +119,8 @@ def test_the_published_config_is_the_text():
     made = methods.load(config)
     made.check()
     assert set(made.players) == {"generator", "frame_discriminator", "sequence_discriminator"}
+    for size in ("small_data", "tiny"):
+        assert set(methods.load(jain_config.get_config(f"{size}_l1")).players) == {"generator"}
     with pytest.raises(ValueError, match="no variant 'huge'"):
         jain_config.get_config("huge")
 

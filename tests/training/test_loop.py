@@ -202,6 +202,27 @@ def test_another_networks_checkpoint_is_refused(toy_data, expert_run):
         loop.train(config, expert_run[0])
 
 
+def test_a_run_starts_from_anothers_weights(toy_data, expert_run, tmp_path):
+    config = expert(toy_data, steps=1)
+    config.optimiser.learning_rate = 0.0
+    config.start_from = {"expert": str(expert_run[0])}
+    loop.train(config, tmp_path)
+    begun, _ = checkpoints.load_inference(expert_run[0], "expert")
+    now, _ = checkpoints.load_inference(tmp_path, "expert")
+    jax.tree.map(np.testing.assert_array_equal, now["params"], begun["params"])
+    config.start_from.expert = "gone"  # a resumed run needs it no more
+    loop.train(config, tmp_path)
+    with pytest.raises(FileNotFoundError, match="gone does not exist"):
+        loop.train(config, tmp_path / "new")
+    config.start_from = {"generator": str(expert_run[0])}
+    with pytest.raises(ValueError, match=r"start_from.generator: no player .* choose from expert"):
+        loop.train(config, tmp_path / "new")
+    config.start_from = {"expert": str(expert_run[0])}
+    config.model.width = 0.06
+    with pytest.raises(ValueError, match=r"without config.start_from.expert\): expert/"):
+        loop.train(config, tmp_path / "new")
+
+
 def test_a_batch_that_does_not_split_is_refused(toy_data):
     config = expert(toy_data)
     config.data.batch_size = 6

@@ -1,0 +1,67 @@
+"""Runs that begin with another run's weights: a discriminator added later, a converted checkpoint.
+
+`config.start_from` names a checkpoint a player. Optimisers, step and schedule start anew.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+from absl import logging
+from jax.sharding import Mesh
+
+from lipsync_jax.methods.base import Method, State
+from lipsync_jax.training import checkpoints, sharding
+
+
+def read(config: ml_collections.ConfigDict, method: Method) -> dict[str, dict[str, Any]]:
+    """The variables that a config's players begin with.
+
+    Args:
+        config: the experiment; `start_from`, where it has that: player -> a run's workdir (its best
+            checkpoint is taken), a converted checkpoint, or "" for none.
+        method: the config's.
+
+    Returns:
+        Player -> {"params", "batch_stats"}, numpy arrays.
+
+    Raises:
+        ValueError: no such player learns.
+        FileNotFoundError: there is no such checkpoint, or it lacks the player.
+    """
+    found = {}
+    for name, directory in config.get("start_from", {}).items():
+        if not directory:
+            continue
+        learning = [name for name, player in method.players.items() if player.optimiser]
+        if name not in learning:
+            raise ValueError(
+                f"config.start_from.{name}: no player of that name learns here; choose from "
+                f"{', '.join(learning)}"
+            )
+        found[name], _ = checkpoints.load_inference(directory, name)
+        logging.info("%s starts from %s", name, checkpoints.find(directory))
+    return found
+
+
+def begin(
+    state: State,
+    found: Mapping[str, Mapping[str, Any]],
+    config: ml_collections.ConfigDict,
+    mesh: Mesh,
+) -> State:
+    """A fresh state with what `read` found in its players.
+
+    Raises:
+        ValueError: a checkpoint is of another network; names the first array that differs.
+    """
+    players = dict(state.players)
+    for name, variables in found.items():
+        folder = checkpoints.find(config.start_from[name])
+        checkpoints.require_same(
+            folder / name,
+            players[name].variables,
+            f"start with the config.model it was made with, or without config.start_from.{name}",
+        )
+        players[name] = players[name].replace(**sharding.replicate(dict(variables), mesh))
+    return state.replace(players=players)
