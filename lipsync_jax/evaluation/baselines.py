@@ -8,6 +8,7 @@ from lipsync_jax import faces
 from lipsync_jax.evaluation.footage import Footage
 
 COPIED, MEAN, UNEDITED = "copied reference", "mean mouth", "unedited"
+STILL, MEAN_PICTURE = "repeated still", "mean picture"
 _SIDE = 96  # columns of the lower half of a face, which is half as high
 
 
@@ -33,6 +34,26 @@ def baselines(real: Footage) -> Mapping[str, Footage]:
         return real.edited(lambda image, i: faces.paste(image, patch, lower[i]))
 
     return {COPIED: pasted(first), MEAN: pasted(mean)}
+
+
+def of_stills(real: Footage) -> Mapping[str, Footage]:
+    """What a still gives without a network.
+
+    `repeated still`: the first frame, for ever; `mean picture`: the mean of all frames of the very
+    clip, which knows more than a network may.
+
+    Args:
+        real: the true footage, of shards.
+    """
+    total, first = 0.0, None
+    for image in real.read():
+        first = image if first is None else first
+        total = total + image.astype(np.float64)
+    mean = np.rint(total / len(real)).astype(np.uint8)
+    return {
+        STILL: real.edited(lambda image, i: first),
+        MEAN_PICTURE: real.edited(lambda image, i: mean),
+    }
 
 
 def _lower_halves(boxes: np.ndarray) -> np.ndarray:

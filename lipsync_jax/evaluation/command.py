@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         rates = words.error_rates(said, arguments.hypotheses, names)
     judge = Judge.load(arguments.judge) if arguments.judge else None
     reader = Reader.load(arguments.lip_reader) if arguments.lip_reader else None
+    for path, network in ((arguments.judge, judge), (arguments.lip_reader, reader)):
+        _check_crops(path, network, tasks[0].geometry)
     scorer = Scorer(chosen, judge, _landmarks(arguments.landmarks), reader)
     arguments.out.mkdir(parents=True, exist_ok=True)
     result, shown = results.evaluate(
@@ -118,8 +120,7 @@ def quiet() -> None:
 
 
 def _tasks(arguments: argparse.Namespace, chosen) -> list:
-    from lipsync_jax.evaluation import tasks
-    from lipsync_jax.evaluation.drawing import Drawer
+    from lipsync_jax.evaluation import drawing, tasks
 
     given = [name for name in ("videos", "compare", "checkpoint_path") if getattr(arguments, name)]
     if len(given) != 1:
@@ -139,7 +140,7 @@ def _tasks(arguments: argparse.Namespace, chosen) -> list:
     names = _names(arguments.checkpoint_path)
     checkpoints = dict(zip(names, arguments.checkpoint_path, strict=True))
     if arguments.data is not None:
-        drawers = {name: Drawer.load(path) for name, path in checkpoints.items()}
+        drawers = {name: drawing.load(path) for name, path in checkpoints.items()}
         return tasks.from_shards(drawers, arguments.data, arguments.split, arguments.limit)
     pairs = tasks.read_pairs(arguments.filelist, arguments.data_root, arguments.order)
     pairs = pairs[: arguments.limit] if arguments.limit else pairs
@@ -172,6 +173,20 @@ def _with_words(arguments: argparse.Namespace, tasks: list) -> list:
         dataclasses.replace(task, said=words.of_clip(said, name))
         for task, name in zip(tasks, names, strict=True)
     ]
+
+
+def _check_crops(path: Path, network, geometry: str) -> None:
+    """Refuses shards whose crops show the face in another place than a network was trained on."""
+    from lipsync_jax.data.records import GEOMETRIES
+
+    if not geometry or not (learnt := network.geometry if network else ""):
+        return
+    shown, known = GEOMETRIES[geometry], GEOMETRIES[learnt]
+    if (shown.cut, shown.part) != (known.cut, known.part):
+        raise ValueError(
+            f"{path} was trained on crops of {learnt} and these shards are {geometry}; leave it "
+            "out, or generate videos and give their folder as --videos"
+        )
 
 
 def _generator(

@@ -1,9 +1,11 @@
-"""A trained generator on clips of prepared shards: own voice, first frame as reference."""
+"""A trained generator on clips of prepared shards: own voice, first frame as reference or still."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +16,38 @@ from lipsync_jax import methods
 from lipsync_jax.data import windows
 from lipsync_jax.data.records import GEOMETRIES
 from lipsync_jax.data.spectra import MEL, Spectrum
+from lipsync_jax.evaluation import cropping
 from lipsync_jax.evaluation.footage import Footage
 from lipsync_jax.evaluation.judges import RATE
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.wav2lip import mask_lower_half
-from lipsync_jax.synthesis import provenance
+from lipsync_jax.synthesis import performers, provenance
+from lipsync_jax.synthesis.hearing import Samples
+from lipsync_jax.synthesis.performers import Performer
 from lipsync_jax.training import checkpoints
 
 _BATCH = 25  # frames
+
+
+def load(directory: str | os.PathLike) -> "Drawer | Actor":
+    """Loads a generator of any method.
+
+    Args:
+        directory: a run's workdir, or what `lipsync convert` wrote.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint, or it has no generator.
+        ValueError: its method draws no speaking faces, or its weights are of another network.
+    """
+    config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
+    if config.method in performers.METHODS:
+        return Actor.load(directory)
+    if not hasattr(methods.load(config), "hears"):
+        raise ValueError(
+            f"checkpoint {directory} is of the method {config.method}, which draws no faces; name "
+            "one that does"
+        )
+    return Drawer.load(directory)
 
 
 class Drawer:
@@ -31,29 +57,19 @@ class Drawer:
         geometry: of the shards it takes, see `records.GEOMETRIES`.
         model: a name for its weights, see `provenance.model_hash`.
         hears: the spectrum that it hears windows of.
+        animates: whether all of the picture is drawn, of a still.
     """
+
+    animates: ClassVar = False
 
     def __init__(self, geometry: str, model: str, draw: Callable, hears: Spectrum = MEL):
         self.geometry, self.model, self.hears, self._draw = geometry, model, hears, draw
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Drawer":
-        """Loads a generator.
-
-        Args:
-            directory: a run's workdir, or what `lipsync convert` wrote.
-
-        Raises:
-            FileNotFoundError: there is no checkpoint, or it has no generator.
-            ValueError: its method doesn't redraw faces.
-        """
+        """Loads a generator of a method that redraws faces."""
         config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
         method = methods.load(config)
-        if not hasattr(method, "hears"):
-            raise ValueError(
-                f"checkpoint {directory} is of the method {config.method}, which redraws no faces; "
-                "generate videos with it and give their folder as --videos"
-            )
         variables, _ = checkpoints.load_inference(directory, "generator")
         on_device = jax.device_put(variables)
 
@@ -97,3 +113,43 @@ class Drawer:
             drawn.append(np.asarray(made)[: len(part)])
         pictures = np.concatenate(drawn)[..., ::-1]
         return dataclasses.replace(real, read=lambda: iter(np.ascontiguousarray(pictures)))
+
+
+class Actor:
+    """Lets the first frame of a clip say the clip's voice.
+
+    Attributes:
+        geometry: of the shards it takes, see `records.GEOMETRIES`.
+        model: a name for its weights.
+        animates: whether all of the picture is drawn, of a still.
+    """
+
+    animates: ClassVar = True
+
+    def __init__(self, geometry: str, performer: Performer):
+        self.geometry, self.model, self._performer = geometry, performer.model, performer
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> "Actor":
+        """Loads a generator of a method that animates stills."""
+        config = checkpoints.read_card(directory)["config"]
+        return cls(config["data"]["geometry"], performers.load(directory))
+
+    def __call__(self, real: Footage, silent: bool = False) -> Footage:
+        """The clip as it is drawn: its frames nearest in time, as long as its voice lasts.
+
+        Args:
+            real: of `footage.from_clip`.
+            silent: whether it hears digital silence and not the clip's voice.
+        """
+        performer, (samples, rate) = self._performer, real.voice
+        batch = math.ceil(_BATCH / performer.unit) * performer.unit
+        heard = Samples([samples * 0 if silent else samples], rate, performer.ear.rate)
+        looked = performer.look(next(iter(real.read())))
+        made = performer.say(looked, heard, batch)
+        frames = np.concatenate([np.asarray(images)[: len(some)] for some, images in made])
+        times = [number / performer.frame_rate for number in range(len(frames))]
+        pictures = frames[np.array(cropping.numbers_at_rate(times))]
+        return dataclasses.replace(
+            real.first_frames(len(pictures)), read=lambda: iter(pictures[: len(real)])
+        )

@@ -34,6 +34,9 @@ class Footage:
         size: (width, height) of the pictures.
         start: seconds of the first frame in the source.
         read: yields the pictures, uint8 RGB.
+        voice: the same sound at its own rate, int16 (samples,), and that rate; None where only
+            `samples` are known.
+        part: what the pictures show, `lips` alone or, by any other name, a face.
     """
 
     numbers: tuple[int, ...]
@@ -45,6 +48,8 @@ class Footage:
     size: tuple[int, int]
     start: Fraction
     read: Callable[[], Iterator[np.ndarray]]
+    voice: tuple[np.ndarray, int] | None = None
+    part: str = "face"
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -120,8 +125,8 @@ def from_video(path: str | os.PathLike, protocol: Protocol) -> Footage:
     )
 
 
-def from_clip(clip: Clip) -> Footage:
-    """A clip of prepared shards: its pictures are face crops."""
+def from_clip(clip: Clip, part: str = "face") -> Footage:
+    """A clip of prepared shards: its pictures are crops of a face or of lips."""
     numbers = cropping.numbers_at_rate([i / clip.frame_rate for i in range(len(clip.frames))])
     height, width = decode_frames(clip, range(1)).shape[1:3]
     samples = audio.resample(
@@ -140,6 +145,8 @@ def from_clip(clip: Clip) -> Footage:
         read=lambda: (
             np.ascontiguousarray(decode_frames(clip, [i])[0, ..., ::-1]) for i in numbers
         ),
+        voice=(clip.audio, clip.audio_rate),
+        part=part,
     )
 
 

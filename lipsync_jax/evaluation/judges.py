@@ -34,12 +34,19 @@ class Judge:
         model: a name for its weights, see `provenance.model_hash`.
         size: rows and columns of its crops.
         cut: `syncnet` (see `cropping.syncnet_boxes`) or `face` (see `faces.face_box`).
+        geometry: of the shards that it was trained on; empty for SyncNet.
     """
 
     def __init__(
-        self, kind: str, model: str, size: int, embed_lips: Callable, embed_sound: Callable
+        self,
+        kind: str,
+        model: str,
+        size: int,
+        embed_lips: Callable,
+        embed_sound: Callable,
+        geometry: str = "",
     ):
-        self.kind, self.model, self.size = kind, model, size
+        self.kind, self.model, self.size, self.geometry = kind, model, size, geometry
         self.cut = "syncnet" if kind == SYNCNET else "face"
         self._embed_lips, self._embed_sound = embed_lips, embed_sound
 
@@ -66,8 +73,9 @@ class Judge:
         if player == "syncnet":
             return _loaded(directory, SYNCNET, 224, variables, *_syncnet())
         config = ml_collections.ConfigDict(card["config"])
-        size = GEOMETRIES[config.data.geometry].height
-        return _loaded(directory, EXPERT, size, variables, *_expert(config))
+        geometry = config.data.geometry
+        size = GEOMETRIES[geometry].height
+        return _loaded(directory, EXPERT, size, variables, *_expert(config), geometry)
 
     def lips(self, crops: Iterable[np.ndarray]) -> np.ndarray:
         """Embeds a stream of pictures, holding a batch of them at a time.
@@ -130,7 +138,7 @@ class Judge:
         return self.sound(np.pad(part, (0, end - begin - len(part))), total), inside
 
 
-def _loaded(directory, kind, size, variables, embed_lips, embed_sound) -> Judge:
+def _loaded(directory, kind, size, variables, embed_lips, embed_sound, geometry="") -> Judge:
     syncnet = kind == SYNCNET
     shape = (_MFCC_WINDOW, 13) if syncnet else (windows.MEL_WINDOW, audio.MEL_BINS)
     frames = jax.ShapeDtypeStruct((_BATCH[kind] + FRAMES - 1, size, size, 3), jnp.uint8)
@@ -152,6 +160,7 @@ def _loaded(directory, kind, size, variables, embed_lips, embed_sound) -> Judge:
         size,
         lambda frames: lips(on_device, frames),
         lambda features: heard(on_device, features),
+        geometry,
     )
 
 

@@ -25,6 +25,7 @@ class Reader:
         model: a name for its weights, see `provenance.model_hash`.
         size: rows and columns of the face crops that it takes.
         cut: how they are cut, as judges say it.
+        geometry: of the shards that it was trained on.
     """
 
     cut = "face"
@@ -32,12 +33,12 @@ class Reader:
     def __init__(
         self,
         model: str,
-        size: int,
+        geometry: str,
         vocabulary: tuple[str, ...],
         change_cost: float,
         classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ):
-        self.model, self.size = model, size
+        self.model, self.geometry, self.size = model, geometry, GEOMETRIES[geometry].height
         self._vocabulary, self._change_cost, self._classify = vocabulary, change_cost, classify
 
     @classmethod
@@ -63,7 +64,7 @@ class Reader:
 
         return cls(
             provenance.model_hash(variables),
-            GEOMETRIES[config.data.geometry].height,
+            config.data.geometry,
             tuple(config.vocabulary),
             config.change_cost,
             lambda mouths, mask: classify(on_device, mouths, mask),

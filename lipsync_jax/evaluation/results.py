@@ -20,7 +20,13 @@ from lipsync_jax.evaluation.tasks import Task
 from lipsync_jax.evaluation.wer import wer
 
 TRUTH = "ground truth"
-BASELINES = (baselines.COPIED, baselines.MEAN, baselines.UNEDITED)
+BASELINES = (
+    baselines.COPIED,
+    baselines.MEAN,
+    baselines.STILL,
+    baselines.MEAN_PICTURE,
+    baselines.UNEDITED,
+)
 _DIGITS = 6  # significant ones that are written: differences of rounding don't show
 
 
@@ -124,7 +130,8 @@ def evaluate(
         _keep(clips, page, TRUTH, truth, truth.figures | own_words, None)
         for name, take in still.items():
             # A mouth that stands still moves by the landmarks' noise: LipLeak's floor.
-            floor = scorer.leak(take, truth) if name == baselines.COPIED else {}
+            stands = name in (baselines.COPIED, baselines.STILL)
+            floor = scorer.leak(take, truth) if stands else {}
             _score(clips, page, scorer, task, name, take, truth, floor)
         for name in task.methods:
             try:

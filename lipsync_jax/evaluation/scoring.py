@@ -35,6 +35,7 @@ class Take:
         embeddings: float32 (m, d), of every so-manieth frame; None likewise.
         figures: those that need no reference.
         read: what the lips say; None without a lip reader.
+        part: what the crops show, see Footage.
     """
 
     faces: np.ndarray
@@ -42,6 +43,7 @@ class Take:
     embeddings: np.ndarray | None
     figures: Mapping[str, float]
     read: str | None = None
+    part: str = "face"
 
 
 class Scorer:
@@ -67,7 +69,7 @@ class Scorer:
         def pictures() -> Iterator[np.ndarray]:
             for i, image in enumerate(footage.read()):
                 crops.append(footage.crop(image, i, size))
-                if self.landmarks:
+                if self.landmarks and footage.part != "lips":
                     points.append(self._points(image, footage, i))
                     if i % self.protocol.embed_every == 0:
                         embeddings.append(self._embedding(image, footage, i))
@@ -89,7 +91,8 @@ class Scorer:
             found = blinks.blinks(blinks.eye_aspect_ratio(known), self.protocol.frame_rate)
             figures |= {"blink_rate": found.rate, "blink_duration": found.duration}
         read = self.reader.read(lips) if self.reader else None
-        return Take(stacked, known, np.stack(embeddings) if embeddings else None, figures, read)
+        embedded = np.stack(embeddings) if embeddings else None
+        return Take(stacked, known, embedded, figures, read, footage.part)
 
     def compare(self, take: Take, real: Take) -> tuple[dict[str, float], np.ndarray | None]:
         """Figures beside a reference, over the frames that both have.
@@ -98,13 +101,13 @@ class Scorer:
             The figures; and each frame's landmark distance, None without landmarks.
         """
         n = min(len(take.faces), len(real.faces))
-        a, b = take.faces[:n], real.faces[:n]
+        a, b, lips = take.faces[:n], real.faces[:n], real.part == "lips"
         similar = _by_batch(lambda x, y: ssim(x, y, 255, self.protocol.ssim_window), a, b)
         alike = np.minimum(_by_batch(lambda x, y: psnr(x, y, 255), a, b), _MOST_ALIKE)
         figures = {
             "psnr": float(alike.mean()),
             "ssim": float(similar.mean()),
-            "mouth_error": float(_by_batch(_mouth_error, a, b).mean()),
+            "mouth_error": float(_by_batch(_error if lips else _mouth_error, a, b).mean()),
         }
         distances = None
         if take.points is not None and real.points is not None:
@@ -173,6 +176,10 @@ class Scorer:
 
 
 @jax.jit
+def _error(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.abs(a - b) / 255, axis=(1, 2, 3))
+
+
 def _mouth_error(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.mean(mouth_error(a / 255, b / 255), axis=(1, 2, 3))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lipsync_jax import audio
 from lipsync_jax.data.loader import Clips, check_geometry, find_dataset
-from lipsync_jax.data.records import Clip
+from lipsync_jax.data.records import GEOMETRIES, Clip
 from lipsync_jax.evaluation import baselines, footage
-from lipsync_jax.evaluation.drawing import Drawer
+from lipsync_jax.evaluation.drawing import Actor, Drawer
 from lipsync_jax.evaluation.footage import Footage
 from lipsync_jax.evaluation.protocol import Protocol
 
@@ -29,6 +29,7 @@ class Task:
         paired: whether generated pictures should look like the true ones.
         said: the words of its voice; empty where they are not known.
         voice: the clip whose voice it is; empty where it is its own.
+        geometry: of shards, see `records.GEOMETRIES`; empty for videos.
     """
 
     clip: str
@@ -39,6 +40,7 @@ class Task:
     paired: bool = True
     said: str = ""
     voice: str = ""
+    geometry: str = ""
 
 
 def videos_of(folder: str | os.PathLike) -> dict[str, Path]:
@@ -172,12 +174,13 @@ def from_pairs(
 
 
 def from_shards(
-    drawers: Mapping[str, Drawer], data: str | os.PathLike, split: str, limit: int
+    drawers: Mapping[str, Drawer | Actor], data: str | os.PathLike, split: str, limit: int
 ) -> list[Task]:
-    """Clips of prepared shards, redrawn to their own voices.
+    """Clips of prepared shards, drawn anew to their own voices.
 
     Args:
-        drawers: name -> generator, all of one geometry.
+        drawers: name -> generator, all of one geometry, and all redrawing faces or all animating
+            stills.
         data: the folder that `lipsync prepare` wrote.
         split: `train`, `validation` or `test`.
         limit: clips at most; 0 takes all.
@@ -185,26 +188,40 @@ def from_shards(
     Raises:
         FileNotFoundError, ValueError: there are no such shards, or generators differ in geometry.
     """
-    geometries = sorted({drawer.geometry for drawer in drawers.values()})
-    if len(geometries) > 1:
-        raise ValueError(f"checkpoints of {' and '.join(geometries)} can't share shards")
-    clips = Clips(find_dataset(str(data), geometries[0]), split)
-    check_geometry(clips, geometries[0])
+    geometry, animates = _check(drawers)
+    clips = Clips(find_dataset(str(data), geometry), split)
+    check_geometry(clips, geometry)
     count = min(limit, len(clips)) if limit else len(clips)
     known = [_name_and_words(clips[i]) for i in range(count)]
+    part = GEOMETRIES[geometry].part
     return [
         Task(
             clip=name,
-            real=lambda i=i: footage.from_clip(clips[i]),
+            real=lambda i=i: footage.from_clip(clips[i], part),
+            baselines=baselines.of_stills if animates else baselines.baselines,
             methods=dict(drawers),
             silent={
                 name: lambda real, drawer=drawer: drawer(real, silent=True)
                 for name, drawer in drawers.items()
             },
             said=said,
+            geometry=geometry,
         )
         for i, (name, said) in enumerate(known)
     ]
+
+
+def _check(drawers: Mapping[str, Drawer | Actor]) -> tuple[str, bool]:
+    """The geometry of all generators, and whether they animate stills."""
+    geometries = sorted({drawer.geometry for drawer in drawers.values()})
+    if len(geometries) > 1:
+        raise ValueError(f"checkpoints of {' and '.join(geometries)} can't share shards")
+    kinds = {drawer.animates for drawer in drawers.values()}
+    if len(kinds) > 1:
+        raise ValueError(
+            "some of the checkpoints redraw faces and some animate stills; evaluate them apart"
+        )
+    return geometries[0], kinds.pop()
 
 
 def _name_and_words(clip: Clip) -> tuple[str, str]:

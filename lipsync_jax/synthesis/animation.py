@@ -209,13 +209,13 @@ class Prepared:
         Raises:
             ValueError: samples are not finite.
         """
-        for drawn in self._batches(Samples(chunks, rate, self._performer.ear.rate)):
+        for drawn in self._batches(chunks, rate):
             yield from self._finished(*drawn)
 
     def recorded(self, chunks: Iterable[np.ndarray], rate: int) -> Iterator[Frame]:
         """`stream`, but each batch is finished while the next is being drawn."""
         before = None
-        for drawn in self._batches(Samples(chunks, rate, self._performer.ear.rate)):
+        for drawn in self._batches(chunks, rate):
             if before:
                 yield from self._finished(*before)
             before = drawn
@@ -231,36 +231,17 @@ class Prepared:
         )
         np.asarray(performer.perform(self._looked, heard, noise, performer.start())[1])
 
+    def _batches(
+        self, chunks: Iterable[np.ndarray], rate: int
+    ) -> Iterator[tuple[range, np.ndarray]]:
+        samples = Samples(chunks, rate, self._performer.ear.rate)
+        std, seed = self._options.noise_std, self._options.seed
+        return self._performer.say(self._looked, samples, self._batch_size, seed, std)
+
     def _paste_mask(self) -> np.ndarray:
         everywhere = np.full_like(self._picture, 255)
         covered = alignment.cut_out(everywhere, self._matrix, self._performer.size) == 255
         return blending.frame_mask(covered.all(axis=-1))
-
-    def _batches(self, samples: Samples) -> Iterator[tuple[range, np.ndarray]]:
-        """Numbers of frames, and a batch whose first ones they are, maybe still being drawn."""
-        performer, batch = self._performer, self._batch_size
-        std = self._options.noise_std
-        std = performer.noise_std if std is None else std
-        rng, memory = np.random.default_rng(self._options.seed), performer.start()
-        last = 0
-        while True:
-            first = last
-            while last < first + batch and samples.length(last / self.frame_rate) > (
-                last / self.frame_rate
-            ):
-                last += 1
-            if first == last:
-                return
-            frames, missing = range(first, last), [(0, first + batch - last)]
-            heard = performer.ear.hear(samples, frames)
-            noise = std * rng.standard_normal((len(frames), performer.noise_size), np.float32)
-            memory, drawn = performer.perform(
-                self._looked,
-                np.pad(heard, [*missing, *[(0, 0)] * (heard.ndim - 1)]),
-                np.pad(noise, [*missing, (0, 0)]),
-                memory,
-            )
-            yield frames, drawn
 
     def _finished(self, frames: range, drawn: np.ndarray) -> Iterator[Frame]:
         for number, image in zip(frames, np.asarray(drawn), strict=False):

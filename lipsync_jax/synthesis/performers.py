@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +23,14 @@ from lipsync_jax.methods import jain, lip_clips, speech2vid, temporal_gan
 from lipsync_jax.models.glance import FRAMES, SIZE
 from lipsync_jax.models.recurrent_generator import RecurrentGenerator
 from lipsync_jax.synthesis import provenance
-from lipsync_jax.synthesis.hearing import Ear, LogMelEar, MFCCEar, RawEar, SpectrumEar
+from lipsync_jax.synthesis.hearing import (
+    Ear,
+    LogMelEar,
+    MFCCEar,
+    RawEar,
+    Samples,
+    SpectrumEar,
+)
 from lipsync_jax.training import checkpoints
 
 NOISE_STD = 0.33  # of the published inference, where a checkpoint does not tell
@@ -60,6 +67,48 @@ class Performer:
     perform: Callable[[Any, np.ndarray, np.ndarray, Any], tuple[Any, Any]]
     model: str
     unit: int = 1
+
+    def say(
+        self,
+        looked: Any,
+        samples: Samples,
+        batch: int,
+        seed: int = 0,
+        noise_std: float | None = None,
+    ) -> Iterator[tuple[range, np.ndarray]]:
+        """Draws a still saying a voice, until it ends.
+
+        Args:
+            looked: what `look` made of the still.
+            samples: the voice, at the rate of `ear`.
+            batch: frames at once, a multiple of `unit`.
+            seed: of the noise.
+            noise_std: its standard deviation; None takes `self.noise_std`.
+
+        Yields:
+            Numbers of frames; and a batch whose first ones they are, (batch, *size, 3), see
+            `perform`.
+        """
+        std = self.noise_std if noise_std is None else noise_std
+        rng, memory, last = np.random.default_rng(seed), self.start(), 0
+        while True:
+            first = last
+            while last < first + batch and samples.length(last / self.frame_rate) > (
+                last / self.frame_rate
+            ):
+                last += 1
+            if first == last:
+                return
+            frames, missing = range(first, last), [(0, first + batch - last)]
+            heard = self.ear.hear(samples, frames)
+            noise = std * rng.standard_normal((len(frames), self.noise_size), np.float32)
+            memory, drawn = self.perform(
+                looked,
+                np.pad(heard, [*missing, *[(0, 0)] * (heard.ndim - 1)]),
+                np.pad(noise, [*missing, (0, 0)]),
+                memory,
+            )
+            yield frames, drawn
 
 
 def load(directory: str | os.PathLike) -> Performer:

@@ -156,7 +156,7 @@ def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
         del mels, reference
         return np.maximum(faces, 10)
 
-    monkeypatch.setattr(drawing.Drawer, "load", lambda path: drawing.Drawer("face96", "abc", draw))
+    monkeypatch.setattr(drawing, "load", lambda path: drawing.Drawer("face96", "abc", draw))
     options = ["--checkpoint_path", "runs/x", "--data", toy_data, "--landmarks", "none"]
     assert _run(tmp_path, *options, "--limit", 2) == 0
     result = json.loads((tmp_path / "results.json").read_text())

@@ -30,7 +30,7 @@ CARD = {
 class Bright:
     """Reads the first picture's brightness: one word for light mouths, another for dark ones."""
 
-    model, size, cut = "feedbeef", 96, "face"
+    model, geometry, size, cut = "feedbeef", "face96", 96, "face"
 
     def read(self, mouths):
         return "bin red" if np.mean(next(iter(mouths))) > 40 else "bin now"
@@ -43,7 +43,7 @@ def test_words_of_all_frames_and_of_no_padding():
         shapes.append((mouths.shape, mask.sum()))
         return np.eye(4)[np.asarray(mouths)[..., 0, 0]]
 
-    reader = lip_reading.Reader("x", 96, VOCABULARY, 0.5, classify)
+    reader = lip_reading.Reader("x", "face96", VOCABULARY, 0.5, classify)
     classes = np.array([0] * 4 + [2] * 5 + [0] * 2 + [1] * 8 + [3] * 8, np.uint8)
     assert reader.read(np.full((4, 6), c, np.uint8) for c in classes) == "red bin now"
     assert reader.read(np.full((4, 6), c, np.uint8) for c in classes * 0) == ""
@@ -75,9 +75,7 @@ def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypa
         del mels, reference
         return faces * 0
 
-    monkeypatch.setattr(
-        drawing.Drawer, "load", lambda path: drawing.Drawer("face96", "abc", blacken)
-    )
+    monkeypatch.setattr(drawing, "load", lambda path: drawing.Drawer("face96", "abc", blacken))
     monkeypatch.setattr(lip_reading.Reader, "load", lambda path: Bright())
     options = ["evaluate", "--checkpoint_path", "runs/x", "--data", str(toy_data), "--limit", "2"]
     options += ["--landmarks", "none", "--lip_reader", "runs/reader", "--out"]
