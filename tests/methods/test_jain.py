@@ -88,6 +88,11 @@ def test_steps_on_clips_of_any_length_are_traced_once_a_bucket_and_learn():
     for lengths in ((5, 6), (6, 6), (7, 11), (12, 5), (8, 10)):
         state, _ = update(state, batch_of(made, lengths), jax.random.key(0))
     assert update._cache_size() == 2
+    measure = jit(made.measure)
+    for lengths in ((12, 7), (8, 10), (9, 11)):  # seen in training or not
+        figures = measure(state, batch_of(made, lengths))
+        assert all(np.isfinite(values).all() for values in figures.values())
+    assert measure._cache_size() == 1
 
 
 @pytest.mark.slow
