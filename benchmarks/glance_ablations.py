@@ -7,7 +7,8 @@
 DATA is what `lipsync prepare` or `lipsync synthetic` wrote with `--geometry lips64`. Each system is
 the tiny form of its config, and takes so many steps on the same batches from the same seed; the
 autoencoder of the perceptual term is trained first. Each test clip is then drawn whole from its
-first frame. A run that is broken off goes on where it was; a table is printed of what is there.
+first frame, with its own sound and with that of the next clip: what does not listen is no worse
+with the second. A run that is broken off goes on where it was; a table is printed of what is there.
 
 LMD needs the extra `landmarks`. Lips are laid over the face of PICTURE, by default a rendered one.
 """
@@ -25,8 +26,11 @@ COLUMNS = {  # figure -> its heading and digits
     "ssim": ("SSIM", 3),
     "psnr": ("PSNR", 2),
     "cpbd": ("CPBD", 3),
+    "error": ("error", 4),
+    "error_swapped": ("error, sound swapped", 4),
     "motion": ("motion", 2),
     "correlation": ("correlation", 2),
+    "correlation_swapped": ("correlation, sound swapped", 2),
 }
 SHOWN = 12  # moments on a sheet
 
@@ -58,6 +62,8 @@ def config_of(system: str, chosen: argparse.Namespace):
     if "frozen" in config:
         config.frozen.autoencoder.checkpoint = str(chosen.out / "autoencoder")
     config.train.steps = config.train.validate_every = steps  # so that the best is the last
+    if "decay_steps" in config.optimiser:
+        config.optimiser.decay_steps = steps
     config.train.checkpoint_every = 50
     return config
 
@@ -101,6 +107,10 @@ class Test:
         clips = [clips[i] for i in range(chosen.clips or len(clips))]
         self.real = [decode_frames(clip, range(len(clip.frames))) for clip in clips]
         self.sounds = [sound(clip, range(len(clip.frames))) for clip in clips]
+        following = [*self.sounds[1:], self.sounds[0]]
+        self.swapped = [
+            np.resize(other, own.shape) for other, own in zip(following, self.sounds, strict=True)
+        ]
         fault = landmarks.missing()
         self._points = None
         if fault:
@@ -109,8 +119,8 @@ class Test:
             self._points = LipPoints(landmarks.Landmarks(), _face(chosen))
             self._true = [self._points(frames) for frames in self.real]
 
-    def draw(self, workdir: Path) -> list[np.ndarray]:
-        """Every clip from its first frame and its sound, uint8 BGR."""
+    def draw(self, workdir: Path, sounds: list[np.ndarray]) -> list[np.ndarray]:
+        """Every clip from its first frame and a sound, uint8 BGR."""
         import jax
         import ml_collections
 
@@ -123,41 +133,43 @@ class Test:
         config = ml_collections.ConfigDict(card["config"])
         animate = jit(methods.load(config).animate)
         drawn = []
-        for frames, heard in zip(self.real, self.sounds, strict=True):
+        for frames, heard in zip(self.real, sounds, strict=True):
             heard = (heard[None] - config.sound_mean) / config.sound_scale
             made = np.asarray(jax.device_get(animate(variables, as_seen(frames[:1]), heard)))[0]
             drawn.append(np.rint((made[..., ::-1] * 0.5 + 0.5) * 255).astype(np.uint8))
         return drawn
 
     def figures(self, drawn: list[np.ndarray]) -> dict[str, float]:
-        """Means over frames for the figures of the paper, over clips for those of motion."""
+        """The paper's, means over frames, and those of `moved`."""
         from lipsync_jax.evaluation.cpbd import cpbd
         from lipsync_jax.evaluation.grey import luminance
         from lipsync_jax.evaluation.lmd import lmd
         from lipsync_jax.evaluation.psnr import psnr
         from lipsync_jax.evaluation.ssim import ssim
-        from lipsync_jax.methods.recurrent_gan import motion_and_correlation
 
         real, made = np.concatenate(self.real), np.concatenate(drawn)
-        moved = [
-            motion_and_correlation(
-                *(x[None] / np.float32(255) for x in pair), np.ones((1, n), bool)
-            )
-            for *pair, n in zip(drawn, self.real, map(len, drawn), strict=True)
-        ]
-        motion, correlation = (float(np.mean(x)) for x in zip(*moved, strict=True))
         figures = {
             "ssim": float(np.mean(ssim(made, real, 255))),
             # Frames that are the same count as 100 dB.
             "psnr": float(np.mean(np.minimum(psnr(made, real, 255), 100))),
             "cpbd": float(cpbd(luminance(made)).mean()),
-            "motion": motion,
-            "correlation": correlation,
+            **self.moved(drawn),
         }
         if self._points:
             points = np.concatenate([self._points(frames) for frames in drawn])
             figures["lmd"] = lmd(np.concatenate(self._true), points).value
         return figures
+
+    def moved(self, drawn: list[np.ndarray]) -> dict[str, float]:
+        """Mean absolute difference, values in 0..1, and the figures of motion; means over clips."""
+        from lipsync_jax.methods.recurrent_gan import motion_and_correlation
+
+        rows = []
+        for pair in zip(drawn, self.real, strict=True):
+            made, real = (frames[None] / np.float32(255) for frames in pair)
+            moved = motion_and_correlation(made, real, np.ones(real.shape[:2], bool))
+            rows.append([np.abs(made - real).mean(), *(float(x[0]) for x in moved)])
+        return dict(zip(("error", "motion", "correlation"), np.mean(rows, axis=0), strict=True))
 
     def sheet(self, path: Path, drawn: list[np.ndarray]) -> None:
         """Moments of two clips, the real ones above those drawn."""
@@ -216,9 +228,12 @@ def main() -> None:
         spent = train(system, chosen)
         note = chosen.out / system / "figures.json"
         if not note.is_file():
-            drawn = test.draw(chosen.out / system)
+            drawn, swapped = (
+                test.draw(chosen.out / system, sounds) for sounds in (test.sounds, test.swapped)
+            )
             test.sheet(chosen.out / f"{system}.png", drawn)
-            note.write_text(json.dumps(test.figures(drawn)))
+            misled = {f"{name}_swapped": value for name, value in test.moved(swapped).items()}
+            note.write_text(json.dumps(test.figures(drawn) | misled))
         rows[system] = json.loads(note.read_text())
         print(
             f"{system}: {spent['steps']} steps, {spent['cpu_seconds'] / 60:.1f} minutes of the "

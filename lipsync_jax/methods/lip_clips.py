@@ -123,12 +123,20 @@ class LipClips(Method):
             frames: uint8 (16, 64, 64, 3), BGR.
             audio: float32 (64, 128), dB, see `data.audio_windows.log_mel_windows`.
         """
-        frames = stretch(clip, rng)
-        return {
-            "still": decode_frames(clip, [int(rng.integers(len(clip.frames)))])[0],
-            "frames": decode_frames(clip, frames),
-            "audio": sound(clip, frames),
-        }
+        return self._example(clip, rng)[0]
+
+    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """The same, and the sound of another moment.
+
+        Returns:
+            still, frames, audio: see `example`.
+            other_audio: float32 (64, 128), dB, half the clip later or earlier.
+        """
+        made, frames = self._example(clip, rng)
+        total = len(clip.frames)
+        whole = sound(clip, range(total)).reshape(total, -1)
+        other = whole[(np.array(frames) + total // 2) % total]
+        return {**made, "other_audio": other.reshape(-1, MEL_BINS)}
 
     def animate(
         self,
@@ -163,15 +171,17 @@ class LipClips(Method):
     def measure(self, state: State, batch: Arrays) -> Arrays:
         """Figures of each clip, for what is drawn and for the still instead of every frame.
 
-        `psnr` is of luminance, `l1` the mean absolute error, values in 0..1. `motion` says how much
-        pixels move, as a share of how much they really do; `motion_correlation` is that of both
-        motions, 0 where the drawn one has nothing to do with the sound.
+        `psnr` is of luminance, `l1` the mean absolute error, values in 0..1. `..._of_other_sound`
+        is of what is drawn for another moment's sound: no worse where the generator does not
+        listen. `motion` says how much pixels move, as a share of how much they really do;
+        `motion_correlation` is that of both motions.
         """
-        real = self._scene(batch)
-        drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
+        real, variables = self._scene(batch), state.players["generator"].variables
+        drawn = self.animate(variables, real.still, real.audio)
+        misled = self.animate(variables, real.still, self._scaled(batch["other_audio"]))
         still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
         figures = {}
-        for suffix, frames in (("", drawn), ("_of_still", still)):
+        for suffix, frames in (("", drawn), ("_of_other_sound", misled), ("_of_still", still)):
             figures["psnr" + suffix] = psnr(frames, real, 0)
             error = jnp.abs(frames - real.frames) / 2
             figures["l1" + suffix] = error.mean(axis=(1, 2, 3, 4))
@@ -185,13 +195,21 @@ class LipClips(Method):
         drawn = self.animate(state.players["generator"].variables, real.still, real.audio)
         return sheet(real.frames, drawn)
 
+    def _example(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, range]:
+        """An example, and the numbers of its frames."""
+        frames = stretch(clip, rng)
+        return {
+            "still": decode_frames(clip, [int(rng.integers(len(clip.frames)))])[0],
+            "frames": decode_frames(clip, frames),
+            "audio": sound(clip, frames),
+        }, frames
+
+    def _scaled(self, decibels: jax.Array) -> jax.Array:
+        return (decibels - self.config.sound_mean) / self.config.sound_scale
+
     def _scene(self, batch: Arrays) -> Scene:
-        return Scene(
-            as_seen(batch["still"]),
-            as_seen(batch["frames"]),
-            (batch["audio"] - self.config.sound_mean) / self.config.sound_scale,
-            None,
-        )
+        still, frames = as_seen(batch["still"]), as_seen(batch["frames"])
+        return Scene(still, frames, self._scaled(batch["audio"]), None)
 
 
 def sound(clip: Clip, frames: range) -> np.ndarray:
