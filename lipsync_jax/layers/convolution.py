@@ -5,6 +5,8 @@ import functools
 import jax
 from jax import lax
 
+from lipsync_jax.layers import winograd
+
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -24,7 +26,14 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
     Returns:
         (n, *new sizes, outputs).
     """
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x))
+    return _sum(x, kernel, strides, pads)
+
+
+def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated):
+    plain = not dilated and jax.default_backend() == "cpu"
+    if plain and winograd.suits(x, kernel, strides, pads):
+        return winograd.convolve3x3(x, kernel, pads)
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
 
 
 def kernel_gradient(
@@ -62,14 +71,9 @@ def _input_gradient(x, kernel, gradient, strides, pads) -> jax.Array:
     own = []
     for axis, stride, size, (before, _) in zip(space, strides, kernel.shape, pads, strict=False):
         own.append((size - 1 - before, x.shape[axis] - _reach(gradient, axis, stride) + before))
-    return lax.conv_general_dilated(
-        gradient,
-        lax.rev(kernel, range(len(space))).swapaxes(-1, -2),
-        (1,) * len(space),
-        own,
-        lhs_dilation=strides,
-        dimension_numbers=_axes(x),
-    )
+    back = lax.rev(kernel, range(len(space))).swapaxes(-1, -2)
+    dilated = {} if set(strides) == {1} else {"lhs_dilation": strides}
+    return _sum(gradient, back, (1,) * len(space), tuple(own), **dilated)
 
 
 def _reach(gradient: jax.Array, axis: int, stride: int) -> int:

@@ -11,6 +11,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from lipsync_jax.layers.conv import (
+    FEW_FEATURES,
     ConvBlock,
     ConvTranspose,
     ConvTransposeBlock,
@@ -65,6 +66,15 @@ def derived(x, kernel, strides, padding, output_padding):
 def test_transposed_convolution_by_definition(shape, picture):
     size, *options = shape
     x, kernel = drawn(*picture, 5), drawn(*size, 6, 5, seed=1)
+    np.testing.assert_allclose(
+        conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, ((2, 3), (3, 2), (0, 0), (0, 1))])
+def test_wide_transposed_convolutions_by_definition(shape):
+    size, *options = shape
+    x, kernel = drawn(2, 8, 9, 5), drawn(*size, FEW_FEATURES, 5, seed=1)
     np.testing.assert_allclose(
         conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
     )
