@@ -43,6 +43,7 @@ def narrow(variant="tiny", width=1 / 32):
     config.model.update(width=width, residual_blocks=1)
     config.correlation.width = config.adversarial.model.width = width
     config.data.batch_size = config.data.validation_batch_size = 2
+    config.optimiser.update(warmup=0, decay_steps=0)
     return config
 
 
@@ -194,13 +195,31 @@ def test_a_batch_is_learned_and_the_autoencoder_stays_as_it_was(system):
 
 
 @pytest.mark.slow
-def test_figures_tell_a_still_from_a_clip():
+def test_figures_tell_a_still_and_another_sound_from_the_clip():
     method, batch = made("tiny_b")
-    found = jax.device_get(jit(method.measure)(started(method, batch), batch))
+    state, measure = started(method, batch), jit(method.measure)
+    rng = np.random.default_rng(0)
+    batch = method.collate([method.validation_example(clip, rng) for clip in clips()])
+    found = jax.device_get(measure(state, batch))
     assert all(values.shape == (2,) and np.isfinite(values).all() for values in found.values())
     true, still = (batch[name].astype(np.float64) / 255 for name in ("frames", "still"))
     expected = np.abs(true - still[:, None]).mean(axis=(1, 2, 3, 4))
     np.testing.assert_allclose(found["l1_of_still"], expected, rtol=1e-4)
+    assert (found["l1_of_other_sound"] != found["l1"]).all()
+    heard = jax.device_get(measure(state, {**batch, "audio": batch["other_audio"]}))
+    np.testing.assert_array_equal(found["l1_of_other_sound"], heard["l1"])
+
+
+def test_validation_hears_another_moment_too():
+    method, _ = made("tiny_b")
+    clip = clips()[0]
+    rng = np.random.default_rng(5)
+    found = method.validation_example(clip, rng)
+    start = lip_clips.stretch(clip, np.random.default_rng(5)).start
+    later = (np.arange(start, start + 16) + 10) % 20
+    whole = lip_clips.sound(clip, range(20)).reshape(20, 4, 128)
+    np.testing.assert_array_equal(found["other_audio"].reshape(16, 4, 128), whole[later])
+    np.testing.assert_array_equal(found["audio"].reshape(16, 4, 128), whole[start : start + 16])
 
 
 def test_examples_are_sixteen_frames_with_their_sound():
