@@ -30,10 +30,13 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
 
 
 def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated):
-    plain = not dilated and jax.default_backend() == "cpu"
-    if plain and winograd.suits(x, kernel, strides, pads):
+    if not dilated and _by_tiles(x, kernel, strides, pads):
         return winograd.convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
+
+
+def _by_tiles(x, kernel, strides: tuple[int, ...], pads: Pads) -> bool:
+    return jax.default_backend() == "cpu" and winograd.suits(x, kernel, strides, pads)
 
 
 def kernel_gradient(
@@ -52,6 +55,9 @@ def kernel_gradient(
         (*taps, inputs, outputs).
     """
     space = tuple(range(1, x.ndim - 1))
+    kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], gradient.shape[-1]), x.dtype)
+    if _by_tiles(x, kernel, strides, pads):
+        return winograd.kernel_gradient3x3(x, gradient, pads)
     own = []
     for axis, stride, size, (before, _) in zip(space, strides, taps, pads, strict=True):
         own.append((before, size - 1 + _reach(gradient, axis, stride) - x.shape[axis] - before))

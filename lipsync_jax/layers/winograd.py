@@ -40,20 +40,13 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     Returns:
         (n, height + pads - 2, width + pads - 2, outputs).
     """
-    n, inputs, outputs = len(x), *kernel.shape[2:]
-    sizes = [size + sum(pad) - 2 for size, pad in zip(x.shape[1:3], pads, strict=True)]
-    # Odd sizes are filled up to whole tiles.
-    own = [(before, behind + size % 2) for size, (before, behind) in zip(sizes, pads, strict=True)]
-    high, wide = ((size + 1) // 2 for size in sizes)
-    x = jnp.pad(x, [(0, 0), *own, (0, 0)])
-    rows = _inputs([x[:, i : i + 2 * high - 1 : 2] for i in range(4)])
+    n, outputs = len(x), kernel.shape[-1]
+    sizes, high, wide = _tiles(x, pads)
     kernels = [_kernel(list(row)) for row in _kernel(list(kernel))]
-    products = []
-    for row, across in zip(rows, kernels, strict=True):
-        tiles = _inputs([row[:, :, j : j + 2 * wide - 1 : 2] for j in range(4)])
-        products.append(
-            [tile.reshape(-1, inputs) @ one for tile, one in zip(tiles, across, strict=True)]
-        )
+    products = [
+        [tile @ one for tile, one in zip(*rows, strict=True)]
+        for rows in zip(_transformed(x, pads), kernels, strict=True)
+    ]
     columns = [_outputs(list(down)) for down in zip(*products, strict=True)]
     y = [
         [part.reshape(n, high, wide, outputs) for part in _outputs(list(across))]
@@ -61,6 +54,49 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     ]
     y = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)
     return y.reshape(n, 2 * high, 2 * wide, outputs)[:, : sizes[0], : sizes[1]]
+
+
+def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Array:
+    """What `convolve3x3` hands back to its kernel: Gᵀ(BᵀdB ⊙ AyAᵀ)G, summed over tiles.
+
+    Args:
+        x: see `convolve3x3`.
+        gradient: of the loss by the output, of its shape.
+        pads: see `convolve3x3`.
+
+    Returns:
+        (3, 3, inputs, outputs).
+    """
+    sizes, high, wide = _tiles(x, pads)
+    fill = [(0, 2 * tiles - size) for tiles, size in zip((high, wide), sizes, strict=True)]
+    y = jnp.pad(gradient, [(0, 0), *fill, (0, 0)])
+    rows = _outputs_transposed([y[:, i::2] for i in range(2)])
+    products = []
+    for row, tiles in zip(rows, _transformed(x, pads), strict=True):
+        seen = _outputs_transposed([row[:, :, j::2] for j in range(2)])
+        flat = (part.reshape(-1, part.shape[-1]) for part in seen)
+        products.append([tile.T @ part for tile, part in zip(tiles, flat, strict=True)])
+    columns = [_kernel_transposed(list(down)) for down in zip(*products, strict=True)]
+    return jnp.stack(
+        [jnp.stack(_kernel_transposed(list(across))) for across in zip(*columns, strict=True)]
+    )
+
+
+def _tiles(x: jax.Array, pads: Pads) -> tuple[list[int], int, int]:
+    """Rows and columns of the output; rows and columns of tiles that cover it."""
+    sizes = [size + sum(pad) - 2 for size, pad in zip(x.shape[1:3], pads, strict=True)]
+    return sizes, *((size + 1) // 2 for size in sizes)
+
+
+def _transformed(x: jax.Array, pads: Pads) -> list[list[jax.Array]]:
+    """BᵀdB of all tiles, (n * tiles, inputs) each."""
+    sizes, high, wide = _tiles(x, pads)
+    # Odd sizes are filled up to whole tiles.
+    own = [(before, behind + size % 2) for size, (before, behind) in zip(sizes, pads, strict=True)]
+    x = jnp.pad(x, [(0, 0), *own, (0, 0)])
+    rows = _inputs([x[:, i : i + 2 * high - 1 : 2] for i in range(4)])
+    tiles = (_inputs([row[:, :, j : j + 2 * wide - 1 : 2] for j in range(4)]) for row in rows)
+    return [[tile.reshape(-1, x.shape[-1]) for tile in row] for row in tiles]
 
 
 def _inputs(d: list[jax.Array]) -> list[jax.Array]:
@@ -77,3 +113,14 @@ def _kernel(g: list[jax.Array]) -> list[jax.Array]:
 def _outputs(m: list[jax.Array]) -> list[jax.Array]:
     """Aᵀm: four sums along an axis."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _outputs_transposed(y: list[jax.Array]) -> list[jax.Array]:
+    """Ay: two gradients along an axis."""
+    return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]
+
+
+def _kernel_transposed(u: list[jax.Array]) -> list[jax.Array]:
+    """Gᵀu: four sums along an axis."""
+    ends = (u[1] + u[2]) / 2
+    return [u[0] + ends, (u[1] - u[2]) / 2, ends + u[3]]

@@ -51,9 +51,10 @@ def test_where_it_is_used(x, kernel, strides, pads, suited):
     assert not winograd.suits(jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads)
 
 
-def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch):
+@pytest.mark.parametrize("size", [(16, 16), (7, 10)])
+def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch, size):
     monkeypatch.setattr(winograd, "_PRODUCTS", 0)
-    x, kernel, weight = arrays((2, 16, 16, 128), (3, 3, 128, 128), (2, 16, 16, 128))
+    x, kernel, weight = arrays((2, *size, 128), (3, 3, 128, 128), (2, *size, 128))
     kernel /= np.sqrt(9 * 128)
 
     def outputs(convolve):
