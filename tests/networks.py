@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lipsync_jax.layers.compile import jit
+from lipsync_jax.methods import base
+
 
 def drawn(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -26,6 +29,16 @@ def count(tree):
 def variables(module, *inputs, **options):
     """Variables for inputs (n, *shape): signals of about the same size leave every layer."""
     return filled(shapes(module, *inputs, **options)[1])
+
+
+def drawn_state(method, batch):
+    """A fresh state of a method, its players' weights drawn."""
+    shapes = jax.eval_shape(method.init, jax.random.key(0), batch).players
+    players = {}
+    for name, player in shapes.items():
+        variables = {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
+        players[name] = jit(method.players[name].start)(variables)
+    return base.fresh_state(jax.random.key(0), players)
 
 
 def filled(tree):

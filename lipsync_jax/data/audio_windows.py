@@ -4,6 +4,7 @@ Frame t is on screen from t to t + 1 hops (`hop = rate / frame_rate` samples) an
 centred on the middle of that; before and after the sound is silence.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -102,7 +103,7 @@ def mfcc_starts(frames: range, frame_rate: Fraction | int = 25) -> np.ndarray:
 
 
 def log_mel_windows(
-    samples: np.ndarray, frames: range, frame_rate: Fraction | int = 25
+    samples: np.ndarray, frames: Sequence[int], frame_rate: Fraction | int = 25
 ) -> np.ndarray:
     """The sound of each frame as "At a Glance" hears it (Chen et al. 2018, published code).
 
@@ -121,7 +122,7 @@ def log_mel_windows(
     return audio.log_mel(take_windows(samples, starts, LOG_MEL_SAMPLES, fill=0))
 
 
-def log_mel_starts(frames: range, frame_rate: Fraction | int = 25) -> np.ndarray:
+def log_mel_starts(frames: Sequence[int], frame_rate: Fraction | int = 25) -> np.ndarray:
     """The first sample of each frame's sound, int64 (frames,); see `log_mel_windows`."""
     hop = audio.LOG_MEL_RATE / Fraction(frame_rate)
     return np.array([int(t * hop // 1) for t in frames], np.int64)

@@ -29,7 +29,7 @@ class MelCache:
 
     def spectrum(self, clip: Clip, kind: Spectrum) -> np.ndarray:
         """A spectrum of the clip's sound, (columns, bins)."""
-        return self._get(kind.name, clip, lambda: kind.compute(_samples(clip)))
+        return self._get(kind.name, clip, lambda: kind.compute(clip.samples(audio.SAMPLE_RATE)))
 
     def speech(self, clip: Clip) -> np.ndarray:
         """Which frames have speech, bool (frames,)."""
@@ -37,7 +37,10 @@ class MelCache:
             "speech",
             clip,
             lambda: audio.speech_activity(
-                _samples(clip), audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames)
+                clip.samples(audio.SAMPLE_RATE),
+                audio.SAMPLE_RATE,
+                clip.frame_rate,
+                len(clip.frames),
             ),
         )
 
@@ -53,8 +56,3 @@ class MelCache:
             if len(self._kept) > 2 * self._capacity:  # two kinds a clip
                 self._kept.popitem(last=False)
         return value
-
-
-def _samples(clip: Clip) -> np.ndarray:
-    samples = np.asarray(clip.audio, np.float32) / 32768
-    return audio.resample(samples, clip.audio_rate, audio.SAMPLE_RATE)

@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lipsync_jax.audio import resample
+
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
@@ -83,6 +85,10 @@ class Clip:
     def duration(self) -> Fraction:
         """Seconds of picture."""
         return len(self.frames) / self.frame_rate
+
+    def samples(self, rate: int) -> np.ndarray:
+        """Its sound at a rate, float32 (samples,), full scale 1."""
+        return resample(np.asarray(self.audio, np.float32) / 32768, self.audio_rate, rate)
 
 
 def encode_frame(image: np.ndarray, quality: int = 95) -> bytes:

@@ -33,9 +33,9 @@ class Delay(NamedTuple):
 
 def sound_change(clip: Clip) -> np.ndarray:
     """Mean absolute change of the log-mel spectrum from each frame to the next, (frames - 1,)."""
-    samples = np.asarray(clip.audio, np.float32) / 32768
-    samples = audio.resample(samples, clip.audio_rate, audio.LOG_MEL_RATE)
-    heard = log_mel_windows(samples, range(len(clip.frames)), clip.frame_rate)
+    heard = log_mel_windows(
+        clip.samples(audio.LOG_MEL_RATE), range(len(clip.frames)), clip.frame_rate
+    )
     return np.abs(np.diff(heard, axis=0)).mean(axis=(1, 2))
 
 

@@ -9,10 +9,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from lipsync_jax import methods
 from lipsync_jax.data import windows
 from lipsync_jax.data.records import GEOMETRIES
 from lipsync_jax.data.spectra import MEL, Spectrum
@@ -22,6 +20,7 @@ from lipsync_jax.evaluation.judges import RATE
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.wav2lip import mask_lower_half
 from lipsync_jax.synthesis import performers, provenance
+from lipsync_jax.synthesis.editor import load_generator
 from lipsync_jax.synthesis.hearing import Samples
 from lipsync_jax.synthesis.performers import Performer
 from lipsync_jax.training import checkpoints
@@ -39,15 +38,8 @@ def load(directory: str | os.PathLike) -> "Drawer | Actor":
         FileNotFoundError: there is no checkpoint, or it has no generator.
         ValueError: its method draws no speaking faces, or its weights are of another network.
     """
-    config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
-    if config.method in performers.METHODS:
-        return Actor.load(directory)
-    if not hasattr(methods.load(config), "hears"):
-        raise ValueError(
-            f"checkpoint {directory} is of the method {config.method}, which draws no faces; name "
-            "one that does"
-        )
-    return Drawer.load(directory)
+    method = checkpoints.read_card(directory)["config"]["method"]
+    return (Actor if method in performers.METHODS else Drawer).load(directory)
 
 
 class Drawer:
@@ -67,10 +59,8 @@ class Drawer:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Drawer":
-        """Loads a generator of a method that redraws faces."""
-        config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
-        method = methods.load(config)
-        variables, _ = checkpoints.load_inference(directory, "generator")
+        """Loads a generator of a method that redraws faces; see `editor.load_generator`."""
+        method, variables = load_generator(directory)
         on_device = jax.device_put(variables)
 
         def draw(variables, sound, faces, reference):
@@ -82,7 +72,7 @@ class Drawer:
 
         compiled = jit(draw)
         return cls(
-            config.data.geometry,
+            method.config.data.geometry,
             provenance.model_hash(variables),
             lambda sound, faces, reference: compiled(on_device, sound, faces, reference),
             method.hears,

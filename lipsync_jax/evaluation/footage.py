@@ -129,16 +129,13 @@ def from_clip(clip: Clip, part: str = "face") -> Footage:
     """A clip of prepared shards: its pictures are crops of a face or of lips."""
     numbers = cropping.numbers_at_rate([i / clip.frame_rate for i in range(len(clip.frames))])
     height, width = decode_frames(clip, range(1)).shape[1:3]
-    samples = audio.resample(
-        np.asarray(clip.audio, np.float32) / 32768, clip.audio_rate, audio.SAMPLE_RATE
-    )
     boxes = np.tile(np.array([0, 0, width, height], np.float32), (len(numbers), 1))
     return Footage(
         numbers=numbers,
         boxes=boxes,
         tight=None,
         seen=np.ones(len(numbers), bool),
-        samples=samples,
+        samples=clip.samples(audio.SAMPLE_RATE),
         first=0,
         size=(width, height),
         start=Fraction(0),

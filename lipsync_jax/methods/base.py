@@ -13,7 +13,7 @@ import optax
 from flax import struct
 
 from lipsync_jax.data import batches
-from lipsync_jax.data.records import Clip
+from lipsync_jax.data.records import GEOMETRIES, Clip
 
 Arrays = dict[str, Any]
 
@@ -71,6 +71,24 @@ class Player:
         params, stats = variables["params"], variables.get("batch_stats", {})
         return PlayerState(params, stats, self.optimiser.init(params) if self.optimiser else ())
 
+    def train(self, params: Any, batch_stats: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]:
+        """Runs the network in training mode.
+
+        Args:
+            params: weights, which a loss may be differentiated by.
+            batch_stats: running statistics before this batch.
+            *inputs: of the network.
+            **options: of `Module.apply`, and further arguments of the network.
+
+        Returns:
+            Its outputs, and the running statistics after this batch: those given where it has none.
+        """
+        variables = {"params": params, "batch_stats": batch_stats}
+        outputs, new = self.module.apply(
+            variables, *inputs, train=True, mutable=["batch_stats"], **options
+        )
+        return outputs, new.get("batch_stats", batch_stats)
+
     def learn(self, state: PlayerState, grads: Any, batch_stats: Any) -> PlayerState:
         """One optimiser step."""
         updates, opt_state = self.optimiser.update(grads, state.opt_state, state.params)
@@ -94,6 +112,25 @@ class Method:
 
     def __init__(self, config: ml_collections.ConfigDict, cards: Mapping[str, Mapping[str, Any]]):
         self.config, self.cards = config, cards
+
+    def check_pictures(self, who: str, side: int, choose: str) -> None:
+        """Refuses data whose pictures are not those that a network of one size draws.
+
+        Args:
+            who: draws them, for the message.
+            side: rows and columns, pixels.
+            choose: the geometry that has them.
+
+        Raises:
+            ValueError: `config.data.geometry` has others.
+        """
+        name = self.config.data.geometry
+        geometry = GEOMETRIES[name]
+        if (geometry.height, geometry.width) != (side, side):
+            raise ValueError(
+                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
+                f"{who} draws {side}x{side}, choose {choose}"
+            )
 
     def check(self) -> None:
         """Refuses to start on a config that can't work: raises ValueError, says what to do."""

@@ -66,12 +66,9 @@ class FlowNet(Method):
         player, before = self.players["flownet"], state.players["flownet"]
 
         def loss(params):
-            variables = {"params": params, "batch_stats": before.batch_stats}
-            flows, new = player.module.apply(
-                variables, _seen(batch), train=True, mutable=["batch_stats"]
-            )
+            flows, stats = player.train(params, before.batch_stats, _seen(batch))
             value = losses.multiscale_endpoint_error(flows, batch["flow"] / flow.UNIT)
-            return value, (flows[0], new.get("batch_stats", before.batch_stats))
+            return value, (flows[0], stats)
 
         (value, (finest, stats)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         scalars = {

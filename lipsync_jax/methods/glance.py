@@ -112,11 +112,8 @@ class Glance(LipClips):
         generator, before = self.players["generator"], state.players["generator"]
 
         def animate(params):
-            variables = {"params": params, "batch_stats": before.batch_stats}
-            drawn, new = generator.module.apply(
-                variables, real.still, real.audio, train=True, mutable=["batch_stats"]
-            )
-            return (self._with(real, drawn.frames), drawn.heard), new["batch_stats"]
+            drawn, stats = generator.train(params, before.batch_stats, real.still, real.audio)
+            return (self._with(real, drawn.frames), drawn.heard), stats
 
         (drawn, heard), pull, stats = jax.vjp(animate, before.params, has_aux=True)
         players, scalars = {}, {}
@@ -189,10 +186,7 @@ class Glance(LipClips):
         stats = {name: players[name].batch_stats for name in encoders}
 
         def encode(name, x):
-            variables = {"params": encoders[name], "batch_stats": stats[name]}
-            module = self.players[name].module
-            features, new = module.apply(variables, x, train=True, mutable=["batch_stats"])
-            stats[name] = new.get("batch_stats", stats[name])
+            features, stats[name] = self.players[name].train(encoders[name], stats[name], x)
             return features
 
         sound_profile = encode("sound_encoder", heard)

@@ -86,11 +86,8 @@ class GlanceAutoencoder(Method):
         frames = as_seen(batch["frames"])
 
         def loss(params):
-            variables = {"params": params, "batch_stats": before.batch_stats}
-            (drawn, _), new = player.module.apply(
-                variables, frames, train=True, mutable=["batch_stats"]
-            )
-            return losses.mean_squared(drawn, frames), new["batch_stats"]
+            (drawn, _), stats = player.train(params, before.batch_stats, frames)
+            return losses.mean_squared(drawn, frames), stats
 
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         after = player.learn(before, grads, stats)

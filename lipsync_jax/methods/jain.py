@@ -41,7 +41,5 @@ class Jain(RecurrentGAN):
 
     def sound(self, clip: Clip, frames: range) -> np.ndarray:
         """MFCCs divided by `config.mfcc_scale`, float32 (frames, 35, 12)."""
-        samples = np.asarray(clip.audio, np.float32) / 32768
-        samples = audio.resample(samples, clip.audio_rate, audio.SAMPLE_RATE)
-        mfcc = audio.syncnet_mfcc(audio.to_int16(samples))
+        mfcc = audio.syncnet_mfcc(audio.to_int16(clip.samples(audio.SAMPLE_RATE)))
         return mfcc_windows(mfcc, frames, self.config.frame_rate) / self.config.mfcc_scale

@@ -86,14 +86,7 @@ class Judge:
         return cross_entropy(logits, True)
 
     def _judge(self, params, batch_stats, shown) -> tuple[jax.Array, Any]:
-        logits, new = self.player.module.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *shown,
-            train=True,
-            mutable=["batch_stats"],
-            method=self.call,
-        )
-        return logits, new.get("batch_stats", batch_stats)
+        return self.player.train(params, batch_stats, *shown, method=self.call)
 
 
 class MotionJudge(Judge):

@@ -1,6 +1,6 @@
 """What methods share that draw sixteen frames of lips at once, from a still and their sound."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from lipsync_jax import audio
 from lipsync_jax.data.audio_windows import log_mel_windows
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data.records import Clip, decode_frames
 from lipsync_jax.methods.base import Arrays, Method, State
 from lipsync_jax.methods.glance_autoencoder import SHEET_CLIPS, as_seen, sheet, stretch
 from lipsync_jax.methods.judges import Judge
@@ -102,13 +102,7 @@ class LipClips(Method):
 
     def check(self):
         """Refuses pictures of another size, and batches without another clip's sound."""
-        name = self.config.data.geometry
-        geometry = GEOMETRIES[name]
-        if (geometry.height, geometry.width) != (SIZE, SIZE):
-            raise ValueError(
-                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
-                f"config.method={self.config.method} draws {SIZE}x{SIZE}, choose lips64"
-            )
+        self.check_pictures(f"config.method={self.config.method}", SIZE, "lips64")
         if self.judge and self.config.data.batch_size < 2:
             raise ValueError(
                 "config.adversarial needs other clips' sound; set config.data.batch_size to 2 or "
@@ -134,9 +128,8 @@ class LipClips(Method):
         """
         made, frames = self._example(clip, rng)
         total = len(clip.frames)
-        whole = sound(clip, range(total)).reshape(total, -1)
-        other = whole[(np.array(frames) + total // 2) % total]
-        return {**made, "other_audio": other.reshape(-1, MEL_BINS)}
+        others = [(frame + total // 2) % total for frame in frames]
+        return {**made, "other_audio": sound(clip, others)}
 
     def animate(
         self,
@@ -212,10 +205,9 @@ class LipClips(Method):
         return Scene(still, frames, self._scaled(batch["audio"]), None)
 
 
-def sound(clip: Clip, frames: range) -> np.ndarray:
+def sound(clip: Clip, frames: Sequence[int]) -> np.ndarray:
     """The sound of some frames: float32 (4 * frames, 128), dB; see `log_mel_windows`."""
-    samples = np.asarray(clip.audio, np.float32) / 32768
-    samples = audio.resample(samples, clip.audio_rate, audio.LOG_MEL_RATE)
+    samples = clip.samples(audio.LOG_MEL_RATE)
     return log_mel_windows(samples, frames, clip.frame_rate).reshape(-1, MEL_BINS)
 
 

@@ -114,17 +114,13 @@ class LipReaderMethod(Method):
         mask = batch["mask"]
 
         def loss(params):
-            logits, new = player.module.apply(
-                {"params": params, "batch_stats": before.batch_stats},
-                as_seen(batch["mouths"], mask),
-                mask,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
+            seen = as_seen(batch["mouths"], mask)
+            logits, stats = player.train(
+                params, before.batch_stats, seen, mask, rngs={"dropout": key}
             )
             errors = optax.softmax_cross_entropy_with_integer_labels(logits, batch["classes"])
             right = jnp.argmax(logits, axis=-1) == batch["classes"]
-            return jnp.mean(errors, where=mask), (new["batch_stats"], jnp.mean(right, where=mask))
+            return jnp.mean(errors, where=mask), (stats, jnp.mean(right, where=mask))
 
         (value, (stats, right)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         scalars = {"loss": value, "frame_accuracy": right, "gradient_norm": global_norm(grads)}

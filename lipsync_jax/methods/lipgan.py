@@ -16,24 +16,21 @@ import numpy as np
 
 from lipsync_jax import losses
 from lipsync_jax.data import augment
-from lipsync_jax.data.features import MelCache
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data.records import Clip, decode_frames
 from lipsync_jax.data.spectra import LIPGAN
 from lipsync_jax.methods.base import (
     Arrays,
-    Method,
     Player,
     PlayerState,
     State,
     adam,
-    fresh_state,
     global_norm,
 )
+from lipsync_jax.methods.single_frames import SHEET_FRAMES, SingleFrames, per_example
 from lipsync_jax.methods.wav2lip import mask_lower_half, mouth_error, weighted_l1
 from lipsync_jax.models.lipgan import SIZE, Discriminator, Generator
 
 APART = 6  # frames, at least, from a face to the other one of the same person
-SHEET_FRAMES = 8
 
 
 def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "LipGAN":
@@ -46,18 +43,18 @@ def network(config: ml_collections.ConfigDict) -> Generator:
     return Generator(dtype=jnp.dtype(config.precision), **config.model)
 
 
-class LipGAN(Method):
+class LipGAN(SingleFrames):
     """Players: `generator`, and where the adversarial term's weight is not 0 `discriminator`.
 
     Attributes:
         hears: the spectrum of its branch, see `data.spectra`.
     """
 
-    best = ("mouth_error", -1)
+    given = "reference"
 
     def __init__(self, config, cards):
         super().__init__(config, cards)
-        self.hears = LIPGAN[config.model.sound]
+        self.hears = self.spectrum = LIPGAN[config.model.sound]
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
         if config.adversarial.weight:
             self.players["discriminator"] = Player(
@@ -68,17 +65,10 @@ class LipGAN(Method):
                 ),
                 adam(config.adversarial.optimiser),
             )
-        self._spectra = MelCache()
 
     def check(self):
         """Refuses faces of another size, and batches that have no other clip's sound."""
-        name = self.config.data.geometry
-        geometry = GEOMETRIES[name]
-        if (geometry.height, geometry.width) != (SIZE, SIZE):
-            raise ValueError(
-                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
-                f"LipGAN draws {SIZE}x{SIZE}, choose face96"
-            )
+        self.check_pictures("LipGAN", SIZE, "face96")
         if self.config.adversarial.weight and self.config.data.batch_size < 2:
             raise ValueError(
                 "the discriminator needs other clips' sound; set config.data.batch_size to 2 or "
@@ -93,44 +83,16 @@ class LipGAN(Method):
             reference: uint8 (frames, 96, 96, 3), at least 6 frames away.
             sound: float32 (frames, columns, bins), see `hears`.
         """
-        made, _ = self._frames(clip, rng)
+        made, _ = self.frames(clip, rng)
         count = self.config.frames_per_clip
         faces = np.concatenate([made["target"], made["reference"]])
         faces = augment.augment_faces(faces, rng, self.config.augment)
         return {**made, "target": faces[:count], "reference": faces[count:]}
 
-    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """The same without augmentation, the sound of another moment, and the mean picture.
-
-        Returns:
-            target, reference, sound: see `example`.
-            other_sound: float32 (frames, columns, bins), half the clip later or earlier.
-            mean_face: uint8 (96, 96, 3), the mean of all frames: what one would draw without
-                hearing anything.
-        """
-        made, chosen = self._frames(clip, rng)
-        total = len(clip.frames)
-        mean = decode_frames(clip, range(total)).mean(axis=0)
-        return {
-            **made,
-            "other_sound": self._sound(clip, (chosen + total // 2) % total),
-            "mean_face": np.rint(mean).astype(np.uint8),
-        }
-
-    def init(self, key, batch):
-        """See Method."""
-        keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
-        sound, faces, target = self._inputs(
-            {name: batch[name][:1, :1] for name in ("target", "reference", "sound")}
-        )
-        inputs = {"generator": (sound, faces), "discriminator": (sound, target)}
-        return fresh_state(
-            key,
-            {
-                name: player.start(player.module.init(keys[name], *inputs[name]))
-                for name, player in self.players.items()
-            },
-        )
+    def shown_first(self, inputs):
+        """See SingleFrames."""
+        sound, faces, target = inputs
+        return {"generator": (sound, faces), "discriminator": (sound, target)}
 
     def update(self, state: State, batch: Arrays, key: jax.Array):
         """Two steps of the discriminator, then one of the generator against it.
@@ -138,7 +100,7 @@ class LipGAN(Method):
         The scalar `distance_of_refused` is that of drawn faces at some steps and that of real ones
         with another clip's sound at the others.
         """
-        sound, faces, target = self._inputs(batch)
+        sound, faces, target = self.inputs(batch)
         players, scalars = {}, {}
         if "discriminator" in self.players:
             other = jnp.roll(batch["sound"], 1, axis=0).reshape(sound.shape)
@@ -148,20 +110,14 @@ class LipGAN(Method):
         generator, before = self.players["generator"], state.players["generator"]
 
         def loss(params):
-            drawn, new = generator.module.apply(
-                {"params": params, "batch_stats": before.batch_stats},
-                sound,
-                faces,
-                train=True,
-                mutable=["batch_stats"],
-            )
+            drawn, stats = generator.train(params, before.batch_stats, sound, faces)
             terms = {"l1": losses.l1(drawn, target)}
             value = weighted_l1(drawn, target, self.config.lower_half_weight)
             if players:
                 distance = self._distance(players["discriminator"].params, sound, drawn)
                 terms["deceived"] = losses.margin_contrastive(distance, 0.0)
                 value += self.config.adversarial.weight * terms["deceived"]
-            return value, (terms, new["batch_stats"])
+            return value, (terms, stats)
 
         (value, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         players["generator"] = generator.learn(before, grads, stats)
@@ -174,16 +130,13 @@ class LipGAN(Method):
         `mouth_error_of_other_sound` is that of what is drawn for another moment's sound: no larger
         than `mouth_error` where the generator does not listen.
         """
-        sound, faces, target = self._inputs(batch)
+        sound, faces, target = self.inputs(batch)
         other = batch["other_sound"].reshape(sound.shape)
         examples, variables = len(batch["target"]), state.players["generator"].variables
         drawn, misled = (self._draw(variables, heard, faces) for heard in (sound, other))
         mean = jnp.repeat(
             batch["mean_face"].astype(jnp.float32) / 255, len(target) // examples, axis=0
         )
-
-        def per_example(x):
-            return x.reshape(examples, -1).mean(axis=1)
 
         figures = {
             "l1": jnp.abs(drawn - target),
@@ -200,13 +153,11 @@ class LipGAN(Method):
                 ("other_sound", (other, target)),
             ):
                 figures[f"distance_of_{name}"] = self._distance(params, *pair)
-        return {name: per_example(values) for name, values in figures.items()}
+        return per_example(figures, examples)
 
     def pictures(self, state: State, batch: Arrays):
         """Reference, masked input, drawn and true face of each example's first frame."""
-        names = "target", "reference", "sound"
-        few = {name: batch[name][:SHEET_FRAMES, :1] for name in names}
-        sound, faces, target = self._inputs(few)
+        sound, faces, target = self.few(batch, SHEET_FRAMES)
         drawn = self._draw(state.players["generator"].variables, sound, faces)
         return faces[..., :3], faces[..., 3:], drawn, target
 
@@ -228,8 +179,8 @@ class LipGAN(Method):
     def _draw(self, variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
         return self.players["generator"].module.apply(variables, sound, faces)
 
-    def _frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
-        """An example, and the numbers of its frames."""
+    def frames(self, clip, rng):
+        """See SingleFrames."""
         total = len(clip.frames)
         if total < 2 * APART:
             raise ValueError(f"it has {total} frames, fewer than {2 * APART}")
@@ -240,17 +191,11 @@ class LipGAN(Method):
         return {
             "target": target,
             "reference": reference,
-            "sound": self._sound(clip, chosen),
+            "sound": self.sound(clip, chosen),
         }, chosen
 
-    def _sound(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
-        times = [int(frame) / clip.frame_rate for frame in frames]
-        return self.hears.take(
-            self._spectra.spectrum(clip, self.hears), self.hears.starts(times)
-        ).astype(np.float32)
-
-    def _inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The networks' sound and faces and the target, all frames in one batch axis."""
+    def inputs(self, batch):
+        """See SingleFrames."""
         target, reference = (
             batch[name].reshape(-1, *batch[name].shape[2:]).astype(jnp.float32) / 255
             for name in ("target", "reference")

@@ -140,17 +140,10 @@ class RecurrentGAN(Method):
         noise = self.noise(noise_key, real, self.config.noise_std)
 
         def animate(params):
-            variables = {"params": params, "batch_stats": before.batch_stats}
-            (_, frames), new = generator.module.apply(
-                variables,
-                real.still,
-                real.audio,
-                noise,
-                mask=real.mask,
-                train=True,
-                mutable=["batch_stats"],
+            (_, frames), stats = generator.train(
+                params, before.batch_stats, real.still, real.audio, noise, mask=real.mask
             )
-            return frames, new["batch_stats"]
+            return frames, stats
 
         frames, pull, stats = jax.vjp(animate, before.params, has_aux=True)
         players, scalars = {}, {}

@@ -15,24 +15,21 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax import losses
-from lipsync_jax.data.features import MelCache
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data.records import Clip, decode_frames
 from lipsync_jax.data.spectra import MFCC
 from lipsync_jax.methods.base import (
     Arrays,
-    Method,
     Player,
     PlayerState,
     State,
     adam,
-    fresh_state,
     global_norm,
 )
+from lipsync_jax.methods.single_frames import SHEET_FRAMES, SingleFrames, per_example
 from lipsync_jax.methods.wav2lip import mouth_error
 from lipsync_jax.models.speech2vid import DRAWN, FACE, MARGIN, Deblurrer, Generator
 
 BLUR_SIZE, BLUR_SIGMA = 5, 2.0  # pixels
-SHEET_FRAMES = 8
 
 
 def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Speech2Vid":
@@ -87,27 +84,20 @@ def widened(frames: jax.Array) -> jax.Array:
     return jnp.pad(frames, ((0, 0), pads, pads, (0, 0)), mode="edge")
 
 
-class Speech2Vid(Method):
+class Speech2Vid(SingleFrames):
     """Players: `generator`, and with `deblur.train` the `deblurrer`."""
 
-    best = ("mouth_error", -1)
+    spectrum, given = MFCC, "stills"
 
     def __init__(self, config, cards):
         super().__init__(config, cards)
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
         if config.deblur.train:
             self.players["deblurrer"] = Player(deblurrer(config), adam(config.deblur.optimiser))
-        self._spectra = MelCache()
 
     def check(self):
         """Refuses faces of another size, and no still."""
-        name = self.config.data.geometry
-        geometry = GEOMETRIES[name]
-        if (geometry.height, geometry.width) != (FACE, FACE):
-            raise ValueError(
-                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
-                f"Speech2Vid draws {FACE}x{FACE}, choose aligned112x112"
-            )
+        self.check_pictures("Speech2Vid", FACE, "aligned112x112")
         if self.config.stills < 1:
             raise ValueError(f"config.stills={self.config.stills}: give 1 or 5, as published")
 
@@ -119,55 +109,22 @@ class Speech2Vid(Method):
             stills: uint8 (frames, stills, 112, 112, 3), BGR.
             sound: float32 (frames, 35, 12), MFCCs.
         """
-        return self._frames(clip, rng)[0]
+        return self.frames(clip, rng)[0]
 
-    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """The same, the sound of another moment, and the mean picture.
-
-        Returns:
-            target, stills, sound: see `example`.
-            other_sound: float32 (frames, 35, 12), half the clip later or earlier.
-            mean_face: uint8 (112, 112, 3), the mean of all frames.
-        """
-        made, chosen = self._frames(clip, rng)
-        total = len(clip.frames)
-        mean = decode_frames(clip, range(total)).mean(axis=0)
-        return {
-            **made,
-            "other_sound": self._sound(clip, (chosen + total // 2) % total),
-            "mean_face": np.rint(mean).astype(np.uint8),
-        }
-
-    def init(self, key, batch):
-        """See Method."""
-        keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
-        sound, stills, target = self._inputs(
-            {name: batch[name][:1, :1] for name in ("target", "stills", "sound")}
-        )
-        inputs = {"generator": (sound, stills), "deblurrer": (target,)}
-        return fresh_state(
-            key,
-            {
-                name: player.start(player.module.init(keys[name], *inputs[name]))
-                for name, player in self.players.items()
-            },
-        )
+    def shown_first(self, inputs):
+        """See SingleFrames."""
+        sound, stills, target = inputs
+        return {"generator": (sound, stills), "deblurrer": (target,)}
 
     def update(self, state: State, batch: Arrays, key: jax.Array):
         """One step of each network."""
         del key  # nothing here is random
-        sound, stills, target = self._inputs(batch)
+        sound, stills, target = self.inputs(batch)
         generator, before = self.players["generator"], state.players["generator"]
 
         def loss(params):
-            drawn, new = generator.module.apply(
-                {"params": params, "batch_stats": before.batch_stats},
-                sound,
-                stills,
-                train=True,
-                mutable=["batch_stats"],
-            )
-            return losses.l1(drawn.frames, target), new["batch_stats"]
+            drawn, stats = generator.train(params, before.batch_stats, sound, stills)
+            return losses.l1(drawn.frames, target), stats
 
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         players = {"generator": generator.learn(before, grads, stats)}
@@ -204,7 +161,7 @@ class Speech2Vid(Method):
         `mouth_error_of_other_sound` is that of what is drawn for another moment's sound: no larger
         than `mouth_error` where the generator does not listen.
         """
-        sound, stills, target = self._inputs(batch)
+        sound, stills, target = self.inputs(batch)
         other = batch["other_sound"].reshape(sound.shape)
         examples, variables = len(batch["target"]), _variables(state)
         (drawn, sharp), (misled, _) = (
@@ -221,19 +178,17 @@ class Speech2Vid(Method):
         if "deblurrer" in self.players:
             figures["l1_sharpened"] = jnp.abs(sharp - target)
             figures["mouth_error_sharpened"] = mouth_error(sharp, target)
-        return {name: values.reshape(examples, -1).mean(axis=1) for name, values in figures.items()}
+        return per_example(figures, examples)
 
     def pictures(self, state: State, batch: Arrays):
         """First still, drawn, sharpened and true frame of each example."""
-        names = "target", "stills", "sound"
-        few = {name: batch[name][:SHEET_FRAMES, :1] for name in names}
-        sound, stills, target = self._inputs(few)
+        sound, stills, target = self.few(batch, SHEET_FRAMES)
         drawn = self.draw(_variables(state), sound, stills)
         columns = middle(stills[..., :3]), *drawn[: len(self.players)], target
         return tuple(column[..., ::-1] for column in columns)
 
-    def _frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
-        """An example, and the numbers of its frames."""
+    def frames(self, clip, rng):
+        """See SingleFrames."""
         total, count, stills = len(clip.frames), self.config.frames_per_clip, self.config.stills
         if total <= stills:
             raise ValueError(f"it has {total} frames, fewer than {stills + 1}")
@@ -244,15 +199,11 @@ class Speech2Vid(Method):
         return {
             "target": pictures[:count],
             "stills": pictures[count:].reshape(count, stills, *pictures.shape[1:]),
-            "sound": self._sound(clip, chosen),
+            "sound": self.sound(clip, chosen),
         }, chosen
 
-    def _sound(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
-        times = [int(frame) / clip.frame_rate for frame in frames]
-        return MFCC.take(self._spectra.spectrum(clip, MFCC), MFCC.starts(times))
-
-    def _inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Sound, stacked stills and targets, all frames in one batch axis."""
+    def inputs(self, batch):
+        """See SingleFrames."""
         target = middle(as_seen(batch["target"]))
         stills = jnp.moveaxis(as_seen(batch["stills"]), 2, -2)
         return (

@@ -151,20 +151,15 @@ class SyncExpertMethod(Method):
         player, before = self.players["expert"], state.players["expert"]
 
         def loss(params):
-            (audio, video), new = player.module.apply(
-                {"params": params, "batch_stats": before.batch_stats},
-                mel,
-                stack_lower_half(faces),
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
+            (audio, video), stats = player.train(
+                params, before.batch_stats, mel, stack_lower_half(faces), rngs={"dropout": key}
             )
             cosine = losses.cosine_similarity(audio, video)
             if self.config.loss == "contrastive":
                 value = losses.contrastive(audio, video, self.config.temperature)
             else:
                 value = losses.cosine_bce(audio, video, label.reshape(-1))
-            return value, (new["batch_stats"], cosine)
+            return value, (stats, cosine)
 
         (value, (stats, cosine)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         after = player.learn(before, grads, stats)

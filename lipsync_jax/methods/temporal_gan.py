@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import ml_collections
 import numpy as np
 
-from lipsync_jax import audio
 from lipsync_jax.data.audio_windows import raw_windows
 from lipsync_jax.data.records import Clip
 from lipsync_jax.methods.judges import FrameJudge, Judge, MotionJudge, SyncJudge
@@ -82,8 +81,7 @@ class TemporalGAN(RecurrentGAN):
     def sound(self, clip: Clip, frames: range) -> np.ndarray:
         """Raw sound, float32 (frames, audio_samples), full scale 1."""
         model = self.config.model
-        samples = np.asarray(clip.audio, np.float32) / 32768
-        samples = audio.resample(samples, clip.audio_rate, model.audio_rate)
+        samples = clip.samples(model.audio_rate)
         return raw_windows(samples, model.audio_samples, self._hop(), frames)
 
     def _hop(self) -> Fraction:

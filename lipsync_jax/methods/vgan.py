@@ -63,12 +63,9 @@ class VGAN(LipClips):
         noise = jax.random.normal(key, (len(real.still), NOISE))
 
         def animate(params):
-            variables = {"params": params, "batch_stats": before.batch_stats}
-            return generator.module.apply(
-                variables, noise, real.audio, real.still, train=True, mutable=["batch_stats"]
-            )
+            return generator.train(params, before.batch_stats, noise, real.audio, real.still)
 
-        drawn, pull, new = jax.vjp(animate, before.params, has_aux=True)
+        drawn, pull, stats = jax.vjp(animate, before.params, has_aux=True)
         discriminator, judged = self.judge.learn(
             state.players["discriminator"], real, real._replace(frames=drawn.frames), key
         )
@@ -79,7 +76,7 @@ class VGAN(LipClips):
         (value, terms), of_drawn = jax.value_and_grad(loss, has_aux=True)(drawn)
         (grads,) = pull(of_drawn)
         players = {
-            "generator": generator.learn(before, grads, new["batch_stats"]),
+            "generator": generator.learn(before, grads, stats),
             "discriminator": discriminator,
         }
         scalars = {f"discriminator_{name}": value for name, value in judged.items()}

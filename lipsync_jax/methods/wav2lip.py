@@ -169,13 +169,7 @@ class Wav2LipMethod(Method):
         quality_weight = self.config.quality_weight if self.config.adversarial else 0.0
 
         def loss(params):
-            drawn, new = generator.module.apply(
-                {"params": params, "batch_stats": before.batch_stats},
-                audio,
-                faces,
-                train=True,
-                mutable=["batch_stats"],
-            )
+            drawn, stats = generator.train(params, before.batch_stats, audio, faces)
             terms = {
                 "l1": losses.l1(drawn, target),
                 # The expert is a third of a step's work; it rests until it is needed.
@@ -195,7 +189,7 @@ class Wav2LipMethod(Method):
                     self._quality(state.players["discriminator"].params, drawn), 1.0
                 )
                 value += quality_weight * terms["quality"]
-            return value, (terms, new["batch_stats"], drawn)
+            return value, (terms, stats, drawn)
 
         (value, (terms, stats, drawn)), grads = jax.value_and_grad(loss, has_aux=True)(
             before.params
@@ -305,14 +299,12 @@ class Wav2LipMethod(Method):
         return losses.cosine_bce(audio, video, 1.0, mean=reduce)
 
     def _judge(self, expert, mel, faces):
-        module = self.players["expert"].module
+        player = self.players["expert"]
         if self.config.frozen.expert.batch_statistics:
             # As the published training ran it: statistics of the batch, running ones untouched.
-            outputs, _ = module.apply(
-                expert.variables, mel, faces, train=True, mutable=["batch_stats"]
-            )
+            outputs, _ = player.train(expert.params, expert.batch_stats, mel, faces)
             return outputs
-        return module.apply(expert.variables, mel, faces, train=False)
+        return player.module.apply(expert.variables, mel, faces, train=False)
 
     def _quality(self, params, frames) -> jax.Array:
         return self.players["discriminator"].module.apply({"params": params}, frames)

@@ -40,36 +40,11 @@ class Editor:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Editor":
-        """Loads a trained generator.
-
-        Args:
-            directory: a training run's workdir, or what `lipsync convert` wrote.
-
-        Raises:
-            FileNotFoundError: there is no checkpoint, or it has no generator.
-            ValueError: its method does not redraw faces, or its weights are of another network.
-        """
-        card = checkpoints.read_card(directory)
-        config = ml_collections.ConfigDict(card["config"])
-        method = methods.load(config)
-        if not hasattr(method, "hears"):
-            raise ValueError(
-                f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
-                "name the folder of a generator, e.g. of configs/wav2lip.py"
-            )
-        variables, _ = checkpoints.load_inference(directory, "generator")
-        size = GEOMETRIES[config.data.geometry].height
-        hears = method.hears
-        inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
-        try:
-            jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
-        except flax.errors.FlaxError as error:
-            fault = str(error).partition(" (https")[0]
-            raise ValueError(
-                f"checkpoint {directory}: its weights are not those of the network it describes; "
-                f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
-            ) from error
-        return cls(_compiled(method, variables), size, provenance.model_hash(variables), hears)
+        """Loads a trained generator; see `load_generator`."""
+        method, variables = load_generator(directory)
+        size = GEOMETRIES[method.config.data.geometry].height
+        draw = _compiled(method, variables)
+        return cls(draw, size, provenance.model_hash(variables), method.hears)
 
     def __call__(self, sound: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
         """Starts one batch; short ones are filled up, so that only one program is compiled.
@@ -95,6 +70,37 @@ class Editor:
             np.zeros((count, self.hears.window, self.hears.bins), np.float32),
             np.zeros((count, self.size, self.size, 3), np.uint8),
         )
+
+
+def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]]:
+    """The method and the generator's variables of a checkpoint that redraws faces.
+
+    Args:
+        directory: a training run's workdir, or what `lipsync convert` wrote.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint, or it has no generator.
+        ValueError: its method does not redraw faces, or its weights are of another network.
+    """
+    config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
+    method = methods.load(config)
+    if not hasattr(method, "hears"):
+        raise ValueError(
+            f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
+            "name the folder of a generator, e.g. of configs/wav2lip.py"
+        )
+    variables, _ = checkpoints.load_inference(directory, "generator")
+    size, hears = GEOMETRIES[config.data.geometry].height, method.hears
+    inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
+    try:
+        jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
+    except flax.errors.FlaxError as error:
+        fault = str(error).partition(" (https")[0]
+        raise ValueError(
+            f"checkpoint {directory}: its weights are not those of the network it describes; "
+            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
+        ) from error
+    return method, variables
 
 
 def _compiled(method: Method, variables: Mapping[str, Any]) -> Draw:

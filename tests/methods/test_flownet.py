@@ -7,20 +7,12 @@ import pytest
 from configs import flownet as flownet_config
 from lipsync_jax import flow, methods
 from lipsync_jax.data.flow_pairs import pairs
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import base
 from lipsync_jax.training import loop
 from tests.networks import filled
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def narrow():

@@ -15,20 +15,12 @@ from configs import glance as glance_config
 from configs import glance_autoencoder as autoencoder_config
 from data_prep.filming import film_speaker
 from lipsync_jax import methods
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import base, lip_clips
+from lipsync_jax.methods import lip_clips
 from lipsync_jax.methods.base import PlayerState
-from tests.networks import filled
+from tests.networks import drawn_state, filled
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 @functools.cache
@@ -65,17 +57,14 @@ def made(variant="tiny", **changes):
 
 def started(method, batch):
     """A state with drawn weights, of the frozen player too."""
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch).players
-    players = {}
-    for name, player in shapes.items():
-        variables = {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
-        players[name] = jit(method.players[name].start)(variables)
-    if "autoencoder" in method.players.keys() - players:
+    state = drawn_state(method, batch)
+    if "autoencoder" in method.players.keys() - state.players:
         module = method.players["autoencoder"].module
         frames = jnp.zeros((1, 1, 64, 64, 3))
         variables = filled(jax.eval_shape(module.init, jax.random.key(0), frames))
-        players["autoencoder"] = PlayerState(variables["params"], variables["batch_stats"])
-    return base.fresh_state(jax.random.key(0), players)
+        frozen = PlayerState(variables["params"], variables["batch_stats"])
+        state = state.replace(players={**state.players, "autoencoder": frozen})
+    return state
 
 
 FROZEN = {"frozen.autoencoder.checkpoint": None, "frozen.autoencoder.player": None}

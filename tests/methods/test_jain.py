@@ -10,18 +10,16 @@ import pytest
 from configs import jain as jain_config
 from lipsync_jax import audio, methods
 from lipsync_jax.data import records
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
 from tests import aligned_faces
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_and_quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
+def _small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(records.GEOMETRIES, aligned_faces.NAME, aligned_faces.GEOMETRY)
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
         yield
 
 

@@ -13,23 +13,14 @@ from lipsync_jax.data import spectra
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.evaluation.drawing import Drawer
 from lipsync_jax.evaluation.footage import from_clip
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import base
 from lipsync_jax.synthesis import pipeline
 from lipsync_jax.training import checkpoints
 from tests import colour_faces, media
 from tests.conftest import toy_clip
-from tests.networks import filled
+from tests.networks import drawn_state, filled
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def make(variant="tiny", **changes):
@@ -56,14 +47,7 @@ def started(variant="tiny"):
     """A method, a batch, and a state with drawn weights."""
     method = make(variant)
     batch = batch_of(method)
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch).players
-    players = {
-        name: jit(method.players[name].start)(
-            {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
-        )
-        for name, player in shapes.items()
-    }
-    return method, batch, base.fresh_state(jax.random.key(0), players)
+    return method, batch, drawn_state(method, batch)
 
 
 @functools.cache

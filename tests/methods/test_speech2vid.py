@@ -15,24 +15,16 @@ from lipsync_jax import audio, methods, video
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.data.spectra import LIPGAN, MFCC
 from lipsync_jax.faces import alignment
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import base, speech2vid
+from lipsync_jax.methods import speech2vid
 from lipsync_jax.synthesis import animation
 from lipsync_jax.synthesis.hearing import Samples, SpectrumEar
 from lipsync_jax.training import checkpoints
 from tests import colour_faces
-from tests.networks import drawn, filled
+from tests.networks import drawn, drawn_state
 from tests.synthesis import stills
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 @functools.cache
@@ -60,14 +52,7 @@ def started(variant="tiny"):
     """A method, a batch, and a state with drawn weights."""
     method, rng = make(variant), np.random.default_rng(0)
     batch = method.collate([method.validation_example(clip, rng) for clip in clips()])
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch).players
-    players = {
-        name: jit(method.players[name].start)(
-            {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
-        )
-        for name, player in shapes.items()
-    }
-    return method, batch, base.fresh_state(jax.random.key(0), players)
+    return method, batch, drawn_state(method, batch)
 
 
 def test_each_frame_has_its_sound_and_stills_of_other_moments():
@@ -92,7 +77,7 @@ def test_each_frame_has_its_sound_and_stills_of_other_moments():
 def test_stills_are_stacked_and_frames_lose_their_borders():
     method, rng = make("tiny_five"), np.random.default_rng(0)
     example = method.example(clips()[0], rng)
-    _, pictures, target = method._inputs(method.collate([example]))
+    _, pictures, target = method.inputs(method.collate([example]))
     assert pictures.shape == (2, 112, 112, 15) and target.shape == (2, 109, 109, 3)
     np.testing.assert_allclose(pictures[1, ..., 6:9], example["stills"][1, 2, ..., ::-1] / 255)
     np.testing.assert_allclose(target, example["target"][:, 1:110, 1:110, ::-1] / 255)
@@ -128,7 +113,7 @@ def test_a_batch_is_learned_by_both_networks():
 def test_terms_are_those_of_the_paper():
     method, batch, state = started()
     _, scalars = jit(method.update)(state, batch, jax.random.key(0))
-    sound, pictures, target = (np.asarray(x) for x in method._inputs(batch))
+    sound, pictures, target = (np.asarray(x) for x in method.inputs(batch))
     generator, deblurrer = (method.players[name] for name in ("generator", "deblurrer"))
     found, _ = jit(
         lambda v, *x: generator.module.apply(v, *x, train=True, mutable=["batch_stats"])

@@ -17,7 +17,6 @@ from configs import temporal_gan as tgan_config
 from lipsync_jax import methods
 from lipsync_jax.data import records
 from lipsync_jax.data.records import decode_frames
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import base, judges, recurrent_gan
 from lipsync_jax.methods.base import Player, PlayerState
@@ -35,13 +34,13 @@ JUDGES = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _small_and_quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
+def _small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(records.GEOMETRIES, aligned_faces.NAME, aligned_faces.GEOMETRY)
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
         yield
 
 

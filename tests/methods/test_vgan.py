@@ -7,19 +7,11 @@ import pytest
 
 from configs import vgan as vgan_config
 from lipsync_jax import methods
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import base, lip_clips
-from tests.networks import filled
+from lipsync_jax.methods import lip_clips
+from tests.networks import drawn_state
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def made(variant="tiny", **changes):
@@ -39,16 +31,6 @@ def batch(n=2):
         "frames": rng.integers(0, 255, (n, 16, 64, 64, 3)).astype(np.uint8),
         "audio": rng.normal(60, 20, (n, 64, 128)).astype(np.float32),
     }
-
-
-def started(method):
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch()).players
-    variables = {
-        name: {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
-        for name, player in shapes.items()
-    }
-    players = {name: jit(method.players[name].start)(x) for name, x in variables.items()}
-    return base.fresh_state(jax.random.key(0), players)
 
 
 def test_variants_differ_in_whether_the_still_is_seen():
@@ -89,7 +71,7 @@ def test_the_loss_is_the_discriminators_unless_terms_are_added(variant, weight, 
 @pytest.mark.slow
 def test_both_players_learn():
     method, clips = made(mask_weight=0.1, first_frame_weight=10.0), batch()
-    state = started(method)
+    state = drawn_state(method, batch())
     before = jax.device_get(state.players)
     update = jit(lambda state: method.update(state, clips, jax.random.key(1)))
     found = []
@@ -109,7 +91,7 @@ def test_both_players_learn():
 @pytest.mark.slow
 def test_noise_makes_the_video_and_figures_are_the_same_each_time():
     method, clips = made(), batch(1)
-    state = started(method)
+    state = drawn_state(method, batch())
     scene = method._scene(clips)
     draw = jit(method.draw)
     noise = jnp.stack([jnp.zeros(100), jnp.ones(100)])[:, None]

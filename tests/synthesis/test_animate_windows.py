@@ -13,7 +13,6 @@ from configs import vgan as vgan_config
 from lipsync_jax import audio, methods, video
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.faces import alignment
-from lipsync_jax.layers import compile
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import lip_clips
 from lipsync_jax.models.vgan import NOISE
@@ -32,13 +31,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """A few frames don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 @pytest.fixture(scope="module", params=METHODS)

@@ -11,10 +11,11 @@ import pytest
 from configs import sync_expert as expert_config
 from configs import wav2lip as wav2lip_config
 from configs import wav2lip_gan as gan_config
-from lipsync_jax.layers import compile
 from lipsync_jax.methods import sync_expert as sync_expert_method
 from lipsync_jax.training import checkpoints, logging, loop, sharding
 from tests.runs import assert_same_run, saved_arrays
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def narrow(config, toy_data, steps=4):
@@ -36,15 +37,6 @@ def expert(toy_data, steps=4, **changes):
     config.windows_per_clip = 2
     config.update(changes)
     return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """A few steps don't repay optimised programs."""
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
-        yield
 
 
 @pytest.fixture(scope="module")
