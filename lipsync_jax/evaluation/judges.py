@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable
 
-import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -143,15 +142,9 @@ def _loaded(directory, kind, size, variables, embed_lips, embed_sound, geometry=
     shape = (_MFCC_WINDOW, 13) if syncnet else (windows.MEL_WINDOW, audio.MEL_BINS)
     frames = jax.ShapeDtypeStruct((_BATCH[kind] + FRAMES - 1, size, size, 3), jnp.uint8)
     sound = jax.ShapeDtypeStruct((_BATCH[kind], *shape), jnp.float32)
-    try:
+    with checkpoints.fitting(directory):
         jax.eval_shape(embed_lips, variables, frames)
         jax.eval_shape(embed_sound, variables, sound)
-    except flax.errors.FlaxError as error:
-        fault = str(error).partition(" (https")[0]
-        raise ValueError(
-            f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"train or convert it anew ({fault})"
-        ) from error
     on_device = jax.device_put(variables)
     lips, heard = jit(embed_lips), jit(embed_sound)
     return Judge(

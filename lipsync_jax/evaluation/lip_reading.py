@@ -47,6 +47,7 @@ class Reader:
 
         Raises:
             FileNotFoundError: there is no checkpoint, or it holds no lip reader.
+            ValueError: its weights are of another network.
         """
         folder = checkpoints.find(directory)
         if not (folder / "reader").is_dir():
@@ -62,6 +63,10 @@ class Reader:
             logits = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
             return jax.nn.log_softmax(logits)
 
+        size = GEOMETRIES[config.data.geometry].height
+        shown = lip_reader.mouths(np.zeros((_STEP, size, size, 3), np.uint8))[None]
+        with checkpoints.fitting(directory):
+            jax.eval_shape(classify, variables, shown, np.ones((1, _STEP), bool))
         return cls(
             provenance.model_hash(variables),
             config.data.geometry,

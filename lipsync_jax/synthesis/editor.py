@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -92,14 +91,8 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
     variables, _ = checkpoints.load_inference(directory, "generator")
     size, hears = GEOMETRIES[config.data.geometry].height, method.hears
     inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
-    try:
+    with checkpoints.fitting(directory):
         jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
-    except flax.errors.FlaxError as error:
-        fault = str(error).partition(" (https")[0]
-        raise ValueError(
-            f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
-        ) from error
     return method, variables
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -129,14 +128,8 @@ def load(directory: str | os.PathLike) -> Performer:
             f"of {', '.join(METHODS)}"
         )
     variables, _ = checkpoints.load_inference(directory, "generator")
-    try:
+    with checkpoints.fitting(directory):
         return METHODS[method](card, variables)
-    except flax.errors.FlaxError as error:
-        fault = str(error).partition(" (https")[0]
-        raise ValueError(
-            f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
-        ) from error
 
 
 def _temporal_gan(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:

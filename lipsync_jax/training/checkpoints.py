@@ -8,11 +8,13 @@ A run's folder holds
 and `lipsync convert` writes a single folder shaped like one of best/'s.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -261,6 +263,23 @@ def load_inference(directory: str | Path, player: str) -> tuple[dict[str, Any], 
         has = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "card")
         raise FileNotFoundError(f"checkpoint {folder} has no {player}; it holds {', '.join(has)}")
     return read_item(folder / player), read_card(folder)
+
+
+@contextlib.contextmanager
+def fitting(directory: str | Path) -> Iterator[None]:
+    """For the first look of a network at variables of `load_inference`.
+
+    Raises:
+        ValueError: the weights are of another network; names the checkpoint.
+    """
+    try:
+        yield
+    except flax.errors.FlaxError as error:
+        fault = str(error).partition(" (https")[0]
+        raise ValueError(
+            f"checkpoint {directory}: its weights are not those of the network it describes; "
+            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
+        ) from error
 
 
 def read_item(folder: Path) -> Any:

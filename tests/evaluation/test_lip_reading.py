@@ -62,6 +62,10 @@ def test_a_reader_sees_as_in_training(tmp_path):
     classes = np.argmax(jit(module.apply)(variables, seen, mask)[0, :20], axis=-1)
     expected = " ".join(VOCABULARY[word - 1] for word in words.runs(classes))
     assert reader.read(mouths[0, :20]) == expected
+    wider = {**CARD["config"], "model": {"width": 0.5, "hidden_size": 8}}
+    checkpoints.save_inference(tmp_path / "wider", {"reader": variables}, {"config": wider})
+    with pytest.raises(ValueError, match="wider: its weights are not those of the network"):
+        lip_reading.Reader.load(tmp_path / "wider")
 
 
 def test_other_checkpoints_are_refused(tmp_path):
