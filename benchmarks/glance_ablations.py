@@ -162,7 +162,7 @@ class Test:
 
     def moved(self, drawn: list[np.ndarray]) -> dict[str, float]:
         """Mean absolute difference, values in 0..1, and the figures of motion; means over clips."""
-        from lipsync_jax.methods.recurrent_gan import motion_and_correlation
+        from lipsync_jax.methods.clip_figures import motion_and_correlation
 
         rows = []
         for pair in zip(drawn, self.real, strict=True):

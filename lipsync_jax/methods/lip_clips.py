@@ -12,9 +12,9 @@ from lipsync_jax import audio
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.records import Clip, decode_frames
 from lipsync_jax.methods.base import Arrays, Method, State
+from lipsync_jax.methods.clip_figures import motion_and_correlation, psnr
 from lipsync_jax.methods.glance_autoencoder import SHEET_CLIPS, as_seen, sheet, stretch
 from lipsync_jax.methods.judges import Judge
-from lipsync_jax.methods.recurrent_gan import motion_and_correlation, psnr
 from lipsync_jax.models.glance import FRAMES, MEL_BINS, ROWS, SIZE
 
 FRAME_RATE = Fraction(25)
@@ -175,7 +175,7 @@ class LipClips(Method):
         still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
         figures = {}
         for suffix, frames in (("", drawn), ("_of_other_sound", misled), ("_of_still", still)):
-            figures["psnr" + suffix] = psnr(frames, real, 0)
+            figures["psnr" + suffix] = psnr(frames, real.frames, real.mask)
             error = jnp.abs(frames - real.frames) / 2
             figures["l1" + suffix] = error.mean(axis=(1, 2, 3, 4))
         motion, correlation = motion_and_correlation(drawn, real.frames, real.mask)

@@ -19,12 +19,12 @@ import numpy as np
 from lipsync_jax.data import batches
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.clip_figures import motion_and_correlation, over_time, per_clip, psnr
 from lipsync_jax.methods.judges import Footage, Judge
 from lipsync_jax.models.temporal_gan import SNIPPET
 
 # Rows and columns around the mouth, as shares of an aligned picture.
 MOUTH_ROWS, MOUTH_COLUMNS = (0.58, 0.84), (0.27, 0.77)
-LUMINANCE = (0.299, 0.587, 0.114)  # of RGB
 SHEET_CLIPS, SHEET_FRAMES = 3, 15
 STILL_OF = ("stretch", "clip")
 
@@ -228,13 +228,14 @@ class RecurrentGAN(Method):
         real = footage(batch)
         drawn = self.animate(state.players["generator"].variables, real)
         still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
-        mean = jnp.broadcast_to(_over_time(real.frames, real.mask)[:, None], real.frames.shape)
+        mean = jnp.broadcast_to(over_time(real.frames, real.mask)[:, None], real.frames.shape)
         figures = {}
         for suffix, frames in (("", drawn), ("_of_still", still), ("_of_mean", mean)):
-            figures["psnr" + suffix] = psnr(frames, real, 0)
-            figures["psnr_lower_half" + suffix] = psnr(frames, real, frames.shape[2] // 2)
+            figures["psnr" + suffix] = psnr(frames, real.frames, real.mask)
+            half = frames.shape[2] // 2
+            figures["psnr_lower_half" + suffix] = psnr(frames, real.frames, real.mask, half)
             error = jnp.abs(_mouth(frames) - _mouth(real.frames)) / 2
-            figures["mouth_error" + suffix] = _per_clip(error, real.mask)
+            figures["mouth_error" + suffix] = per_clip(error, real.mask)
         motion, correlation = motion_and_correlation(_mouth(drawn), _mouth(real.frames), real.mask)
         return {**figures, "mouth_motion": motion, "mouth_correlation": correlation}
 
@@ -315,23 +316,6 @@ def reconstruction(
     return jnp.sum(error * real.mask) / jnp.sum(real.mask)
 
 
-def _per_clip(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Means (n,) of (n, time, ...) over valid frames and all else."""
-    frames = values.reshape(*mask.shape, -1).mean(axis=-1)
-    return jnp.sum(frames * mask, axis=1) / mask.sum(axis=1)
-
-
-def _over_time(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Means (n, ...) of (n, time, ...) over valid frames."""
-    return jnp.einsum("nt,nt...->n...", mask / mask.sum(axis=1, keepdims=True), values)
-
-
-def psnr(frames: jax.Array, real: Footage, row: int) -> jax.Array:
-    """Decibels (n,) of clips' luminance from a row down."""
-    error = (frames - real.frames)[:, :, row:] @ jnp.array(LUMINANCE) / 2
-    return -10 * jnp.log10(_per_clip(error**2, real.mask))
-
-
 def _mouth(frames: jax.Array) -> jax.Array:
     height, width = frames.shape[2:4]
     rows, columns = (
@@ -339,16 +323,3 @@ def _mouth(frames: jax.Array) -> jax.Array:
         for (low, high), size in ((MOUTH_ROWS, height), (MOUTH_COLUMNS, width))
     )
     return frames[:, :, rows, columns]
-
-
-def motion_and_correlation(
-    drawn: jax.Array, real: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Share of the motion and its correlation, each (n,), of pictures (n, time, ...)."""
-    drawn, real = (x - _over_time(x, mask)[:, None] for x in (drawn, real))
-    drawn_power, real_power, common = (
-        _per_clip(x, mask) for x in (drawn**2, real**2, drawn * real)
-    )
-    smallest = 1e-12  # of frames that do not move at all
-    correlation = common / jnp.sqrt(jnp.maximum(drawn_power * real_power, smallest**2))
-    return jnp.sqrt(drawn_power / jnp.maximum(real_power, smallest)), correlation
