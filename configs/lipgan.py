@@ -77,19 +77,19 @@ def _published() -> ml_collections.ConfigDict:
 
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
-    """Narrow networks without residual blocks, more frames of fewer clips, a quicker generator."""
+    """Narrow networks without residual blocks, few pictures a step, a quicker generator."""
     config.model.width = config.adversarial.width = 0.125
     config.model.depth = 0.0
-    config.data.batch_size = 8
+    config.data.batch_size = 10  # its pictures stay in a CPU's cache
     config.data.threads = 2
     config.data.validation_clips = 0
-    config.frames_per_clip = 5
+    config.frames_per_clip = 2
     config.lower_half_weight = 4.0
     config.optimiser.learning_rate = 1e-2
     config.optimiser.warmup = 50
-    config.optimiser.decay_steps = 700
+    config.optimiser.decay_steps = 900
     config.adversarial.optimiser.learning_rate = 1e-3
-    config.train.steps = 700
+    config.train.steps = 900
     config.train.log_every = 20
-    config.train.validate_every = 175
-    config.train.checkpoint_every = 175
+    config.train.validate_every = 150
+    config.train.checkpoint_every = 150

@@ -80,6 +80,10 @@ class _LipGAN(Network):
 
     sound: Literal["mfcc", "mel"] = "mfcc"
 
+    def channels(self, features: int) -> int:
+        """Features of a table at this width; narrow pictures would lose colours and edges."""
+        return max(8, super().channels(features))
+
     def spectrum(self, audio: jax.Array, n: int) -> jax.Array:
         """(n, steps, bins) -> (n, bins, steps, 1)."""
         check(self, "audio", audio, n, *WINDOWS[self.sound])

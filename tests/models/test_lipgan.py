@@ -99,6 +99,12 @@ def test_narrow_networks_follow_sound_and_faces(sound):
             assert np.abs(other[1] - found[1]).max() > 1e-4
 
 
+def test_narrow_networks_keep_eight_channels():
+    _, made = shapes(Generator(width=1 / 64), WINDOWS["mfcc"], FACES)
+    kernels = [made["params"][name]["kernel"].shape for name in ("face_0", "output_0", "output")]
+    assert [kernel[-1] for kernel in kernels] == [8, 8, 3]
+
+
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"audio has shape \(2, 27, 80\); Generator takes"):
         shapes(Generator(), WINDOWS["mel"], FACES)
