@@ -69,6 +69,8 @@ def _full() -> ml_collections.ConfigDict:
     config.frozen.autoencoder.checkpoint = ""  # workdir of a glance_autoencoder run
     config.frozen.autoencoder.player = "autoencoder"
 
+    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
+
     config.sound_mean = 60.0  # dB; 0 and 1 in the published code
     config.sound_scale = 30.0
     config.flow = "farneback"  # or horn_schunck, lucas_kanade

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -117,14 +117,16 @@ class Network(nn.Module):
     Attributes:
         width: multiplies the channels.
         dtype: of the computation; None follows inputs and parameters.
+        narrowest: what a layer of a narrow network is not made narrower than.
     """
 
     width: float = 1.0
     dtype: Any = None
+    narrowest: ClassVar[int] = 4
 
     def channels(self, features: int) -> int:
         """Features of a table at this width."""
-        return max(4, round(features * self.width))
+        return max(self.narrowest, round(features * self.width))
 
     def layer(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
         """A layer; arguments are the fields of ConvNorm, features those of width 1.
