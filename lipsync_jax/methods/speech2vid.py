@@ -124,11 +124,14 @@ class Speech2Vid(SingleFrames):
 
         def loss(params):
             drawn, stats = generator.train(params, before.batch_stats, sound, stills)
-            return losses.l1(drawn.frames, target), stats
+            value = l1 = losses.l1(drawn.frames, target)
+            if self.config.mouth_weight:
+                value += self.config.mouth_weight * mouth_error(drawn.frames, target).mean()
+            return value, (l1, stats)
 
-        (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
+        (value, (l1, stats)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
         players = {"generator": generator.learn(before, grads, stats)}
-        scalars = {"loss": value, "gradient_norm": global_norm(grads)}
+        scalars = {"loss": value, "l1": l1, "gradient_norm": global_norm(grads)}
         if "deblurrer" in self.players:
             players["deblurrer"], lost = self._learn_to_sharpen(state, target)
             scalars |= lost

@@ -7,7 +7,7 @@ itself with under this name (Chen et al. 2018, its published code). Faces are RG
 (`data.audio_windows.mfcc_windows` of `audio.speech2vid_mfcc`).
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -67,6 +67,8 @@ class Spoken(NamedTuple):
 
 class Generator(Network):
     """Stills of a face and 0.35 s of sound -> the frame in their middle (section 3)."""
+
+    narrowest: ClassVar = 8  # fewer lose colours and edges
 
     def __call__(self, audio: jax.Array, stills: jax.Array, train: bool = False) -> Spoken:
         """Draws.
