@@ -58,36 +58,20 @@ def moved(made: np.ndarray, real: np.ndarray, mouth: Callable) -> list[float]:
     return [float(np.abs(made - real).mean()), *(float(x[0]) for x in figures)]
 
 
-def mouth_of(geometry: str) -> Callable[[np.ndarray], np.ndarray]:
-    """(time, height, width, 3) -> the part that is looked at."""
-    from lipsync_jax.data.records import GEOMETRIES
-
-    if GEOMETRIES[geometry].part == "lips":
-        return lambda frames: frames
-    rows, columns = (0.55, 0.95), (0.25, 0.75)
-
-    def cut(frames: np.ndarray) -> np.ndarray:
-        (top, bottom), (left, right) = (
-            (round(low * size), round(high * size))
-            for (low, high), size in zip((rows, columns), frames.shape[1:3], strict=True)
-        )
-        return frames[:, top:bottom, left:right]
-
-    return cut
-
-
 def main() -> None:
     chosen = arguments()
     from lipsync_jax.data import loader
     from lipsync_jax.data.records import GEOMETRIES
     from lipsync_jax.evaluation import drawing, footage
+    from lipsync_jax.methods import clip_figures
     from lipsync_jax.training import launch
 
     launch.start()
     for path in chosen.checkpoints:
         drawer = drawing.load(path)
         clips = loader.Clips(loader.find_dataset(chosen.data, drawer.geometry), "test")
-        part, mouth = GEOMETRIES[drawer.geometry].part, mouth_of(drawer.geometry)
+        part = GEOMETRIES[drawer.geometry].part
+        mouth = np.asarray if part == "lips" else clip_figures.mouth
         films = [footage.from_clip(clips[i], part) for i in range(chosen.clips or len(clips))]
         rows: dict[str, list] = {"the first frame": [], "the mean picture": [], "drawn": []}
         for film, other in zip(films, [*films[1:], films[0]], strict=True):

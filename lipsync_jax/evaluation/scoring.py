@@ -17,8 +17,8 @@ from lipsync_jax.evaluation.lip_reading import Reader
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.psnr import psnr
 from lipsync_jax.evaluation.ssim import ssim
+from lipsync_jax.methods.clip_figures import mouth_error
 from lipsync_jax.methods.lip_reader import mouths
-from lipsync_jax.methods.wav2lip import mouth_error
 
 _BATCH = 25  # frames compared at once: one compiled program for clips of all lengths
 _MOST_ALIKE = 100.0  # decibels that count for frames which are the same

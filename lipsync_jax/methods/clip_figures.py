@@ -1,9 +1,32 @@
-"""Figures of drawn clips beside the real ones, over a clip's valid frames."""
+"""Figures of what is drawn beside what is real: of faces, and of clips over their valid frames."""
 
 import jax
 import jax.numpy as jnp
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB
+
+
+def mouth(pictures: jax.Array) -> jax.Array:
+    """What lies around the mouth of faces (..., height, width, 3), cut as `face96` is.
+
+    The middle half of the columns, rows 55 % to 95 %.
+    """
+    height, width = pictures.shape[-3:-1]
+    rows = slice(round(0.55 * height), round(0.95 * height))
+    return pictures[..., rows, width // 4 : width - width // 4, :]
+
+
+def mouth_error(drawn: jax.Array, target: jax.Array) -> jax.Array:
+    """Absolute error around the mouth.
+
+    Args:
+        drawn: (n, size, size, 3) in [0, 1].
+        target: the same.
+
+    Returns:
+        (n, rows, columns, 3), see `mouth`.
+    """
+    return jnp.abs(mouth(drawn) - mouth(target))
 
 
 def per_clip(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -26,8 +26,9 @@ from lipsync_jax.methods.base import (
     adam,
     global_norm,
 )
+from lipsync_jax.methods.clip_figures import mouth_error
 from lipsync_jax.methods.single_frames import SHEET_FRAMES, SingleFrames, per_example
-from lipsync_jax.methods.wav2lip import mask_lower_half, mouth_error, weighted_l1
+from lipsync_jax.methods.wav2lip import mask_lower_half, weighted_l1
 from lipsync_jax.models.lipgan import SIZE, Discriminator, Generator
 
 APART = 6  # frames, at least, from a face to the other one of the same person

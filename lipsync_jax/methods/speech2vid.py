@@ -25,8 +25,8 @@ from lipsync_jax.methods.base import (
     adam,
     global_norm,
 )
+from lipsync_jax.methods.clip_figures import mouth_error
 from lipsync_jax.methods.single_frames import SHEET_FRAMES, SingleFrames, per_example
-from lipsync_jax.methods.wav2lip import mouth_error
 from lipsync_jax.models.speech2vid import DRAWN, FACE, MARGIN, Deblurrer, Generator
 
 BLUR_SIZE, BLUR_SIGMA = 5, 2.0  # pixels

@@ -28,6 +28,7 @@ from lipsync_jax.methods.base import (
     fresh_state,
     global_norm,
 )
+from lipsync_jax.methods.clip_figures import mouth_error
 from lipsync_jax.models.wav2lip import QualityDiscriminator, Wav2Lip
 
 FRAMES = windows.SYNC_FRAMES
@@ -325,19 +326,3 @@ class Wav2LipMethod(Method):
             "quality_of_drawn": fake,
             "discriminator_gradient_norm": global_norm(grads),
         }
-
-
-def mouth_error(drawn: jax.Array, target: jax.Array) -> jax.Array:
-    """Absolute error around the mouth: the middle half of the columns, rows 55 % to 95 %.
-
-    Args:
-        drawn: (n, size, size, 3) in [0, 1].
-        target: the same.
-
-    Returns:
-        (n, rows, columns, 3).
-    """
-    size = target.shape[1]
-    rows = slice(round(0.55 * size), round(0.95 * size))
-    columns = slice(size // 4, size - size // 4)
-    return jnp.abs(drawn[:, rows, columns] - target[:, rows, columns])
