@@ -35,7 +35,9 @@ COLUMNS = {  # figure -> its heading and digits
     "correlation_swapped": ("correlation, sound swapped", 2),
 }
 SHOWN = 12  # moments on a sheet
-RATE_BEGUN = 2e-3  # of a generator that has learnt before
+# Of a generator that has learnt before: its rate, and the absolute error's weight as a share of the
+# tiny forms', beside which the other terms count for nothing then.
+RATE_BEGUN, PIXEL_BEGUN = 2e-3, 0.1
 
 
 def arguments() -> argparse.Namespace:
@@ -67,6 +69,7 @@ def config_of(system: str, chosen: argparse.Namespace):
         if chosen.begin:
             config.start_from.generator = str(chosen.out / "begun")
             config.optimiser.learning_rate = RATE_BEGUN
+            config.pixel_weight *= PIXEL_BEGUN
     config.data.dir = str(chosen.data)
     if "frozen" in config:
         config.frozen.autoencoder.checkpoint = str(chosen.out / "autoencoder")
