@@ -30,7 +30,9 @@ def find_dataset(data_dir: str, geometry: str) -> Path:
         raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
     root = Path(data_dir)
     if not root.is_dir():
-        raise FileNotFoundError(f"data folder {root} does not exist")
+        raise FileNotFoundError(
+            f"data folder {root} does not exist; name the one that `lipsync prepare` wrote"
+        )
     if (root / "dataset_info.json").is_file():
         return root
     found = sorted(p.parent for p in root.rglob("dataset_info.json"))

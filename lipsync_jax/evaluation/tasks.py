@@ -125,7 +125,7 @@ def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"file list {path} does not exist")
+        raise FileNotFoundError(f"file list {path} does not exist; give a text file")
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         names = line.split()

@@ -68,7 +68,7 @@ def error_rates(
 
 def _object(path: Path) -> dict:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist; give a JSON file")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -222,7 +222,10 @@ def find(directory: str | Path) -> Path:
     """
     directory = Path(directory).absolute()
     if not directory.is_dir():
-        raise FileNotFoundError(f"checkpoint folder {directory} does not exist")
+        raise FileNotFoundError(
+            f"checkpoint folder {directory} does not exist; name a training run's workdir or a "
+            "folder that `lipsync convert` wrote"
+        )
     if (directory / "card").is_dir():
         return directory
     for folder in (directory / "best", directory):

@@ -183,7 +183,7 @@ def test_the_gate_refuses_a_weak_expert(toy_data, expert_run):
     with pytest.raises(ValueError, match=r"min_accuracy=0 to go ahead"):
         loop.load_method(config)
     config.frozen.expert.checkpoint = "nowhere"
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist; name"):
         loop.load_method(config)
 
 
@@ -204,7 +204,7 @@ def test_a_run_starts_from_anothers_weights(toy_data, expert_run, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, now["params"], begun["params"])
     config.start_from.expert = "gone"  # a resumed run needs it no more
     loop.train(config, tmp_path)
-    with pytest.raises(FileNotFoundError, match="gone does not exist"):
+    with pytest.raises(FileNotFoundError, match="gone does not exist; name"):
         loop.train(config, tmp_path / "new")
     config.start_from = {"generator": str(expert_run[0])}
     with pytest.raises(ValueError, match=r"start_from.generator: no player .* choose from expert"):
