@@ -10,10 +10,16 @@ import dataclasses
 import itertools
 
 import numpy as np
+from lipsync_jax.data_prep.vocal_tract import (
+    CONTROL_RATE,
+    SAMPLE_RATE,
+    Articulation,
+    Voice,
+    synthesize,
+)
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter, lfilter_zi
 
-from data_prep.vocal_tract import CONTROL_RATE, SAMPLE_RATE, Articulation, Voice, synthesize
 from lipsync_jax.data.records import Word
 
 _N = float("nan")  # the phone does not care: the articulator passes through

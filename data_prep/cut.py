@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from lipsync_jax.data_prep import corpora, framing
 
-from data_prep import corpora, framing
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data.records import GEOMETRIES, Clip, Word, encode_frame
 

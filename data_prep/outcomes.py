@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lipsync_jax.data_prep import corpora
+from lipsync_jax.data_prep.cut import FRAME_RATE, Dropped, Outcome, Settings
 
-from data_prep import corpora
-from data_prep.cut import FRAME_RATE, Dropped, Outcome, Settings
 from lipsync_jax.data.records import Clip, Word
 
 FORMAT = 1  # raise it when cutting or the file's layout changes

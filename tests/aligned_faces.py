@@ -4,8 +4,8 @@ import dataclasses
 from fractions import Fraction
 
 import cv2
+from lipsync_jax.data_prep import builder
 
-from data_prep import builder
 from lipsync_jax.data.records import Geometry, decode_frames, encode_frame
 from tests.conftest import toy_clip
 

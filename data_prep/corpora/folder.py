@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_prep.corpora import Video, files, unique
+from lipsync_jax.data_prep.corpora import Video, files, unique
+
 from lipsync_jax.data.records import Word
 
 TEST_SPEAKERS: frozenset[str] = frozenset()

@@ -3,10 +3,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from lipsync_jax.data_prep import outcomes
+from lipsync_jax.data_prep.corpora import Video
+from lipsync_jax.data_prep.cut import Settings, cut
 
-from data_prep import outcomes
-from data_prep.corpora import Video
-from data_prep.cut import Settings, cut
 from lipsync_jax import audio
 from lipsync_jax.data.records import decode_frames
 from tests.colour_faces import at, buzz, detect, film, picture

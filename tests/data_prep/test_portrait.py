@@ -3,10 +3,10 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from lipsync_jax.data_prep import filming
+from lipsync_jax.data_prep.articulation import Voice
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
 
-from data_prep import filming
-from data_prep.articulation import Voice
-from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import faces
 
 SIZE = 128

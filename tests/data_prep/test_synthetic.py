@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
+from lipsync_jax.data_prep import filming, synthetic
 
-from data_prep import filming, synthetic
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data import loader
 from lipsync_jax.data.records import decode_frames

@@ -6,8 +6,8 @@ from fractions import Fraction
 import jax
 import numpy as np
 import pytest
+from lipsync_jax.configs import jain as jain_config
 
-from configs import jain as jain_config
 from lipsync_jax import audio, methods
 from lipsync_jax.data import records
 from lipsync_jax.layers.compile import jit

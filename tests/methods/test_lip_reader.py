@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from lipsync_jax.configs import lip_reader as reader_config
 
-from configs import lip_reader as reader_config
 from lipsync_jax import methods
 from lipsync_jax.data.records import Word, decode_frames
 from lipsync_jax.layers.compile import jit
