@@ -116,7 +116,9 @@ def read(config: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDic
 def sentence(error: BaseException) -> str:
     """What a flag's error says: absl quotes a whole traceback, of which the last line counts."""
     text = str(error.args[0] if error.args else error).strip()
-    name = text.strip("\"'")
+    lines = text.strip("\"'").replace("\\n", "\n").splitlines() or [type(error).__name__]
+    name = lines[0].strip("\"'\\")
     if isinstance(error, KeyError | AttributeError) and name.replace(".", "_").isidentifier():
-        return f"the config has no setting {name!r}; its file lists those that it has"
-    return (text.splitlines() or [type(error).__name__])[-1].removeprefix("ValueError: ")
+        hint = f" ({lines[-1]})" if len(lines) > 1 else ""
+        return f"the config has no setting {name!r}{hint}; its file lists those that it has"
+    return lines[-1].removeprefix("ValueError: ")
