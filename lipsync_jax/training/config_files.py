@@ -116,9 +116,11 @@ def read(config: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDic
 def sentence(error: BaseException) -> str:
     """What a flag's error says: absl quotes a whole traceback, of which the last line counts."""
     text = str(error.args[0] if error.args else error).strip()
-    lines = text.strip("\"'").replace("\\n", "\n").splitlines() or [type(error).__name__]
-    name = lines[0].strip("\"'\\")
-    if isinstance(error, KeyError | AttributeError) and name.replace(".", "_").isidentifier():
-        hint = f" ({lines[-1]})" if len(lines) > 1 else ""
-        return f"the config has no setting {name!r}{hint}; its file lists those that it has"
+    if isinstance(error, KeyError | AttributeError):
+        name, *hint = text.strip("\"'").replace("\\n", "\n").splitlines()
+        name = name.strip("\"'\\")
+        if name.replace(".", "_").isidentifier():
+            hint = f" ({hint[-1]})" if hint else ""
+            return f"the config has no setting {name!r}{hint}; its file lists those that it has"
+    lines = text.splitlines() or [type(error).__name__]
     return lines[-1].removeprefix("ValueError: ")
