@@ -212,8 +212,9 @@ def log_mel(chunks: np.ndarray) -> np.ndarray:
 
     power = np.abs(scipy.fft.rfft(windows * window.astype(np.float32))) ** 2
     decibels = 10 * np.log10(np.maximum(1e-10, power @ _log_mel_basis().T))
-    loudest = decibels.max(axis=(1, 2), keepdims=True, initial=-100)
-    return np.maximum(decibels, loudest - 80).astype(np.float32)
+    loudest = decibels.max(axis=(1, 2), keepdims=True)
+    # Silence is -100 exactly, whatever the last digit of this machine's logarithm.
+    return np.maximum(decibels, np.maximum(loudest - 80, -100)).astype(np.float32)
 
 
 def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
