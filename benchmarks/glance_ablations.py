@@ -200,9 +200,8 @@ class Test:
 
 
 def _face(chosen: argparse.Namespace) -> np.ndarray:
-    from lipsync_jax.data_prep import synthetic
-
     from lipsync_jax import video
+    from lipsync_jax.data_prep import synthetic
 
     path = chosen.face
     if path is None:

@@ -1,6 +1,7 @@
 """Wav2Lip with the visual quality discriminator (Wav2Lip + GAN); variants as configs/wav2lip.py."""
 
 import ml_collections
+
 from lipsync_jax.configs import wav2lip
 
 

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
+
 from lipsync_jax.data_prep import corpora, outcomes
 from lipsync_jax.data_prep.cut import UNREADABLE, Dropped, Settings, cut
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+
+from lipsync_jax.data.records import GEOMETRIES, Clip
 from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
 from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
 from lipsync_jax.data_prep.cutting import Summary, cut_all
 from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
-
-from lipsync_jax.data.records import GEOMETRIES, Clip
 
 _NEWS = 15  # seconds from one line of progress to the next
 

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from lipsync_jax import audio, video
+from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
 from lipsync_jax.data_prep import filming
 from lipsync_jax.data_prep.articulation import SAMPLE_RATE, Voice, speak
 from lipsync_jax.data_prep.portrait import Identity, Portrait
 from lipsync_jax.data_prep.portrait.portrait import FRAME
-
-from lipsync_jax import audio, video
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
@@ -96,6 +96,7 @@ def make(
 
 def _builder(out: Path, recipe: dict):
     import tensorflow_datasets as tfds  # slow to import, and processes that film don't need it
+
     from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
 
     tfds.disable_progress_bar()

@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from lipsync_jax.data_prep.corpora import Video, files, unique
-
 from lipsync_jax.data.grid_alignments import read_alignment
 from lipsync_jax.data.records import Word
+from lipsync_jax.data_prep.corpora import Video, files, unique
 
 # Whom Vougioukas et al. (2018, 2020) tested on; about half of the 33 were trained on.
 TEST_SPEAKERS = frozenset(f"s{n}" for n in (2, 4, 11, 13, 15, 18, 19, 25, 31, 33))

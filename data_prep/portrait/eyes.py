@@ -1,6 +1,7 @@
 """Eyes that look, blink and shine, painted for every frame."""
 
 import numpy as np
+
 from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, mix, smoothstep
 from lipsync_jax.data_prep.portrait.identity import Identity
 

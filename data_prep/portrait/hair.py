@@ -1,10 +1,11 @@
 """Hair as strands combed between guide curves, in front of the head and behind it."""
 
 import numpy as np
+from scipy.interpolate import CubicSpline
+
 from lipsync_jax.data_prep.portrait.canvas import Canvas, lit, smoothstep
 from lipsync_jax.data_prep.portrait.identity import Identity
 from lipsync_jax.data_prep.portrait.skin import CROWN, TEMPLE
-from scipy.interpolate import CubicSpline
 
 
 def _comb(

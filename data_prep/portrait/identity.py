@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+
 from lipsync_jax.data_prep.portrait.canvas import Light, colour
 
 HAIR_STYLES = ("bald", "buzz", "crop", "quiff", "side", "curly", "bob", "long", "wavy", "bun")

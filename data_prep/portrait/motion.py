@@ -1,9 +1,10 @@
 """How a speaker moves: the mouth follows the articulation, the head and the eyes their own ways."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
 from lipsync_jax.data_prep.articulation import CONTROL_RATE, Articulation
 from lipsync_jax.data_prep.portrait.portrait import FaceState
-from scipy.ndimage import gaussian_filter1d
 
 SHUTTER = 0.25  # the middle of a half-open shutter, frames after a frame's time
 _MOUTH = ("jaw", "opening", "width", "rounding", "tuck", "tongue")

@@ -4,6 +4,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+
 from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
 from lipsync_jax.data_prep.portrait.identity import Identity
 

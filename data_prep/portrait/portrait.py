@@ -4,6 +4,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+
 from lipsync_jax.data_prep.portrait.canvas import Canvas, smoothstep
 from lipsync_jax.data_prep.portrait.eyes import Eye
 from lipsync_jax.data_prep.portrait.hair import paint_hair

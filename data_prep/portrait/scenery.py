@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+
 from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
 from lipsync_jax.data_prep.portrait.identity import Identity
 

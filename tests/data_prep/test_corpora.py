@@ -1,4 +1,5 @@
 import pytest
+
 from lipsync_jax.data_prep import corpora
 from lipsync_jax.data_prep.corpora import folder, grid
 

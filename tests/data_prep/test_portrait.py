@@ -3,11 +3,11 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+
+from lipsync_jax import faces
 from lipsync_jax.data_prep import filming
 from lipsync_jax.data_prep.articulation import Voice
 from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
-
-from lipsync_jax import faces
 
 SIZE = 128
 

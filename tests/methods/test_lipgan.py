@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lipsync_jax.configs import lipgan as lipgan_config
 
 from lipsync_jax import audio, methods, video
+from lipsync_jax.configs import lipgan as lipgan_config
 from lipsync_jax.data import spectra
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.evaluation.drawing import Drawer
