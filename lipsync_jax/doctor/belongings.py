@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lipsync_jax.synthesis import performers
 from lipsync_jax.training import checkpoints
 from lipsync_jax.training.diagnosis.findings import NOTE, OK, Finding
 
@@ -120,17 +121,13 @@ def next_command(found: Belongings) -> str:
         return [w for w in found.weights if player in w.players]
 
     generators, experts = having("generator"), having("expert")
-    dubbing = [w for w in generators if w.card["config"]["method"].startswith("wav2lip")]
-    if dubbing:
-        return (
-            f"lipsync generate --checkpoint_path {dubbing[0].folder} --face VIDEO --audio VOICE "
-            "--outfile dubbed.mp4"
-        )
-    if generators:
-        return (
-            f"lipsync animate --checkpoint_path {generators[0].folder} --face PICTURE "
-            "--audio VOICE --outfile out.mp4"
-        )
+    for command, face, wanted in (("generate", "VIDEO", False), ("animate", "PICTURE", True)):
+        for weights in generators:
+            if (_method(weights) in performers.METHODS) == wanted:
+                return (
+                    f"lipsync {command} --checkpoint_path {weights.folder} --face {face} "
+                    "--audio VOICE --outfile out.mp4"
+                )
     if found.official:
         source = found.official[0]
         return f"lipsync convert {source} checkpoints/{source.stem}"
@@ -152,3 +149,7 @@ def next_command(found: Belongings) -> str:
         "python main.py --config=configs/wav2lip.py:small_data --workdir=runs/wav2lip "
         f"--config.frozen.expert.checkpoint={best.folder} {data}"
     )
+
+
+def _method(weights: Weights) -> str:
+    return str(weights.card.get("config", {}).get("method", ""))
