@@ -12,7 +12,7 @@ VERSION = re.search(
 
 CORE = [
     "absl-py>=2.1",
-    "array-record>=0.5; platform_system != 'Windows'",  # no wheels there: it generates, but cannot train
+    "array-record>=0.5; platform_system != 'Windows'",  # without wheels there, for training only
     "av>=18.1",
     "flax>=0.12.4",
     "grain>=0.2.12",

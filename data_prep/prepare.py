@@ -27,8 +27,9 @@ from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
 from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
 from lipsync_jax.data_prep.cutting import Summary, cut_all
 from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
+from lipsync_jax.progress import clock
 
-_NEWS = 15  # seconds from one line of progress to the next
+_NEWS = 10  # seconds from one line of progress to the next
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def prepare(
     Args:
         sources: videos and folders of videos.
         out: folder to write to.
-        corpus: one of `corpora.NAMES`.
+        corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: how videos are cut.
         workers: processes; 0 cuts in this one.
         split_by: see `splitting.assign`.
@@ -75,7 +76,8 @@ def prepare(
     if min(validation, test) < 0 or validation + test >= 1:
         raise ValueError(f"validation={validation} and test={test} leave nothing to train on")
     videos = corpora.get(corpus).find(sources)
-    home = Path(out) / corpus / settings.geometry
+    name = corpora.name_of(corpus)
+    home = Path(out) / name / settings.geometry
     kept = home / "outcomes"
     kept.mkdir(parents=True, exist_ok=True)
     log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
@@ -85,7 +87,7 @@ def prepare(
     split_by, splits = splitting.assign(
         {s.video_id: s.speaker for s in summaries if s.clips},
         split_by,
-        corpora.get(corpus).TEST_SPEAKERS,
+        getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
         validation,
         test,
     )
@@ -95,11 +97,11 @@ def prepare(
     file, data = home / "report.json", None
     if splits:
         data = _written(file, fingerprint) or _write(
-            Path(out), corpus, settings.geometry, kept, videos, splits, shards
+            Path(out), name, settings.geometry, kept, videos, splits, shards
         )
     report = {
         "data": data,
-        "corpus": corpus,
+        "corpus": name,
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
         "split_by": split_by,
         **_account(summaries, splits),
@@ -111,12 +113,16 @@ def prepare(
 
 
 def _progress(summaries: Iterable[Summary], total: int) -> Iterator[Summary]:
-    shown, clips, dropped = time.monotonic(), 0, 0
+    started = shown = time.monotonic()
+    clips = dropped = 0
     for number, summary in enumerate(summaries, 1):
         clips, dropped = clips + len(summary.clips), dropped + len(summary.dropped)
         if time.monotonic() - shown > _NEWS:
             shown = time.monotonic()
-            log.info("%d of %d videos: %d clips, %d dropped", number, total, clips, dropped)
+            left = clock((shown - started) / number * (total - number))
+            log.info(
+                "%d of %d videos: %d clips, %d dropped  ETA %s", number, total, clips, dropped, left
+            )
         yield summary
 
 
@@ -224,7 +230,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", type=Path, nargs="+", required=True, help="videos and folders of videos"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    add("--corpus", "what the folder is", choices=corpora.NAMES, default="folder")
+    add("--corpus", f"what the folder is: {', '.join(corpora.NAMES)} or a module of your own, "
+        "my_corpus.py", default="folder")  # fmt: skip
     add("--workers", "processes; 0 uses only this one", type=int, default=os.cpu_count() or 1)
     add("--split-by", "kept in one split", choices=SPLIT_BY, default="auto")
     add("--validation", "fraction for validation", type=float, default=0.1)
@@ -264,5 +271,5 @@ def run(arguments: argparse.Namespace) -> int:
         shards=arguments.shards,
     )
     print(table(report))
-    print(f"report  {arguments.out / arguments.corpus / settings.geometry / 'report.json'}")
+    print(f"report  {arguments.out / report['corpus'] / settings.geometry / 'report.json'}")
     return 0 if report["data"] else 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from lipsync_jax.progress import speed
 from lipsync_jax.synthesis import arguments, manifest, workers
 
 Make = Callable[..., Any]  # files and options -> a `report.Report`
@@ -126,7 +127,7 @@ class ProgressLine:
         rate = progress.done / max(progress.seconds, 1e-6)
         left = (progress.total - progress.done) / max(rate, 1e-6)
         self._show(
-            f"{self._before} | generate {progress.done}/{progress.total} | {rate:.0f} fps | "
+            f"{self._before} | generate {progress.done}/{progress.total} | {speed(rate)} fps | "
             f"ETA {clock(left, 0)}"
         )
 
