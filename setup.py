@@ -32,7 +32,15 @@ CORE = [
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.10",
 ]
-DEV = ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
+DEV = [
+    "build>=1.0",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "ruff>=0.8",
+    "safetensors>=0.4",
+    "setuptools>=69",  # builds the package in its own test
+    "wheel>=0.40",
+]
 
 setup(
     name="lipsync_jax",
