@@ -7,7 +7,7 @@ import pytest
 from data_prep import outcomes
 from data_prep.corpora import Video
 from data_prep.cut import Settings, cut
-from lipsync_jax import audio
+from lipsync_jax import audio, faces
 from lipsync_jax.data.records import decode_frames
 from tests.colour_faces import at, buzz, detect, film, picture
 
@@ -165,6 +165,26 @@ def test_settings_errors_say_what_to_choose():
     ):
         with pytest.raises(ValueError, match=message):
             Settings(**wrong)
+
+
+def test_outcomes_are_kept_under_the_detector_that_found_them(tmp_path, monkeypatch):
+    first, second = faces.DETECTORS
+    monkeypatch.setitem(faces.DETECTORS, second, detect)
+    film, weights = tmp_path / "film.mkv", tmp_path / "own.onnx"
+    film.write_bytes(b"a film")
+    weights.write_bytes(b"weights")
+    source = Video(film, "film", "someone")
+
+    def key(**options):
+        return outcomes.key_of(source, "folder", Settings(**options))
+
+    assert Settings().detector == first
+    assert key() == key(detector=first) != key(detector=second)
+    before = key(detector=f"yunet:{weights}")
+    weights.write_bytes(b"other weights")
+    assert key(detector=f"yunet:{weights}") != before
+    monkeypatch.setitem(faces.DETECTORS, first, lambda rgb: 1 / 0)
+    assert key() == key(detector=second)
 
 
 def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):
