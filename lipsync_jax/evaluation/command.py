@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--judge", type=Path, metavar="DIR",
                      help="who judges sync: what `lipsync convert syncnet_v2.model` wrote gives "
                      "LSE-D and LSE-C, a run of configs/sync_expert.py other figures")  # fmt: skip
-    how.add_argument("--protocol", default="face-1", help="face-1 (default) or wav2lip-lrs-1")
+    how.add_argument("--protocol", default="face-2",
+                     help="face-2 (default), wav2lip-lrs-2, face-1 or wav2lip-lrs-1")  # fmt: skip
     how.add_argument("--landmarks", choices=("auto", "dlib68", "none"), default="auto",
                      help="LMD, ACD, blinks and LipLeak need the extra `landmarks`; auto takes it "
                      "if it is there")  # fmt: skip
