@@ -16,6 +16,7 @@ import numpy as np
 _JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
 # What unnamed channels (plain WAV and AVI) are taken for, as FFmpeg and players do.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_RATES = range(4_000, 768_001)  # samples a second that any recorder or codec has
 _BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
 
 
@@ -204,13 +205,21 @@ class SampleStream:
                 audio itself starts.
 
         Raises:
-            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
+            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream, or its
+                sample rate is implausible.
         """
         self.path, self.start = path, start
         self._container = open_container(path)
         self._stream = audio_stream(self._container, path)
         context = self._stream.codec_context
         self.rate, self.channels = context.sample_rate, context.layout.nb_channels
+        if self.rate not in _RATES:
+            self._container.close()
+            raise ValueError(
+                f"{path} claims a sample rate of {self.rate} Hz, none between {_RATES[0]} and "
+                f"{_RATES[-1]} Hz; it may be damaged: convert it with another program, or download "
+                "it again"
+            )
         named = not context.layout.name.endswith("channels")
         self.layout = context.layout.name if named else _LAYOUTS.get(self.channels, "")
 
