@@ -45,9 +45,9 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The container's moving picture; cover art of a song does not count."""
+    """The container's moving picture; cover art of a song, or what has no decoder, is none."""
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if stream.codec_context and not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     return None
 
@@ -69,11 +69,15 @@ def audio_stream(container: av.container.InputContainer, path: str | os.PathLike
     """The container's best sound.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none, or none that can be decoded.
     """
     stream = container.streams.best("audio")
     if stream is None:
         raise ValueError(f"{path} has no audio stream; name a file with sound")
+    if stream.codec_context is None:
+        raise ValueError(
+            f"{path}: its audio is in a codec that FFmpeg does not know; convert it to another one"
+        )
     return stream
 
 
