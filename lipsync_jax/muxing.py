@@ -25,6 +25,7 @@ _MP4_KEYS = frozenset(
 _AAC_RATES = frozenset(
     {7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
 )
+_FIXED_FRAMES = frozenset({"aac", "mp3", "ac3", "eac3"})  # codecs whose packets are equally long
 _AAC_BITS = 96_000  # a second and channel
 _PREROLL = Fraction(1, 10)  # seconds of copied sound before time 0: a decoder warms up on it
 
@@ -58,9 +59,9 @@ def mux(
     zero, times = containers.origin(video_path), _presentation_times(video_path)
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
-        tick, rate = Fraction(source.time_base), containers.frame_rate(container, source)
+        tick, rate = containers.rational(source.time_base), containers.frame_rate(container, source)
         shift, decoding = round(zero / tick), iter(_decoding_times(times))
-        output = Output(outfile, {**container.metadata, **(metadata or {})})
+        output = Output(outfile, {**containers.tags(container), **(metadata or {})})
         try:
             stream = output.add_copy(source, rate)
             output.add_audio(audio_path, copy_audio, delay)
@@ -95,6 +96,35 @@ def _presentation_times(path: str | os.PathLike) -> list[int]:
                 "them anew (convert it to .mp4 first)"
             )
     return times
+
+
+class _SampleClock:
+    """Packets' times to the sample.
+
+    Matroska rounds to milliseconds; copied so, packets would overlap.
+    """
+
+    def __init__(self, stream: av.AudioStream):
+        codec = stream.codec_context
+        self._tick = containers.rational(stream.time_base)
+        self._frame = Fraction(codec.frame_size or 0, codec.sample_rate)
+        self._fixed = codec.codec.canonical_name in _FIXED_FRAMES
+        self._next: Fraction | None = None
+
+    def __call__(self, packet: av.Packet) -> tuple[Fraction, Fraction]:
+        """A packet's time in seconds of the stream's clock, and its duration in seconds."""
+        time, duration = packet.pts * self._tick, (packet.duration or 0) * self._tick
+        if self._frame:
+            expected = self._next
+            if expected is None:
+                expected = round(time / self._frame) * self._frame
+            time = expected if abs(expected - time) < self._tick else time
+            whole = self._fixed and duration < self._frame  # else the end of the last is cut off
+            duration = (
+                self._frame if whole or abs(self._frame - duration) < self._tick else duration
+            )
+        self._next = time + duration
+        return time, duration
 
 
 def _decoding_times(times: list[int]) -> list[int]:
@@ -263,14 +293,16 @@ class AudioTrack:
             source = containers.audio_stream(container, path)
             target = self._output.add_stream_from_template(source, opaque=True)
             yield
-            tick = Fraction(source.time_base)
-            shift = round(moment / tick)
+            rate, clock = source.codec_context.sample_rate, _SampleClock(source)
             for packet in container.demux(source):
                 if packet.pts is None:
                     continue  # the flush at the end
-                packet.pts, packet.dts = packet.pts - shift, packet.pts - shift
-                time = packet.pts * tick
-                if time + (packet.duration or 0) * tick > -_PREROLL:
+                time, duration = clock(packet)
+                time -= moment
+                if time + duration > -_PREROLL:
+                    packet.time_base = Fraction(1, rate)
+                    packet.pts = packet.dts = round(time * rate)
+                    packet.duration = round(duration * rate)
                     packet.stream = target
                     yield time, packet
 
@@ -303,4 +335,4 @@ class AudioTrack:
     @staticmethod
     def _encode(target: av.AudioStream, frame: av.AudioFrame | None) -> Iterator:
         for packet in target.encode(frame):
-            yield packet.pts * Fraction(packet.time_base), packet
+            yield packet.pts * containers.rational(packet.time_base), packet

@@ -98,7 +98,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             containers.frame_rate(container, stream),
         )
         frame, start = containers.first_frame(container, stream, path)
-        image, aspect = _Shown()(frame), stream.sample_aspect_ratio or Fraction(1)
+        image = _Shown()(frame)
+        aspect = containers.rational(stream.sample_aspect_ratio) or Fraction(1)
         return VideoInfo(
             path=Path(path),
             width=image.shape[1],
@@ -184,7 +185,9 @@ def _seek(path: str | os.PathLike, moment: Fraction) -> Iterator[av.VideoFrame]:
         stream = containers.video_stream(container)
         stream.thread_type = "AUTO"
         try:
-            container.seek(math.floor(moment / Fraction(stream.time_base)), stream=stream)
+            container.seek(
+                math.floor(moment / containers.rational(stream.time_base)), stream=stream
+            )
         except av.error.FFmpegError:
             return
         decoded = containers.decode_packets(container, stream, path)
@@ -283,9 +286,11 @@ class _Shown:
             for plane in planar.planes
         )
         image = cv2.merge((red, green, blue))
-        if "DISPLAYMATRIX" in {side.type.name for side in frame.side_data}:
-            image = _orient(image, np.frombuffer(frame.side_data["DISPLAYMATRIX"], "<i4"))
-        return image
+        try:
+            matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], "<i4")
+        except KeyError:
+            return image
+        return _orient(image, matrix)
 
 
 def _orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

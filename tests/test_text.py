@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from data_prep import prepare
 from lipsync_jax import cli
+from lipsync_jax.data_prep import prepare
 from lipsync_jax.evaluation import beside, report, results
 from lipsync_jax.synthesis import manifest
 from lipsync_jax.text import file_names, printable, printable_lines

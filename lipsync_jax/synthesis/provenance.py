@@ -71,7 +71,7 @@ def read(path: str | os.PathLike) -> Mark | None:
         FileNotFoundError, ValueError: see `containers.open_container`.
     """
     with containers.open_container(path) as container:
-        texts = [*container.metadata.values()]
+        texts = [*containers.tags(container).values()]
     for text in texts:
         if found := _PATTERN.search(text):
             return Mark(found["version"], found["model"], found["date"] or "")

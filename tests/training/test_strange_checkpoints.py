@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorstore
 
-from configs import lip_reader, sync_expert, wav2lip
 from lipsync_jax import cli
+from lipsync_jax.configs import lip_reader, sync_expert, wav2lip
 from lipsync_jax.doctor import belongings
 from lipsync_jax.evaluation.judges import Judge
 from lipsync_jax.evaluation.lip_reading import Reader
