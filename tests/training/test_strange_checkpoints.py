@@ -84,6 +84,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
         (tmp_path / name).write_bytes(b"0")
     words = ["generate", "--checkpoint_path", folder, "--face", tmp_path / "face.png"]
     words += ["--audio", tmp_path / "voice.wav", "--outfile", tmp_path / "out.mp4"]
+    capsys.readouterr()
     assert cli.main([*map(str, words)]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "claims arrays of" in said and str(folder) in said
