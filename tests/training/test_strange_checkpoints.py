@@ -10,6 +10,7 @@ import tensorstore
 from lipsync_jax import cli
 from lipsync_jax.configs import lip_reader, sync_expert, wav2lip
 from lipsync_jax.doctor import belongings
+from lipsync_jax.evaluation import drawing
 from lipsync_jax.evaluation.judges import Judge
 from lipsync_jax.evaluation.lip_reading import Reader
 from lipsync_jax.synthesis import performers
@@ -223,3 +224,12 @@ def test_configs_that_describe_no_network_name_the_checkpoint(run, changes):
         with pytest.raises(ValueError, match=f"checkpoint {run}|config.method") as caught:
             load(run)
         assert str(caught.value).isprintable()
+
+
+def test_evaluation_needs_the_geometry_of_a_generator(run):
+    path = run / "card" / "metadata"
+    card = json.loads(path.read_text())
+    del card["config"]["data"]
+    path.write_text(json.dumps({**card, "canonical_face": [[0, 0]] * 68}))
+    with pytest.raises(ValueError, match=r"does not say which pictures it was trained on"):
+        drawing.load(run)
