@@ -33,10 +33,12 @@ CORE = [
     "(platform_machine == 'x86_64' or platform_machine == 'AMD64')",
     "soxr>=0.4",
     "tensorboardX>=2.6",
+    "tensorstore>=0.1.71",
     "tensorflow-datasets>=4.9.10",
 ]
 DEV = [
     "build>=1.0",
+    "hypothesis>=6.100",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.8",

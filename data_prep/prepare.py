@@ -28,6 +28,7 @@ from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
 from lipsync_jax.data_prep.cutting import Summary, cut_all
 from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
 from lipsync_jax.progress import clock
+from lipsync_jax.text import printable
 
 _NEWS = 10  # seconds from one line of progress to the next
 
@@ -209,10 +210,11 @@ def table(report: Mapping[str, Any]) -> str:
     for reason, count in report["dropped_by_reason"].items():
         example = next(item for item in report["dropped"] if item["reason"] == reason)
         detail = f" ({example['detail']})" if example["detail"] else ""
-        lines.append(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}")
+        lines.append(printable(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}"))
     if report["notes"]:
         video_id, notes = next(iter(report["notes"].items()))
-        lines.append(f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})")
+        said = f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})"
+        lines.append(printable(said))
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")

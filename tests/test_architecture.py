@@ -30,6 +30,7 @@ FLOORS = {
     "lipsync_jax.containers": 0,
     "lipsync_jax.encoding": 0,
     "lipsync_jax.muxing": 0,
+    "lipsync_jax.text": 0,
     "lipsync_jax.video": 0,
     "lipsync_jax.faces": 0,
 }

@@ -18,6 +18,7 @@ from lipsync_jax.evaluation.scoring import Scorer, Take
 from lipsync_jax.evaluation.success import success
 from lipsync_jax.evaluation.tasks import Task
 from lipsync_jax.evaluation.wer import wer
+from lipsync_jax.text import printable
 
 TRUTH = "ground truth"
 BASELINES = (
@@ -259,7 +260,7 @@ def table(result: Mapping[str, Any]) -> str:
         m for m in METRICS if any(m in result["methods"][n]["metrics"] for n in result["order"])
     ]
     # A metric a line: twenty columns would fit no terminal.
-    rows = [["", *result["order"]]]
+    rows = [["", *map(printable, result["order"])]]
     for metric in metrics:
         found = (result["methods"][name]["metrics"].get(metric) for name in result["order"])
         rows.append([METRICS[metric].label, *(cell(metric, each) for each in found)])

@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.configs import wav2lip_gan as gan_config
 from lipsync_jax.methods import sync_expert as sync_expert_method
-from lipsync_jax.training import checkpoints, logging, loop, sharding
+from lipsync_jax.training import arrays, checkpoints, logging, loop, sharding
 from tests.runs import assert_same_run, saved_arrays
+from tests.training.test_strange_checkpoints import claim
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -192,6 +195,19 @@ def test_another_networks_checkpoint_is_refused(toy_data, expert_run):
     config.model.width = 0.06
     with pytest.raises(ValueError, match=r"does not fit this config.* is \(.*\) in the checkpoint"):
         loop.train(config, expert_run[0])
+
+
+def test_a_frozen_network_of_other_shapes_is_refused_unread(toy_data, expert_run, tmp_path):
+    workdir = shutil.copytree(expert_run[0], tmp_path / "expert")
+    item = checkpoints.find_player(workdir, "expert")
+    name = next(iter(flatten_dict(arrays.shapes(item)["params"], sep=".")))
+    for shape, fault in (
+        ((7, 3), "its weights are not those of the network it describes"),
+        ((10**6, 10**6), "claims arrays of 4000"),
+    ):
+        claim(item.parent, "expert", f"params.{name}", shape)
+        with pytest.raises(ValueError, match=f"checkpoint {item.parent}: .*{fault}"):
+            loop.train(generator(toy_data, workdir), tmp_path / "run")
 
 
 def test_a_run_starts_from_anothers_weights(toy_data, expert_run, tmp_path):
