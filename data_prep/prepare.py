@@ -27,10 +27,8 @@ from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
 from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
 from lipsync_jax.data_prep.cutting import Summary, cut_all
 from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
-from lipsync_jax.progress import clock
+from lipsync_jax.progress import Countdown
 from lipsync_jax.text import printable
-
-_NEWS = 10  # seconds from one line of progress to the next
 
 log = logging.getLogger(__name__)
 
@@ -114,16 +112,10 @@ def prepare(
 
 
 def _progress(summaries: Iterable[Summary], total: int) -> Iterator[Summary]:
-    started = shown = time.monotonic()
-    clips = dropped = 0
+    count, clips, dropped = Countdown("videos", total, log.info), 0, 0
     for number, summary in enumerate(summaries, 1):
         clips, dropped = clips + len(summary.clips), dropped + len(summary.dropped)
-        if time.monotonic() - shown > _NEWS:
-            shown = time.monotonic()
-            left = clock((shown - started) / number * (total - number))
-            log.info(
-                "%d of %d videos: %d clips, %d dropped  ETA %s", number, total, clips, dropped, left
-            )
+        count(number, f"{clips} clips, {dropped} dropped")
         yield summary
 
 
