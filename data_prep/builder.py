@@ -1,7 +1,11 @@
 """TFDS builders of talking-face clips; ArrayRecord shards are written without TensorFlow."""
 
 import abc
+import contextlib
 import dataclasses
+import io
+import logging
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -77,7 +81,23 @@ def write(builder: TalkingFace, shards: int | None = None) -> str:
         builder: made with `data_dir=...` and `file_format="array_record"`.
         shards: files a split; TFDS chooses when None.
     """
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(num_shards=shards),
-    )
+    tfds.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as downloads, _quiet():
+        builder.download_and_prepare(
+            download_dir=downloads,  # stays empty: nothing is ever downloaded
+            download_config=tfds.download.DownloadConfig(num_shards=shards),
+        )
     return str(builder.data_path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps from the terminal what TFDS says of downloads and sizes that do not exist."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)

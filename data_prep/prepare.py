@@ -7,10 +7,8 @@ a folder that has grown cuts only what is new.
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import logging
 import os
@@ -19,8 +17,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import tensorflow_datasets as tfds
 
 from lipsync_jax.data.records import GEOMETRIES, Clip
 from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
@@ -181,11 +177,9 @@ def _write(
 
     for old in [*kept.parent.glob("incomplete.*"), kept.parent / str(Prepared.VERSION)]:
         shutil.rmtree(old, ignore_errors=True)
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of a download
-        return builder.write(
-            Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
-        )
+    return builder.write(
+        Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
+    )
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -250,7 +244,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares, prints the report; 1 when no clip could be made."""
-    logging.getLogger("absl").setLevel(logging.WARNING)  # what TFDS tells of each shard
     names = [field.name for field in dataclasses.fields(Settings)]
     settings = Settings(**{name: getattr(arguments, name) for name in names})
     report = prepare(

@@ -100,11 +100,8 @@ def make(
 
 
 def _builder(out: Path, recipe: dict):
-    import tensorflow_datasets as tfds  # slow to import, and processes that film don't need it
-
+    # Here: TFDS is slow to import, and processes that render don't need it.
     from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
-
-    tfds.disable_progress_bar()
 
     class Synthetic(TalkingFace, skip_registration=True):
         """Rendered people who talk."""

@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
