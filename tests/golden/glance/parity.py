@@ -12,7 +12,7 @@ from tests.double_precision import double_precision
 from tests.golden.glance import recipe
 
 # Float32 errors of the PyTorch networks were up to 21 times the deviation that one rounding of
-# each weight and input causes (three networks, five seeds).
+# each weight and input causes (three networks, of three to five seeds).
 ROUNDINGS, DRAWS = 32, 3
 
 
