@@ -1,7 +1,6 @@
 """Networks in float64, where a difference to a golden array is a difference of the method."""
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator
 
@@ -36,24 +35,28 @@ def convolve(
         for length, r, s in zip(x.shape[1:3], reach, window_strides, strict=True)
     ]
 
-    def part(starts, counts, steps):
-        rows, columns = (
-            slice(at, at + step * (n - 1) + 1, step)
-            for at, n, step in zip(starts, counts, steps, strict=True)
-        )
-        return x[:, rows, columns]
+    def part(place, starts, counts, steps):
+        at = [p * start for p, start in zip(place, starts, strict=True)]
+        spans = [step * (n - 1) + 1 for n, step in zip(counts, steps, strict=True)]
+        window = lax.dynamic_slice(x, (0, *at, 0), (len(x), *spans, x.shape[-1]))
+        return window[:, :: steps[0], :: steps[1]]
 
+    # Loops: programs that write out every tap take minutes to compile, and gigabytes to run.
     if math.prod(taps) <= math.prod(sizes):
-        total = 0
-        for tap in np.ndindex(taps):
-            starts = [at * d for at, d in zip(tap, rhs_dilation, strict=True)]
-            total += part(starts, sizes, window_strides) @ kernel[tap]
-        return total
-    outputs = []
-    for place in itertools.product(*map(range, sizes)):
-        starts = [at * s for at, s in zip(place, window_strides, strict=True)]
-        outputs.append(jnp.tensordot(part(starts, taps, rhs_dilation), kernel, 3))
-    return jnp.stack(outputs, axis=1).reshape(len(x), *sizes, kernel.shape[-1])
+
+        def add(total, tap):
+            row, column, weights = tap
+            return total + part((row, column), rhs_dilation, sizes, window_strides) @ weights, None
+
+        rows, columns = np.indices(taps).reshape(2, -1)
+        zeros = jnp.zeros((len(x), *sizes, kernel.shape[-1]), x.dtype)
+        return lax.scan(add, zeros, (rows, columns, kernel.reshape(-1, *kernel.shape[2:])))[0]
+
+    def output(place):
+        return jnp.tensordot(part(place, window_strides, taps, rhs_dilation), kernel, 3)
+
+    outputs = lax.map(output, tuple(np.indices(sizes).reshape(2, -1)))
+    return jnp.moveaxis(outputs, 0, 1).reshape(len(x), *sizes, kernel.shape[-1])
 
 
 @contextlib.contextmanager
