@@ -15,10 +15,10 @@ demo: $(VENV)/.installed
 	$(BIN)/lipsync demo --out demo_out
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 matrix:
 	$(PYTHON) scripts/matrix.py
