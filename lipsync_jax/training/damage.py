@@ -50,6 +50,8 @@ def fault(folder: Path, items: Sequence[str] = (), strict: bool = True) -> str |
     try:
         wanted = json.loads((folder / NAME).read_text(encoding="utf-8"))
         found = _digests(folder)
+        if not isinstance(wanted, dict):
+            raise ValueError(f"{NAME} holds no digests")
     except (OSError, ValueError) as error:
         return f"it can't be read: {error}"
     for name in sorted(wanted.keys() | found.keys()):
