@@ -42,10 +42,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["lipsync_jax*", "data_prep*", "configs*"]),
+    # configs/ and data_prep/ are folders of the repository; installed, they lie in the package.
+    packages=[
+        *find_packages(include=["lipsync_jax*"]),
+        *(f"lipsync_jax.{name}" for name in find_packages(include=["configs*", "data_prep*"])),
+    ],
+    package_dir={"lipsync_jax.configs": "configs", "lipsync_jax.data_prep": "data_prep"},
+    package_data={"lipsync_jax": ["py.typed"]},
     install_requires=CORE,
     extras_require={
         "cuda": ["jax[cuda13]"],
+        "cuda13": ["jax[cuda13]"],
+        "cuda12": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
         # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],

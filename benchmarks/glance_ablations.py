@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 def config_of(system: str, chosen: argparse.Namespace):
     """The experiment of a system, shortened."""
-    from configs import glance, glance_autoencoder, vgan
+    from lipsync_jax.configs import glance, glance_autoencoder, vgan
 
     steps = chosen.steps
     if system == "autoencoder":
@@ -200,8 +200,8 @@ class Test:
 
 
 def _face(chosen: argparse.Namespace) -> np.ndarray:
-    from data_prep import synthetic
     from lipsync_jax import video
+    from lipsync_jax.data_prep import synthetic
 
     path = chosen.face
     if path is None:

@@ -27,8 +27,8 @@ import numpy as np
 import torch_twin
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from configs import sync_expert, wav2lip
 from lipsync_jax import methods
+from lipsync_jax.configs import sync_expert, wav2lip
 from lipsync_jax.interop.wav2lip import from_variables
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import PlayerState, fresh_state

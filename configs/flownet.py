@@ -8,7 +8,7 @@ for other pairs) and `:tiny` (an eighth of the width and a higher rate, for minu
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:

@@ -18,7 +18,7 @@ decay and batch are those of its published code.
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 SYSTEMS = ("full", *"abcdefghi")
 

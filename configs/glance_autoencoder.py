@@ -8,7 +8,7 @@ Variants: `:published` (the default) and `:tiny` (an eighth of the width, for mi
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:

@@ -10,7 +10,7 @@ an eighth of the width), `:tiny` (the same for minutes on a CPU), and both witho
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 PLAYERS = ("frame_discriminator", "sequence_discriminator")
 VARIANTS = ("published", "small_data", "small_data_l1", "tiny", "tiny_l1")

@@ -8,7 +8,7 @@ speaker's few hundred sentences on a CPU). Another corpus needs its own `config.
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 GRID = (
     "bin lay place set blue green red white at by in with "

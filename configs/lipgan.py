@@ -13,7 +13,7 @@ Variants are `[tiny_]branch`; `tiny` is for minutes on a CPU, `:tiny` is `:tiny_
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 BRANCHES = ("published", "mel", "unet")
 

@@ -14,7 +14,7 @@ had, so here both begin from nothing, with Adam.
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 SYSTEMS = ("one", "five", "plain")
 

@@ -9,7 +9,7 @@ of video instead of days), `:tiny` (a demonstration on synthetic faces in minute
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:

@@ -14,7 +14,7 @@ Learning rates, losses' weights and widths of the generator are the papers'; wha
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 SYSTEMS = ("paper2018", "successor", "l1", "frame", "sequence", "static")
 SIZES = ("small_data", "tiny")

@@ -9,7 +9,7 @@ CPU. Rates, betas and batch are those of the published code.
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 
 def get_config(variant: str = "still") -> ml_collections.ConfigDict:

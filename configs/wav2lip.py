@@ -9,7 +9,7 @@ demonstration). configs/wav2lip_gan.py adds the quality discriminator.
 
 import ml_collections
 
-from configs import common
+from lipsync_jax.configs import common
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs import wav2lip
+from lipsync_jax.configs import wav2lip
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:

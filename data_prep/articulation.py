@@ -13,8 +13,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter, lfilter_zi
 
-from data_prep.vocal_tract import CONTROL_RATE, SAMPLE_RATE, Articulation, Voice, synthesize
 from lipsync_jax.data.records import Word
+from lipsync_jax.data_prep.vocal_tract import (
+    CONTROL_RATE,
+    SAMPLE_RATE,
+    Articulation,
+    Voice,
+    synthesize,
+)
 
 _N = float("nan")  # the phone does not care: the articulator passes through
 _COLUMNS = ("ms", "jaw", "opening", "width", "rounding", "tuck", "tongue", "f1", "f2", "f3")

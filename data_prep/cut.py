@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep import corpora, framing
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data.records import GEOMETRIES, Clip, Word, encode_frame
+from lipsync_jax.data_prep import corpora, framing
 
 FRAME_RATE = Fraction(25)
 AUDIO_SLACK = 2  # frames at the end that may lack their sound

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 
-from data_prep import corpora, outcomes
-from data_prep.cut import UNREADABLE, Dropped, Settings, cut
+from lipsync_jax.data_prep import corpora, outcomes
+from lipsync_jax.data_prep.cut import UNREADABLE, Dropped, Settings, cut
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from data_prep.articulation import SAMPLE_RATE, Speech, Voice, speak
-from data_prep.portrait import FaceState, Identity, Portrait
-from data_prep.portrait.motion import perform
 from lipsync_jax import faces
 from lipsync_jax.data.records import GEOMETRIES, Clip, Geometry, encode_frame
+from lipsync_jax.data_prep.articulation import SAMPLE_RATE, Speech, Voice, speak
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax.data_prep.portrait.motion import perform
 from lipsync_jax.faces import alignment
 
 FRAME_RATE = Fraction(25)

@@ -22,11 +22,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_prep import builder, corpora, outcomes, splitting
-from data_prep.cut import FRAME_RATE, Settings
-from data_prep.cutting import Summary, cut_all
-from data_prep.splitting import SPLIT_BY, SPLITS
 from lipsync_jax.data.records import GEOMETRIES, Clip
+from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
+from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
+from lipsync_jax.data_prep.cutting import Summary, cut_all
+from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
 
 _NEWS = 15  # seconds from one line of progress to the next
 

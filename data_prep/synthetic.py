@@ -19,12 +19,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep import filming
-from data_prep.articulation import SAMPLE_RATE, Voice, speak
-from data_prep.portrait import Identity, Portrait
-from data_prep.portrait.portrait import FRAME
 from lipsync_jax import audio, video
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data_prep import filming
+from lipsync_jax.data_prep.articulation import SAMPLE_RATE, Voice, speak
+from lipsync_jax.data_prep.portrait import Identity, Portrait
+from lipsync_jax.data_prep.portrait.portrait import FRAME
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
@@ -86,7 +86,7 @@ def make(
         return folder
     for unfinished in folder.parent.glob(f"*{folder.name}"):
         shutil.rmtree(unfinished)
-    from data_prep.builder import write
+    from lipsync_jax.data_prep.builder import write
 
     with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.each:
         write(builder)
@@ -97,7 +97,7 @@ def make(
 def _builder(out: Path, recipe: dict):
     import tensorflow_datasets as tfds  # slow to import, and processes that film don't need it
 
-    from data_prep.builder import TalkingFace, TalkingFaceConfig
+    from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
 
     tfds.disable_progress_bar()
 

@@ -11,8 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
 import soxr
 
 from lipsync_jax import containers
@@ -151,7 +149,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
     mel = np.empty((len(frames), MEL_BINS), np.float32)
     for first in range(0, len(frames), _MEL_BLOCK):
         block = slice(first, first + _MEL_BLOCK)
-        magnitude = np.abs(scipy.fft.rfft(frames[block] * window)).astype(np.float32)
+        magnitude = np.abs(np.fft.rfft(frames[block] * window)).astype(np.float32)
         mel[block] = magnitude @ mel_basis().T
     decibels = 20 * np.log10(np.maximum(1e-5, mel)) - 20
     return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).astype(np.float32)
@@ -210,10 +208,13 @@ def log_mel(chunks: np.ndarray) -> np.ndarray:
     padded = np.pad(32768 * np.asarray(chunks, np.float32), margin, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_LOG_MEL_FFT) / _LOG_MEL_FFT)
     windows = np.lib.stride_tricks.sliding_window_view(padded, _LOG_MEL_FFT, axis=1)[:, ::512]
+    import scipy.fft  # here: slow to import, and few methods use these features
+
     power = np.abs(scipy.fft.rfft(windows * window.astype(np.float32))) ** 2
     decibels = 10 * np.log10(np.maximum(1e-10, power @ _log_mel_basis().T))
-    loudest = decibels.max(axis=(1, 2), keepdims=True, initial=-100)
-    return np.maximum(decibels, loudest - 80).astype(np.float32)
+    loudest = decibels.max(axis=(1, 2), keepdims=True)
+    # Silence is -100 exactly, whatever the last digit of this machine's logarithm.
+    return np.maximum(decibels, np.maximum(loudest - 80, -100)).astype(np.float32)
 
 
 def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
@@ -236,7 +237,7 @@ def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
     if len(samples) < 400:
         raise ValueError(f"{len(samples)} samples are too short; MFCCs need 400, which is 25 ms")
     frames = np.lib.stride_tricks.sliding_window_view(32768 * _preemphasis(samples), 400)[::160]
-    magnitude = np.abs(scipy.fft.rfft(frames * np.hamming(400), 512))
+    magnitude = np.abs(np.fft.rfft(frames * np.hamming(400), 512))
     bands = np.log(np.maximum(magnitude @ _telephone_basis().T, np.finfo(np.float64).eps))
     cosines = np.cos(np.pi * np.arange(13)[:, None] * (np.arange(40) + 0.5) / 40)
     cepstrum = bands @ cosines.T * np.sqrt(2 / 40)
@@ -276,7 +277,9 @@ def syncnet_mfcc(samples: np.ndarray) -> np.ndarray:
     padded = np.zeros(400 + 160 * (count - 1))
     padded[: len(samples)] = _preemphasis(samples)
     frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160]
-    power = np.abs(scipy.fft.rfft(frames, 512)) ** 2 / 512
+    import scipy.fft
+
+    power = np.abs(np.fft.rfft(frames, 512)) ** 2 / 512
     tiny = np.finfo(np.float64).eps
     energy, bands = power.sum(axis=1), power @ _mfcc_basis().T
     bands = np.log(np.where(bands == 0, tiny, bands))
@@ -319,6 +322,8 @@ def speech_activity(
         ValueError: no samples, more than one channel, or not finite.
     """
     _check_samples(samples, mono=True)
+    import scipy.ndimage
+
     levels = _speech_levels(samples, rate)
     floor = np.percentile(levels, 10)
     peak = scipy.ndimage.minimum_filter1d(levels, 10).max()
@@ -339,6 +344,8 @@ def _speech_levels(samples: np.ndarray, rate: int) -> np.ndarray:
     """Decibels re full scale in the band of speech, 100 a second."""
     narrow = np.pad(resample(samples, rate, 8000), (60, 200))  # 200-sample frames, hop centred
     frames = np.lib.stride_tricks.sliding_window_view(narrow, 200)[::80]
+    import scipy.fft
+
     power = np.abs(scipy.fft.rfft(frames * np.hanning(200).astype(np.float32), 256)) ** 2
     return 10 * np.log10(power[:, 4:].sum(axis=1) / (128 * 75) + 1e-12)
 

@@ -14,13 +14,17 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 something the user can mend, 130 interrupted.
     """
+    wanted = sys.argv[1:] if argv is None else argv
+    if wanted[:1] in (["train"], ["evaluate-run"]):
+        return _run_absl(wanted)
     parser = argparse.ArgumentParser(
         prog="lipsync", description="Speech-driven faces: prepare, train, generate."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, about in ABSL_COMMANDS.items():
+        commands.add_parser(name, help=about)
     for name, (about, load) in COMMANDS.items():
         # Only the command that is run imports its code, so that --help stays quick.
-        wanted = argv if argv is not None else sys.argv[1:]
         command = commands.add_parser(name, help=about, description=about)
         if name in wanted[:1]:
             module = load()
@@ -43,14 +47,23 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _run_absl(argv: list[str]) -> int:
+    """Runs main.py's twins, whose flags are absl's."""
+    from lipsync_jax.training import command
+
+    mode = [] if argv[0] == "train" else ["--mode=evaluate"]
+    command.start([f"lipsync {argv[0]}", *mode, *argv[1:]])
+    return 0
+
+
 def _prepare():
-    from data_prep import prepare
+    from lipsync_jax.data_prep import prepare
 
     return prepare
 
 
 def _synthetic():
-    from data_prep import synthetic
+    from lipsync_jax.data_prep import synthetic
 
     return synthetic
 
@@ -121,6 +134,10 @@ def _delay():
     return delay_command
 
 
+ABSL_COMMANDS = {
+    "train": "train a model of a config, as main.py does",
+    "evaluate-run": "measure a run's best checkpoint on its own data, as main.py --mode=evaluate",
+}
 COMMANDS = {
     "demo": ("make synthetic faces, train on them and lip-sync one, offline", _demo),
     "prepare": ("cut a folder of talking videos into training shards", _prepare),

@@ -14,9 +14,9 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from configs import sync_expert, wav2lip
-from data_prep import synthetic
 from lipsync_jax import video
+from lipsync_jax.configs import sync_expert, wav2lip
+from lipsync_jax.data_prep import synthetic
 from lipsync_jax.synthesis import pipeline
 from lipsync_jax.training import launch, loop
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import cv2
 
-from data_prep import builder
 from lipsync_jax.data.records import Geometry, decode_frames, encode_frame
+from lipsync_jax.data_prep import builder
 from tests.conftest import toy_clip
 
 NAME, GEOMETRY = "aligned32x32", Geometry(32, 32, "aligned")

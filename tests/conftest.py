@@ -79,7 +79,7 @@ def toy_data(tmp_path_factory):
     """Folder of a written data set: 12 training, 5 validation and 4 test clips of 40 frames."""
     import tensorflow_datasets as tfds
 
-    from data_prep import builder
+    from lipsync_jax.data_prep import builder
 
     class Toy(builder.TalkingFace, skip_registration=True):
         BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)

@@ -17,7 +17,8 @@ FLOORS = {
     "lipsync_jax.synthesis": 3,
     "lipsync_jax.evaluation": 3,
     "lipsync_jax.interop": 3,
-    "data_prep": 3,
+    "lipsync_jax.data_prep": 4,
+    "lipsync_jax.configs": 4,
     "lipsync_jax.methods": 2,
     "lipsync_jax.data": 2,
     "lipsync_jax.models": 1,
@@ -52,9 +53,11 @@ def _imports(path: Path):
 
 
 def _modules():
-    for path in [*ROOT.glob("lipsync_jax/**/*.py"), *ROOT.glob("data_prep/**/*.py")]:
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        yield name.removesuffix(".__init__"), path
+    for folder in ("lipsync_jax", "data_prep", "configs"):
+        for path in ROOT.glob(f"{folder}/**/*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            name = name if folder == "lipsync_jax" else f"lipsync_jax.{name}"
+            yield name.removesuffix(".__init__"), path
 
 
 @pytest.mark.parametrize(("module", "path"), _modules())
@@ -73,7 +76,8 @@ def test_imports_point_down(module, path):
 
 def test_training_and_synthesis_never_import_tensorflow_or_torch():
     code = (
-        "import sys, lipsync_jax.training.loop, lipsync_jax.synthesis.pipeline, data_prep.builder;"
+        "import sys, lipsync_jax.training.loop, lipsync_jax.synthesis.pipeline, "
+        "lipsync_jax.data_prep.builder;"
         "bad = {'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import sync_expert, wav2lip, wav2lip_gan
 from lipsync_jax import cli, methods
+from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
 
 ROOT = Path(__file__).parents[1]
 

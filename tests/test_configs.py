@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import common, glance, jain, lipgan, speech2vid, temporal_gan
 from lipsync_jax import methods
+from lipsync_jax.configs import common, glance, jain, lipgan, speech2vid, temporal_gan
 from lipsync_jax.methods import fields
 from lipsync_jax.training import checkpoints, inputs
 
@@ -35,7 +35,7 @@ ALL = [(name, variant) for name, variants in VARIANTS.items() for variant in var
 
 
 def load(name, variant):
-    return importlib.import_module(f"configs.{name}").get_config(variant)
+    return importlib.import_module(f"lipsync_jax.configs.{name}").get_config(variant)
 
 
 def blocks(config, prefix="config"):

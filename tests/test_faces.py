@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import faces
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
 from tests import colour_faces
 from tests.colour_faces import at, picture
 

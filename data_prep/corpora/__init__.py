@@ -40,7 +40,7 @@ def get(name: str) -> ModuleType:
     """
     if name not in NAMES:
         raise ValueError(f"unknown corpus {name!r}; choose one of {', '.join(NAMES)}")
-    return importlib.import_module(f"data_prep.corpora.{name}")
+    return importlib.import_module(f"lipsync_jax.data_prep.corpora.{name}")
 
 
 def files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_prep.corpora import Video, files, unique
 from lipsync_jax.data.records import Word
+from lipsync_jax.data_prep.corpora import Video, files, unique
 
 TEST_SPEAKERS: frozenset[str] = frozenset()
 

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_prep.corpora import Video, files, unique
+from lipsync_jax.data.grid_alignments import read_alignment
 from lipsync_jax.data.records import Word
+from lipsync_jax.data_prep.corpora import Video, files, unique
 
-UNITS = 25_000  # alignment times are thousandths of a 25 Hz frame
-SILENCES = frozenset({"sil", "sp"})
 # Whom Vougioukas et al. (2018, 2020) tested on; about half of the 33 were trained on.
 TEST_SPEAKERS = frozenset(f"s{n}" for n in (2, 4, 11, 13, 15, 18, 19, 25, 31, 33))
 
@@ -47,21 +46,3 @@ def words(video: Video) -> tuple[Word, ...]:
             if (file := folder / inner / name).is_file():
                 return read_alignment(file)
     return ()
-
-
-def read_alignment(file: Path) -> tuple[Word, ...]:
-    """Reads an alignment file, without its silences.
-
-    Raises:
-        ValueError: a line is not `start end word`.
-    """
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
-            raise ValueError(f"{file}: {line!r} is not `start end word`; remove or mend the file")
-        if fields[2] not in SILENCES:
-            found.append(Word(fields[2], int(fields[0]) / UNITS, int(fields[1]) / UNITS))
-    return tuple(found)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_prep.portrait.canvas import Canvas, colour, mix, smoothstep
-from data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, mix, smoothstep
+from lipsync_jax.data_prep.portrait.identity import Identity
 
 _WHITE = colour(228, 224, 222)
 _PINK = colour(196, 128, 118)

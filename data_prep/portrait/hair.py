@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from data_prep.portrait.canvas import Canvas, lit, smoothstep
-from data_prep.portrait.identity import Identity
-from data_prep.portrait.skin import CROWN, TEMPLE
+from lipsync_jax.data_prep.portrait.canvas import Canvas, lit, smoothstep
+from lipsync_jax.data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.skin import CROWN, TEMPLE
 
 
 def _comb(

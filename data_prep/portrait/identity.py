@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from data_prep.portrait.canvas import Light, colour
+from lipsync_jax.data_prep.portrait.canvas import Light, colour
 
 HAIR_STYLES = ("bald", "buzz", "crop", "quiff", "side", "curly", "bob", "long", "wavy", "bun")
 CLOTHES = ("crew", "vee", "shirt", "hoodie", "blazer")

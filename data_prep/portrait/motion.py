@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from data_prep.articulation import CONTROL_RATE, Articulation
-from data_prep.portrait.portrait import FaceState
+from lipsync_jax.data_prep.articulation import CONTROL_RATE, Articulation
+from lipsync_jax.data_prep.portrait.portrait import FaceState
 
 SHUTTER = 0.25  # the middle of a half-open shutter, frames after a frame's time
 _MOUTH = ("jaw", "opening", "width", "rounding", "tuck", "tongue")

@@ -5,8 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
-from data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
+from lipsync_jax.data_prep.portrait.identity import Identity
 
 _GAP = 0.41  # head units between the lips at opening 1
 _DROP = 0.21  # head units the chin falls at jaw 1

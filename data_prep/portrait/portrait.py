@@ -5,13 +5,13 @@ import dataclasses
 import cv2
 import numpy as np
 
-from data_prep.portrait.canvas import Canvas, smoothstep
-from data_prep.portrait.eyes import Eye
-from data_prep.portrait.hair import paint_hair
-from data_prep.portrait.identity import Identity
-from data_prep.portrait.mouth import Mouth
-from data_prep.portrait.scenery import paint_plate
-from data_prep.portrait.skin import paint_head
+from lipsync_jax.data_prep.portrait.canvas import Canvas, smoothstep
+from lipsync_jax.data_prep.portrait.eyes import Eye
+from lipsync_jax.data_prep.portrait.hair import paint_hair
+from lipsync_jax.data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.mouth import Mouth
+from lipsync_jax.data_prep.portrait.scenery import paint_plate
+from lipsync_jax.data_prep.portrait.skin import paint_head
 
 FRAME = (-2.6, -2.45, 2.6, 2.75)  # what a square frame shows, head units
 _HEAD = (-1.75, -2.35, 1.75, 2.5)

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
-from data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
+from lipsync_jax.data_prep.portrait.identity import Identity
 
 
 def paint_plate(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:

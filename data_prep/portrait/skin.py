@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
-from data_prep.portrait.identity import Identity
+from lipsync_jax.data_prep.portrait.canvas import Canvas, colour, lit, mix, smoothstep
+from lipsync_jax.data_prep.portrait.identity import Identity
 
 TEMPLE = -0.35  # y of the widest part of the head
 CROWN = -1.66

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-import scipy.signal
 
 from lipsync_jax import audio
 from lipsync_jax.data.windows import take_windows
@@ -141,6 +140,8 @@ def published_resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.
     """
     if from_rate == to_rate:
         return np.asarray(samples, np.float64)
+    import scipy.signal  # here: slow to import, and only temporal GANs come here
+
     return scipy.signal.resample(
         np.asarray(samples, np.float64), len(samples) * to_rate // from_rate
     )

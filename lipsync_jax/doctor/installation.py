@@ -70,7 +70,7 @@ def _extras(extras: dict[str, list[str]]) -> Finding:
     for extra, names in sorted(extras.items()):
         missing = [name for name in names if not _version(name)]
         # A plugin of JAX's has other names on every machine; `devices` tells about those.
-        if extra not in ("cuda", "tpu", "dev"):
+        if extra not in ("cuda", "cuda12", "cuda13", "tpu", "dev"):
             said.append(f"{extra} " + ("is not installed" if missing else "is there"))
     return Finding(
         "extras",

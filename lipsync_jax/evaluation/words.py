@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_prep.corpora.grid import read_alignment
+from lipsync_jax.data.grid_alignments import read_alignment
 from lipsync_jax.evaluation.wer import wer
 
 

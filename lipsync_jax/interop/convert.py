@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import sync_expert as sync_expert_config
-from configs import wav2lip as wav2lip_config
-from configs import wav2lip_gan as wav2lip_gan_config
-from lipsync_jax.interop import temporal_gan, torch_files, wav2lip
+from lipsync_jax.interop import published, temporal_gan, torch_files, wav2lip
 from lipsync_jax.training import checkpoints
 
 _WAV2LIP_LICENCE = (
@@ -54,20 +51,18 @@ class Kind:
 KINDS = {
     "wav2lip": Kind(
         "generator",
-        wav2lip_config.get_config().to_dict(),
+        published.wav2lip(),
         _WAV2LIP_LICENCE,
         "face_decoder_blocks.",
     ),
-    "sync_expert": Kind(
-        "expert", sync_expert_config.get_config().to_dict(), _WAV2LIP_LICENCE, "face_encoder."
-    ),
+    "sync_expert": Kind("expert", published.sync_expert(), _WAV2LIP_LICENCE, "face_encoder."),
     "quality_discriminator": Kind(
         "discriminator",
-        wav2lip_gan_config.get_config().to_dict(),
+        published.wav2lip_gan(),
         _WAV2LIP_LICENCE,
         "binary_pred.",
     ),
-    "syncnet_v2": Kind("syncnet", {"method": "syncnet_v2"}, _SYNCNET_LICENCE, "netcnnlip."),
+    "syncnet_v2": Kind("syncnet", published.syncnet_v2(), _SYNCNET_LICENCE, "netcnnlip."),
 }
 
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from scipy.signal import medfilt
 
 from lipsync_jax.layers.conv import ConvBlock, pair, stack_frames, uniform_fan_in
 from lipsync_jax.layers.norm import BatchNorm
@@ -168,6 +167,8 @@ def offset_search(lips: np.ndarray, audio: np.ndarray, shift: int = 15) -> Offse
     Raises:
         ValueError: shapes differ or there is no window.
     """
+    from scipy.signal import medfilt
+
     lips, audio = np.asarray(lips), np.asarray(audio)
     if lips.shape != audio.shape or lips.ndim != 2 or not len(lips):
         raise ValueError(f"lips {lips.shape} and audio {audio.shape} must both be (windows, d)")

@@ -1,9 +1,11 @@
 """A visible line of text on every frame."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
 
 _HEIGHT = 0.045  # of the frame's short side: how high letters are
 _LEAST = 9  # pixels
@@ -26,6 +28,8 @@ class Label:
         text = " ".join(text.split())
         if not text:
             raise ValueError("label is empty; give some text, or leave the option out")
+        from matplotlib import font_manager  # here: slow to import, and few videos are labelled
+
         font = font_manager.FontProperties(family="DejaVu Sans")
         known = font_manager.get_font(font_manager.findfont(font)).get_charmap()
         if lacking := sorted({letter for letter in text if ord(letter) not in known}):
@@ -47,8 +51,11 @@ class Label:
         return result
 
 
-def _rendered(text: str, font: font_manager.FontProperties, height: float) -> np.ndarray:
+def _rendered(text: str, font: "FontProperties", height: float) -> np.ndarray:
     """How much of each pixel the letters cover, float32 (rows, columns)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1, 1), dpi=72)  # so that a point is a pixel
     canvas = FigureCanvasAgg(figure)
     drawn = figure.text(0, 0, text, fontproperties=font, parse_math=False)

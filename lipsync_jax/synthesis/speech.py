@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
-import scipy.ndimage
 import soxr
 
 from lipsync_jax import audio, containers
@@ -162,6 +161,8 @@ def voice_gate(path: str | os.PathLike) -> Callable[[Fraction], float]:
         A function of the time in seconds: 1 while there is a voice and shortly before and after, 0
         in pauses and after the end.
     """
+    import scipy.ndimage
+
     rate, chunks = mono(path)
     samples = np.concatenate([*resampled(chunks, rate)])
     reach, fade = (round(seconds * _GATE_RATE) for seconds in (_GATE_MARGIN + _FADE / 2, _FADE))

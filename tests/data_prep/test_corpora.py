@@ -1,7 +1,7 @@
 import pytest
 
-from data_prep import corpora
-from data_prep.corpora import folder, grid
+from lipsync_jax.data_prep import corpora
+from lipsync_jax.data_prep.corpora import folder, grid
 
 
 def touch(root, *names):

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import filming
-from data_prep.articulation import Voice
-from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import faces
+from lipsync_jax.data_prep import filming
+from lipsync_jax.data_prep.articulation import Voice
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
 
 SIZE = 128
 

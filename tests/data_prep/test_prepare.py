@@ -4,12 +4,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_prep import cutting, prepare, splitting
-from data_prep.corpora import grid
-from data_prep.cut import Settings, cut
-from data_prep.portrait import FaceState, Identity, Portrait
 from lipsync_jax import cli
 from lipsync_jax.data import loader
+from lipsync_jax.data_prep import cutting, prepare, splitting
+from lipsync_jax.data_prep.corpora import grid
+from lipsync_jax.data_prep.cut import Settings, cut
+from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
 from tests.colour_faces import DEADLY, at, buzz, detect, detect_or_die, film, picture
 
 SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4)

@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep import filming, synthetic
 from lipsync_jax import audio, faces, video
 from lipsync_jax.data import loader
 from lipsync_jax.data.records import decode_frames
+from lipsync_jax.data_prep import filming, synthetic
 from lipsync_jax.faces import alignment
 
 CLIPS = 7

@@ -57,7 +57,7 @@ def test_the_kind_of_generator_is_that_of_its_method(tmp_path):
 
 
 def _flownet():
-    from configs import flownet
+    from lipsync_jax.configs import flownet
 
     return {k: v for k, v in flownet.get_config().to_dict().items() if k != "method"}
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
+from lipsync_jax.configs import common
 from lipsync_jax.methods.base import adam
 
 

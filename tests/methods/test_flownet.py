@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import flownet as flownet_config
 from lipsync_jax import flow, methods
+from lipsync_jax.configs import flownet as flownet_config
 from lipsync_jax.data.flow_pairs import pairs
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import base

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from configs import glance as glance_config
-from configs import glance_autoencoder as autoencoder_config
-from data_prep.filming import film_speaker
 from lipsync_jax import methods
+from lipsync_jax.configs import glance as glance_config
+from lipsync_jax.configs import glance_autoencoder as autoencoder_config
+from lipsync_jax.data_prep.filming import film_speaker
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import lip_clips
 from lipsync_jax.methods.base import PlayerState

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import jain as jain_config
 from lipsync_jax import audio, methods
+from lipsync_jax.configs import jain as jain_config
 from lipsync_jax.data import records
 from lipsync_jax.layers.compile import jit
 from tests import aligned_faces

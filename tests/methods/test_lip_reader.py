@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import lip_reader as reader_config
 from lipsync_jax import methods
+from lipsync_jax.configs import lip_reader as reader_config
 from lipsync_jax.data.records import Word, decode_frames
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import lip_reader

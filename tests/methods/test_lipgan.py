@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import lipgan as lipgan_config
 from lipsync_jax import audio, methods, video
+from lipsync_jax.configs import lipgan as lipgan_config
 from lipsync_jax.data import spectra
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.evaluation.drawing import Drawer

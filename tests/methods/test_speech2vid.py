@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import speech2vid as speech2vid_config
-from data_prep.filming import film_speaker
 from lipsync_jax import audio, methods, video
+from lipsync_jax.configs import speech2vid as speech2vid_config
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.data.spectra import LIPGAN, MFCC
+from lipsync_jax.data_prep.filming import film_speaker
 from lipsync_jax.faces import alignment
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import speech2vid

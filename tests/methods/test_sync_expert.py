@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import sync_expert as expert_config
 from lipsync_jax import methods
+from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.methods import sync_expert
 from tests.conftest import toy_clip

@@ -13,8 +13,8 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from configs import temporal_gan as tgan_config
 from lipsync_jax import methods
+from lipsync_jax.configs import temporal_gan as tgan_config
 from lipsync_jax.data import records
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.layers.compile import jit

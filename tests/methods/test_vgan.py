@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import vgan as vgan_config
 from lipsync_jax import methods
+from lipsync_jax.configs import vgan as vgan_config
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods import lip_clips
 from tests.networks import drawn_state

@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from configs import wav2lip as wav2lip_config
 from lipsync_jax import methods
+from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.methods import wav2lip
 from tests.conftest import toy_clip

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import glance as glance_config
-from configs import vgan as vgan_config
 from lipsync_jax import audio, methods, video
+from lipsync_jax.configs import glance as glance_config
+from lipsync_jax.configs import vgan as vgan_config
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.faces import alignment
 from lipsync_jax.layers.compile import jit

@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import sync_expert as expert_config
-from configs import wav2lip as wav2lip_config
 from lipsync_jax import methods
+from lipsync_jax.configs import sync_expert as expert_config
+from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.synthesis import provenance
 from lipsync_jax.synthesis.editor import Editor, _compiled
 from lipsync_jax.training import checkpoints

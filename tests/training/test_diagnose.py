@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import sync_expert as expert_config
-from configs import wav2lip as wav2lip_config
 from lipsync_jax import cli
+from lipsync_jax.configs import sync_expert as expert_config
+from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods import sync_expert
 from lipsync_jax.training import checkpoints
 from lipsync_jax.training.diagnosis import (

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import sync_expert as expert_config
-from configs import wav2lip as wav2lip_config
-from configs import wav2lip_gan as gan_config
+from lipsync_jax.configs import sync_expert as expert_config
+from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.configs import wav2lip_gan as gan_config
 from lipsync_jax.methods import sync_expert as sync_expert_method
 from lipsync_jax.training import checkpoints, logging, loop, sharding
 from tests.runs import assert_same_run, saved_arrays
