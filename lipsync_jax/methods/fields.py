@@ -1,7 +1,7 @@
 """Fields that the blocks of every config have, each with the value that changes nothing.
 
-A config lists them all (`configs/common.py` makes the blocks), so that whatever the code reads can be
-seen and set. Configs of older checkpoints lack some; `complete` is the one place that adds them.
+A config lists them all (configs/common.py makes the blocks), so that whatever the code reads can
+be seen and set. Configs of older checkpoints lack some; `complete` is the one place that adds them.
 """
 
 from collections.abc import Mapping

@@ -44,7 +44,7 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, trained: tuple[str, ...], keep: int = 2, gap: int = 0):
         workdir = Path(workdir).absolute()
-        self._trained = trained
+        self._workdir, self._trained = workdir, trained
         _on_first(lambda: damage.set_aside(workdir, ("train", "run", *trained), gap))
         self._last = _manager(workdir / "checkpoints", keep)
         self._best = _manager(workdir / "best", 1)
@@ -90,11 +90,23 @@ class Checkpoints:
             args=ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **self._players(state)),
         )
 
-    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
-        """The newest checkpoint.
+    def steps(self) -> list[int]:
+        """Steps of all whole checkpoints, the oldest first."""
+        self._last.wait_until_finished()
+        return sorted(self._last.all_steps())
+
+    def set_aside(self, step: int) -> None:
+        """Moves a checkpoint to `damaged/`."""
+        folder = self._last.directory / str(step)
+        _on_first(lambda: damage.move(Path(folder), self._workdir))
+        self._last.reload()
+
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Any]]:
+        """A checkpoint.
 
         Args:
             like: a state of the same structure and shardings; its frozen players are kept.
+            step: which one; the newest when None.
 
         Returns:
             The state and the host's values.
@@ -102,7 +114,7 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is of another network or method.
         """
-        step = self._last.latest_step()
+        step = self._last.latest_step() if step is None else step
         abstract = jax.tree.map(_like, like)
         folder = self._last.directory / str(step)
         for name, value in self._variables(abstract).items():
@@ -177,7 +189,7 @@ def _all_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
 
 
-def _on_first(do: Callable[[], None]) -> None:
+def _on_first(do: Callable[[], Any]) -> None:
     """Runs something on the first process while the others wait; all fail if it fails."""
     failed: Exception | None = None
     if jax.process_index() == 0:

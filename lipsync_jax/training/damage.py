@@ -92,7 +92,7 @@ def set_aside(workdir: Path, items: Sequence[str], gap: int) -> None:
     step = int(steps[-1].name) if steps else 0
     for folder, why in faults.items():
         logging.warning("checkpoint %s is damaged (%s), going on from %d", folder.name, why, step)
-        _move(folder, workdir / "damaged")
+        move(folder, workdir)
     for best in steps_of(workdir / "best"):
         if int(best.name) <= step:
             continue
@@ -101,7 +101,7 @@ def set_aside(workdir: Path, items: Sequence[str], gap: int) -> None:
                 f"{best} is newer than the run, which stands at step {step}: put the checkpoints "
                 f"back that belong to it, move {best.parent} elsewhere, or take another --workdir"
             )
-        kept = _move(best, workdir / "damaged")
+        kept = move(best, workdir)
         logging.warning(
             "%s is ahead of step %d and will be made anew; it is now %s", best, step, kept
         )
@@ -113,6 +113,17 @@ def steps_of(directory: Path) -> list[Path]:
     return sorted(
         (p for p in folders if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name)
     )
+
+
+def move(folder: Path, workdir: Path) -> Path:
+    """Puts a checkpoint into `damaged/`, in place of one of its name; returns where it is."""
+    into = workdir / "damaged"
+    into.mkdir(exist_ok=True)
+    kept = into / f"{folder.parent.name}-{folder.name}"
+    if kept.exists():
+        shutil.rmtree(kept)
+    folder.rename(kept)
+    return kept
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -133,12 +144,3 @@ def _fault_of_run(folder: Path) -> str | None:
     except (OSError, ValueError, TypeError) as error:
         return f"run can't be read: {error}"
     return f"its run has no {lost[0]}" if lost else None
-
-
-def _move(folder: Path, into: Path) -> Path:
-    into.mkdir(exist_ok=True)
-    kept = into / f"{folder.parent.name}-{folder.name}"
-    if kept.exists():
-        shutil.rmtree(kept)
-    folder.rename(kept)
-    return kept

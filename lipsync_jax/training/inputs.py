@@ -31,9 +31,8 @@ def require(config: ml_collections.ConfigDict) -> None:
         if not network.checkpoint:
             run = f"runs/{network.method}"
             missing.append(
-                f"--config.frozen.{name}.checkpoint={run}, a run that this trains:\n    python "
-                f"main.py --config=configs/{network.method}.py --workdir={run} "
-                f"--config.data.dir={data}"
+                f"--config.frozen.{name}.checkpoint={run}, a run that this trains:\n    lipsync "
+                f"train --config={network.method} --workdir={run} --config.data.dir={data}"
             )
     if missing:
         raise ValueError("\n  ".join([f"{config.method} can't start yet; give also", *missing]))

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from lipsync_jax.training import (
     warm_start,
 )
 from lipsync_jax.training.logging import Progress, Writer, plot
-from lipsync_jax.training.watch import Watch, told
+from lipsync_jax.training.watch import Compiling, Watch, told
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     steps = compile_steps(method, mesh)
     batches = data.training()
     last, resumed = config.train.steps, saved.latest_step()
-    compiling = _Compiling(config, begun=resumed is None or resumed < last)
+    compiling = Compiling(config, begun=resumed is None or resumed < last)
     weights = {} if resumed is not None else warm_start.read(config, method)
     state = fresh_state(config, method, mesh, data, steps)
     state = warm_start.begin(state, weights, config, mesh)
@@ -216,54 +215,54 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
         logging.info("resumed from step %d of %s", int(state.step), workdir)
     if writer.active:
         resume.record(config, workdir)  # only now: a run that can't go on keeps its own
-    scalars, step = {}, int(state.step)
+    batch, scalars, step = None, {}, int(state.step)
     learning = tuple(name for name, player in method.players.items() if player.optimiser)
-    progress, watch = Progress(step, last), Watch(config, workdir, learning, resumed)
+    progress, watch = Progress(step, last), Watch(config, workdir, learning)
     clock = stopping.Clock(config.train.checkpoint_minutes, config.train.log_every)
     name, sign = method.best
 
     def save(card=None):
         watch.check()
-        try:
-            if card is not None:
-                saved.save_best(state, card)
-            saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
-        except FloatingPointError as error:
-            raise watch.diverged(f"{error} after step {step}") from error
-        watch.saved(step)
+        if card is not None:
+            saved.save_best(state, card)
+        saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
         clock.reset()
 
     def done():
         return 0 < config.train.patience <= waited
 
-    while step < last and not done() and not stop(saved.preempted, step):
-        batch = next(batches)
-        clip_ids = batch.pop("clip_id")
-        state, figures = steps.update(state, sharding.to_devices(batch, mesh))
-        step += 1
-        compiling.done()
-        watch.see(step, figures, clip_ids)
-        if step % config.train.log_every == 0 or step == last:
-            means = watch.means()
-            progress.line(step, means)
-            writer.scalars(step, means, "train")
-        if step % config.train.validate_every == 0 or step == last:
-            watch.check()
-            scalars = _validate(method, mesh, steps, state, data.validation())
-            logging.info("validation at step %d: %s", step, told(scalars))
-            writer.scalars(step, scalars, "validation")
-            writer.sheet(step, _pictures(mesh, steps, state, data))
-            gained = scalars[name] * sign > best
-            if step % config.train.validate_every == 0:  # not at an end that may move
-                state = _steered(method, mesh, state, scalars)
-                waited = 0 if gained else waited + 1
-            if gained:
-                best = scalars[name] * sign
-            save(_card(config, step, scalars) if gained else None)
-        elif step % config.train.checkpoint_every == 0 or clock.due(step):
+    try:
+        while step < last and not done() and not stop(saved.preempted, step):
+            batch = next(batches)
+            clip_ids = batch.pop("clip_id")
+            state, figures = steps.update(state, sharding.to_devices(batch, mesh))
+            step += 1
+            compiling.done()
+            watch.see(step, figures, clip_ids)
+            if step % config.train.log_every == 0 or step == last:
+                means = watch.means()
+                progress.line(step, means)
+                writer.scalars(step, means, "train")
+            if step % config.train.validate_every == 0 or step == last:
+                watch.check()
+                scalars = _validate(method, mesh, steps, state, data.validation())
+                logging.info("validation at step %d: %s", step, told(scalars))
+                writer.scalars(step, scalars, "validation")
+                writer.sheet(step, _pictures(mesh, steps, state, data))
+                gained = scalars[name] * sign > best
+                if step % config.train.validate_every == 0:  # not at an end that may move
+                    state = _steered(method, mesh, state, scalars)
+                    waited = 0 if gained else waited + 1
+                if gained:
+                    best = scalars[name] * sign
+                save(_card(config, step, scalars) if gained else None)
+            elif step % config.train.checkpoint_every == 0 or clock.due(step):
+                save()
+        if 0 < step < last:
             save()
-    if 0 < step < last:
-        save()
+    except FloatingPointError as error:
+        good = None if batch is None else _last_good(saved, state, steps, mesh, batch)
+        raise watch.diverged(error, good) from error
     if writer.active:
         plot(workdir, workdir / "training.png")
     if done():
@@ -274,22 +273,18 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     return scalars
 
 
-class _Compiling:
-    """Says that nothing is to be seen for a while, and how long that took."""
+def _last_good(saved, like: State, steps: Steps, mesh, batch: dict) -> int | None:
+    """The newest checkpoint whose weights give finite figures; newer ones are set aside.
 
-    def __init__(self, config: ml_collections.ConfigDict, begun: bool):
-        self._since = time.monotonic() if begun else None
-        if begun:
-            logging.info(
-                "compiling the training step, which takes a while; figures come every %d steps",
-                config.train.log_every,
-            )
-
-    def done(self) -> None:
-        """The first step has been given to the device."""
-        if self._since is not None:
-            logging.info("compiled in %.1f s", time.monotonic() - self._since)
-            self._since = None
+    Weights are finite long before what they compute is.
+    """
+    for step in reversed(saved.steps()):
+        state, _ = saved.restore(like, step)
+        like, figures = steps.update(state, sharding.to_devices(batch, mesh))  # donates `state`
+        if all(np.isfinite(value).all() for value in jax.device_get(figures).values()):
+            return step
+        saved.set_aside(step)
+    return None
 
 
 def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State:
