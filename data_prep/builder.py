@@ -1,7 +1,10 @@
 """TFDS builders of talking-face clips; ArrayRecord shards are written without TensorFlow."""
 
 import abc
+import contextlib
 import dataclasses
+import io
+import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -77,7 +80,12 @@ def write(builder: TalkingFace, shards: int | None = None) -> str:
         builder: made with `data_dir=...` and `file_format="array_record"`.
         shards: files a split; TFDS chooses when None.
     """
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(num_shards=shards),
-    )
+    downloads = pathlib.Path(builder.data_dir).parents[2] / "downloads"
+    with contextlib.redirect_stdout(io.StringIO()):  # which would speak of downloads
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(num_shards=shards),
+        )
+    for folder in (downloads / "extracted", downloads):  # made for nothing
+        with contextlib.suppress(OSError):
+            folder.rmdir()
     return str(builder.data_path)

@@ -224,6 +224,7 @@ def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
     )
 
 
+_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 _OTHER_RUN = "resume with the config it was made with, or take another workdir"
 
 
@@ -291,8 +292,17 @@ def find(directory: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is a file, or no folder was given.
     """
+    if not str(directory):
+        raise ValueError("the checkpoint's folder is empty: name a run's workdir")
     directory = Path(directory).absolute()
+    if directory.is_file():
+        kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
+        raise ValueError(
+            f"{directory} is {kind}: run `lipsync convert {directory} {directory.with_suffix('')}` "
+            f"once, then give {directory.with_suffix('')}"
+        )
     if not directory.is_dir():
         raise FileNotFoundError(
             f"checkpoint folder {directory} does not exist; name a training run's workdir or a "

@@ -1,11 +1,8 @@
 """Two processes on loopback: saves that overlap, and a process that dies."""
 
 import os
-import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import portpicker
