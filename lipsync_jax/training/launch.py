@@ -67,7 +67,7 @@ def sentence(error: Exception) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         return f"{what}{where}{_REMEDIES.get(error.errno, '')}"
     text = " ".join(str(error).split())
-    if isinstance(error, RuntimeError) and jax.process_count() > 1 and _lost(text):
+    if jax.process_count() > 1 and any(sign in text for sign in _LOST):
         return (
             f"another process of this run has died or can't be reached ({text[:160]}). Stop the "
             "processes that are left and give every host its same command again: the run goes on "
@@ -85,6 +85,17 @@ def sentence(error: Exception) -> str | None:
     return None
 
 
+# In what JAX raises, as RuntimeError or ValueError, when another process is gone.
+_LOST = (
+    "Gloo",
+    "NCCL",
+    "UNAVAILABLE:",
+    "DEADLINE_EXCEEDED:",
+    "coordination service",
+    "heartbeat",
+    "closed by peer",
+    "reset by peer",
+)
 _ELSEWHERE = "; name another --workdir"
 _REMEDIES = {
     errno.ENOSPC: "; make room, and the same command goes on from the last checkpoint",
@@ -95,23 +106,6 @@ _REMEDIES = {
     errno.ENOTDIR: " is under a file, not a folder" + _ELSEWHERE,
     errno.EEXIST: " is a file, not a folder" + _ELSEWHERE,
 }
-
-
-def _lost(text: str) -> bool:
-    signs = (
-        "Gloo",
-        "closed by peer",
-        "heartbeat",
-        "coordination",
-        "UNAVAILABLE",
-        "DEADLINE",
-        "Barrier",
-        "barrier",
-        "reset by peer",
-        "NCCL",
-        "Connection",
-    )
-    return any(sign in text for sign in signs)
 
 
 def leave(status: int, message: str) -> NoReturn:

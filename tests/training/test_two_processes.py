@@ -1,6 +1,8 @@
 """Two processes on loopback: saves that overlap, and a process that dies."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +59,33 @@ def test_both_managers_finish_at_once(tmp_path):
     assert all("restored 12" in out for out in outputs)
     names = {f.name: sorted(p.name for p in f.iterdir()) for f in tmp_path.iterdir()}
     assert names == {"best": ["12"], "checkpoints": ["11", "12"]}
+
+
+DIE = """
+import os, sys
+import jax, numpy as np
+from lipsync_jax.training import launch, sharding
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+mesh = sharding.make_mesh()
+same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
+mean = jax.jit(lambda batch: batch["x"].mean(), in_shardings=split, out_shardings=same)
+try:
+    for step in range(100):
+        float(mean(sharding.to_devices({"x": np.ones(4, np.float32)}, mesh)))
+        if step == 3 and sys.argv[2] == sys.argv[3]:
+            os.kill(os.getpid(), 9)
+except Exception as error:
+    launch.leave(1, f"error: {launch.sentence(error)}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_one_that_is_left_says_so(victim):
+    address = f"127.0.0.1:{portpicker.pick_unused_port()}"
+    both = together("-c", DIE, address, "@", victim)
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert both[victim].returncode == -signal.SIGKILL
+    assert both[1 - victim].returncode == 1, outputs
+    last = outputs[1 - victim].strip().splitlines()[-1]
+    assert re.match("error: another process of this run has died .*same command again", last)
