@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from logging import ERROR, WARNING, LogRecord, getLogger
 from pathlib import Path
@@ -56,7 +57,7 @@ def enable_compilation_cache() -> None:
 def _worth_reading(record: LogRecord) -> bool:
     """Progress is this project's own; of the libraries only warnings that mean something."""
     if "orbax" in record.pathname:  # warns of optional metadata when it reads a single item
-        return record.levelno >= ERROR
+        return record.levelno >= ERROR and not record.exc_info  # what it raises is said anyway
     return record.levelno >= WARNING or record.pathname.startswith(_OWN)
 
 
@@ -79,7 +80,10 @@ def sentence(error: Exception) -> str | None:
             "widths in --config.model"
         )
     if "No space left on device" in text:  # as Orbax and TensorStore pass it on
-        return f"No space left on device ({text[:300]}){_REMEDIES[errno.ENOSPC]}"
+        where = re.search(r'"(/[^"]+)"', text)
+        return (
+            f"No space left on device{(where and ': ' + where[1]) or ''}{_REMEDIES[errno.ENOSPC]}"
+        )
     if isinstance(error, OSError | ValueError | FloatingPointError):
         return str(error)
     return None

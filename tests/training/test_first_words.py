@@ -70,6 +70,10 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
         (FileNotFoundError("name a run"), "^name a run$"),
         (ValueError("config.x is wrong"), "^config.x is wrong$"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "lower --config.data.batch_size"),
+        (
+            ValueError('RESOURCE_EXHAUSTED: Error writing "/run/15": No space left on device'),
+            "^No space left on device: /run/15; make room, and the same command goes on",
+        ),
         (RuntimeError("INTERNAL: a bug"), None),
         (KeyError("a bug"), None),
     ],
