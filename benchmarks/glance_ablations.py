@@ -71,10 +71,10 @@ def config_of(system: str, chosen: argparse.Namespace):
             config.optimiser.learning_rate = RATE_BEGUN
             config.pixel_weight *= PIXEL_BEGUN
     config.data.dir = str(chosen.data)
-    if "frozen" in config:
+    if "autoencoder" in config.frozen:
         config.frozen.autoencoder.checkpoint = str(chosen.out / "autoencoder")
     config.train.steps = config.train.validate_every = steps  # so that the best is the last
-    if "decay_steps" in config.optimiser:
+    if config.optimiser.decay_steps:
         config.optimiser.decay_steps = steps
     config.train.checkpoint_every = 50
     return config

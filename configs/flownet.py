@@ -8,13 +8,12 @@ for other pairs) and `:tiny` (an eighth of the width and a higher rate, for minu
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "flownet"
-    config.seed = 0
-    config.precision = "float32"
+    config = common.experiment("flownet", learning=("flownet",))
 
     config.data = ml_collections.ConfigDict()
     config.data.size = 64  # side of the pictures
@@ -28,20 +27,10 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.data.validation_batch_size = 32
 
     config.model = ml_collections.ConfigDict({"width": 1.0, "norm": False})
-    config.optimiser = ml_collections.ConfigDict()
-    config.optimiser.learning_rate = 1e-4
-    config.optimiser.l2 = 4e-4
-    config.optimiser.decay = 0.5
-    config.optimiser.decay_every = 100_000
-    config.optimiser.decay_from = 300_000
-
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 600_000
-    config.train.log_every = 100
-    config.train.validate_every = 5000
-    config.train.checkpoint_every = 5000
-    config.train.patience = 0
-    config.train.keep = 2
+    config.optimiser = common.optimiser(
+        1e-4, l2=4e-4, decay=0.5, decay_every=100_000, decay_from=300_000
+    )
+    config.train = common.train(600_000, every=5000)
 
     if variant == "published":
         return config

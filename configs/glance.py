@@ -12,11 +12,13 @@ the default, is its (e):
     c  both                                     h  (g) without the correlation
     d  both and the perceptual term             i  differences of frames instead of their flow
 
-`a`, `b` and `c` have no `config.frozen`. The weights are the paper's; rates, betas, decay and batch
-are those of its published code.
+`a`, `b` and `c` have no `config.frozen.autoencoder`. The weights are the paper's; rates, betas,
+decay and batch are those of its published code.
 """
 
 import ml_collections
+
+from lipsync_jax.configs import common
 
 SYSTEMS = ("full", *"abcdefghi")
 
@@ -34,7 +36,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
         config.correlation.weight = 0.0
     if system in ("a", "b", "c"):
         config.perceptual_weight = 0.0
-        del config.frozen
+        del config.frozen.autoencoder
     if system == "a":
         config.pixel_weight = 0.0
     if system == "b":
@@ -51,25 +53,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
 
 
 def _full() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
-    config.method = "glance"
-    config.seed = 0
-    config.precision = "float32"
+    config = common.experiment(
+        "glance", learning=("generator", "sound_encoder", "motion_encoder", "discriminator")
+    )
+    config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
 
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "lips64"
-    config.data.batch_size = 24  # clips of 16 frames
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 8
-
-    config.frozen = ml_collections.ConfigDict()
-    config.frozen.autoencoder = ml_collections.ConfigDict()
-    config.frozen.autoencoder.checkpoint = ""  # workdir of a glance_autoencoder run
-    config.frozen.autoencoder.player = "autoencoder"
-
-    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
+    config.frozen.autoencoder = common.frozen("glance_autoencoder", "autoencoder")
 
     config.sound_mean = 60.0  # dB; 0 and 1 in the published code
     config.sound_scale = 30.0
@@ -82,9 +71,7 @@ def _full() -> ml_collections.ConfigDict:
     config.model.audio_tail = "pool"
     config.model.head_size = 7
     config.model.head_edges = "zeros"
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
+    config.optimiser = common.optimiser(2e-4, b1=0.5)
 
     config.pixel_weight = 0.5
     config.perceptual_weight = 1.0
@@ -94,7 +81,7 @@ def _full() -> ml_collections.ConfigDict:
     config.correlation.derivative = True
     config.correlation.profile = True  # one number a step is compared; False: all features
     config.correlation.width = 1.0  # of the sound's encoder
-    config.correlation.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4, "l2": 5e-4})
+    config.correlation.optimiser = common.optimiser(1e-4, l2=5e-4)
 
     config.adversarial = ml_collections.ConfigDict()
     config.adversarial.weight = 1.0
@@ -103,15 +90,9 @@ def _full() -> ml_collections.ConfigDict:
     config.adversarial.model = ml_collections.ConfigDict()
     config.adversarial.model.motion = "flow"
     config.adversarial.model.width = 1.0
-    config.adversarial.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+    config.adversarial.optimiser = common.optimiser(2e-4, b1=0.5)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 400_000
-    config.train.log_every = 100
-    config.train.validate_every = 4000
-    config.train.checkpoint_every = 4000
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.train = common.train(400_000, every=4000, patience=10)
     return config
 
 

@@ -8,36 +8,21 @@ Variants: `:published` (the default) and `:tiny` (an eighth of the width, for mi
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "glance_autoencoder"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "lips64"
-    config.data.batch_size = 24  # clips of 16 frames
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 8
+    config = common.experiment("glance_autoencoder", learning=("autoencoder",))
+    config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1.0
     config.model.residual_blocks = 6
     config.model.clips = False  # whether kernels span time, as in one published variant
 
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
-
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 100_000
-    config.train.log_every = 100
-    config.train.validate_every = 2000
-    config.train.checkpoint_every = 2000
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.optimiser = common.optimiser(2e-4, b1=0.5)
+    config.train = common.train(100_000, every=2000, patience=10)
 
     if variant == "published":
         return config

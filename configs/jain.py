@@ -10,25 +10,20 @@ an eighth of the width), `:tiny` (the same for minutes on a CPU), and both witho
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
+PLAYERS = ("frame_discriminator", "sequence_discriminator")
 VARIANTS = ("published", "small_data", "small_data_l1", "tiny", "tiny_l1")
 
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "jain"
-    config.seed = 0
-    config.precision = "float32"
+    config = common.experiment("jain", learning=("generator", *PLAYERS))
     config.frame_rate = 25
 
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "aligned128x96"
-    config.data.batch_size = 4  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 4
-    config.data.validation_frames = 75
+    config.data = common.data(
+        "aligned128x96", batch_size=4, validation_batch_size=4, validation_frames=75
+    )
 
     config.lengths = (25, 50, 75)  # frames; batches are filled up to the next of these
     config.shortest = 25  # frames a training example has, unless its clip has fewer
@@ -52,11 +47,7 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.l1_weight = 0.0
     config.upper_half_weight = 0.0  # of the L1 loss
     config.mouth_weight = 0.0  # likewise
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-3, "b1": 0.5})
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
-
-    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
+    config.optimiser = common.optimiser(2e-3, b1=0.5)
 
     # Correlation of the mouth's motion with the real one, in validation, from which discriminators
     # play a part; 0: from the start, as in the paper.
@@ -75,15 +66,9 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.judges.sequence.model.frame_size = 128
     config.judges.sequence.model.hidden_size = 256
     for judge in config.judges.values():
-        judge.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-5, "b1": 0.5})
+        judge.optimiser = common.optimiser(2e-5, b1=0.5)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 400_000
-    config.train.log_every = 100
-    config.train.validate_every = 4000
-    config.train.checkpoint_every = 4000
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.train = common.train(400_000, every=4000, patience=10)
 
     if variant == "published":
         return config
@@ -119,4 +104,5 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.mouth_weight = 2.0
     if variant.endswith("_l1"):
         config.judges = ml_collections.ConfigDict()
+        config.start_from = common.start_from("generator")
     return config

@@ -8,6 +8,8 @@ speaker's few hundred sentences on a CPU). Another corpus needs its own `config.
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 GRID = (
     "bin lay place set blue green red white at by in with "
     "a b c d e f g h i j k l m n o p q r s t u v x y z "
@@ -17,18 +19,8 @@ GRID = (
 
 def get_config(variant: str = "grid") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "lip_reader"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "face96"
-    config.data.batch_size = 48  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 8
+    config = common.experiment("lip_reader", learning=("reader",))
+    config.data = common.data("face96", batch_size=48)
 
     config.vocabulary = tuple(GRID.split())
     config.frames = 75  # of an example; shorter clips are filled up
@@ -41,18 +33,8 @@ def get_config(variant: str = "grid") -> ml_collections.ConfigDict:
     config.model.hidden_size = 256
     config.model.dropout = 0.5
 
-    config.optimiser = ml_collections.ConfigDict()
-    config.optimiser.learning_rate = 3e-4
-    config.optimiser.weight_decay = 1e-2
-    config.optimiser.warmup = 500
-    config.optimiser.decay_steps = 60_000
-
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 60_000
-    config.train.log_every = 100
-    config.train.validate_every = 1000
-    config.train.checkpoint_every = 1000
-    config.train.keep = 2
+    config.optimiser = common.optimiser(3e-4, weight_decay=1e-2, warmup=500, decay_steps=60_000)
+    config.train = common.train(60_000, every=1000)
 
     if variant == "grid":
         return config

@@ -13,6 +13,8 @@ Variants are `[tiny_]branch`; `tiny` is for minutes on a CPU, `:tiny` is `:tiny_
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 BRANCHES = ("published", "mel", "unet")
 
 
@@ -36,18 +38,10 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
 
 
 def _published() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
-    config.method = "lipgan"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "face96"
-    config.data.batch_size = 96  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 512  # 0 takes all
-    config.data.validation_batch_size = 16
+    config = common.experiment("lipgan", learning=("generator", "discriminator"))
+    config.data = common.data(
+        "face96", batch_size=96, validation_clips=512, validation_batch_size=16
+    )
 
     config.model = ml_collections.ConfigDict()
     config.model.sound = "mfcc"  # or mel
@@ -58,21 +52,14 @@ def _published() -> ml_collections.ConfigDict:
     config.frames_per_clip = 1  # single frames of a clip in each batch
     config.augment = 0.0
     config.lower_half_weight = 1.0  # of the L1 loss below the middle of the face; published: 1
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
+    config.optimiser = common.optimiser(1e-4)
 
     config.adversarial = ml_collections.ConfigDict()
     config.adversarial.weight = 0.01  # beside the L1 loss's 1; 0: no discriminator
     config.adversarial.width = 1.0
-    config.adversarial.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+    config.adversarial.optimiser = common.optimiser(1e-4)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 300_000
-    config.train.log_every = 100
-    config.train.validate_every = 3000
-    config.train.checkpoint_every = 3000
-    config.train.keep = 2
+    config.train = common.train(300_000, every=3000)
     return config
 
 

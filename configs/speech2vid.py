@@ -14,6 +14,8 @@ had, so here both begin from nothing, with Adam.
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 SYSTEMS = ("one", "five", "plain")
 
 
@@ -36,40 +38,25 @@ def get_config(variant: str = "one") -> ml_collections.ConfigDict:
 
 
 def _one() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
-    config.method = "speech2vid"
-    config.seed = 0
-    config.precision = "float32"
+    config = common.experiment("speech2vid", learning=("generator", "deblurrer"))
     config.frame_rate = 25  # at which a still is animated
 
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "aligned112x112"
-    config.data.batch_size = 50  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 512  # 0 takes all
-    config.data.validation_batch_size = 16
+    config.data = common.data(
+        "aligned112x112", batch_size=50, validation_clips=512, validation_batch_size=16
+    )
 
     config.stills = 1
     config.frames_per_clip = 1  # single frames of a clip in each batch
     config.mouth_weight = 0.0  # of the error around the mouth, added once more; published: 0
     config.model = ml_collections.ConfigDict({"width": 1.0})
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
+    config.optimiser = common.optimiser(1e-4)
 
     config.deblur = ml_collections.ConfigDict()
     config.deblur.train = True
     config.deblur.width = 1.0
-    config.deblur.optimiser = ml_collections.ConfigDict({"learning_rate": 1e-4})
+    config.deblur.optimiser = common.optimiser(1e-4)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 300_000
-    config.train.log_every = 100
-    config.train.validate_every = 3000
-    config.train.checkpoint_every = 3000
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.train = common.train(300_000, every=3000, patience=10)
     return config
 
 

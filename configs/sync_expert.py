@@ -9,22 +9,13 @@ of video instead of days), `:tiny` (a demonstration on synthetic faces in minute
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "sync_expert"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "face96"
-    config.data.batch_size = 64  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 128  # 0 takes all
-    config.data.validation_batch_size = 8
-    config.data.validation_frames = 75
+    config = common.experiment("sync_expert", learning=("expert",))
+    config.data = common.data("face96", batch_size=64, validation_clips=128, validation_frames=75)
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1.0
@@ -38,18 +29,8 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.silence_weight = 1.0  # how often windows without speech are drawn, speech being 1
     config.augment = 0.0
 
-    config.optimiser = ml_collections.ConfigDict()
-    config.optimiser.learning_rate = 1e-4
-    config.optimiser.weight_decay = 0.0
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
-
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 300_000
-    config.train.log_every = 100
-    config.train.validate_every = 10_000
-    config.train.checkpoint_every = 10_000
-    config.train.keep = 2
+    config.optimiser = common.optimiser(1e-4)
+    config.train = common.train(300_000, every=10_000)
 
     if variant == "published":
         return config

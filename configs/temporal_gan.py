@@ -14,6 +14,8 @@ Learning rates, losses' weights and widths of the generator are the papers'; wha
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 SYSTEMS = ("paper2018", "successor", "l1", "frame", "sequence", "static")
 SIZES = ("small_data", "tiny")
 EPOCH = 4000  # steps in which four clips at a time go through GRID's training half
@@ -32,6 +34,8 @@ def get_config(variant: str = "paper2018") -> ml_collections.ConfigDict:
     config.model.recurrent = system != "static"
     if size:
         _make_small(config, tiny=size == "tiny")
+    judges = (f"{name}_discriminator" for name in config.judges)
+    config.start_from = common.start_from("generator", *judges)
     return config
 
 
@@ -51,20 +55,12 @@ def _parse(variant: str) -> tuple[str, str]:
 
 
 def _paper2018() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
-    config.method = "temporal_gan"
-    config.seed = 0
-    config.precision = "float32"
+    config = common.experiment("temporal_gan", learning=("generator",))
     config.frame_rate = 25
 
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "aligned128x96"
-    config.data.batch_size = 4  # clips
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 4
-    config.data.validation_frames = 75
+    config.data = common.data(
+        "aligned128x96", batch_size=4, validation_batch_size=4, validation_frames=75
+    )
 
     config.lengths = (25, 50, 75)  # frames; batches are filled up to the next of these
     config.shortest = 75  # frames a training example has, unless its clip has fewer
@@ -91,8 +87,6 @@ def _paper2018() -> ml_collections.ConfigDict:
     config.mouth_weight = 0.0  # likewise
     config.optimiser = _adam(2e-4, decay=0.9, decay_from=20 * EPOCH, decay_every=EPOCH)
 
-    config.start_from = ml_collections.ConfigDict({"generator": ""})  # another run's folder
-
     # Correlation of the mouth's motion with the real one, in validation, from which discriminators
     # play a part; 0: from the start, as in the paper.
     config.judged_from = 0.0
@@ -112,13 +106,7 @@ def _paper2018() -> ml_collections.ConfigDict:
     config.judges.sequence.model.hidden_size = 256
     config.judges.sequence.optimiser = _adam(5e-5)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 100 * EPOCH
-    config.train.log_every = 100
-    config.train.validate_every = EPOCH
-    config.train.checkpoint_every = EPOCH
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.train = common.train(100 * EPOCH, every=EPOCH, patience=10)
     return config
 
 
@@ -161,7 +149,7 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     config.data.threads = 2
     config.data.validation_clips = 16 if tiny else 0
     config.upper_half_weight = 0.25  # discriminators alone need long to draw the upper half
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 4e-3, "b1": 0.5, "warmup": 20})
+    config.optimiser = common.optimiser(4e-3, b1=0.5, warmup=20)
     config.train.steps = 300 if tiny else 1000
     config.optimiser.decay_steps = config.train.steps
     config.train.log_every = 20
@@ -179,11 +167,7 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
 def _adam(
     learning_rate: float, decay: float = 1.0, decay_from: int = 0, decay_every: int = 0
 ) -> ml_collections.ConfigDict:
-    """Adam as `methods.base.adam` makes it."""
-    config = ml_collections.ConfigDict()
-    config.learning_rate = learning_rate
-    config.b1 = 0.5
-    config.decay = decay
-    config.decay_from = decay_from
-    config.decay_every = decay_every
-    return config
+    """Adam with this project's b1 and a rate that falls by steps."""
+    return common.optimiser(
+        learning_rate, b1=0.5, decay=decay, decay_from=decay_from, decay_every=decay_every
+    )

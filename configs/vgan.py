@@ -9,6 +9,8 @@ CPU. Rates, betas and batch are those of the published code.
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 
 def get_config(variant: str = "still") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
@@ -18,18 +20,8 @@ def get_config(variant: str = "still") -> ml_collections.ConfigDict:
             f"configs/vgan.py has no variant {variant!r}; choose still or released, or put tiny_ "
             "before it"
         )
-    config = ml_collections.ConfigDict()
-    config.method = "vgan"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "lips64"
-    config.data.batch_size = 24  # clips of 16 frames
-    config.data.threads = 4
-    config.data.validation_clips = 256  # 0 takes all
-    config.data.validation_batch_size = 8
+    config = common.experiment("vgan", learning=("generator", "discriminator"))
+    config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
 
     config.sound_mean = 60.0  # dB; 0 and 1 in the published code
     config.sound_scale = 30.0
@@ -37,7 +29,7 @@ def get_config(variant: str = "still") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.width = 1.0
     config.model.image_cond = kind == "still"
-    config.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+    config.optimiser = common.optimiser(2e-4, b1=0.5)
 
     config.mask_weight = 0.0  # 0.1 in Vondrick et al., for videos of noise alone
     config.first_frame_weight = 0.0  # 10 there, for videos that continue a frame
@@ -47,15 +39,9 @@ def get_config(variant: str = "still") -> ml_collections.ConfigDict:
     config.adversarial.drawn_share = 0.5  # of the discriminator's own loss, beside real clips' 1
     config.adversarial.mismatched_share = 0.5
     config.adversarial.model = ml_collections.ConfigDict({"width": 1.0})
-    config.adversarial.optimiser = ml_collections.ConfigDict({"learning_rate": 2e-4, "b1": 0.5})
+    config.adversarial.optimiser = common.optimiser(2e-4, b1=0.5)
 
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 400_000
-    config.train.log_every = 100
-    config.train.validate_every = 4000
-    config.train.checkpoint_every = 4000
-    config.train.patience = 10  # validations without a gain, after which it ends; 0: never
-    config.train.keep = 2
+    config.train = common.train(400_000, every=4000, patience=10)
     if variant.startswith("tiny"):
         _make_tiny(config)
     return config

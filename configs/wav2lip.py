@@ -9,34 +9,28 @@ demonstration). configs/wav2lip_gan.py adds the quality discriminator.
 
 import ml_collections
 
+from lipsync_jax.configs import common
+
 
 def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
-    config = ml_collections.ConfigDict()
-    config.method = "wav2lip"
-    config.seed = 0
-    config.precision = "float32"
-
-    config.data = ml_collections.ConfigDict()
-    config.data.dir = ""  # the folder that `lipsync prepare` wrote
-    config.data.geometry = "face96"
-    config.data.batch_size = 16  # windows of 5 frames
-    config.data.threads = 4
-    config.data.validation_clips = 512  # 0 takes all
-    config.data.validation_batch_size = 16
+    config = common.experiment("wav2lip", learning=("generator", "discriminator"))
+    config.data = common.data(  # clips of `windows_per_clip` windows of 5 frames
+        "face96", batch_size=16, validation_clips=512, validation_batch_size=16
+    )
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1.0
     config.model.depth = 1.0
 
-    config.frozen = ml_collections.ConfigDict()
-    config.frozen.expert = ml_collections.ConfigDict()
-    config.frozen.expert.checkpoint = ""  # workdir of a sync_expert run, or a converted file
-    config.frozen.expert.player = "expert"
+    config.frozen.expert = common.frozen("sync_expert", "expert")
     config.frozen.expert.min_accuracy = 0.85  # balanced, on its validation clips; 0: no gate
     config.frozen.expert.batch_statistics = False  # True: as the published training ran it
 
-    config.adversarial = False
+    config.adversarial = False  # configs/wav2lip_gan.py turns this on
+    config.quality_weight = 0.07  # of the discriminator's term
+    config.discriminator = ml_collections.ConfigDict({"width": 1.0})
+    config.discriminator_optimiser = common.optimiser(1e-4)
     config.windows_per_clip = 1
     config.augment = 0.0
     config.lower_half_weight = 1.0  # of the L1 loss below the middle of the face; published: 1
@@ -44,18 +38,8 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.sync_weight_at_start = 0.0
     config.sync_threshold = 0.75  # validation sync loss below which the sync loss is switched on
 
-    config.optimiser = ml_collections.ConfigDict()
-    config.optimiser.learning_rate = 1e-4
-    config.optimiser.b1 = 0.9
-    config.optimiser.warmup = 0
-    config.optimiser.decay_steps = 0
-
-    config.train = ml_collections.ConfigDict()
-    config.train.steps = 300_000
-    config.train.log_every = 100
-    config.train.validate_every = 3000
-    config.train.checkpoint_every = 3000
-    config.train.keep = 2
+    config.optimiser = common.optimiser(1e-4)
+    config.train = common.train(300_000, every=3000)
 
     if variant == "published":
         return config
@@ -77,6 +61,8 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     config.train.log_every = 20
     config.train.validate_every = 200
     config.train.checkpoint_every = 200
+    config.discriminator.width = 0.25
+    config.discriminator_optimiser.learning_rate = 7e-3
     if variant == "tiny":
         config.frozen.expert.min_accuracy = 0.65
         config.model.width = 0.125
@@ -85,6 +71,8 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
         config.sync_weight = 0.003
         config.sync_threshold = 1.1  # few steps, so early
         config.optimiser.learning_rate = 1e-2
+        config.discriminator.width = 0.125
+        config.discriminator_optimiser.learning_rate = 1e-2
         config.optimiser.decay_steps = 900
         config.train.steps = 900
         config.train.validate_every = 225

@@ -9,11 +9,5 @@ def get_config(variant: str = "published") -> ml_collections.ConfigDict:
     """The experiment; `variant` is what follows the colon on the command line."""
     config = wav2lip.get_config(variant)
     config.adversarial = True
-    config.quality_weight = 0.07
-    config.optimiser.b1 = 0.5
-    config.discriminator = ml_collections.ConfigDict()
-    config.discriminator.width = config.model.width
-    config.discriminator_optimiser = ml_collections.ConfigDict()
-    config.discriminator_optimiser.learning_rate = config.optimiser.learning_rate
-    config.discriminator_optimiser.b1 = 0.5
+    config.optimiser.b1 = config.discriminator_optimiser.b1 = 0.5
     return config

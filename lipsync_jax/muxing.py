@@ -1,7 +1,9 @@
 """Writing media files: a picture, encoded or copied, and sound that starts with it."""
 
+import hashlib
 import itertools
 import os
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -27,6 +29,7 @@ _AAC_RATES = frozenset(
 )
 _FIXED_FRAMES = frozenset({"aac", "mp3", "ac3", "eac3"})  # codecs whose packets are equally long
 _AAC_BITS = 96_000  # a second and channel
+_HOST = hashlib.sha1(socket.gethostname().encode()).hexdigest()[:6]
 _PREROLL = Fraction(1, 10)  # seconds of copied sound before time 0: a decoder warms up on it
 
 
@@ -134,6 +137,32 @@ def _decoding_times(times: list[int]) -> list[int]:
     return [time - delay for time in ordered]
 
 
+def partial_file(path: Path) -> Path:
+    """A name beside an output's for writing it; removes what killed processes left of it.
+
+    The name has the output's own (as a digest, which is short), host and process.
+    """
+    own = f".{hashlib.sha1(path.name.encode()).hexdigest()[:12]}-{_HOST}-"
+    end = f".partial{path.suffix.lower()}"
+    for left in path.parent.glob(f"{own}*{end}"):
+        pid = left.name.removeprefix(own).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+    return path.with_name(f"{own}{os.getpid()}-{uuid.uuid4().hex[:8]}{end}")
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # where this call would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
 class Output:
     """A file being written beside its final name, with its sound."""
 
@@ -143,7 +172,7 @@ class Output:
         if suffix not in _SUFFIXES:
             raise ValueError(f"{path}: a video is written as one of {', '.join(_SUFFIXES)}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_name(f".{uuid.uuid4().hex}.partial{suffix}")
+        self._partial = partial_file(self.path)
         technical = {"major_brand", "minor_version", "compatible_brands", "encoder"}
         tags = {key: text for key, text in (metadata or {}).items() if key not in technical}
         flags = "+faststart" if set(tags) <= _MP4_KEYS else "+faststart+use_metadata_tags"

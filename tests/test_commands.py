@@ -42,7 +42,7 @@ def test_what_the_user_can_mend_is_one_line(capsys, tmp_path):
 def test_every_variant_builds_its_method(module, variant):
     config = module.get_config(variant)
     cards = {"expert": {"config": sync_expert.get_config(variant).to_dict()}}
-    method = methods.load(config, cards if "frozen" in config else {})
+    method = methods.load(config, cards if config.frozen else {})
     assert config.train.steps > config.optimiser.warmup
     assert all(p.module is not None for p in method.players.values())
 
@@ -59,9 +59,11 @@ def test_training_without_data_says_so_before_anything_slow(tmp_path):
         [*command, f"--workdir={tmp_path / 'run'}"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "error: config.data.dir is empty: name the folder that `lipsync prepare` wrote"
-    )
+    assert done.stderr.splitlines()[-3:] == [
+        "error: sync_expert can't start yet; give also",
+        "  --config.data.dir=DATA, a folder of clips that this writes:",
+        "    lipsync prepare --input VIDEOS --out DATA --geometry face96",
+    ]
     assert not (tmp_path / "run").exists()
 
 

@@ -192,34 +192,28 @@ def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """Adam as a config describes it.
 
     Args:
-        config: fields `learning_rate`, and optionally `b1` (0.9), `b2` (0.999), `weight_decay`
-            (0, decoupled, on kernels only), `warmup` (0 steps), `decay_steps` (0: constant; else
-            a cosine to zero that ends there), `decay_every` (0: never; else, from step
-            `decay_from` on, the rate is multiplied by `decay` after that many steps each),
-            `clip_norm` (0: off), `l2` (0; times the weights, all of them, is added to the gradient
-            before Adam scales it, as PyTorch's Adam decays them).
+        config: `learning_rate` and all of `methods.fields.OPTIMISER`, see there.
     """
     rate = config.learning_rate
-    warmup, decay_steps = config.get("warmup", 0), config.get("decay_steps", 0)
-    if decay_steps:
-        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, decay_steps)
-    elif config.get("decay_every", 0):
+    if config.decay_steps:
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, config.warmup, config.decay_steps)
+    elif config.decay_every:
         rate = optax.exponential_decay(
             rate, config.decay_every, config.decay, config.decay_from, staircase=True
         )
-    elif warmup:
-        rate = optax.linear_schedule(0.0, rate, warmup)
+    elif config.warmup:
+        rate = optax.linear_schedule(0.0, rate, config.warmup)
     parts = []
-    if config.get("clip_norm", 0.0):
+    if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.get("l2", 0.0):
+    if config.l2:  # as PyTorch's Adam decays weights
         parts.append(optax.add_decayed_weights(config.l2))
     parts.append(
         optax.adamw(
             rate,
-            b1=config.get("b1", 0.9),
-            b2=config.get("b2", 0.999),
-            weight_decay=config.get("weight_decay", 0.0),
+            b1=config.b1,
+            b2=config.b2,
+            weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )
     )

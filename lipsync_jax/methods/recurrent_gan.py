@@ -283,7 +283,7 @@ def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
         name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
         for name, value in config.model.items()
     }
-    return {"dtype": jnp.dtype(config.get("precision", "float32")), **fields}
+    return {"dtype": jnp.dtype(config.precision), **fields}
 
 
 def footage(batch: Arrays) -> Footage:

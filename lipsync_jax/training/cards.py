@@ -60,15 +60,16 @@ def _check(card: Any) -> None:
     _check_depth(card)
     config = card.get("config")
     _require(isinstance(config, dict), "has no config")
-    method = config.get("method")
+    stored = config  # of any version: fields may be missing
+    method = stored.get("method")
     _require(isinstance(method, str) and method.isidentifier(), "names no method in its config")
     _check_fields(config, "config", of_network=False)
-    data = config.get("data", {})
+    data = stored.get("data", {})
     _require(isinstance(data, dict), "has a config.data that is no object")
     if "geometry" in data:
         known = isinstance(data["geometry"], str) and data["geometry"] in GEOMETRIES
         _require(known, f"has a config.data.geometry that is none of {', '.join(GEOMETRIES)}")
-    for rate in (card.get("frame_rate"), config.get("frame_rate")):
+    for rate in (card.get("frame_rate"), stored.get("frame_rate")):
         plausible = rate is None or (_is_number(rate) and 0 < rate <= _MAX_RATE)
         _require(plausible, f"has a frame_rate that is not between 0 and {_MAX_RATE}")
     _require(card.get("step") is None or _is_number(card["step"]), "has a step that is no number")

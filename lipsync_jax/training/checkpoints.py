@@ -4,22 +4,25 @@ A run's folder holds
 
     checkpoints/<step>/  <player>..., train (optimisers, step, key, schedule), run (loader position)
     best/<step>/         <player>..., card (config, validation figures)
+    damaged/             what a resumed run did not trust, see `damage`
 
 and `lipsync convert` writes a single folder shaped like one of best/'s. Reading those for inference
 is in `inference`, whose functions are found here too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from lipsync_jax.methods.base import PlayerState, State
-from lipsync_jax.training import arrays
+from lipsync_jax.training import arrays, damage
 from lipsync_jax.training.inference import (
     OTHER_SHAPES,
     Check,
@@ -57,14 +60,18 @@ class Checkpoints:
         workdir: the run's folder.
         keep: how many of the latest checkpoints stay.
         trained: names of the players that learn; frozen ones are not saved again.
-        create: make the folders; False to read only.
+        gap: steps from one checkpoint to the next at most, see `damage.set_aside`.
+
+    Raises:
+        ValueError: all checkpoints are damaged, or best/ is not of this run.
     """
 
-    def __init__(self, workdir: Path, trained: tuple[str, ...], keep: int = 2, create: bool = True):
+    def __init__(self, workdir: Path, trained: tuple[str, ...], keep: int = 2, gap: int = 0):
         workdir = Path(workdir).absolute()
-        self._trained = trained
-        self._last = _manager(workdir / "checkpoints", keep, create)
-        self._best = _manager(workdir / "best", 1, create)
+        self._workdir, self._trained = workdir, trained
+        _on_first(lambda: damage.set_aside(workdir, ("train", "run", *trained), gap))
+        self._last = _manager(workdir / "checkpoints", keep)
+        self._best = _manager(workdir / "best", 1)
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint's step, None when there is none."""
@@ -76,7 +83,11 @@ class Checkpoints:
         Args:
             state: the training state.
             run: JSON values of the host: loader position, best figure so far.
+
+        Raises:
+            FloatingPointError: a weight is not finite; nothing is saved.
         """
+        self._require_finite(state)
         step = int(state.step)
         if step == self._last.latest_step():
             return
@@ -96,17 +107,30 @@ class Checkpoints:
         )
 
     def save_best(self, state: State, card: Mapping[str, Any]) -> None:
-        """Saves the players for inference with a card of config and figures."""
+        """Saves the players for inference with a card of config and figures; see `save`."""
+        self._require_finite(state)
         self._best.save(
             int(state.step),
             args=ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **self._players(state)),
         )
 
-    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
-        """The newest checkpoint.
+    def steps(self) -> list[int]:
+        """Steps of all whole checkpoints, the oldest first."""
+        self._last.wait_until_finished()
+        return sorted(self._last.all_steps())
+
+    def set_aside(self, step: int) -> None:
+        """Moves a checkpoint to `damaged/`."""
+        folder = self._last.directory / str(step)
+        _on_first(lambda: damage.move(Path(folder), self._workdir))
+        self._last.reload()
+
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Any]]:
+        """A checkpoint.
 
         Args:
             like: a state of the same structure and shardings; its frozen players are kept.
+            step: which one; the newest when None.
 
         Returns:
             The state and the host's values.
@@ -114,7 +138,7 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is of another network or method.
         """
-        step = self._last.latest_step()
+        step = self._last.latest_step() if step is None else step
         abstract = jax.tree.map(_like, like)
         folder = self._last.directory / str(step)
         for name, value in self._variables(abstract).items():
@@ -136,8 +160,14 @@ class Checkpoints:
                     train=ocp.args.StandardRestore(train), run=ocp.args.JsonRestore(), **items
                 ),
             )
-        except (ValueError, KeyError) as error:
-            raise ValueError(_misfit(folder, error)) from error
+        except Exception as error:  # whatever Orbax and TensorStore raise
+            if (folder / damage.NAME).exists():  # its bytes are those that were saved
+                why = f"its optimisers are not those of the config ({error})"
+                raise ValueError(_misfit(folder, why)) from error
+            raise ValueError(
+                f"checkpoint {folder} is damaged, or its optimisers are not those of the config "
+                f"({error}); remove it to go on from the one before"
+            ) from error
         players = dict(like.players)
         for name in self._trained:
             players[name] = PlayerState(
@@ -150,12 +180,20 @@ class Checkpoints:
     def close(self) -> None:
         """Waits until everything is on disk."""
         for manager in (self._last, self._best):
-            manager.wait_until_finished()
-            manager.close()
+            try:
+                manager.wait_until_finished()
+            finally:
+                manager.close()
 
     def preempted(self, step: int) -> bool:
         """Whether the cluster asked all hosts to stop at this step."""
         return self._last.reached_preemption(step)
+
+    def _require_finite(self, state: State) -> None:
+        """Figures can be finite when an update no more is; what is kept must be good."""
+        for name in self._trained:
+            if not bool(_all_finite(state.players[name])):
+                raise FloatingPointError(f"weights of {name} are not finite")
 
     def _variables(self, state: State) -> dict[str, Any]:
         return {name: state.players[name].variables for name in self._trained}
@@ -169,11 +207,43 @@ def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
-def _manager(directory: Path, keep: int, create: bool) -> ocp.CheckpointManager:
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
+
+
+def _on_first(do: Callable[[], Any]) -> None:
+    """Runs something on the first process while the others wait; all fail if it fails."""
+    failed: Exception | None = None
+    if jax.process_index() == 0:
+        try:
+            do()
+        except (OSError, ValueError) as error:
+            failed = error
+    if jax.process_count() > 1:
+        sent = np.int32(failed is not None)
+        if multihost_utils.broadcast_one_to_all(sent) and failed is None:
+            failed = ValueError("the first process can't use the run's checkpoints, and says why")
+    if failed is not None:
+        raise failed
+
+
+def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
+    def digest() -> None:
+        if jax.process_index() == 0:
+            damage.write_missing_digests(directory)
+
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.LatestN(keep), create=create
+            preservation_policy=checkpoint_managers.LatestN(keep),
+            create=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=digest),
+            # Two managers finish their saves at the same time: barriers of their own.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=directory.name
+            ),
         ),
     )
 

@@ -16,6 +16,9 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "what to do")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "clips to evaluate on")
+_ALLOW_CHANGES = flags.DEFINE_bool(
+    "allow_changes", False, "resume with another seed, batch, data or model than before"
+)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the hosts of a pod or cluster")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port, where the cluster can't tell")
 _PROCESSES = flags.DEFINE_integer("processes", None, "hosts, where the cluster can't tell")
@@ -56,18 +59,19 @@ def main(argv: list[str]) -> None:
     from lipsync_jax.training import launch, loop
 
     workdir = _WORKDIR.value or _default_workdir()
-    launch.start(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
+        launch.start(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         if _MODE.value == "train":
-            scalars = loop.train(_CONFIG.value, workdir)
+            scalars = loop.train(_CONFIG.value, workdir, _ALLOW_CHANGES.value)
         else:
             scalars = loop.evaluate(_CONFIG.value, workdir, _SPLIT.value)
-    except (ValueError, OSError, FloatingPointError) as error:
-        logging.debug("where it came from", exc_info=error)
-        sys.exit(f"error: {error}")
     except KeyboardInterrupt as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
+        launch.leave(130, str(stop) or "stopped before the run began; nothing was to be saved")
+    except Exception as error:
+        logging.debug("where it came from", exc_info=error)
+        if (sentence := launch.sentence(error)) is None:
+            raise
+        launch.leave(1, f"error: {sentence}")
     if launch.is_first():
         print(json.dumps(scalars))
 

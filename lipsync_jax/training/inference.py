@@ -7,9 +7,12 @@ from typing import Any
 
 import flax
 
+from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, cards
 from lipsync_jax.training.arrays import CheckpointError
+
+_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 
 Check = Callable[[Mapping[str, Any]], Any]
 OTHER_SHAPES = (flax.errors.FlaxError, TypeError)
@@ -35,8 +38,17 @@ def find(directory: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is a file, or no folder was given.
     """
+    if not str(directory):
+        raise ValueError("the checkpoint's folder is empty: name a run's workdir")
     directory = Path(directory).absolute()
+    if directory.is_file():
+        kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
+        out = directory.with_suffix("")
+        raise ValueError(
+            f"{directory} is {kind}: run `lipsync convert {directory} {out}` once, then give {out}"
+        )
     if not directory.is_dir():
         raise FileNotFoundError(
             f"checkpoint folder {directory} does not exist; name a training run's workdir or a "
@@ -59,8 +71,12 @@ def find(directory: str | Path) -> Path:
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:
-    """The card of a checkpoint: config, validation figures, step or source; see `cards.read`."""
-    return cards.read(find(directory))
+    """The card of a checkpoint: config, validation figures, step or source; see `cards.read`.
+
+    The config of an older checkpoint has the fields that were added since.
+    """
+    card = cards.read(find(directory))
+    return {**card, "config": fields.complete(card["config"])}
 
 
 def load_inference(

@@ -24,6 +24,7 @@ class Writer:
         if active:
             from tensorboardX import SummaryWriter  # slow to import, needed by one host only
 
+            end_last_line(workdir / "scalars.jsonl")
             self._lines = (workdir / "scalars.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(str(workdir / "tensorboard"))
 
@@ -86,17 +87,33 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+def end_last_line(path: Path) -> None:
+    """Removes what a killed run or a full disk left of a last line."""
+    if path.is_file():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
-    """The lines of one group, in order; after a resume a step may come twice, the last counts."""
-    by_step = {}
-    for line in (Path(workdir) / "scalars.jsonl").read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        if values.pop("group") == group:
-            by_step[values["step"]] = values
+    """The lines of one group, in order; after a resume a step may come twice, the last counts.
+
+    Raises:
+        ValueError: a line holds no figures; the last one may be torn.
+    """
+    path, by_step = Path(workdir) / "scalars.jsonl", {}
+    *whole, torn = path.read_bytes().split(b"\n")
+    del torn  # empty, unless a run was killed while it wrote
+    for number, line in enumerate(whole, 1):
+        try:
+            values = json.loads(line)
+            if values.pop("group") == group:
+                by_step[values["step"]] = values
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {error!r}; remove the line") from error
     return [by_step[step] for step in sorted(by_step)]
 
 
-def plot(workdir: Path, outfile: Path) -> Path:
+def plot(workdir: Path, outfile: Path) -> Path | None:
     """Draws every scalar over the steps, training and validation in one panel each.
 
     Args:
@@ -104,17 +121,21 @@ def plot(workdir: Path, outfile: Path) -> Path:
         outfile: a picture, by its ending.
 
     Returns:
-        outfile.
+        outfile; None where there is nothing to draw yet, or figures that can't be read.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    groups = {group: read_scalars(workdir, group) for group in ("train", "validation")}
+    try:
+        groups = {group: read_scalars(workdir, group) for group in ("train", "validation")}
+    except ValueError as error:
+        logging.warning("%s is not drawn: %s", outfile, error)
+        return None
     names = sorted({n for lines in groups.values() for v in lines for n in v if n != "step"})
     if not names:
-        raise ValueError(f"{workdir}/scalars.jsonl holds no figures yet")
+        return None
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.6 * rows), squeeze=False)

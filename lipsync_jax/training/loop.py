@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,18 @@ from lipsync_jax import methods
 from lipsync_jax.data import loader
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method, PlayerState, State
-from lipsync_jax.training import arrays, checkpoints, sharding, warm_start
+from lipsync_jax.training import (
+    arrays,
+    checkpoints,
+    inputs,
+    resume,
+    run_lock,
+    sharding,
+    stopping,
+    warm_start,
+)
 from lipsync_jax.training.logging import Progress, Writer, plot
+from lipsync_jax.training.watch import Compiling, Watch, told
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,16 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
 
 
 def load_method(config: ml_collections.ConfigDict) -> Method:
-    """The config's method, with the cards of the frozen networks it names."""
+    """The config's method, with the cards of the frozen networks it names.
+
+    Raises:
+        ValueError: the config, or a network it names, lacks something; says what to do.
+    """
+    inputs.require(config)
     cards = {}
-    for name, frozen in config.get("frozen", {}).items():
+    for name, frozen in config.frozen.items():
         cards[name] = checkpoints.read_card(frozen.checkpoint)
+        inputs.require_method(config, name, cards[name])
         with checkpoints.fitting(frozen.checkpoint):
             methods.load(ml_collections.ConfigDict(cards[name]["config"]))
     method = methods.load(config, cards)
@@ -64,39 +79,44 @@ def load_method(config: ml_collections.ConfigDict) -> Method:
     return method
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
+def train(
+    config: ml_collections.ConfigDict, workdir: str | Path, allow_changes: bool = False
+) -> dict[str, float]:
     """Trains a method, resuming where `workdir` stands.
 
     Args:
         config: a whole experiment, see configs/.
         workdir: the run's folder; made when missing.
+        allow_changes: resume with another seed, batch, data or model than the run was begun with.
 
     Returns:
         The last validation's scalars.
 
     Raises:
-        ValueError: config, data or checkpoints don't fit; said before any step.
-        FloatingPointError: a loss stopped being finite; names the step and its clips.
-        KeyboardInterrupt: SIGTERM or Ctrl-C came; everything is saved.
+        ValueError: config, data or checkpoints don't fit, or another process trains in `workdir`;
+            said before any step.
+        FloatingPointError: a loss or weight stopped being finite; says how to go on.
+        KeyboardInterrupt: SIGTERM, SIGHUP or Ctrl-C came; everything is saved.
     """
     workdir = Path(workdir).absolute()
     method = load_method(config)
     mesh = sharding.make_mesh()
     data = Data(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
-    steps = compile_steps(method, mesh)
-    saved = checkpoints.Checkpoints(
-        workdir, tuple(n for n, p in method.players.items() if p.optimiser), config.train.keep
-    )
+    learning = tuple(n for n, p in method.players.items() if p.optimiser)
     first = jax.process_index() == 0
-    writer = Writer(workdir, active=first)
-    try:
+    with contextlib.ExitStack() as stack:
         if first:
-            (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
-        return _run(config, workdir, method, mesh, data, steps, saved, writer)
-    finally:
-        saved.close()
-        writer.close()
+            stack.enter_context(run_lock.hold(workdir))
+        stop = stack.enter_context(stopping.on_signals())
+        gap = max(config.train.validate_every, config.train.checkpoint_every)
+        saved = checkpoints.Checkpoints(workdir, learning, config.train.keep, gap)
+        stack.callback(saved.close)
+        if saved.latest_step() is not None:
+            resume.check(config, workdir, allow_changes)
+        writer = Writer(workdir, active=first)
+        stack.callback(writer.close)
+        return _run(config, workdir, method, mesh, data, saved, writer, stop)
 
 
 def evaluate(
@@ -184,35 +204,45 @@ class Data:
         )
 
 
-def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str, float]:
+def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, float]:
+    steps = compile_steps(method, mesh)
     batches = data.training()
-    resumed = saved.latest_step() is not None
-    weights = {} if resumed else warm_start.find(config, method)
+    last, resumed = config.train.steps, saved.latest_step()
+    compiling = Compiling(config, begun=resumed is None or resumed < last)
+    weights = {} if resumed is not None else warm_start.find(config, method)
     state = fresh_state(config, method, mesh, data, steps)
     state = warm_start.begin(state, weights, config, mesh)
     best, waited = -math.inf, 0
-    if resumed:
+    if resumed is not None:
         state, run = saved.restore(state)
         batches.set_state(run["loader"])
         best, waited = run["best"], run.get("waited", 0)
         logging.info("resumed from step %d of %s", int(state.step), workdir)
-    last, scalars = config.train.steps, {}
-    step = int(state.step)
-    progress, watch = Progress(step, last), _Watch(workdir)
+    if writer.active:
+        resume.record(config, workdir)  # only now: a run that can't go on keeps its own
+    batch, scalars, step = None, {}, int(state.step)
+    learning = tuple(name for name, player in method.players.items() if player.optimiser)
+    progress, watch = Progress(step, last), Watch(config, workdir, learning)
+    clock = stopping.Clock(config.train.checkpoint_minutes, config.train.log_every)
     name, sign = method.best
 
-    def save():
+    def save(card=None):
+        watch.check()
+        if card is not None:
+            saved.save_best(state, card)
         saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
+        clock.reset()
 
     def done():
-        return 0 < config.train.get("patience", 0) <= waited
+        return 0 < config.train.patience <= waited
 
-    with _stop_signal() as stop:
-        while step < last and not done() and not stop(saved, step):
+    try:
+        while step < last and not done() and not stop(saved.preempted, step):
             batch = next(batches)
             clip_ids = batch.pop("clip_id")
             state, figures = steps.update(state, sharding.to_devices(batch, mesh))
             step += 1
+            compiling.done()
             watch.see(step, figures, clip_ids)
             if step % config.train.log_every == 0 or step == last:
                 means = watch.means()
@@ -221,7 +251,7 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
             if step % config.train.validate_every == 0 or step == last:
                 watch.check()
                 scalars = _validate(method, mesh, steps, state, data.validation())
-                logging.info("validation at step %d: %s", step, _figures(scalars))
+                logging.info("validation at step %d: %s", step, told(scalars))
                 writer.scalars(step, scalars, "validation")
                 writer.sheet(step, _pictures(mesh, steps, state, data))
                 gained = scalars[name] * sign > best
@@ -230,21 +260,36 @@ def _run(config, workdir, method, mesh, data, steps, saved, writer) -> dict[str,
                     waited = 0 if gained else waited + 1
                 if gained:
                     best = scalars[name] * sign
-                    saved.save_best(state, _card(config, step, scalars))
+                save(_card(config, step, scalars) if gained else None)
+            elif step % config.train.checkpoint_every == 0 or clock.due(step):
                 save()
-            elif step % config.train.checkpoint_every == 0:
-                watch.check()
-                save()
-        if step < last:
-            watch.check()
+        if 0 < step < last:
             save()
+    except FloatingPointError as error:
+        good = None if batch is None else _last_good(saved, state, steps, mesh, batch)
+        raise watch.diverged(error, good) from error
     if writer.active:
         plot(workdir, workdir / "training.png")
     if done():
         logging.info("%s has not gained in %d validations; the run ends at %d", name, waited, step)
     elif step < last:
-        raise KeyboardInterrupt(f"stopped at step {step}; the same command resumes there")
+        where = f"stopped at step {step}; the same command resumes there"
+        raise KeyboardInterrupt(where if step else "stopped before step 1; nothing was to be saved")
     return scalars
+
+
+def _last_good(saved, like: State, steps: Steps, mesh, batch: dict) -> int | None:
+    """The newest checkpoint whose weights give finite figures; newer ones are set aside.
+
+    Weights are finite long before what they compute is.
+    """
+    for step in reversed(saved.steps()):
+        state, _ = saved.restore(like, step)
+        like, figures = steps.update(state, sharding.to_devices(batch, mesh))  # donates `state`
+        if all(np.isfinite(value).all() for value in jax.device_get(figures).values()):
+            return step
+        saved.set_aside(step)
+    return None
 
 
 def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State:
@@ -264,7 +309,7 @@ def _read_frozen(config, state: State, batch: dict, steps: Steps) -> dict[str, A
 
     Its compilation takes that trace, so that it costs nothing.
     """
-    sources = config.get("frozen", {})
+    sources = config.frozen
     items = {
         name: checkpoints.find_player(source.checkpoint, source.player)
         for name, source in sources.items()
@@ -299,7 +344,7 @@ def _steered(method: Method, mesh, state: State, scalars: Mapping[str, float]) -
     after = method.steer(before, scalars)
     if after == before:
         return state
-    logging.info("schedule: %s -> %s", _figures(before), _figures(after))
+    logging.info("schedule: %s -> %s", told(before), told(after))
     schedule = {name: np.float32(value) for name, value in after.items()}
     return state.replace(schedule=sharding.replicate(schedule, mesh))
 
@@ -310,65 +355,3 @@ def _card(config, step: int, scalars: Mapping[str, float]) -> dict[str, Any]:
         "step": step,
         "validation": dict(scalars),
     }
-
-
-def _figures(scalars: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-
-
-class _Watch:
-    """Collects scalars one step behind the device, so that looking never stalls it."""
-
-    def __init__(self, workdir: Path):
-        self._workdir, self._waiting, self._seen = workdir, None, []
-
-    def see(self, step: int, figures: dict[str, jax.Array], clip_ids: np.ndarray) -> None:
-        self.check()
-        self._waiting = (step, figures, clip_ids)
-
-    def means(self) -> dict[str, float]:
-        """Means since the last call."""
-        self.check()
-        seen, self._seen = self._seen, []
-        return {n: float(np.mean([f[n] for f in seen])) for n in (seen[0] if seen else ())}
-
-    def check(self) -> None:
-        """Waits for the steps so far; nothing that is not finite gets saved after it."""
-        if self._waiting is None:
-            return
-        step, figures, clip_ids = self._waiting
-        self._waiting = None
-        figures = {name: float(value) for name, value in jax.device_get(figures).items()}
-        if not all(math.isfinite(value) for value in figures.values()):
-            raise FloatingPointError(
-                f"step {step} is not finite ({_figures(figures)}); its clips were "
-                f"{', '.join(map(str, np.unique(clip_ids)))}. The last good checkpoint in "
-                f"{self._workdir} is kept. Lower the learning rate or look at these clips."
-            )
-        self._seen.append(figures)
-
-
-@contextlib.contextmanager
-def _stop_signal():
-    """Yields a test for SIGTERM or Ctrl-C, which end the run after the step under way."""
-    asked = []
-
-    def handle(number, frame):
-        if asked:
-            raise KeyboardInterrupt  # the second one means it
-        asked.append(number)
-
-    def stop(saved: checkpoints.Checkpoints, step: int) -> bool:
-        # Hosts must agree on the step they stop at.
-        return saved.preempted(step) if jax.process_count() > 1 else bool(asked)
-
-    names = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
-    try:
-        before = {name: signal.signal(name, handle) for name in names}
-    except ValueError:  # not the main thread, as in some notebooks
-        before = {}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

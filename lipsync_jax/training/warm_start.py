@@ -18,7 +18,7 @@ def find(config: ml_collections.ConfigDict, method: Method) -> dict[str, Path]:
     """The checkpoints that a config's players begin with.
 
     Args:
-        config: the experiment; `start_from`, where it has that: player -> a run's workdir (its best
+        config: the experiment; `start_from`: player -> a run's workdir (its best
             checkpoint is taken), a converted checkpoint, or "" for none.
         method: the config's.
 
@@ -30,7 +30,7 @@ def find(config: ml_collections.ConfigDict, method: Method) -> dict[str, Path]:
         FileNotFoundError: there is no such checkpoint, or it lacks the player.
     """
     found = {}
-    for name, directory in config.get("start_from", {}).items():
+    for name, directory in config.start_from.items():
         if not directory:
             continue
         learning = [name for name, player in method.players.items() if player.optimiser]

@@ -1,14 +1,14 @@
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
+from lipsync_jax.configs import common
 from lipsync_jax.methods.base import adam
 
 
 def rates(steps, **fields):
     """Learning rates: with equal gradients each of Adam's steps is as long as its rate."""
-    optimiser = adam(ml_collections.ConfigDict({"learning_rate": 0.1, **fields}))
+    optimiser = adam(common.optimiser(0.1, **fields))
     params = jnp.zeros(())
     state, found = optimiser.init(params), []
     for _ in range(steps):

@@ -49,7 +49,7 @@ def made(variant="tiny", **changes):
     """A method, and a batch of both people."""
     config = narrow(variant)
     config.update(changes)
-    method = methods.load(config, {"autoencoder": card()} if "frozen" in config else {})
+    method = methods.load(config, {"autoencoder": card()} if config.frozen else {})
     method.check()
     rng = np.random.default_rng(0)
     return method, method.collate([method.example(clip, rng) for clip in clips()])

@@ -220,7 +220,7 @@ def test_another_networks_checkpoint_is_refused(toy_data, expert_run):
     config = expert(toy_data, steps=6)
     config.model.width = 0.06
     with pytest.raises(ValueError, match=r"does not fit this config.* is \(.*\) in the checkpoint"):
-        loop.train(config, expert_run[0])
+        loop.train(config, expert_run[0], allow_changes=True)
 
 
 def test_a_frozen_network_of_other_shapes_is_refused_unread(toy_data, expert_run, tmp_path):

@@ -1,6 +1,5 @@
 """What a run that was begun says: where its loss stands, and whether its weights moved."""
 
-import json
 import math
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from lipsync_jax.training import checkpoints, logging
+from lipsync_jax.training import checkpoints, logging, resume
 from lipsync_jax.training.diagnosis.findings import FAULT, NOTE, OK, SKIPPED, Finding
 from lipsync_jax.training.diagnosis.learning import FROZEN
 
@@ -78,16 +77,18 @@ def _loss(workdir: Path, config: ml_collections.ConfigDict) -> Finding:
 
 
 def _another_config(workdir: Path, config: ml_collections.ConfigDict) -> Finding | None:
-    path = workdir / "config.json"
+    path = workdir / resume.NAME
     if not path.is_file():
         return None
-    before = _flat(json.loads(path.read_text(encoding="utf-8")))
-    now = _flat(json.loads(config.to_json_best_effort()))
-    names = (n for n in before.keys() | now.keys() if not n.startswith(_HARMLESS))
-    differing = sorted(name for name in names if before.get(name) != now.get(name))
+    changes = {
+        name.removeprefix("config."): values
+        for name, values in (resume.differences(workdir, config) or {}).items()
+    }
+    differing = sorted(name for name in changes if not name.startswith(_HARMLESS))
     if not differing:
         return None
-    said = ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in differing[:4])
+    each = (f"{name} was {changes[name][0]}, is {changes[name][1]}" for name in differing[:4])
+    said = ", ".join(each)
     more = ", ..." if len(differing) > 4 else ""
     return Finding(
         "config",
@@ -95,18 +96,8 @@ def _another_config(workdir: Path, config: ml_collections.ConfigDict) -> Finding
         f"the run was made with other values: {said}{more}",
         "What is found here is about the values given now.",
         f"Give the values of {path} to diagnose the run as it was.",
-        figures={name: [before.get(name), now.get(name)] for name in differing},
+        figures={name: list(changes[name]) for name in differing},
     )
-
-
-def _flat(tree, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _moved(before: tuple[int, Path], after: tuple[int, Path]) -> Finding:
