@@ -163,9 +163,9 @@ def test_eight_thousand_pixels_and_odd(folder, capsys):
 def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
     images = [colour_faces.picture(LEFT)] * 5
     size = images[0].shape[1::-1]
-    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18)) as writer:
+    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18, 9)) as writer:
         for image in images:
             writer.write(image)
     status, said = run(capsys, "hlg.mp4")
     assert status == 0, said
-    assert video.probe(folder / "out.mp4").colours == (9, 18)
+    assert video.probe(folder / "out.mp4").colours == (9, 18, 9)
