@@ -103,9 +103,10 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image | None]:
         image = None
         if formats:
             file.seek(0)
+            Image.init()  # by itself, Pillow loads no reader of a format that is asked for by name
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on broken EXIF, and on very large photos
-                image = Image.open(file, formats=formats)
+                image = Image.open(file, formats=[f for f in formats if f in Image.OPEN])
         yield image
 
 
