@@ -82,12 +82,15 @@ def prepare(
     cutting = cut_all(videos, corpus, settings, kept, workers)
     summaries = sorted(_progress(cutting, len(videos)), key=lambda summary: summary.video_id)
 
+    used = {s.video_id: s.speaker for s in summaries if s.clips}
+    copies = splitting.copies_of({v.video_id: v.path for v in videos if v.video_id in used})
     split_by, splits = splitting.assign(
-        {s.video_id: s.speaker for s in summaries if s.clips},
+        used,
         split_by,
         corpora.get(corpus).TEST_SPEAKERS,
         validation,
         test,
+        copies,
     )
 
     contents = repr(([(s.key, splits.get(s.video_id)) for s in summaries], shards))
@@ -103,6 +106,7 @@ def prepare(
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
         "split_by": split_by,
         **_account(summaries, splits),
+        "copies": copies,
         "minutes": round((time.monotonic() - started) / 60, 2),
         "fingerprint": fingerprint,
     }
@@ -206,7 +210,13 @@ def table(report: Mapping[str, Any]) -> str:
         lines.append(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}")
     if report["notes"]:
         video_id, notes = next(iter(report["notes"].items()))
-        lines.append(f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})")
+        lines.append(f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})")
+    if report["copies"]:
+        video_id, first = next(iter(report["copies"].items()))
+        lines.append(
+            f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
+            f"{video_id} of {first}"
+        )
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")

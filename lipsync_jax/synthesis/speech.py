@@ -140,12 +140,12 @@ def load(path: str | os.PathLike, hears: Spectrum = MEL) -> Speech:
             length += len(chunk)
             yield chunk
 
-    stream, chunks = _mono(path)
+    stream, chunks = open_mono(path)
     rate = stream.rate
     blocks = [*_blocks(resampled(counted(), rate), hears)]
     mel = np.concatenate(blocks or [np.empty((0, hears.bins), np.float32)])
     _check_length(path, length)
-    return Speech(os.fspath(path), mel, Fraction(length, rate), hears, _notes(stream))
+    return Speech(os.fspath(path), mel, Fraction(length, rate), hears, notes(stream))
 
 
 def duration(path: str | os.PathLike) -> Fraction:
@@ -183,11 +183,12 @@ def _check_length(path: str | os.PathLike, length: int) -> None:
 
 def mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
     """A recording's rate, and its samples in pieces, one channel; see `load`."""
-    stream, pieces = _mono(path)
+    stream, pieces = open_mono(path)
     return stream.rate, pieces
 
 
-def _mono(path: str | os.PathLike) -> tuple[SampleStream, Iterator[np.ndarray]]:
+def open_mono(path: str | os.PathLike) -> tuple[SampleStream, Iterator[np.ndarray]]:
+    """A recording's stream, and its samples in pieces, one channel; see `load`."""
     stream, weights = SampleStream(path, packets.origin(path)), mono_weights(path)
 
     def pieces() -> Iterator[np.ndarray]:
@@ -199,7 +200,8 @@ def _mono(path: str | os.PathLike) -> tuple[SampleStream, Iterator[np.ndarray]]:
     return stream, pieces()
 
 
-def _notes(stream: SampleStream) -> tuple[str, ...]:
+def notes(stream: SampleStream) -> tuple[str, ...]:
+    """What is lost of a stream that was read, a sentence each."""
     if not stream.lost:
         return ()
     return (f"{stream.path}: {float(stream.lost):.2f} s of its sound are damaged and left silent",)
