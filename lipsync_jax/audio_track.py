@@ -88,12 +88,15 @@ class AudioTrack:
             stream = containers.audio_stream(container, path)
             _, first_sample = first_frame(container, stream, path)
             codec = stream.codec_context.codec.canonical_name
+            language = containers.tags(stream).get("language")
         moment = origin(path)
         moment = (first_sample if moment is None else moment) - delay
         known = COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
         copied = copy and codec in known and is_uniform(path)
         self._packets = (self._copied if copied else self._encoded)(path, moment)
         next(self._packets)  # adds the stream, before the output is started
+        if language:
+            output.streams.audio[-1].metadata["language"] = language
         self._waiting: tuple[Fraction, av.Packet] | None = None
 
     def advance(self, until: Fraction | None = None) -> None:

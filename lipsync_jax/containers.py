@@ -87,8 +87,8 @@ def rational(number: Rational | None) -> Fraction | None:
     return Fraction(number.numerator, number.denominator) if number else None
 
 
-def tags(container: av.container.Container) -> dict[str, str]:
-    """The container's metadata; what is not UTF-8, as old recorders write, is left out."""
+def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]:
+    """What a container or stream is tagged with; without what is not UTF-8, as old files have."""
     found, metadata = {}, container.metadata
     for key in _keys(metadata):
         with contextlib.suppress(UnicodeDecodeError):

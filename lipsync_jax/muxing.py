@@ -65,6 +65,7 @@ def mux(
             beside = others(container, os.path.samefile(video_path, audio_path))
             copies = {other.index: output.add_other(other) for other in beside}
             kept = [other for other in beside if copies[other.index] is not None]
+            lost = describe([other for other in beside if other not in kept])
             output.add_chapters(container.chapters(), zero)
             output.start()
             end = Fraction(0)
@@ -88,7 +89,7 @@ def mux(
             output.abort()
             raise
         output.close()
-    return describe(other for other in beside if other not in kept)
+    return lost
 
 
 def others(container: av.container.InputContainer, own_sound: bool) -> list[av.stream.Stream]:
@@ -198,7 +199,7 @@ class Output:
             stream = self._container.add_stream_from_template(source, opaque=True)
         except (ValueError, av.error.FFmpegError):
             return None
-        stream.metadata.update(source.metadata)
+        stream.metadata.update(containers.tags(source))
         return stream
 
     def add_chapters(self, chapters: Sequence[Mapping], zero: Fraction) -> None:
