@@ -16,13 +16,18 @@ import av
 # makes a picture of any text.
 _FORMATS = ",".join(
     "aac ac3 aiff amr amrnb amrwb ape apng asf au av1 avi bmp_pipe caf dsf dts dtshd dv eac3 "
-    "exr_pipe flac flv gif gif_pipe gsm gxf h261 h263 h264 hdr_pipe hevc ico ivf j2k_pipe "
+    "exr_pipe flac flv gif gif_pipe gsm gxf h261 h263 h264 hdr_pipe hevc ico image2 ivf j2k_pipe "
     "jpeg_pipe jpegls_pipe jpegxl_anim jpegxl_pipe loas m4v matroska,webm mjpeg mlp "
     "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpc mpc8 mpeg mpegts mpegvideo mxf nsv nut obu ogg oma pam_pipe "
     "pbm_pipe pcx_pipe pgm_pipe png_pipe ppm_pipe psd_pipe qcp qoi_pipe rm sgi_pipe smjpeg sox "
     "sunrast_pipe tak tga_pipe tiff_pipe truehd tta vc1 voc vvc w64 wav webp_anim webp_pipe wtv wv "
     "xwma yuv4mpegpipe".split()
 )
+_OPTIONS = {
+    "format_whitelist": _FORMATS,
+    "protocol_whitelist": "file",
+    "pattern_type": "none",  # a%d.png is one file, not a sequence
+}
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
@@ -57,9 +62,7 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
     file = check_file(path)
     try:
         # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
-        return av.open(
-            f"file:{file}", options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-        )
+        return av.open(f"file:{file}", options=_OPTIONS)
     except av.error.FFmpegError as error:
         with open(file, "rb") as stream:
             head = stream.read(256)

@@ -103,7 +103,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         )
         frame, start = packets.first_frame(container, stream, path)
         image = Shown()(frame)
-        photo = container.format.name.endswith("_pipe")
+        photo = container.format.name.endswith(("_pipe", "image2"))
         aspect = containers.rational(stream.sample_aspect_ratio) or Fraction(1)
         aspect = Fraction(1) if photo else aspect
         return VideoInfo(
