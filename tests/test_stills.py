@@ -151,6 +151,7 @@ def test_patterns_in_names_mean_one_file(tmp_path):
     assert abs(int(only(tmp_path / "[a]*.jpg")[5, 5, 0]) - 150) < 20
 
 
+@pytest.mark.filterwarnings("ignore:.*damaged .* packets were skipped")
 def test_names_may_lie_and_damage_shows_what_there_is(tmp_path):
     Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif(3), quality=95)
     whole = (tmp_path / "a.jpg").read_bytes()
