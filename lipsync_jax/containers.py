@@ -23,6 +23,8 @@ _FORMATS = ",".join(
     "sunrast_pipe tak tga_pipe tiff_pipe truehd tta vc1 voc vvc w64 wav webp_anim webp_pipe wtv wv "
     "xwma yuv4mpegpipe".split()
 )
+_DEFAULT_BONUS = 5_000_000  # pixels that a default flag is worth, as in the ffmpeg program
+_PHOTO_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
 _OPTIONS = {
     "format_whitelist": _FORMATS,
     "protocol_whitelist": "file",
@@ -107,20 +109,21 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The container's main picture by FFmpeg's rule: default flag, frames, bit rate.
+    """The container's main picture, as FFmpeg chooses it: the largest, default ones before others.
 
-    Cover art of a song does not count.
+    Thumbnails, which have one frame or are stored as a photo is, come last; cover art of a song
+    does not count.
     """
     cover = av.stream.Disposition.attached_pic
-    best = container.streams.best("video")
-    if best is None or not best.disposition & cover:
-        return best
-    others = [stream for stream in container.streams.video if not stream.disposition & cover]
-    return max(others, key=_pixels, default=None)
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    return max(streams, key=_rank, default=None)
 
 
-def _pixels(stream: av.VideoStream) -> int:
-    return stream.codec_context.width * stream.codec_context.height
+def _rank(stream: av.VideoStream) -> tuple[bool, bool, int]:
+    context = stream.codec_context
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    size = context.width * context.height + _DEFAULT_BONUS * default
+    return stream.frames != 1, context.name not in _PHOTO_CODECS, size
 
 
 def open_video(path: str | os.PathLike) -> av.container.InputContainer:

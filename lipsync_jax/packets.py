@@ -20,6 +20,7 @@ from lipsync_jax.containers import rational
 JOINABLE = frozenset({"mpegts", "mpeg", "ogg"})  # formats whose files can be joined byte for byte
 _RESTART = Fraction(1, 10)  # a clock that jumps back further than this has restarted
 _LEAP = 10  # seconds; a clock that leaps further in such a file has restarted, too
+_MUTE = 5  # packets in a row without sound that mean a loss
 _MOST_ERRORS = 256  # unreadable packets in a row after which a file counts as ended
 
 
@@ -28,10 +29,27 @@ class Damage:
 
     Attributes:
         packets: that were skipped.
+        mute: seconds of audio packets that gave no sound, where there are many in a row.
     """
 
     def __init__(self):
-        self.packets = 0
+        self.packets, self.mute = 0, Fraction(0)
+        self._row, self._usual = 0, Fraction(0)
+
+    def heard(self, frames: Sequence[av.AudioFrame]) -> None:
+        """Takes note of what an audio packet gave; the first ones of a stream may give nothing."""
+        if not frames:
+            self._row += 1
+            return
+        self._usual = max(self._usual, Fraction(frames[0].samples, frames[0].sample_rate))
+        self.settle()
+
+    def settle(self) -> None:
+        """Ends a row of packets without sound."""
+        if self._row > _MUTE:
+            self.packets += self._row
+            self.mute += self._row * self._usual
+        self._row = 0
 
 
 class Packets:
@@ -187,11 +205,16 @@ def _decode(
     told, damage = damage is None, damage or Damage()
     for packet in itertools.chain(Packets(container, [stream], path, damage), [None]):
         try:
-            yield from stream.decode(packet)  # None flushes the decoder
+            frames = stream.decode(packet)  # None flushes the decoder
         except av.error.EOFError:  # it had been flushed already, by the file's last packet
-            pass
+            continue
         except av.error.FFmpegError:
             damage.packets += 1
+            continue
+        if stream.type == "audio" and packet is not None and packet.size and not packet.is_discard:
+            damage.heard(frames)
+        yield from frames
+    damage.settle()
     if told and damage.packets:
         warnings.warn(
             f"{path}: {damage.packets} damaged {stream.type} packets were skipped", stacklevel=2

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +16,10 @@ from lipsync_jax import containers, packets
 _JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
 # What unnamed channels (plain WAV and AVI) are taken for, as FFmpeg and players do.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
+_BACKWARD = Fraction(1, 10)  # a clock that jumps back further than this has restarted
+_LEAP = 60  # seconds of silence that a file of unknown length may hold at most
+_SHORT = Fraction(1, 4)  # seconds by which sound may end before its header says
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # Formats without times: what FFmpeg tells is counted, and wrong where the rate changes.
 _UNTIMED = frozenset({"mp3", "aac", "ac3", "eac3", "loas", "amr", "amrnb", "amrwb"})
 # Channels in the sum of all: speech is as loud in it as in the centre, or as in left and right.
@@ -30,16 +34,16 @@ class SampleStream:
 
     Sample 0 sounds at `start`; what sounded earlier is cut, missing stretches (a late start, lost
     packets) are silence, so sample n always sounds n / rate seconds after `start`. Encoder priming
-    is dropped by the decoder. Where the rate or the number of channels changes half-way, the rest
-    is brought to those of the beginning.
+    is dropped by the decoder. Where the rate or the number of channels changes half-way, all is
+    brought to the stream's own.
 
     Attributes:
         rate: samples a second.
         channels: number of channels.
         layout: FFmpeg's name for them, e.g. `stereo`; empty where they are more than eight and the
             file does not name them.
-        uniform: whether rate and channels have stayed the same so far.
-        lost: seconds of silence so far that stand for what is damaged.
+        uniform: whether rate, channels and clock have stayed the same so far.
+        lost: seconds of sound that could not be read: silence in the middle, or a missing end.
 
     Iterating, once, yields float32 (samples, channels), full scale 1.
     """
@@ -67,7 +71,7 @@ class SampleStream:
     def __iter__(self) -> Iterator[np.ndarray]:
         start, position, skew, damaged = self.start, 0, 0, 0
         length = self._container.duration  # microseconds, or None
-        limit = 0 if length is None else length * self.rate // 1_000_000 + self.rate
+        limit = length and length * self.rate // 1_000_000 + self.rate
         jitter, backward = int(_JITTER * self.rate), int(_BACKWARD * self.rate)
         untimed = self._container.format.name in _UNTIMED
         with self._container:
@@ -78,8 +82,10 @@ class SampleStream:
                 gap = 0
                 if time is not None and not (untimed and position):
                     gap = round((time - start) * self.rate) + skew - position
-                if position and (gap > limit - position or gap < -backward):
+                leap = _LEAP * self.rate if limit is None else limit - position
+                if position and not -backward <= gap <= leap:
                     skew, gap = skew - gap, 0  # the clock was reset here: simply go on
+                    self.uniform = False
                 if gap > (jitter if position else 0):
                     if position and self._damage.packets > damaged:
                         self.lost += Fraction(gap, self.rate)
@@ -91,15 +97,29 @@ class SampleStream:
                 if len(samples):
                     yield samples
                     position += len(samples)
+            missing = (self._end() or 0) - (start or 0) - Fraction(position, self.rate)
+            self.lost += missing if position and missing > _SHORT else self._damage.mute
         self._warn()
 
-    def _warn(self) -> None:
-        if self._damage.packets:
-            lost = f"; {float(self.lost):.2f} s of sound are lost" if self.lost else ""
-            warnings.warn(
-                f"{self.path}: {self._damage.packets} damaged audio packets were skipped{lost}",
-                stacklevel=3,
+    def _end(self) -> Fraction | None:
+        """When the sound ends by its header, seconds of the container's clock, if that is known."""
+        tick, told = containers.rational(self._stream.time_base), self._stream.duration
+        if self._container.format.name.startswith("mov") and told and tick:
+            return (told + (self._stream.start_time or 0)) * tick
+        text = containers.tags(self._stream).get("DURATION", "")  # as Matroska has it
+        if found := _CLOCK.fullmatch(text):
+            return sum(
+                Fraction(part) * unit
+                for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)
             )
+        return None
+
+    def _warn(self) -> None:
+        count = self._damage.packets
+        said = [f"{count} damaged audio packets were skipped"] if count else []
+        said += [f"{float(self.lost):.2f} s of sound are lost"] if self.lost else []
+        if said:
+            warnings.warn(f"{self.path}: {'; '.join(said)}", stacklevel=3)
 
     def _converted(
         self, frames: Iterator[av.AudioFrame]

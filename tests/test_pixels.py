@@ -74,7 +74,9 @@ def test_interlaced_frames_are_the_same_after_a_seek(interlaced, first):
 
 
 def test_progressive_frames_are_left_alone(tmp_path):
-    path = encode(tmp_path / "a.mkv", [woven(i) for i in range(4)], "libx264rgb", "rgb24", {"qp": "0"})
+    path = encode(
+        tmp_path / "a.mkv", [woven(i) for i in range(4)], "libx264rgb", "rgb24", {"qp": "0"}
+    )
     assert not video.probe(path).interlaced
     for number, frame in enumerate(video.read_frames(path)):
         np.testing.assert_array_equal(frame.image, woven(number))

@@ -204,7 +204,7 @@ def notes(stream: SampleStream) -> tuple[str, ...]:
     """What is lost of a stream that was read, a sentence each."""
     if not stream.lost:
         return ()
-    return (f"{stream.path}: {float(stream.lost):.2f} s of its sound are damaged and left silent",)
+    return (f"{stream.path}: {float(stream.lost):.2f} s of its sound can't be read and are lost",)
 
 
 def resampled(
