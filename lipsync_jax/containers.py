@@ -115,8 +115,8 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
     does not count.
     """
     cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-    return max(streams, key=_rank, default=None)
+    known = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return max((s for s in known if not s.disposition & cover), key=_rank, default=None)
 
 
 def _rank(stream: av.VideoStream) -> tuple[bool, bool, int]:

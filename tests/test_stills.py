@@ -9,6 +9,7 @@ from PIL import Image, features
 
 from lipsync_jax import pixels, stills, video
 from lipsync_jax.synthesis import source
+from tests import heic
 
 SHAPE = (48, 64)
 # How an image is stored that EXIF's orientation 1 to 8 then turns upright.
@@ -162,3 +163,19 @@ def test_names_may_lie_and_damage_shows_what_there_is(tmp_path):
     (tmp_path / "head.jpg").write_bytes(whole[:200])
     with pytest.raises(ValueError, match=r"head\.jpg"):
         video.probe(tmp_path / "head.jpg")
+
+
+def test_a_photo_in_tiles_is_whole_or_one_sentence(tmp_path):
+    image = np.zeros((128, 192, 3), np.uint8)
+    image[..., 0] = 40 + np.arange(192)
+    path = heic.write(tmp_path / "a.heic", image)
+    try:
+        import pillow_heif  # noqa: F401
+    except ImportError:
+        for look in (video.probe, video.read_frames):
+            with pytest.raises(ValueError, match=r"a\.heic is a photo stored in tiles"):
+                look(path)
+    else:
+        shown = only(path)
+        assert shown.shape == image.shape
+        assert np.abs(shown[..., 0].astype(int) - image[..., 0]).mean() < 8
