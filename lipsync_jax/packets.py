@@ -19,7 +19,8 @@ from lipsync_jax.containers import rational
 
 JOINABLE = frozenset({"mpegts", "mpeg", "ogg"})  # formats whose files can be joined byte for byte
 _RESTART = Fraction(1, 10)  # a clock that jumps back further than this has restarted
-_LEAP = 10  # seconds; a clock that leaps further in such a file has restarted, too
+_LEAPING = frozenset({"mpegts", "mpeg"})
+_LEAP = 10  # seconds; a clock of these that leaps further has restarted, too
 _MUTE = 5  # packets in a row without sound that mean a loss
 _MOST_ERRORS = 256  # unreadable packets in a row after which a file counts as ended
 
@@ -71,7 +72,7 @@ class Packets:
         self._damage, self._shifts = damage or Damage(), joins(container, path)
 
     def __iter__(self) -> Iterator[av.Packet]:
-        pieces = {stream.index: _Piece() for stream in self._streams}
+        pieces = {stream.index: _Piece(self._container) for stream in self._streams}
         for packet in _readable(self._container, self._streams, self._path, self._damage):
             tick = rational(packet.time_base)
             if self._shifts and tick and packet.dts is not None:
@@ -110,16 +111,18 @@ def _readable(
 class _Piece:
     """Tells which of several joined recordings the packets of a stream belong to."""
 
-    def __init__(self):
+    def __init__(self, container: av.container.InputContainer):
+        self._leap = _LEAP if container.format.name in _LEAPING else None
         self._previous: Fraction | None = None
-        self._number = 0
+        self.last = 0
 
     def number(self, packet: av.Packet, tick: Fraction) -> int:
         time, before = packet.dts * tick, self._previous
-        if before is not None and not -_RESTART <= time - before <= _LEAP:
-            self._number += 1
+        if before is not None:
+            leaps = self._leap is not None and time - before > self._leap
+            self.last += time - before < -_RESTART or leaps
         self._previous = time
-        return self._number
+        return self.last
 
 
 def joins(container: av.container.InputContainer, path: str | os.PathLike) -> tuple[Fraction, ...]:
@@ -144,7 +147,7 @@ def _joins(path: str, size: int, modified: int) -> tuple[Fraction, ...]:
     with containers.open_container(path) as container:
         best = containers.video_stream(container), container.streams.best("audio")
         streams = [stream for stream in best if stream is not None]
-        pieces = {stream.index: _Piece() for stream in streams}
+        pieces = {stream.index: _Piece(container) for stream in streams}
         spans: list[list[Fraction]] = []  # begin and end of each recording by its own clock
         for packet in _readable(container, streams, path, Damage()):
             tick = rational(packet.time_base)
@@ -155,6 +158,8 @@ def _joins(path: str, size: int, modified: int) -> tuple[Fraction, ...]:
             end = time + (packet.duration or 0) * tick
             spans += [[time, end]] if number == len(spans) else []
             spans[number] = [min(spans[number][0], time), max(spans[number][1], end)]
+    if len({piece.last for piece in pieces.values()}) > 1:
+        return ()  # one stream's clock alone is damaged: each goes on by itself
     shifts = [Fraction(0)]
     for (_, end), (begin, _) in itertools.pairwise(spans):
         shifts.append(shifts[-1] + end - begin)

@@ -48,19 +48,20 @@ class SampleStream:
     Iterating, once, yields float32 (samples, channels), full scale 1.
     """
 
-    def __init__(self, path: str | os.PathLike, start: Fraction | None = None):
+    def __init__(self, path: str | os.PathLike, start: Fraction | None = None, quiet: bool = False):
         """Opens the file.
 
         Args:
             path: any container FFmpeg reads.
             start: seconds of the container's clock at which sample 0 sounds; None means where the
                 audio itself starts.
+            quiet: don't warn of damage.
 
         Raises:
             FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
         """
         self.path, self.start = path, start
-        self.uniform, self.lost = True, Fraction(0)
+        self.uniform, self.lost, self._quiet = True, Fraction(0), quiet
         self._damage = packets.Damage()
         self._container = containers.open_container(path)
         self._stream = containers.audio_stream(self._container, path)
@@ -118,7 +119,7 @@ class SampleStream:
         count = self._damage.packets
         said = [f"{count} damaged audio packets were skipped"] if count else []
         said += [f"{float(self.lost):.2f} s of sound are lost"] if self.lost else []
-        if said:
+        if said and not self._quiet:
             warnings.warn(f"{self.path}: {'; '.join(said)}", stacklevel=3)
 
     def _converted(
@@ -186,10 +187,8 @@ def _is_uniform(path: str, size: int, modified: int) -> bool:
             return True
         if packets.joins(container, path):
             return False
-    stream = SampleStream(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damage is told when the file is heard
-        return all(stream.uniform for _ in stream)
+    stream = SampleStream(path, quiet=True)
+    return all(stream.uniform for _ in stream) and stream.uniform
 
 
 def sum_channels(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -226,18 +225,16 @@ def mono_weights(path: str | os.PathLike) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def _mono_weights(path: str, size: int, modified: int) -> np.ndarray:
     del size, modified  # they tell whether the file has changed
-    stream = SampleStream(path)
+    stream = SampleStream(path, quiet=True)
     if stream.channels == 1:
         return np.ones(1, np.float32)
     products, heard = np.zeros((stream.channels,) * 2), 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damage is told when the file is read
-        for samples in stream:
-            if samples.any():
-                products += samples.T.astype(np.float64) @ samples
-                heard += len(samples)
-            if heard > _SCANNED * stream.rate:
-                break
+    for samples in stream:
+        if samples.any():
+            products += samples.T.astype(np.float64) @ samples
+            heard += len(samples)
+        if heard > _SCANNED * stream.rate:
+            break
     return _weights(stream.layout, products)
 
 

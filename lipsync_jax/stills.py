@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 from lipsync_jax import containers
 
+# Pillow warns of broken EXIF and of very large photos, neither of which matters here.
+warnings.filterwarnings("ignore", module="PIL")
 GROUND = 255  # of red, green and blue, what shows through where an image is transparent
 _HEIF = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
@@ -104,8 +106,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image | None]:
         if formats:
             file.seek(0)
             Image.init()  # by itself, Pillow loads no reader of a format that is asked for by name
-            with contextlib.suppress(Exception), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on broken EXIF, and on very large photos
+            with contextlib.suppress(Exception):
                 image = Image.open(file, formats=[f for f in formats if f in Image.OPEN])
         yield image
 

@@ -236,3 +236,37 @@ def test_pipes_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match=r"a\.mp4 is a pipe or a device"):
         video.probe(tmp_path / "a.mp4")
+
+
+def test_a_clock_that_is_damaged_in_one_stream_alone_moves_the_other_nowhere(tmp_path, piece):
+    path = tmp_path / "a.ts"
+    with av.open(str(piece)) as source, av.open(str(path), "w") as out:
+        copies = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        late = 0
+        for packet in source.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "video":
+                late += 1
+                if late == 20:
+                    packet.dts = packet.pts = packet.dts + 90_000 * 30
+                elif late > 20:
+                    continue
+            packet.stream = copies[packet.stream.index]
+            out.mux(packet)
+    assert clicks(path) == clicks(piece)
+    assert 19 <= len(list(video.read_frames(path))) <= 20
+
+
+def test_long_pauses_in_ogg_are_silence(tmp_path):
+    sound = np.concatenate([media.tone(300, 0.5, RATE), np.zeros(RATE * 13, np.float32)])
+    sound = np.concatenate([sound, media.tone(300, 0.5, RATE)])
+    path = media.write(tmp_path / "whole.ogg", (), sound, audio_codec="libopus")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "a.ogg"), "w") as out:
+        copy = out.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux():
+            if packet.size and not RATE <= packet.pts < 13 * RATE:
+                packet.stream = copy
+                out.mux(packet)
+    heard, rate = audio.load(tmp_path / "a.ogg")
+    assert len(heard) / rate == pytest.approx(14, abs=0.2)
