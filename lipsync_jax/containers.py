@@ -73,7 +73,12 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
                 f"{file} is a list of other files and holds no audio or video itself; name one of "
                 "the files in it, or join them into one first"
             ) from error
-        reason = "no format of audio or video" if _is_text(head) else error.strerror
+        if _is_text(head):
+            raise ValueError(
+                f"{file} cannot be read as audio or video: it holds text; name a media file"
+            ) from error
+        refused = isinstance(error, av.error.ArgumentError)  # by the list of formats
+        reason = "a format that is not supported" if refused else error.strerror
         raise ValueError(
             f"{file} cannot be read as audio or video ({reason}); it may be damaged or "
             "cut short: convert it with another program, or download it again"

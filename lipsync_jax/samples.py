@@ -71,7 +71,8 @@ class SampleStream:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         start, position, skew, damaged = self.start, 0, 0, 0
-        length = self._container.duration  # microseconds, or None
+        length = self._container.duration  # microseconds, or None; of joined files, the first's
+        length = None if packets.joins(self._container, self.path) else length
         limit = length and length * self.rate // 1_000_000 + self.rate
         jitter, backward = int(_JITTER * self.rate), int(_BACKWARD * self.rate)
         untimed = self._container.format.name in _UNTIMED

@@ -237,4 +237,4 @@ def test_lists_and_texts_are_no_faces(folder, capsys, name):
     for files in ((name, "voice.wav"), ("film.mkv", name)):
         status, said = run(capsys, *files)
         assert status == 1 and name in said
-        assert ("list of other files" if "list" in name else "no format of audio") in said
+        assert ("list of other files" if "list" in name else "it holds text") in said
