@@ -25,6 +25,7 @@ CORE = [
     "opencv-python-headless>=4.10.0.84",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.30",
+    "pillow>=11.3",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
     # The second face detector (BSD-3, weights inside); the first one is part of this package.
@@ -74,6 +75,7 @@ setup(
         # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
+        "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli:main"]},

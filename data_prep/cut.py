@@ -82,7 +82,7 @@ class Outcome:
         dropped: what was left out.
         frames: frames at 25 a second.
         found: of those, frames with a face, by the share of frames inspected that have one.
-        notes: what was wrong with the file though it was used, e.g. damaged packets.
+        notes: what was wrong with the file though it was used, e.g. damaged packets, interlacing.
     """
 
     clips: tuple[Clip, ...] = ()
@@ -126,7 +126,7 @@ def cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
         except Exception as error:  # a decoder's or a program's fault still concerns one file
             detail = f"{type(error).__name__}: {error}"
             outcome = Outcome(dropped=(Dropped(source.video_id, UNREADABLE, detail),))
-    notes = dict.fromkeys(str(warning.message) for warning in caught)
+    notes = dict.fromkeys([*outcome.notes, *(str(warning.message) for warning in caught)])
     return dataclasses.replace(outcome, notes=tuple(notes))
 
 
@@ -176,7 +176,8 @@ def _cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
         )
         for piece, (pictures, landmarks) in crops.items()
     )
-    return Outcome(clips, tuple(dropped), count, round(count * detector.share))
+    notes = ("interlaced: its combs were removed",) if about.interlaced else ()
+    return Outcome(clips, tuple(dropped), count, round(count * detector.share), notes)
 
 
 class _Counted:

@@ -14,7 +14,7 @@ from lipsync_jax.data.records import Clip, Word
 from lipsync_jax.data_prep import corpora
 from lipsync_jax.data_prep.cut import FRAME_RATE, Dropped, Outcome, Settings
 
-FORMAT = 1  # raise it when cutting or the file's layout changes
+FORMAT = 2  # raise it when cutting or the file's layout changes
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 

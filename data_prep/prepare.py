@@ -79,12 +79,15 @@ def prepare(
     cutting = cut_all(videos, corpus, settings, kept, workers)
     summaries = sorted(_progress(cutting, len(videos)), key=lambda summary: summary.video_id)
 
+    used = {s.video_id: s.speaker for s in summaries if s.clips}
+    copies = splitting.copies_of({v.video_id: v.path for v in videos if v.video_id in used})
     split_by, splits = splitting.assign(
-        {s.video_id: s.speaker for s in summaries if s.clips},
+        used,
         split_by,
         getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
         validation,
         test,
+        copies,
     )
 
     contents = repr(([(s.key, splits.get(s.video_id)) for s in summaries], shards))
@@ -100,6 +103,7 @@ def prepare(
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
         "split_by": split_by,
         **_account(summaries, splits),
+        "copies": copies,
         "minutes": round((time.monotonic() - started) / 60, 2),
         "fingerprint": fingerprint,
     }
@@ -199,8 +203,12 @@ def table(report: Mapping[str, Any]) -> str:
         lines.append(printable(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}"))
     if report["notes"]:
         video_id, notes = next(iter(report["notes"].items()))
-        said = f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})"
+        said = f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})"
         lines.append(printable(said))
+    if report["copies"]:
+        video_id, first = next(iter(report["copies"].items()))
+        said = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
+        lines.append(printable(f"{said}{video_id} of {first}"))
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")

@@ -1,7 +1,9 @@
 """Who trains and who is held out."""
 
+import collections
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 SPLIT_BY = ("auto", "speaker", "video", "published")
@@ -14,6 +16,7 @@ def assign(
     tested: Collection[str],
     validation: float,
     test: float,
+    copies: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, str]]:
     """Assigns videos to splits.
 
@@ -25,6 +28,7 @@ def assign(
         tested: the speakers whom papers test on.
         validation: fraction for validation; if `published`, of those who aren't tested on.
         test: fraction for the test, if it isn't `published`.
+        copies: video -> another of the same content, see `copies_of`; their speakers stay together.
 
     Returns:
         What `auto` became; and video -> `train`, `validation` or `test`.
@@ -32,24 +36,62 @@ def assign(
     Raises:
         ValueError: `published`, and none of `tested` is there, or nobody else.
     """
-    everyone = set(speakers.values())
-    held = everyone.intersection(tested)
+    copies = copies or {}
+    names = _merged(speakers, copies)
+    everyone = set(names.values())
+    held = {name for speaker, name in names.items() if speaker in tested}
     can_be = bool(held) and held != everyone
     if split_by == "auto":
-        split_by = "video" if len(everyone) < SPEAKERS else "published" if can_be else "speaker"
+        few = len(set(speakers.values())) < SPEAKERS
+        split_by = "video" if few else "published" if can_be else "speaker"
     if split_by == "published" and everyone and not can_be:
-        names = ", ".join(sorted(tested)) or "none"
+        known = ", ".join(sorted(tested)) or "none"
         raise ValueError(
-            f"split_by='published' needs some of the corpus' published test speakers ({names}) "
+            f"split_by='published' needs some of the corpus' published test speakers ({known}) "
             "and some others; choose speaker or video"
         )
     if split_by == "video":
         speakers = {video: video for video in speakers}
+        names = _merged(speakers, copies)
+    speakers = {video: names[speaker] for video, speaker in speakers.items()}
     if split_by == "published":
         chosen = {**split(everyone - held, validation, 0), **dict.fromkeys(held, "test")}
     else:
         chosen = split(speakers.values(), validation, test)
     return split_by, {video: chosen[group] for video, group in speakers.items()}
+
+
+def copies_of(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Finds videos that are the same file, byte for byte.
+
+    Args:
+        paths: video -> its file. Only files of equal size are read.
+
+    Returns:
+        Video -> the first one, by name, of the same content; for copies only.
+    """
+    by_size, found = collections.defaultdict(list), {}
+    for video in sorted(paths):
+        by_size[paths[video].stat().st_size].append(video)
+    for alike in by_size.values():
+        firsts: dict[bytes, str] = {}
+        for video in alike if len(alike) > 1 else ():
+            with open(paths[video], "rb") as file:
+                digest = hashlib.file_digest(file, "blake2b").digest()
+            first = firsts.setdefault(digest, video)
+            if first != video:
+                found[video] = first
+    return found
+
+
+def _merged(speakers: Mapping[str, str], copies: Mapping[str, str]) -> dict[str, str]:
+    """A name for each speaker, the same for those who share a file."""
+    names = {speaker: speaker for speaker in speakers.values()}
+    for video, first in copies.items():
+        if video in speakers and first in speakers:
+            one, other = sorted((names[speakers[video]], names[speakers[first]]))
+            names = {speaker: one if name == other else name for speaker, name in names.items()}
+    return names
 
 
 def split(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lipsync_jax import containers
+from lipsync_jax import packets
+from lipsync_jax.samples import SampleStream, mono_weights, sum_channels
 
 SAMPLE_RATE = 16_000  # what Wav2Lip and SyncNet hear
 MEL_BINS = 80
@@ -41,7 +42,7 @@ def load(
     Args:
         path: any container FFmpeg reads, audio or video.
         rate: samples a second wanted; None keeps the file's own.
-        mono: average the channels.
+        mono: make one channel of several, see `samples.mono_weights`.
         start: seconds of the container's clock at which sample 0 is to sound (earlier sound is
             cut, a later start is padded); None means where the audio starts.
 
@@ -52,8 +53,9 @@ def load(
         FileNotFoundError: there is no such file.
         ValueError: unreadable, without an audio stream, without a sample, or not finite.
     """
-    stream = containers.SampleStream(path, start)
-    chunks = [chunk.mean(axis=1) if mono else chunk for chunk in stream]
+    stream = SampleStream(path, start)
+    weights = mono_weights(path) if mono else None
+    chunks = [sum_channels(chunk, weights) if mono else chunk for chunk in stream]
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not len(samples):
         raise ValueError(f"{path}: its audio stream holds no sound from that moment on")
@@ -71,7 +73,7 @@ def load_aligned(
 
     Without a picture it is `load`.
     """
-    return load(path, rate, mono, start=containers.origin(path))
+    return load(path, rate, mono, start=packets.origin(path))
 
 
 def save(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:

@@ -1,49 +1,94 @@
-"""Media files: opening them, decoding their streams on one exact clock.
+"""Media files: opening them, and what their headers tell.
 
-Both audio.py and video.py read through here, so that sound and picture share their zero. Times are
-`fractions.Fraction` seconds.
+Times are `fractions.Fraction` seconds.
 """
 
 import contextlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
 
 import av
-import numpy as np
 
-_JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
-# What unnamed channels (plain WAV and AVI) are taken for, as FFmpeg and players do.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_RATES = range(4_000, 768_001)  # samples a second that any recorder or codec has
-_BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
+# Formats that hold nothing but media. What else FFmpeg reads names other files (playlists), or
+# makes a picture of any text.
+_FORMATS = ",".join(
+    "aac ac3 aiff amr amrnb amrwb ape apng asf au av1 avi bmp_pipe caf dsf dts dtshd dv eac3 "
+    "exr_pipe flac flv gif gif_pipe gsm gxf h261 h263 h264 hdr_pipe hevc ico image2 ivf j2k_pipe "
+    "jpeg_pipe jpegls_pipe jpegxl_anim jpegxl_pipe loas m4v matroska,webm mjpeg mlp "
+    "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpc mpc8 mpeg mpegts mpegvideo mxf nsv nut obu ogg oma pam_pipe "
+    "pbm_pipe pcx_pipe pgm_pipe png_pipe ppm_pipe psd_pipe qcp qoi_pipe rm sgi_pipe smjpeg sox "
+    "sunrast_pipe tak tga_pipe tiff_pipe truehd tta vc1 voc vvc w64 wav webp_anim webp_pipe wtv wv "
+    "xwma yuv4mpegpipe".split()
+)
+_DEFAULT_BONUS = 5_000_000  # pixels that a default flag is worth, as in the ffmpeg program
+_PHOTO_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
+_OPTIONS = {
+    "format_whitelist": _FORMATS,
+    "protocol_whitelist": "file",
+    "pattern_type": "none",  # a%d.png is one file, not a sequence
+}
+# PyAV 18 decodes all metadata on opening, PyAV 19 when it is asked for.
+_METADATA = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
+_LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
-def open_container(path: str | os.PathLike) -> av.container.InputContainer:
-    """Opens a media file for reading; close it, or use it in a `with`.
+def check_file(path: str | os.PathLike) -> Path:
+    """The path of a file that can be opened.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a folder, empty, or in no format FFmpeg knows.
+        ValueError: it is a folder, a pipe or a device, or empty.
     """
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; check the path")
     if file.is_dir():
         raise ValueError(f"{file} is a folder; name one audio or video file in it")
+    if not file.is_file():
+        raise ValueError(f"{file} is a pipe or a device; write its content to a file first")
     if file.stat().st_size == 0:
         raise ValueError(f"{file} is empty; copy or download it again")
+    return file
+
+
+def open_container(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a media file for reading; close it, or use it in a `with`.
+
+    Only files in formats of media are read, and no other file that they may name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, empty, a playlist or a text, or in no format FFmpeg knows.
+    """
+    file = check_file(path)
     try:
         # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
-        return av.open(f"file:{file}")
+        return av.open(f"file:{file}", options=_OPTIONS, **_METADATA)
     except av.error.FFmpegError as error:
+        with open(file, "rb") as stream:
+            head = stream.read(256)
+        if any(head.lstrip().startswith(mark) for mark in _LISTS):
+            raise ValueError(
+                f"{file} is a list of other files and holds no audio or video itself; name one of "
+                "the files in it, or join them into one first"
+            ) from error
+        if _is_text(head):
+            raise ValueError(
+                f"{file} cannot be read as audio or video: it holds text; name a media file"
+            ) from error
+        refused = isinstance(error, av.error.ArgumentError)  # by the list of formats
+        reason = "a format that is not supported" if refused else error.strerror
         raise ValueError(
-            f"{file} cannot be read as audio or video ({error.strerror}); it may be damaged or "
+            f"{file} cannot be read as audio or video ({reason}); it may be damaged or "
             "cut short: convert it with another program, or download it again"
         ) from error
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte > 31 or byte in b"\t\n\r\x1b" for byte in head)
 
 
 def rational(number: Rational | None) -> Fraction | None:
@@ -54,8 +99,8 @@ def rational(number: Rational | None) -> Fraction | None:
     return Fraction(number.numerator, number.denominator) if number else None
 
 
-def tags(container: av.container.Container) -> dict[str, str]:
-    """The container's metadata; what is not UTF-8, as old recorders write, is left out."""
+def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]:
+    """What a container or stream is tagged with; without what is not UTF-8, as old files have."""
     found, metadata = {}, container.metadata
     for key in _keys(metadata):
         with contextlib.suppress(UnicodeDecodeError):
@@ -71,23 +116,41 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The container's moving picture; cover art of a song, or what has no decoder, is none."""
-    for stream in container.streams.video:
-        if stream.codec_context and not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    return None
+    """The container's main picture, as FFmpeg chooses it: the largest, default ones before others.
+
+    Thumbnails, which have one frame or are stored as a photo is, come last; cover art of a song
+    does not count.
+    """
+    cover = av.stream.Disposition.attached_pic
+    known = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return max((s for s in known if not s.disposition & cover), key=_rank, default=None)
+
+
+def _rank(stream: av.VideoStream) -> tuple[bool, bool, int]:
+    context = stream.codec_context
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    size = context.width * context.height + _DEFAULT_BONUS * default
+    return stream.frames != 1, context.name not in _PHOTO_CODECS, size
 
 
 def open_video(path: str | os.PathLike) -> av.container.InputContainer:
     """Opens a file that has a picture.
 
     Raises:
-        FileNotFoundError, ValueError: see `open_container`; or there is no picture.
+        FileNotFoundError, ValueError: see `open_container`; or there is no picture, or only the
+            tiles of one.
     """
     container = open_container(path)
-    if video_stream(container) is None:
+    stream = video_stream(container)
+    if stream is None:
         container.close()
         raise ValueError(f"{path} has no picture; name a video or an image file")
+    if stream.disposition & av.stream.Disposition.dependent:
+        container.close()
+        raise ValueError(
+            f"{path} is a photo stored in tiles, of which only single ones can be read; install "
+            "the reader of whole ones with `pip install pillow-heif`, or save the photo as JPEG"
+        )
     return container
 
 
@@ -107,92 +170,6 @@ def audio_stream(container: av.container.InputContainer, path: str | os.PathLike
     return stream
 
 
-def decode_packets(
-    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> Iterator[av.frame.Frame]:
-    """Yields every decodable frame of one stream; warns once, with a count, about the rest."""
-    frames = _decode(container, stream, path)
-    return _count_up(frames, stream) if is_untimed(container, stream) else frames
-
-
-def is_untimed(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a file only has its frames in order: AVI has no times, and FFmpeg's guess is wrong.
-
-    Decoding such a stream gives right times from its beginning alone.
-    """
-    return container.format.name == "avi" and stream.type == "video"
-
-
-def _count_up(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    first = None
-    for frame in frames:
-        first = frame.dts if first is None else first
-        known = None not in (frame.dts, first)
-        frame.pts = frame.dts - first + (stream.start_time or 0) if known else None
-        yield frame
-
-
-def _decode(
-    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> Iterator[av.frame.Frame]:
-    damaged, packets = 0, container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:  # the file ends in the middle of a packet
-            damaged, packets, packet = damaged + 1, iter(()), None
-        try:
-            yield from stream.decode(packet)  # None flushes the decoder
-        except av.error.EOFError:  # it had been flushed already, by the file's last packet
-            pass
-        except av.error.FFmpegError:
-            damaged += 1
-        if packet is None:
-            break
-    if damaged:
-        warnings.warn(f"{path}: {damaged} damaged {stream.type} packets were skipped", stacklevel=2)
-
-
-def frame_time(frame: av.frame.Frame) -> Fraction | None:
-    """A decoded frame's exact time in seconds of the container's clock; None if it has none."""
-    tick = rational(frame.time_base)
-    return None if frame.pts is None or tick is None else frame.pts * tick
-
-
-def first_frame(
-    container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> tuple[av.frame.Frame, Fraction]:
-    """Decodes the first frame of a stream of a container just opened.
-
-    Returns:
-        The frame, and when it is presented, seconds of the container's clock.
-
-    Raises:
-        ValueError: nothing in the stream can be decoded.
-    """
-    frame = next(decode_packets(container, stream, path), None)
-    if frame is None:
-        raise ValueError(f"{path}: nothing in its {stream.type} stream can be decoded")
-    time = frame_time(frame)
-    if time is None:
-        time = (stream.start_time or 0) * Fraction(rational(stream.time_base) or 0)
-    return frame, time
-
-
-def origin(path: str | os.PathLike) -> Fraction | None:
-    """The moment of a file's clock that is time 0 here: when its first picture is shown.
-
-    Returns:
-        Seconds of the container's clock, or None where the file has no moving picture.
-
-    Raises:
-        FileNotFoundError, ValueError: see `open_container` and `first_frame`.
-    """
-    with open_container(path) as container:
-        stream = video_stream(container)
-        return None if stream is None else first_frame(container, stream, path)[1]
-
-
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
     """Seconds of picture as the header tells, None where it does not."""
     tick = rational(stream.time_base)
@@ -210,86 +187,3 @@ def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -
     near = abs(clock - average) < average / 100
     # Headers count the last frame's duration differently: under half a frame means nothing.
     return clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average
-
-
-class SampleStream:
-    """The samples of a file's best audio stream, in pieces, placed by their timestamps.
-
-    Sample 0 sounds at `start`; what sounded earlier is cut, missing stretches (a late start, lost
-    packets) are silence, so sample n always sounds n / rate seconds after `start`. Encoder priming
-    is dropped by the decoder.
-
-    Attributes:
-        rate: samples a second.
-        channels: number of channels.
-        layout: FFmpeg's name for them, e.g. `stereo`; empty where they are more than eight and the
-            file does not name them.
-
-    Iterating, once, yields float32 (samples, channels), full scale 1.
-    """
-
-    def __init__(self, path: str | os.PathLike, start: Fraction | None = None):
-        """Opens the file.
-
-        Args:
-            path: any container FFmpeg reads.
-            start: seconds of the container's clock at which sample 0 sounds; None means where the
-                audio itself starts.
-
-        Raises:
-            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream, or its
-                sample rate is implausible.
-        """
-        self.path, self.start = path, start
-        self._container = open_container(path)
-        self._stream = audio_stream(self._container, path)
-        context = self._stream.codec_context
-        self.rate, self.channels = context.sample_rate, context.layout.nb_channels
-        if self.rate not in _RATES:
-            self._container.close()
-            raise ValueError(
-                f"{path} claims a sample rate of {self.rate} Hz, none between {_RATES[0]} and "
-                f"{_RATES[-1]} Hz; it may be damaged: convert it with another program, or download "
-                "it again"
-            )
-        named = not context.layout.name.endswith("channels")
-        self.layout = context.layout.name if named else _LAYOUTS.get(self.channels, "")
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        start, position, skew = self.start, 0, 0
-        length = self._container.duration  # microseconds, or None
-        limit = 0 if length is None else length * self.rate // 1_000_000 + self.rate
-        jitter, backward = int(_JITTER * self.rate), int(_BACKWARD * self.rate)
-        with self._container:
-            for frame in decode_packets(self._container, self._stream, self.path):
-                samples, time = self._samples(frame), frame_time(frame)
-                if start is None:
-                    start = time
-                gap = 0
-                if time is not None:
-                    gap = round((time - start) * self.rate) + skew - position
-                if position and (gap > limit - position or gap < -backward):
-                    skew, gap = skew - gap, 0  # the clock was reset here: simply go on
-                if gap > (jitter if position else 0):
-                    yield np.zeros((gap, self.channels), np.float32)
-                    position += gap
-                elif gap < (-jitter if position else 0):
-                    samples = samples[-gap:]
-                if len(samples):
-                    yield samples
-                    position += len(samples)
-
-    def _samples(self, frame: av.AudioFrame) -> np.ndarray:
-        channels = frame.layout.nb_channels
-        if (frame.sample_rate, channels) != (self.rate, self.channels):
-            raise ValueError(
-                f"{self.path} changes from {self.channels} channels at {self.rate} Hz to {channels}"
-                f" at {frame.sample_rate} Hz half-way; convert its audio to one format first"
-            )
-        data = frame.to_ndarray()
-        data = data.T if frame.format.is_planar else data.reshape(-1, channels)
-        if data.dtype == np.uint8:
-            return (data.astype(np.float32) - 128) / 128
-        if data.dtype.kind == "i":
-            return data.astype(np.float32) / -float(np.iinfo(data.dtype).min)
-        return data.astype(np.float32)

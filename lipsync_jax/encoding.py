@@ -13,10 +13,17 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from lipsync_jax import containers
 from lipsync_jax.muxing import Output
+from lipsync_jax.pixels import EXACT, UNTAGGED, guessed_matrix
 
-# Without these two, FFmpeg's quick conversion brightens every pixel by one step.
-EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
+# FFmpeg's conversions by the matrices of ITU-T H.273; others' pictures are stored by BT.709's.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
 _CLOCK = 90_000  # least ticks a second of what is written
 
 
@@ -25,9 +32,9 @@ class VideoWriter:
 
     The file is written under another name and takes its own when it is complete; if the `with`
     block fails, nothing is left. An odd width or height is filled up by a copy of the last column
-    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are stored by
-    BT.709's matrix in limited range and tagged so; nothing else about them is changed. The picture
-    lasts exactly its frames' durations.
+    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are stored in
+    limited range, by the matrix and with the tags asked for; nothing else about them is changed.
+    The picture lasts exactly its frames' durations.
 
         with VideoWriter("out.mp4", Fraction(25), (640, 360), audio="speech.wav") as writer:
             for image in images:
@@ -45,7 +52,7 @@ class VideoWriter:
         preset: str | None = "medium",
         lossless: bool = False,
         pixel_aspect: Fraction | int = 1,
-        colours: tuple[int, int] = (1, 1),
+        colours: tuple[int, int, int] = (1, 1, 1),
         metadata: Mapping[str, str] | None = None,
         audio: str | os.PathLike | None = None,
         copy_audio: bool = True,
@@ -63,7 +70,9 @@ class VideoWriter:
             preset: its speed; None for encoders without it.
             lossless: store RGB exactly (libx264rgb), odd sizes as they are; few players show it.
             pixel_aspect: width of a pixel over its height (`VideoInfo.pixel_aspect`).
-            colours: primaries and transfer function of the frames to come (`VideoInfo.colours`).
+            colours: primaries, transfer function and matrix of the frames to come
+                (`VideoInfo.colours`). 2 leaves them untagged; the matrix is then the one that
+                players guess by the size.
             metadata: tags of the file, e.g. {"title": ...}.
             audio: a file whose sound goes along: time 0 is its own first picture, or its first
                 sample where it has no picture.
@@ -100,7 +109,7 @@ class VideoWriter:
         self._durations: dict[int, int] = {}  # by time, for the packets to come
 
     def _configure(
-        self, context: av.VideoCodecContext, pixel_aspect: Fraction, colours: tuple[int, int]
+        self, context: av.VideoCodecContext, pixel_aspect: Fraction, colours: tuple[int, int, int]
     ) -> None:
         width, height = self.size
         exact = self._exact
@@ -111,8 +120,10 @@ class VideoWriter:
         # A clock with room for uneven times in which the even ones are whole numbers.
         ticks = self.frame_rate.numerator
         context.time_base = Fraction(1, ticks * -(-_CLOCK // ticks))
-        context.color_primaries, context.color_trc = colours
-        context.colorspace = 0 if exact else 1
+        context.color_primaries, context.color_trc, matrix = colours
+        matrix = matrix if matrix in (*_MATRICES, UNTAGGED) else 1
+        context.colorspace = 0 if exact else matrix
+        self._matrix = _MATRICES[guessed_matrix(context.height) if matrix == UNTAGGED else matrix]
         context.color_range = int(ColorRange.JPEG if exact else ColorRange.MPEG)
 
     def write(self, rgb: np.ndarray, time: Fraction | None = None) -> None:
@@ -135,7 +146,7 @@ class VideoWriter:
         pts = round((self.frames / self.frame_rate if time is None else time) / self._tick)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         if not self._exact:
-            frame = _to_yuv(rgb, frame)
+            frame = _to_yuv(rgb, frame, self._matrix)
         frame.pts, frame.time_base = pts, self._tick
         if self._held is not None:
             if pts <= self._held.pts:
@@ -153,7 +164,13 @@ class VideoWriter:
         self._output.sound_until(self._held.pts * self._tick)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
-        packets = self._stream.encode(frame)
+        try:
+            packets = self._stream.encode(frame)
+        except av.error.FFmpegError as error:
+            raise ValueError(
+                f"{self._output.path}: the encoder failed at frame {self.frames} "
+                f"({error.strerror}); try another codec or preset"
+            ) from error
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts)
         self._output.mux(packets)
@@ -193,14 +210,14 @@ def _even(width: int, height: int) -> tuple[int, int]:
     return width + width % 2, height + height % 2
 
 
-def _to_yuv(rgb: np.ndarray, frame: av.VideoFrame) -> av.VideoFrame:
+def _to_yuv(rgb: np.ndarray, frame: av.VideoFrame, matrix: Colorspace) -> av.VideoFrame:
     height, width = rgb.shape[:2]
     if (width, height) != _even(width, height):
         filled = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(filled, format="rgb24")
     return frame.reformat(
         format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
+        dst_colorspace=matrix,
         dst_color_range=ColorRange.MPEG,
         interpolation=Interpolation.BICUBIC | EXACT,
     )

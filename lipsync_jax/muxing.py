@@ -1,36 +1,27 @@
 """Writing media files: a picture, encoded or copied, and sound that starts with it."""
 
+import collections
 import hashlib
-import itertools
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 
 from lipsync_jax import containers
+from lipsync_jax.audio_track import COPIED_AUDIO, AudioTrack
+from lipsync_jax.packets import Packets, is_untimed, origin
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # they keep times before 0, and so the sync
-# What players expect in each; in .mkv anything goes.
-_COPIED_AUDIO = {
-    suffix: frozenset({"aac", "mp3", "ac3", "eac3", "alac", *more})
-    for suffix, more in {".mp4": ["opus"], ".m4v": ["opus"], ".mov": ["pcm_s16le"]}.items()
-}
 # Keys that MP4 stores where every program looks; any other key needs FFmpeg's own atoms.
 _MP4_KEYS = frozenset(
     "title artist album_artist composer album date comment genre copyright description".split()
 )
-_AAC_RATES = frozenset(
-    {7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
-)
-_FIXED_FRAMES = frozenset({"aac", "mp3", "ac3", "eac3"})  # codecs whose packets are equally long
-_AAC_BITS = 96_000  # a second and channel
+_COPIED_TEXT = {suffix: frozenset({"mov_text"}) for suffix in (".mp4", ".m4v", ".mov")}
 _HOST = hashlib.sha1(socket.gethostname().encode()).hexdigest()[:6]
-_PREROLL = Fraction(1, 10)  # seconds of copied sound before time 0: a decoder warms up on it
 
 
 def mux(
@@ -42,8 +33,11 @@ def mux(
     shortest: bool = False,
     delay: Fraction = Fraction(0),
     metadata: Mapping[str, str] | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Puts the sound of one file beside the picture of another, whose encoded frames are copied.
+
+    Subtitles and chapters of the video are copied along and, where the sound is its own too, its
+    further audio tracks.
 
     Args:
         video_path: its picture is taken; its first frame is time 0 of the output.
@@ -55,11 +49,14 @@ def mux(
             lies before the picture is cut.
         metadata: tags beside those of the video.
 
+    Returns:
+        What the output can't hold, in words; e.g. "1 subtitle track (subrip)".
+
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file cannot be read, has no such stream, or the output cannot hold the codec.
     """
-    zero, times = containers.origin(video_path), _presentation_times(video_path)
+    zero, times = origin(video_path), _presentation_times(video_path)
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
         tick, rate = containers.rational(source.time_base), containers.frame_rate(container, source)
@@ -68,9 +65,20 @@ def mux(
         try:
             stream = output.add_copy(source, rate)
             output.add_audio(audio_path, copy_audio, delay)
+            beside = others(container, os.path.samefile(video_path, audio_path))
+            copies = {other.index: output.add_other(other) for other in beside}
+            kept = [other for other in beside if copies[other.index] is not None]
+            lost = describe([other for other in beside if other not in kept])
+            output.add_chapters(container.chapters(), zero)
             output.start()
             end = Fraction(0)
-            for packet in filter(lambda packet: packet.size, container.demux(source)):
+            for packet in Packets(container, [source, *kept], video_path):
+                if not packet.size:
+                    continue
+                if packet.stream.index != source.index:
+                    moved = zero - (delay if packet.stream.type == "audio" else 0)
+                    output.mux_other(packet, copies[packet.stream.index], moved)
+                    continue
                 packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
                 packet.dts = next(decoding) - shift
                 packet.duration = packet.duration or round(1 / rate / tick)
@@ -84,50 +92,49 @@ def mux(
             output.abort()
             raise
         output.close()
+    return lost
+
+
+def others(container: av.container.InputContainer, own_sound: bool) -> list[av.stream.Stream]:
+    """The streams of a video beside its picture: subtitles and further audio tracks.
+
+    Args:
+        container: the video, opened.
+        own_sound: whether its main audio track is used; else none counts.
+    """
+    main = container.streams.best("audio")
+    further = [stream for stream in container.streams.audio if stream.index != main.index]
+    return [*(further if own_sound else ()), *container.streams.subtitles]
+
+
+def describe(streams: Iterable[av.stream.Stream], chapters: int = 0) -> tuple[str, ...]:
+    """Names streams by kind and codec, e.g. "2 subtitle tracks (subrip)"."""
+    counts = collections.Counter((stream.type, _codec(stream)) for stream in streams)
+    words = [
+        f"{count} {kind.replace('audio', 'further audio')} track{'s' * (count > 1)} ({codec})"
+        for (kind, codec), count in counts.items()
+    ]
+    return (*words, *([f"{chapters} chapter{'s' * (chapters > 1)}"] if chapters else []))
+
+
+def _codec(stream: av.stream.Stream) -> str:
+    context = stream.codec_context
+    return "unknown" if context is None else context.codec.canonical_name
 
 
 def _presentation_times(path: str | os.PathLike) -> list[int]:
     """When each encoded frame is shown, ticks of the stream's clock, in the order of the file."""
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
-        packets = [(packet.pts, packet.dts) for packet in container.demux(stream) if packet.size]
-        times = [dts if pts is None else pts for pts, dts in packets]
-        reordered = containers.is_untimed(container, stream) and stream.codec_context.has_b_frames
+        read = Packets(container, [stream], path)
+        times = [p.dts if p.pts is None else p.pts for p in read if p.size]
+        reordered = is_untimed(container, stream) and stream.codec_context.has_b_frames
         if None in times or reordered:
             raise ValueError(
                 f"{path} does not say when its frames are shown, so they cannot be copied; encode "
                 "them anew (convert it to .mp4 first)"
             )
     return times
-
-
-class _SampleClock:
-    """Packets' times to the sample.
-
-    Matroska rounds to milliseconds; copied so, packets would overlap.
-    """
-
-    def __init__(self, stream: av.AudioStream):
-        codec = stream.codec_context
-        self._tick = containers.rational(stream.time_base)
-        self._frame = Fraction(codec.frame_size or 0, codec.sample_rate)
-        self._fixed = codec.codec.canonical_name in _FIXED_FRAMES
-        self._next: Fraction | None = None
-
-    def __call__(self, packet: av.Packet) -> tuple[Fraction, Fraction]:
-        """A packet's time in seconds of the stream's clock, and its duration in seconds."""
-        time, duration = packet.pts * self._tick, (packet.duration or 0) * self._tick
-        if self._frame:
-            expected = self._next
-            if expected is None:
-                expected = round(time / self._frame) * self._frame
-            time = expected if abs(expected - time) < self._tick else time
-            whole = self._fixed and duration < self._frame  # else the end of the last is cut off
-            duration = (
-                self._frame if whole or abs(self._frame - duration) < self._tick else duration
-            )
-        self._next = time + duration
-        return time, duration
 
 
 def _decoding_times(times: list[int]) -> list[int]:
@@ -208,6 +215,43 @@ class Output:
         stream.codec_context.framerate = rate  # else Matroska tells the clock's
         return stream
 
+    def add_other(self, source: av.stream.Stream) -> av.stream.Stream | None:
+        """Adds a subtitle or further audio track to copy; None where the format can't hold it."""
+        codec, suffix = _codec(source), self.path.suffix.lower()
+        if source.type == "audio":
+            known = COPIED_AUDIO.get(suffix, self._container.supported_codecs)
+        else:
+            known = _COPIED_TEXT.get(suffix, {"subrip", "ass", "webvtt", "dvb_subtitle"})
+        if codec not in known:
+            return None
+        try:
+            stream = self._container.add_stream_from_template(source, opaque=True)
+        except (ValueError, av.error.FFmpegError):
+            return None
+        stream.metadata.update(containers.tags(source))
+        return stream
+
+    def add_chapters(self, chapters: Sequence[Mapping], zero: Fraction) -> None:
+        """Takes over the chapters of a video whose first frame is at `zero` by its own clock."""
+        moved = []
+        for chapter in chapters:
+            tick = containers.rational(chapter["time_base"])
+            start, end = (max(0, chapter[key] - round(zero / tick)) for key in ("start", "end"))
+            if end > start:
+                moved.append({**chapter, "start": start, "end": end})
+        if moved:
+            self._container.set_chapters(moved)
+
+    def mux_other(self, packet: av.Packet, stream: av.stream.Stream, earlier: Fraction) -> None:
+        """Writes a packet of a further stream, moved earlier; drops it before time 0."""
+        tick = containers.rational(packet.time_base)
+        if packet.pts is None or not tick or packet.pts * tick < earlier:
+            return
+        packet.pts -= round(earlier / tick)
+        packet.dts = packet.pts
+        packet.stream = stream
+        self.mux([packet])
+
     def add_audio(self, path: str | os.PathLike, copy: bool, delay: Fraction = Fraction(0)) -> None:
         """Adds the sound of a file, see `AudioTrack`."""
         self._sound = AudioTrack(self._container, path, copy, delay)
@@ -227,7 +271,7 @@ class Output:
         try:
             self._container.mux(packets)
         except av.error.FFmpegError as error:
-            raise ValueError(f"{self.path}: its picture cannot be written ({error})") from error
+            raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
 
     def sound_until(self, moment: Fraction | None) -> None:
         """Writes the sound that starts before a moment, or all that is left."""
@@ -239,6 +283,9 @@ class Output:
         try:
             self._release()
             os.replace(self._partial, self.path)
+        except av.error.FFmpegError as error:
+            self._partial.unlink(missing_ok=True)
+            raise ValueError(f"{self.path} cannot be completed ({error.strerror})") from error
         except BaseException:
             self._partial.unlink(missing_ok=True)
             raise
@@ -256,112 +303,3 @@ class Output:
         if self._sound is not None:
             self._sound.close()
         self._container.close()
-
-
-class AudioTrack:
-    """The sound of one file on its way into an output, beside a picture that starts at time 0.
-
-    Copied where the output's format and its players know the codec, else encoded as AAC at its own
-    rate and channels.
-    """
-
-    def __init__(
-        self,
-        output: av.container.OutputContainer,
-        path: str | os.PathLike,
-        copy: bool = True,
-        delay: Fraction = Fraction(0),
-    ):
-        """Adds the stream to an output that is not started yet.
-
-        Args:
-            output: where it goes.
-            path: the file with the sound. Its own first picture, or without one its first sample,
-                meets time 0.
-            copy: False encodes in any case.
-            delay: seconds after time 0 at which that moment sounds.
-
-        Raises:
-            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
-        """
-        self._output, self._path = output, path
-        with containers.open_container(path) as container:
-            stream = containers.audio_stream(container, path)
-            _, first_sample = containers.first_frame(container, stream, path)
-            codec = stream.codec_context.codec.canonical_name
-        moment = containers.origin(path)
-        moment = (first_sample if moment is None else moment) - delay
-        known = _COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
-        packets = self._copied if copy and codec in known else self._encoded
-        self._packets = packets(path, moment)
-        next(self._packets)  # adds the stream, before the output is started
-        self._waiting: tuple[Fraction, av.Packet] | None = None
-
-    def advance(self, until: Fraction | None = None) -> None:
-        """Muxes the packets that start before a moment; all that are left without one."""
-        while True:
-            if self._waiting is None:
-                self._waiting = next(self._packets, None)
-            if self._waiting is None or (until is not None and self._waiting[0] >= until):
-                return
-            try:
-                self._output.mux_one(self._waiting[1])
-            except av.error.FFmpegError as error:
-                raise ValueError(
-                    f"{self._path}: its sound does not fit the output ({error.strerror}); convert "
-                    "it to WAV first"
-                ) from error
-            self._waiting = None
-
-    def close(self) -> None:
-        """Closes the file that is read."""
-        self._packets.close()
-
-    def _copied(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
-        with containers.open_container(path) as container:
-            source = containers.audio_stream(container, path)
-            target = self._output.add_stream_from_template(source, opaque=True)
-            yield
-            rate, clock = source.codec_context.sample_rate, _SampleClock(source)
-            for packet in container.demux(source):
-                if packet.pts is None:
-                    continue  # the flush at the end
-                time, duration = clock(packet)
-                time -= moment
-                if time + duration > -_PREROLL:
-                    packet.time_base = Fraction(1, rate)
-                    packet.pts = packet.dts = round(time * rate)
-                    packet.duration = round(duration * rate)
-                    packet.stream = target
-                    yield time, packet
-
-    def _encoded(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
-        source = containers.SampleStream(path, moment)
-        if not source.layout:
-            raise ValueError(
-                f"{path}: nobody knows how to place its {source.channels} channels; convert its "
-                "sound to stereo first"
-            )
-        rate = source.rate if source.rate in _AAC_RATES else 48_000
-        bits = _AAC_BITS * source.channels
-        target = self._output.add_stream("aac", rate=rate, layout=source.layout, bit_rate=bits)
-        yield
-        reframe = av.AudioResampler("fltp", source.layout, rate, frame_size=1024)
-        position = 0
-        for chunk in itertools.chain(source, [None]):
-            for frame in reframe.resample(None if chunk is None else self._frame(chunk, source)):
-                frame.pts, frame.time_base = position, Fraction(1, rate)
-                position += frame.samples
-                yield from self._encode(target, frame)
-        yield from self._encode(target, None)
-
-    @staticmethod
-    def _frame(chunk: np.ndarray, source: containers.SampleStream) -> av.AudioFrame:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk.T), "fltp", source.layout)
-        frame.sample_rate = source.rate
-        return frame
-
-    @staticmethod
-    def _encode(target: av.AudioStream, frame: av.AudioFrame | None) -> Iterator:
-        for packet in target.encode(frame):
-            yield packet.pts * containers.rational(packet.time_base), packet

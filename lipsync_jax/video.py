@@ -16,17 +16,14 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from lipsync_jax import containers
-from lipsync_jax.encoding import EXACT
+from lipsync_jax import containers, muxing, packets, stills
 from lipsync_jax.encoding import VideoWriter as VideoWriter
 from lipsync_jax.muxing import mux as mux
+from lipsync_jax.pixels import UNTAGGED, Shown, deinterlaced
 
-_UNKNOWN = (0, 2)  # "reserved" and "unspecified"
+_UNKNOWN = (0, UNTAGGED)  # of ITU-T H.273's numbers
 _SRGB = 13
-_HD_ROWS = 720  # from here on an untagged picture is taken as BT.709, below as BT.601
-_UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,16 @@ class VideoInfo:
         rotation: degrees counter-clockwise by which stored frames are turned to be shown, 0, 90,
             180 or 270; `read_frames` does it.
         start_time: when the first frame is shown, seconds of the container's clock.
-        pixel_aspect: width of a pixel over its height.
-        colours: primaries and transfer function, numbers of ITU-T H.273: (1, 1) is BT.709, also
-            where the file does not tell; HLG is (9, 18), PQ (9, 16).
+        pixel_aspect: width of a pixel over its height; 1 for photos, whose files tell how they are
+            printed.
+        colours: primaries, transfer function and matrix, numbers of ITU-T H.273: (1, 1, 1) is
+            BT.709, (2, 2, 2) a video that does not tell; HLG is (9, 18, 9), PQ (9, 16, 9).
         codec: FFmpeg's name of the codec, e.g. `h264`.
         has_audio: whether there is sound.
         audio_rate: samples a second, 0 without sound.
         audio_channels: channels, 0 without sound.
+        interlaced: whether its first frame is interlaced; `read_frames` removes the combs.
+        beside: what there is beside picture and main sound, in words, see `muxing.describe`.
     """
 
     path: Path
@@ -61,11 +61,13 @@ class VideoInfo:
     rotation: int
     start_time: Fraction
     pixel_aspect: Fraction
-    colours: tuple[int, int]
+    colours: tuple[int, int, int]
     codec: str
     has_audio: bool
     audio_rate: int
     audio_channels: int
+    interlaced: bool = False
+    beside: tuple[str, ...] = ()
 
 
 class Frame(NamedTuple):
@@ -89,6 +91,9 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, has no picture, or none that can be decoded.
     """
+    still = stills.probe(path)
+    if still is not None:
+        return _still_info(still)
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         sound = container.streams.best("audio")
@@ -97,9 +102,11 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             containers.duration(container, stream),
             containers.frame_rate(container, stream),
         )
-        frame, start = containers.first_frame(container, stream, path)
-        image = _Shown()(frame)
+        frame, start = packets.first_frame(container, stream, path)
+        image = Shown()(frame)
+        photo = container.format.name.endswith(("_pipe", "image2"))
         aspect = containers.rational(stream.sample_aspect_ratio) or Fraction(1)
+        aspect = Fraction(1) if photo else aspect
         return VideoInfo(
             path=Path(path),
             width=image.shape[1],
@@ -110,29 +117,62 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             rotation=frame.rotation % 360,
             start_time=start,
             pixel_aspect=1 / aspect if frame.rotation % 180 else aspect,
-            colours=_colours(stream.codec_context),
+            colours=_colours(stream.codec_context, photo or frame.format.is_rgb),
             codec=stream.codec_context.codec.canonical_name,
             has_audio=sound is not None,
             audio_rate=heard.sample_rate if heard else 0,
             audio_channels=heard.layout.nb_channels if heard else 0,
+            interlaced=frame.interlaced_frame,
+            beside=muxing.describe(
+                muxing.others(container, own_sound=True), len(container.chapters())
+            ),
         )
 
 
-def _colours(context: av.VideoCodecContext) -> tuple[int, int]:
-    primaries, transfer = context.color_primaries, context.color_trc
+def _still_info(still: stills.Still) -> VideoInfo:
+    count = len(still.times)
+    return VideoInfo(
+        path=Path(still.path),
+        width=still.width,
+        height=still.height,
+        frame_rate=_still_rate(still),
+        frames_estimate=count,
+        duration=still.duration if count > 1 else None,
+        rotation=0,
+        start_time=Fraction(0),
+        pixel_aspect=Fraction(1),
+        colours=(1, 1, 1),
+        codec=still.codec,
+        has_audio=False,
+        audio_rate=0,
+        audio_channels=0,
+    )
+
+
+def _still_rate(still: stills.Still) -> Fraction:
+    return len(still.times) / still.duration if still.duration else Fraction(25)
+
+
+def _colours(context: av.VideoCodecContext, rgb: bool) -> tuple[int, int, int]:
+    primaries, transfer, matrix = context.color_primaries, context.color_trc, context.colorspace
+    if not rgb and primaries in _UNKNOWN and transfer in _UNKNOWN and matrix == UNTAGGED:
+        return UNTAGGED, UNTAGGED, UNTAGGED
     # An sRGB picture counts as BT.709, which players show alike and encoders know.
     return (
-        1 if primaries in _UNKNOWN else primaries,
-        1 if transfer in (*_UNKNOWN, _SRGB) else transfer,
+        1 if rgb and primaries in _UNKNOWN else primaries,
+        1 if transfer == _SRGB or (rgb and transfer in _UNKNOWN) else transfer,
+        1 if rgb else matrix,
     )
 
 
 def read_frames(path: str | os.PathLike, start: Fraction | None = None) -> Iterator[Frame]:
     """Decodes a video, or a still image as a video of one frame.
 
-    Rotation and mirroring that the file asks for are applied. Damaged packets are skipped and a
-    file cut short yields what it has, with one warning that counts them. Times that are missing or
-    run backwards are replaced by a step of one frame.
+    Rotation and mirroring that the file asks for are applied, interlaced frames lose their combs,
+    transparent pixels show a plain ground, and frames of another shape than the first are fitted
+    between black bars. Damaged packets are skipped and a file cut short yields what it has, with
+    one warning that counts them. Times that are missing or run backwards are replaced by a step of
+    one frame.
 
     Args:
         path: any container FFmpeg reads.
@@ -147,7 +187,17 @@ def read_frames(path: str | os.PathLike, start: Fraction | None = None) -> Itera
         ValueError: it cannot be read or has no picture; from the iterator, no frame could be
             decoded.
     """
+    still = stills.probe(path)
+    if still is not None:
+        return _read_still(still, Fraction(start or 0))
     return _read(containers.open_video(path), path, Fraction(start or 0))
+
+
+def _read_still(still: stills.Still, start: Fraction) -> Iterator[Frame]:
+    earliest = start - 1 / _still_rate(still) / 4
+    shown = ((time, image) for time, image in stills.read(still) if time >= earliest)
+    for index, (time, image) in enumerate(shown):
+        yield Frame(time, image, index)
 
 
 def _read(
@@ -157,19 +207,22 @@ def _read(
         stream = containers.video_stream(container)
         stream.thread_type = "AUTO"
         step = 1 / containers.frame_rate(container, stream)
-        decoded = containers.decode_packets(container, stream, path)
+        decoded = packets.decode_packets(container, stream, path)
         first = next(decoded, None)
         if first is None:
             raise ValueError(f"{path}: not one frame of its picture can be decoded")
-        zero = containers.frame_time(first) or Fraction(0)
+        zero = packets.frame_time(first) or Fraction(0)
         decoded, earliest = itertools.chain([first], decoded), start - step / 4
-        if start > 0 and not containers.is_untimed(container, stream):
-            sought = _seek(path, zero + earliest)
+        untimed = packets.is_untimed(container, stream) or packets.joins(container, path)
+        if start > 0 and not untimed:
+            # Interlaced frames need the one before them, too.
+            sought = _seek(path, zero + earliest - (2 * step if first.interlaced_frame else 0))
             key = next(sought, None)
             decoded = decoded if key is None else itertools.chain([key], sought)
-        shown, previous, index = _Shown(), None, 0
-        for frame in decoded:
-            time = containers.frame_time(frame)
+        shown, previous, index = Shown(), None, 0
+        shown.fit(first)
+        for frame in deinterlaced(decoded):
+            time = packets.frame_time(frame)
             time = None if time is None else time - zero
             if previous is not None and (time is None or time <= previous):
                 time = previous + step
@@ -190,9 +243,9 @@ def _seek(path: str | os.PathLike, moment: Fraction) -> Iterator[av.VideoFrame]:
             )
         except av.error.FFmpegError:
             return
-        decoded = containers.decode_packets(container, stream, path)
+        decoded = packets.decode_packets(container, stream, path)
         first = next(decoded, None)
-        time = None if first is None else containers.frame_time(first)
+        time = None if first is None else packets.frame_time(first)
         if time is not None and time <= moment:
             yield first
             yield from decoded
@@ -259,45 +312,3 @@ def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
         raise ValueError(f"{path}: no image format is called {path.suffix!r}; use .png") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.tobytes())
-
-
-class _Shown:
-    """Turns one stream's decoded frames into the RGB images that are to be shown."""
-
-    def __init__(self):
-        self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None  # of the first frame; later ones are scaled to it
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        self._size = self._size or (frame.width, frame.height)
-        width, height = self._size
-        guess = Colorspace.ITU709 if frame.height >= _HD_ROWS else Colorspace.ITU601
-        untagged = frame.colorspace == _UNTAGGED and not frame.format.is_rgb
-        planar = self._reformatter.reformat(
-            frame,
-            width,
-            height,
-            "gbrp",  # planes: three times as fast as packed pixels
-            src_colorspace=guess if untagged else None,
-            interpolation=Interpolation.BILINEAR | EXACT,
-        )
-        green, blue, red = (
-            np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width]
-            for plane in planar.planes
-        )
-        image = cv2.merge((red, green, blue))
-        try:
-            matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], "<i4")
-        except KeyError:
-            return image
-        return _orient(image, matrix)
-
-
-def _orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Applies a display matrix, (x, y) -> (a·x + c·y, b·x + d·y), to the nearest quarter turn."""
-    a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        image, a, d = image.swapaxes(0, 1), c, b
-    image = image[:, ::-1] if a < 0 else image
-    image = image[::-1] if d < 0 else image
-    return np.ascontiguousarray(image)

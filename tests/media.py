@@ -76,11 +76,12 @@ def write(
         if video:
             container.mux(video.encode(None))
         if audio:
-            _write_sound(container, audio, samples, rate, round(sound_at * rate))
+            write_sound(container, audio, samples, rate, round(sound_at * rate))
     return path
 
 
-def _write_sound(container, stream, samples, rate, position):
+def write_sound(container, stream, samples, rate, position):
+    """Encodes (samples, channels) into a stream from a position, samples, on."""
     context = stream.codec_context
     size = context.frame_size or 1024
     reframe = av.AudioResampler(context.format.name, context.layout.name, rate, frame_size=size)

@@ -79,7 +79,7 @@ def test_all_variants_of_a_config_have_the_same_fields(name):
 
 def test_no_field_is_read_in_secret():
     """`config.get("x", default)` would be a setting that nobody can see."""
-    secret = re.compile(r"(config|optimiser|train|data|model|frozen)\.get\(\s*['\"]")
+    secret = re.compile(r"\b(config|optimiser|train|data|model|frozen)\.get\(\s*['\"]")
     for folder in ("methods", "training"):
         for path in (ROOT / "lipsync_jax" / folder).rglob("*.py"):
             found = [m.group() for m in secret.finditer(path.read_text(encoding="utf-8"))]

@@ -206,3 +206,75 @@ def test_failures_are_told_and_leave_nothing(tmp_path, silent):
             video.mux(picture, sound, tmp_path / outfile)
     assert sorted(tmp_path.iterdir()) == here
     assert (tmp_path / "o.mp4").read_bytes() == b"what was there"
+
+
+def many(path, subtitles=True):
+    """A video with two languages, chapters and, by way of a text file, subtitles."""
+    (path.parent / "a.srt").write_text("1\n00:00:00,200 --> 00:00:00,700\nhello\n")
+    with av.open(str(path.parent / "a.srt")) as text, av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25)
+        picture.width, picture.height, picture.pix_fmt = *SIZE, "yuv420p"
+        tracks = [out.add_stream("aac", rate=RATE, layout="mono") for _ in range(2)]
+        for track, language in zip(tracks, ("fra", "deu"), strict=True):
+            track.metadata["language"] = language
+        words = out.add_stream_from_template(text.streams.subtitles[0]) if subtitles else None
+        tick = Fraction(1, 1000)
+        ends = [(0, 400, "one"), (400, 1000, "two")]
+        out.set_chapters([
+            {"id": i, "start": a, "end": b, "time_base": tick, "metadata": {"title": name}}
+            for i, (a, b, name) in enumerate(ends, 1)
+        ])  # fmt: skip
+        for index in range(25):
+            frame = av.VideoFrame.from_ndarray(media.grey(index))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+        for track, at in zip(tracks, (0.3, 0.6), strict=True):
+            media.write_sound(out, track, media.click(at, 1, RATE)[:, None], RATE, 0)
+        for packet in text.demux() if subtitles else ():
+            if packet.size:
+                packet.stream = words
+                out.mux(packet)
+    return path
+
+
+def inside(path):
+    with av.open(str(path)) as container:
+        kinds = [(s.type, dict(s.metadata).get("language")) for s in container.streams]
+        names = [chapter["metadata"]["title"] for chapter in container.chapters()]
+    return [kind for kind in kinds if kind[0] != "data"], names
+
+
+def test_further_tracks_subtitles_and_chapters_are_kept(tmp_path):
+    source = many(tmp_path / "a.mkv")
+    assert video.mux(source, source, tmp_path / "o.mkv", delay=Fraction(1, 10)) == ()
+    kinds, names = inside(tmp_path / "o.mkv")
+    assert kinds == [
+        ("video", None), ("audio", "fra"), ("audio", "deu"), ("subtitle", None)
+    ]  # fmt: skip
+    assert names == ["one", "two"]
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        words = [p for p in container.demux(subtitles=0) if p.size]
+        clicks = []
+        for track in range(2):
+            container.seek(0)
+            frames = list(container.decode(audio=track))
+            first = float(frames[0].pts * Fraction(1, 1000))
+            sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+            clicks.append(first + np.argmax(np.abs(sound) > 0.3) / RATE)
+    assert (words[0].pts, bytes(words[0])) == (200, b"hello")
+    np.testing.assert_allclose(clicks, [0.4, 0.7], atol=0.03)
+
+
+def test_what_the_output_cannot_hold_is_told(tmp_path):
+    source = many(tmp_path / "a.mkv")
+    assert video.mux(source, source, tmp_path / "o.mp4") == ("1 subtitle track (subrip)",)
+    kinds, names = inside(tmp_path / "o.mp4")
+    assert [kind for kind, _ in kinds] == ["video", "audio", "audio"]
+    assert names == ["one", "two"]
+    audio.save(tmp_path / "b.wav", media.click(0.5, 1, RATE), RATE)
+    assert video.mux(source, tmp_path / "b.wav", tmp_path / "p.mkv") == ()
+    assert [kind for kind, _ in inside(tmp_path / "p.mkv")[0]] == ["video", "audio", "subtitle"]
+    assert set(video.probe(source).beside) == {
+        "1 further audio track (aac)", "1 subtitle track (subrip)", "2 chapters"
+    }  # fmt: skip

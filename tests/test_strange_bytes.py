@@ -16,7 +16,7 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipsync_jax import audio, containers, video
+from lipsync_jax import audio, samples, video
 from lipsync_jax.interop import storages, torch_files
 from lipsync_jax.interop.storages import Contents, Storage
 from lipsync_jax.synthesis import manifest
@@ -244,9 +244,9 @@ def watch(path):
 
 def hear(path):
     count = 0
-    for samples in containers.SampleStream(path):
-        count += len(samples)
-        assert samples.dtype == np.float32 and count < 10**8
+    for chunk in samples.SampleStream(path):
+        count += len(chunk)
+        assert chunk.dtype == np.float32 and count < 10**8
     audio.load(path)
     return count
 

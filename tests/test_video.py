@@ -71,7 +71,7 @@ def test_probe_tells_what_is_there(tmp_path):
         rotation=0,
         start_time=Fraction(2),
         pixel_aspect=Fraction(1),
-        colours=(1, 1),
+        colours=(2, 2, 2),
         codec="h264",
         has_audio=True,
         audio_rate=44_100,
@@ -91,8 +91,8 @@ def test_colours_come_back(tmp_path):
     assert np.abs(image.astype(int) - media.quadrants())[inside].max() <= 3
 
 
-@pytest.mark.parametrize("colours", [(9, 18), (9, 16), (5, 6)])
-def test_primaries_and_transfer_function_are_kept(tmp_path, colours):
+@pytest.mark.parametrize("colours", [(9, 18, 9), (9, 16, 9), (5, 6, 5), (2, 2, 2)])
+def test_colour_tags_are_kept(tmp_path, colours):
     plain = write(tmp_path / "a.mp4", crf=4)
     kept = write(tmp_path / "b.mp4", crf=4, colours=colours)
     assert video.probe(kept).colours == colours

@@ -152,7 +152,9 @@ def common_lag(tracks: Sequence[TrackSync]) -> float:
     return float(np.average(lags, weights=lengths)) / 1000
 
 
-def fix(path: str | os.PathLike, outfile: str | os.PathLike, tracks: Sequence[TrackSync]) -> float:
+def fix(
+    path: str | os.PathLike, outfile: str | os.PathLike, tracks: Sequence[TrackSync]
+) -> tuple[float, tuple[str, ...]]:
     """Writes a video with its sound moved to where the lips are; the picture is copied as it is.
 
     Args:
@@ -161,11 +163,11 @@ def fix(path: str | os.PathLike, outfile: str | os.PathLike, tracks: Sequence[Tr
         tracks: what `measure` found.
 
     Returns:
-        Seconds by which the sound was moved later.
+        Seconds by which the sound was moved later; and what the output can't hold, see
+        `muxing.mux`.
 
     Raises:
         FileNotFoundError, ValueError: see `common_lag` and `muxing.mux`.
     """
     delay = -Fraction(common_lag(tracks)).limit_denominator(48_000)
-    muxing.mux(path, path, Path(outfile), delay=delay)
-    return float(delay)
+    return float(delay), muxing.mux(path, path, Path(outfile), delay=delay)

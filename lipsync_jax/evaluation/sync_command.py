@@ -56,11 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
         out.write_text(json.dumps(as_json(path, judge, tracks), indent=2, sort_keys=True) + "\n")
     if outfile is not None:
         try:
-            delay = sync.fix(path, outfile, tracks)
+            delay, lost = sync.fix(path, outfile, tracks)
         except ValueError as error:
             raise ValueError(f"{path} was not fixed: {error}") from error
         word = "later" if delay >= 0 else "earlier"
         print(f"wrote {printable(outfile)}, its sound {abs(1000 * delay):.0f} ms {word}")
+        if lost:
+            hint = "" if outfile.suffix.lower() == ".mkv" else "; .mkv holds more kinds"
+            said = f"{outfile} cannot hold {', '.join(lost)}, which is left out{hint}"
+            print(printable(said))
     return 0 if any(track.sure for track in tracks) else 1
 
 

@@ -129,8 +129,8 @@ class Animator:
             )
             cleanup.enter_context(writer)
             begun, total = time.monotonic(), math.ceil(duration * prepared.frame_rate)
-            rate, pieces = speech.mono(audio)
-            for frame in prepared.recorded(pieces, rate):
+            stream, pieces = speech.open_mono(audio)
+            for frame in prepared.recorded(pieces, stream.rate):
                 writer.write(frame.image, frame.time)
                 if on_progress:
                     seconds = time.monotonic() - begun
@@ -147,6 +147,7 @@ class Animator:
             seconds=now - started,
             frames_per_second=writer.frames / max(now - begun, 1e-6),
             model=self.performer.model,
+            notes=speech.notes(stream),
         )
 
 

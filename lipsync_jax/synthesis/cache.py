@@ -15,6 +15,7 @@ import numpy as np
 from lipsync_jax import __version__, faces
 from lipsync_jax.synthesis.tracking import Survey
 
+_READING = 2  # raise it when frames are read in another way
 MOST = 200  # surveys kept, the latest used
 _FIELDS = ("boxes", "landmarks", "scores", "detected")
 
@@ -32,7 +33,7 @@ def key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
         video: the face video.
         settings: all that the survey depends on; a detector's file counts by its content.
     """
-    digest = hashlib.sha256(f"{__version__} {sorted(settings.items())}".encode())
+    digest = hashlib.sha256(f"{__version__} {_READING} {sorted(settings.items())}".encode())
     weights = Path(str(settings.get("detector")).partition(":")[2] or ".")
     for path in (video, weights):
         if Path(path).is_file():

@@ -52,6 +52,8 @@ def perform(
         load: a checkpoint -> the same without the checkpoint, for many videos.
         add_arguments: adds the command's options to a parser.
     """
+    import av
+
     workers.share_heaps()
     from lipsync_jax.training import launch
 
@@ -68,6 +70,11 @@ def perform(
         line = ProgressLine(sys.stderr)
         try:
             report = make_one(chosen.checkpoint_path, *files, on_progress=line, **options)
+        except av.error.FFmpegError as error:
+            given = " and ".join(str(file) for file in files[:2] if file is not None)
+            raise ValueError(
+                f"{given} could not be used ({error}); convert them with another program first"
+            ) from error
         finally:
             line.close()
     finally:
@@ -105,7 +112,7 @@ def describe(report) -> str:
         named += [f"and {more} more"] if more else []
         total = sum(b - a for a, b in report.missing)
         lines.append(f"no face was found for {total:.2f} s: {', '.join(named)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *report.notes])
 
 
 class ProgressLine:

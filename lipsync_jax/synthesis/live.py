@@ -45,7 +45,7 @@ class Prepared:
 
     def __init__(self, batcher: Batcher, shown: Source, path: FacePath, options: Options):
         self._batcher, self._shown, self._path, self._options = batcher, shown, path, options
-        self.frame_rate, self.size = shown.frame_rate, shown.size
+        self.frame_rate, self.size = shown.output_rate, shown.size
 
     def stream(self, chunks: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Iterator[Frame]:
         """Draws the face saying a voice, as it comes.

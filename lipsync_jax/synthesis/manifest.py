@@ -163,10 +163,13 @@ def _make(
         report = make(*files, on_progress=line, **settings)
     except (ValueError, OSError, MemoryError) as error:
         return Outcome(number, row.get("outfile", str(chosen.outfile)), False, str(error))
+    except Exception as error:  # a decoder's or a program's fault still concerns one row
+        said = f"{type(error).__name__}: {error}"
+        return Outcome(number, row.get("outfile", str(chosen.outfile)), False, said)
     finally:
         line.close()
     said = f"{report.edited} of {report.frames} frames in {time.monotonic() - begun:.1f} s"
-    return Outcome(number, str(files[2]), True, said)
+    return Outcome(number, str(files[2]), True, "; ".join([said, *report.notes]))
 
 
 def _words(row: Mapping[str, str], options: Options) -> Iterator[str]:

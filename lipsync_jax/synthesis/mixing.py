@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lipsync_jax import audio, containers
+from lipsync_jax import audio, containers, packets
+from lipsync_jax.samples import SampleStream, mono_weights, sum_channels
 
 RATE = 48_000
 
@@ -16,8 +17,9 @@ RATE = 48_000
 def mix(paths: Sequence[str | os.PathLike], outfile: str | os.PathLike) -> Path:
     """Adds recordings up, all from their beginning, into a 16-bit WAV file.
 
-    Recordings with two channels keep them, if any has; more are averaged. The sum is as loud as its
-    parts, or quieter where it would be louder than full scale. Memory does not grow with length.
+    Recordings with two channels keep them, if any has; more become one, see
+    `samples.mono_weights`. The sum is as loud as its parts, or quieter where it would be louder
+    than full scale. Memory does not grow with length.
 
     Args:
         paths: files with sound.
@@ -61,7 +63,8 @@ class _Blocks:
     """One recording at 48 kHz in blocks of a second, the last shorter."""
 
     def __init__(self, path: str | os.PathLike, channels: int):
-        self._stream = containers.SampleStream(path, containers.origin(path))
+        self._stream = SampleStream(path, packets.origin(path))
+        self._weights = mono_weights(path)
         self._channels, self._held = channels, np.zeros((0, channels), np.float32)
         self._pieces = self._resampled()
 
@@ -75,6 +78,8 @@ class _Blocks:
         resampler = soxr.ResampleStream(self._stream.rate, RATE, self._channels, quality="HQ")
         for chunk in self._stream:
             if chunk.shape[1] != self._channels:
-                chunk = np.repeat(chunk.mean(axis=1, keepdims=True), self._channels, axis=1)
+                chunk = np.repeat(
+                    sum_channels(chunk, self._weights)[:, None], self._channels, axis=1
+                )
             yield resampler.resample_chunk(np.ascontiguousarray(chunk))
         yield resampler.resample_chunk(np.zeros((0, self._channels), np.float32), last=True)

@@ -6,6 +6,7 @@ with length.
 """
 
 import contextlib
+import itertools
 import os
 import tempfile
 import time
@@ -156,9 +157,9 @@ class Synthesizer:
                 preview.write(outfile, run, planned, options.preview)
             begun = time.monotonic()
             edited = _write(writer, run, planned, on_progress)
-        now = time.monotonic()
+        now, heard = time.monotonic(), [*voices.values(), voice]
         moments = [moment for _, moment in planned]
-        end = moments[-1] + 1 / shown.frame_rate
+        end = moments[-1] + 1 / shown.output_rate
         missing = tracking.spans(moments, end, _faceless(roles, planned))
         return Report(
             outfile=Path(outfile),
@@ -167,16 +168,17 @@ class Synthesizer:
             kept=len(planned) - edited,
             missing=tuple((float(a), float(b)) for a, b in missing),
             duration=float(end),
-            frame_rate=shown.frame_rate,
+            frame_rate=shown.output_rate,
             seconds=now - started,
             frames_per_second=len(planned) / max(now - begun, 1e-6),
             model=self.editor.model,
+            notes=(*shown.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in heard)))),
         )
 
     def _writer(self, target: Pathlike, shown: Source, audio: Pathlike, options: Options):
         return VideoWriter(
             target,
-            shown.frame_rate,
+            shown.output_rate,
             shown.size,
             **options.encoding,
             pixel_aspect=shown.pixel_aspect,

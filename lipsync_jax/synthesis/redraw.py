@@ -47,9 +47,9 @@ def plan(
         length: of the voice, see `timeline.schedule`.
         loop: see `timeline.passes`.
     """
-    step = 1 / shown.frame_rate
-    numbers, moments = timeline.fill_gaps(source.even_times(times, shown.frame_rate), step)
-    for i, moment in timeline.schedule(moments, step, length, loop):
+    even = source.even_times(times, shown.frame_rate)
+    numbers, moments = timeline.fill_gaps(even, shown.frame_rate, shown.output_rate)
+    for i, moment in timeline.schedule(moments, 1 / shown.output_rate, length, loop):
         yield numbers[i], moment
 
 

@@ -41,6 +41,7 @@ class Report:
         seconds: that the run took, all in all.
         frames_per_second: frames written a second of the second pass.
         model: a name for the weights, see `provenance.model_hash`.
+        notes: what was changed or lost of the files' content, a sentence each.
     """
 
     outfile: Path
@@ -53,3 +54,4 @@ class Report:
     seconds: float
     frames_per_second: float
     model: str
+    notes: tuple[str, ...] = ()

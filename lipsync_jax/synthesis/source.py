@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax import video
+from lipsync_jax.synthesis import timeline
 from lipsync_jax.video import Frame
 
 STILL_RATE = Fraction(25)  # frames a second made of a picture
@@ -27,22 +28,26 @@ class Source:
     Attributes:
         path: the file.
         frame_rate: frames a second, exact; the average where the rate varies.
+        output_rate: frames a second to write, see `timeline.output_rate`.
         size: (width, height) of the frames `frames` yields.
         pixel_aspect: width of a pixel over its height.
         colours: see `VideoInfo`.
         still: whether there is one frame only, a picture's or (`static`) a video's first.
         frames_estimate: about how many frames there are.
         change: scales, turns and cuts one image.
+        notes: what about the file will not be as it was, a sentence each.
     """
 
     path: Path
     frame_rate: Fraction
+    output_rate: Fraction
     size: tuple[int, int]
     pixel_aspect: Fraction
     colours: tuple[int, int]
     still: bool
     frames_estimate: int
     change: Callable[[np.ndarray], np.ndarray]
+    notes: tuple[str, ...] = ()
 
     def frames(self, start: Fraction | None = None) -> Iterator[Frame]:
         """Reads the frames, see `video.read_frames`; images are uint8 RGB of `size`."""
@@ -99,16 +104,25 @@ def open_source(
             f"{path}: crop={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
         )
     picture = is_picture(info)
+    rate = (frame_rate or STILL_RATE) if picture else info.frame_rate
     return Source(
         path=Path(path),
-        frame_rate=(frame_rate or STILL_RATE) if picture else info.frame_rate,
+        frame_rate=rate,
+        output_rate=rate if picture else timeline.output_rate(rate),
         size=(width, height),
         pixel_aspect=1 / info.pixel_aspect if rotate else info.pixel_aspect,
         colours=info.colours,
         still=picture or static,
         frames_estimate=1 if picture or static else info.frames_estimate,
         change=change,
+        notes=_notes(info),
     )
+
+
+def _notes(info: video.VideoInfo) -> tuple[str, ...]:
+    interlaced = (f"{info.path} is interlaced: its combs were removed",) if info.interlaced else ()
+    beside = (f"{info.path}: not kept: {', '.join(info.beside)}",) if info.beside else ()
+    return (*interlaced, *beside)
 
 
 def is_picture(info: video.VideoInfo) -> bool:

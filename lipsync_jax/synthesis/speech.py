@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 import soxr
 
-from lipsync_jax import audio, containers
+from lipsync_jax import audio, packets
 from lipsync_jax.data.spectra import MEL, Spectrum
+from lipsync_jax.samples import SampleStream, mono_weights, sum_channels
 
 _BLOCK = 4  # columns computed at once, 50 ms of mel: a live voice must wait for so many
 _GATE_RATE = 100  # decisions a second on whether there is a voice
@@ -27,12 +28,14 @@ class Speech:
         duration: seconds, exact. Where the file has a picture too, time 0 is its first frame's,
             else the first sample's.
         hears: which spectrum it is.
+        notes: what was wrong with the file though it is used.
     """
 
     path: str
     mel: np.ndarray
     duration: Fraction
     hears: Spectrum = MEL
+    notes: tuple[str, ...] = ()
 
     def length(self, least: Fraction) -> Fraction:
         """Seconds of the recording."""
@@ -136,11 +139,12 @@ def load(path: str | os.PathLike, hears: Spectrum = MEL) -> Speech:
             length += len(chunk)
             yield chunk
 
-    rate, chunks = mono(path)
+    stream, chunks = open_mono(path)
+    rate = stream.rate
     blocks = [*_blocks(resampled(counted(), rate), hears)]
     mel = np.concatenate(blocks or [np.empty((0, hears.bins), np.float32)])
     _check_length(path, length)
-    return Speech(os.fspath(path), mel, Fraction(length, rate), hears)
+    return Speech(os.fspath(path), mel, Fraction(length, rate), hears, notes(stream))
 
 
 def duration(path: str | os.PathLike) -> Fraction:
@@ -179,16 +183,29 @@ def _check_length(path: str | os.PathLike, length: int) -> None:
 
 
 def mono(path: str | os.PathLike) -> tuple[int, Iterator[np.ndarray]]:
-    """A recording's rate, and its samples in pieces, the mean of its channels; see `load`."""
-    stream = containers.SampleStream(path, containers.origin(path))
+    """A recording's rate, and its samples in pieces, one channel; see `load`."""
+    stream, pieces = open_mono(path)
+    return stream.rate, pieces
+
+
+def open_mono(path: str | os.PathLike) -> tuple[SampleStream, Iterator[np.ndarray]]:
+    """A recording's stream, and its samples in pieces, one channel; see `load`."""
+    stream, weights = SampleStream(path, packets.origin(path)), mono_weights(path)
 
     def pieces() -> Iterator[np.ndarray]:
         for chunk in stream:
             if not np.isfinite(chunk).all():
                 raise ValueError(f"{path} holds samples that are not finite; export it again")
-            yield chunk.mean(axis=1)
+            yield sum_channels(chunk, weights)
 
-    return stream.rate, pieces()
+    return stream, pieces()
+
+
+def notes(stream: SampleStream) -> tuple[str, ...]:
+    """What is lost of a stream that was read, a sentence each."""
+    if not stream.lost:
+        return ()
+    return (f"{stream.path}: {float(stream.lost):.2f} s of its sound can't be read and are lost",)
 
 
 def resampled(

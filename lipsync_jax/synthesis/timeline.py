@@ -1,10 +1,12 @@
 """When each frame of the face video is shown, until the voice ends. Exact seconds throughout."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 LONGEST = Fraction(1, 10)  # seconds for which lips may stand still
+_USUAL_RATE = Fraction(25)  # of what is written for a video whose frames stand longer than that
 LOOPS = ("ping-pong", "repeat", "hold", "none")
 
 
@@ -28,19 +30,30 @@ def passes(count: int, loop: str) -> Iterator[range]:
         yield from itertools.cycle((range(count - 2, -1, -1), range(1, count)))
 
 
-def fill_gaps(times: Sequence[Fraction], step: Fraction) -> tuple[list[int], list[Fraction]]:
+def output_rate(frame_rate: Fraction) -> Fraction:
+    """Frames a second to write for a video: its own, unless lips would stand still."""
+    return frame_rate if 1 / frame_rate <= LONGEST else _USUAL_RATE
+
+
+def fill_gaps(
+    times: Sequence[Fraction], frame_rate: Fraction, rate: Fraction
+) -> tuple[list[int], list[Fraction]]:
     """Shows frames again where the next one is long in coming, so that lips go on moving.
 
     Args:
         times: when each frame is shown, ascending.
-        step: the usual seconds between two.
+        frame_rate: of the video; its last frame stands for 1 / frame_rate seconds.
+        rate: frames a second to write where they are shown again.
 
     Returns:
-        Frame numbers, and when each is shown.
+        Frame numbers, and when each is shown, none for longer than `LONGEST` or, if that is more,
+        1 / rate seconds; the last for 1 / rate.
     """
-    numbers, shown = [], []
-    for number, (start, end) in enumerate(zip(times, [*times[1:], times[-1]], strict=True)):
-        count = max(1, round((end - start) / step)) if end - start > LONGEST else 1
+    numbers, shown, longest = [], [], max(LONGEST, 1 / rate)
+    ends = [*times[1:], times[-1] + 1 / frame_rate]
+    for number, (start, end) in enumerate(zip(times, ends, strict=True)):
+        length = end - start
+        count = max(round(length * rate), math.ceil(length / longest)) if length > longest else 1
         numbers += [number] * count
         shown += [start + i * (end - start) / count for i in range(count)]
     return numbers, shown

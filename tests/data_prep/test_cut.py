@@ -10,6 +10,7 @@ from lipsync_jax.data_prep import outcomes
 from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.cut import Settings, cut
 from tests.colour_faces import at, buzz, detect, film, picture
+from tests.test_pixels import encode
 
 SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4, max_seconds=0.8)
 
@@ -225,3 +226,17 @@ def test_the_key_of_an_outcome_follows_file_and_settings(tmp_path):
     path.write_bytes(b"12")
     keys.add(outcomes.key_of(source, "grid", Settings()))
     assert len(keys) == 4
+
+
+def test_interlaced_videos_lose_their_combs_and_are_noted(tmp_path):
+    path = tmp_path / "a.mp4"
+    options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
+    images = [picture(at(10 + i)) for i in range(25)]
+    for i in range(24):
+        images[i] = images[i].copy()
+        images[i][1::2] = images[i + 1][1::2]
+    encode(path, images, options=options)
+    audio.save(tmp_path / "a.wav", buzz(1), 16_000)
+    outcome = cut(Video(path, "a", "a"), "folder", SETTINGS)
+    assert outcome.notes == ("interlaced: its combs were removed",)
+    assert outcome.clips

@@ -211,3 +211,42 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="choose auto"):
         prepare.prepare([tmp_path], tmp_path / "out", split_by="moon")
+
+
+def test_copies_are_found_by_content(tmp_path):
+    for name, data in {"b": b"one", "a": b"one", "c": b"two", "d": b"three", "e": b"one"}.items():
+        (tmp_path / name).write_bytes(data)
+    paths = {path.name: path for path in tmp_path.iterdir()}
+    assert splitting.copies_of(paths) == {"b": "a", "e": "a"}
+
+
+def test_copies_never_sit_in_two_splits():
+    videos = {f"v{i}": "s" for i in range(60)}
+    copies = {f"v{i + 1}": f"v{i}" for i in range(0, 40, 2)}
+    _, alone = splitting.assign(videos, "video", (), 0.3, 0.3)
+    _, chosen = splitting.assign(videos, "video", (), 0.3, 0.3, copies)
+    assert any(alone[a] != alone[b] for a, b in copies.items())
+    assert all(chosen[a] == chosen[b] for a, b in copies.items())
+    assert all(chosen[v] == alone[v] for v in videos if int(v[1:]) >= 40)
+    # By speaker, those who share a file stay together, through several files too.
+    videos = {f"s{i}/{n}": f"s{i}" for i in range(30) for n in "ab"}
+    copies = {"s3/a": "s1/a", "s3/b": "s2/a", "s9/b": "s7/b"}
+    _, chosen = splitting.assign(videos, "speaker", (), 0.3, 0.3, copies)
+    for group in (("s1", "s2", "s3"), ("s7", "s9")):
+        assert len({chosen[f"{s}/{n}"] for s in group for n in "ab"}) == 1
+    # Whoever shares a file with a published test speaker is tested on, too.
+    _, chosen = splitting.assign(videos, "published", {"s7"}, 0.2, 0, copies)
+    assert {v for v, name in chosen.items() if name == "test"} == {
+        "s7/a", "s7/b", "s9/a", "s9/b"
+    }  # fmt: skip
+
+
+def test_a_folder_with_copies(raw, tmp_path):
+    for number in range(5):
+        (raw / f"again {number}.mkv").write_bytes((raw / f"good {number}.mkv").read_bytes())
+    report = prepare.prepare([raw], tmp_path / "out", settings=SETTINGS)
+    assert report["copies"] == {f"good {n}": f"again {n}" for n in range(5)}
+    where = report["video_splits"]
+    assert all(where[f"good {n}"] == where[f"again {n}"] for n in range(5))
+    assert set(where.values()) == set(prepare.SPLITS)
+    assert "copies      5  of other videos, in the same split" in prepare.table(report)

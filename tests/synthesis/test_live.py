@@ -3,7 +3,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, containers, video
+from lipsync_jax import audio, packets, video
+from lipsync_jax.samples import SampleStream
 from lipsync_jax.synthesis import pipeline, speech
 from lipsync_jax.synthesis.editor import Editor
 from tests import media
@@ -116,6 +117,6 @@ def test_a_late_start_of_the_sound_is_silence_in_both(tmp_path):
     path = tmp_path / "late.mp4"
     media.write(path, media.even(25), media.tone(220, 0.7, 48_000), sound_at=Fraction(3, 10))
     whole = speech.load(path)
-    stream = containers.SampleStream(path, containers.origin(path))
+    stream = SampleStream(path, packets.origin(path))
     live = speech.Live(stream, stream.rate)
     np.testing.assert_array_equal(live.windows(np.arange(60)), whole.windows(np.arange(60)))

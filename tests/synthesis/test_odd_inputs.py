@@ -1,16 +1,24 @@
 """Whatever is given, there is a result or one clear sentence, and never a traceback."""
 
+import itertools
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
 from lipsync_jax import audio, cli, video
-from lipsync_jax.synthesis import pipeline
+from lipsync_jax.synthesis import pipeline, source, timeline
 from tests import colour_faces, media
 from tests.synthesis import scenes
 from tests.synthesis.scenes import LEFT, RIGHT
+from tests.test_muxing import many
+from tests.test_pixels import encode
 
 # Damage is the subject here: the warning that counts it is no fault.
-pytestmark = pytest.mark.filterwarnings("ignore:.*damaged .* packets were skipped")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(damaged .* packets were skipped|s of sound are lost)"
+)
 
 
 @pytest.fixture
@@ -96,7 +104,6 @@ def test_one_frame_and_one_sample(folder, capsys):
 
 @pytest.mark.parametrize("name", ["alpha.png", "palette.gif", "grey.png", "deep.png"])
 def test_pictures_of_every_kind(folder, capsys, name):
-    import av
     import cv2
 
     image = colour_faces.picture(LEFT, size=(81, 121))
@@ -163,9 +170,71 @@ def test_eight_thousand_pixels_and_odd(folder, capsys):
 def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
     images = [colour_faces.picture(LEFT)] * 5
     size = images[0].shape[1::-1]
-    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18)) as writer:
+    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18, 9)) as writer:
         for image in images:
             writer.write(image)
     status, said = run(capsys, "hlg.mp4")
     assert status == 0, said
-    assert video.probe(folder / "out.mp4").colours == (9, 18)
+    assert video.probe(folder / "out.mp4").colours == (9, 18, 9)
+
+
+@pytest.mark.parametrize("rate", [1, 3, 5])
+def test_no_frame_of_a_slow_video_stands_still(folder, capsys, rate):
+    with video.VideoWriter(folder / "slow.mkv", rate, scenes.SIZE, lossless=True) as writer:
+        for _ in range(3):
+            writer.write(colour_faces.picture(LEFT, size=scenes.SIZE[::-1]))
+    scenes.voice(folder / "long.wav", 1.3)
+    status, said = run(capsys, "slow.mkv", "long.wav", "out.mp4")
+    assert status == 0, said
+    times = [frame.time for frame in video.read_frames(folder / "out.mp4")]
+    assert max(b - a for a, b in itertools.pairwise(times)) <= timeline.LONGEST
+    assert abs(video.probe(folder / "out.mp4").duration - Fraction(13, 10)) < Fraction(1, 10)
+
+
+def test_what_is_done_or_lost_is_said(folder, capsys):
+    woven = [colour_faces.picture(LEFT, size=(80, 120)) for _ in range(10)]
+    options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
+    encode(folder / "woven.mp4", woven, options=options)
+    status, said = run(capsys, "woven.mp4")
+    assert status == 0 and "woven.mp4 is interlaced: its combs were removed" in said
+    many(folder / "many.mkv")
+    status, said = run(capsys, "many.mkv", "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")
+    assert status == 0
+    assert "many.mkv: not kept: 1 further audio track (aac), 1 subtitle track (subrip), 2" in said
+
+
+@pytest.mark.parametrize("error", [IndexError("index 8"), av.error.ExternalError(1, "broken")])
+def test_no_error_of_a_decoder_ends_a_batch_or_shows_a_traceback(
+    folder, capsys, monkeypatch, error
+):
+    def failing(path, *_):
+        if "film" in str(path):
+            raise error
+        return original(path)
+
+    original = source.open_source
+    lines = ["face,audio,outfile", "film.mkv,voice.wav,1.mp4", "other.mkv,voice.wav,2.mp4"]
+    (folder / "list.csv").write_text("\n".join(lines))
+    scenes.film(folder / "other.mkv", [(LEFT, None)])
+    monkeypatch.setattr(source, "open_source", lambda path, **_: failing(path))
+    words = ["--batch", "list.csv", "--preset", "ultrafast"]
+    assert cli.main(["generate", "--checkpoint_path=c", *words]) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 made, 1 failed" in said.out and (folder / "2.mp4").is_file()
+    assert "Traceback" not in said.err + said.out
+    if isinstance(error, av.error.FFmpegError):
+        status, said = run(capsys)
+        assert status == 1 and "film.mkv and voice.wav could not be used" in said
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.ffconcat", "notes.txt"])
+def test_lists_and_texts_are_no_faces(folder, capsys, name):
+    text = {
+        "m3u8": "#EXTM3U\n#EXTINF:1,\nfilm.mkv\n",
+        "ffconcat": "ffconcat version 1.0\nfile film.mkv\n",
+    }
+    (folder / name).write_text(text.get(name.partition(".")[2], "a text of some words\n" * 40))
+    for files in ((name, "voice.wav"), ("film.mkv", name)):
+        status, said = run(capsys, *files)
+        assert status == 1 and name in said
+        assert ("list of other files" if "list" in name else "it holds text") in said

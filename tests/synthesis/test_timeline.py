@@ -41,11 +41,22 @@ def test_uneven_frames_keep_their_lengths_when_played_again():
 def test_long_gaps_are_filled_at_the_usual_rate():
     step = Fraction(1, 25)
     times = [Fraction(0), step, 3 * step, 8 * step, 9 * step]
-    numbers, shown = timeline.fill_gaps(times, step)
+    numbers, shown = timeline.fill_gaps(times, Fraction(25), Fraction(25))
     assert numbers == [0, 1, 2, 2, 2, 2, 2, 3, 4]
     assert shown == [i * step for i in (0, 1, 3, 4, 5, 6, 7, 8, 9)]
-    slow = [Fraction(i, 2) for i in range(3)]
-    assert timeline.fill_gaps(slow, Fraction(1, 2)) == ([0, 1, 2], slow)
+
+
+@pytest.mark.parametrize("rate", [1, 2, 3, 5, 8, Fraction(9), 10, 11, 12, 25])
+def test_no_frame_of_a_slow_video_stands_longer_than_lips_may(rate):
+    rate = Fraction(rate)
+    times = [i / rate for i in range(4)]
+    numbers, shown = timeline.fill_gaps(times, rate, timeline.output_rate(rate))
+    last = 1 / timeline.output_rate(rate)
+    lengths = [b - a for a, b in itertools.pairwise([*shown, shown[-1] + last])]
+    assert max(lengths) <= timeline.LONGEST
+    assert sorted(set(numbers)) == [0, 1, 2, 3]
+    assert abs(sum(lengths) - 4 / rate) <= Fraction(1, 100)
+    assert rate < 10 or (numbers, shown) == ([0, 1, 2, 3], times)
 
 
 def test_spans():
