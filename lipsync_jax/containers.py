@@ -30,6 +30,10 @@ _OPTIONS = {
     "protocol_whitelist": "file",
     "pattern_type": "none",  # a%d.png is one file, not a sequence
 }
+# PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
+_LENIENT = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
@@ -64,7 +68,7 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
     file = check_file(path)
     try:
         # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
-        return av.open(f"file:{file}", options=_OPTIONS)
+        return av.open(f"file:{file}", options=_OPTIONS, **_LENIENT)
     except av.error.FFmpegError as error:
         with open(file, "rb") as stream:
             head = stream.read(256)
@@ -109,6 +113,14 @@ def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]
 def _keys(metadata: Mapping[str, str]) -> list[str]:
     try:
         return list(metadata)
+    except UnicodeDecodeError:
+        return []
+
+
+def chapters(container: av.container.InputContainer) -> list[dict]:
+    """The container's chapters as PyAV has them; none if their titles are not UTF-8."""
+    try:
+        return container.chapters()
     except UnicodeDecodeError:
         return []
 

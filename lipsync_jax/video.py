@@ -123,7 +123,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             audio_channels=sound.codec_context.layout.nb_channels if sound else 0,
             interlaced=frame.interlaced_frame,
             beside=muxing.describe(
-                muxing.others(container, own_sound=True), len(container.chapters())
+                muxing.others(container, own_sound=True), len(containers.chapters(container))
             ),
         )
 
