@@ -30,8 +30,10 @@ _OPTIONS = {
     "protocol_whitelist": "file",
     "pattern_type": "none",  # a%d.png is one file, not a sequence
 }
-# PyAV 18 decodes all metadata on opening, PyAV 19 when it is asked for.
-_METADATA = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
+# PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
+_LENIENT = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
@@ -66,7 +68,7 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
     file = check_file(path)
     try:
         # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
-        return av.open(f"file:{file}", options=_OPTIONS, **_METADATA)
+        return av.open(f"file:{file}", options=_OPTIONS, **_LENIENT)
     except av.error.FFmpegError as error:
         with open(file, "rb") as stream:
             head = stream.read(256)
@@ -115,6 +117,14 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
         return []
 
 
+def chapters(container: av.container.InputContainer) -> list[dict]:
+    """The container's chapters as PyAV has them; none if their titles are not UTF-8."""
+    try:
+        return container.chapters()
+    except UnicodeDecodeError:
+        return []
+
+
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
     """The container's main picture, as FFmpeg chooses it: the largest, default ones before others.
 
@@ -158,15 +168,11 @@ def audio_stream(container: av.container.InputContainer, path: str | os.PathLike
     """The container's best sound.
 
     Raises:
-        ValueError: it has none, or none that can be decoded.
+        ValueError: it has none.
     """
     stream = container.streams.best("audio")
     if stream is None:
         raise ValueError(f"{path} has no audio stream; name a file with sound")
-    if stream.codec_context is None:
-        raise ValueError(
-            f"{path}: its audio is in a codec that FFmpeg does not know; convert it to another one"
-        )
     return stream
 
 

@@ -69,7 +69,7 @@ def mux(
             copies = {other.index: output.add_other(other) for other in beside}
             kept = [other for other in beside if copies[other.index] is not None]
             lost = describe([other for other in beside if other not in kept])
-            output.add_chapters(container.chapters(), zero)
+            output.add_chapters(containers.chapters(container), zero)
             output.start()
             end = Fraction(0)
             for packet in Packets(container, [source, *kept], video_path):

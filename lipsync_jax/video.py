@@ -124,7 +124,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             audio_channels=heard.layout.nb_channels if heard else 0,
             interlaced=frame.interlaced_frame,
             beside=muxing.describe(
-                muxing.others(container, own_sound=True), len(container.chapters())
+                muxing.others(container, own_sound=True), len(containers.chapters(container))
             ),
         )
 

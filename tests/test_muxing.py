@@ -278,3 +278,13 @@ def test_what_the_output_cannot_hold_is_told(tmp_path):
     assert set(video.probe(source).beside) == {
         "1 further audio track (aac)", "1 subtitle track (subrip)", "2 chapters"
     }  # fmt: skip
+
+
+def test_names_that_are_not_utf8_are_no_obstacle(tmp_path):
+    source = many(tmp_path / "a.mkv")
+    data = source.read_bytes()
+    assert data.count(b"two") == 1 and data.count(b"deu") == 1
+    source.write_bytes(data.replace(b"two", b"tw\xe9").replace(b"deu", b"d\xe9u"))
+    assert video.probe(source).width == SIZE[0]
+    video.mux(source, source, tmp_path / "o.mkv")
+    assert len(list(video.read_frames(tmp_path / "o.mkv"))) == 25
