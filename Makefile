@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all matrix lint clean
 
 # The stamp is newer than setup.py once everything that it lists is installed.
 $(VENV)/.installed: setup.py
@@ -15,10 +15,13 @@ demo: $(VENV)/.installed
 	$(BIN)/lipsync demo --out demo_out
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+
+matrix:
+	$(PYTHON) scripts/matrix.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

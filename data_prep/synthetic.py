@@ -7,7 +7,9 @@ so what a network can learn about lips from real speech it can learn here, in mi
 import argparse
 import concurrent.futures
 import contextlib
+import itertools
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -25,6 +27,7 @@ from lipsync_jax.data_prep import filming
 from lipsync_jax.data_prep.articulation import SAMPLE_RATE, Voice, speak
 from lipsync_jax.data_prep.portrait import Identity, Portrait
 from lipsync_jax.data_prep.portrait.portrait import FRAME
+from lipsync_jax.progress import Countdown
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
@@ -32,6 +35,8 @@ _FORMAT = 1  # of what a seed gives; raise it when the people or their speech ch
 _AT_ONCE = 8  # clips of a person that one process films
 _SHOWN = range(10, 66, 4)  # frames on the contact sheet
 _CORPUS, _VIDEO, _SPEECH = range(3)  # independent streams of one seed
+
+log = logging.getLogger(__name__)
 
 
 def make(
@@ -95,11 +100,8 @@ def make(
 
 
 def _builder(out: Path, recipe: dict):
-    import tensorflow_datasets as tfds  # slow to import, and processes that film don't need it
-
+    # Here: TFDS is slow to import, and processes that render don't need it.
     from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
-
-    tfds.disable_progress_bar()
 
     class Synthetic(TalkingFace, skip_registration=True):
         """Rendered people who talk."""
@@ -109,8 +111,15 @@ def _builder(out: Path, recipe: dict):
         each = map  # how people are filmed one after another, or at once
 
         def clips(self) -> dict[str, Iterator[Clip]]:
+            count, done = Countdown("clips rendered", recipe["clips"], log.info), itertools.count(1)
+
+            def counted(clips: Iterator[Clip]) -> Iterator[Clip]:
+                for clip in clips:
+                    count(next(done))
+                    yield clip
+
             return {
-                split: _film(recipe, takes, self.each)
+                split: counted(_film(recipe, takes, self.each))
                 for split, takes in splits(recipe["clips"], recipe["people"]).items()
             }
 

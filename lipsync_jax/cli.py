@@ -4,6 +4,8 @@ import argparse
 import logging
 import sys
 
+from lipsync_jax.text import printable_lines
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand.
@@ -36,11 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         logging.debug("where it came from", exc_info=error)
-        print(f"lipsync {arguments.command}: {error}", file=sys.stderr)
+        print(f"lipsync {arguments.command}: {printable_lines(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"lipsync {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)

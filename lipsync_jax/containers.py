@@ -18,6 +18,7 @@ import numpy as np
 _JITTER = Fraction(1, 20)  # seconds by which timestamps may stray from the sample count
 # What unnamed channels (plain WAV and AVI) are taken for, as FFmpeg and players do.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_RATES = range(4_000, 768_001)  # samples a second that any recorder or codec has
 _BACKWARD = Fraction(1)  # a clock that jumps back further than this has restarted
 
 
@@ -70,9 +71,9 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The container's moving picture; cover art of a song does not count."""
+    """The container's moving picture; cover art of a song, or what has no decoder, is none."""
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if stream.codec_context and not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     return None
 
@@ -94,11 +95,15 @@ def audio_stream(container: av.container.InputContainer, path: str | os.PathLike
     """The container's best sound.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none, or none that can be decoded.
     """
     stream = container.streams.best("audio")
     if stream is None:
         raise ValueError(f"{path} has no audio stream; name a file with sound")
+    if stream.codec_context is None:
+        raise ValueError(
+            f"{path}: its audio is in a codec that FFmpeg does not know; convert it to another one"
+        )
     return stream
 
 
@@ -232,13 +237,21 @@ class SampleStream:
                 audio itself starts.
 
         Raises:
-            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
+            FileNotFoundError, ValueError: see `open_container`; or there is no audio stream, or its
+                sample rate is implausible.
         """
         self.path, self.start = path, start
         self._container = open_container(path)
         self._stream = audio_stream(self._container, path)
         context = self._stream.codec_context
         self.rate, self.channels = context.sample_rate, context.layout.nb_channels
+        if self.rate not in _RATES:
+            self._container.close()
+            raise ValueError(
+                f"{path} claims a sample rate of {self.rate} Hz, none between {_RATES[0]} and "
+                f"{_RATES[-1]} Hz; it may be damaged: convert it with another program, or download "
+                "it again"
+            )
         named = not context.layout.name.endswith("channels")
         self.layout = context.layout.name if named else _LAYOUTS.get(self.channels, "")
 

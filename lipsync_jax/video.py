@@ -92,6 +92,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         sound = container.streams.best("audio")
+        heard = sound.codec_context if sound else None  # None too where no decoder is known
         duration, rate = (
             containers.duration(container, stream),
             containers.frame_rate(container, stream),
@@ -112,8 +113,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             colours=_colours(stream.codec_context),
             codec=stream.codec_context.codec.canonical_name,
             has_audio=sound is not None,
-            audio_rate=sound.codec_context.sample_rate if sound else 0,
-            audio_channels=sound.codec_context.layout.nb_channels if sound else 0,
+            audio_rate=heard.sample_rate if heard else 0,
+            audio_channels=heard.layout.nb_channels if heard else 0,
         )
 
 

@@ -2,8 +2,7 @@
 
 import jax
 import numpy as np
-
-from lipsync_jax.training import checkpoints
+import orbax.checkpoint as ocp
 
 
 def saved_arrays(workdir):
@@ -13,8 +12,15 @@ def saved_arrays(workdir):
         item.name + jax.tree_util.keystr(path): leaf
         for item in newest.iterdir()
         if item.is_dir() and item.name != "run"
-        for path, leaf in jax.tree.flatten_with_path(checkpoints.read_item(item))[0]
+        for path, leaf in jax.tree.flatten_with_path(_arrays(item))[0]
     }
+
+
+def _arrays(item):
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(item).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return checkpointer.restore(item, restore_args=as_numpy)
 
 
 def assert_same_run(one, other):

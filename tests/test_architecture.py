@@ -26,9 +26,11 @@ FLOORS = {
     "lipsync_jax.losses": 1,
     "lipsync_jax.flow": 1,
     "lipsync_jax.audio": 0,
+    "lipsync_jax.progress": 0,
     "lipsync_jax.containers": 0,
     "lipsync_jax.encoding": 0,
     "lipsync_jax.muxing": 0,
+    "lipsync_jax.text": 0,
     "lipsync_jax.video": 0,
     "lipsync_jax.faces": 0,
 }

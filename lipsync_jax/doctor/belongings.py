@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lipsync_jax.synthesis import performers
+from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints
 from lipsync_jax.training.diagnosis.findings import NOTE, OK, Finding
 
@@ -40,11 +42,11 @@ class Weights:
         """A few words."""
         method = self.card.get("config", {}).get("method", "")
         if "source" in self.card:
-            origin = f"from {self.card['source']['file']}"
+            origin = f"from {printable(self.card['source']['file'], 80)}"
         else:
             origin = f"step {self.card.get('step')}"
         figure = f", balanced accuracy {self.accuracy:.2f}" if self.accuracy >= 0 else ""
-        return f"{self.folder} ({method} {'+'.join(self.players)}, {origin}{figure})"
+        return printable(f"{self.folder} ({method} {'+'.join(self.players)}, {origin}{figure})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ def look(root: Path) -> Belongings:
                 players = sorted(p.name for p in holds.iterdir() if p.is_dir() and p.name != "card")
                 weights[owner] = Weights(owner, players, card)
             except (OSError, ValueError) as error:
-                broken.append(f"{owner}: {error}")
+                broken.append(printable(f"{owner}: {error}"))
         if "dataset_info.json" in files:
             data.append(folder)
         official += [
@@ -101,10 +103,10 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def report(found: Belongings) -> list[Finding]:
     """Weights and data as findings."""
     weights = [w.text for w in found.weights]
-    weights += [f"{path} (not converted)" for path in found.official]
+    weights += [printable(f"{path} (not converted)") for path in found.official]
     findings = [
         Finding("weights", OK, "; ".join(weights) or "none found", "What can be run."),
-        Finding("data", OK, "; ".join(map(str, found.data)) or "none found", "For training."),
+        Finding("data", OK, "; ".join(map(printable, found.data)) or "none found", "For training."),
     ]
     findings += [
         Finding("weights", NOTE, said, "It can't be run.", "Delete it or make it again.")
@@ -120,17 +122,13 @@ def next_command(found: Belongings) -> str:
         return [w for w in found.weights if player in w.players]
 
     generators, experts = having("generator"), having("expert")
-    dubbing = [w for w in generators if w.card["config"]["method"].startswith("wav2lip")]
-    if dubbing:
-        return (
-            f"lipsync generate --checkpoint_path {dubbing[0].folder} --face VIDEO --audio VOICE "
-            "--outfile dubbed.mp4"
-        )
-    if generators:
-        return (
-            f"lipsync animate --checkpoint_path {generators[0].folder} --face PICTURE "
-            "--audio VOICE --outfile out.mp4"
-        )
+    for command, face, wanted in (("generate", "VIDEO", False), ("animate", "PICTURE", True)):
+        for weights in generators:
+            if (_method(weights) in performers.METHODS) == wanted:
+                return (
+                    f"lipsync {command} --checkpoint_path {weights.folder} --face {face} "
+                    "--audio VOICE --outfile out.mp4"
+                )
     if found.official:
         source = found.official[0]
         return f"lipsync convert {source} checkpoints/{source.stem}"
@@ -152,3 +150,7 @@ def next_command(found: Belongings) -> str:
         "python main.py --config=configs/wav2lip.py:small_data --workdir=runs/wav2lip "
         f"--config.frozen.expert.checkpoint={best.folder} {data}"
     )
+
+
+def _method(weights: Weights) -> str:
+    return str(weights.card.get("config", {}).get("method", ""))

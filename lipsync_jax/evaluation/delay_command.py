@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.text import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lipsync delay`."""
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             found[clip.clip_id] = delay.measure(clip)
         except ValueError as error:
             left_out[clip.clip_id] = str(error)
-            print(f"left out: {clip.clip_id}, {error}", file=sys.stderr)
+            print(printable(f"left out: {clip.clip_id}, {error}"), file=sys.stderr)
     if not found:
         print(f"none of the clips of {folder} could be measured", file=sys.stderr)
         return 1

@@ -122,8 +122,14 @@ class Actor:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Actor":
         """Loads a generator of a method that animates stills."""
-        config = checkpoints.read_card(directory)["config"]
-        return cls(config["data"]["geometry"], performers.load(directory))
+        geometry = checkpoints.read_card(directory)["config"].get("data", {}).get("geometry")
+        if geometry is None:
+            raise ValueError(
+                f"checkpoint {directory} does not say which pictures it was trained on "
+                "(config.data.geometry), so it can't be given prepared clips; animate stills with "
+                "`lipsync animate` and evaluate the videos"
+            )
+        return cls(geometry, performers.load(directory))
 
     def __call__(self, real: Footage, silent: bool = False) -> Footage:
         """The clip as it is drawn: its frames nearest in time, as long as its voice lasts.

@@ -68,13 +68,13 @@ class Judge:
                 f"checkpoint {directory} holds nothing that judges sync; name one that "
                 "`lipsync convert syncnet_v2.model` wrote, or a run of configs/sync_expert.py"
             )
-        variables, card = checkpoints.load_inference(folder, player)
         if player == "syncnet":
-            return _loaded(directory, SYNCNET, 224, variables, *_syncnet())
-        config = ml_collections.ConfigDict(card["config"])
-        geometry = config.data.geometry
-        size = GEOMETRIES[geometry].height
-        return _loaded(directory, EXPERT, size, variables, *_expert(config), geometry)
+            return _loaded(directory, SYNCNET, 224, *_syncnet())
+        config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
+        with checkpoints.fitting(directory):
+            geometry, embed = config.data.geometry, _expert(config)
+            size = GEOMETRIES[geometry].height
+        return _loaded(directory, EXPERT, size, *embed, geometry)
 
     def lips(self, crops: Iterable[np.ndarray]) -> np.ndarray:
         """Embeds a stream of pictures, holding a batch of them at a time.
@@ -137,14 +137,18 @@ class Judge:
         return self.sound(np.pad(part, (0, end - begin - len(part))), total), inside
 
 
-def _loaded(directory, kind, size, variables, embed_lips, embed_sound, geometry="") -> Judge:
+def _loaded(directory, kind, size, embed_lips, embed_sound, geometry="") -> Judge:
     syncnet = kind == SYNCNET
     shape = (_MFCC_WINDOW, 13) if syncnet else (windows.MEL_WINDOW, audio.MEL_BINS)
     frames = jax.ShapeDtypeStruct((_BATCH[kind] + FRAMES - 1, size, size, 3), jnp.uint8)
     sound = jax.ShapeDtypeStruct((_BATCH[kind], *shape), jnp.float32)
-    with checkpoints.fitting(directory):
+
+    def check(variables):
         jax.eval_shape(embed_lips, variables, frames)
         jax.eval_shape(embed_sound, variables, sound)
+
+    player = "syncnet" if syncnet else "expert"
+    variables, _ = checkpoints.load_inference(directory, player, check)
     on_device = jax.device_put(variables)
     lips, heard = jit(embed_lips), jit(embed_sound)
     return Judge(

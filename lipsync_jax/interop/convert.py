@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lipsync_jax.interop import published, temporal_gan, torch_files, wav2lip
+from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints
 
 _WAV2LIP_LICENCE = (
@@ -114,8 +115,9 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
     try:
         read = _temporal_gan if temporal_gan.recognises(tree) else _single_network
         player, variables, card = read(tree)
-    except ValueError as error:
-        raise ValueError(f"checkpoint {source} can't be converted: {error}") from error
+    # A file can have anything where the networks' numbers and tensors are looked for.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint {source} can't be converted: {printable(error)}") from error
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     card["source"] = {"file": source.name, "bytes": source.stat().st_size, "sha256": digest}

@@ -23,6 +23,11 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _KEYS = (str, bytes, int, float, type(None))
+_MAX_ARGUMENTS = 32  # of a call, and parts of a key
+_MAX_NAME = 1000  # characters of `module.name`
+_MAX_BITS = 8192  # of a whole number
+_ENTRY = 64  # bytes, about what an entry of a dict takes
+SPARE = 64 << 20  # bytes that any file may make, however small
 
 
 class UnreadableError(ValueError):
@@ -56,13 +61,20 @@ class _Dtype:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def load(stream: BinaryIO, find: Callable[[str], Any], persistent: Callable[[Any], Any]) -> Any:
+def load(
+    stream: BinaryIO,
+    find: Callable[[str], Any],
+    persistent: Callable[[Any], Any],
+    limit: int = SPARE,
+) -> Any:
     """Reads one pickle; the stream is left behind its end.
 
     Args:
         stream: binary file, read from where it stands.
         find: `module.name` -> a Function or a constant; raises UnreadableError at any other.
         persistent: a persistent id -> the object it stands for.
+        limit: bytes that the results of its calls may have in all, views of the file not counted.
+            A pickle can name one value again and again, so a small one could fill any memory.
 
     Returns:
         What was pickled, out of dict, list, tuple, str, bytes, numbers, None, NumPy arrays,
@@ -72,15 +84,15 @@ def load(stream: BinaryIO, find: Callable[[str], Any], persistent: Callable[[Any
         UnreadableError: the pickle wants more than to hold data.
         ValueError, IndexError, KeyError, TypeError, AttributeError: it is damaged.
     """
-    machine = _Machine(find, persistent)
+    machine = _Machine(find, persistent, limit)
     for opcode, argument, _ in pickletools.genops(stream):
         machine.step(opcode.name, argument)
     return machine.stack.pop()
 
 
 class _Machine:
-    def __init__(self, find, persistent):
-        self.find, self.persistent = find, persistent
+    def __init__(self, find, persistent, limit: int):
+        self.find, self.persistent, self.limit, self.left = find, persistent, limit, limit
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -88,6 +100,8 @@ class _Machine:
     def step(self, name: str, argument: Any) -> None:
         """Carries out one instruction."""
         if name in _VALUES:
+            if isinstance(argument, int) and argument.bit_length() > _MAX_BITS:
+                raise UnreadableError("has a number of thousands of digits")
             self.stack.append(_CONSTANTS.get(name, argument))
         elif name in _EMPTY:
             self.stack.append(_EMPTY[name]())
@@ -144,13 +158,21 @@ class _Machine:
         self.stack[-1].update(pairs(list(zip(items[::2], items[1::2], strict=True))))
 
     def _stack_global(self) -> None:
-        self.stack.append(self.find(".".join(self._take(2))))
+        parts = self._take(2)
+        if sum(map(len, parts)) > _MAX_NAME:
+            raise UnreadableError("names something longer than names are")
+        self.stack.append(self.find(".".join(parts)))
 
     def _reduce(self) -> None:
         function, arguments = self._take(2)
         if not isinstance(function, Function):
             raise UnreadableError("calls something that is no function of the format")
-        self.stack.append(function.call(*arguments))
+        if not isinstance(arguments, tuple) or len(arguments) > _MAX_ARGUMENTS:
+            raise UnreadableError("calls a function of the format with what are no arguments")
+        made = function.call(*arguments)
+        if not any(made is argument for argument in arguments):
+            self._spend(made)
+        self.stack.append(made)
 
     _newobj = _reduce
 
@@ -161,21 +183,40 @@ class _Machine:
         (state,) = self._take(1)
         target = self.stack[-1]
         if isinstance(target, Module):
+            self._spend(state)
             target.update(pairs(list(state.items())))
         elif isinstance(target, _Dtype):
             target.restore(state)
         elif isinstance(target, np.ndarray):
             _restore_array(target, state)
+            self._spend(target)
         elif type(target) is not dict:  # attributes of an OrderedDict hold nothing of use
             raise UnreadableError("sets attributes of something that has none")
+
+    def _spend(self, made: Any) -> None:
+        if isinstance(made, np.ndarray):
+            steps = zip(made.shape, made.strides, strict=True)
+            extent = made.itemsize + sum((n - 1) * step for n, step in steps)
+            # A plain view of the file takes no memory; one that repeats values does when copied.
+            self.left -= made.nbytes if made.flags.owndata or made.nbytes > extent else 0
+        elif isinstance(made, dict):
+            self.left -= _ENTRY * len(made)
+        elif isinstance(made, bytes):
+            self.left -= len(made)
+        if self.left < 0:
+            raise UnreadableError(
+                f"describes more than {self.limit >> 20} MB, far more than its size: it is made to "
+                "fill the memory"
+            )
 
 
 def pairs(items: list[Any] | tuple = ()) -> dict[Any, Any]:
     """A dict of (key, value) pairs with plain keys."""
     found = {}
     for key, value in items:
+        parts = key if isinstance(key, tuple) else (key,)
         # Hashing a deeply nested tuple would overflow the interpreter's stack.
-        if not all(isinstance(k, _KEYS) for k in (key if isinstance(key, tuple) else (key,))):
+        if len(parts) > _MAX_ARGUMENTS or not all(isinstance(k, _KEYS) for k in parts):
             raise TypeError("the pickle has a key that is no plain value")
         found[key] = value
     return found

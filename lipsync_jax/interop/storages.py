@@ -2,8 +2,8 @@
 
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,18 +43,44 @@ class Type:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """The bytes of a storage, in the order of the machine that wrote them.
+
+    Attributes:
+        data: a part of the mapped file.
+        byteorder: `little` or `big`.
+    """
+
+    data: memoryview
+    byteorder: str = "little"
+    _swapped: dict[int, memoryview] = field(default_factory=dict)
+
+    def native(self, dtype: np.dtype) -> memoryview:
+        """The bytes in this machine's order; where they must be swapped, once for all tensors."""
+        unit = dtype.itemsize // (2 if dtype.kind == "c" else 1)  # bytes of what is swapped
+        if unit == 1 or self.byteorder == sys.byteorder:
+            return self.data
+        if unit not in self._swapped:
+            whole = self.data[: len(self.data) // unit * unit]
+            values = np.frombuffer(whole, f"u{unit}").byteswap()
+            self._swapped[unit] = memoryview(values).cast("B").toreadonly()
+        return self._swapped[unit]
+
+
+@dataclass(frozen=True)
 class Storage:
     """A run of memory.
 
     Attributes:
-        data: its bytes, a part of the mapped file; None while only dtypes are gathered.
+        contents: None while only dtypes are gathered.
         dtype: of its values.
-        byteorder: theirs, `little` or `big`.
+        begin, end: the bytes of `contents` that it has; None for all to the last.
     """
 
-    data: memoryview | None
+    contents: Contents | None
     dtype: np.dtype
-    byteorder: str = "little"
+    begin: int = 0
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,25 +100,29 @@ class StorageId:
         kind, storage_type, name, _, count, *view = key
         if kind != "storage" or not isinstance(storage_type, Type) or not isinstance(name, str):
             raise ValueError("something is stored that is no storage")
-        inside = whole_numbers(*view[0][1:]) if view and view[0] is not None else None
-        return cls(storage_type.dtype, name, *whole_numbers(count), inside)
+        inside = whole_numbers(view[0][1:]) if view and view[0] is not None else None
+        return cls(storage_type.dtype, name, *whole_numbers([count]), inside)
 
-    def storage(self, content: memoryview, byteorder: str = "little") -> Storage:
+    def storage(self, contents: Contents) -> Storage:
         """The storage whose bytes are found."""
         size = self.dtype.itemsize
-        if len(content) != self.count * size:
+        if len(contents.data) != self.count * size:
             raise ValueError("a storage has another size than its tensors expect")
-        if self.view is not None:
-            offset, count = self.view
-            content = content[offset * size : (offset + count) * size]
-        return Storage(content, self.dtype, byteorder)
+        if self.view is None:
+            return Storage(contents, self.dtype)
+        offset, count = self.view
+        return Storage(contents, self.dtype, offset * size, (offset + count) * size)
 
 
-def whole_numbers(*values: Any) -> tuple[int, ...]:
+def whole_numbers(values: Sequence[Any]) -> tuple[int, ...]:
     """Sizes and offsets that a file gives, if that is what they are."""
-    if len(values) > 2 * _MAX_DIMENSIONS + 1 or not all(type(n) is int and n >= 0 for n in values):
+    if not isinstance(values, tuple | list):
+        raise TypeError("sizes are no list")
+    if len(values) > _MAX_DIMENSIONS or not all(
+        type(n) is int and 0 <= n < 1 << 63 for n in values
+    ):
         raise ValueError("sizes are no whole numbers")
-    return values
+    return tuple(values)
 
 
 def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: Any) -> np.ndarray:
@@ -106,28 +136,28 @@ def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: An
         rest: about gradients; the third is a Type other than the storage's.
 
     Returns:
-        A read-only view of the storage; a copy if its bytes are in the other order.
+        A read-only view of the storage, or of one copy of it if its bytes are in the other order.
     """
     dtype = rest[2].dtype if len(rest) > 2 else storage.dtype
-    if storage.data is None:
+    if storage.contents is None:
         return np.empty(0, dtype)
-    whole_numbers(offset, *size, *strides)
+    (offset,), size, strides = map(whole_numbers, ([offset], size, strides))
     if 0 in size:
         return np.empty(size, dtype)
+    content = storage.contents.native(dtype)[storage.begin : storage.end]
     last = offset + sum((n - 1) * step for n, step in zip(size, strides, strict=True))
-    if (last + 1) * dtype.itemsize > len(storage.data):
+    if (last + 1) * dtype.itemsize > len(content):
         raise UnreadableError(f"has a tensor of the shape {size} that leaves its storage")
     # Strides of zero could make of a few bytes what no memory holds.
-    if math.prod(size) * dtype.itemsize > len(storage.data.obj):
+    if math.prod(size) * dtype.itemsize > len(storage.contents.data.obj):
         raise UnreadableError(f"has a tensor of the shape {size}, larger than the whole file")
-    array = np.ndarray(
+    return np.ndarray(
         size,
         dtype,
-        storage.data,
+        content,
         offset * dtype.itemsize,
         tuple(step * dtype.itemsize for step in strides),
     )
-    return array if storage.byteorder == sys.byteorder else array.byteswap()
 
 
 def _same(value: Any, *_: Any) -> Any:

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from lipsync_jax.layers.stills import HALVINGS
 from lipsync_jax.models.temporal_gan import Generator
 
+_LARGEST = 192_000  # of any number in a file: rates, sizes
 PARTS = ("encoder", "encoder_id", "generator")
 _LEAVES = {
     "kernel": "weight",
@@ -66,21 +67,39 @@ def read(tree: Mapping[str, Any]) -> Checkpoint:
     """
     given = tensors(tree)
     model = _fields(tree, given)
-    face = np.asarray(_entry(tree, "mean_face"), np.float64)
-    if face.shape != (68, 2):
-        raise ValueError(f"its mean_face has shape {face.shape}, not (68, 2)")
+    face = _landmarks(_entry(tree, "mean_face"))
     variables = to_variables(given, Generator(**model))
     return Checkpoint(model, variables, _number(tree, "video_rate"), face)
 
 
 def tensors(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The three state dicts as one, `part/name` -> tensor, without counters of batches."""
-    return {
-        f"{part}/{name}": np.asarray(value)
-        for part in PARTS
-        for name, value in tree[part].items()
-        if not name.endswith("num_batches_tracked")
-    }
+    """The three state dicts as one, `part/name` -> tensor, without counters of batches.
+
+    Raises:
+        ValueError: something in them is no tensor.
+    """
+    found = {}
+    for part in PARTS:
+        for name, value in tree[part].items():
+            if not isinstance(value, np.ndarray):
+                raise ValueError(f"its entry {name} of {part} is no tensor")
+            if not str(name).endswith("num_batches_tracked"):
+                found[f"{part}/{name}"] = value
+    return found
+
+
+def _landmarks(value: Any) -> np.ndarray:
+    """float64 (68, 2) of an array, or of a list of pairs of numbers."""
+    if isinstance(value, tuple | list) and len(value) == 68:
+        pairs = [pair if isinstance(pair, tuple | list) else () for pair in value]
+        if all(len(p) == 2 and all(isinstance(n, int | float) for n in p) for p in pairs):
+            value = np.array(pairs, np.float64)
+    # A list of lists that are one and the same could become an array of any size.
+    if not isinstance(value, np.ndarray):
+        raise ValueError("its mean_face is no array of shape (68, 2)")
+    if value.shape != (68, 2) or value.dtype.kind not in "iuf":
+        raise ValueError(f"its mean_face has shape {value.shape}, not (68, 2)")
+    return value.astype(np.float64)
 
 
 def to_variables(given: Mapping[str, np.ndarray], module: Generator) -> dict[str, Any]:
@@ -124,8 +143,12 @@ def _fields(tree: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> dict[st
     if not _entry(tree, "sequential_noise"):
         raise ValueError("its noise passes no recurrent unit, as that of no published network does")
     size = _entry(tree, "img_size")
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise ValueError(f"its img_size is {size}, not height and width")
+    if (
+        not isinstance(size, tuple | list)
+        or len(size) != 2
+        or not all(isinstance(side, int) and 0 < side <= _LARGEST for side in size)
+    ):
+        raise ValueError("its img_size is not height and width")
     numbers = {
         "audio_rate": "audio_rate",
         "audio_samples": "audio_feat_samples",
@@ -154,8 +177,8 @@ def _entry(tree: Mapping[str, Any], key: str) -> Any:
 
 def _number(tree: Mapping[str, Any], key: str) -> float:
     value = _entry(tree, key)
-    if not isinstance(value, int | float | np.number) or not 0 < value < 2**31:
-        raise ValueError(f"its entry {key} is no positive number")
+    if not isinstance(value, int | float | np.number) or not 0 < value <= _LARGEST:
+        raise ValueError(f"its entry {key} is no number between 0 and {_LARGEST}")
     return value.item() if isinstance(value, np.number) else value
 
 

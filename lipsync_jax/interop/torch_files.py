@@ -6,9 +6,8 @@ Formats: the zip archive that `torch.save` writes since 1.6, the row of pickles 
 before, TorchScript archives (their attributes, not their code), and safetensors.
 """
 
+import functools
 import io
-import json
-import math
 import mmap
 import os
 import re
@@ -19,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from lipsync_jax.interop import pickles, storages
+from lipsync_jax.interop import pickles, safetensors_file, storages
 from lipsync_jax.interop.pickles import Function, Module, UnreadableError
-from lipsync_jax.interop.storages import SAFETENSORS_DTYPES, Storage, StorageId
+from lipsync_jax.interop.storages import Contents, Storage, StorageId
+from lipsync_jax.text import printable
 
+_MESSAGE = 300  # characters that an error quotes of a file
+_EXPANSION = 4  # times a file's size that its tensors may have in all: some are shared
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 
 
@@ -51,19 +53,22 @@ def read(path: str | os.PathLike) -> Any:
     try:
         return _reader(data)(data)
     except UnreadableError as error:
-        raise ValueError(f"checkpoint {path} {error}") from error
+        raise ValueError(f"checkpoint {path} {printable(error, _MESSAGE)}") from error
     # All that the parsers below raise at bytes that mean nothing.
     except (
+        ArithmeticError,
         AttributeError,
+        EOFError,
         LookupError,
-        OverflowError,
+        MemoryError,
+        NotImplementedError,
         RuntimeError,
         TypeError,
         ValueError,
         struct.error,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = printable(str(error).rstrip(".") or type(error).__name__, _MESSAGE)
         raise ValueError(
             f"checkpoint {path} is damaged or truncated ({reason}): fetch it again"
         ) from error
@@ -106,7 +111,7 @@ def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Any]:
     if head.startswith(b"PK"):
         return _read_zip
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
-        return _read_safetensors
+        return safetensors_file.read
     if head.startswith(b"\x80") or re.match(rb"\(?c[\w.]+\n[\w.]+\n", head):
         return _read_legacy
     text = head.lstrip().lower()
@@ -117,29 +122,6 @@ def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Any]:
     if head[257:262] == b"ustar":
         raise UnreadableError("is a tar archive; if PyTorch 0.1 wrote it, save it with a newer one")
     raise UnreadableError("is neither a file of PyTorch's nor safetensors")
-
-
-def _read_safetensors(data: mmap.mmap) -> dict[str, np.ndarray]:
-    (length,) = struct.unpack_from("<Q", data)
-    start = 8 + length
-    if start > len(data):
-        raise UnreadableError(f"is truncated: its header ends at byte {start} of {len(data)}")
-    header = json.loads(data[8:start])
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        first, last, *shape = storages.whole_numbers(*entry["data_offsets"], *entry["shape"])
-        if start + last > len(data):
-            raise UnreadableError(f"is truncated: {name} ends at byte {start + last}")
-        dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise UnreadableError(f"has {name} in the type {entry['dtype']}, which is not read")
-        storage = Storage(memoryview(data)[start + first : start + last], dtype)
-        strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-        tensors[name] = storages.tensor(storage, 0, tuple(shape), strides)
-        if tensors[name].nbytes != last - first:
-            raise UnreadableError(f"has more bytes for {name} than its shape needs")
-    return tensors
 
 
 def _read_zip(data: mmap.mmap) -> Any:
@@ -154,15 +136,29 @@ def _read_zip(data: mmap.mmap) -> Any:
     if len(names) != 1:
         raise UnreadableError("is a zip archive, but none of PyTorch's: it has no data.pkl")
     root = names[0].removesuffix("data.pkl")
+    if sum(member.file_size for member in members.values()) > len(data):
+        raise UnreadableError("is damaged: what it holds is larger than itself")
     byteorder = "little"
     if f"{root}byteorder" in members:
-        byteorder = bytes(_member(data, members[f"{root}byteorder"])).decode()
+        byteorder = bytes(_member(data, members[f"{root}byteorder"])[:16]).decode()
+    if byteorder not in ("little", "big"):
+        raise UnreadableError(f"is damaged: its byteorder is {byteorder!r}")
+
+    @functools.cache
+    def contents(name: str) -> Contents:
+        return Contents(_member(data, members[f"{root}data/{name}"]), byteorder)
 
     def persistent(key):
         found = StorageId.parse(key)
-        return found.storage(_member(data, members[f"{root}data/{found.name}"]), byteorder)
+        return found.storage(contents(found.name))
 
-    return pickles.load(io.BytesIO(_member(data, members[names[0]])), _find, persistent)
+    code = io.BytesIO(_member(data, members[names[0]]))
+    return pickles.load(code, _find, persistent, _limit(data))
+
+
+def _limit(data: mmap.mmap) -> int:
+    """Bytes that the tensors of a file may have in all."""
+    return _EXPANSION * len(data) + pickles.SPARE
 
 
 def _member(data: mmap.mmap, member: zipfile.ZipInfo) -> memoryview:
@@ -189,7 +185,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
         pickles.load(data, _find, None)
     begin = data.tell()
     dtypes: dict[str, np.dtype] = {}
-    contents: dict[str, memoryview] = {}
+    contents: dict[str, Contents] = {}
 
     def note(key):
         found = StorageId.parse(key)
@@ -208,14 +204,14 @@ def _read_legacy(data: mmap.mmap) -> Any:
             raise TypeError("a storage's name is no text")
         if position + 8 > len(data):
             raise UnreadableError(f"is truncated: it ends before its storage {name}")
-        (count,) = storages.whole_numbers(*struct.unpack_from("<q", data, position))
+        (count,) = storages.whole_numbers(struct.unpack_from("<q", data, position))
         end = position + 8 + count * dtypes[name].itemsize
         if end > len(data):
             raise UnreadableError(f"is truncated: it has {len(data)} of at least {end} bytes")
-        contents[name] = memoryview(data)[position + 8 : end]
+        contents[name] = Contents(memoryview(data)[position + 8 : end])
         position = end
     data.seek(begin)
-    return pickles.load(data, _find, persistent)
+    return pickles.load(data, _find, persistent, _limit(data))
 
 
 def _find(name: str) -> Any:

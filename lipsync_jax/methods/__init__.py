@@ -21,12 +21,13 @@ def load(
     Raises:
         ValueError: there is no such method.
     """
+    name = f"lipsync_jax.methods.{config.method}"
     try:
-        module = importlib.import_module(f"lipsync_jax.methods.{config.method}")
+        module = importlib.import_module(name) if str(config.method).isidentifier() else None
     except ModuleNotFoundError as error:
-        if error.name != f"lipsync_jax.methods.{config.method}":
+        if error.name != name:
             raise
-        raise ValueError(
-            f"config.method={config.method!r} names no module of lipsync_jax/methods"
-        ) from error
+        module = None
+    if not hasattr(module, "make"):
+        raise ValueError(f"config.method={config.method!r} names no method of lipsync_jax/methods")
     return module.make(config, cards or {})

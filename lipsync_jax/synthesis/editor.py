@@ -82,17 +82,20 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
         ValueError: its method does not redraw faces, or its weights are of another network.
     """
     config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
-    method = methods.load(config)
+    with checkpoints.fitting(directory):
+        method = methods.load(config)
     if not hasattr(method, "hears"):
         raise ValueError(
             f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
             "name the folder of a generator, e.g. of configs/wav2lip.py"
         )
-    variables, _ = checkpoints.load_inference(directory, "generator")
-    size, hears = GEOMETRIES[config.data.geometry].height, method.hears
-    inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
-    with checkpoints.fitting(directory):
+
+    def check(variables):
+        size, hears = GEOMETRIES[config.data.geometry].height, method.hears
+        inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
         jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
+
+    variables, _ = checkpoints.load_inference(directory, "generator", check)
     return method, variables
 
 

@@ -70,7 +70,10 @@ def survey(shown: Source, end: Fraction | None, options: Options, on_frame: OnFr
 
 def _settings(options: Options) -> dict[str, object]:
     names = ("resize_factor", "rotate", "crop", "detect_every", "detector")
-    return {name: getattr(options, name) for name in names} | {"box": options.box is not None}
+    settings = {name: getattr(options, name) for name in names}
+    if options.box is None:  # the one that `auto` stands for: another machine may have another
+        settings["detector"] = faces.resolve_detector(options.detector)
+    return settings | {"box": options.box is not None}
 
 
 def _frames_before(found: Survey, end: Fraction | None) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lipsync_jax.text import printable
+
 FILES = ("face", "audio", "outfile")
 _NOT_IN_ROWS = ("batch", "checkpoint_path", "checkpoint-path", "help")
 
@@ -84,7 +86,8 @@ def run(
     make = load(chosen.checkpoint_path)
     outcomes: list[Outcome] = []
     for number, row in enumerate(rows, 1):
-        print(f"{number}/{len(rows)}: {row.get('outfile', chosen.outfile)}", file=sys.stderr)
+        made_of = printable(row.get("outfile", chosen.outfile))
+        print(f"{number}/{len(rows)}: {made_of}", file=sys.stderr)
         before = {Path(outcome.outfile).absolute() for outcome in outcomes if outcome.done}
         outcomes.append(_make(make, number, row, options, chosen, before))
     print(table(outcomes))
@@ -132,11 +135,12 @@ def read(path: Path, options: Options) -> list[dict[str, str]]:
 
 def table(outcomes: list[Outcome]) -> str:
     """What was made and what failed, a line each."""
-    width = max(len(outcome.outfile) for outcome in outcomes)
+    names = [printable(outcome.outfile) for outcome in outcomes]
+    width = max(map(len, names))
     lines = [
         f"{outcome.row:>4}  {'done' if outcome.done else 'FAILED':<6}  "
-        f"{outcome.outfile:<{width}}  {outcome.said}"
-        for outcome in outcomes
+        f"{name:<{width}}  {printable(outcome.said)}"
+        for name, outcome in zip(names, outcomes, strict=True)
     ]
     failed = sum(not outcome.done for outcome in outcomes)
     return "\n".join([*lines, f"{len(outcomes) - failed} of {len(outcomes)} made, {failed} failed"])

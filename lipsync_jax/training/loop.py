@@ -19,6 +19,7 @@ from lipsync_jax.data import loader
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method, PlayerState, State
 from lipsync_jax.training import (
+    arrays,
     checkpoints,
     inputs,
     resume,
@@ -71,6 +72,8 @@ def load_method(config: ml_collections.ConfigDict) -> Method:
     for name, frozen in config.frozen.items():
         cards[name] = checkpoints.read_card(frozen.checkpoint)
         inputs.require_method(config, name, cards[name])
+        with checkpoints.fitting(frozen.checkpoint):
+            methods.load(ml_collections.ConfigDict(cards[name]["config"]))
     method = methods.load(config, cards)
     method.check()
     return method
@@ -137,7 +140,9 @@ def evaluate(
     players = dict(state.players)
     for name, player in method.players.items():
         if player.optimiser:
-            variables, _ = checkpoints.load_inference(workdir, name)
+            item = checkpoints.find_player(workdir, name)
+            checkpoints.require_same(item, state.players[name].variables)
+            variables = checkpoints.read_item(item)
             players[name] = PlayerState(**sharding.replicate(variables, mesh))
     state = state.replace(players=players)
     return _validate(method, mesh, steps, state, data.validation(split, limit=0))
@@ -204,7 +209,7 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     batches = data.training()
     last, resumed = config.train.steps, saved.latest_step()
     compiling = Compiling(config, begun=resumed is None or resumed < last)
-    weights = {} if resumed is not None else warm_start.read(config, method)
+    weights = {} if resumed is not None else warm_start.find(config, method)
     state = fresh_state(config, method, mesh, data, steps)
     state = warm_start.begin(state, weights, config, mesh)
     best, waited = -math.inf, 0
@@ -291,14 +296,31 @@ def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State
     """The state before the first step, frozen players read from their checkpoints."""
     batch = next(iter(data.training()))
     batch.pop("clip_id")
-    state = steps.init(
-        sharding.replicate(jax.random.key(config.seed), mesh), sharding.to_devices(batch, mesh)
-    )
+    batch = sharding.to_devices(batch, mesh)
+    state = steps.init(sharding.replicate(jax.random.key(config.seed), mesh), batch)
     frozen = {}
-    for name, source in config.frozen.items():
-        variables, _ = checkpoints.load_inference(source.checkpoint, source.player)
+    for name, variables in _read_frozen(config, state, batch, steps).items():
         frozen[name] = PlayerState(**sharding.replicate(variables, mesh))
     return state.replace(players={**state.players, **frozen})
+
+
+def _read_frozen(config, state: State, batch: dict, steps: Steps) -> dict[str, Any]:
+    """The variables of the frozen players; a step is traced with their shapes before any is read.
+
+    Its compilation takes that trace, so that it costs nothing.
+    """
+    sources = config.frozen
+    items = {
+        name: checkpoints.find_player(source.checkpoint, source.player)
+        for name, source in sources.items()
+    }
+    if not items:
+        return {}
+    shown = {name: PlayerState(**arrays.shapes(item)) for name, item in items.items()}
+    folders = ", ".join(str(item.parent) for item in items.values())
+    with checkpoints.fitting(folders, checkpoints.OTHER_SHAPES):
+        steps.update.eval_shape(state.replace(players={**state.players, **shown}), batch)
+    return {name: checkpoints.read_item(item) for name, item in items.items()}
 
 
 def _validate(method, mesh, steps, state, batches: Iterator[dict]) -> dict[str, float]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import ml_collections
 from absl import logging
@@ -14,8 +14,8 @@ from lipsync_jax.methods.base import Method, State
 from lipsync_jax.training import checkpoints, sharding
 
 
-def read(config: ml_collections.ConfigDict, method: Method) -> dict[str, dict[str, Any]]:
-    """The variables that a config's players begin with.
+def find(config: ml_collections.ConfigDict, method: Method) -> dict[str, Path]:
+    """The checkpoints that a config's players begin with.
 
     Args:
         config: the experiment; `start_from`: player -> a run's workdir (its best
@@ -23,7 +23,7 @@ def read(config: ml_collections.ConfigDict, method: Method) -> dict[str, dict[st
         method: the config's.
 
     Returns:
-        Player -> {"params", "batch_stats"}, numpy arrays.
+        Player -> its folder in the checkpoint.
 
     Raises:
         ValueError: no such player learns.
@@ -39,29 +39,29 @@ def read(config: ml_collections.ConfigDict, method: Method) -> dict[str, dict[st
                 f"config.start_from.{name}: no player of that name learns here; choose from "
                 f"{', '.join(learning)}"
             )
-        found[name], _ = checkpoints.load_inference(directory, name)
-        logging.info("%s starts from %s", name, checkpoints.find(directory))
+        found[name] = checkpoints.find_player(directory, name)
+        logging.info("%s starts from %s", name, found[name].parent)
     return found
 
 
 def begin(
     state: State,
-    found: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Path],
     config: ml_collections.ConfigDict,
     mesh: Mesh,
 ) -> State:
-    """A fresh state with what `read` found in its players.
+    """A fresh state with what `find` found read into its players.
 
     Raises:
         ValueError: a checkpoint is of another network; names the first array that differs.
     """
     players = dict(state.players)
-    for name, variables in found.items():
-        folder = checkpoints.find(config.start_from[name])
+    for name, item in found.items():
         checkpoints.require_same(
-            folder / name,
+            item,
             players[name].variables,
             f"start with the config.model it was made with, or without config.start_from.{name}",
         )
-        players[name] = players[name].replace(**sharding.replicate(dict(variables), mesh))
+        variables = checkpoints.read_item(item)
+        players[name] = players[name].replace(**sharding.replicate(variables, mesh))
     return state.replace(players=players)

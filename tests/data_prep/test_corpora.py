@@ -17,6 +17,47 @@ def test_a_folder_names_its_speakers_by_sub_folders(tmp_path):
     assert folder.words(folder.find([tmp_path])[0]) == ()
 
 
+def test_linked_folders_are_followed_and_never_in_circles(tmp_path):
+    touch(tmp_path, "disk/ann/1.mp4", "disk/ann/2.mp4")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "bea").symlink_to(tmp_path / "disk" / "ann")
+    (tmp_path / "disk" / "ann" / "again").symlink_to(tmp_path / "corpus")
+    found = [(v.video_id, v.speaker) for v in folder.find([tmp_path / "corpus"])]
+    assert found == [("bea/1", "bea"), ("bea/2", "bea")]
+
+
+MODULE = """
+from lipsync_jax.data_prep.corpora import Video, files, unique
+
+def find(sources):
+    return unique(Video(path, path.stem, "somebody") for path, _ in files(sources))
+
+def words(video):
+    return ()
+"""
+
+
+def test_a_module_anywhere_is_a_corpus(tmp_path):
+    touch(tmp_path, "1.mp4")
+    (tmp_path / "mine.py").write_text(MODULE)
+    name = str(tmp_path / "mine.py")
+    (video,) = corpora.get(name).find([tmp_path])
+    assert (video.speaker, corpora.name_of(name)) == ("somebody", "mine")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nowhere_at_all", "mine.py can't be imported: ModuleNotFoundError"),
+        ("def find(sources): return []", "mine.py has no function words"),
+    ],
+)
+def test_a_module_that_is_no_corpus_is_one_sentence(code, said, tmp_path):
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ValueError, match=said):
+        corpora.get(str(tmp_path / "mine.py"))
+
+
 def test_ids_are_unique_and_a_video_named_twice_counts_once(tmp_path):
     touch(tmp_path, "a.mp4", "a.mov", "other/a.mp4")
     found = folder.find([tmp_path / "a.mov", tmp_path, tmp_path / "other", tmp_path / "a.mp4"])

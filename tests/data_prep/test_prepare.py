@@ -51,6 +51,26 @@ def test_good_videos_become_a_data_set_and_bad_ones_are_reported(raw, tmp_path):
     assert "no audio, e.g. mute" in text
 
 
+@pytest.mark.parametrize("every", [1, 4])
+def test_the_share_of_frames_with_a_face_does_not_depend_on_every(every, tmp_path):
+    nobody = np.zeros_like(picture(at(0)))
+    film(tmp_path / "a.mkv", [*[picture(at(0))] * 24, *[nobody] * 8], buzz(1.28))
+    settings = Settings(detector=detect, min_face=10, min_seconds=0.4, every=every)
+    report = prepare.prepare([tmp_path], tmp_path / "out", settings=settings)
+    assert report["frames_with_face"] == pytest.approx(0.75, abs=0.04)
+
+
+def test_a_corpus_module_of_ones_own_names_the_data_set(tmp_path):
+    film(tmp_path / "raw" / "a.mkv", [picture(at(0))] * 12, buzz(0.48))
+    (tmp_path / "mine.py").write_text(
+        "from lipsync_jax.data_prep.corpora import folder\n"
+        "find, words = folder.find, folder.words\n"
+    )
+    corpus = str(tmp_path / "mine.py")
+    report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", corpus, SETTINGS)
+    assert report["corpus"] == "mine" and "/out/mine/face96/" in report["data"]
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch):
     cut_now = []
 

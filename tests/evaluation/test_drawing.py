@@ -95,7 +95,7 @@ def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
         def points(self, *_):
             raise AssertionError
 
-    scorer = Scorer(find("face-1"), None, Never())
+    scorer = Scorer(find("face-2"), None, Never())
     real = footage.from_clip(clip, "lips")
     brighter = real.edited(lambda image, i: image + np.uint8(51))
     takes = scorer.take(brighter), scorer.take(real)

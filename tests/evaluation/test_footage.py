@@ -103,7 +103,7 @@ def test_still_mouths(films):
 def test_whole_frames_for_face_corpora(films):
     real = footage.from_video(films / "real.mkv", PROTOCOL)
     image = next(iter(real.read()))
-    seen = real.judged(talking.judge(), find("wav2lip-lrs-1").judge_crop)(image, 0)
+    seen = real.judged(talking.judge(), find("wav2lip-lrs-2").judge_crop)(image, 0)
     assert seen.shape == (24, 24, 3)
     assert abs(int(seen[0, 0, 0]) - int(image[0, 0, 2])) <= 1
 
@@ -113,5 +113,5 @@ def test_sound_that_is_moved_is_moved_in_footage(films, tmp_path):
     real = footage.from_video(films / "real.mkv", PROTOCOL)
     moved = footage.from_video(tmp_path / "m.mkv", PROTOCOL)
     np.testing.assert_allclose(moved.samples[3200:9600], real.samples[:6400], atol=1e-3)
-    with pytest.raises(ValueError, match="choose from face-1, wav2lip-lrs-1"):
+    with pytest.raises(ValueError, match="choose from face-2, wav2lip-lrs-2"):
         find("face-0")

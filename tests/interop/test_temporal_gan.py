@@ -104,15 +104,34 @@ def without(tree, *path):
     return tree
 
 
+def nested(width, depth):
+    """A list of width**depth zeros that takes no memory: each of its lists is one and the same."""
+    found = [0.0] * width
+    for _ in range(depth - 1):
+        found = [found] * width
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda tree: without(tree, "audio_rate"), "its entry audio_rate is missing"),
-        (lambda tree: {**tree, "aux_latent": "ten"}, "its entry aux_latent is no positive number"),
-        (lambda tree: {**tree, "video_rate": float("nan")}, "its entry video_rate is no positive"),
+        (
+            lambda tree: {**tree, "aux_latent": "ten"},
+            "its entry aux_latent is no number between 0 and",
+        ),
+        (
+            lambda tree: {**tree, "video_rate": float("nan")},
+            "its entry video_rate is no number between",
+        ),
         (lambda tree: {**tree, "sequential_noise": False}, "passes no recurrent unit"),
-        (lambda tree: {**tree, "img_size": 128}, "its img_size is 128"),
+        (lambda tree: {**tree, "img_size": 128}, "its img_size is not height and width"),
+        (lambda tree: {**tree, "img_size": (2**40, 96)}, "its img_size is not height and width"),
+        (lambda tree: {**tree, "aud_enc_dim": 10**9}, "its entry aud_enc_dim is no number between"),
         (lambda tree: {**tree, "mean_face": np.zeros((5, 2))}, r"mean_face has shape \(5, 2\)"),
+        (lambda tree: {**tree, "mean_face": np.zeros((68, 2), "c8")}, "mean_face has shape"),
+        (lambda tree: {**tree, "mean_face": nested(10, 12)}, "its mean_face is no array"),
+        (lambda tree: {**tree, "encoder": {"a": nested(10, 12)}}, "a of encoder is no tensor"),
         (
             lambda tree: without(tree, "encoder", "encoder.cl.0.weight"),
             "its tensor encoder/encoder.cl.0.weight is missing",

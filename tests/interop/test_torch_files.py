@@ -1,7 +1,10 @@
 import io
+import json
 import os
 import pickle
 import struct
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,6 +19,9 @@ FOLDER = Path(__file__).parents[1] / "golden" / "torch_files"
 SAVED = ("zip.pth", "zip_protocol4.pth", "legacy.pth")
 SCRIPTS = ("scripted.pt", "traced.pt")
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6) / 8
+
+STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x18tQ"
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +134,145 @@ def test_swaps_the_bytes_of_big_endian_files(tmp_path):
     )
 
 
+VIEW = REBUILD + b"(h\x00K\x00(M\x00\x04M\x00\x04t(M\x00\x04K\x01ttR"
+MEGA = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuJ\0\0\x10\0tQq\x00"
+
+
+def archive(path, code, byteorder="big"):
+    """A zip of PyTorch's with one storage of 2**20 float32 values."""
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("a/data.pkl", b"\x80\x02" + code)
+        made.writestr("a/byteorder", byteorder)
+        made.writestr("a/data/0", np.arange(2**20, dtype=">f4").tobytes())
+    return path
+
+
+def peak_megabytes(read):
+    tracemalloc.start()
+    try:
+        return read(), tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_swaps_a_storage_once_for_all_its_views(tmp_path):
+    path = archive(tmp_path / "views.pth", b"](" + MEGA + VIEW * 3000 + b"e.")
+    found, peak = peak_megabytes(lambda: torch_files.read(path)[1:])
+    assert peak < 30  # the storage has 4 MB; each view with a copy of its own would make 12 GB
+    assert len(found) == 3000
+    np.testing.assert_array_equal(found[0].ravel()[:3], [0, 1, 2])
+    assert np.shares_memory(found[0], found[-1])
+    assert not found[0].flags.writeable
+
+
+def test_refuses_tensors_that_repeat_a_small_storage_without_end(tmp_path):
+    expanded = REBUILD + b"(h\x00K\x00(J\0\0\x0f\0K\x01t(K\x00K\x00ttR"
+    path = archive(tmp_path / "expanded.pth", b"](" + MEGA + expanded * 3000 + b"e.")
+    with pytest.raises(ValueError, match=r"expanded\.pth describes more than \d+ MB"):
+        torch_files.read(path)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # One text of 1 MB, encoded 100,000 times.
+        b"X\0\0\x10\0"
+        + b"a" * 2**20
+        + b"q\x000]("
+        + b"c_codecs\nencode\nh\x00\x85R" * 10**5
+        + b"e.",
+        # One list of 10,000 pairs, made a dict of 100,000 times.
+        b"]("
+        + b"".join(b"J" + struct.pack("<i", i) + b"K\x00\x86" for i in range(10**4))
+        + b"eq\x000]("
+        + b"ccollections\nOrderedDict\nh\x00\x85R" * 10**5
+        + b"e.",
+        # Arguments without end; names without end.
+        b"(" + b"N" * 1000 + b"tq\x000ctorch\nSize\nh\x00R.",
+        b"X\0\0\x10\0" + b"a" * 2**20 + b"q\x00h\x00\x93.",
+        b"\x8b\0\0\x01\0" + b"a" * 2**16 + b".",
+    ],
+)
+def test_small_pickles_fill_no_memory(tmp_path, code):
+    path = with_pickle(b"\x80\x02" + code, tmp_path)
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=r"made\.pth "):
+        torch_files.read(path)
+    assert time.monotonic() - begun < 5
+
+
+def test_refuses_a_zip_whose_members_overlap(tmp_path):
+    path = archive(tmp_path / "overlap.pth", b"N.")
+    content = path.read_bytes()
+    place = content.rindex(b"PK\1\2")  # the directory's entry of data/0, again and again
+    end = content.rindex(b"PK\5\6")
+    entry = content[place:end]
+    entries = b"".join(entry.replace(b"a/data/0", b"a/data/%d" % i) for i in range(1, 9))
+    count, size, offset = struct.unpack_from("<8xHxxII", content, end)
+    tail = struct.pack("<4s4xHHIIxx", b"PK\5\6", 11, 11, size + len(entries), offset)
+    path.write_bytes(content[:end] + entries + tail)
+    assert count == 3
+    with pytest.raises(ValueError, match="larger than itself"):
+        torch_files.read(path)
+
+
+def safetensors_of(header, body=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def entry(begin, end, shape=(1,), dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "message"),
+    [
+        ({"a": entry(4, 8)}, 8, "a follows a gap at byte 4"),
+        ({"a": entry(0, 4), "b": entry(8, 12)}, 12, "b follows a gap at byte 8"),
+        ({"a": entry(0, 4), "b": entry(0, 4)}, 4, "b overlaps another tensor at byte 0"),
+        ({"a": entry(0, 8, [2]), "b": entry(4, 8)}, 8, "b overlaps another tensor at byte 4"),
+        ({"a": entry(0, 4)}, 9, "its tensors end at byte 4, its data at 9"),
+        ({"a": entry(0, 4)}, 3, "truncated: a ends at byte 4 of 3"),
+        ({"a": entry(-4, 0)}, 4, "shape or data_offsets of a are no whole numbers"),
+        ({"a": entry(0, 4, [-1])}, 4, "no whole numbers"),
+        ({"a": entry(0, 4, [1.0])}, 4, "no whole numbers"),
+        ({"a": entry(0, 4, [True])}, 4, "no whole numbers"),
+        ({"a": entry(0, 4, [2**70])}, 4, "no whole numbers"),
+        ({"a": entry(0, 0, [2**62, 2**62, 0])}, 0, "damaged"),
+        ({"a": {**entry(0, 4), "data_offsets": 4}}, 4, "no whole numbers"),
+        ({"a": {**entry(0, 4), "data_offsets": [0]}}, 4, "damaged"),
+        ({"a": entry(0, 4, [2])}, 4, "a has 4 bytes where its shape needs 8"),
+        ({"a": entry(0, 4, dtype=["F32"])}, 4, "in the type"),
+        ({"a": entry(0, 4, dtype=None)}, 4, "in the type"),
+        ({"a": entry(0, 4, dtype="F8_E4M3")}, 4, "in the type F8_E4M3"),
+        ({"a": 4}, 4, "a has not just data_offsets, dtype, shape"),
+        ({"a": {**entry(0, 4), "more": 1}}, 4, "a has not just"),
+        ({"__metadata__": [1]}, 0, "__metadata__ is no table of texts"),
+        ({"__metadata__": {"a": 1}}, 0, "__metadata__ is no table of texts"),
+        (b'{"a": 1, "a": 2}', 0, "a name twice"),
+        (b'{"a"', 0, "damaged or truncated"),
+        (b'{"\xff": 1}', 0, "damaged or truncated"),
+        (b'{"a":' + b"[" * 10**5, 0, "damaged or truncated"),
+        (b'{"a":' + b"9" * 10**5 + b"}", 0, "damaged or truncated"),
+    ],
+)
+def test_refuses_safetensors_that_do_not_account_for_each_byte(tmp_path, header, size, message):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(safetensors_of(header, bytes(size)))
+    with pytest.raises(ValueError, match=rf"^checkpoint .*weights\.safetensors .*{message}"):
+        torch_files.read(path)
+
+
+def test_escapes_what_it_quotes_of_a_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(safetensors_of({"\x1b[2J\n" + "a" * 10**4: entry(4, 8)}, bytes(8)))
+    with pytest.raises(ValueError, match=r"\\x1b\[2J\\n") as caught:
+        torch_files.read(path)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
 def test_reads_python_2_pickles(tmp_path):
     """Byte strings for text, an OrderedDict of a list of pairs, and a storage within another."""
     storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x18"
@@ -176,10 +321,6 @@ def test_runs_nothing(tmp_path, container, protocol):
         with pytest.raises(ValueError, match=f"{path.name} names ({name})"):
             torch_files.read(path)
         assert not made.exists()
-
-
-STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x18tQ"
-REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +396,8 @@ def foreign_zip(compression):
         (bytes(257) + b"ustar" + bytes(512), "tar archive"),
         (pickle.dumps({"a": 1}), "pickle, but none of PyTorch's"),
         (foreign_zip(zipfile.ZIP_STORED), "no data.pkl"),
-        (struct.pack("<Q", 10**9) + b"{}", "truncated"),
+        (struct.pack("<Q", 10**8) + b"{}", "truncated"),
+        (struct.pack("<Q", 10**8 + 1) + b"{}", "no safetensors file: its header has 100000001"),
     ],
 )
 def test_names_foreign_files(tmp_path, content, message):

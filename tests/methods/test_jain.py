@@ -97,10 +97,10 @@ def test_steps_on_clips_of_any_length_are_traced_once_a_bucket_and_learn():
 def test_padding_enters_no_loss_and_no_statistic():
     made = method()
     short = batch_of(made, (6, 5))
-    longer = {
-        name: np.pad(values, [(0, 0), (0, 6)] + [(0, 0)] * (values.ndim - 2), constant_values=fill)
-        for (name, values), fill in zip(short.items(), (255, 9, False), strict=True)
-    }
+    longer = dict(short)  # the still has no time
+    for name, fill in (("frames", 255), ("audio", 9), ("mask", False)):
+        edges = [(0, 0), (0, 6)] + [(0, 0)] * (short[name].ndim - 2)
+        longer[name] = np.pad(short[name], edges, constant_values=fill)
     state, key = jit(made.init, once=True)(jax.random.key(0), short), jax.random.key(1)
     update = jit(made.update)
     (one, figures), (other, others) = update(state, short, key), update(state, longer, key)

@@ -24,12 +24,13 @@ NAMES = [
 def test_sees_the_flow_that_the_published_network_sees(norm):
     network = "flownets_bn" if norm else "flownets"
     golden, inputs = recipe.expected(network), recipe.inputs(network)
-    for mode, flows, stats in parity.run(network, FlowNetS(norm=norm), NAMES, inputs):
-        for i, flow in enumerate(flows, 2):
-            if f"{mode}/flow{i}" in golden:
-                recipe.check(golden, f"{mode}/flow{i}", flow)
-        if norm and mode == "train":
-            recipe.check_statistics(golden, network, NAMES, stats)
+    module = FlowNetS(norm=norm)
+    for run in parity.run(network, module, NAMES, inputs, double_train=norm):
+        for i, (flow, rounding) in enumerate(zip(run.outputs, run.rounding, strict=True), 2):
+            if f"{run.mode}/flow{i}" in golden:
+                recipe.check(golden, f"{run.mode}/flow{i}", flow, rounding)
+        if norm and run.mode == "train":
+            recipe.check_statistics(golden, network, NAMES, run.statistics)
 
 
 @pytest.mark.parametrize(("norm", "parameters"), [(False, 38_676_496), (True, 38_681_296)])

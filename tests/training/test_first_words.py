@@ -148,7 +148,7 @@ def test_a_run_begins_with_a_converted_checkpoint(tmp_path, player):
     card = {"config": config.to_dict(), "network": "wav2lip", "licence": ""}
     checkpoints.save_inference(tmp_path / "out", {player: {"batch_stats": {}, **weights}}, card)
     config.start_from[player] = str(tmp_path / "out")
-    found = warm_start.read(config, method)
+    found = warm_start.find(config, method)
     state = loop.methods.base.fresh_state(rng, {player: method.players[player].start(like)})
     begun = warm_start.begin(state, found, config, sharding.make_mesh())
     assert all(float(x.min()) == 1 for x in jax.tree.leaves(begun.players[player].params))

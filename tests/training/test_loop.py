@@ -2,20 +2,45 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.configs import wav2lip_gan as gan_config
 from lipsync_jax.methods import sync_expert as sync_expert_method
-from lipsync_jax.training import checkpoints, logging, loop, sharding
+from lipsync_jax.training import arrays, checkpoints, logging, loop, sharding
 from tests.runs import assert_same_run, saved_arrays
+from tests.training.test_strange_checkpoints import claim
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
+compile_steps, plot = loop.compile_steps, loop.plot
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_steps():
+    """Steps of equal configs are traced and compiled once, and one run draws its plot."""
+    made = {}
+
+    def shared(method, mesh):
+        config = method.config.to_dict()
+        # What follows the batches, the workdir or the weights is in no program.
+        for name in ("train", "start_from", "negatives"):
+            config.pop(name, None)
+        key = json.dumps(config, sort_keys=True, default=str), mesh
+        if key not in made:
+            made[key] = compile_steps(method, mesh)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_steps", shared)
+        patch.setattr(loop, "plot", lambda workdir, path: None)
+        yield
 
 
 def narrow(config, toy_data, steps=4):
@@ -27,7 +52,7 @@ def narrow(config, toy_data, steps=4):
     config.train.steps = steps
     config.train.log_every = 1
     config.train.validate_every = 2
-    config.train.checkpoint_every = 1
+    config.train.checkpoint_every = 2
     return config
 
 
@@ -35,6 +60,7 @@ def expert(toy_data, steps=4, **changes):
     config = narrow(expert_config.get_config("small_data"), toy_data, steps)
     config.data.validation_frames = 40
     config.windows_per_clip = 2
+    config.model.depth = 0.0
     config.update(changes)
     return config
 
@@ -42,7 +68,9 @@ def expert(toy_data, steps=4, **changes):
 @pytest.fixture(scope="module")
 def expert_run(toy_data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("expert")
-    scalars = loop.train(expert(toy_data), workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "plot", plot)
+        scalars = loop.train(expert(toy_data), workdir)
     return workdir, scalars
 
 
@@ -133,7 +161,7 @@ def test_the_step_is_compiled_once(toy_data, expert_run):
     mesh = sharding.make_mesh()
     method = loop.load_method(config)
     data = loop.Data(config, method, mesh)
-    steps = loop.compile_steps(method, mesh)
+    steps = compile_steps(method, mesh)
     state = loop.fresh_state(config, method, mesh, data, steps)
     batches = data.training()
     for _ in range(3):
@@ -149,6 +177,7 @@ def test_a_loss_that_is_not_finite_names_its_clips_and_keeps_the_checkpoint(toy_
     loop.train(expert(toy_data, steps=1), tmp_path)
     good = saved_arrays(tmp_path)
     config = expert(toy_data, steps=6)
+    config.train.checkpoint_every = 1
     config.optimiser.learning_rate = 1e38
     config.optimiser.warmup = 0
     with pytest.raises(FloatingPointError, match=r"clips were .*train/\d"):
@@ -192,6 +221,19 @@ def test_another_networks_checkpoint_is_refused(toy_data, expert_run):
     config.model.width = 0.06
     with pytest.raises(ValueError, match=r"does not fit this config.* is \(.*\) in the checkpoint"):
         loop.train(config, expert_run[0], allow_changes=True)
+
+
+def test_a_frozen_network_of_other_shapes_is_refused_unread(toy_data, expert_run, tmp_path):
+    workdir = shutil.copytree(expert_run[0], tmp_path / "expert")
+    item = checkpoints.find_player(workdir, "expert")
+    name = next(iter(flatten_dict(arrays.shapes(item)["params"], sep=".")))
+    for shape, fault in (
+        ((7, 3), "its weights are not those of the network it describes"),
+        ((10**6, 10**6), "claims arrays of 4000"),
+    ):
+        claim(item.parent, "expert", f"params.{name}", shape)
+        with pytest.raises(ValueError, match=f"checkpoint {item.parent}: .*{fault}"):
+            loop.train(generator(toy_data, workdir), tmp_path / "run")
 
 
 def test_a_run_starts_from_anothers_weights(toy_data, expert_run, tmp_path):

@@ -1,0 +1,1 @@
+"""Face detectors, one a module; `faces.get_detector` chooses one by its name."""

@@ -1,0 +1,51 @@
+"""What a face detector is, and what all of them share."""
+
+import dataclasses
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """One detected face.
+
+    Attributes:
+        box: float32 (4,).
+        score: confidence, 0 to 1.
+        landmarks: float32 (5, 2): eyes, nose tip, mouth corners, image-left first; NaN if unknown.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray
+
+
+Detector = Callable[[np.ndarray], list[Face]]
+
+
+def to_face(rectangle, score: float, points, scale: np.ndarray) -> Face:
+    """A face of the whole image from one of the scaled image.
+
+    Args:
+        rectangle: x, y, width and height in the scaled image.
+        score: confidence, 0 to 1.
+        points: ten landmark coordinates in the scaled image, x first.
+        scale: of x and y, see `fit`.
+    """
+    x, y, w, h = rectangle
+    return Face(
+        (np.array([[x, y], [x + w, y + h]]) / scale).astype(np.float32).reshape(4),
+        float(score),
+        (np.reshape(points, (5, 2)) / scale).astype(np.float32),
+    )
+
+
+def fit(rgb: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the image with its long side `size`, and the exact scales of x and y."""
+    height, width = rgb.shape[:2]
+    scale = size / max(height, width)
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(rgb, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return small, np.array([shape[0] / width, shape[1] / height])

@@ -1,0 +1,80 @@
+"""YuNet (Wu et al. 2023) through OpenCV, with weights that this package holds (MIT)."""
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lipsync_jax.faces.detectors.base import Face, fit, to_face
+
+_ERROR = 2  # OpenCV's number of that level
+WEIGHTS = Path(__file__).with_name("weights") / "face_detection_yunet_2023mar.onnx"
+
+
+def yunet(
+    rgb: np.ndarray,
+    model: str | os.PathLike = WEIGHTS,
+    sizes: tuple[int, ...] = (320, 640, 1280),
+    threshold: float = 0.5,
+    least: float = 32,
+) -> list[Face]:
+    """Runs YuNet on the image scaled to a long side, from small to large.
+
+    Args:
+        rgb: uint8 (height, width, 3), RGB.
+        model: its ONNX file.
+        sizes: long sides to try in turn until a face is found that is large enough. Those above
+            twice the image's own are not tried after the first.
+        threshold: least score.
+        least: height of such a face, pixels of the scaled image. Measured: below it landmarks are
+            a fifth of the eyes' distance off, and the next size halves that.
+
+    Raises:
+        ValueError: OpenCV can't read the file.
+    """
+    faces: list[Face] = []
+    for number, size in enumerate(sizes):
+        if number and size > 2 * max(rgb.shape[:2]):
+            break
+        small, scale = fit(rgb, size)
+        net = _network(str(model), threading.get_ident())
+        net.setInputSize((small.shape[1], small.shape[0]))
+        net.setScoreThreshold(threshold)
+        found = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        if found is None or not len(found):
+            continue
+        faces = [to_face(row[:4], row[14], row[4:14], scale) for row in found]
+        if found[:, 3].max() >= least:
+            break
+    return faces
+
+
+@functools.lru_cache(maxsize=8)
+def _network(model: str, thread: int) -> "cv2.FaceDetectorYN":
+    """One network a thread: it is no function, its input size and buffers are its own."""
+    del thread
+    with _errors_only():
+        try:
+            return cv2.FaceDetectorYN.create(model, "", (320, 320))
+        except cv2.error as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"YuNet's weights {model} can't be read by OpenCV {cv2.__version__}: {reason}"
+            ) from error
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """OpenCV 5 warns at each start that its new engine knows no targets, which says nothing."""
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 keeps both functions there
+    level = logging.getLogLevel()
+    logging.setLogLevel(min(level, _ERROR))
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)

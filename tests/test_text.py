@@ -1,0 +1,95 @@
+"""Names of files and of clips reach no terminal, no HTML and no folder as they are."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from lipsync_jax import cli
+from lipsync_jax.data_prep import prepare
+from lipsync_jax.evaluation import beside, report, results
+from lipsync_jax.synthesis import manifest
+from lipsync_jax.text import file_names, printable, printable_lines
+from tests import media
+
+RED = "\x1b[31mred\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("naïve 声 a.mp4", "naïve 声 a.mp4"),
+        (RED, r"\x1b[31mred\x1b[2J"),
+        ("a\nb\tc\r\0", r"a\nb\tc\r\x00"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),  # would be read from right to left
+        ("\x9b2J", r"\x9b2J"),
+        (os.fsdecode(b"\xff.mp4"), r"\udcff.mp4"),
+    ],
+)
+def test_what_terminals_would_obey_is_escaped(text, shown):
+    assert printable(text) == shown
+    assert printable_lines("one\n" + text.replace("\n", "")).startswith("one\n")
+
+
+def test_long_texts_are_cut():
+    assert printable("a" * 100, 10) == "aaaaaaa..."
+
+
+def test_names_become_files_of_one_folder_none_twice():
+    names = ["a/b", "a_b", "A_b", "../a", "..", "/etc/passwd", "a:b", "x" * 400, "x" * 401, "声/1"]
+    found = file_names(names)
+    assert list(found) == names
+    assert found["a/b"] == "a_b" and found["a_b"] == "a_b_2" and found["A_b"] == "A_b_3"
+    made = list(found.values())
+    assert len({name.casefold() for name in made}) == len(names)
+    for name in made:
+        assert os.path.basename(name) == name and not name.startswith(".") and name.isprintable()
+        assert len(name.encode()) < 200
+    assert found["声/1"] == "声_1"
+
+
+def test_videos_side_by_side_stay_in_their_folder(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(beside, "_write", lambda path, task: written.append(path))
+    clips = ["../x", "a/b", "a_b", RED]
+    assert not beside.write(tmp_path, [SimpleNamespace(clip=clip) for clip in clips])
+    assert len(set(written)) == 4
+    assert all(path.parent == tmp_path and path.name.isprintable() for path in written)
+
+
+def test_tables_are_escaped():
+    rows = [manifest.Outcome(1, RED, True, "1 of 1"), manifest.Outcome(2, "b", False, f"no {RED}")]
+    first, second, _ = manifest.table(rows).split("\n")
+    assert first.isprintable() and second.isprintable()
+    assert first.index("1 of 1") == second.index("no ")
+    result = {"order": [RED], "methods": {RED: {"metrics": {}}}}
+    assert results.table(result).isprintable()
+    counts = {"videos": 1, "videos_used": 1, "seconds_of_video": 1, "frames_with_face": 1}
+    dropped = {"reason": "damaged", "clip_id": RED, "detail": RED}
+    splits = {"dropped": [dropped], "dropped_by_reason": {"damaged": 1}, "splits": {}}
+    rest = {"split_by": "auto", "notes": {RED: [RED]}, "data": "data"}
+    assert "\x1b" not in prepare.table({**counts, **splits, **rest})
+
+
+def test_reports_escape_names():
+    name = "<script>alert(1)</script>"
+    result = {
+        "protocol": {"name": name, "version": name, "level": 0.95},
+        "judge": {"kind": "sync_expert", "model": name},
+        **{"lip_reader": name, "clips": 1, "lipsync_jax": "1", "order": [name]},
+        **{"landmarks": name, "embedder": name},
+        "methods": {name: {"metrics": {}, "success": {"rate": 1.0, "failed": []}}},
+        "skipped": [{"clip": name, "reason": name}],
+    }
+    for part in (report._heading(result, name), report._table(result), report._failures(result)):
+        assert "<script" not in part
+    assert "<script" not in report._protocol(result)
+
+
+def test_commands_escape_the_names_they_are_given(tmp_path, capsys):
+    path = media.write(tmp_path / f"{RED}.mkv", media.even(2))
+    assert cli.main(["verify", str(path)]) == 1
+    assert cli.main(["verify", str(tmp_path / f"{RED}none.mkv")]) == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert r"\x1b[31mred" in said.out and r"\x1b[31mred" in said.err
