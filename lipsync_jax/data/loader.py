@@ -11,6 +11,7 @@ import numpy as np
 from lipsync_jax.data import batches
 from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames, from_record
 
+_EPOCHS = 2**31  # endless; the length of grain's own endless data is too large in batches of one
 Example = Callable[[Clip, np.random.Generator], Mapping[str, Any]]
 Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, np.ndarray]]
 
@@ -132,7 +133,7 @@ def training_batches(
         raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {processes} hosts")
     # Host h must not repeat host 0's random windows, so its seed differs.
     data = grain.MapDataset.source(clips)[process::processes].seed(seed + process)
-    data = data.shuffle().repeat().random_map(_Examples(example))
+    data = data.shuffle().repeat(_EPOCHS).random_map(_Examples(example))
     data = data.batch(batch_size, batch_fn=collate)
     return iter(
         data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4))

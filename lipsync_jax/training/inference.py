@@ -15,6 +15,7 @@ from lipsync_jax.training.arrays import CheckpointError
 _PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 
 Check = Callable[[Mapping[str, Any]], Any]
+_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 OTHER_SHAPES = (flax.errors.FlaxError, TypeError)
 # All that a network built from a stranger's numbers, or shown a stranger's shapes, raises.
 _MISFITS = (

@@ -8,8 +8,12 @@ import ml_collections
 from lipsync_jax.methods import fields
 
 
-def require(config: ml_collections.ConfigDict) -> None:
+def require(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
     """Refuses a config that lacks fields, data or frozen networks, all in one message.
+
+    Args:
+        config: the experiment.
+        with_data: False where clips come from elsewhere.
 
     Raises:
         ValueError: something is missing; says which commands make it.
@@ -22,7 +26,7 @@ def require(config: ml_collections.ConfigDict) -> None:
     missing, data = [], "DATA"
     if "dir" in config.data:  # else the method draws its own examples
         data = config.data.dir or data
-        if not config.data.dir:
+        if with_data and not config.data.dir:
             missing.append(
                 "--config.data.dir=DATA, a folder of clips that this writes:\n    lipsync prepare "
                 f"--input VIDEOS --out DATA --geometry {config.data.geometry}"

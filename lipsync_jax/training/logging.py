@@ -101,8 +101,9 @@ def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
         ValueError: a line holds no figures; the last one may be torn.
     """
     path, by_step = Path(workdir) / "scalars.jsonl", {}
-    *whole, torn = path.read_bytes().split(b"\n")
-    del torn  # empty, unless a run was killed while it wrote
+    *whole, last = path.read_bytes().split(b"\n")
+    if last and not last.startswith(b"{"):  # else torn, by a run that was killed while it wrote
+        whole.append(last)
     for number, line in enumerate(whole, 1):
         try:
             values = json.loads(line)

@@ -67,7 +67,7 @@ def load_method(config: ml_collections.ConfigDict) -> Method:
     Raises:
         ValueError: the config, or a network it names, lacks something; says what to do.
     """
-    inputs.require(config)
+    inputs.require(config, with_data=False)
     cards = {}
     for name, frozen in config.frozen.items():
         cards[name] = checkpoints.read_card(frozen.checkpoint)
@@ -98,6 +98,7 @@ def train(
         FloatingPointError: a loss or weight stopped being finite; says how to go on.
         KeyboardInterrupt: SIGTERM, SIGHUP or Ctrl-C came; everything is saved.
     """
+    inputs.require(config)
     workdir = Path(workdir).absolute()
     method = load_method(config)
     mesh = sharding.make_mesh()
@@ -132,6 +133,7 @@ def evaluate(
     Returns:
         The method's scalars.
     """
+    inputs.require(config)
     method = load_method(config)
     mesh = sharding.make_mesh()
     data = Data(config, method, mesh)

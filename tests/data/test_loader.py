@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.data import loader
+from tests.conftest import toy_clip
 
 
 def _example(clip, rng):
@@ -113,3 +114,9 @@ def test_an_example_that_fails_names_its_clip(clips):
 
     with pytest.raises(ValueError, match=r"clip train/\d+: no windows"):
         next(loader.training_batches(clips, broken, 2, seed=0))
+
+
+def test_a_batch_may_be_of_one():
+    clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(3)]
+    batches = loader.training_batches(clips, lambda clip, rng: {}, 1, seed=0)
+    assert len({next(batches)["clip_id"][0] for _ in range(3)}) == 3

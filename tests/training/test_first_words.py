@@ -20,7 +20,7 @@ from tests.conftest import toy_clip
 
 def test_all_that_is_missing_is_said_with_the_commands_that_make_it():
     with pytest.raises(ValueError) as caught:
-        loop.load_method(wav2lip.get_config())
+        inputs.require(wav2lip.get_config())
     assert str(caught.value).splitlines() == [
         "wav2lip can't start yet; give also",
         "  --config.data.dir=DATA, a folder of clips that this writes:",
