@@ -67,7 +67,7 @@ def test_tables_are_escaped():
     counts = {"videos": 1, "videos_used": 1, "seconds_of_video": 1, "frames_with_face": 1}
     dropped = {"reason": "damaged", "clip_id": RED, "detail": RED}
     splits = {"dropped": [dropped], "dropped_by_reason": {"damaged": 1}, "splits": {}}
-    rest = {"split_by": "auto", "notes": {RED: [RED]}, "data": "data"}
+    rest = {"split_by": "auto", "notes": {RED: [RED]}, "copies": {RED: RED}, "data": ""}
     assert "\x1b" not in prepare.table({**counts, **splits, **rest})
 
 

@@ -23,6 +23,7 @@ _MODULES = {
     "absl-py": "absl.flags",
     "opencv-python-headless": "cv2",
     "orbax-checkpoint": "orbax.checkpoint",
+    "pillow": "PIL",
     "tensorboardX": "tensorboardX",
 }
 

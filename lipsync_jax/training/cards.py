@@ -64,7 +64,7 @@ def _check(card: Any) -> None:
     method = stored.get("method")
     _require(isinstance(method, str) and method.isidentifier(), "names no method in its config")
     _check_fields(config, "config", of_network=False)
-    data = stored.get("data") or {}
+    data = stored.get("data", {})
     _require(isinstance(data, dict), "has a config.data that is no object")
     if "geometry" in data:
         known = isinstance(data["geometry"], str) and data["geometry"] in GEOMETRIES
