@@ -4,6 +4,7 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import logging
 from fractions import Fraction
 
 import cv2
@@ -20,6 +21,16 @@ def _compilation_cache(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp().parent / "lipsync_jax_xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels():
+    """Commands quieten libraries' loggers; the next test hears them again."""
+    loggers = [logging.getLogger(name) for name in ("absl", "jax", "matplotlib")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
