@@ -67,7 +67,7 @@ def started(method, batch):
     return state
 
 
-FROZEN = {"frozen.autoencoder.checkpoint": None, "frozen.autoencoder.player": None}
+FROZEN = {f"frozen.autoencoder.{field}": None for field in ("checkpoint", "method", "player")}
 NO_CORRELATION = {"correlation.weight": 0.0}
 NO_PERCEPTUAL = {"perceptual_weight": 0.0, **FROZEN}
 TWO_STREAMS = {"adversarial.model.motion": "none"}
