@@ -2,7 +2,7 @@
 
 import sys
 
-from lipsync_jax.training import command
+from lipsync_jax.cli import train
 
 if __name__ == "__main__":
-    command.start(sys.argv)
+    train.start(sys.argv)

@@ -78,5 +78,5 @@ setup(
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["lipsync=lipsync_jax.cli:main"]},
+    entry_points={"console_scripts": ["lipsync=lipsync_jax.cli.main:main"]},
 )

@@ -43,8 +43,9 @@ def performer(name: str):
     import jax.numpy as jnp
     import ml_collections
 
-    from lipsync_jax.methods import jain, temporal_gan
-    from lipsync_jax.synthesis import performers
+    from lipsync_jax.methods.jain import method as jain
+    from lipsync_jax.methods.vougioukas import method as temporal_gan
+    from lipsync_jax.synthesis import animation_model
 
     method, fields = SIZES[name]
     network = {"temporal_gan": temporal_gan, "jain": jain}[method].network
@@ -72,7 +73,7 @@ def performer(name: str):
 
     abstract = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     variables = jax.tree_util.tree_map_with_path(fill, abstract)
-    return performers.METHODS[method]({"config": config}, variables)
+    return animation_model.METHODS[method]({"config": config}, variables)
 
 
 def voice(seconds: float) -> np.ndarray:
@@ -100,7 +101,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: chosen.threads])
     import jax
 
-    from lipsync_jax import video
+    from lipsync_jax.media import video_reader
     from lipsync_jax.synthesis.animation import Animator
 
     cores = len(os.sched_getaffinity(0))
@@ -111,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         still = Path(folder) / "still.png"
         image = np.random.default_rng(2).integers(0, 255, (128, 96, 3))
-        video.write_image(still, image.astype(np.uint8))
+        video_reader.write_image(still, image.astype(np.uint8))
         for name in chosen.networks:
             animator = Animator(performer(name))
             for batch in chosen.batch:

@@ -18,7 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax import faces, video
+from lipsync_jax import faces
+from lipsync_jax.media import video_reader
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".mpg", ".webm")
 CANVAS = (720, 1280)  # of the frames in which faces are small
@@ -45,9 +46,9 @@ def read(folders: Iterable[Path], count: int, most: int) -> Iterator[np.ndarray]
     for folder in folders:
         inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
         for path in inside[:most] or [folder]:
-            total = sum(1 for _ in video.read_frames(path))
+            total = sum(1 for _ in video_reader.read_frames(path))
             wanted = set(np.linspace(0, total - 1, count).astype(int).tolist())
-            with contextlib.closing(video.read_frames(path)) as frames:
+            with contextlib.closing(video_reader.read_frames(path)) as frames:
                 yield from (frame.image for frame in frames if frame.index in wanted)
 
 

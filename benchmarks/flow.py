@@ -12,9 +12,9 @@ import cv2
 import jax
 import numpy as np
 
-from lipsync_jax import flow
 from lipsync_jax.data.flow_pairs import pairs
-from lipsync_jax.layers.compile import jit
+from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.ops import optical_flow
 
 OPENCV = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5}
 
@@ -44,11 +44,11 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     drawn = pairs(options.seed, options.pairs)
-    first, second = (x @ np.float32(flow.LUMA) for x in drawn[:2])
-    wide = functools.partial(flow.farneback, window=15)
+    first, second = (x @ np.float32(optical_flow.LUMA) for x in drawn[:2])
+    wide = functools.partial(optical_flow.farneback, window=15)
     methods = {
         "zero": lambda a, b: np.zeros_like(drawn.flow),
-        **{name: jit(method) for name, method in flow.METHODS.items()},
+        **{name: jit(method) for name, method in optical_flow.METHODS.items()},
         "farneback, window 15": jit(wide),
         "OpenCV Farneback, window 15": opencv,
     }

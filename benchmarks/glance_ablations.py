@@ -110,10 +110,10 @@ class Test:
 
     def __init__(self, chosen: argparse.Namespace):
         from lipsync_jax.data import loader
-        from lipsync_jax.data.records import decode_frames
+        from lipsync_jax.data.clip import decode_frames
         from lipsync_jax.evaluation import landmarks
         from lipsync_jax.evaluation.lip_points import GEOMETRY, LipPoints
-        from lipsync_jax.methods.lip_clips import sound
+        from lipsync_jax.methods.common.lip_video_gan import sound
 
         clips = loader.Clips(loader.find_dataset(chosen.data, GEOMETRY), "test")
         clips = [clips[i] for i in range(chosen.clips or len(clips))]
@@ -139,8 +139,8 @@ class Test:
         import ml_collections
 
         from lipsync_jax import methods
-        from lipsync_jax.layers.compile import jit
-        from lipsync_jax.methods.glance_autoencoder import as_seen
+        from lipsync_jax.methods.glance.autoencoder_method import as_seen
+        from lipsync_jax.nn.cpu.jit import jit
         from lipsync_jax.training import checkpoints
 
         variables, card = checkpoints.load_inference(workdir, "generator")
@@ -155,11 +155,11 @@ class Test:
 
     def figures(self, drawn: list[np.ndarray]) -> dict[str, float]:
         """The paper's, means over frames, and those of `moved`."""
-        from lipsync_jax.evaluation.cpbd import cpbd
-        from lipsync_jax.evaluation.grey import luminance
-        from lipsync_jax.evaluation.lmd import lmd
-        from lipsync_jax.evaluation.psnr import psnr
-        from lipsync_jax.evaluation.ssim import ssim
+        from lipsync_jax.evaluation.metrics.cpbd import cpbd
+        from lipsync_jax.evaluation.metrics.lmd import lmd
+        from lipsync_jax.evaluation.metrics.luminance import luminance
+        from lipsync_jax.evaluation.metrics.psnr import psnr
+        from lipsync_jax.evaluation.metrics.ssim import ssim
 
         real, made = np.concatenate(self.real), np.concatenate(drawn)
         figures = {
@@ -176,7 +176,7 @@ class Test:
 
     def moved(self, drawn: list[np.ndarray]) -> dict[str, float]:
         """Mean absolute difference, values in 0..1, and the figures of motion; means over clips."""
-        from lipsync_jax.methods.clip_figures import motion_and_correlation
+        from lipsync_jax.methods.common.validation_metrics import motion_and_correlation
 
         rows = []
         for pair in zip(drawn, self.real, strict=True):
@@ -187,7 +187,7 @@ class Test:
 
     def sheet(self, path: Path, drawn: list[np.ndarray]) -> None:
         """Moments of two clips, the real ones above those drawn."""
-        from lipsync_jax import video
+        from lipsync_jax.media import video_reader
 
         pictures = [
             clip[i]
@@ -195,20 +195,20 @@ class Test:
             for clip in pair
             for i in np.linspace(0, len(clip) - 1, SHOWN).astype(int)
         ]
-        sheet = video.contact_sheet(np.stack(pictures)[..., ::-1], SHOWN)
-        video.write_image(path, sheet)
+        sheet = video_reader.contact_sheet(np.stack(pictures)[..., ::-1], SHOWN)
+        video_reader.write_image(path, sheet)
 
 
 def _face(chosen: argparse.Namespace) -> np.ndarray:
-    from lipsync_jax import video
-    from lipsync_jax.data_prep import synthetic
+    from lipsync_jax.data_prep.synthetic import corpus
+    from lipsync_jax.media import video_reader
 
     path = chosen.face
     if path is None:
         path = chosen.out / "face.mp4"
         if not path.is_file():
-            synthetic.write_video(path, seconds=0.04, seed=0, person=0)
-    return np.ascontiguousarray(next(video.read_frames(path)).image[..., ::-1])
+            corpus.write_video(path, seconds=0.04, seed=0, person=0)
+    return np.ascontiguousarray(next(video_reader.read_frames(path)).image[..., ::-1])
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -224,9 +224,9 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 def main() -> None:
     chosen = arguments()
-    from lipsync_jax.training import launch
+    from lipsync_jax.training import distributed
 
-    launch.start()
+    distributed.start()
     chosen.out.mkdir(parents=True, exist_ok=True)
     test, rows = Test(chosen), {}
     stills = [np.repeat(frames[:1], len(frames), axis=0) for frames in test.real]

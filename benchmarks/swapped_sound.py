@@ -51,7 +51,7 @@ def with_voice(footage, other):
 
 def moved(made: np.ndarray, real: np.ndarray, mouth: Callable) -> list[float]:
     """Mean absolute difference around the mouth, its motion as a share of the real one, theirs."""
-    from lipsync_jax.methods.clip_figures import motion_and_correlation
+    from lipsync_jax.methods.common.validation_metrics import motion_and_correlation
 
     made, real = mouth(made)[None], mouth(real)[None]
     figures = motion_and_correlation(made, real, np.ones(real.shape[:2], bool))
@@ -61,17 +61,18 @@ def moved(made: np.ndarray, real: np.ndarray, mouth: Callable) -> list[float]:
 def main() -> None:
     chosen = arguments()
     from lipsync_jax.data import loader
-    from lipsync_jax.data.records import GEOMETRIES
-    from lipsync_jax.evaluation import drawing, footage
-    from lipsync_jax.methods import clip_figures
-    from lipsync_jax.training import launch
+    from lipsync_jax.data.clip import GEOMETRIES
+    from lipsync_jax.evaluation import face_clip as footage
+    from lipsync_jax.evaluation import generators
+    from lipsync_jax.methods.common import validation_metrics
+    from lipsync_jax.training import distributed
 
-    launch.start()
+    distributed.start()
     for path in chosen.checkpoints:
-        drawer = drawing.load(path)
+        drawer = generators.load(path)
         clips = loader.Clips(loader.find_dataset(chosen.data, drawer.geometry), "test")
         part = GEOMETRIES[drawer.geometry].part
-        mouth = np.asarray if part == "lips" else clip_figures.mouth
+        mouth = np.asarray if part == "lips" else validation_metrics.mouth
         films = [footage.from_clip(clips[i], part) for i in range(chosen.clips or len(clips))]
         rows: dict[str, list] = {"the first frame": [], "the mean picture": [], "drawn": []}
         for film, other in zip(films, [*films[1:], films[0]], strict=True):

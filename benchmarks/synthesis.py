@@ -23,10 +23,10 @@ import av
 import cv2
 import numpy as np
 
-from lipsync_jax import audio, video
-from lipsync_jax.synthesis import speech
-from lipsync_jax.synthesis.timeline import passes
-from lipsync_jax.video import Frame
+from lipsync_jax.media import audio, video_reader
+from lipsync_jax.media.timeline import passes
+from lipsync_jax.media.video_reader import Frame
+from lipsync_jax.synthesis import driving_audio
 
 RATES = {
     "23.976": Fraction(24000, 1001),
@@ -124,7 +124,7 @@ def uneven(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
 
 
 def retimed(to: Fraction) -> Callable:
-    return lambda frames, rate: video.constant_rate(frames, to)
+    return lambda frames, rate: video_reader.constant_rate(frames, to)
 
 
 VERSIONS: dict[str, Callable] = {
@@ -138,8 +138,8 @@ VERSIONS: dict[str, Callable] = {
 
 
 def make(path: Path, clip: Path, version: str, seconds: Fraction) -> None:
-    info = video.probe(clip)
-    frames = itertools.takewhile(lambda f: f.time < seconds, video.read_frames(clip))
+    info = video_reader.probe(clip)
+    frames = itertools.takewhile(lambda f: f.time < seconds, video_reader.read_frames(clip))
     rate = RATES.get(version, info.frame_rate)
     rotation = 90 if version == "rotated" else 0
     write(path, VERSIONS[version](frames, info.frame_rate), rate, rotation)
@@ -149,7 +149,7 @@ def voice_for(clip: Path, clips: list[Path]) -> Path:
     """The clip's own sound, else that of another."""
     beside = clip.with_suffix(".wav")
     for candidate in (beside, clip, *clips):
-        if candidate.is_file() and (candidate == beside or video.probe(candidate).has_audio):
+        if candidate.is_file() and (candidate == beside or video_reader.probe(candidate).has_audio):
             return candidate
     sys.exit(f"{clip.parent} has no sound at all; put a .wav of the same name beside a clip")
 
@@ -184,9 +184,9 @@ def row(clip: str, version: str, out: Path, voice: Path, run: Run) -> list[str]:
     if run.status:
         print(run.said, file=sys.stderr)
         return [clip, version, str(run.status), *["-"] * 5, f"{run.peak:.0f}", "-"]
-    times = [frame.time for frame in video.read_frames(out)]
-    end = times[-1] + 1 / video.probe(out).frame_rate
-    error = float(end - speech.load(voice).duration)
+    times = [frame.time for frame in video_reader.read_frames(out)]
+    end = times[-1] + 1 / video_reader.probe(out).frame_rate
+    error = float(end - driving_audio.load(voice).duration)
     edited, kept = map(int, re.search(r"(\d+) frames redrawn, (\d+) left", run.said).groups())
     speed = re.search(r"([\d.]+) frames/s", run.said)[1]
     lost = re.search(r"no face was found for ([\d.]+) s", run.said)
@@ -200,7 +200,7 @@ def row(clip: str, version: str, out: Path, voice: Path, run: Run) -> list[str]:
 def small(clip: Path, path: Path, minutes: float) -> None:
     """The clip forwards and backwards, with few rows, for some minutes."""
     images = []
-    for frame in itertools.islice(video.read_frames(clip), 100):
+    for frame in itertools.islice(video_reader.read_frames(clip), 100):
         height, width = frame.image.shape[:2]
         size = max(2, round(width * SMALL / height)), SMALL
         images.append(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA))

@@ -1,7 +1,7 @@
 """Wav2Lip's generator and expert in PyTorch, and one training step, to be measured against.
 
 Written from the layer tables of Prajwal et al. 2020 and of the published checkpoints, whose names
-the tensors bear, so that `lipsync_jax.interop.wav2lip.from_variables` fills them.
+the tensors bear, so that `lipsync_jax.methods.wav2lip.torch_weights.from_variables` fills them.
 """
 
 import torch

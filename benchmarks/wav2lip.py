@@ -29,9 +29,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert, wav2lip
-from lipsync_jax.interop.wav2lip import from_variables
-from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import PlayerState, fresh_state
+from lipsync_jax.methods.wav2lip.torch_weights import from_variables
+from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import loop, sharding
 
 AUDIO = (80, 16, 1)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from lipsync_jax.data.records import GEOMETRIES, Clip, to_record
+from lipsync_jax.data.clip import GEOMETRIES, Clip, to_record
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.data.records import GEOMETRIES, Clip
-from lipsync_jax.data_prep import builder, corpora, outcomes, splitting
-from lipsync_jax.data_prep.cut import FRAME_RATE, Settings
-from lipsync_jax.data_prep.cutting import Summary, cut_all
-from lipsync_jax.data_prep.splitting import SPLIT_BY, SPLITS
+from lipsync_jax.data.clip import GEOMETRIES, Clip
+from lipsync_jax.data_prep import builder, clip_cache, corpora
+from lipsync_jax.data_prep.extract_clips import FRAME_RATE, Settings
+from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS, assign_splits, copies_of
+from lipsync_jax.data_prep.worker_pool import Summary, cut_all
 from lipsync_jax.progress import Countdown
 from lipsync_jax.text import printable
 
@@ -52,7 +52,7 @@ def prepare(
         corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: how videos are cut.
         workers: processes; 0 cuts in this one.
-        split_by: see `splitting.assign`.
+        split_by: see `splits.assign_splits`.
         validation: fraction of speakers or videos for validation.
         test: the same for the test, if its speakers are not published ones.
         shards: files a split; TFDS chooses when None.
@@ -80,8 +80,8 @@ def prepare(
     summaries = sorted(_progress(cutting, len(videos)), key=lambda summary: summary.video_id)
 
     used = {s.video_id: s.speaker for s in summaries if s.clips}
-    copies = splitting.copies_of({v.video_id: v.path for v in videos if v.video_id in used})
-    split_by, splits = splitting.assign(
+    copies = copies_of({v.video_id: v.path for v in videos if v.video_id in used})
+    split_by, splits = assign_splits(
         used,
         split_by,
         getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
@@ -170,7 +170,7 @@ def _write(
     def clips_of(split_name: str) -> Iterator[Clip]:
         for source in sorted(videos, key=lambda source: source.video_id):
             if splits.get(source.video_id) == split_name:
-                yield from outcomes.load(outcomes.file_of(kept, source)).clips
+                yield from clip_cache.load(clip_cache.file_of(kept, source)).clips
 
     class Prepared(builder.TalkingFace, skip_registration=True):
         name = corpus

@@ -11,7 +11,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "generate": "lipsync_jax.synthesis.pipeline",
+    "generate": "lipsync_jax.synthesis.dubbing",
     "train": "lipsync_jax.training.loop",
     "evaluate": "lipsync_jax.training.loop",
     "convert": "lipsync_jax.interop.convert",

@@ -49,17 +49,17 @@ def _one_device():
 @pytest.fixture(scope="module")
 def quick_programs():
     """A few steps don't repay optimised programs."""
-    from lipsync_jax.layers import compile
+    from lipsync_jax.nn.cpu import jit
 
-    options = {**compile.cpu_compiler_options(), "xla_backend_optimization_level": 0}
+    options = {**jit.cpu_compiler_options(), "xla_backend_optimization_level": 0}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "cpu_compiler_options", lambda: dict(options))
+        patch.setattr(jit, "cpu_compiler_options", lambda: dict(options))
         yield
 
 
 def toy_clip(clip_id: str, seed: int, frames: int = 40):
     """A face-coloured square whose dark mouth opens with the loudness of a buzz."""
-    from lipsync_jax.data.records import Clip, encode_frame
+    from lipsync_jax.data.clip import Clip, encode_frame
 
     rng = np.random.default_rng(seed)
     rate = 16000

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from tests.double_precision import convolve, double_precision
+from tests.helpers.double_precision import convolve, double_precision
 
 
 @pytest.mark.parametrize(

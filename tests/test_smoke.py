@@ -4,20 +4,21 @@ import json
 
 import pytest
 
-from lipsync_jax import cli, video
-from lipsync_jax.data_prep import synthetic
-from lipsync_jax.training import config_files, loop
+from lipsync_jax.cli import _config_files, main
+from lipsync_jax.data_prep.synthetic import corpus
+from lipsync_jax.media import video_reader
+from lipsync_jax.training import loop
 
 pytestmark = [pytest.mark.smoke, pytest.mark.slow]
 
 
 def lipsync(*arguments: object) -> None:
-    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert main.main([str(argument) for argument in arguments]) == 0
 
 
 def train(config: str, steps: int, workdir, *overrides: str) -> dict[str, float]:
     lengths = [f"--config.train.{name}={steps}" for name in ("steps", "validate_every")]
-    return loop.train(config_files.read(config, [*lengths, *overrides]), workdir)
+    return loop.train(_config_files.read(config, [*lengths, *overrides]), workdir)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def made(tmp_path_factory):
     """Three rendered videos, and the clips that `lipsync prepare` makes of them."""
     root = tmp_path_factory.mktemp("smoke")
     for number in range(3):
-        synthetic.write_video(root / "videos" / f"{number}.mp4", 2.0, number, size=192)
-    synthetic.write_speech(root / "voice.wav", 1.0, 5)
+        corpus.write_video(root / "videos" / f"{number}.mp4", 2.0, number, size=192)
+    corpus.write_speech(root / "voice.wav", 1.0, 5)
     for geometry in ("face96", "aligned112x112"):
         lipsync("prepare", "--input", root / "videos", "--out", root / "data",
                 "--geometry", geometry, "--workers", 0, "--every", 5)  # fmt: skip
@@ -50,7 +51,7 @@ def test_prepare_train_resume_generate_evaluate(made, monkeypatch):
     face, out = made / "videos" / "0.mp4", made / "dubbed.mp4"
     lipsync("generate", "--checkpoint_path", made / "wav2lip", "--face", face,
             "--audio", made / "voice.wav", "--outfile", out)  # fmt: skip
-    info = video.probe(out)
+    info = video_reader.probe(out)
     assert (info.frames_estimate, info.width, info.has_audio) == (25, 192, True)
 
     lipsync("evaluate", "--checkpoint_path", made / "wav2lip", "--data", made / "data",
@@ -65,7 +66,7 @@ def test_animate(made):
     train("speech2vid:tiny_plain", 2, run, f"--config.data.dir={made / 'data'}",
           "--config.data.batch_size=2", "--config.data.validation_batch_size=2")  # fmt: skip
     still = made / "still.png"
-    video.write_image(still, next(video.read_frames(made / "videos" / "1.mp4")).image)
+    video_reader.write_image(still, next(video_reader.read_frames(made / "videos" / "1.mp4")).image)
     lipsync("animate", "--checkpoint_path", run, "--face", still,
             "--audio", made / "voice.wav", "--outfile", made / "animated.mp4")  # fmt: skip
-    assert video.probe(made / "animated.mp4").frames_estimate == 25
+    assert video_reader.probe(made / "animated.mp4").frames_estimate == 25

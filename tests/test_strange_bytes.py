@@ -16,13 +16,13 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipsync_jax import audio, samples, video
+from lipsync_jax.cli import _batch
 from lipsync_jax.interop import storages, torch_files
 from lipsync_jax.interop.storages import Contents, Storage
-from lipsync_jax.synthesis import manifest
+from lipsync_jax.media import audio, samples, video_reader
 from lipsync_jax.text import printable, printable_lines
 from lipsync_jax.training import arrays, cards
-from tests import media
+from tests.helpers import media_files
 from tests.interop.test_torch_files import FOLDER, SAVED, SCRIPTS, STORAGE
 
 
@@ -223,21 +223,21 @@ def test_safetensors(at, edits):
 def films(tmp_path_factory):
     """Tiny files of several formats."""
     folder = tmp_path_factory.mktemp("films")
-    times, sound = media.even(4), media.tone(440, 0.16, 16_000)
+    times, sound = media_files.even(4), media_files.tone(440, 0.16, 16_000)
     coded = {"rate": 16_000}
-    media.write(folder / "a.mp4", times, sound, **coded)
-    media.write(folder / "a.mkv", times, sound, **coded, audio_codec="pcm_s16le")
-    media.write(folder / "a.avi", times, sound, **coded, audio_codec="pcm_s16le")
-    media.write(folder / "a.wav", (), sound, rate=16_000, audio_codec="pcm_s16le")
-    media.write(folder / "a.flac", (), sound, rate=16_000, audio_codec="flac")
-    video.write_image(folder / "a.png", media.quadrants())
-    video.write_image(folder / "a.jpg", media.quadrants())
+    media_files.write(folder / "a.mp4", times, sound, **coded)
+    media_files.write(folder / "a.mkv", times, sound, **coded, audio_codec="pcm_s16le")
+    media_files.write(folder / "a.avi", times, sound, **coded, audio_codec="pcm_s16le")
+    media_files.write(folder / "a.wav", (), sound, rate=16_000, audio_codec="pcm_s16le")
+    media_files.write(folder / "a.flac", (), sound, rate=16_000, audio_codec="flac")
+    video_reader.write_image(folder / "a.png", media_files.quadrants())
+    video_reader.write_image(folder / "a.jpg", media_files.quadrants())
     return folder
 
 
 def watch(path):
-    info = video.probe(path)
-    for number, frame in enumerate(video.read_frames(path)):
+    info = video_reader.probe(path)
+    for number, frame in enumerate(video_reader.read_frames(path)):
         assert frame.image.dtype == np.uint8 and number < 1000
     return info
 
@@ -269,7 +269,7 @@ def options():
             parser.add_argument(name)
         parser.add_argument("--box", nargs=4)
 
-    return manifest._options(add)
+    return _batch._options(add)
 
 
 TABLE = b"face,audio,outfile,crf,box\na.mp4,b.wav,c.mp4,20,1 2 3 4\nd.mp4,e.wav,f.mp4,,\n"
@@ -281,7 +281,7 @@ def test_tables_of_many_videos(at, content):
     path = at / "list.csv"
     path.write_bytes(content)
     known = options()
-    rows = reads_or_says(lambda p: manifest.read(p, known), path)
+    rows = reads_or_says(lambda p: _batch.read(p, known), path)
     for row in rows or ():
         assert set(row) <= known.known | {""}
         assert all(isinstance(cell, str) and cell for cell in row.values())

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lipsync_jax import cli
+from lipsync_jax.cli import _batch, main
 from lipsync_jax.data_prep import prepare
-from lipsync_jax.evaluation import beside, report, results
-from lipsync_jax.synthesis import manifest
+from lipsync_jax.evaluation import results
+from lipsync_jax.evaluation.report import html, side_by_side
 from lipsync_jax.text import file_names, printable, printable_lines
-from tests import media
+from tests.helpers import media_files
 
 RED = "\x1b[31mred\x1b[2J"
 
@@ -50,16 +50,16 @@ def test_names_become_files_of_one_folder_none_twice():
 
 def test_videos_side_by_side_stay_in_their_folder(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(beside, "_write", lambda path, task: written.append(path))
+    monkeypatch.setattr(side_by_side, "_write", lambda path, task: written.append(path))
     clips = ["../x", "a/b", "a_b", RED]
-    assert not beside.write(tmp_path, [SimpleNamespace(clip=clip) for clip in clips])
+    assert not side_by_side.write(tmp_path, [SimpleNamespace(clip=clip) for clip in clips])
     assert len(set(written)) == 4
     assert all(path.parent == tmp_path and path.name.isprintable() for path in written)
 
 
 def test_tables_are_escaped():
-    rows = [manifest.Outcome(1, RED, True, "1 of 1"), manifest.Outcome(2, "b", False, f"no {RED}")]
-    first, second, _ = manifest.table(rows).split("\n")
+    rows = [_batch.Outcome(1, RED, True, "1 of 1"), _batch.Outcome(2, "b", False, f"no {RED}")]
+    first, second, _ = _batch.table(rows).split("\n")
     assert first.isprintable() and second.isprintable()
     assert first.index("1 of 1") == second.index("no ")
     result = {"order": [RED], "methods": {RED: {"metrics": {}}}}
@@ -81,15 +81,15 @@ def test_reports_escape_names():
         "methods": {name: {"metrics": {}, "success": {"rate": 1.0, "failed": []}}},
         "skipped": [{"clip": name, "reason": name}],
     }
-    for part in (report._heading(result, name), report._table(result), report._failures(result)):
+    for part in (html._heading(result, name), html._table(result), html._failures(result)):
         assert "<script" not in part
-    assert "<script" not in report._protocol(result)
+    assert "<script" not in html._protocol(result)
 
 
 def test_commands_escape_the_names_they_are_given(tmp_path, capsys):
-    path = media.write(tmp_path / f"{RED}.mkv", media.even(2))
-    assert cli.main(["verify", str(path)]) == 1
-    assert cli.main(["verify", str(tmp_path / f"{RED}none.mkv")]) == 1
+    path = media_files.write(tmp_path / f"{RED}.mkv", media_files.even(2))
+    assert main.main(["verify", str(path)]) == 1
+    assert main.main(["verify", str(tmp_path / f"{RED}none.mkv")]) == 1
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert r"\x1b[31mred" in said.out and r"\x1b[31mred" in said.err

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lipsync_jax.data.records import Word
+from lipsync_jax.data.clip import Word
 from lipsync_jax.data_prep.corpora import Video, files, unique
 
 TEST_SPEAKERS: frozenset[str] = frozenset()

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from lipsync_jax.data.clip import Word
 from lipsync_jax.data.grid_alignments import read_alignment
-from lipsync_jax.data.records import Word
 from lipsync_jax.data_prep.corpora import Video, files, unique
 
 # Whom Vougioukas et al. (2018, 2020) tested on; about half of the 33 were trained on.

@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipsync_jax import audio
 from lipsync_jax.data.windows import take_windows
+from lipsync_jax.media import audio
 
 LOG_MEL_SAMPLES = 1764  # 40 ms
 LOG_MEL_ROWS = 4  # spectra of so many samples, see `audio.log_mel`

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lipsync_jax.data.records import Word
+from lipsync_jax.data.clip import Word
 
 UNITS = 25_000  # a second; times are thousandths of a frame of 25 Hz
 SILENCES = frozenset({"sil", "sp"})

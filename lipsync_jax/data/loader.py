@@ -8,8 +8,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from lipsync_jax.data import batches
-from lipsync_jax.data.records import GEOMETRIES, Clip, decode_frames, from_record
+from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames, from_record
+from lipsync_jax.data.collate import stack
 
 _EPOCHS = 2**31  # endless; the length of grain's own endless data is too large in batches of one
 Example = Callable[[Clip, np.random.Generator], Mapping[str, Any]]
@@ -109,7 +109,7 @@ def training_batches(
     batch_size: int,
     *,
     seed: int,
-    collate: Collate = batches.stack,
+    collate: Collate = stack,
     process: int = 0,
     processes: int = 1,
     threads: int = 4,
@@ -146,7 +146,7 @@ def validation_batches(
     batch_size: int,
     *,
     limit: int = 0,
-    collate: Collate = batches.stack,
+    collate: Collate = stack,
     process: int = 0,
     processes: int = 1,
 ) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipsync_jax.audio import MEL_RATE, MEL_SILENCE
+from lipsync_jax.media.audio import MEL_RATE, MEL_SILENCE
 
 MEL_WINDOW = 16  # columns: 0.2 s, five frames at 25 a second
 SYNC_FRAMES = 5

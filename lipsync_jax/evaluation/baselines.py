@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.evaluation.footage import Footage
+from lipsync_jax.evaluation.face_clip import Footage
 
 COPIED, MEAN, UNEDITED = "copied reference", "mean mouth", "unedited"
 STILL, MEAN_PICTURE = "repeated still", "mean picture"

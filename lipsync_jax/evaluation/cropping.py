@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import scipy.ndimage
 
-from lipsync_jax import faces, video
-from lipsync_jax.evaluation.judges import RATE
-from lipsync_jax.synthesis.source import Player, Source
-from lipsync_jax.video import Frame
+from lipsync_jax import faces
+from lipsync_jax.evaluation.sync_models import RATE
+from lipsync_jax.media import video_reader
+from lipsync_jax.media.frame_source import Player, Source
+from lipsync_jax.media.video_reader import Frame
 
 _SMOOTH = 13  # frames of SyncNet's median
 _MARGIN = 0.4  # of SyncNet's half side
@@ -74,7 +75,7 @@ def numbers_at_rate(times: Sequence[Fraction]) -> tuple[int, ...]:
         times: when each frame is shown, seconds, the first at about 0.
     """
     frames = (Frame(time, np.array(i), i) for i, time in enumerate(times))
-    return tuple(int(frame.image) for frame in video.constant_rate(frames, RATE))
+    return tuple(int(frame.image) for frame in video_reader.constant_rate(frames, RATE))
 
 
 def read(shown: Source, times: Sequence[Fraction], numbers: Sequence[int]) -> Iterator[np.ndarray]:

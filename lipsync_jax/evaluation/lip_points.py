@@ -8,9 +8,9 @@ looked for there.
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.data.records import GEOMETRIES
-from lipsync_jax.evaluation import lmd
+from lipsync_jax.data.clip import GEOMETRIES
 from lipsync_jax.evaluation.landmarks import Landmarks
+from lipsync_jax.evaluation.metrics import lmd
 from lipsync_jax.faces import alignment
 
 GEOMETRY = "lips64"

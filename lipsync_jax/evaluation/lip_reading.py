@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from lipsync_jax.data import words
-from lipsync_jax.data.records import GEOMETRIES
-from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import lip_reader
-from lipsync_jax.synthesis import provenance
+from lipsync_jax.data import word_labels
+from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.methods.lip_reader import method as lip_reader
+from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
 
 _STEP = 25  # clips are filled up to a multiple of so many frames: few shapes are compiled
@@ -72,7 +72,7 @@ class Reader:
         )
         on_device = jax.device_put(variables)
         return cls(
-            provenance.model_hash(variables),
+            metadata.model_hash(variables),
             config.data.geometry,
             vocabulary,
             change_cost,
@@ -93,5 +93,5 @@ class Reader:
         mask = np.arange(len(stacked) + missing) < len(stacked)
         filled = np.concatenate([stacked, np.repeat(stacked[-1:], missing, axis=0)])
         found = np.asarray(self._classify(jnp.asarray(filled[None]), jnp.asarray(mask[None])))[0]
-        classes = words.runs(words.most_likely(found[mask], self._change_cost))
+        classes = word_labels.runs(word_labels.most_likely(found[mask], self._change_cost))
         return " ".join(self._vocabulary[word - 1] for word in classes)

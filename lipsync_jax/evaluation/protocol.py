@@ -7,7 +7,7 @@ protocol that was published under a version is never changed: it gets a new vers
 import dataclasses
 from collections.abc import Mapping
 
-from lipsync_jax.evaluation import offset
+from lipsync_jax.evaluation.sync import offset
 
 
 @dataclasses.dataclass(frozen=True)

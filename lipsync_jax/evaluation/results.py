@@ -13,11 +13,11 @@ import numpy as np
 from lipsync_jax import __version__
 from lipsync_jax.evaluation import baselines, landmarks
 from lipsync_jax.evaluation.bootstrap import interval
+from lipsync_jax.evaluation.evaluator import Scorer, Take
+from lipsync_jax.evaluation.metrics.success_rate import success
+from lipsync_jax.evaluation.metrics.wer import wer
 from lipsync_jax.evaluation.protocol import Protocol
-from lipsync_jax.evaluation.scoring import Scorer, Take
-from lipsync_jax.evaluation.success import success
-from lipsync_jax.evaluation.tasks import Task
-from lipsync_jax.evaluation.wer import wer
+from lipsync_jax.evaluation.samples import Task
 from lipsync_jax.progress import Countdown
 from lipsync_jax.text import printable
 

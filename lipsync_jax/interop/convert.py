@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lipsync_jax.interop import published, temporal_gan, torch_files, wav2lip
+from lipsync_jax.interop import published, torch_files
+from lipsync_jax.methods.vougioukas import torch_weights as temporal_gan
+from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
 from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints
 

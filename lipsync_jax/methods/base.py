@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from flax import struct
 
-from lipsync_jax.data import batches
-from lipsync_jax.data.records import GEOMETRIES, Clip
+from lipsync_jax.data.clip import GEOMETRIES, Clip
+from lipsync_jax.data.collate import stack
 
 Arrays = dict[str, Any]
 
@@ -149,7 +149,7 @@ class Method:
 
     def collate(self, examples: Sequence[Arrays]) -> Arrays:
         """Examples -> a batch with them as its leading axis, of one of few shapes."""
-        return batches.stack(examples)
+        return stack(examples)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """A fresh state of the players that learn; traced."""

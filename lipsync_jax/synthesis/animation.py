@@ -16,23 +16,17 @@ import cv2
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.audio import SAMPLE_RATE
 from lipsync_jax.faces import alignment
-from lipsync_jax.synthesis import (
-    blending,
-    credentials,
-    labels,
-    performers,
-    provenance,
-    source,
-    speech,
-)
+from lipsync_jax.media import frame_source
+from lipsync_jax.media.audio import SAMPLE_RATE
+from lipsync_jax.media.video_reader import Frame, VideoWriter
+from lipsync_jax.provenance import c2pa, metadata, visible_label
+from lipsync_jax.synthesis import animation_model, blending, driving_audio
+from lipsync_jax.synthesis.animation_model import Performer
+from lipsync_jax.synthesis.audio_frontends import Samples
 from lipsync_jax.synthesis.batching import usual_batch
-from lipsync_jax.synthesis.hearing import Samples
 from lipsync_jax.synthesis.options import AnimationOptions
-from lipsync_jax.synthesis.performers import Performer
-from lipsync_jax.synthesis.report import OnProgress, Progress, Report
-from lipsync_jax.video import Frame, VideoWriter
+from lipsync_jax.synthesis.progress import OnProgress, Progress, Report
 
 Pathlike = str | os.PathLike
 
@@ -81,7 +75,7 @@ class Animator:
     @classmethod
     def load(cls, checkpoint: Pathlike) -> "Animator":
         """Loads a checkpoint; see `performers.load` for what it raises."""
-        return cls(performers.load(checkpoint))
+        return cls(animation_model.load(checkpoint))
 
     def animate(
         self,
@@ -116,20 +110,20 @@ class Animator:
     def _animate(self, face, audio, outfile, options: AnimationOptions, on_progress) -> Report:
         started = time.monotonic()
         with contextlib.ExitStack() as cleanup:
-            duration = speech.duration(audio)
+            duration = driving_audio.duration(audio)
             prepared = Prepared(self.performer, face, options)
-            sign = credentials.signing(outfile, options.c2pa_certificate, options.c2pa_key)
+            sign = c2pa.signing(outfile, options.c2pa_certificate, options.c2pa_key)
             writer = VideoWriter(
                 cleanup.enter_context(sign),
                 prepared.frame_rate,
                 prepared.size,
                 **options.encoding,
-                metadata=provenance.tags(self.performer.model),
+                metadata=metadata.tags(self.performer.model),
                 audio=audio,
             )
             cleanup.enter_context(writer)
             begun, total = time.monotonic(), math.ceil(duration * prepared.frame_rate)
-            stream, pieces = speech.open_mono(audio)
+            stream, pieces = driving_audio.open_mono(audio)
             for frame in prepared.recorded(pieces, stream.rate):
                 writer.write(frame.image, frame.time)
                 if on_progress:
@@ -147,7 +141,7 @@ class Animator:
             seconds=now - started,
             frames_per_second=writer.frames / max(now - begun, 1e-6),
             model=self.performer.model,
-            notes=speech.notes(stream),
+            notes=driving_audio.notes(stream),
         )
 
 
@@ -189,7 +183,7 @@ class Prepared:
         self._mask = self._paste_mask() if options.paste_back else None
         shown = self._picture if options.paste_back else self._crop
         self.size = shown.shape[1::-1]
-        self._label = labels.Label(options.label, self.size) if options.label else None
+        self._label = visible_label.Label(options.label, self.size) if options.label else None
         self.frame_rate, self.look_ahead = performer.frame_rate, performer.ear.look_ahead
 
     def stream(self, chunks: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Iterator[Frame]:
@@ -258,7 +252,7 @@ def _still(
     performer: Performer, path: Pathlike, options: AnimationOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A picture, the crop that the network is shown, and the matrix between them."""
-    shown = source.open_source(path, static=True, resize_factor=options.resize_factor)
+    shown = frame_source.open_source(path, static=True, resize_factor=options.resize_factor)
     with contextlib.closing(shown.frames()) as frames:
         picture = next(frames).image
     if options.aligned:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lipsync_jax.synthesis.editor import Editor
+from lipsync_jax.synthesis.dubbing_model import Editor
 
 _GROUP_MEMORY = 64 << 20  # bytes of frames that may wait for one batch
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from lipsync_jax import faces
 from lipsync_jax.data.windows import ALIGNMENTS
-from lipsync_jax.synthesis.timeline import LOOPS
-from lipsync_jax.synthesis.tracking import MISSING_FACE, FaceOptions
+from lipsync_jax.faces.trajectory import MISSING_FACE, FaceOptions
+from lipsync_jax.media.timeline import LOOPS
 
 SILENCE = ("model", "close", "original")
 BLENDS = ("mask", "box")

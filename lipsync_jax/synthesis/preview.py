@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax import video
-from lipsync_jax.synthesis.redraw import Planned, Redrawing
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis.renderer import Planned, Redrawing
 
 _WIDTH = 480  # most pixels of one frame
 _COLUMNS = 4
@@ -40,8 +40,8 @@ def write(
         pairs = zip(originals, images, strict=True)
         tiles = [np.concatenate([_small(old), _small(new)]) for old, new in pairs]
     run.edited = before  # these frames will come again
-    sheet = video.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
-    video.write_image(path_for(outfile), sheet)
+    sheet = video_reader.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
+    video_reader.write_image(path_for(outfile), sheet)
 
 
 def _small(image: np.ndarray) -> np.ndarray:

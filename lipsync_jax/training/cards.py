@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax.data.clip import GEOMETRIES
 from lipsync_jax.text import printable
 
 _MAX_BYTES = 4 << 20

@@ -16,19 +16,19 @@ from absl import logging
 
 from lipsync_jax import methods
 from lipsync_jax.data import loader
-from lipsync_jax.layers.compile import jit
 from lipsync_jax.methods.base import Method, PlayerState, State
+from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import (
     arrays,
     checkpoints,
     inputs,
+    pretrained,
     resume,
     run_lock,
     sharding,
     stopping,
-    warm_start,
 )
-from lipsync_jax.training.logging import Progress, Writer, plot
+from lipsync_jax.training.metric_writer import Progress, Writer, plot
 from lipsync_jax.training.watch import Compiling, Watch, told
 
 
@@ -211,9 +211,9 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     batches = data.training()
     last, resumed = config.train.steps, saved.latest_step()
     compiling = Compiling(config, begun=resumed is None or resumed < last)
-    weights = {} if resumed is not None else warm_start.find(config, method)
+    weights = {} if resumed is not None else pretrained.find(config, method)
     state = fresh_state(config, method, mesh, data, steps)
-    state = warm_start.begin(state, weights, config, mesh)
+    state = pretrained.begin(state, weights, config, mesh)
     best, waited = -math.inf, 0
     if resumed is not None:
         state, run = saved.restore(state)

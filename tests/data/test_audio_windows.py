@@ -3,7 +3,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio
 from lipsync_jax.data.audio_windows import (
     frames_within,
     log_mel_windows,
@@ -13,6 +12,7 @@ from lipsync_jax.data.audio_windows import (
     raw_windows,
     window_samples,
 )
+from lipsync_jax.media import audio
 from tests.golden.tgan import recipe
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.data import batches
+from lipsync_jax.data import collate
 
 
 def row(length, value):
@@ -13,7 +13,7 @@ def row(length, value):
 
 
 def test_examples_are_filled_up_to_the_shortest_length_that_holds_them():
-    batch = batches.stack_padded([row(3, 1), row(5, 2)], ("frames", "audio"), (8, 4, 6))
+    batch = collate.stack_padded([row(3, 1), row(5, 2)], ("frames", "audio"), (8, 4, 6))
     assert batch["frames"].shape == (2, 6, 2, 2) and batch["frames"].dtype == np.uint8
     assert batch["audio"].shape == (2, 6, 3) and batch["audio"].dtype == np.float32
     np.testing.assert_array_equal(batch["mask"].sum(axis=1), [3, 5])
@@ -22,10 +22,10 @@ def test_examples_are_filled_up_to_the_shortest_length_that_holds_them():
 
 
 def test_one_exactly_as_long_is_not_filled_up():
-    batch = batches.stack_padded([row(4, 1)], ("frames", "audio"), (4, 6))
+    batch = collate.stack_padded([row(4, 1)], ("frames", "audio"), (4, 6))
     assert batch["mask"].shape == (1, 4) and batch["mask"].all()
 
 
 def test_an_example_longer_than_all_lengths_is_refused():
     with pytest.raises(ValueError, match="7 frames fits none of the lengths"):
-        batches.stack_padded([row(7, 1)], ("frames",), (4, 6))
+        collate.stack_padded([row(7, 1)], ("frames",), (4, 6))

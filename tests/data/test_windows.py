@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio
 from lipsync_jax.data import windows
+from lipsync_jax.media import audio
 from tests.golden import recipe
 
 RATES = [Fraction(24_000, 1001), Fraction(25), Fraction(30_000, 1001), Fraction(60_000, 1001)]

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lipsync_jax.data import words
-from lipsync_jax.data.records import Word
+from lipsync_jax.data import word_labels
+from lipsync_jax.data.clip import Word
 from tests.conftest import toy_clip
 
 
@@ -15,18 +15,18 @@ def test_each_frame_has_the_word_of_its_middle():
     clip = toy_clip("s/0", 0, frames=12)
     said = (Word("bin", 0.06, 0.2), Word("red", 0.2, 0.28))
     clip = dataclasses.replace(clip, words=said)
-    classes = words.frame_classes(clip, {"red": 1, "bin": 2})
+    classes = word_labels.frame_classes(clip, {"red": 1, "bin": 2})
     assert classes.tolist() == [0, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0, 0]
-    assert words.runs(classes) == [2, 1]
+    assert word_labels.runs(classes) == [2, 1]
     with pytest.raises(ValueError, match="'bin' is not in"):
-        words.frame_classes(clip, {"red": 1})
+        word_labels.frame_classes(clip, {"red": 1})
     with pytest.raises(ValueError, match="has no words"):
-        words.frame_classes(toy_clip("s/0", 0), {"red": 1})
+        word_labels.frame_classes(toy_clip("s/0", 0), {"red": 1})
 
 
 def test_runs_begin_where_the_word_changes():
-    assert words.runs(np.array([3, 3, 0, 3, 1, 1, 0])) == [3, 3, 1]
-    assert words.runs(np.zeros(4)) == []
+    assert word_labels.runs(np.array([3, 3, 0, 3, 1, 1, 0])) == [3, 3, 1]
+    assert word_labels.runs(np.zeros(4)) == []
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.7, 50.0])
@@ -40,4 +40,4 @@ def test_the_likeliest_path_is_that_of_all_paths(cost):
             return sum(scores[i, c] for i, c in enumerate(path)) - cost * changes
 
         best = max(itertools.product(range(3), repeat=6), key=total)
-        assert words.most_likely(scores, cost).tolist() == list(best)
+        assert word_labels.most_likely(scores, cost).tolist() == list(best)

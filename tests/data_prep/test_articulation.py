@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.data_prep.articulation import CONTROL_RATE, SAMPLE_RATE, Voice, speak
+from lipsync_jax.data_prep.synthetic.articulation import CONTROL_RATE, SAMPLE_RATE, Voice, speak
 
 HOP = SAMPLE_RATE // CONTROL_RATE
 

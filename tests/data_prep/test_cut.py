@@ -4,13 +4,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, faces
-from lipsync_jax.data.records import decode_frames
-from lipsync_jax.data_prep import outcomes
+from lipsync_jax import faces
+from lipsync_jax.data.clip import decode_frames
+from lipsync_jax.data_prep import clip_cache
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.cut import Settings, cut
-from tests.colour_faces import at, buzz, detect, film, picture
-from tests.test_pixels import encode
+from lipsync_jax.data_prep.extract_clips import Settings, cut
+from lipsync_jax.media import audio
+from tests.helpers.colour_faces import at, buzz, detect, film, picture
+from tests.media.test_pixels import encode
 
 SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4, max_seconds=0.8)
 
@@ -177,7 +178,7 @@ def test_outcomes_are_kept_under_the_detector_that_found_them(tmp_path, monkeypa
     source = Video(film, "film", "someone")
 
     def key(**options):
-        return outcomes.key_of(source, "folder", Settings(**options))
+        return clip_cache.key_of(source, "folder", Settings(**options))
 
     assert Settings().detector == first
     assert key() == key(detector=first) != key(detector=second)
@@ -193,8 +194,8 @@ def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):
     images[30:34] = [picture()] * 4
     outcome = cut_film(tmp_path, images, buzz(1.8))
     file = tmp_path / "kept.npz"
-    outcomes.save(outcome, file, "key")
-    again = outcomes.load(file, "key")
+    clip_cache.save(outcome, file, "key")
+    again = clip_cache.load(file, "key")
     assert again.dropped == outcome.dropped
     assert (again.frames, again.found, again.notes) == (45, 41, ())
     for a, b in zip(again.clips, outcome.clips, strict=True):
@@ -206,25 +207,25 @@ def test_a_kept_outcome_comes_back_whole_or_not_at_all(tmp_path):
         )
         np.testing.assert_array_equal(a.audio, b.audio)
         np.testing.assert_array_equal(a.landmarks, b.landmarks)
-    assert outcomes.load(file, "another key") is None
-    assert outcomes.load(tmp_path / "none.npz") is None
+    assert clip_cache.load(file, "another key") is None
+    assert clip_cache.load(tmp_path / "none.npz") is None
     whole = file.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 4):
         file.write_bytes(whole[:size])
-        assert outcomes.load(file, "key") is None
+        assert clip_cache.load(file, "key") is None
 
 
 def test_the_key_of_an_outcome_follows_file_and_settings(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"1")
     source = Video(path, "a", "a")
-    key = outcomes.key_of(source, "grid", Settings())
-    assert key == outcomes.key_of(source, "grid", Settings())
-    keys = {key, outcomes.key_of(source, "grid", Settings(smoothing=7))}
+    key = clip_cache.key_of(source, "grid", Settings())
+    assert key == clip_cache.key_of(source, "grid", Settings())
+    keys = {key, clip_cache.key_of(source, "grid", Settings(smoothing=7))}
     path.with_suffix(".align").write_text("0 1000 bin\n")
-    keys.add(outcomes.key_of(source, "grid", Settings()))
+    keys.add(clip_cache.key_of(source, "grid", Settings()))
     path.write_bytes(b"12")
-    keys.add(outcomes.key_of(source, "grid", Settings()))
+    keys.add(clip_cache.key_of(source, "grid", Settings()))
     assert len(keys) == 4
 
 

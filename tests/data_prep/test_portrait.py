@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from lipsync_jax import faces
-from lipsync_jax.data_prep import filming
-from lipsync_jax.data_prep.articulation import Voice
-from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
+from lipsync_jax.data_prep.synthetic import render_clips
+from lipsync_jax.data_prep.synthetic.articulation import Voice
+from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
 
 SIZE = 128
 
@@ -22,7 +22,7 @@ def portraits():
 @pytest.fixture(scope="module")
 def takes(portraits):
     rngs = [np.random.default_rng(seed) for seed in range(len(portraits))]
-    return [filming.act(Voice.sample(rng), 3.0, rng) for rng in rngs]
+    return [render_clips.act(Voice.sample(rng), 3.0, rng) for rng in rngs]
 
 
 def _crop(portrait, state, rows=96, columns=96):
@@ -93,7 +93,7 @@ def test_a_blink_changes_the_eyes_only(portraits):
 
 def test_crops_are_framed_as_those_of_real_videos(portraits, takes):
     for portrait, take in zip(portraits, takes, strict=True):
-        boxes, landmarks = filming.crop_boxes(portrait, take.states, np.random.default_rng(0))
+        boxes, landmarks = render_clips.crop_boxes(portrait, take.states, np.random.default_rng(0))
         inside = faces.to_crop(landmarks, boxes, 1)
         assert (inside[:, 3:, 1] > 0.5).all() and (inside[:, 3:, 1] < 0.9).all()
         assert (inside[:, 3, 0] < inside[:, 4, 0]).all() and (inside[:, :2, 1] < 0.5).all()

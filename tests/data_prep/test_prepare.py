@@ -4,13 +4,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import cli
+from lipsync_jax.cli import main
 from lipsync_jax.data import loader
-from lipsync_jax.data_prep import cutting, prepare, splitting
+from lipsync_jax.data_prep import prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
-from lipsync_jax.data_prep.cut import Settings, cut
-from lipsync_jax.data_prep.portrait import FaceState, Identity, Portrait
-from tests.colour_faces import DEADLY, at, buzz, detect, detect_or_die, film, picture
+from lipsync_jax.data_prep.extract_clips import Settings, cut
+from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
+from tests.helpers.colour_faces import DEADLY, at, buzz, detect, detect_or_die, film, picture
 
 SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4)
 
@@ -85,10 +85,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch)
         return cut(source, *rest)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(cutting, "cut", interrupted)
+    monkeypatch.setattr(worker_pool, "cut", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare([raw], out, settings=SETTINGS)
-    monkeypatch.setattr(cutting, "cut", counted)
+    monkeypatch.setattr(worker_pool, "cut", counted)
     report = prepare.prepare([raw], out, settings=SETTINGS)
     good = [name for name in cut_now if name.startswith("good")]
     assert sorted(good) == sorted(set(good)) == sorted(report["video_splits"])
@@ -109,21 +109,21 @@ def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch)
 
 def test_splits_are_by_hash_and_never_move():
     names = [f"s{i}" for i in range(400)]
-    chosen = splitting.split(names, 0.1, 0.1)
+    chosen = splits.split(names, 0.1, 0.1)
     counts = {split: list(chosen.values()).count(split) for split in prepare.SPLITS}
     assert 25 <= counts["test"] <= 55
     assert 25 <= counts["validation"] <= 55
     # A hash for ever: data sets made by different versions can be compared.
     assert [name for name in names[:20] if chosen[name] == "test"] == ["s1"]
-    half = splitting.split(names[::2], 0.1, 0.1)
+    half = splits.split(names[::2], 0.1, 0.1)
     assert half.items() <= chosen.items()
-    assert splitting.split(reversed(names), 0.1, 0.1) == chosen
+    assert splits.split(reversed(names), 0.1, 0.1) == chosen
 
 
 def test_papers_test_on_the_same_speakers_where_they_are_there():
     def assign(numbers, split_by="auto"):
         videos = {f"s{n}/{i}": f"s{n}" for n in numbers for i in "ab"}
-        return splitting.assign(videos, split_by, grid.TEST_SPEAKERS, 0.2, 0.1)
+        return splits.assign_splits(videos, split_by, grid.TEST_SPEAKERS, 0.2, 0.1)
 
     split_by, chosen = assign([*range(1, 21), *range(22, 35)])
     assert split_by == "published"
@@ -141,9 +141,9 @@ def test_papers_test_on_the_same_speakers_where_they_are_there():
 
 @pytest.mark.parametrize("count", range(6))
 def test_small_corpora_get_every_split_if_they_can(count):
-    chosen = list(splitting.split([str(i) for i in range(count)], 0.1, 0.1).values())
+    chosen = list(splits.split([str(i) for i in range(count)], 0.1, 0.1).values())
     assert set(chosen) == set(prepare.SPLITS if count >= 3 else ["train"][:count])
-    assert "test" not in splitting.split(["a", "b", "c", "d"], 0.5, 0).values()
+    assert "test" not in splits.split(["a", "b", "c", "d"], 0.5, 0).values()
 
 
 def test_many_speakers_are_kept_apart(tmp_path):
@@ -186,7 +186,7 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
     for name in "abc":
         film(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
     arguments = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "0"]
-    assert cli.main(["prepare", *arguments]) == 0
+    assert main.main(["prepare", *arguments]) == 0
     assert "3 of 3 videos used" in capsys.readouterr().out
     clip = loader.Clips(loader.find_dataset(str(tmp_path / "out"), "face96"), "train")[0]
     assert len(clip.frames) == 32
@@ -198,16 +198,16 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
     out = str(tmp_path / "out")
-    assert cli.main(["prepare", "--input", str(tmp_path / "none"), "--out", out]) == 1
+    assert main.main(["prepare", "--input", str(tmp_path / "none"), "--out", out]) == 1
     assert "none does not exist" in capsys.readouterr().err
     (tmp_path / "a.mp4").write_bytes(b"")
-    assert cli.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
+    assert main.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
     shown = capsys.readouterr().out
     assert "unreadable, e.g. a" in shown
     assert "no clip could be made" in shown
     for wrong, message in ((["--test", "1"], "nothing to train on"), (["--every", "0"], "step")):
         arguments = ["prepare", "--input", str(tmp_path), "--out", out, *wrong]
-        assert cli.main(arguments) == 1
+        assert main.main(arguments) == 1
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="choose auto"):
         prepare.prepare([tmp_path], tmp_path / "out", split_by="moon")
@@ -217,25 +217,25 @@ def test_copies_are_found_by_content(tmp_path):
     for name, data in {"b": b"one", "a": b"one", "c": b"two", "d": b"three", "e": b"one"}.items():
         (tmp_path / name).write_bytes(data)
     paths = {path.name: path for path in tmp_path.iterdir()}
-    assert splitting.copies_of(paths) == {"b": "a", "e": "a"}
+    assert splits.copies_of(paths) == {"b": "a", "e": "a"}
 
 
 def test_copies_never_sit_in_two_splits():
     videos = {f"v{i}": "s" for i in range(60)}
     copies = {f"v{i + 1}": f"v{i}" for i in range(0, 40, 2)}
-    _, alone = splitting.assign(videos, "video", (), 0.3, 0.3)
-    _, chosen = splitting.assign(videos, "video", (), 0.3, 0.3, copies)
+    _, alone = splits.assign_splits(videos, "video", (), 0.3, 0.3)
+    _, chosen = splits.assign_splits(videos, "video", (), 0.3, 0.3, copies)
     assert any(alone[a] != alone[b] for a, b in copies.items())
     assert all(chosen[a] == chosen[b] for a, b in copies.items())
     assert all(chosen[v] == alone[v] for v in videos if int(v[1:]) >= 40)
     # By speaker, those who share a file stay together, through several files too.
     videos = {f"s{i}/{n}": f"s{i}" for i in range(30) for n in "ab"}
     copies = {"s3/a": "s1/a", "s3/b": "s2/a", "s9/b": "s7/b"}
-    _, chosen = splitting.assign(videos, "speaker", (), 0.3, 0.3, copies)
+    _, chosen = splits.assign_splits(videos, "speaker", (), 0.3, 0.3, copies)
     for group in (("s1", "s2", "s3"), ("s7", "s9")):
         assert len({chosen[f"{s}/{n}"] for s in group for n in "ab"}) == 1
     # Whoever shares a file with a published test speaker is tested on, too.
-    _, chosen = splitting.assign(videos, "published", {"s7"}, 0.2, 0, copies)
+    _, chosen = splits.assign_splits(videos, "published", {"s7"}, 0.2, 0, copies)
     assert {v for v, name in chosen.items() if name == "test"} == {
         "s7/a", "s7/b", "s9/a", "s9/b"
     }  # fmt: skip

@@ -4,11 +4,13 @@ import shutil
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, faces, video
+from lipsync_jax import faces
 from lipsync_jax.data import loader
-from lipsync_jax.data.records import decode_frames
-from lipsync_jax.data_prep import filming, synthetic
+from lipsync_jax.data.clip import decode_frames
+from lipsync_jax.data_prep.synthetic import corpus as synthetic
+from lipsync_jax.data_prep.synthetic import render_clips
 from lipsync_jax.faces import alignment
+from lipsync_jax.media import audio, video_reader
 
 CLIPS = 7
 
@@ -73,7 +75,7 @@ def test_few_people_share_all_splits():
 def test_the_same_seed_gives_the_same_bytes(splits):
     clip = splits["validation"][0]
     person = np.random.SeedSequence(3, spawn_key=(0, int(clip.speaker[1:])))
-    again = filming.film_speaker(person, clip.speaker, range(2), 0.8, "face96")
+    again = render_clips.film_speaker(person, clip.speaker, range(2), 0.8, "face96")
     again = next(other for other in again if other.clip_id == clip.clip_id)
     assert again.frames == clip.frames
     np.testing.assert_array_equal(again.audio, clip.audio)
@@ -83,14 +85,14 @@ def test_the_same_seed_gives_the_same_bytes(splits):
 
 def test_another_seed_gives_others(splits):
     person = np.random.SeedSequence(4, spawn_key=(0, 0))
-    (other,) = filming.film_speaker(person, "p0000", range(1), 0.2, "face96")
+    (other,) = render_clips.film_speaker(person, "p0000", range(1), 0.2, "face96")
     assert all(other.frames[0] != clip.frames[0] for clips in splits.values() for clip in clips)
 
 
 def test_aligned_people_sit_where_the_canonical_face_does():
     def film(geometry):
         person = np.random.SeedSequence(3, spawn_key=(0, 1))
-        return filming.film_speaker(person, "p0001", range(1), 0.6, geometry)[0]
+        return render_clips.film_speaker(person, "p0001", range(1), 0.6, geometry)[0]
 
     clip = film("aligned128x96")
     assert decode_frames(clip, range(15)).shape == (15, 128, 96, 3)
@@ -103,7 +105,7 @@ def test_aligned_people_sit_where_the_canonical_face_does():
 
 def test_a_finished_corpus_is_used_again_and_another_one_is_not_mixed_in(corpus, monkeypatch):
     monkeypatch.setattr(synthetic, "SECONDS", 0.8)
-    monkeypatch.setattr(filming, "film_speaker", None)  # nothing may be filmed
+    monkeypatch.setattr(render_clips, "film_speaker", None)  # nothing may be filmed
     out = corpus.parents[2]
     assert synthetic.make(out, CLIPS, seed=3) == corpus
     with pytest.raises(ValueError, match="choose another folder"):
@@ -131,9 +133,9 @@ def test_what_cannot_be_made_is_told_at_once(tmp_path):
 
 def test_a_video_talks_and_shows_a_face(tmp_path):
     path = synthetic.write_video(tmp_path / "face.mp4", seconds=0.6, size=256)
-    info = video.probe(path)
+    info = video_reader.probe(path)
     assert (info.width, info.height, info.frame_rate) == (256, 256, 25)
-    frames = [frame.image for frame in video.read_frames(path)]
+    frames = [frame.image for frame in video_reader.read_frames(path)]
     assert len(frames) == 15
     assert all(len(faces.detect(image)) == 1 for image in frames[::3])
     samples, _ = audio.load(path, 16000)

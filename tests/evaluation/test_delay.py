@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from lipsync_jax import cli
-from lipsync_jax.data.records import encode_frame
-from lipsync_jax.evaluation import delay
+from lipsync_jax.cli import main
+from lipsync_jax.data.clip import encode_frame
+from lipsync_jax.evaluation.sync import av_correlation
 from tests.conftest import toy_clip
 
 
@@ -15,16 +15,16 @@ def test_the_shift_is_found(late):
     rng = np.random.default_rng(0)
     sound = rng.random(80)
     motion = np.roll(sound, late) + 0.1 * rng.random(80)
-    found = delay.correlate(sound, motion)
+    found = av_correlation.correlate(sound, motion)
     assert found.best == late
-    assert found.correlations.shape == (len(delay.SHIFTS),)
+    assert found.correlations.shape == (len(av_correlation.SHIFTS),)
     assert found.correlations.max() > 0.8
 
 
 def test_correlations_are_means_of_numpys_over_chunks():
     rng = np.random.default_rng(1)
     sound, motion = rng.random((2, 24))
-    found = delay.correlate(sound, motion, shifts=(0, 2), chunk=20)
+    found = av_correlation.correlate(sound, motion, shifts=(0, 2), chunk=20)
     for k, value in zip((0, 2), found.correlations, strict=True):
         each = [np.corrcoef(sound[s : s + 20], motion[s + k : s + k + 20])[0, 1] for s in range(3)]
         np.testing.assert_allclose(value, np.mean(each))
@@ -32,24 +32,24 @@ def test_correlations_are_means_of_numpys_over_chunks():
 
 def test_what_cannot_be_correlated_is_told():
     with pytest.raises(ValueError, match="never changes"):
-        delay.correlate(np.zeros(60), np.arange(60))
+        av_correlation.correlate(np.zeros(60), np.arange(60))
     with pytest.raises(ValueError, match="hold no chunk"):
-        delay.correlate(np.arange(20), np.arange(20))
+        av_correlation.correlate(np.arange(20), np.arange(20))
     with pytest.raises(ValueError, match="of one length"):
-        delay.correlate(np.arange(60), np.arange(61))
+        av_correlation.correlate(np.arange(60), np.arange(61))
 
 
 def test_motion_is_that_of_the_mouth():
     clip = toy_clip("a/0", seed=0)
-    motion = delay.mouth_motion(clip)
+    motion = av_correlation.mouth_motion(clip)
     assert motion.shape == (39,) and motion.max() > 0.02
     face = np.full((96, 96, 3), 150, np.uint8)
     still = dataclasses.replace(clip, frames=(encode_frame(face),) * 40)
-    assert delay.mouth_motion(still).max() < 1e-3
+    assert av_correlation.mouth_motion(still).max() < 1e-3
 
 
 def test_the_command_writes_a_table_and_a_plot(toy_data, tmp_path, capsys):
-    assert cli.main(["delay", f"--data={toy_data}", f"--out={tmp_path}", "--limit=2"]) == 0
+    assert main.main(["delay", f"--data={toy_data}", f"--out={tmp_path}", "--limit=2"]) == 0
     assert "clips with it as the best" in capsys.readouterr().out
     result = json.loads((tmp_path / "delay.json").read_text())
     assert len(result["clips"]) == 2 and not result["left_out"]

@@ -6,14 +6,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax.data.records import encode_frame
-from lipsync_jax.evaluation import baselines, command, drawing, footage, tasks
-from lipsync_jax.evaluation.judges import Judge
+from lipsync_jax.cli import evaluate
+from lipsync_jax.data.clip import encode_frame
+from lipsync_jax.evaluation import baselines, face_clip, generators, samples
+from lipsync_jax.evaluation.evaluator import Scorer
 from lipsync_jax.evaluation.protocol import find
-from lipsync_jax.evaluation.scoring import Scorer
+from lipsync_jax.evaluation.sync_models import Judge
 from lipsync_jax.training import checkpoints
 from tests.conftest import toy_clip
-from tests.synthesis import stills
+from tests.helpers import reference_images
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def clip():
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(50)])
 def test_the_first_frame_says_the_clips_own_voice(clip, rate):
-    real = footage.from_clip(clip)
-    actor = drawing.Actor("aligned128x96", stills.animator(frame_rate=rate).performer)
+    real = face_clip.from_clip(clip)
+    actor = generators.Actor("aligned128x96", reference_images.animator(frame_rate=rate).performer)
     made = actor(real)
     pictures = list(made.read())
     assert len(made) == len(real) == len(pictures) == 40
@@ -41,19 +42,19 @@ def test_the_first_frame_says_the_clips_own_voice(clip, rate):
 
 
 def test_a_voice_that_ends_before_the_picture_ends_the_clip(clip):
-    real = footage.from_clip(dataclasses.replace(clip, audio=clip.audio[:16_000]))
-    made = drawing.Actor("aligned128x96", stills.animator().performer)(real)
+    real = face_clip.from_clip(dataclasses.replace(clip, audio=clip.audio[:16_000]))
+    made = generators.Actor("aligned128x96", reference_images.animator().performer)(real)
     assert len(made) == 25 == len(list(made.read())) == len(made.boxes)
 
 
 def test_the_kind_of_generator_is_that_of_its_method(tmp_path):
-    stills.checkpoint(tmp_path / "still", "temporal_gan")
-    actor = drawing.load(tmp_path / "still")
+    reference_images.checkpoint(tmp_path / "still", "temporal_gan")
+    actor = generators.load(tmp_path / "still")
     assert actor.animates and actor.geometry == "aligned128x96"
     card = {"config": {"method": "flownet", **_flownet()}}
     checkpoints.save_inference(tmp_path / "flow", {"flownet": {"params": {"a": np.ones(1)}}}, card)
     with pytest.raises(ValueError, match="method flownet, which draws no faces"):
-        drawing.load(tmp_path / "flow")
+        generators.load(tmp_path / "flow")
 
 
 def _flownet():
@@ -63,7 +64,7 @@ def _flownet():
 
 
 def test_what_a_still_gives_without_a_network(clip):
-    real = footage.from_clip(clip)
+    real = face_clip.from_clip(clip)
     still, mean = (list(made.read()) for made in baselines.of_stills(real).values())
     assert len(still) == len(mean) == 40
     assert {int(p.mean()) for p in still} == {50} and {round(p.mean()) for p in mean} == {70}
@@ -73,21 +74,21 @@ def test_stills_and_faces_do_not_share_a_table():
     class Edits:
         geometry, animates = "aligned128x96", False
 
-    actor = drawing.Actor("aligned128x96", stills.animator().performer)
+    actor = generators.Actor("aligned128x96", reference_images.animator().performer)
     with pytest.raises(ValueError, match="evaluate them apart"):
-        tasks._check({"a": Edits(), "b": actor})
+        samples._check({"a": Edits(), "b": actor})
     Edits.geometry = "face96"
     with pytest.raises(ValueError, match="can't share shards"):
-        tasks._check({"a": Edits(), "b": actor})
+        samples._check({"a": Edits(), "b": actor})
 
 
 def test_judges_of_other_crops_are_refused():
     judge = Judge("sync_expert", "x", 96, None, None, "face96")
     for geometry in ("", "face96", "face128"):
-        command._check_crops("runs/expert", judge, geometry)
-    command._check_crops(None, None, "lips64")
+        evaluate._check_crops("runs/expert", judge, geometry)
+    evaluate._check_crops(None, None, "lips64")
     with pytest.raises(ValueError, match="runs/expert was trained on crops of face96 and these"):
-        command._check_crops("runs/expert", judge, "lips64")
+        evaluate._check_crops("runs/expert", judge, "lips64")
 
 
 def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
@@ -96,7 +97,7 @@ def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
             raise AssertionError
 
     scorer = Scorer(find("face-2"), None, Never())
-    real = footage.from_clip(clip, "lips")
+    real = face_clip.from_clip(clip, "lips")
     brighter = real.edited(lambda image, i: image + np.uint8(51))
     takes = scorer.take(brighter), scorer.take(real)
     assert scorer.compare(*takes)[0]["mouth_error"] == pytest.approx(0.2, abs=1e-3)

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax import cli, video
-from lipsync_jax.data.records import Word
-from lipsync_jax.evaluation import bootstrap, drawing, landmarks, results, tasks, words
-from lipsync_jax.evaluation.judges import Judge
-from lipsync_jax.synthesis import pipeline
-from tests.evaluation import talking
+from lipsync_jax.cli import main
+from lipsync_jax.data.clip import Word
+from lipsync_jax.evaluation import bootstrap, generators, landmarks, results, samples, transcripts
+from lipsync_jax.evaluation.sync_models import Judge
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import dubbing
+from tests.helpers import talking
 
 
 class FewPoints:
@@ -64,7 +65,7 @@ def _greyer(image):
 
 
 def _run(out, *options):
-    return cli.main(["evaluate", "--out", str(out), *map(str, options)])
+    return main.main(["evaluate", "--out", str(out), *map(str, options)])
 
 
 def test_folders_beside_their_references(films, tmp_path, capsys):
@@ -92,7 +93,7 @@ def test_folders_beside_their_references(films, tmp_path, capsys):
     assert "psnr" not in means["ground truth"]
     assert not any(name.startswith(("lse", "syncnet")) for name in means["good"])
 
-    beside = video.probe(tmp_path / "one" / "side_by_side" / "a.mp4")
+    beside = video_reader.probe(tmp_path / "one" / "side_by_side" / "a.mp4")
     assert (beside.width, beside.height, beside.has_audio) == (3 * 346, 288, True)
     _check_report((tmp_path / "one" / "report.html").read_text())
 
@@ -133,7 +134,7 @@ def test_pairs_of_a_file_list(films, tmp_path, monkeypatch, capsys):
             talking.film(outfile.with_suffix(".mkv"), said)
             outfile.with_suffix(".mkv").rename(outfile)
 
-    monkeypatch.setattr(pipeline, "Synthesizer", Dubber)
+    monkeypatch.setattr(dubbing, "Synthesizer", Dubber)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("a.mkv b.mkv\nb.mkv a.mkv\nb.mkv b.mkv\n")
     options = ["--checkpoint_path", "runs/dubber", "--filelist", pairs]
@@ -156,7 +157,7 @@ def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
         del mels, reference
         return np.maximum(faces, 10)
 
-    monkeypatch.setattr(drawing, "load", lambda path: drawing.Drawer("face96", "abc", draw))
+    monkeypatch.setattr(generators, "load", lambda path: generators.Drawer("face96", "abc", draw))
     options = ["--checkpoint_path", "runs/x", "--data", toy_data, "--landmarks", "none"]
     assert _run(tmp_path, *options, "--limit", 2) == 0
     result = json.loads((tmp_path / "results.json").read_text())
@@ -197,32 +198,34 @@ def test_mistakes_are_told_at_once(films, tmp_path, capsys, options, said):
 def test_file_lists(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("x/1 y/2\n\nz.wav v.mp4\n")
-    first, second = tasks.read_pairs(path, "root", "audio-video")
+    first, second = samples.read_pairs(path, "root", "audio-video")
     assert [str(p) for p in first] == ["root/x/1.mp4", "root/y/2.mp4"]
     assert [str(p) for p in second] == ["root/z.wav", "root/v.mp4"]
-    assert tasks.read_pairs(path, "", "video-audio")[1][0].name == "v.mp4"
+    assert samples.read_pairs(path, "", "video-audio")[1][0].name == "v.mp4"
     path.write_text("one two three\n")
     with pytest.raises(ValueError, match="line 1: two names are needed"):
-        tasks.read_pairs(path, "", "audio-video")
+        samples.read_pairs(path, "", "audio-video")
     path.write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
-        tasks.read_pairs(path, "", "audio-video")
+        samples.read_pairs(path, "", "audio-video")
 
 
 def test_word_error_rates_of_a_lip_reader(tmp_path):
     (tmp_path / "a.align").write_text("0 1000 sil\n1000 2000 bin\n2000 3000 blue\n3000 9000 sil\n")
     (tmp_path / "read.json").write_text('{"a": "bin red"}')
-    said = words.transcripts(tmp_path)
+    said = transcripts.transcripts(tmp_path)
     assert said == {"a": "bin blue"}
-    assert [words.of_clip(said, clip) for clip in ("a", "s1/a", "b")] == ["bin blue"] * 2 + [""]
-    assert words.error_rates(said, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
+    assert [transcripts.of_clip(said, clip) for clip in ("a", "s1/a", "b")] == ["bin blue"] * 2 + [
+        ""
+    ]
+    assert transcripts.error_rates(said, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
     with pytest.raises(ValueError, match="for m, n"):
-        words.error_rates(said, tmp_path / "read.json", ["m", "n"])
+        transcripts.error_rates(said, tmp_path / "read.json", ["m", "n"])
     with pytest.raises(ValueError, match="none of its clips"):
-        words.error_rates({"b": "x"}, tmp_path / "read.json", ["m"])
+        transcripts.error_rates({"b": "x"}, tmp_path / "read.json", ["m"])
     (tmp_path / "read.json").write_text("[1]")
     with pytest.raises(ValueError, match="must hold a JSON object"):
-        words.transcripts(tmp_path / "read.json")
+        transcripts.transcripts(tmp_path / "read.json")
     assert Word("bin", 0.04, 0.08)
 
 

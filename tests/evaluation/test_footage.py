@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import muxing
-from lipsync_jax.evaluation import baselines, footage
+from lipsync_jax.evaluation import baselines, face_clip
 from lipsync_jax.evaluation.protocol import Protocol, find
+from lipsync_jax.media import mux
 from tests.conftest import toy_clip
-from tests.evaluation import talking
+from tests.helpers import talking
 
 PROTOCOL = Protocol("test", 1, crop_size=16, detect_every=1)
 
@@ -26,7 +26,7 @@ def films(tmp_path_factory):
 
 
 def test_a_video_is_its_main_face_25_times_a_second(films):
-    real, fast = (footage.from_video(films / f"{n}.mkv", PROTOCOL) for n in ("real", "fast"))
+    real, fast = (face_clip.from_video(films / f"{n}.mkv", PROTOCOL) for n in ("real", "fast"))
     assert len(real) == len(fast) == 30
     assert real.numbers == tuple(range(30))
     assert fast.numbers == tuple(range(0, 60, 2))
@@ -36,11 +36,11 @@ def test_a_video_is_its_main_face_25_times_a_second(films):
 
 
 def test_a_generated_video_is_cut_at_its_references_boxes(films):
-    real = footage.from_video(films / "real.mkv", PROTOCOL)
-    made = footage.following(films / "elsewhere.mkv", real, PROTOCOL)
+    real = face_clip.from_video(films / "real.mkv", PROTOCOL)
+    made = face_clip.following(films / "elsewhere.mkv", real, PROTOCOL)
     np.testing.assert_array_equal(made.boxes, real.boxes)
-    assert len(footage.following(films / "short.mkv", real, PROTOCOL)) == 10
-    fast = footage.following(films / "fast.mkv", real, PROTOCOL)
+    assert len(face_clip.following(films / "short.mkv", real, PROTOCOL)) == 10
+    fast = face_clip.following(films / "fast.mkv", real, PROTOCOL)
     np.testing.assert_array_equal(fast.crops(16), real.crops(16))
 
 
@@ -52,33 +52,33 @@ def test_footage_starts_where_the_face_does(tmp_path):
 
     said = talking.syllables(40)
     path = talking.film(tmp_path / "late.mkv", said, change=late)
-    real = footage.from_video(path, PROTOCOL)
+    real = face_clip.from_video(path, PROTOCOL)
     assert (real.start, real.first, real.numbers[0]) == (Fraction(10, 25), 6400, 10)
     talking.film(tmp_path / "all.mkv", said)
-    made = footage.following(tmp_path / "all.mkv", real, PROTOCOL)
+    made = face_clip.following(tmp_path / "all.mkv", real, PROTOCOL)
     assert made.numbers == real.numbers
     np.testing.assert_array_equal(made.crops(16), real.crops(16))
 
 
 def test_what_cannot_be_compared(films, tmp_path):
-    real = footage.from_video(films / "real.mkv", PROTOCOL)
+    real = face_clip.from_video(films / "real.mkv", PROTOCOL)
     empty = talking.film(
         tmp_path / "empty.mkv", talking.syllables(10), change=lambda image: image * 0
     )
     for read in (
-        lambda: footage.from_video(empty, PROTOCOL),
-        lambda: footage.following(empty, real, PROTOCOL),
+        lambda: face_clip.from_video(empty, PROTOCOL),
+        lambda: face_clip.following(empty, real, PROTOCOL),
     ):
         with pytest.raises(ValueError, match="no face was found in any of 10 frames"):
             read()
     wide = talking.film(tmp_path / "short.mkv", talking.syllables(3), change=lambda image: image)
     with pytest.raises(ValueError, match="it is too short"):
-        footage.following(wide, real, PROTOCOL)
+        face_clip.following(wide, real, PROTOCOL)
 
 
 def test_a_clip_of_shards_is_its_own_crop():
     clip = toy_clip("a/b", 3)
-    real = footage.from_clip(clip)
+    real = face_clip.from_clip(clip)
     assert (len(real), real.size, real.tight) == (40, (96, 96), None)
     assert len(real.samples) == 40 * 640
     judge = talking.judge()
@@ -89,7 +89,7 @@ def test_a_clip_of_shards_is_its_own_crop():
 
 
 def test_still_mouths(films):
-    real = footage.from_video(films / "real.mkv", PROTOCOL)
+    real = face_clip.from_video(films / "real.mkv", PROTOCOL)
     still = baselines.baselines(real)
     true, copied, mean = (x.crops(16) for x in (real, *still.values()))
     assert list(still) == ["copied reference", "mean mouth"]
@@ -101,7 +101,7 @@ def test_still_mouths(films):
 
 
 def test_whole_frames_for_face_corpora(films):
-    real = footage.from_video(films / "real.mkv", PROTOCOL)
+    real = face_clip.from_video(films / "real.mkv", PROTOCOL)
     image = next(iter(real.read()))
     seen = real.judged(talking.judge(), find("wav2lip-lrs-2").judge_crop)(image, 0)
     assert seen.shape == (24, 24, 3)
@@ -109,9 +109,9 @@ def test_whole_frames_for_face_corpora(films):
 
 
 def test_sound_that_is_moved_is_moved_in_footage(films, tmp_path):
-    muxing.mux(films / "real.mkv", films / "real.mkv", tmp_path / "m.mkv", delay=Fraction(1, 5))
-    real = footage.from_video(films / "real.mkv", PROTOCOL)
-    moved = footage.from_video(tmp_path / "m.mkv", PROTOCOL)
+    mux.mux(films / "real.mkv", films / "real.mkv", tmp_path / "m.mkv", delay=Fraction(1, 5))
+    real = face_clip.from_video(films / "real.mkv", PROTOCOL)
+    moved = face_clip.from_video(tmp_path / "m.mkv", PROTOCOL)
     np.testing.assert_allclose(moved.samples[3200:9600], real.samples[:6400], atol=1e-3)
     with pytest.raises(ValueError, match="choose from face-2, wav2lip-lrs-2"):
         find("face-0")

@@ -4,19 +4,18 @@ import jax
 import numpy as np
 import pytest
 
-from lipsync_jax import audio
 from lipsync_jax.data import windows
-from lipsync_jax.evaluation import judges
+from lipsync_jax.evaluation import sync_models
 from lipsync_jax.evaluation.cropping import cut, syncnet_boxes
-from lipsync_jax.evaluation.judges import Judge
+from lipsync_jax.evaluation.sync_models import Judge
 from lipsync_jax.interop.convert import KINDS
-from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import sync_expert
-from lipsync_jax.models.syncnet import SyncNetV2
-from lipsync_jax.models.wav2lip import SyncExpert
+from lipsync_jax.media import audio
+from lipsync_jax.methods.syncnet.model import SyncNetV2
+from lipsync_jax.methods.wav2lip import sync_expert
+from lipsync_jax.methods.wav2lip.model import SyncExpert
+from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import checkpoints
-from tests import networks
-from tests.evaluation import talking
+from tests.helpers import networks, talking
 
 CARD = {
     "config": {
@@ -80,13 +79,13 @@ def test_syncnet_is_known_by_its_player(tmp_path):
     kind = KINDS["syncnet_v2"]
     checkpoints.save_inference(tmp_path / "syncnet", {kind.player: zeros}, {"config": kind.config})
     loaded = Judge.load(tmp_path / "syncnet")
-    assert (loaded.kind, loaded.size, loaded.cut) == (judges.SYNCNET, 224, "syncnet")
+    assert (loaded.kind, loaded.size, loaded.cut) == (sync_models.SYNCNET, 224, "syncnet")
 
 
 def test_mfcc_windows_are_four_columns_apart():
     samples = (0.1 * np.random.default_rng(2).normal(size=16_000)).astype(np.float32)
     mfcc = audio.syncnet_mfcc(audio.to_int16(samples)).astype(np.float32)
-    cuts = judges._mfcc_windows(samples, 30)
+    cuts = sync_models._mfcc_windows(samples, 30)
     assert cuts.shape == (30, 20, 13)
     np.testing.assert_array_equal(cuts[3], mfcc[12:32])
     silent = audio.syncnet_mfcc(np.zeros(3200, np.int16))[0].astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 
 from lipsync_jax import faces
 from lipsync_jax.evaluation import landmarks
-from lipsync_jax.evaluation.blinks import eye_aspect_ratio
+from lipsync_jax.evaluation.metrics.blinks import eye_aspect_ratio
 
 IMAGES = Path(__file__).parents[1] / "golden" / "metrics" / "images.npz"
 needs_extra = pytest.mark.skipif(bool(landmarks.missing()), reason="the extra is not installed")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lipsync_jax import video
 from lipsync_jax.evaluation.lip_points import LipPoints
 from lipsync_jax.faces import alignment
-from tests.synthesis import stills
+from lipsync_jax.media import video_reader
+from tests.helpers import reference_images
 
 FACE = (30, 30, 120, 120)
 
@@ -23,13 +23,15 @@ class Bluest:
 @pytest.fixture
 def picture(tmp_path):
     """With a face, BGR."""
-    shown = next(video.read_frames(stills.picture(tmp_path / "face.png", FACE))).image
+    shown = next(
+        video_reader.read_frames(reference_images.picture(tmp_path / "face.png", FACE))
+    ).image
     return np.ascontiguousarray(shown[..., ::-1])
 
 
 def over(picture):
     landmarks = Bluest()
-    return LipPoints(landmarks, picture, stills.DETECTOR["detector"]), landmarks
+    return LipPoints(landmarks, picture, reference_images.DETECTOR["detector"]), landmarks
 
 
 def test_points_are_those_of_the_crop(picture):
@@ -40,7 +42,7 @@ def test_points_are_those_of_the_crop(picture):
     assert found.shape == (2, 20, 2) and found.dtype == np.float32
     np.testing.assert_array_equal(found[:, 0], [[40, 20], [3, 60]])
     # Where the face is whose lips the crop covers.
-    (face,) = stills.DETECTOR["detector"](picture[..., ::-1])
+    (face,) = reference_images.DETECTOR["detector"](picture[..., ::-1])
     matrix = alignment.place(face.landmarks, alignment.CANONICAL["lips"])
     margin = (np.array(landmarks.shape[1::-1]) - 64) / 2
     expected = alignment.to_frame(face.box.reshape(2, 2), matrix) + margin
@@ -49,7 +51,7 @@ def test_points_are_those_of_the_crop(picture):
 
 def test_a_face_gets_its_own_lips_back(picture):
     points, _ = over(picture)
-    (found,) = stills.DETECTOR["detector"](picture[..., ::-1])
+    (found,) = reference_images.DETECTOR["detector"](picture[..., ::-1])
     matrix = alignment.place(found.landmarks, alignment.CANONICAL["lips"])
     own = alignment.cut_out(picture, matrix, (64, 64))
     other = points.lay(255 - own)

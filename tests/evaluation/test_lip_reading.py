@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from lipsync_jax import cli
-from lipsync_jax.data import words
-from lipsync_jax.evaluation import drawing, lip_reading, tasks
-from lipsync_jax.layers.compile import jit
-from lipsync_jax.methods import lip_reader
-from lipsync_jax.models.lip_reader import LipReader
+from lipsync_jax.cli import main
+from lipsync_jax.data import word_labels
+from lipsync_jax.evaluation import generators, lip_reading, samples
+from lipsync_jax.methods.lip_reader import method as lip_reader
+from lipsync_jax.methods.lip_reader.model import LipReader
+from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import checkpoints
 
 VOCABULARY = ("bin", "red", "now")
@@ -60,7 +60,7 @@ def test_a_reader_sees_as_in_training(tmp_path):
     reader = lip_reading.Reader.load(tmp_path / "reader")
     assert (reader.size, reader.cut, len(reader.model)) == (96, "face", 12)
     classes = np.argmax(jit(module.apply)(variables, seen, mask)[0, :20], axis=-1)
-    expected = " ".join(VOCABULARY[word - 1] for word in words.runs(classes))
+    expected = " ".join(VOCABULARY[word - 1] for word in word_labels.runs(classes))
     assert reader.read(mouths[0, :20]) == expected
     wider = {**CARD["config"], "model": {"width": 0.5, "hidden_size": 8}}
     checkpoints.save_inference(tmp_path / "wider", {"reader": variables}, {"config": wider})
@@ -79,15 +79,17 @@ def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypa
         del mels, reference
         return faces * 0
 
-    monkeypatch.setattr(drawing, "load", lambda path: drawing.Drawer("face96", "abc", blacken))
+    monkeypatch.setattr(
+        generators, "load", lambda path: generators.Drawer("face96", "abc", blacken)
+    )
     monkeypatch.setattr(lip_reading.Reader, "load", lambda path: Bright())
     options = ["evaluate", "--checkpoint_path", "runs/x", "--data", str(toy_data), "--limit", "2"]
     options += ["--landmarks", "none", "--lip_reader", "runs/reader", "--out"]
-    assert cli.main([*options, str(tmp_path / "none")]) == 1
+    assert main.main([*options, str(tmp_path / "none")]) == 1
     assert "WER needs to know what is said; give --transcripts" in capsys.readouterr().err
 
-    monkeypatch.setattr(tasks, "_name_and_words", lambda clip: (clip.clip_id, "bin red"))
-    assert cli.main([*options, str(tmp_path / "out")]) == 0
+    monkeypatch.setattr(samples, "_name_and_words", lambda clip: (clip.clip_id, "bin red"))
+    assert main.main([*options, str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     assert result["lip_reader"] == "feedbeef"
     rates = {name: result["methods"][name]["metrics"]["wer"]["mean"] for name in result["order"]}

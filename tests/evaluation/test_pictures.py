@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_jax.evaluation import edges
-from lipsync_jax.evaluation.cpbd import cpbd
-from lipsync_jax.evaluation.fdbm import fdbm
-from lipsync_jax.evaluation.grey import luminance
-from lipsync_jax.evaluation.psnr import psnr
-from lipsync_jax.evaluation.ssim import ssim
+from lipsync_jax.evaluation.metrics import edges
+from lipsync_jax.evaluation.metrics.cpbd import cpbd
+from lipsync_jax.evaluation.metrics.fdbm import fdbm
+from lipsync_jax.evaluation.metrics.luminance import luminance
+from lipsync_jax.evaluation.metrics.psnr import psnr
+from lipsync_jax.evaluation.metrics.ssim import ssim
 
 FOLDER = Path(__file__).parents[1] / "golden" / "metrics"
 GOLDEN = json.loads((FOLDER / "golden.json").read_text())

@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_jax.evaluation import acd, blinks, frechet, lipleak, lmd, lse, offset, success, wer
+from lipsync_jax.evaluation.metrics import (
+    acd,
+    blinks,
+    frechet,
+    lipleak,
+    lmd,
+    lse,
+    success_rate,
+    wer,
+)
+from lipsync_jax.evaluation.sync import offset
 
 FOLDER = Path(__file__).parents[1] / "golden" / "metrics"
 
@@ -190,7 +200,7 @@ def test_frechet_distance():
 
 
 def test_success_rate():
-    found = success.success([("a", ""), ("b", "no face"), ("c", ""), ("d", "")])
+    found = success_rate.success([("a", ""), ("b", "no face"), ("c", ""), ("d", "")])
     assert found.rate == 0.75
     assert found.failed == (("b", "no face"),)
-    assert np.isnan(success.success([]).rate)
+    assert np.isnan(success_rate.success([]).rate)

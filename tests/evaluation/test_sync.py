@@ -9,11 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_jax import cli, muxing, video
-from lipsync_jax.evaluation import offset, sync, sync_command
-from lipsync_jax.evaluation.judges import Judge
-from tests import colour_faces
-from tests.evaluation import talking
+from lipsync_jax.cli import main
+from lipsync_jax.cli import sync as sync_command
+from lipsync_jax.evaluation.sync import offset, video_sync
+from lipsync_jax.evaluation.sync_models import Judge
+from lipsync_jax.media import mux, video_reader
+from tests.helpers import colour_faces, talking
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,13 @@ def _known_judge(monkeypatch):
 
 def _moved(spoken, folder, frames):
     path = folder / f"moved{frames}.mkv"
-    muxing.mux(spoken, spoken, path, delay=Fraction(frames, 25))
+    mux.mux(spoken, spoken, path, delay=Fraction(frames, 25))
     return path
 
 
 @pytest.mark.parametrize("frames", [-10, -3, 0, 1, 10])
 def test_injected_offsets_are_found(spoken, tmp_path, frames):
-    (track,) = sync.measure(_moved(spoken, tmp_path, frames), talking.judge())
+    (track,) = video_sync.measure(_moved(spoken, tmp_path, frames), talking.judge())
     assert track.found.lag == frames
     assert track.lag_ms == pytest.approx(40 * frames, abs=20)
     assert track.sure
@@ -44,7 +45,7 @@ def test_injected_offsets_are_found(spoken, tmp_path, frames):
 
 def test_other_frame_rates(tmp_path):
     path = talking.film(tmp_path / "fast.mkv", talking.syllables(60), rate=50)
-    (track,) = sync.measure(_moved(path, tmp_path, 4), talking.judge())
+    (track,) = video_sync.measure(_moved(path, tmp_path, 4), talking.judge())
     assert track.found.lag == 4
     assert track.sure
 
@@ -52,11 +53,11 @@ def test_other_frame_rates(tmp_path):
 def test_sound_of_something_else_is_doubted(tmp_path):
     other = talking.sound(talking.syllables(75, seed=5))
     path = talking.film(tmp_path / "other.mkv", talking.syllables(75), other)
-    (track,) = sync.measure(path, talking.judge())
+    (track,) = video_sync.measure(path, talking.judge())
     assert not track.sure
     assert "LOW CONFIDENCE, don't rely on it: " in sync_command.describe(track)
     with pytest.raises(ValueError, match="no face shows clearly"):
-        sync.fix(path, tmp_path / "fixed.mkv", [track])
+        video_sync.fix(path, tmp_path / "fixed.mkv", [track])
     assert not (tmp_path / "fixed.mkv").exists()
 
 
@@ -70,7 +71,7 @@ def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
         return np.where(ground & (next(numbers) >= 15), np.uint8(200), image)
 
     path = talking.film(tmp_path / "cut.mkv", said, change=brighter)
-    first, second = sync.measure(path, talking.judge())
+    first, second = video_sync.measure(path, talking.judge())
     assert (first.found, first.reason) == (None, "shorter than 1 s")
     assert "not measured, shorter than 1 s" in sync_command.describe(first)
     assert (second.start, second.found.lag) == (pytest.approx(0.6), 0)
@@ -80,7 +81,7 @@ def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
 def test_a_fixed_file_is_in_sync_and_its_picture_untouched(spoken, tmp_path, _known_judge, capsys):
     moved, fixed, out = _moved(spoken, tmp_path, 7), tmp_path / "out.mkv", tmp_path / "found.json"
     words = ["sync", str(moved), "--checkpoint_path", "judge", "--fix", str(fixed)]
-    assert cli.main([*words, "--json", str(out)]) == 0
+    assert main.main([*words, "--json", str(out)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"sound 2[78]\d ms late \(\+7.0 frames", said)
     assert re.search(r"its sound 2[78]\d ms earlier", said)
@@ -89,7 +90,7 @@ def test_a_fixed_file_is_in_sync_and_its_picture_untouched(spoken, tmp_path, _kn
     assert found["video"] == "moved7.mkv"
     assert len(found["tracks"][0]["distances"]) == 31
     assert _packets(moved) == _packets(fixed)
-    (track,) = sync.measure(fixed, talking.judge())
+    (track,) = video_sync.measure(fixed, talking.judge())
     assert track.found.lag == 0
 
 
@@ -102,25 +103,25 @@ def test_a_video_without_faces_or_sound(tmp_path, _known_judge, capsys):
     empty = talking.film(
         tmp_path / "empty.mkv", talking.syllables(30), change=lambda image: image * 0
     )
-    assert cli.main(["sync", str(empty), "--checkpoint_path", "judge"]) == 1
+    assert main.main(["sync", str(empty), "--checkpoint_path", "judge"]) == 1
     assert "no face found" in capsys.readouterr().out
     silent = tmp_path / "silent.mkv"
-    with video.VideoWriter(silent, 25, talking.SIZE) as writer:
+    with video_reader.VideoWriter(silent, 25, talking.SIZE) as writer:
         writer.write(talking.picture(True))
-    assert cli.main(["sync", str(silent), "--checkpoint_path", "judge"]) == 1
+    assert main.main(["sync", str(silent), "--checkpoint_path", "judge"]) == 1
     assert "silent.mkv has no audio stream" in capsys.readouterr().err
-    assert cli.main(["sync", str(empty), "--checkpoint_path", "judge", "--shift", "1"]) == 1
+    assert main.main(["sync", str(empty), "--checkpoint_path", "judge", "--shift", "1"]) == 1
     assert "give at least 3 frames" in capsys.readouterr().err
 
 
 def _track(lag, clarity=0.5, start=0.0, end=2.0):
     found = offset.Sync(round(lag), lag, 1.0, 1.0, clarity, np.ones(31))
-    return sync.TrackSync(0, start, end, found)
+    return video_sync.TrackSync(0, start, end, found)
 
 
 def test_one_lag_of_a_whole_video():
-    assert sync.common_lag([_track(2), _track(3, end=4), _track(-9, 0.1)]) == pytest.approx(
+    assert video_sync.common_lag([_track(2), _track(3, end=4), _track(-9, 0.1)]) == pytest.approx(
         (2 * 2 + 3 * 4) / 6 / 25
     )
     with pytest.raises(ValueError, match="its faces disagree: the sound lags by 0 to 200 ms"):
-        sync.common_lag([_track(0), _track(5)])
+        video_sync.common_lag([_track(0), _track(5)])

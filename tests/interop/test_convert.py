@@ -8,9 +8,11 @@ import pytest
 import safetensors.numpy
 from flax.traverse_util import flatten_dict
 
-from lipsync_jax import cli, methods
-from lipsync_jax.interop import convert, wav2lip
-from lipsync_jax.synthesis.editor import Editor
+from lipsync_jax import methods
+from lipsync_jax.cli import main
+from lipsync_jax.interop import convert
+from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
+from lipsync_jax.synthesis.dubbing_model import Editor
 from lipsync_jax.training import checkpoints
 from tests.golden import recipe
 
@@ -40,7 +42,7 @@ def test_converts_bit_for_bit(tmp_path, capsys, discriminator):
     source = saved(discriminator, tmp_path / "visual_quality_disc.safetensors")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     out = tmp_path / "made" / "out"
-    assert cli.main(["convert", str(source), str(out)]) == 0
+    assert main.main(["convert", str(source), str(out)]) == 0
     assert digest in capsys.readouterr().out
 
     variables, card = checkpoints.load_inference(out, "discriminator")
@@ -67,7 +69,7 @@ def test_converts_bit_for_bit(tmp_path, capsys, discriminator):
 
 
 def test_never_overwrites(tmp_path, capsys):
-    assert cli.main(["convert", str(FIXTURES / "zip.pth"), str(tmp_path)]) == 1
+    assert main.main(["convert", str(FIXTURES / "zip.pth"), str(tmp_path)]) == 1
     assert f"{tmp_path} exists already" in capsys.readouterr().err
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from lipsync_jax import cli
-from lipsync_jax.interop import convert, temporal_gan, torch_files
+from lipsync_jax.cli import main
+from lipsync_jax.interop import convert, torch_files
+from lipsync_jax.methods.vougioukas import torch_weights as temporal_gan
 from lipsync_jax.training import checkpoints
 from tests.golden.tgan import recipe
 
@@ -53,7 +54,7 @@ def test_converts_bit_for_bit(tmp_path, capsys, checkpoint, counters):
             items = given[part].items()
             given[part] = {k: v for k, v in items if not k.endswith("num_batches_tracked")}
     source = saved(given, tmp_path / "grid.dat")
-    assert cli.main(["convert", str(source), str(tmp_path / "out")]) == 0
+    assert main.main(["convert", str(source), str(tmp_path / "out")]) == 0
     assert "is a temporal_gan" in capsys.readouterr().out
 
     variables, card = checkpoints.load_inference(tmp_path / "out", "generator")

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from lipsync_jax.interop import wav2lip
-from lipsync_jax.models.wav2lip import QualityDiscriminator
+from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
+from lipsync_jax.methods.wav2lip.model import QualityDiscriminator
 from tests.golden import recipe
 
 OFFICIAL = {

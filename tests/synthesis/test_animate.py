@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 import lipsync_jax.synthesis
-from lipsync_jax import audio, containers, faces, video
+from lipsync_jax import faces
 from lipsync_jax.faces import alignment
-from tests import colour_faces, media
-from tests.synthesis import stills
-from tests.synthesis.scenes import voice
-from tests.synthesis.stills import DETECTOR, animator
+from lipsync_jax.media import audio, containers, video_reader
+from tests.helpers import colour_faces, media_files, reference_images
+from tests.helpers.reference_images import DETECTOR, animator
+from tests.helpers.scenes import voice
 
 
 @pytest.fixture
 def face(tmp_path):
-    return stills.picture(tmp_path / "ein Gesicht 顔.png")
+    return reference_images.picture(tmp_path / "ein Gesicht 顔.png")
 
 
 def run(face, sound, outfile, by=None, **options):
     options = {**DETECTOR, "lossless": True, **options}
     report = (by or animator()).animate(face, sound, outfile, **options)
-    return report, [*video.read_frames(outfile)]
+    return report, [*video_reader.read_frames(outfile)]
 
 
 @pytest.mark.parametrize("frame_rate", [Fraction(25), Fraction(30000, 1001)])
@@ -32,17 +32,17 @@ def test_every_frame_that_begins_before_the_sound_ends_is_shown(
     tmp_path, face, samples, frame_rate
 ):
     sound = tmp_path / "voice.wav"
-    audio.save(sound, media.tone(220, 3, 16_000)[:samples], 16_000)
+    audio.save(sound, media_files.tone(220, 3, 16_000)[:samples], 16_000)
     report, shown = run(face, sound, tmp_path / "out.mp4", animator(frame_rate=frame_rate))
     expected = math.ceil(Fraction(samples, 16_000) * frame_rate)
     assert report.frames == report.edited == len(shown) == expected
-    assert [frame.time for frame in shown] == media.even(expected, frame_rate)
+    assert [frame.time for frame in shown] == media_files.even(expected, frame_rate)
     assert report.frame_rate == frame_rate and report.duration == float(expected / frame_rate)
 
 
 def test_the_sound_is_left_as_it_is(tmp_path, face):
-    samples = media.tone(300, 1.1, 24_000)
-    media.write(tmp_path / "voice.m4a", samples=samples, rate=24_000)
+    samples = media_files.tone(300, 1.1, 24_000)
+    media_files.write(tmp_path / "voice.m4a", samples=samples, rate=24_000)
     run(face, tmp_path / "voice.m4a", tmp_path / "out.mp4")
     before, rate = audio.load(tmp_path / "voice.m4a")
     after, same = audio.load_aligned(tmp_path / "out.mp4")
@@ -64,7 +64,7 @@ def test_frames_hear_the_sound_around_them(tmp_path, face):
 @pytest.mark.parametrize("rate", [8000, 44_100])
 def test_sound_of_other_rates_is_in_step(tmp_path, face, rate):
     samples = np.zeros(rate, np.float32)
-    samples[rate // 2 :] = media.tone(200, 0.5, rate)
+    samples[rate // 2 :] = media_files.tone(200, 0.5, rate)
     audio.save(tmp_path / "late.wav", samples, rate)
     _, shown = run(face, tmp_path / "late.wav", tmp_path / "out.mp4")
     loud = [frame.image[-1].max() > 60 for frame in shown]
@@ -75,7 +75,7 @@ def test_the_crop_is_shown_or_the_whole_picture(tmp_path, face):
     sound = voice(tmp_path / "voice.wav", 0.2)
     _, shown = run(face, sound, tmp_path / "crop.mp4")
     assert shown[0].image.shape == (128, 96, 3)
-    picture = next(video.read_frames(face)).image
+    picture = next(video_reader.read_frames(face)).image
     (found,) = colour_faces.detect(picture)
     matrix = alignment.place(found.landmarks)
     crop = alignment.cut_out(picture, matrix)
@@ -97,11 +97,11 @@ def test_the_crop_is_shown_or_the_whole_picture(tmp_path, face):
 
 def test_an_aligned_picture_needs_no_face(tmp_path):
     still = np.random.default_rng(0).integers(0, 255, (128, 96, 3)).astype(np.uint8)
-    video.write_image(tmp_path / "still.png", still)
+    video_reader.write_image(tmp_path / "still.png", still)
     sound = voice(tmp_path / "voice.wav", 0.2)
     _, shown = run(tmp_path / "still.png", sound, tmp_path / "out.mp4", aligned=True)
     np.testing.assert_array_equal(shown[3].image[1:-1], still[1:-1])
-    video.write_image(tmp_path / "large.png", np.kron(still, np.ones((3, 3, 1), np.uint8)))
+    video_reader.write_image(tmp_path / "large.png", np.kron(still, np.ones((3, 3, 1), np.uint8)))
     _, shown = run(tmp_path / "large.png", sound, tmp_path / "out.mp4", aligned=True)
     np.testing.assert_array_equal(shown[3].image[1:-1], still[1:-1])
 
@@ -139,9 +139,9 @@ def test_progress_report_and_mark(tmp_path, face):
     with containers.open_container(tmp_path / "out.mp4") as container:
         comment = container.metadata["comment"]
     assert "synthetic" in comment and "0123456789ab" in comment
-    labelled = next(video.read_frames(tmp_path / "out.mp4")).image
+    labelled = next(video_reader.read_frames(tmp_path / "out.mp4")).image
     run(face, sound, tmp_path / "out.mp4")
-    plain = next(video.read_frames(tmp_path / "out.mp4")).image
+    plain = next(video_reader.read_frames(tmp_path / "out.mp4")).image
     assert (labelled[-12:, :40] != plain[-12:, :40]).any()
     np.testing.assert_array_equal(labelled[:100], plain[:100])
 
@@ -153,7 +153,7 @@ def test_a_failure_leaves_no_file(tmp_path, face):
         calls.append(1)
         if len(calls) > 2:
             raise RuntimeError("broken")
-        return stills.perform(*arguments)
+        return reference_images.perform(*arguments)
 
     sound = voice(tmp_path / "voice.wav", 2)
     (tmp_path / "out.mp4").write_bytes(b"an older one")
@@ -189,8 +189,8 @@ def blind(rgb):
     ],
 )
 def test_mistakes_are_told_before_work(tmp_path, change, message):
-    stills.picture(tmp_path / "face.png")
-    video.write_image(tmp_path / "empty.png", np.full((64, 64, 3), 50, np.uint8))
+    reference_images.picture(tmp_path / "face.png")
+    video_reader.write_image(tmp_path / "empty.png", np.full((64, 64, 3), 50, np.uint8))
     voice(tmp_path / "voice.wav", 0.1)
     before = {p.name for p in tmp_path.iterdir()}
     files = {"face": "face.png", "audio": "voice.wav", "outfile": "out.mp4"}
@@ -213,9 +213,9 @@ def test_silence_of_no_length_is_told(tmp_path, face):
 
 
 def test_the_package_offers_both_functions():
-    from lipsync_jax.synthesis import animation, pipeline
+    from lipsync_jax.synthesis import animation, dubbing
 
     assert lipsync_jax.synthesis.animate is animation.animate
-    assert lipsync_jax.synthesis.generate is pipeline.generate
+    assert lipsync_jax.synthesis.generate is dubbing.generate
     with pytest.raises(AttributeError, match="nonesuch"):
         _ = lipsync_jax.synthesis.nonesuch

@@ -7,12 +7,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import cli, faces, video
-from lipsync_jax.data.records import GEOMETRIES
+from lipsync_jax import faces
+from lipsync_jax.cli import animate, main
+from lipsync_jax.data.clip import GEOMETRIES
 from lipsync_jax.faces import alignment
-from lipsync_jax.synthesis import animation, animation_command, options, performers
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import animation, animation_model, options
 from lipsync_jax.training import checkpoints
-from tests.synthesis import scenes, stills
+from tests.helpers import reference_images, scenes
 
 FILES = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
 
@@ -20,12 +22,12 @@ FILES = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A picture, a voice, and a command that needs no checkpoint."""
-    stills.picture(tmp_path / "face.png")
+    reference_images.picture(tmp_path / "face.png")
     for name in "ab":
         scenes.voice(tmp_path / f"{name}.wav", 0.2)
-    monkeypatch.setattr(animation.Animator, "load", lambda checkpoint: stills.animator())
+    monkeypatch.setattr(animation.Animator, "load", lambda checkpoint: reference_images.animator())
     monkeypatch.setattr(
-        "lipsync_jax.faces.detection.get_detector", lambda _: stills.DETECTOR["detector"]
+        "lipsync_jax.faces.detection.get_detector", lambda _: reference_images.DETECTOR["detector"]
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -33,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 def parse(*arguments):
     parser = argparse.ArgumentParser()
-    animation_command.add_arguments(parser)
+    animate.add_arguments(parser)
     parsed = vars(parser.parse_args([*FILES, *arguments]))
     for name in ("checkpoint_path", "face", "audio", "outfile", "batch"):
         del parsed[name]
@@ -50,12 +52,12 @@ def test_defaults_are_those_of_the_library():
 
 def test_the_command_makes_a_marked_video(folder, capsys):
     arguments = ["--checkpoint_path", "c", "--face", "face.png", "--audio", "a.wav"]
-    assert cli.main(["animate", *arguments, "--outfile", "o/out.mp4"]) == 0
+    assert main.main(["animate", *arguments, "--outfile", "o/out.mp4"]) == 0
     assert "0.20 s, 5 frames at 25 a second" in capsys.readouterr().out
-    assert cli.main(["verify", str(folder / "o" / "out.mp4")]) == 0
-    assert cli.main(["animate", *arguments[:4], "--outfile", "out.mp4"]) == 1
+    assert main.main(["verify", str(folder / "o" / "out.mp4")]) == 0
+    assert main.main(["animate", *arguments[:4], "--outfile", "out.mp4"]) == 1
     assert "audio is missing" in capsys.readouterr().err
-    assert cli.main(["animate", *arguments[:2], *arguments[4:]]) == 1
+    assert main.main(["animate", *arguments[:2], *arguments[4:]]) == 1
     assert "--face is missing" in capsys.readouterr().err
 
 
@@ -71,23 +73,23 @@ def test_many_voices_from_a_table(folder, capsys):
             ]
         )
     words = ["--checkpoint_path", "c", "--face", "face.png", "--batch", "list.csv"]
-    assert cli.main(["animate", *words]) == 1
+    assert main.main(["animate", *words]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[:4]] == ["done", "FAILED", "done", "FAILED"]
     assert "audio gone.wav does not exist" in lines[1] and "invalid int value" in lines[3]
-    assert video.probe(folder / "1.mp4").height == 128
-    assert video.probe(folder / "3.mp4").height == stills.SIZE[1]
+    assert video_reader.probe(folder / "1.mp4").height == 128
+    assert video_reader.probe(folder / "3.mp4").height == reference_images.SIZE[1]
     (folder / "list.csv").write_text("audio,outfile,box\na.wav,1.mp4,1\n")
-    assert cli.main(["animate", *words]) == 1
+    assert main.main(["animate", *words]) == 1
     assert "has no option for 'box'" in capsys.readouterr().err
 
 
 def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
-    card = checkpoints.read_card(stills.checkpoint(tmp_path / "ours", "temporal_gan"))
+    card = checkpoints.read_card(reference_images.checkpoint(tmp_path / "ours", "temporal_gan"))
     variables, _ = checkpoints.load_inference(tmp_path / "ours", "generator")
-    found = stills.DETECTOR["detector"](video_picture(tmp_path))[0]
+    found = reference_images.DETECTOR["detector"](video_picture(tmp_path))[0]
 
-    ours = performers.load(tmp_path / "ours")
+    ours = animation_model.load(tmp_path / "ours")
     np.testing.assert_allclose(ours.place(found), alignment.place(found.landmarks))
     assert (ours.frame_rate, ours.noise_std, ours.size) == (25, 0.5, (32, 32))
 
@@ -97,15 +99,15 @@ def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
     config = {"method": "temporal_gan", "model": card["config"]["model"]}
     converted = {"config": config, "frame_rate": 29.97, "canonical_face": face.tolist()}
     checkpoints.save_inference(tmp_path / "official", {"generator": variables}, converted)
-    official = performers.load(tmp_path / "official")
+    official = animation_model.load(tmp_path / "official")
     centre = alignment.to_frame(found.landmarks[2:3], official.place(found))
     np.testing.assert_allclose(centre, [[12.5, 16.5]], atol=1)
     assert official.frame_rate == Fraction(2997, 100).limit_denominator(1001)
-    assert official.noise_std == performers.NOISE_STD
+    assert official.noise_std == animation_model.NOISE_STD
 
     card["config"]["data"]["geometry"] = "face128"
     checkpoints.save_inference(tmp_path / "boxes", {"generator": variables}, card)
-    matrix = performers.load(tmp_path / "boxes").place(found)
+    matrix = animation_model.load(tmp_path / "boxes").place(found)
     box = faces.face_box(found.box, found.landmarks)
     corners = alignment.to_frame(np.array([box[:2], box[2:]]), matrix)
     np.testing.assert_allclose(corners, [[0, 0], [32, 32]], atol=1e-4)
@@ -113,23 +115,23 @@ def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
 
 
 def video_picture(folder):
-    return next(video.read_frames(stills.picture(folder / "face.png"))).image
+    return next(video_reader.read_frames(reference_images.picture(folder / "face.png"))).image
 
 
 def test_checkpoints_that_do_not_animate_are_told(tmp_path):
-    stills.checkpoint(tmp_path / "ours", "jain")
+    reference_images.checkpoint(tmp_path / "ours", "jain")
     variables, card = checkpoints.load_inference(tmp_path / "ours", "generator")
     card["config"]["method"] = "wav2lip"
     checkpoints.save_inference(tmp_path / "other", {"generator": variables}, card)
     with pytest.raises(ValueError, match="of the method wav2lip, which animates no stills"):
-        performers.load(tmp_path / "other")
+        animation_model.load(tmp_path / "other")
     card["config"]["method"] = "temporal_gan"
     card["config"]["model"] = {"width": 1 / 8, "image_size": (32, 32)}
     checkpoints.save_inference(tmp_path / "wrong", {"generator": variables}, card)
     with pytest.raises(ValueError, match="weights are not those of the network it describes"):
-        performers.load(tmp_path / "wrong")
+        animation_model.load(tmp_path / "wrong")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         animation.animate(
-            tmp_path / "gone", stills.picture(tmp_path / "f.png"),
+            tmp_path / "gone", reference_images.picture(tmp_path / "f.png"),
             scenes.voice(tmp_path / "v.wav"), tmp_path / "o.mp4",
         )  # fmt: skip

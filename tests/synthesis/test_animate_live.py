@@ -5,14 +5,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, video
 from lipsync_jax.data import audio_windows
-from lipsync_jax.synthesis import hearing
+from lipsync_jax.media import audio, video_reader
+from lipsync_jax.synthesis import audio_frontends
 from lipsync_jax.synthesis.animation import Animator
-from lipsync_jax.synthesis.hearing import MFCCEar, RawEar
-from tests.synthesis import stills
-from tests.synthesis.stills import DETECTOR, MODELS, animator
-from tests.synthesis.test_live import noise, pieces
+from lipsync_jax.synthesis.audio_frontends import MFCCEar, RawEar
+from tests.helpers import reference_images
+from tests.helpers.reference_images import DETECTOR, MODELS, animator
+from tests.synthesis.test_streaming import noise, pieces
 
 EARS = {
     "raw": RawEar(16_000, 2560, Fraction(25)),
@@ -23,7 +23,7 @@ EARS = {
 
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
-    return stills.picture(tmp_path_factory.mktemp("still") / "face.png")
+    return reference_images.picture(tmp_path_factory.mktemp("still") / "face.png")
 
 
 def heard_at_once(ear, samples, frames):
@@ -40,7 +40,7 @@ def heard_at_once(ear, samples, frames):
 def test_a_live_voice_sounds_as_the_whole_one(name, sizes, batch):
     ear, samples = EARS[name], noise(1.337)
     frames = range(int(1.337 * ear.frame_rate) + 1)
-    live = hearing.Samples(pieces(samples, sizes), 16_000, ear.rate)
+    live = audio_frontends.Samples(pieces(samples, sizes), 16_000, ear.rate)
     heard = [ear.hear(live, frames[i : i + batch]) for i in range(0, len(frames), batch)]
     np.testing.assert_allclose(
         np.concatenate(heard), heard_at_once(ear, samples, frames), atol=1e-5
@@ -52,7 +52,7 @@ def test_a_live_voice_sounds_as_the_whole_one(name, sizes, batch):
 def test_other_rates_are_resampled_the_same_in_pieces():
     samples = noise(1.1, 44_100)
     parts = [
-        hearing.Samples(pieces(samples, sizes), 44_100, 50_000).take(0, 10**6)
+        audio_frontends.Samples(pieces(samples, sizes), 44_100, 50_000).take(0, 10**6)
         for sizes in ([333], [10**6])
     ]
     np.testing.assert_array_equal(*parts)
@@ -62,7 +62,7 @@ def test_other_rates_are_resampled_the_same_in_pieces():
 @pytest.mark.parametrize("ear", [EARS["raw"], EARS["mfcc"]])
 def test_a_voice_too_short_for_a_window_is_heard(ear):
     for count in (1, 100, 399, 401):
-        live = hearing.Samples([np.full(count, 9000, np.int16)], 16_000, 16_000)
+        live = audio_frontends.Samples([np.full(count, 9000, np.int16)], 16_000, 16_000)
         assert np.isfinite(ear.hear(live, range(1))).all()
 
 
@@ -73,7 +73,7 @@ def test_streamed_frames_are_those_of_the_whole(tmp_path, face, batch_size, rate
     audio.save(tmp_path / "voice.wav", samples, rate)
     options = {**DETECTOR, "batch_size": batch_size, "seed": 5, "label": "made"}
     animator().animate(face, tmp_path / "voice.wav", tmp_path / "out.mp4", lossless=True, **options)
-    written = [*video.read_frames(tmp_path / "out.mp4")]
+    written = [*video_reader.read_frames(tmp_path / "out.mp4")]
     prepared = animator().prepare(face, **options)
     streamed = [*prepared.stream(pieces(samples, [333, 2000]), rate)]
     assert [f.index for f in streamed] == [f.index for f in written] == list(range(33))
@@ -114,7 +114,7 @@ def test_no_voice_and_a_broken_one(face):
 
 @pytest.mark.parametrize("method", MODELS)
 def test_networks_carry_their_states_from_frame_to_frame(tmp_path, face, method):
-    network = Animator.load(stills.checkpoint(tmp_path / "network", method))
+    network = Animator.load(reference_images.checkpoint(tmp_path / "network", method))
     samples = noise(0.7)
     audio.save(tmp_path / "voice.wav", samples, 16_000)
 
@@ -126,7 +126,7 @@ def test_networks_carry_their_states_from_frame_to_frame(tmp_path, face, method)
     report = network.animate(
         face, tmp_path / "voice.wav", out, **DETECTOR, batch_size=3, lossless=True
     )
-    written = np.stack([f.image for f in video.read_frames(out)])
+    written = np.stack([f.image for f in video_reader.read_frames(out)])
     assert written.shape == (18, 32, 32, 3) and report.frames == 18
     first = streamed(3, [777])
     np.testing.assert_array_equal(first, written)
@@ -137,6 +137,6 @@ def test_networks_carry_their_states_from_frame_to_frame(tmp_path, face, method)
     silenced[:4000] = 0
     audio.save(tmp_path / "voice.wav", silenced, 16_000)
     network.animate(face, tmp_path / "voice.wav", out, **DETECTOR, batch_size=3, lossless=True)
-    late = np.stack([f.image for f in video.read_frames(out)])
+    late = np.stack([f.image for f in video_reader.read_frames(out)])
     assert (late[13] != first[13]).any()
     assert (streamed(3, [777], seed=1)[17] != first[17]).any()

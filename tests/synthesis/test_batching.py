@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.synthesis import batching
-from lipsync_jax.synthesis.editor import Editor
+from lipsync_jax.synthesis.dubbing_model import Editor
 
 
 def test_batches_are_made_smaller_for_large_frames():

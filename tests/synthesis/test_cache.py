@@ -5,13 +5,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import faces, video
-from lipsync_jax.synthesis import cache, finding
+from lipsync_jax import faces
+from lipsync_jax.faces import cache
+from lipsync_jax.faces.trajectory import Survey
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import face_detection_pass
 from lipsync_jax.synthesis.options import AnimationOptions, Options
-from lipsync_jax.synthesis.tracking import Survey
-from tests import colour_faces
-from tests.synthesis import scenes
-from tests.synthesis.scenes import LEFT, RIGHT
+from tests.helpers import colour_faces, scenes
+from tests.helpers.scenes import LEFT, RIGHT
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def looked(monkeypatch):
         seen.append(1)
         return colour_faces.detect(rgb)
 
-    monkeypatch.setattr("lipsync_jax.faces.tracks.get_detector", lambda _: detect)
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: detect)
     return seen
 
 
@@ -35,7 +36,7 @@ def run(face, tmp_path, seconds=0.4, **options):
         face, voice, tmp_path / "out.mp4", on_progress=progress.append, **options
     )
     assert [p.stage for p in progress].count("faces") >= 1
-    return [frame.image for frame in video.read_frames(tmp_path / "out.mp4")]
+    return [frame.image for frame in video_reader.read_frames(tmp_path / "out.mp4")]
 
 
 def test_a_video_is_looked_through_once(tmp_path, looked):
@@ -61,13 +62,13 @@ def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
     settings = {}
     for name in ("auto", first, second):
         monkeypatch.setitem(faces.DETECTORS, second, colour_faces.detect)
-        settings[name] = finding._settings(Options(detector=name))
+        settings[name] = face_detection_pass._settings(Options(detector=name))
     assert settings["auto"] == settings[first] != settings[second]
     for name in (first, second):
         monkeypatch.setitem(faces.DETECTORS, name, lambda rgb: 1 / 0)
-    assert finding._settings(Options(box=(0, 9, 0, 9)))["box"]  # needs no detector
+    assert face_detection_pass._settings(Options(box=(0, 9, 0, 9)))["box"]  # needs no detector
     with pytest.raises(OSError, match="no face detector works here"):
-        finding._settings(Options())
+        face_detection_pass._settings(Options())
 
 
 def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):

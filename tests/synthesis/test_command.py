@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_jax.synthesis import command, options, pipeline
+from lipsync_jax.cli import _terminal, generate
+from lipsync_jax.synthesis import dubbing, options
 
 FILES = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
 
 
 def parse(*arguments):
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    generate.add_arguments(parser)
     parsed = vars(parser.parse_args([*FILES, *arguments]))
     for name in ("checkpoint_path", "face", "audio", "outfile"):
         assert isinstance(parsed.pop(name), Path)
@@ -61,11 +62,11 @@ class Terminal(io.StringIO):
 
 def test_the_progress_line(monkeypatch):
     for stream in (Terminal(), io.StringIO()):
-        line = command.ProgressLine(stream)
+        line = _terminal.ProgressLine(stream)
         for stage, total in (("faces", 40), ("generate", 1500)):
             for done in (1, 2, total):
                 monkeypatch.setattr(line, "_shown", -99)
-                line(pipeline.Progress(stage, done, total, done / 100))
+                line(dubbing.Progress(stage, done, total, done / 100))
         line.close()
         text = stream.getvalue()
         assert text.startswith("\r" if isinstance(stream, Terminal) else "decode | faces 1/40")
@@ -74,11 +75,11 @@ def test_the_progress_line(monkeypatch):
 
 
 def test_the_report_names_when_faces_were_missing():
-    report = pipeline.Report(
+    report = dubbing.Report(
         outfile=Path("out.mp4"), frames=100, edited=80, kept=20, duration=4.0, seconds=2.0,
         missing=((0.5, 1.0), (61.2, 3723.456)), frame_rate=Fraction(25), frames_per_second=70.0,
         model="0",
     )  # fmt: skip
-    text = command.describe(report)
+    text = _terminal.describe(report)
     assert "0:00.50-0:01.00, 1:01.20-1:02:03.46" in text
     assert "80 frames redrawn, 20 left as they were" in text

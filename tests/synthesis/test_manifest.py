@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax import cli, video
-from lipsync_jax.synthesis import pipeline, preview
-from tests import colour_faces
-from tests.synthesis import scenes
-from tests.synthesis.scenes import LEFT, RIGHT
+from lipsync_jax.cli import main
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import dubbing, preview
+from tests.helpers import colour_faces, scenes
+from tests.helpers.scenes import LEFT, RIGHT
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def folder(tmp_path, monkeypatch):
         loaded.append(checkpoint)
         return scenes.synthesizer()
 
-    monkeypatch.setattr(pipeline.Synthesizer, "load", load)
-    monkeypatch.setattr("lipsync_jax.faces.tracks.get_detector", lambda _: colour_faces.detect)
+    monkeypatch.setattr(dubbing.Synthesizer, "load", load)
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     monkeypatch.chdir(tmp_path)
     tmp_path.joinpath("loaded").symlink_to(tmp_path)  # a folder of the same files
     return tmp_path, loaded
@@ -34,7 +34,7 @@ def batch(folder, rows, *words, names=None):
         writer = csv.writer(file)
         writer.writerow(names or ["face", "audio", "outfile", "crf", "box", "speaker", "static"])
         writer.writerows(rows)
-    return cli.main(["generate", "--checkpoint_path", "c", "--batch", "list.csv", *words])
+    return main.main(["generate", "--checkpoint_path", "c", "--batch", "list.csv", *words])
 
 
 def test_failing_rows_do_not_stop_the_others(folder, capsys):
@@ -68,7 +68,7 @@ def test_failing_rows_do_not_stop_the_others(folder, capsys):
         assert fault in lines[line]
     assert lines[9] == "3 of 9 made, 6 failed" and "5 of 5 frames in" in lines[0]
     assert len(loaded) == 1
-    assert video.probe(folder / "o/3.mp4").frames_estimate == 5
+    assert video_reader.probe(folder / "o/3.mp4").frames_estimate == 5
     assert "Traceback" not in said.err
 
 
@@ -94,10 +94,10 @@ def test_tables_that_are_none_are_told_at_once(folder, names, rows, fault, capsy
     assert batch(folder, rows, names=names) == 1
     assert f"list.csv: its first line {fault}" in (err := capsys.readouterr().err) or fault in err
     assert not loaded
-    assert cli.main(["generate", "--checkpoint_path", "c", "--batch", "gone.csv"]) == 1
+    assert main.main(["generate", "--checkpoint_path", "c", "--batch", "gone.csv"]) == 1
     assert "batch gone.csv does not exist" in capsys.readouterr().err
     (folder / "list.csv").write_bytes(b"\xff\xfe\x00face")
-    assert cli.main(["generate", "--checkpoint_path", "c", "--batch", "list.csv"]) == 1
+    assert main.main(["generate", "--checkpoint_path", "c", "--batch", "list.csv"]) == 1
 
 
 def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
@@ -116,8 +116,8 @@ def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
     assert preview.path_for(folder / "out.mp4") == folder / "out.preview.png"
     width, height = scenes.SIZE
     assert sheet.shape == (2 * height, 3 * width, 3)
-    shown = [f.image for f in video.read_frames(folder / "out.mp4")]
-    before = [f.image for f in video.read_frames(folder / "a film.mkv")]
+    shown = [f.image for f in video_reader.read_frames(folder / "out.mp4")]
+    before = [f.image for f in video_reader.read_frames(folder / "a film.mkv")]
     for i, number in enumerate((1, 2, 3)):
         tile = sheet[:, i * width : (i + 1) * width, ::-1]
         np.testing.assert_array_equal(tile[:height], before[number])

@@ -7,13 +7,13 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, cli, video
-from lipsync_jax.synthesis import pipeline, source, timeline
-from tests import colour_faces, media
-from tests.synthesis import scenes
-from tests.synthesis.scenes import LEFT, RIGHT
-from tests.test_muxing import many
-from tests.test_pixels import encode
+from lipsync_jax.cli import main
+from lipsync_jax.media import audio, frame_source, timeline, video_reader
+from lipsync_jax.synthesis import dubbing
+from tests.helpers import colour_faces, media_files, scenes
+from tests.helpers.scenes import LEFT, RIGHT
+from tests.media.test_mux import many
+from tests.media.test_pixels import encode
 
 # Damage is the subject here: the warning that counts it is no fault.
 pytestmark = pytest.mark.filterwarnings(
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.Synthesizer, "load", lambda _: scenes.synthesizer())
-    monkeypatch.setattr("lipsync_jax.faces.tracks.get_detector", lambda _: colour_faces.detect)
+    monkeypatch.setattr(dubbing.Synthesizer, "load", lambda _: scenes.synthesizer())
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     monkeypatch.chdir(tmp_path)
     scenes.film(tmp_path / "film.mkv", [(LEFT, RIGHT)])
     scenes.voice(tmp_path / "voice.wav", 0.2)
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(capsys, face="film.mkv", voice="voice.wav", out="out.mp4", *words):
     """The exit status and what was said; asserts that an error is one line and leaves nothing."""
-    status = cli.main(
+    status = main.main(
         ["generate", "--checkpoint_path=c", f"--face={face}", f"--audio={voice}",
          f"--outfile={out}", "--preset=ultrafast", *words]
     )  # fmt: skip
@@ -54,7 +54,7 @@ def cut(path, part):
 def test_truncated_videos(folder, capsys, part, suffix):
     face = folder / f"cut.{suffix}"
     images = [colour_faces.picture(LEFT, size=(48, 64))] * 20
-    media.write(face, media.even(20), media.tone(200, 0.8, 48_000), images=images,
+    media_files.write(face, media_files.even(20), media_files.tone(200, 0.8, 48_000), images=images,
                 audio_codec="mp3" if suffix == "avi" else "aac")  # fmt: skip
     cut(face, part)
     status, said = run(capsys, face.name, "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")
@@ -124,7 +124,7 @@ def test_pictures_of_every_kind(folder, capsys, name):
         cv2.imwrite(name, image.astype(np.uint16) * 257)
     status, said = run(capsys, name, "voice.wav", "out.mp4", "--box", "12", "60", "10", "46")
     assert status == 0, said
-    info = video.probe("out.mp4")
+    info = video_reader.probe("out.mp4")
     assert (info.width, info.height) == ((120, 80) if "gif" in name else (122, 82))
     assert abs(info.duration - 0.2) <= 0.1
 
@@ -139,14 +139,14 @@ def test_names_of_every_kind(folder, capsys, name):
     status, said = run(capsys, f"{name}.mkv", f"{name}.wav", out, "--preview", "1")
     assert status == 0, said
     assert (folder / out).is_file() and (folder / f"{name} out/{name}.preview.png").is_file()
-    assert cli.main(["verify", "--", out]) == 0
-    assert cli.main(["faces", "--detect_every=1", "--", f"{name}.mkv"]) == 0
+    assert main.main(["verify", "--", out]) == 0
+    assert main.main(["faces", "--detect_every=1", "--", f"{name}.mkv"]) == 0
     assert (folder / f"{name}.faces.png").is_file()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 300), (301, 3), (17, 33)])
 def test_tiny_and_narrow_pictures(folder, capsys, width, height):
-    video.write_image(folder / "small.png", np.full((height, width, 3), 90, np.uint8))
+    video_reader.write_image(folder / "small.png", np.full((height, width, 3), 90, np.uint8))
     status, said = run(capsys, "small.png")
     assert status == 1 and "small.png: no face was found" in said
     box = ["--box", "0", str(height), "0", str(width)]
@@ -158,37 +158,37 @@ def test_tiny_and_narrow_pictures(folder, capsys, width, height):
 def test_eight_thousand_pixels_and_odd(folder, capsys):
     image = np.full((4321, 7681, 3), (40, 40, 60), np.uint8)
     image[1000:2500, 3000:4200] = (255, 0, 0)
-    video.write_image(folder / "large.png", image)
+    video_reader.write_image(folder / "large.png", image)
     scenes.voice(folder / "short.wav", 0.08)
     box = ["--box", "1000", "2500", "3000", "4200"]
     status, said = run(capsys, "large.png", "short.wav", "out.mp4", *box)
     assert status == 0, said
-    info = video.probe("out.mp4")
+    info = video_reader.probe("out.mp4")
     assert (info.width, info.height) == (7682, 4322)
 
 
 def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
     images = [colour_faces.picture(LEFT)] * 5
     size = images[0].shape[1::-1]
-    with video.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18, 9)) as writer:
+    with video_reader.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18, 9)) as writer:
         for image in images:
             writer.write(image)
     status, said = run(capsys, "hlg.mp4")
     assert status == 0, said
-    assert video.probe(folder / "out.mp4").colours == (9, 18, 9)
+    assert video_reader.probe(folder / "out.mp4").colours == (9, 18, 9)
 
 
 @pytest.mark.parametrize("rate", [1, 3, 5])
 def test_no_frame_of_a_slow_video_stands_still(folder, capsys, rate):
-    with video.VideoWriter(folder / "slow.mkv", rate, scenes.SIZE, lossless=True) as writer:
+    with video_reader.VideoWriter(folder / "slow.mkv", rate, scenes.SIZE, lossless=True) as writer:
         for _ in range(3):
             writer.write(colour_faces.picture(LEFT, size=scenes.SIZE[::-1]))
     scenes.voice(folder / "long.wav", 1.3)
     status, said = run(capsys, "slow.mkv", "long.wav", "out.mp4")
     assert status == 0, said
-    times = [frame.time for frame in video.read_frames(folder / "out.mp4")]
+    times = [frame.time for frame in video_reader.read_frames(folder / "out.mp4")]
     assert max(b - a for a, b in itertools.pairwise(times)) <= timeline.LONGEST
-    assert abs(video.probe(folder / "out.mp4").duration - Fraction(13, 10)) < Fraction(1, 10)
+    assert abs(video_reader.probe(folder / "out.mp4").duration - Fraction(13, 10)) < Fraction(1, 10)
 
 
 def test_what_is_done_or_lost_is_said(folder, capsys):
@@ -212,13 +212,13 @@ def test_no_error_of_a_decoder_ends_a_batch_or_shows_a_traceback(
             raise error
         return original(path)
 
-    original = source.open_source
+    original = frame_source.open_source
     lines = ["face,audio,outfile", "film.mkv,voice.wav,1.mp4", "other.mkv,voice.wav,2.mp4"]
     (folder / "list.csv").write_text("\n".join(lines))
     scenes.film(folder / "other.mkv", [(LEFT, None)])
-    monkeypatch.setattr(source, "open_source", lambda path, **_: failing(path))
+    monkeypatch.setattr(frame_source, "open_source", lambda path, **_: failing(path))
     words = ["--batch", "list.csv", "--preset", "ultrafast"]
-    assert cli.main(["generate", "--checkpoint_path=c", *words]) == 1
+    assert main.main(["generate", "--checkpoint_path=c", *words]) == 1
     said = capsys.readouterr()
     assert "1 of 2 made, 1 failed" in said.out and (folder / "2.mp4").is_file()
     assert "Traceback" not in said.err + said.out

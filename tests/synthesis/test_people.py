@@ -2,29 +2,32 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax import audio, cli, faces, video
-from lipsync_jax.synthesis import people
-from tests import colour_faces
-from tests.synthesis import scenes
-from tests.synthesis.scenes import LEFT, RIGHT
+from lipsync_jax import faces
+from lipsync_jax.cli import faces as faces_command
+from lipsync_jax.cli import main
+from lipsync_jax.media import audio, video_reader
+from tests.helpers import colour_faces, scenes
+from tests.helpers.scenes import LEFT, RIGHT
 
 SHOTS = [(LEFT, RIGHT), (RIGHT, None), (None, LEFT), (LEFT, None)]
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    return scenes.film(tmp_path_factory.mktemp("film") / "two people.mkv", SHOTS)
+    return scenes.film(tmp_path_factory.mktemp("film") / "two faces_command.mkv", SHOTS)
 
 
 def run(film, tmp_path, seconds=1.6, **options):
     voice = scenes.voice(tmp_path / "voice.wav", seconds)
     out = tmp_path / "out.mp4"
     report = scenes.synthesizer().generate(film, voice, out, **scenes.OPTIONS, **options)
-    return report, list(video.read_frames(out))
+    return report, list(video_reader.read_frames(out))
 
 
 def test_people_are_numbered_in_the_order_they_come_across_cuts(film):
-    seen = people.who_is_seen(film, lambda *_: None, detector=colour_faces.detect, detect_every=1)
+    seen = faces_command.who_is_seen(
+        film, lambda *_: None, detector=colour_faces.detect, detect_every=1
+    )
     red, green = seen
     assert (red.number, green.number) == (0, 1)
     np.testing.assert_allclose(red.spans, [(0, 0.8), (1.2, 1.6)])
@@ -52,7 +55,7 @@ def test_numbers_do_not_depend_on_the_voice(film, tmp_path):
 
 def test_the_person_of_a_picture(film, tmp_path):
     picture = colour_faces.picture(None, (20, 8, 80, 90), ground=(60, 60, 40), size=(100, 100))
-    video.write_image(tmp_path / "she.png", picture)
+    video_reader.write_image(tmp_path / "she.png", picture)
     report, shown = run(film, tmp_path, face_ref=tmp_path / "she.png")
     assert scenes.changed(shown[0], RIGHT) and not scenes.changed(shown[0], LEFT)
     assert report.edited == 20
@@ -61,11 +64,11 @@ def test_the_person_of_a_picture(film, tmp_path):
 def test_choices_that_cannot_be_met_are_told(film, tmp_path):
     with pytest.raises(ValueError, match=r"shows faces 0 to 1, there is no face 2; see .*faces"):
         run(film, tmp_path, face_id=2)
-    video.write_image(tmp_path / "nobody.png", np.zeros((50, 50, 3), np.uint8))
+    video_reader.write_image(tmp_path / "nobody.png", np.zeros((50, 50, 3), np.uint8))
     with pytest.raises(ValueError, match=r"face_ref .*nobody\.png: no face is found"):
         run(film, tmp_path, face_ref=tmp_path / "nobody.png")
     both = colour_faces.picture((5, 5, 40, 45), None, size=(50, 50))
-    video.write_image(tmp_path / "who.png", both)
+    video_reader.write_image(tmp_path / "who.png", both)
     twins = scenes.film(tmp_path / "twins.mkv", [(LEFT, None)])
     with pytest.raises(ValueError, match="box and face_id all tell which face"):
         run(twins, tmp_path, face_id=0, box=(1, 2, 3, 4))
@@ -76,9 +79,11 @@ def test_choices_that_cannot_be_met_are_told(film, tmp_path):
 def test_a_reference_that_resembles_two_is_refused(tmp_path, monkeypatch):
     film = scenes.film(tmp_path / "two.mkv", [(LEFT, RIGHT)])
     one = np.ones(4, np.float32) / 2
-    monkeypatch.setattr("lipsync_jax.faces.tracks.likeness", lambda *_: one)
+    monkeypatch.setattr("lipsync_jax.faces.tracking.likeness", lambda *_: one)
     monkeypatch.setattr(faces, "likeness", lambda *_: one)
-    video.write_image(tmp_path / "a.png", colour_faces.picture((5, 5, 40, 45), size=(50, 50)))
+    video_reader.write_image(
+        tmp_path / "a.png", colour_faces.picture((5, 5, 40, 45), size=(50, 50))
+    )
     with pytest.raises(ValueError, match=r"a\.png resembles the faces . and . .* alike; choose"):
         run(film, tmp_path, face_ref=tmp_path / "a.png")
 
@@ -91,7 +96,7 @@ def test_each_face_says_its_own_voice(film, tmp_path):
     report = scenes.synthesizer().generate(
         film, None, out, **scenes.OPTIONS, speakers=speakers, batch_size=3
     )
-    shown = list(video.read_frames(out))
+    shown = list(video_reader.read_frames(out))
     assert report.frames == len(shown) == 10 == report.edited
 
     def level(box):
@@ -113,14 +118,14 @@ def test_each_face_says_its_own_voice(film, tmp_path):
 
 
 def test_the_faces_command(film, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lipsync_jax.faces.tracks.get_detector", lambda _: colour_faces.detect)
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     sheet = tmp_path / "sheet.png"
     words = ["faces", str(film), "--outfile", str(sheet), "--detect-every", "1"]
-    assert cli.main(words) == 0
+    assert main.main(words) == 0
     said = capsys.readouterr().out
     assert "2 faces" in said and "face 1: 0.80 s, 0:00.00-0:00.40, 0:00.80-0:01.20" in said
     assert cv2.imread(str(sheet)).shape == (240, 384, 3)
     empty = scenes.film(tmp_path / "empty.mkv", [(None, None)])
-    assert cli.main(["faces", str(empty)]) == 1
+    assert main.main(["faces", str(empty)]) == 1
     assert "no face was found" in capsys.readouterr().err
-    assert cli.main(["faces", str(tmp_path / "gone.mp4")]) == 1
+    assert main.main(["faces", str(tmp_path / "gone.mp4")]) == 1

@@ -4,11 +4,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from lipsync_jax import __version__, cli, containers, video
-from lipsync_jax.synthesis import credentials, provenance
-from tests import media
-from tests.synthesis import scenes
-from tests.synthesis.scenes import LEFT
+from lipsync_jax import __version__
+from lipsync_jax.cli import main
+from lipsync_jax.media import containers, video_reader
+from lipsync_jax.provenance import c2pa, metadata
+from tests.helpers import media_files, scenes
+from tests.helpers.scenes import LEFT
 
 
 @pytest.fixture
@@ -26,14 +27,14 @@ def generate(film, out, **options):
 def test_a_file_says_what_made_it_and_when(film, tmp_path, suffix, capsys):
     out = tmp_path / f"out ü.{suffix}"
     generate(film, out)
-    mark = provenance.read(out)
+    mark = metadata.read(out)
     assert (mark.version, mark.model) == (__version__, "0123456789ab")
     made = datetime.datetime.fromisoformat(mark.date)
     assert abs((datetime.datetime.now(datetime.UTC) - made).total_seconds()) < 600
     with containers.open_container(out) as container:  # where every program looks
         tags = {key.lower(): text for key, text in container.metadata.items()}
     assert tags["comment"].startswith("synthetic media")
-    assert cli.main(["verify", str(out)]) == 0
+    assert main.main(["verify", str(out)]) == 0
     assert f"model 0123456789ab, made {mark.date}" in capsys.readouterr().out
 
 
@@ -41,17 +42,17 @@ def test_dates_can_be_given_so_that_files_are_reproducible(film, tmp_path, monke
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     for name in ("a.mp4", "b.mp4"):
         generate(film, tmp_path / name)
-    assert provenance.read(tmp_path / "a.mp4").date == "2001-09-09T01:46:40Z"
+    assert metadata.read(tmp_path / "a.mp4").date == "2001-09-09T01:46:40Z"
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
 def test_verify_fails_for_files_that_are_not_marked(film, tmp_path, capsys):
     generate(film, tmp_path / "out.mp4")
-    plain = media.write(tmp_path / "plain.mp4", media.even(3))
-    assert cli.main(["verify", str(plain)]) == 1
+    plain = media_files.write(tmp_path / "plain.mp4", media_files.even(3))
+    assert main.main(["verify", str(plain)]) == 1
     assert "plain.mp4: not marked as synthetic" in capsys.readouterr().out
-    assert cli.main(["verify", str(tmp_path / "out.mp4"), str(plain)]) == 1
-    assert cli.main(["verify", str(tmp_path / "gone.mp4")]) == 1
+    assert main.main(["verify", str(tmp_path / "out.mp4"), str(plain)]) == 1
+    assert main.main(["verify", str(tmp_path / "gone.mp4")]) == 1
     assert "does not exist" in capsys.readouterr().err
 
 
@@ -60,7 +61,7 @@ def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(film, tmp_path)
     generate(film, tmp_path / "a.mp4", **options)
     generate(film, tmp_path / "b.mp4", label="KI · дубляж", **options)
     plain, labelled = (
-        np.stack([f.image for f in video.read_frames(tmp_path / name)])
+        np.stack([f.image for f in video_reader.read_frames(tmp_path / name)])
         for name in ("a.mp4", "b.mp4")
     )
     changed = (plain != labelled).any(axis=-1)
@@ -123,19 +124,19 @@ def test_content_credentials_are_signed_and_tell_changes(film, tmp_path, certifi
     pytest.importorskip("c2pa")
     out = tmp_path / "out.mp4"
     generate(film, out, **certificate)
-    signed = credentials.read(out)
+    signed = c2pa.read(out)
     assert signed.synthetic and signed.state == "Valid" and signed.signer == "Studio"
     assert signed.generator == f"lipsync_jax {__version__}"
     assert {p.name for p in tmp_path.iterdir()} == {"out.mp4", "film.mkv", "voice.wav"}
-    assert len([*video.read_frames(out)]) == 5
-    assert credentials.present(out) and cli.main(["verify", str(out)]) == 0
+    assert len([*video_reader.read_frames(out)]) == 5
+    assert c2pa.present(out) and main.main(["verify", str(out)]) == 0
     assert "valid, by lipsync_jax" in capsys.readouterr().out
     data = bytearray(out.read_bytes())
     data[data.rindex(b"mdat") + 100] ^= 255
     out.write_bytes(data)
-    assert credentials.read(out).state == "Invalid" and cli.main(["verify", str(out)]) == 1
+    assert c2pa.read(out).state == "Invalid" and main.main(["verify", str(out)]) == 1
     generate(film, out)
-    assert credentials.read(out) is None and not credentials.present(out)
+    assert c2pa.read(out) is None and not c2pa.present(out)
 
 
 def test_signing_that_cannot_be_done_is_told_first(film, tmp_path, certificate, monkeypatch):
@@ -146,7 +147,7 @@ def test_signing_that_cannot_be_done_is_told_first(film, tmp_path, certificate, 
     with pytest.raises(ValueError, match=r"a\.mkv: C2PA signs \.mp4"):
         generate(film, tmp_path / "a.mkv", **certificate)
     with monkeypatch.context() as patch:
-        patch.setattr(credentials, "available", lambda: False)
+        patch.setattr(c2pa, "available", lambda: False)
         with pytest.raises(ValueError, match=r"pip install 'lipsync_jax\[c2pa\]'"):
             generate(film, tmp_path / "a.mp4", **certificate)
     pytest.importorskip("c2pa")

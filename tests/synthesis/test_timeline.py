@@ -3,7 +3,8 @@ from fractions import Fraction
 
 import pytest
 
-from lipsync_jax.synthesis import timeline, tracking
+from lipsync_jax.faces import trajectory
+from lipsync_jax.media import timeline
 
 
 @pytest.mark.parametrize(
@@ -62,4 +63,4 @@ def test_no_frame_of_a_slow_video_stands_longer_than_lips_may(rate):
 def test_spans():
     times = [Fraction(i) for i in range(6)]
     flags = [True, True, False, True, False, True]
-    assert tracking.spans(times, Fraction(6), flags) == [(0, 2), (3, 4), (5, 6)]
+    assert trajectory.spans(times, Fraction(6), flags) == [(0, 2), (3, 4), (5, 6)]

@@ -2,8 +2,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipsync_jax import faces, video
-from lipsync_jax.synthesis import tracking
+from lipsync_jax import faces
+from lipsync_jax.faces import trajectory
+from lipsync_jax.media import video_reader
 
 
 def make_track(start, length, height=50, detected=None):
@@ -18,16 +19,16 @@ def make_track(start, length, height=50, detected=None):
 def test_the_main_face_of_every_shot_and_no_bystander():
     main, bystander, other_shot = make_track(0, 50), make_track(10, 80, 20), make_track(50, 30)
     false_alarm, glimpse = make_track(90, 2), make_track(95, 12, detected=1)
-    chosen = tracking.choose([main, bystander, other_shot, false_alarm, glimpse])
+    chosen = trajectory.choose([main, bystander, other_shot, false_alarm, glimpse])
     assert sorted(t.start for t in chosen) == [0, 50]
-    assert tracking.choose([false_alarm]) == [false_alarm]
+    assert trajectory.choose([false_alarm]) == [false_alarm]
 
 
 def follow(images, detector, **options):
-    frames = [video.Frame(Fraction(i, 25), image, i) for i, image in enumerate(images)]
-    options = tracking.FaceOptions(detector=detector, **options)
-    survey = tracking.look(frames, Fraction(25), options, lambda done: None)
-    return tracking.path_of(survey, tracking.choose(survey.tracks), options)
+    frames = [video_reader.Frame(Fraction(i, 25), image, i) for i, image in enumerate(images)]
+    options = trajectory.FaceOptions(detector=detector, **options)
+    survey = trajectory.look(frames, Fraction(25), options, lambda done: None)
+    return trajectory.path_of(survey, trajectory.choose(survey.tracks), options)
 
 
 def at(rgb):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lipsync_jax.synthesis import workers
-from lipsync_jax.synthesis.workers import prefetch
+from lipsync_jax.media import prefetch as workers
+from lipsync_jax.media.prefetch import prefetch
 
 
 def stages():

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from lipsync_jax.methods.base import PlayerState, fresh_state
-from lipsync_jax.training import checkpoints, damage, logging
+from lipsync_jax.training import checkpoints, damage, metric_writer
 
 
 def state_at(step, value=None):
@@ -182,13 +182,13 @@ def test_a_best_checkpoint_ahead_of_the_run_is_made_anew(workdir, caplog):
 def test_a_torn_last_line_of_figures_ends_nothing(tmp_path, caplog):
     path = tmp_path / "scalars.jsonl"
     path.write_text('{"step": 1, "group": "train", "l1": 2.0}\n{"step": 2, "gro')
-    assert logging.read_scalars(tmp_path, "train") == [{"step": 1, "l1": 2.0}]
-    writer = logging.Writer(tmp_path)
+    assert metric_writer.read_scalars(tmp_path, "train") == [{"step": 1, "l1": 2.0}]
+    writer = metric_writer.Writer(tmp_path)
     writer.scalars(3, {"l1": 1.0}, "train")
     writer.close()
-    assert [v["step"] for v in logging.read_scalars(tmp_path, "train")] == [1, 3]
+    assert [v["step"] for v in metric_writer.read_scalars(tmp_path, "train")] == [1, 3]
     path.write_text('garbage\n{"step": 2, "group": "train"}\n')
-    assert logging.plot(tmp_path, tmp_path / "plot.png") is None
+    assert metric_writer.plot(tmp_path, tmp_path / "plot.png") is None
     assert "line 1" in caplog.text and "remove the line" in caplog.text
     path.write_text("")
-    assert logging.plot(tmp_path, tmp_path / "plot.png") is None
+    assert metric_writer.plot(tmp_path, tmp_path / "plot.png") is None

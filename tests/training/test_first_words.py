@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from lipsync_jax import muxing
 from lipsync_jax.configs import flownet, glance, lipgan, sync_expert, wav2lip
 from lipsync_jax.data_prep import builder
-from lipsync_jax.training import checkpoints, inputs, launch, loop, sharding, warm_start, watch
+from lipsync_jax.media import mux
+from lipsync_jax.training import checkpoints, distributed, inputs, loop, pretrained, sharding, watch
 from tests.conftest import toy_clip
 
 
@@ -79,7 +79,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
     ],
 )
 def test_an_error_is_one_sentence_or_a_bug(error, told):
-    sentence = launch.sentence(error)
+    sentence = distributed.sentence(error)
     if told is None:
         assert sentence is None
     else:
@@ -89,7 +89,7 @@ def test_an_error_is_one_sentence_or_a_bug(error, told):
 
 def test_a_lost_process_is_said_with_what_to_type(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    told = launch.sentence(
+    told = distributed.sentence(
         RuntimeError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
     )
     assert "another process of this run has died" in told
@@ -105,18 +105,20 @@ def test_a_workdir_that_is_a_file_is_one_sentence(toy_data, tmp_path, blocked, t
     config.data.dir = str(toy_data)
     with pytest.raises(OSError) as caught:
         loop.train(config, tmp_path / blocked)
-    assert told in launch.sentence(caught.value)
+    assert told in distributed.sentence(caught.value)
 
 
 def test_libraries_in_a_folder_of_the_project_are_still_libraries():
     def record(path, level=logging.INFO):
         return logging.LogRecord("jax", level, path, 1, "Unable to initialize backend", (), None)
 
-    own = os.path.dirname(launch.__file__)
+    own = os.path.dirname(distributed.__file__)
     root = os.path.dirname(os.path.dirname(own))
-    assert launch._worth_reading(record(os.path.join(own, "loop.py")))
-    assert not launch._worth_reading(record(f"{root}/.venv/lib/jax/xla_bridge.py"))
-    assert launch._worth_reading(record(f"{root}/.venv/lib/jax/xla_bridge.py", logging.WARNING))
+    assert distributed._worth_reading(record(os.path.join(own, "loop.py")))
+    assert not distributed._worth_reading(record(f"{root}/.venv/lib/jax/xla_bridge.py"))
+    assert distributed._worth_reading(
+        record(f"{root}/.venv/lib/jax/xla_bridge.py", logging.WARNING)
+    )
 
 
 def test_compiling_is_said_once_with_its_time(caplog):
@@ -148,23 +150,23 @@ def test_a_run_begins_with_a_converted_checkpoint(tmp_path, player):
     card = {"config": config.to_dict(), "network": "wav2lip", "licence": ""}
     checkpoints.save_inference(tmp_path / "out", {player: {"batch_stats": {}, **weights}}, card)
     config.start_from[player] = str(tmp_path / "out")
-    found = warm_start.find(config, method)
+    found = pretrained.find(config, method)
     state = loop.methods.base.fresh_state(rng, {player: method.players[player].start(like)})
-    begun = warm_start.begin(state, found, config, sharding.make_mesh())
+    begun = pretrained.begin(state, found, config, sharding.make_mesh())
     assert all(float(x.min()) == 1 for x in jax.tree.leaves(begun.players[player].params))
 
 
 def test_what_a_killed_process_left_of_an_output_is_removed(tmp_path):
     out = tmp_path / "out.mp4"
-    left = muxing.partial_file(out)
+    left = mux.partial_file(out)
     left.write_bytes(b"half")
-    assert muxing.partial_file(out) != left and left.exists()  # this process is alive
+    assert mux.partial_file(out) != left and left.exists()  # this process is alive
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     dead = left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")))
-    another = dead.with_name(muxing.partial_file(tmp_path / "b.mp4").name)
+    another = dead.with_name(mux.partial_file(tmp_path / "b.mp4").name)
     another.write_bytes(b"of another output")
-    muxing.partial_file(out)
+    mux.partial_file(out)
     assert not dead.exists() and another.exists()
 
 

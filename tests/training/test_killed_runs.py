@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lipsync_jax.training import damage
-from tests.runs import assert_same_run
+from tests.helpers.runs import assert_same_run
 
 ROOT = Path(__file__).parents[2]
 

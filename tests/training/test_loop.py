@@ -13,9 +13,9 @@ from flax.traverse_util import flatten_dict
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.configs import wav2lip_gan as gan_config
-from lipsync_jax.methods import sync_expert as sync_expert_method
-from lipsync_jax.training import arrays, checkpoints, logging, loop, sharding
-from tests.runs import assert_same_run, saved_arrays
+from lipsync_jax.methods.wav2lip import sync_expert as sync_expert_method
+from lipsync_jax.training import arrays, checkpoints, loop, metric_writer, sharding
+from tests.helpers.runs import assert_same_run, saved_arrays
 from tests.training.test_strange_checkpoints import claim
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -89,8 +89,8 @@ def generator(toy_data, expert_workdir, steps=4, gan=False):
 def test_a_run_leaves_checkpoints_figures_and_a_plot(expert_run):
     workdir, scalars = expert_run
     assert {"balanced_accuracy", "offset_accuracy", "loss", "threshold"} <= scalars.keys()
-    assert len(logging.read_scalars(workdir, "train")) == 4
-    assert [v["step"] for v in logging.read_scalars(workdir, "validation")] == [2, 4]
+    assert len(metric_writer.read_scalars(workdir, "train")) == 4
+    assert [v["step"] for v in metric_writer.read_scalars(workdir, "validation")] == [2, 4]
     assert (workdir / "training.png").stat().st_size > 1000
     card = checkpoints.read_card(workdir)
     assert card["config"]["method"] == "sync_expert"
@@ -114,7 +114,7 @@ def test_a_run_without_gains_ends_and_stays_ended(toy_data, tmp_path, monkeypatc
     config = expert(toy_data, steps=40)
     config.train.patience = 2
     loop.train(config, tmp_path)
-    seen = [v["step"] for v in logging.read_scalars(tmp_path, "validation")]
+    seen = [v["step"] for v in metric_writer.read_scalars(tmp_path, "validation")]
     assert seen == [2, 4, 6, 8]
     assert checkpoints.read_card(tmp_path)["step"] == 4
     assert loop.train(config, tmp_path) == {}
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_names_its_clips_and_keeps_the_checkpoint(toy_
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(toy_data, expert_run, tmp_path, monkeypatch):
-    line = logging.Progress.line
+    line = metric_writer.Progress.line
 
     def interrupted(self, step, values):
         if step == 2:
@@ -198,7 +198,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(toy_data, expert_run, tmp_pa
     config = expert(toy_data)
     config.train.checkpoint_every = 100
     with monkeypatch.context() as patch:
-        patch.setattr(logging.Progress, "line", interrupted)
+        patch.setattr(metric_writer.Progress, "line", interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped at step 2"):
             loop.train(config, tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["2"]

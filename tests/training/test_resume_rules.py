@@ -12,7 +12,7 @@ import pytest
 
 from lipsync_jax.configs import sync_expert, temporal_gan, wav2lip
 from lipsync_jax.training import checkpoints, damage, loop, resume, run_lock, stopping
-from tests.runs import saved_arrays
+from tests.helpers.runs import saved_arrays
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import tensorstore
 
-from lipsync_jax import cli
+from lipsync_jax.cli import main
 from lipsync_jax.configs import lip_reader, sync_expert, wav2lip
-from lipsync_jax.doctor import belongings
-from lipsync_jax.evaluation import drawing
-from lipsync_jax.evaluation.judges import Judge
+from lipsync_jax.diagnostics import artifacts
+from lipsync_jax.evaluation import generators
 from lipsync_jax.evaluation.lip_reading import Reader
-from lipsync_jax.synthesis import performers
-from lipsync_jax.synthesis.editor import Editor
+from lipsync_jax.evaluation.sync_models import Judge
+from lipsync_jax.synthesis import animation_model
+from lipsync_jax.synthesis.dubbing_model import Editor
 from lipsync_jax.training import arrays, cards, checkpoints, inference
-from tests.synthesis import stills
+from tests.helpers import reference_images
 
 CARD = {"config": {"method": "wav2lip", "data": {"geometry": "face96"}}}
 CONFIGS = {
@@ -28,7 +28,7 @@ CONFIGS = {
 
 @pytest.fixture(scope="module")
 def animating(tmp_path_factory):
-    return stills.checkpoint(tmp_path_factory.mktemp("whole") / "run", "temporal_gan")
+    return reference_images.checkpoint(tmp_path_factory.mktemp("whole") / "run", "temporal_gan")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
     words = ["generate", "--checkpoint_path", folder, "--face", tmp_path / "face.png"]
     words += ["--audio", tmp_path / "voice.wav", "--outfile", tmp_path / "out.mp4"]
     capsys.readouterr()
-    assert cli.main([*map(str, words)]) == 1
+    assert main.main([*map(str, words)]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "claims arrays of" in said and str(folder) in said
 
@@ -107,15 +107,15 @@ def test_other_shapes_and_types_are_refused_before_any_is_read(
     claim(run, "generator", name, shape, dtype)
     monkeypatch.setattr(inference, "read_item", None)
     with pytest.raises(ValueError, match=f"checkpoint {run}: "):
-        performers.load(run)
+        animation_model.load(run)
 
 
 def test_larger_networks_must_be_on_disk(run, monkeypatch):
     monkeypatch.setattr(arrays, "_FREE", 0)
-    performers.load(run)  # drawn weights do not pack
+    animation_model.load(run)  # drawn weights do not pack
     claim(run, "generator", "params.noise.hidden_bias_0", (10**8,))
     with pytest.raises(ValueError, match=r"the largest is params/noise/hidden_bias_0"):
-        performers.load(run)
+        animation_model.load(run)
 
 
 @pytest.mark.parametrize("damage", ["_METADATA", "manifest.ocdbt", "cut", "d"])
@@ -129,7 +129,7 @@ def test_damaged_arrays_name_the_checkpoint(run, damage):
     else:
         (item / damage).write_bytes(b"\x00damage")
     with pytest.raises(ValueError, match=rf"^checkpoint {run}: .*damaged") as caught:
-        performers.load(run)
+        animation_model.load(run)
     assert str(caught.value).isprintable()
 
 
@@ -185,7 +185,7 @@ def test_cards_that_are_none_name_the_checkpoint(tmp_path, card, fault):
     said = str(caught.value)
     assert said.startswith(f"checkpoint {tmp_path / 'run'}: its card/metadata ")
     assert said.isprintable() and len(said) < 600
-    assert belongings.look(tmp_path).broken  # the doctor says so, and goes on
+    assert artifacts.look(tmp_path).broken  # the doctor says so, and goes on
 
 
 def test_a_checkpoint_without_its_card_is_named(tmp_path):
@@ -220,7 +220,7 @@ def test_configs_that_describe_no_network_name_the_checkpoint(run, changes):
     card = json.loads(path.read_text())
     card["config"].update(changes)
     path.write_text(json.dumps(card))
-    for load in (performers.load, Editor.load):
+    for load in (animation_model.load, Editor.load):
         with pytest.raises(ValueError, match=f"checkpoint {run}|config.method") as caught:
             load(run)
         assert str(caught.value).isprintable()
@@ -232,4 +232,4 @@ def test_evaluation_needs_the_geometry_of_a_generator(run):
     del card["config"]["data"]
     path.write_text(json.dumps({**card, "canonical_face": [[0, 0]] * 68}))
     with pytest.raises(ValueError, match=r"does not say which pictures it was trained on"):
-        drawing.load(run)
+        generators.load(run)

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from lipsync_jax.layers.compile import jit
-from tests.double_precision import double_precision
+from lipsync_jax.nn.cpu.jit import jit
 from tests.golden.glance import recipe
+from tests.helpers.double_precision import double_precision
 
 # Float32 errors of the PyTorch networks were up to 21 times the deviation that one rounding of
 # each weight and input causes (three networks, of three to five seeds).

@@ -1,0 +1,1 @@
+"""A corpus of rendered people who talk, made offline."""

@@ -1,0 +1,104 @@
+"""How a speaker moves: the mouth follows the articulation, the head and the eyes their own ways."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from lipsync_jax.data_prep.synthetic.articulation import CONTROL_RATE, Articulation
+from lipsync_jax.data_prep.synthetic.face.portrait import FaceState
+
+SHUTTER = 0.25  # the middle of a half-open shutter, frames after a frame's time
+_MOUTH = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
+_WANDER = {  # slow wandering: standard deviation, and seconds over which it is smooth
+    "yaw": (0.075, 0.40),
+    "pitch": (0.035, 0.35),
+    "roll": (0.028, 0.45),
+    "shift_x": (0.035, 0.50),
+    "shift_y": (0.022, 0.50),
+    "zoom": (0.010, 0.80),
+    "camera_x": (0.006, 0.25),
+    "camera_y": (0.006, 0.25),
+}
+
+
+def perform(
+    articulation: Articulation, frames: int, frame_rate: float, rng: np.random.Generator
+) -> list[FaceState]:
+    """The face at every frame of a take.
+
+    Args:
+        articulation: what is said; it starts with frame 0.
+        frames: how many.
+        frame_rate: frames a second.
+        rng: decides how the head moves, when the eyes blink and where they look.
+
+    Returns:
+        `frames` states.
+    """
+    times = (np.arange(frames) + SHUTTER) / frame_rate
+    mouth = {name: articulation.at(name, times) for name in _MOUTH}
+    lively = rng.uniform(0.5, 1.1)
+    wander = {
+        name: lively * spread * _drift(rng, frames, seconds * frame_rate)
+        for name, (spread, seconds) in _WANDER.items()
+    }
+    stress = _stress(articulation, times)
+    wander["yaw"] += rng.normal(0, 0.06)  # few people face the camera squarely
+    wander["pitch"] += rng.normal(0, 0.02) + rng.uniform(0.0, 0.03) * stress
+    wander["roll"] += rng.normal(0, 0.02)
+    blink = _blinks(times, rng)
+    gaze = _glances(times, rng)
+    brow = np.clip(0.35 * stress * rng.uniform(0, 1.5) + 0.2 * _drift(rng, frames, 10), -1, 1)
+    return [
+        FaceState(
+            **{name: float(values[i]) for name, values in mouth.items()},
+            blink=float(blink[i]),
+            gaze=(float(gaze[i, 0]), float(gaze[i, 1])),
+            brow=float(brow[i]),
+            yaw=float(wander["yaw"][i]),
+            pitch=float(wander["pitch"][i]),
+            roll=float(wander["roll"][i]),
+            shift=(float(wander["shift_x"][i]), float(wander["shift_y"][i])),
+            zoom=float(1 + wander["zoom"][i]),
+            camera=(float(wander["camera_x"][i]), float(wander["camera_y"][i])),
+        )
+        for i in range(frames)
+    ]
+
+
+def _drift(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
+    """Smooth noise of unit variance; `smooth` is the Gaussian's sigma in frames."""
+    margin = int(4 * smooth)
+    noise = rng.normal(size=frames + 2 * margin)
+    # Smoothing leaves 1 / (2 sigma sqrt(pi)) of white noise's variance.
+    return gaussian_filter1d(noise, smooth)[margin:][:frames] * np.sqrt(2 * smooth * np.sqrt(np.pi))
+
+
+def _stress(articulation: Articulation, times: np.ndarray) -> np.ndarray:
+    """Where the voice rises: brows and head go along with pitch accents, about -1 to 1."""
+    semitones = 12 * np.log2(articulation.pitch / np.median(articulation.pitch))
+    spoken = gaussian_filter1d(semitones * np.minimum(articulation.voice, 1), 16, mode="nearest")
+    seconds = np.arange(len(spoken)) / CONTROL_RATE
+    return np.clip(np.interp(times, seconds, spoken) / 3, -1, 1)
+
+
+def _blinks(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lids fall within about 0.1 s and rise within 0.2 s, every few seconds."""
+    lids = np.zeros_like(times)
+    moment = rng.uniform(-1.0, 3.0)
+    while moment < times[-1] + 0.2:
+        fall, rise = rng.uniform(0.05, 0.07), rng.uniform(0.09, 0.13)
+        since = times - moment
+        lids = np.maximum(lids, np.exp(-0.5 * (since / np.where(since < 0, fall, rise)) ** 2))
+        moment += rng.choice([0.35, 1.0], p=[0.12, 0.88]) * rng.uniform(1.2, 5.0)
+    # A plateau: shut lids stay so for a frame or two.
+    return np.clip(1.25 * lids - 0.06, 0, 1)
+
+
+def _glances(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The eyes rest, then jump; (frames, 2)."""
+    gaze, moment = np.zeros((len(times), 2)), 0.0
+    while moment < times[-1]:
+        place = rng.normal(0, (0.25, 0.12)) if rng.random() < 0.75 else rng.normal(0, (0.8, 0.3))
+        gaze[times >= moment] = np.clip(place, -1, 1)
+        moment += rng.uniform(0.4, 1.8)
+    return gaze

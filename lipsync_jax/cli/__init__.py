@@ -1,0 +1,1 @@
+"""The `lipsync` command: one module a subcommand, which parses, calls the library and prints."""

@@ -1,0 +1,8 @@
+"""`python -m lipsync_jax.cli` is `lipsync`."""
+
+import sys
+
+from lipsync_jax.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

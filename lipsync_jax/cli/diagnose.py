@@ -1,0 +1,34 @@
+"""`lipsync diagnose`: says why a sync expert does not learn, or that nothing is wrong."""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lipsync diagnose`."""
+    parser.add_argument("--config", required=True, metavar="CONFIG[:VARIANT]",
+                        help="a file or a name, e.g. sync_expert:tiny; single values are set as in "
+                        "training: --config.data.dir=DATA")  # fmt: skip
+    parser.add_argument("--workdir", type=Path, metavar="DIR",
+                        help="a run: its figures and checkpoints are looked at too, and "
+                        "diagnosis.json is written there")  # fmt: skip
+    parser.set_defaults(takes_overrides=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Diagnoses and prints; returns 0, or 1 if a fault was found."""
+    from lipsync_jax.cli import _config_files
+    from lipsync_jax.cli._terminal import quiet
+    from lipsync_jax.diagnostics.sync_expert import diagnose
+
+    config = _config_files.read(arguments.config, arguments.overrides)
+    quiet()
+    found = diagnose.diagnose(config, arguments.workdir)
+    print(found.text)
+    if arguments.workdir is not None:
+        arguments.workdir.mkdir(parents=True, exist_ok=True)
+        out = arguments.workdir / "diagnosis.json"
+        out.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
+        print(f"figures in {out}")
+    return 1 if found.faults else 0

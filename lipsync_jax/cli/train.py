@@ -1,0 +1,80 @@
+"""`python main.py` and `lipsync train`: absl flags in, a trained or evaluated run out."""
+
+import json
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from lipsync_jax.cli import _config_files
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="configs/<method>.py[:variant], or just <method>[:variant]"
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run, resumed if it exists (default: runs/<config>)"
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "what to do")
+_SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "clips to evaluate on")
+_ALLOW_CHANGES = flags.DEFINE_bool(
+    "allow_changes", False, "resume with another seed, batch, data or model than before"
+)
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the hosts of a pod or cluster")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port, where the cluster can't tell")
+_PROCESSES = flags.DEFINE_integer("processes", None, "hosts, where the cluster can't tell")
+_PROCESS = flags.DEFINE_integer("process", None, "this host, where the cluster can't tell")
+
+
+def start(argv: list[str]) -> None:
+    """Parses a command line and runs it; ends the process.
+
+    Args:
+        argv: the program's name and its arguments.
+    """
+    sys.argv = argv  # where config_flags looks for overrides
+    for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
+        flags.FLAGS.register_key_flag_for_module(argv[0], flag)  # so that --help lists it
+    app.run(main, argv=argv, flags_parser=parse)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses flags; a wrong one ends the process with one sentence."""
+    try:
+        sys.argv = [argv[0], *_config_files.resolve_arguments(argv[1:])]
+        rest = flags.FLAGS(sys.argv)
+        if _CONFIG.value is None:
+            raise ValueError(
+                "--config is missing: name an experiment, e.g. --config=configs/wav2lip.py or "
+                f"--config=wav2lip:tiny; there are {', '.join(_config_files.names())}"
+            )
+    except _config_files.FLAG_ERRORS as error:
+        sys.exit(f"error: {_config_files.sentence(error)}")
+    return rest
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say."""
+    if len(argv) > 1:
+        sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --")
+    from lipsync_jax.training import distributed, loop
+
+    workdir = _WORKDIR.value or _default_workdir()
+    try:
+        distributed.start(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        if _MODE.value == "train":
+            scalars = loop.train(_CONFIG.value, workdir, _ALLOW_CHANGES.value)
+        else:
+            scalars = loop.evaluate(_CONFIG.value, workdir, _SPLIT.value)
+    except KeyboardInterrupt as stop:
+        distributed.leave(130, str(stop) or "stopped before the run began; nothing was to be saved")
+    except Exception as error:
+        logging.debug("where it came from", exc_info=error)
+        if (sentence := distributed.sentence(error)) is None:
+            raise
+        distributed.leave(1, f"error: {sentence}")
+    if distributed.is_first():
+        print(json.dumps(scalars))
+
+
+def _default_workdir() -> str:
+    return f"runs/{_config_files.label(config_flags.get_config_filename(flags.FLAGS['config']))}"

@@ -1,0 +1,168 @@
+"""What a clip is: the one record that data_prep writes and the loader reads."""
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lipsync_jax.media.audio import resample
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """How faces were cut out of their frames.
+
+    Attributes:
+        height: rows of a stored crop, pixels.
+        width: columns of a stored crop, pixels.
+        cut: `box` (the detector's box, stretched to the crop) or `aligned` (a similarity
+            transform from landmarks).
+        part: what an aligned crop shows, a key of `faces.alignment.CANONICAL`.
+    """
+
+    height: int
+    width: int
+    cut: str
+    part: str = "face"
+
+
+GEOMETRIES: Mapping[str, Geometry] = {
+    "face96": Geometry(96, 96, "box"),  # Wav2Lip, LipGAN
+    "face128": Geometry(128, 128, "box"),
+    "face192": Geometry(192, 192, "box"),
+    "face256": Geometry(256, 256, "box"),
+    "face384": Geometry(384, 384, "box"),
+    "aligned128x96": Geometry(128, 96, "aligned"),  # temporal GANs
+    "aligned112x112": Geometry(112, 112, "aligned", "square"),  # Speech2Vid
+    "lips64": Geometry(64, 64, "aligned", "lips"),  # At a Glance
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """One aligned word; start and end in seconds from the clip's first frame."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One talking face, cropped, with its speech.
+
+    Attributes:
+        clip_id: unique in its data set, e.g. `s1/bbal6n`.
+        speaker: who talks; splits by speaker use it.
+        frames: one JPEG (BGR when decoded by OpenCV) a video frame, all of the builder config's
+            geometry. Frame i is shown at i / frame_rate seconds.
+        frame_rate: frames a second, exact.
+        audio: int16 (samples,), mono, at the source's own rate; sample 0 sounds when frame 0 is
+            shown.
+        audio_rate: samples a second.
+        landmarks: float32 (frames, 5, 2), x and y in crop pixels: the two eyes, the nose tip and
+            the two mouth corners, image-left first; NaN where unknown.
+        sync_offset: seconds by which the audio lags the picture; NaN when not measured.
+        sync_confidence: confidence of that offset; NaN when not measured.
+        words: the transcript with times, where one is known.
+    """
+
+    clip_id: str
+    speaker: str
+    frames: tuple[bytes, ...]
+    frame_rate: Fraction
+    audio: np.ndarray
+    audio_rate: int
+    landmarks: np.ndarray
+    sync_offset: float = float("nan")
+    sync_confidence: float = float("nan")
+    words: tuple[Word, ...] = ()
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds of picture."""
+        return len(self.frames) / self.frame_rate
+
+    def samples(self, rate: int) -> np.ndarray:
+        """Its sound at a rate, float32 (samples,), full scale 1."""
+        return resample(np.asarray(self.audio, np.float32) / 32768, self.audio_rate, rate)
+
+
+def encode_frame(image: np.ndarray, quality: int = 95) -> bytes:
+    """Compresses one BGR uint8 (height, width, 3) crop as JPEG."""
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"a crop of shape {image.shape} and type {image.dtype} is no image")
+    return data.tobytes()
+
+
+def decode_frames(clip: Clip, indices: np.ndarray | range) -> np.ndarray:
+    """Decodes some frames of a clip.
+
+    Args:
+        clip: the clip.
+        indices: frame numbers, (n,).
+
+    Returns:
+        uint8 (n, height, width, 3), BGR.
+
+    Raises:
+        ValueError: a frame is not a readable JPEG.
+    """
+    images = []
+    for index in indices:
+        image = cv2.imdecode(np.frombuffer(clip.frames[index], np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"clip {clip.clip_id}: frame {index} is not a readable JPEG")
+        images.append(image)
+    return np.stack(images)
+
+
+def to_record(clip: Clip) -> dict[str, Any]:
+    """The clip as the plain values its TFDS features hold."""
+    return {
+        "clip_id": clip.clip_id,
+        "speaker": clip.speaker,
+        "frames": list(clip.frames),
+        "frame_rate": np.array(
+            [clip.frame_rate.numerator, clip.frame_rate.denominator], dtype=np.int64
+        ),
+        "audio": np.asarray(clip.audio, np.int16),
+        "audio_rate": clip.audio_rate,
+        "landmarks": np.asarray(clip.landmarks, np.float32),
+        "sync_offset": clip.sync_offset,
+        "sync_confidence": clip.sync_confidence,
+        "words": {
+            "text": [word.text for word in clip.words],
+            "start": [word.start for word in clip.words],
+            "end": [word.end for word in clip.words],
+        },
+    }
+
+
+def from_record(record: Mapping[str, Any]) -> Clip:
+    """The inverse of `to_record`, from what a TFDS data source returns."""
+    numerator, denominator = (int(x) for x in record["frame_rate"])
+    words = record["words"]
+    return Clip(
+        clip_id=_text(record["clip_id"]),
+        speaker=_text(record["speaker"]),
+        frames=tuple(bytes(frame) for frame in record["frames"]),
+        frame_rate=Fraction(numerator, denominator),
+        audio=np.asarray(record["audio"], np.int16),
+        audio_rate=int(record["audio_rate"]),
+        landmarks=np.asarray(record["landmarks"], np.float32),
+        sync_offset=float(record["sync_offset"]),
+        sync_confidence=float(record["sync_confidence"]),
+        words=tuple(
+            Word(_text(text), float(start), float(end))
+            for text, start, end in zip(words["text"], words["start"], words["end"], strict=True)
+        ),
+    )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,204 @@
+"""Devices, codecs, the face detector and disks of this machine, each tried for real."""
+
+import os
+import shutil
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
+from lipsync_jax.diagnostics.imports import PACKAGE
+
+ENCODERS = ("libx264", "libx264rgb", "aac")  # what videos are written with
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "pcm_s16le")
+
+_TIGHT, _FULL = 10.0, 1.0  # gigabytes free
+
+
+def devices() -> Finding:
+    """What JAX computes on, tried with a convolution whose answer NumPy knows."""
+    import jax
+
+    from lipsync_jax.nn.cpu.jit import jit
+
+    try:
+        found = jax.devices()
+        error = _convolve(jit)
+    except Exception as failure:  # plugins fail with errors of any kind
+        return Finding(
+            "devices",
+            FAULT,
+            f"JAX can't compute here: {str(failure).strip().splitlines()[0]}",
+            "Nothing can be trained or generated.",
+            "Install JAX for this machine (docs.jax.dev/en/latest/installation.html), or set "
+            "JAX_PLATFORMS=cpu.",
+            "no device",
+        )
+    memory = (found[0].memory_stats() or {}).get("bytes_limit", 0)
+    measured = f"{len(found)} of kind {found[0].device_kind} ({found[0].platform})"
+    measured += f", {memory / 1e9:.0f} GB each" * bool(memory)
+    measured += f"; {os.cpu_count()} CPU cores; a convolution is right to {error:.0e}"
+    if not error < 1e-2:
+        return Finding(
+            "devices",
+            FAULT,
+            measured,
+            "The device or its compiler gives wrong results.",
+            "Update jax and jaxlib, and unset XLA_FLAGS.",
+            "wrong results",
+        )
+    if found[0].platform == "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
+        return Finding(
+            "devices",
+            NOTE,
+            measured,
+            "There is an NVIDIA GPU that JAX does not use.",
+            f"Type `pip install '{PACKAGE}[cuda]'`"
+            + (", and unset JAX_PLATFORMS." if os.environ.get("JAX_PLATFORMS") else "."),
+        )
+    return Finding("devices", OK, measured, "JAX computes.")
+
+
+def _convolve(jit) -> float:
+    """Largest error of a 3 x 3 convolution, over the largest value."""
+    import jax
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 24, 24, 8)).astype(np.float32)
+    w = rng.normal(size=(3, 3, 8, 8)).astype(np.float32)
+    convolve = jit(
+        lambda x, w: jax.lax.conv_general_dilated(
+            x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    )
+    patches = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+    expected = np.einsum("nyxcij,ijco->nyxo", patches.astype(np.float64), w)
+    return float(np.abs(np.asarray(convolve(x, w)) - expected).max() / np.abs(expected).max())
+
+
+def codecs() -> Finding:
+    """Whether the codecs are there, tried by writing a video with sound and reading it back."""
+    import av
+
+    lacking = [name for name in ENCODERS if not _has(av, name, "w")]
+    deaf = [name for name in DECODERS if not _has(av, name, "r")]
+    try:
+        error = _round_trip() if not lacking else ""
+    except (ValueError, OSError) as failure:
+        error = str(failure)
+    measured = f"FFmpeg inside PyAV {av.__version__}: "
+    if lacking or error:
+        return Finding(
+            "codecs",
+            FAULT,
+            measured + (f"no encoder {', '.join(lacking)}" if lacking else error),
+            "Videos can't be written.",
+            "Type `pip install --force-reinstall av`, whose wheel brings FFmpeg along.",
+            "codecs missing",
+        )
+    if deaf:
+        return Finding(
+            "codecs",
+            NOTE,
+            measured + f"no decoder {', '.join(deaf)}",
+            "Files in those formats can't be read.",
+            "Type `pip install --force-reinstall av`, whose wheel brings FFmpeg along.",
+        )
+    return Finding(
+        "codecs",
+        OK,
+        f"{measured}a video was written and read back; reads {', '.join(DECODERS)}",
+        "Videos can be read and written.",
+    )
+
+
+def _has(av, name: str, mode: str) -> bool:
+    try:
+        av.codec.Codec(name, mode)
+    except ValueError:  # PyAV's error for an unknown codec is one
+        return False
+    return True
+
+
+def _round_trip() -> str:
+    """Why a small video does not come back as it was written; "" if it does."""
+    from lipsync_jax.media import audio, video_reader
+    from lipsync_jax.media.video_writer import VideoWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        voice, out = Path(folder) / "voice.wav", Path(folder) / "out.mp4"
+        audio.save(voice, np.zeros(8000, np.int16), audio.SAMPLE_RATE)
+        with VideoWriter(out, Fraction(25), (64, 48), audio=voice) as writer:
+            for shade in range(0, 240, 20):
+                writer.write(np.full((48, 64, 3), shade, np.uint8))
+        shades = [int(frame.image.mean()) for frame in video_reader.read_frames(out)]
+        wrong = len(shades) != 12 or np.abs(np.array(shades) - range(0, 240, 20)).max() > 8
+        samples, _ = audio.load(out)
+    if wrong:
+        return f"12 frames came back as {len(shades)} of shades {shades}"
+    return "" if len(samples) >= 7000 else f"0.5 s of sound came back as {len(samples)} samples"
+
+
+def detector() -> Finding:
+    """Which face detectors run."""
+    try:
+        from lipsync_jax import faces
+
+        problems = {name: faces.problem_of(name) for name in faces.DETECTORS}
+    except Exception as failure:  # a broken OpenCV fails with errors of any kind
+        problems = {"OpenCV": f"{type(failure).__name__}: {failure}".splitlines()[0]}
+    working = [name for name, problem in problems.items() if not problem]
+    broken = [f"{name} does not run ({said})" for name, said in problems.items() if said]
+    if not working:
+        return Finding(
+            "faces",
+            FAULT,
+            "; ".join(broken),
+            "Faces can be found neither for training nor in videos.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
+            "no face detector",
+        )
+    if problems[next(iter(problems))]:
+        return Finding(
+            "faces",
+            NOTE,
+            f"the face detector is {working[0]}; {'; '.join(broken)}",
+            "Faces are found, by the second choice.",
+            "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
+            "again.",
+        )
+    return Finding(
+        "faces",
+        OK,
+        f"face detectors that run, and find no face in a blank image: {', '.join(working)}"
+        + "".join(f"; {said}" for said in broken),
+        "Faces are found.",
+    )
+
+
+def disks(root: Path) -> Finding:
+    """Space where things are written: the working folder, temporary files, compiled programs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    free = {}
+    for name, folder in (("here", root), ("temporary", tempfile.gettempdir()), ("cache", cache)):
+        folder = Path(folder).absolute()
+        while not folder.exists():
+            folder = folder.parent
+        free[name] = shutil.disk_usage(folder).free / 1e9
+    measured = ", ".join(f"{space:.0f} GB free {name}" for name, space in free.items())
+    if not os.access(root, os.W_OK):
+        measured += f"; {root} can't be written to"
+    elif min(free.values()) >= _TIGHT:
+        return Finding("disk", OK, measured, "There is room.")
+    full = min(free.values()) < _FULL
+    return Finding(
+        "disk",
+        FAULT if full else NOTE,
+        measured,
+        "Shards and checkpoints take gigabytes.",
+        "Make room, or work in a folder on another disk.",
+        "disk full" if full else "",
+    )

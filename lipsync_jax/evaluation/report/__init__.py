@@ -1,0 +1,1 @@
+"""Results as a page: HTML, plots, videos side by side."""

@@ -1,0 +1,195 @@
+"""A result as one HTML file that needs nothing beside it."""
+
+import base64
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lipsync_jax.evaluation.report import plots
+from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, Shown, cell
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 2rem auto;
+       max-width: 62rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
+p.note { color: #666; font-size: .88rem; max-width: 46rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { text-align: right; padding: .28rem .8rem; border-bottom: 1px solid #e6e6e6;
+         white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td.best { font-weight: 650; } td span { color: #888; font-size: .78rem; }
+td.given { color: #666; }
+figure { margin: .3rem 0; } figcaption { font-size: .8rem; color: #555; }
+img { max-width: 100%; display: block; }
+"""
+
+
+def write(
+    path: str | os.PathLike, result: Mapping[str, Any], shown: Sequence[Shown], title: str
+) -> None:
+    """Writes the report.
+
+    Args:
+        path: the .html file.
+        result: of `results.evaluate`.
+        shown: the clips to picture.
+        title: its heading.
+    """
+    colours = plots.colours_of(result["order"])
+    parts = [
+        _heading(result, title),
+        "<h2>Figures</h2>",
+        _table(result),
+        _failures(result),
+        _intervals(result, colours),
+        _lags(result, colours),
+        *(_clip(each, colours) for each in shown),
+        "<h2>Protocol</h2>",
+        _protocol(result),
+    ]
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(filter(None, parts))
+        + "\n</body></html>\n"
+    )
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _heading(result: Mapping[str, Any], title: str) -> str:
+    protocol, judge = result["protocol"], result["judge"]
+    who = "sync was not judged"
+    if judge:
+        kind = "SyncNet v2" if judge["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
+        who = f"sync judged by {kind}, weights {html.escape(judge['model'])}"
+    if result["lip_reader"]:
+        who += f", lips read by {html.escape(str(result['lip_reader']))}"
+    clips = "1 clip" if result["clips"] == 1 else f"{result['clips']} clips"
+    name = html.escape(f"{protocol['name']}-{protocol['version']}")
+    return (
+        f"<h1>{html.escape(title)}</h1>\n<p class=note>{clips}, protocol "
+        f"{name}, {who}; lipsync_jax {result['lipsync_jax']}. "
+        f"Means over clips with {protocol['level']:.0%} bootstrap intervals over clips. Bold: the "
+        "best of the methods; the truth and what needs no model are beside them.</p>"
+    )
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    methods, order = result["methods"], result["order"]
+    lines = ["".join(["<tr><th></th>", *(f"<th>{html.escape(n)}</th>" for n in order), "</tr>"])]
+    for metric, about in METRICS.items():
+        found = {name: methods[name]["metrics"].get(metric) for name in order}
+        if not any(found.values()):
+            continue
+        best = _best(found, about.better)
+        cells = []
+        for name in order:
+            mean, _, rest = cell(metric, found[name]).partition(" ")
+            kind = "best" if name == best else "given" if name in (TRUTH, *BASELINES) else ""
+            cells.append(f'<td class="{kind}">{mean} <span>{rest}</span></td>')
+        arrow = {1: " ↑", -1: " ↓", 0: ""}[about.better]
+        lines.append(f"<tr><td>{html.escape(about.label)}{arrow}</td>{''.join(cells)}</tr>")
+    rates = [methods[name].get("success") for name in order]
+    cells = (
+        f"<td>{rate['rate']:.1%}</td>" if rate and rate["rate"] is not None else "<td></td>"
+        for rate in rates
+    )
+    lines.append(f"<tr><td>generated ↑</td>{''.join(cells)}</tr>")
+    return f"<div class=wide><table>{''.join(lines)}</table></div>"
+
+
+def _best(found: Mapping[str, Any], better: int) -> str | None:
+    judged = {
+        name: each["mean"]
+        for name, each in found.items()
+        if each and each["mean"] is not None and name not in (TRUTH, *BASELINES)
+    }
+    if not better or len(judged) < 2:
+        return None
+    return max(judged, key=lambda name: better * judged[name])
+
+
+def _failures(result: Mapping[str, Any]) -> str:
+    lines = [("reference", each) for each in result["skipped"]]
+    for name in result["order"]:
+        lines += [(name, each) for each in result["methods"][name].get("success", {}).get(
+            "failed", [])]  # fmt: skip
+    if not lines:
+        return ""
+    rows = "".join(
+        f"<li>{html.escape(who)}, {html.escape(each['clip'])}: {html.escape(each['reason'])}</li>"
+        for who, each in lines
+    )
+    return f"<h2>Left out</h2><ul>{rows}</ul>"
+
+
+def _intervals(result: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+    metrics = {}
+    for metric, about in METRICS.items():
+        found = {
+            name: each
+            for name in result["order"]
+            if (each := result["methods"][name]["metrics"].get(metric)) and each["mean"] is not None
+        }
+        if about.better and len(found) > 1:
+            metrics[about.label] = found
+    if not metrics:
+        return ""
+    return f"<h2>Intervals</h2>{_figure(plots.means(metrics, colours), '')}"
+
+
+def _lags(result: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+    protocol = result["protocol"]
+    for who in ("syncnet", "expert"):
+        found = {}
+        for name in result["order"]:
+            clips = result["methods"][name]["clips"].values()
+            pairs = [(c[f"{who}_lag"], c[f"{who}_clarity"]) for c in clips if f"{who}_lag" in c]
+            if pairs:
+                clear = [lag for lag, clarity in pairs if clarity >= protocol["clear"]]
+                vague = [lag for lag, clarity in pairs if clarity < protocol["clear"]]
+                found[name] = clear, vague
+        if found:
+            picture = plots.lags(found, protocol["offset_range"], colours)
+            note = (
+                "Positive: the sound comes late. The grey band is in sync, at most a frame; pale "
+                "bars are clips in which no offset is clear, so that theirs mean nothing."
+            )
+            return f"<h2>Lag of the sound</h2><p class=note>{note}</p>{_figure(picture, '')}"
+    return ""
+
+
+def _clip(shown: Shown, colours: Mapping[str, str]) -> str:
+    strips = "".join(
+        _figure(plots.strip(faces), name, "jpeg") for name, faces in shown.faces.items()
+    )
+    plot = ""
+    if shown.distances:
+        plot = _figure(plots.over_time(shown.distances, colours), "landmark distance over time")
+    return f"<h2>{html.escape(shown.clip)}</h2>{strips}{plot}"
+
+
+def _protocol(result: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
+        for name, value in {
+            **result["protocol"],
+            "landmarks": result["landmarks"] or "none",
+            "embedder": result["embedder"] or "none",
+        }.items()
+    )
+    return f"<div class=wide><table>{rows}</table></div>"
+
+
+def _figure(picture: bytes, caption: str, kind: str = "png") -> str:
+    data = base64.b64encode(picture).decode()
+    text = html.escape(caption)
+    return (
+        f'<figure><figcaption>{text}</figcaption><img alt="{text}" '
+        f'src="data:image/{kind};base64,{data}"></figure>'
+    )

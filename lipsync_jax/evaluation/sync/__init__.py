@@ -1,0 +1,1 @@
+"""How late or early the audio of a video is."""

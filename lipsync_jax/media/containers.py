@@ -1,0 +1,197 @@
+"""Media files: opening them, and what their headers tell.
+
+Times are `fractions.Fraction` seconds.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from numbers import Rational
+from pathlib import Path
+
+import av
+
+FFmpegError = av.error.FFmpegError
+
+# Formats that hold nothing but media. What else FFmpeg reads names other files (playlists), or
+# makes a picture of any text.
+_FORMATS = ",".join(
+    "aac ac3 aiff amr amrnb amrwb ape apng asf au av1 avi bmp_pipe caf dsf dts dtshd dv eac3 "
+    "exr_pipe flac flv gif gif_pipe gsm gxf h261 h263 h264 hdr_pipe hevc ico image2 ivf j2k_pipe "
+    "jpeg_pipe jpegls_pipe jpegxl_anim jpegxl_pipe loas m4v matroska,webm mjpeg mlp "
+    "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpc mpc8 mpeg mpegts mpegvideo mxf nsv nut obu ogg oma pam_pipe "
+    "pbm_pipe pcx_pipe pgm_pipe png_pipe ppm_pipe psd_pipe qcp qoi_pipe rm sgi_pipe smjpeg sox "
+    "sunrast_pipe tak tga_pipe tiff_pipe truehd tta vc1 voc vvc w64 wav webp_anim webp_pipe wtv wv "
+    "xwma yuv4mpegpipe".split()
+)
+_DEFAULT_BONUS = 5_000_000  # pixels that a default flag is worth, as in the ffmpeg program
+_PHOTO_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
+_OPTIONS = {
+    "format_whitelist": _FORMATS,
+    "protocol_whitelist": "file",
+    "pattern_type": "none",  # a%d.png is one file, not a sequence
+}
+# PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
+_LENIENT = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
+_LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
+
+
+def check_file(path: str | os.PathLike) -> Path:
+    """The path of a file that can be opened.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, a pipe or a device, or empty.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; check the path")
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; name one audio or video file in it")
+    if not file.is_file():
+        raise ValueError(f"{file} is a pipe or a device; write its content to a file first")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} is empty; copy or download it again")
+    return file
+
+
+def open_container(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a media file for reading; close it, or use it in a `with`.
+
+    Only files in formats of media are read, and no other file that they may name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, empty, a playlist or a text, or in no format FFmpeg knows.
+    """
+    file = check_file(path)
+    try:
+        # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
+        return av.open(f"file:{file}", options=_OPTIONS, **_LENIENT)
+    except av.error.FFmpegError as error:
+        with open(file, "rb") as stream:
+            head = stream.read(256)
+        if any(head.lstrip().startswith(mark) for mark in _LISTS):
+            raise ValueError(
+                f"{file} is a list of other files and holds no audio or video itself; name one of "
+                "the files in it, or join them into one first"
+            ) from error
+        if _is_text(head):
+            raise ValueError(
+                f"{file} cannot be read as audio or video: it holds text; name a media file"
+            ) from error
+        refused = isinstance(error, av.error.ArgumentError)  # by the list of formats
+        reason = "a format that is not supported" if refused else error.strerror
+        raise ValueError(
+            f"{file} cannot be read as audio or video ({reason}); it may be damaged or "
+            "cut short: convert it with another program, or download it again"
+        ) from error
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte > 31 or byte in b"\t\n\r\x1b" for byte in head)
+
+
+def rational(number: Rational | None) -> Fraction | None:
+    """An exact number of PyAV's as a Fraction; None where FFmpeg left it unset.
+
+    PyAV 18 has fractions and None, PyAV 19 a class of its own in which 0/1 and 1/0 mean unset.
+    """
+    return Fraction(number.numerator, number.denominator) if number else None
+
+
+def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]:
+    """What a container or stream is tagged with; without what is not UTF-8, as old files have."""
+    found, metadata = {}, container.metadata
+    for key in _keys(metadata):
+        with contextlib.suppress(UnicodeDecodeError):
+            found[key] = metadata[key]
+    return found
+
+
+def _keys(metadata: Mapping[str, str]) -> list[str]:
+    try:
+        return list(metadata)
+    except UnicodeDecodeError:
+        return []
+
+
+def chapters(container: av.container.InputContainer) -> list[dict]:
+    """The container's chapters as PyAV has them; none if their titles are not UTF-8."""
+    try:
+        return container.chapters()
+    except UnicodeDecodeError:
+        return []
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The container's main picture, as FFmpeg chooses it: the largest, default ones before others.
+
+    Thumbnails, which have one frame or are stored as a photo is, come last; cover art of a song
+    does not count.
+    """
+    cover = av.stream.Disposition.attached_pic
+    known = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return max((s for s in known if not s.disposition & cover), key=_rank, default=None)
+
+
+def _rank(stream: av.VideoStream) -> tuple[bool, bool, int]:
+    context = stream.codec_context
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    size = context.width * context.height + _DEFAULT_BONUS * default
+    return stream.frames != 1, context.name not in _PHOTO_CODECS, size
+
+
+def open_video(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a file that has a picture.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_container`; or there is no picture, or only the
+            tiles of one.
+    """
+    container = open_container(path)
+    stream = video_stream(container)
+    if stream is None:
+        container.close()
+        raise ValueError(f"{path} has no picture; name a video or an image file")
+    if stream.disposition & av.stream.Disposition.dependent:
+        container.close()
+        raise ValueError(
+            f"{path} is a photo stored in tiles, of which only single ones can be read; install "
+            "the reader of whole ones with `pip install pillow-heif`, or save the photo as JPEG"
+        )
+    return container
+
+
+def audio_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.AudioStream:
+    """The container's best sound.
+
+    Raises:
+        ValueError: it has none.
+    """
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise ValueError(f"{path} has no audio stream; name a file with sound")
+    return stream
+
+
+def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds of picture as the header tells, None where it does not."""
+    tick = rational(stream.time_base)
+    if stream.duration is not None and tick is not None:
+        return stream.duration * tick
+    return None if container.duration is None else Fraction(container.duration, 1_000_000)
+
+
+def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Frames a second: the container's clock if the frames keep to it, else the average."""
+    average, clock = rational(stream.average_rate), rational(stream.base_rate)
+    if average is None or clock is None:
+        return average or clock or Fraction(25)
+    seconds = duration(container, stream) or 0
+    near = abs(clock - average) < average / 100
+    # Headers count the last frame's duration differently: under half a frame means nothing.
+    return clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average

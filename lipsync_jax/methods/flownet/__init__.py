@@ -1,0 +1,1 @@
+"""FlowNetS (Dosovitskiy et al. 2015)."""

@@ -1,0 +1,75 @@
+"""FlowNetS: optical flow of two frames, learned (Dosovitskiy et al. 2015, figure 2).
+
+Flow is (..., 2), to the right and down, in units of `flow.UNIT` pixels of the frames.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lipsync_jax.nn.conv_norm import Network
+from lipsync_jax.nn.dcgan import float32
+
+# (features, kernel, strides, padding) of each halving; the third to the sixth have a second row.
+CONTRACTING = (
+    ((64, 7, 2, 3),),
+    ((128, 5, 2, 2),),
+    ((256, 5, 2, 2), (256, 3, 1, 1)),
+    ((512, 3, 2, 1), (512, 3, 1, 1)),
+    ((512, 3, 2, 1), (512, 3, 1, 1)),
+    ((1024, 3, 2, 1), (1024, 3, 1, 1)),
+)
+EXPANDING = (512, 256, 128, 64)
+DOUBLING = {"kernel": 4, "strides": 2, "padding": 1, "transposed": True}
+
+
+class FlowNetS(Network):
+    """The network.
+
+    Attributes:
+        norm: whether BatchNorm follows the convolutions of the contracting part, as in one
+            published variant.
+    """
+
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, pairs: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """Estimates flow.
+
+        Args:
+            pairs: (n, height, width, 6), the first frame's colours, then the second's, RGB in
+                [-1, 1]; sides multiples of 64.
+            train: whether BatchNorm, if any, uses and updates statistics of the batch.
+
+        Returns:
+            float32 flows (n, height / s, width / s, 2), s = 4, 8, 16, 32, 64.
+
+        Raises:
+            ValueError: the frames' sides do not fit.
+        """
+        if pairs.shape[-1] != 6 or pairs.shape[1] % 64 or pairs.shape[2] % 64:
+            raise ValueError(
+                f"pairs has shape {pairs.shape}; FlowNetS takes (n, height, width, 6) with sides "
+                "that are multiples of 64"
+            )
+        leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
+        x, maps = pairs, []
+        for i, rows in enumerate(CONTRACTING, 1):
+            fields = {"bias": not self.norm, "norm": self.norm, "activation": leaky}
+            x = self.stack(x, rows, train, f"conv_{i}", **fields)
+            maps.append(x)
+        x, flows = maps.pop(), []
+        for features in (*EXPANDING, None):
+            level = len(maps) + 1
+            flow = self.output(2, 3, 1, 1, bias=False, name=f"flow_{level}")(x, train)
+            flows.append(float32(flow))
+            if features is None:
+                break
+            fields = {"bias": True, "norm": False, "activation": leaky, "name": f"up_{level}"}
+            up = self.layer(features, **DOUBLING, **fields)(x, train)
+            wider = self.output(2, **DOUBLING, bias=False, name=f"flow_up_{level}")(flow, train)
+            x = jnp.concatenate([maps.pop(), up, wider], axis=-1)
+        return tuple(flows[::-1])

@@ -1,0 +1,1 @@
+"""Lip Movements Generation at a Glance (Chen et al. 2018)."""

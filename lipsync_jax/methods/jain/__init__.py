@@ -1,0 +1,1 @@
+"""Jain et al.'s recurrent generator from MFCCs."""

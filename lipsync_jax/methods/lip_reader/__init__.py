@@ -1,0 +1,1 @@
+"""A lip reader, for word error rates."""

@@ -1,0 +1,1 @@
+"""Speech2Vid (Chung et al. 2017)."""

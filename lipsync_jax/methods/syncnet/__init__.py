@@ -1,0 +1,1 @@
+"""SyncNet v2 (Chung and Zisserman 2016)."""

@@ -1,0 +1,1 @@
+"""VGAN (Vondrick et al. 2016), conditioned on speech."""

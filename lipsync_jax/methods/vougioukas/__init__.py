@@ -1,0 +1,1 @@
+"""The temporal GANs of Vougioukas et al. (2018, 2020)."""

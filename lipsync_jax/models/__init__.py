@@ -1,1 +1,0 @@
-"""Networks, one file a paper; pure flax.linen modules."""

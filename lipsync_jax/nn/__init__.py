@@ -1,0 +1,1 @@
+"""Layers that several papers share; pure flax.linen modules."""

@@ -1,0 +1,332 @@
+"""Convolution blocks of the Wav2Lip family; NHWC, explicit symmetric padding."""
+
+import functools
+import itertools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.nn.cpu.conv_vjp import convolve, kernel_gradient
+
+Size = int | tuple[int, int]
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+FEW_FEATURES = 16  # of a transposed convolution, below which one for all phases is the faster
+FEW_POSITIONS = 48  # of a picture, up to which a transposed convolution is a matrix product
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """One number stands for both axes, as (vertical, horizontal)."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def stack_frames(frames: jax.Array) -> jax.Array:
+    """(n, time, height, width, colours) -> (n, height, width, time * colours).
+
+    A 3-D convolution that spans all frames is a 2-D one over channel colours * frame + colour.
+    """
+    n, time, height, width, colours = frames.shape
+    return frames.transpose(0, 2, 3, 1, 4).reshape(n, height, width, time * colours)
+
+
+def uniform_fan_in(fan_in: int):
+    """PyTorch's default initialiser of weights and biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def conv(features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options):
+    """An `nn.Conv` with symmetric padding and PyTorch's default initialisation.
+
+    Args:
+        features: output channels.
+        kernel: size.
+        strides: of the output.
+        padding: zeros added on both sides of each axis.
+        inputs: input channels, which the initialisation needs.
+        **options: further fields of nn.Conv, e.g. `name`, `dtype`.
+    """
+    init = uniform_fan_in(math.prod(pair(kernel)) * inputs)
+    return nn.Conv(
+        features,
+        pair(kernel),
+        pair(strides),
+        [(p, p) for p in pair(padding)],
+        kernel_init=init,
+        bias_init=init,
+        conv_general_dilated=_convolve_for_flax,
+        **options,
+    )
+
+
+def _convolve_for_flax(x, kernel, strides, padding, **_):
+    return convolve(x, kernel, tuple(strides), tuple(padding))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: tuple[int, int],
+    output_padding: tuple[int, int] = (0, 0),
+) -> jax.Array:
+    """Transposed convolution: the transpose of a strided convolution with the same kernel.
+
+    Its own derivative: XLA's CPU backend runs the kernel gradient that it would derive from a
+    dilated convolution some fifty times slower than that of the strided convolution.
+
+    Args:
+        x: (n, height, width, inputs).
+        kernel: (kernel height, kernel width, outputs, inputs), as the strided convolution from
+            `outputs` to `inputs` channels has it.
+        strides: per axis.
+        padding: zeros the strided convolution adds on both sides of each axis.
+        output_padding: rows and columns added at the bottom and right, fewer than `strides`.
+
+    Returns:
+        (n, (height - 1) * stride - 2 * padding + kernel height + output_padding, ..., outputs).
+    """
+    size, single = kernel.shape[:2], x.shape[1:3] == (1, 1)
+    if single and padding == output_padding == (0, 0):
+        # The kernel comes first, so that XLA need not transpose it.
+        y = jnp.einsum("hwoc,nc->hwon", kernel, x[:, 0, 0])
+        return y.transpose(3, 0, 1, 2)
+    if max(strides) > 1 and x.size > kernel.size:
+        return _depth_to_space(x, kernel, strides, padding, output_padding)
+    pads = [
+        (k - 1 - p, k - 1 - p + extra)
+        for k, p, extra in zip(size, padding, output_padding, strict=True)
+    ]
+    if math.prod(x.shape[1:3]) <= FEW_POSITIONS:
+        return _sum_of_taps(x, kernel, strides, pads)
+    kernel = kernel.swapaxes(2, 3)
+    dilated = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        lhs_dilation=strides,
+        dimension_numbers=DIMENSIONS,
+    )
+    if x.size * math.prod(strides) < kernel.size:
+        # Turning small pictures round is less work than turning the kernel.
+        y = dilated(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
+        return lax.rev(y, (1, 2))
+    return dilated(x, lax.rev(kernel, (0, 1)), padding=pads)
+
+
+def _depth_to_space(x, kernel, strides, padding, output_padding) -> jax.Array:
+    """A transposed convolution as one that makes all the pixels that each pixel becomes.
+
+    They are its channels, laid out side by side afterwards (Shi et al. 2016). A dilated picture is
+    mostly zeros, which XLA's CPU backend multiplies all the same.
+    """
+    (*size, features, _), (n, *space, _) = kernel.shape, x.shape
+    pairs = [*zip(size, strides, strict=True)]
+    ragged = any(k % stride for k, stride in pairs) and all(k >= stride for k, stride in pairs)
+    if ragged and features >= FEW_FEATURES and jax.default_backend() == "cpu":
+        y = _phase_by_phase(x, kernel, strides)
+    else:
+        y = _all_phases(x, kernel, strides)
+    height, _, width = y.shape[1:4]
+    y = y.reshape(n, height * strides[0], width * strides[1], features)
+    wanted = [
+        (length - 1) * stride - p + k + extra
+        for length, stride, p, k, extra in zip(
+            space, strides, padding, size, output_padding, strict=True
+        )
+    ]
+    cuts = [(-p, end - had, 0) for p, end, had in zip(padding, wanted, y.shape[1:3], strict=True)]
+    return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *cuts, (0, 0, 0)])
+
+
+def _all_phases(x, kernel, strides) -> jax.Array:
+    """One convolution -> (n, height, stride, width, stride, features); short phases get zeros."""
+    *size, features, channels = kernel.shape
+    taps = [-(-k // stride) for k, stride in zip(size, strides, strict=True)]
+    fill = [(0, t * s - k) for t, s, k in zip(taps, strides, size, strict=True)]
+    kernel = jnp.pad(kernel, [*fill, (0, 0), (0, 0)])
+    kernel = kernel.reshape(taps[0], strides[0], taps[1], strides[1], features, channels)
+    kernel = kernel[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(*taps, channels, -1)
+    pads = [(t - 1, t - 1) for t in taps]
+    y = lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=DIMENSIONS)
+    return y.reshape(*y.shape[:3], *strides, features).transpose(0, 1, 3, 2, 4, 5)
+
+
+def _phase_by_phase(x, kernel, strides) -> jax.Array:
+    """The same, each phase with the taps that it has: 9 products where a 3x3 kernel's are 16."""
+    taps = [-(-k // stride) for k, stride in zip(kernel.shape[:2], strides, strict=True)]
+    rows = []
+    for i in range(strides[0]):
+        row = []
+        for j in range(strides[1]):
+            own = kernel[i :: strides[0], j :: strides[1]][::-1, ::-1].swapaxes(2, 3)
+            pads = [(k - 1, t - 1) for k, t in zip(own.shape[:2], taps, strict=True)]
+            row.append(lax.conv_general_dilated(x, own, (1, 1), pads, dimension_numbers=DIMENSIONS))
+        rows.append(jnp.stack(row, axis=3))
+    return jnp.stack(rows, axis=2)
+
+
+def _sum_of_taps(x, kernel, strides, pads) -> jax.Array:
+    """A transposed convolution as one matrix product, whose parts are shifted and summed.
+
+    XLA's CPU backend takes up to 66 times as long for the convolution of a small, dilated picture,
+    and twice as long for that of one that is not.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    parts = jnp.einsum("nhwc,ijoc->ijnhwo", x, kernel, preferred_element_type=wide)
+    total = 0
+    for tap in itertools.product(*map(range, kernel.shape[:2])):
+        shifts = [
+            (low - size + 1 + at, high - at, stride - 1)
+            for (low, high), size, at, stride in zip(
+                pads, kernel.shape[:2], tap, strides, strict=True
+            )
+        ]
+        total += lax.pad(parts[tap], jnp.zeros((), wide), [(0, 0, 0), *shifts, (0, 0, 0)])
+    return total.astype(x.dtype)
+
+
+def _conv_transpose_forward(x, kernel, strides, padding, output_padding):
+    return conv_transpose(x, kernel, strides, padding, output_padding), (x, kernel)
+
+
+def _conv_transpose_backward(strides, padding, output_padding, residuals, gradient):
+    x, kernel = residuals
+    pads = tuple((p, p - extra) for p, extra in zip(padding, output_padding, strict=True))
+    of_x = convolve(gradient, kernel, strides, pads)
+    return of_x, kernel_gradient(gradient, x, kernel.shape[:2], strides, pads)
+
+
+conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution with bias, PyTorch's sizes and default initialisation.
+
+    Attributes:
+        features: output channels.
+        kernel: size.
+        strides: upsampling factors.
+        padding: rows and columns cut from both sides of each axis.
+        output_padding: rows and columns added at the bottom and right.
+        dtype: of the computation; None follows inputs and parameters.
+    """
+
+    features: int
+    kernel: Size
+    strides: Size = 1
+    padding: Size = 0
+    output_padding: Size = 0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        size = pair(self.kernel)
+        init = uniform_fan_in(math.prod(size) * self.features)
+        kernel = self.param("kernel", init, (*size, self.features, x.shape[-1]))
+        bias = self.param("bias", init, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        options = pair(self.strides), pair(self.padding), pair(self.output_padding)
+        return conv_transpose(x, kernel, *options) + bias
+
+
+class ConvBlock(nn.Module):
+    """Convolution, BatchNorm, residual sum, ReLU, in this order.
+
+    Attributes:
+        features: output channels; those of the input where `residual`.
+        kernel: size.
+        strides: of the output; 1 where `residual`.
+        padding: zeros on both sides of each axis.
+        residual: whether the input is added after the normalisation.
+        activation: whether a ReLU follows.
+        dtype: of the computation; None follows inputs and parameters. Batch statistics are never
+            taken below float32.
+    """
+
+    features: int
+    kernel: Size = 3
+    strides: Size = 1
+    padding: Size = 1
+    residual: bool = False
+    activation: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        y = conv(
+            self.features,
+            self.kernel,
+            self.strides,
+            self.padding,
+            x.shape[-1],
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        y = BatchNorm(dtype=self.dtype, name="norm")(y, train)
+        y = y + x if self.residual else y
+        return nn.relu(y) if self.activation else y
+
+
+class ConvTransposeBlock(nn.Module):
+    """Transposed convolution, BatchNorm, ReLU; fields as ConvTranspose has them."""
+
+    features: int
+    kernel: Size = 3
+    strides: Size = 2
+    padding: Size = 1
+    output_padding: Size = 1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        x = ConvTranspose(
+            self.features,
+            self.kernel,
+            self.strides,
+            self.padding,
+            self.output_padding,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        return nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
+
+
+class LeakyConvBlock(nn.Module):
+    """Convolution and leaky ReLU, without normalisation; fields as ConvBlock has them.
+
+    Attributes:
+        slope: of the negative side.
+    """
+
+    features: int
+    kernel: Size = 3
+    strides: Size = 1
+    padding: Size = 1
+    slope: float = 0.01
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        x = conv(
+            self.features,
+            self.kernel,
+            self.strides,
+            self.padding,
+            x.shape[-1],
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        return nn.leaky_relu(x, self.slope)

@@ -1,0 +1,153 @@
+"""Convolutions of pictures and of clips with BatchNorm and activation, in tables of rows."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.nn.conv import conv_transpose
+from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
+from lipsync_jax.nn.cpu.conv_vjp import convolve
+
+Sizes = int | tuple[int, ...]
+Initialiser = Callable[..., jax.Array]
+
+
+def he_normal(fan_in: int) -> Initialiser:
+    """N(0, sqrt(2 / fan_in)) (He et al. 2015, eq. 10)."""
+    return nn.initializers.normal(math.sqrt(2 / fan_in))
+
+
+class ConvNorm(nn.Module):
+    """Padding, a (transposed) convolution, BatchNorm, an activation.
+
+    Attributes:
+        features: output channels.
+        kernel: size along each axis: (height, width) of pictures, (time, height, width) of clips.
+        strides: of each axis or all; upsampling factors where `transposed`.
+        padding: zeros the (untransposed) convolution adds on both sides of each axis or of all;
+            "SAME" makes the output 1 / stride of the input, as TensorFlow pads.
+        output_padding: frames, rows, columns that `transposed` adds at the end of each axis.
+        transposed: whether it is the transposed convolution.
+        edges: what is beyond the borders: zeros, the picture mirrored, or its border's pixels.
+        bias: whether the convolution has one.
+        norm: whether BatchNorm follows.
+        activation: applied last; None applies none.
+        epsilon: BatchNorm's.
+        momentum: BatchNorm's.
+        init: fan-in (inputs of an output where not transposed) -> the kernel's initialiser.
+        dtype: of the computation; None follows inputs and parameters. Batch statistics are never
+            taken below float32.
+    """
+
+    features: int
+    kernel: tuple[int, ...]
+    strides: Sizes = 1
+    padding: Sizes | Literal["SAME"] = 0
+    output_padding: Sizes = 0
+    transposed: bool = False
+    edges: Literal["zeros", "reflect", "edge"] = "zeros"
+    bias: bool = False
+    norm: bool = True
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    init: Callable[[int], Initialiser] = he_normal
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(n, ..., channels) -> (n, ..., features)."""
+        channels = x.shape[-1]
+        ends = (self.features, channels) if self.transposed else (channels, self.features)
+        init = self.init(math.prod(self.kernel) * channels)
+        kernel = self.param("kernel", init, (*self.kernel, *ends))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        y = self._convolve(x, kernel)
+        if self.bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+        if self.norm:
+            norm = BatchNorm(
+                momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+            )
+            y = norm(y, train)
+        return y if self.activation is None else self.activation(y)
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        rank = len(self.kernel)
+        strides = _each(self.strides, rank)
+        if self.padding == "SAME":
+            return self._convolve_same(x, kernel, strides)
+        padding = _each(self.padding, rank)
+        if self.transposed:
+            transpose = conv_transpose if rank == 2 else conv_transpose3d
+            return transpose(x, kernel, strides, padding, _each(self.output_padding, rank))
+        if self.edges != "zeros":
+            x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.edges)
+            padding = (0,) * rank
+        if x.shape[1:-1] == self.kernel and not any(padding):
+            y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
+            return y.reshape(len(x), *[1] * rank, self.features)
+        if rank == 3:
+            return conv3d(x, kernel, strides, padding)
+        return convolve(x, kernel, strides, tuple((p, p) for p in padding))
+
+    def _convolve_same(self, x: jax.Array, kernel: jax.Array, strides: tuple) -> jax.Array:
+        """TensorFlow's sizes, of pictures: where padding is odd, the end gets more of it."""
+        if self.transposed:
+            # The convolution it transposes pads max(k - stride, 0) in all, the smaller part first.
+            totals = [max(k - s, 0) for k, s in zip(self.kernel, strides, strict=True)]
+            before = tuple(total // 2 for total in totals)
+            extra = tuple(
+                s - k + 2 * p for k, s, p in zip(self.kernel, strides, before, strict=True)
+            )
+            return conv_transpose(x, kernel, strides, before, extra)
+        pads = lax.padtype_to_pads(x.shape[1:-1], self.kernel, strides, "SAME")
+        return convolve(x, kernel, strides, tuple(pads))
+
+
+class Network(nn.Module):
+    """What networks written as tables of rows have in common.
+
+    Attributes:
+        width: multiplies the channels.
+        dtype: of the computation; None follows inputs and parameters.
+        narrowest: what a layer of a narrow network is not made narrower than.
+    """
+
+    width: float = 1.0
+    dtype: Any = None
+    narrowest: ClassVar[int] = 4
+
+    def channels(self, features: int) -> int:
+        """Features of a table at this width."""
+        return max(self.narrowest, round(features * self.width))
+
+    def layer(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
+        """A layer; arguments are the fields of ConvNorm, features those of width 1.
+
+        A kernel given as one number is that of pictures.
+        """
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        return ConvNorm(self.channels(features), size, *args, dtype=self.dtype, **options)
+
+    def output(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
+        """A last layer: exactly so many features, a bias, neither norm nor activation."""
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        fields = {"bias": True, "norm": False, "activation": None, **options}
+        return ConvNorm(features, size, *args, dtype=self.dtype, **fields)
+
+    def stack(self, x: jax.Array, rows, train: bool, name: str, **options: Any) -> jax.Array:
+        """Runs the rows of a table, (features, kernel, strides, padding), as name_0, name_1, ..."""
+        for i, row in enumerate(rows):
+            x = self.layer(*row, name=f"{name}_{i}", **options)(x, train)
+        return x
+
+
+def _each(size: Sizes, rank: int) -> tuple[int, ...]:
+    return (size,) * rank if isinstance(size, int) else tuple(size)

@@ -1,0 +1,1 @@
+"""What exists only for XLA on CPUs: convolutions and compiler options."""

@@ -1,0 +1,1 @@
+"""How a generated video says that it is synthetic."""

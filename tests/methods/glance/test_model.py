@@ -1,0 +1,308 @@
+"""The networks against outputs of the published ones, computed from the same weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lipsync_jax.methods.glance.autoencoder_model import (
+    FlowAutoencoder,
+    SoundAutoencoder,
+    VideoAutoencoder,
+    VideoEncoder,
+)
+from lipsync_jax.methods.glance.model import (
+    DerivativeEncoder,
+    Discriminator,
+    Generator,
+    MotionEncoder,
+)
+from lipsync_jax.nn.cpu.jit import jit
+from tests.golden.glance import parity, recipe
+from tests.helpers import networks
+from tests.helpers.networks import count, drawn, shapes
+
+STILL, SOUND, CLIP, FLOW = (64, 64, 3), (64, 128), (16, 64, 64, 3), (15, 16, 16, 2)
+slow = pytest.mark.slow
+
+
+def numbered(name, n):
+    return [f"{name}_{i}" for i in range(n)]
+
+
+def residuals(n):
+    return [f"residual_{i}_{j}" for i in range(n) for j in (0, 1)]
+
+
+def check_modes(network, module, names, inputs, outputs, **options):
+    """Compares outputs, given by what the module returns, and statistics after training."""
+    golden = recipe.expected(network)
+    for mode, found, stats, _ in parity.run(network, module, names, inputs, **options):
+        for name, x in outputs(found).items():
+            if (mode, name) == ("eval", "video"):
+                continue  # a tanh of up to 85, whose float32 rounding is beyond any tolerance
+            channels = -1 if name == "feature" and x.ndim == 3 else 1
+            recipe.check(golden, f"{mode}/{name}", x, channels=channels)
+        if mode == "train" and stats:
+            recipe.check_statistics(golden, network, names, stats)
+
+
+GENERATORS = {
+    "pool": ({}, 4, "generator.15"),
+    "conv": ({"audio_tail": "conv"}, 5, "generator.15"),
+    "k333": ({"residual_time": 3, "head_edges": "edge"}, 4, "generator.16"),
+}
+
+
+@slow
+@pytest.mark.parametrize("form", GENERATORS)
+def test_generator_draws_what_the_published_one_draws(form):
+    fields, sounds, head = GENERATORS[form]
+    names = [
+        *numbered("audio", sounds),
+        *numbered("still", 3),
+        "compress",
+        *residuals(9),
+        *numbered("up", 2),
+        "output",
+    ]
+    still, audio = recipe.inputs(f"glance_gen_{form}")
+
+    def outputs(found):
+        made = {"video": np.tanh(found.frames), f"tap:{head}": found.frames}
+        return made if form == "k333" else {**made, "audio_feature": found.heard}
+
+    check_modes(
+        f"glance_gen_{form}",
+        Generator(**fields),
+        names,
+        [still, audio[..., 0]],
+        outputs,
+        method="logits",
+    )
+
+
+@slow
+@pytest.mark.parametrize("streams", [2, 3])
+def test_discriminator_judges_as_the_published_one(streams):
+    network = f"glance_disc{streams}"
+    frames, *flow, audio = recipe.inputs(network)
+    motion = numbered("motion", 4) if flow else []
+    names = [*numbered("audio", 4), "audio_dense", *numbered("video", 4), *motion]
+    module = Discriminator(motion="flow" if flow else "none")
+    check_modes(
+        network,
+        module,
+        [*names, "joint", "verdict"],
+        [frames, audio[..., 0], *flow],
+        lambda logits: {"tap:net_joint.1.0": logits, "prob": jax.nn.sigmoid(logits)},
+        method="logits",
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "derivative"), [("audio_deri_encoder", True), ("audio_encoder_noderi", False)]
+)
+def test_encodes_sound_as_the_published_network(network, derivative):
+    (heard,) = recipe.inputs(network)
+    check_modes(
+        network,
+        DerivativeEncoder(derivative=derivative),
+        numbered("conv", 4),
+        [heard],
+        lambda found: {"feature": found},
+        once=True,
+    )
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("flownet", 4), ("farneback", 6), ("embedding", 6)])
+def test_encodes_motion_as_the_published_network(kind, layers):
+    network = f"flow_encoder_{kind}"
+    check_modes(
+        network,
+        MotionEncoder(),
+        numbered("conv", layers),
+        recipe.inputs(network),
+        lambda found: {"feature": found},
+        once=True,
+    )
+
+
+AUTOENCODER = [
+    *("encoder/stem", "encoder/down_0", "encoder/down_1"),
+    *(f"encoder/{name}" for name in residuals(6)),
+    *("up_0", "up_1", "output"),
+]
+
+
+@slow
+def test_reconstructs_clips_as_the_published_network():
+    check_modes(
+        "percep3d",
+        VideoAutoencoder(clips=True),
+        AUTOENCODER,
+        recipe.inputs("percep3d"),
+        lambda found: {"recon": np.tanh(found[0]), "feature": found[1]},
+        method="logits",
+    )
+
+
+@slow
+def test_reconstructs_frames_as_the_published_network():
+    """It ran frame by frame, which batch statistics are then of, and encoded each of them twice."""
+    (frames,), golden = recipe.inputs("percep2d"), recipe.expected("percep2d")
+    module = VideoAutoencoder()
+    variables = recipe.variables("percep2d", module, AUTOENCODER, [frames.shape])
+
+    @functools.partial(jax.jit, static_argnames=("train",))
+    def apply(variables, x, train):
+        return module.apply(variables, x, train, mutable=["batch_stats"])
+
+    with jax.default_matmul_precision("highest"):
+        (drawn_, codes), _ = apply(variables, frames, False)
+        recipe.check(golden, "eval/recon", drawn_)
+        recipe.check(golden, "eval/feature", codes)
+        results, stats = [], variables["batch_stats"]
+        for moment in range(frames.shape[1]):
+            frame = frames[:, moment : moment + 1]
+            for encode_again in (False, True):
+                found, new = apply({**variables, "batch_stats": stats}, frame, True)
+                part = {"encoder": new["batch_stats"]["encoder"]} if encode_again else {}
+                stats = {**stats, **part} if encode_again else new["batch_stats"]
+            results.append(found)
+    drawn_, codes = (np.concatenate(x, axis=1) for x in zip(*results, strict=True))
+    recipe.check(golden, "train/recon", drawn_)
+    recipe.check(golden, "train/feature", codes)
+    recipe.check_statistics(golden, "percep2d", AUTOENCODER, stats)
+
+
+@pytest.mark.parametrize(
+    ("network", "module"),
+    [
+        pytest.param("audio_deri_autoencoder", SoundAutoencoder(), marks=slow),
+        pytest.param("flow_autoencoder", FlowAutoencoder(), marks=slow),
+    ],
+)
+def test_other_autoencoders_reconstruct_as_the_published_ones(network, module):
+    (x,) = recipe.inputs(network)
+    of_sound = x.shape[-1] == 1
+    check_modes(
+        network,
+        module,
+        [*numbered("down", 7), *numbered("up", 6), "output"],
+        [x[..., 0] if of_sound else x],
+        lambda found: {"recon": found[..., None] if of_sound else found},
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "parameters"),
+    [
+        ({}, 16_104_931),
+        ({"audio_tail": "conv"}, 16_695_267),
+        ({"residual_time": 3}, 37_338_595),
+    ],
+)
+def test_sizes_of_the_generator(fields, parameters):
+    found, made = shapes(Generator(**fields), STILL, SOUND)
+    assert found.frames.shape == (2, *CLIP) and found.heard.shape == (2, 16, 16, 256)
+    assert made["params"]["compress"]["kernel"].shape == (3, 3, 3, 512, 256)
+    assert count(made["params"]) == parameters
+
+
+@pytest.mark.parametrize(
+    ("motion", "parameters"), [("flow", 54_278_881), ("none", 55_593_249), ("difference", None)]
+)
+def test_sizes_of_the_discriminator(motion, parameters):
+    verdict, made = shapes(Discriminator(motion=motion), CLIP, SOUND, FLOW)
+    assert verdict.shape == (2,)
+    if parameters is None:  # the flow's first layer sees three colours
+        parameters = 54_278_881 + 64 * 27
+    assert count(made["params"]) == parameters
+
+
+def test_sizes_of_the_other_networks():
+    found, made = shapes(DerivativeEncoder(), (16, 16, 256))
+    assert found.shape == (2, 15, 16) and count(made["params"]) == 392_400
+    for shape, parameters in (
+        (FLOW, 11_580),
+        ((15, 64, 64, 2), 25_500),
+        (CLIP, 25_608),
+    ):
+        found, made = shapes(MotionEncoder(), shape)
+        assert found.shape == (2, shape[0], 16) and count(made["params"]) == parameters
+    for clips, parameters in ((False, 7_841_411), (True, 23_584_643)):
+        (found, codes), made = shapes(VideoAutoencoder(clips=clips), CLIP)
+        assert found.shape == (2, *CLIP) and codes.shape == (2, 16, 16, 16, 256)
+        assert count(made["params"]) == parameters
+        _, alone = shapes(VideoEncoder(clips=clips), CLIP)
+        assert alone["params"] == made["params"]["encoder"]
+    _, made = shapes(SoundAutoencoder(), (16, 256))
+    assert count(made["params"]) == 10_230_625
+    _, made = shapes(FlowAutoencoder(), (15, 64, 64, 2))
+    assert count(made["params"]) == 37_733_570
+
+
+def test_frequencies_become_rows_and_are_repeated_along_columns():
+    still, heard = drawn(1, 16, 16, 2), drawn(1, 3, 16, 4, seed=1)
+    fused = Generator._fuse(still, heard)
+    assert fused.shape == (1, 3, 16, 16, 6)
+    np.testing.assert_array_equal(fused[0, 2, 5, 9], [*still[0, 5, 9], *heard[0, 2, 5]])
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A narrow generator of other lengths than 16 frames, jitted, with its weights."""
+    module = Generator(width=1 / 32, residual_blocks=1)
+    variables = networks.variables(module, STILL, (16, 128))
+    return jit(lambda *x: module.apply(variables, *x), once=True)
+
+
+def test_a_narrow_generator_follows_still_and_sound(narrow):
+    inputs = [drawn(2, *STILL), drawn(2, 16, 128)]
+    found = narrow(*inputs)
+    assert found.frames.shape == (2, 4, 64, 64, 3) and np.abs(found.frames).max() <= 1
+    for i in range(2):
+        changed = [x.copy() for x in inputs]
+        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        other = narrow(*changed)
+        np.testing.assert_allclose(other.frames[0], found.frames[0], atol=1e-5)
+        assert np.abs(other.frames[1] - found.frames[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("motion", ["flow", "none", "difference"])
+def test_a_narrow_discriminator_looks_at_each_stream(motion):
+    module = Discriminator(width=1 / 64, motion=motion)
+    variables = networks.variables(module, CLIP, SOUND, FLOW)
+    inputs = [drawn(2, *CLIP), drawn(2, *SOUND), drawn(2, *FLOW)]
+    logits = functools.partial(module.apply, variables, method="logits")
+    run = jit(logits, once=True)
+    found = run(*inputs)
+    for i in range(3):
+        changed = [x.copy() for x in inputs]
+        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        other = np.asarray(run(*changed))
+        np.testing.assert_allclose(other[0], found[0], atol=1e-5)
+        assert (abs(other[1] - found[1]) > 1e-6) == (i < 2 or motion == "flow")
+
+
+def test_judges_in_float32():
+    found, made = shapes(Discriminator(width=1 / 64, dtype=jnp.bfloat16), CLIP, SOUND, FLOW)
+    frames, made_too = shapes(Generator(width=1 / 64, dtype=jnp.bfloat16), STILL, SOUND)
+    leaves = jax.tree.leaves((found, made, frames.frames, made_too))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+
+
+def test_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"still has shape \(2, 96, 96, 3\); Generator takes"):
+        shapes(Generator(), (96, 96, 3), SOUND)
+    with pytest.raises(ValueError, match=r"audio has shape \(2, 64, 80\); Generator takes"):
+        shapes(Generator(), STILL, (64, 80))
+    with pytest.raises(ValueError, match="audio has 63 rows; four a frame are needed"):
+        shapes(Generator(), STILL, (63, 128))
+    with pytest.raises(ValueError, match="judges by the flow too; give it"):
+        shapes(Discriminator(), CLIP, SOUND)
+    with pytest.raises(ValueError, match="sides must be equal powers of two"):
+        shapes(MotionEncoder(), (15, 24, 24, 2))

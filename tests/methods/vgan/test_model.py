@@ -1,0 +1,178 @@
+"""The networks against outputs of the published ones, computed from the same weights."""
+
+import jax
+import numpy as np
+import pytest
+
+from lipsync_jax.methods.vgan.model import (
+    Discriminator,
+    FutureGenerator,
+    Generator,
+    SpokenDiscriminator,
+    SpokenGenerator,
+    compose,
+)
+from tests.golden.glance import parity, recipe
+from tests.helpers import networks
+from tests.helpers.networks import count, drawn, shapes
+
+NOISE, SOUND, STILL, CLIP = (100,), (64, 128), (64, 64, 3), (16, 64, 64, 3)
+slow = pytest.mark.slow
+
+
+def numbered(name, n):
+    return [f"{name}_{i}" for i in range(n)]
+
+
+BACKGROUND = ["background_start", *numbered("background", 3), "background_output"]
+FOREGROUND = ["foreground_start", *numbered("foreground", 3), "foreground_output", "mask_output"]
+SPOKEN = [
+    *numbered("audio", 4),
+    "audio_dense",
+    "background_start",
+    *numbered("background", 4),
+    "background_output",
+    "foreground_start",
+    *numbered("foreground", 3),
+    *("mask_head", "mask_output", "foreground_head", "foreground_output"),
+]
+
+
+def check_layers(network, module, names, inputs, **options):
+    golden = recipe.expected(network)
+    for run in parity.run(network, module, names, inputs, **options):
+        found, rounding = run.outputs, run.rounding
+        recipe.check(golden, f"{run.mode}/video", found.frames, rounding.frames)
+        if f"{run.mode}/mask" in golden:
+            for name in ("mask", "foreground", "background"):
+                x = getattr(found, name)
+                recipe.check(golden, f"{run.mode}/{name}", x, getattr(rounding, name))
+        else:
+            check_taps(golden, run)
+        if run.mode == "train":
+            recipe.check_statistics(golden, network, names, run.statistics)
+
+
+def check_taps(golden, run):
+    """Compares the three parts of a video, of which the golden arrays are the logits."""
+    for tap, name, squash in (
+        ("mask_net.1.0", "mask", lambda x: 1 / (1 + np.exp(-x))),
+        ("gen_net.1.0", "foreground", np.tanh),
+        ("static_net.5.0", "background", np.tanh),
+    ):
+        x, rounding = getattr(run.outputs, name), getattr(run.rounding, name)
+        recipe.check(golden, f"{run.mode}/tap:{tap}", x, rounding, values=squash)
+
+
+@slow
+def test_generator_draws_what_the_papers_draws():
+    names = [*BACKGROUND, *FOREGROUND]
+    check_layers("vgan_gen", Generator(), names, recipe.inputs("vgan_gen"))
+
+
+@slow
+def test_future_generator_draws_what_the_papers_draws():
+    names = [*numbered("condition", 4), *BACKGROUND[1:], *FOREGROUND]
+    check_layers("vgan_gen_cond", FutureGenerator(), names, recipe.inputs("vgan_gen_cond"))
+
+
+@slow
+def test_spoken_generator_draws_what_the_published_one_draws():
+    _, noise, audio = recipe.inputs("glance_vgan_gen")
+    inputs = [noise, audio[..., 0]]
+    check_layers("glance_vgan_gen", SpokenGenerator(), SPOKEN, inputs, double_train=True)
+
+
+@slow
+def test_streams_of_the_published_spoken_generator_of_its_audio_code():
+    """Float32 suffices after the only layer that normalises over two values."""
+    network = "glance_vgan_gen"
+    golden, (_, noise, audio) = recipe.expected(network), recipe.inputs(network)
+    inputs, fixed = [noise, audio[..., 0]], {"audio_dense": "tap:audio_fc"}
+    for run in parity.run(network, SpokenGenerator(), SPOKEN, inputs, fixed=fixed):
+        recipe.check(golden, f"{run.mode}/video", run.outputs.frames)
+        check_taps(golden, run)
+
+
+@slow
+@pytest.mark.parametrize("spoken", [False, True])
+def test_discriminators_judge_as_the_published_ones(spoken):
+    if spoken:
+        network, module = "glance_vgan_disc", SpokenDiscriminator()
+        frames, audio = recipe.inputs(network)
+        inputs = [frames, audio[..., 0]]
+        names = [*numbered("audio", 4), "audio_dense", *numbered("video", 4), "verdict"]
+    else:
+        network, module, names = "vgan_disc", Discriminator(), [*numbered("conv", 4), "verdict"]
+        inputs = recipe.inputs(network)
+    golden = recipe.expected(network)
+    for mode, logits, stats, _ in parity.run(network, module, names, inputs):
+        recipe.check(golden, f"{mode}/{'tap:net_joint.0.0' if spoken else 'logits'}", logits)
+        if spoken:
+            recipe.check(golden, f"{mode}/prob", jax.nn.sigmoid(logits))
+        if mode == "train":
+            recipe.check_statistics(golden, network, names, stats)
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "frames", "parameters"),
+    [
+        (Generator(), [NOISE], 32, 16_245_383),
+        (FutureGenerator(), [STILL], 32, 68_216_455),
+        (SpokenGenerator(), [NOISE, SOUND], 16, 35_938_343),
+    ],
+)
+def test_sizes_of_the_generators(module, inputs, frames, parameters):
+    found, made = shapes(module, *inputs)
+    assert found.frames.shape == found.foreground.shape == (2, frames, 64, 64, 3)
+    assert found.mask.shape == (2, frames, 64, 64, 1)
+    assert found.background.shape == (2, 64, 64, 3)
+    assert count(made["params"]) == parameters
+
+
+def test_sizes_of_the_discriminators():
+    logits, made = shapes(Discriminator(), (32, 64, 64, 3))
+    assert logits.shape == (2, 2) and count(made["params"]) == 11_057_858
+    logits, made = shapes(SpokenDiscriminator(), CLIP, SOUND)
+    assert logits.shape == (2,) and count(made["params"]) == 40_797_537
+
+
+def test_a_still_is_looked_at_if_asked():
+    _, plain = shapes(SpokenGenerator(), NOISE, SOUND)
+    _, made = shapes(SpokenGenerator(image_cond=True), NOISE, SOUND, STILL)
+    added = set(made["params"]) - set(plain["params"])
+    assert added == {*numbered("still", 4), "still_dense"}
+    assert made["params"]["background_start"]["kernel"].shape[-1] == 612
+    assert made["params"]["background_0"]["kernel"].shape[-1] == 1024
+    with pytest.raises(ValueError, match="looks at a still; give it"):
+        shapes(SpokenGenerator(image_cond=True), NOISE, SOUND)
+
+
+def test_foreground_covers_the_background_where_the_mask_says():
+    mask, front, back = drawn(1, 2, 4, 4, 1), drawn(1, 2, 4, 4, 3), drawn(1, 4, 4, 3)
+    mask[:, 0], mask[:, 1] = 100, -100
+    found = compose(mask, front, back)
+    np.testing.assert_allclose(found.frames[:, 0], np.tanh(front[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(found.frames[:, 1], np.tanh(back), atol=1e-6)
+
+
+def test_a_narrow_generator_follows_sound_and_still():
+    module = SpokenGenerator(width=1 / 64, image_cond=True)
+    variables = networks.variables(module, NOISE, SOUND, STILL)
+    inputs = [drawn(2, *shape) for shape in (NOISE, SOUND, STILL)]
+    apply = jax.jit(lambda *x: module.apply(variables, *x).frames)
+    frames = apply(*inputs)
+    assert np.abs(frames).max() <= 1
+    for i in range(3):
+        changed = [x.copy() for x in inputs]
+        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        other = apply(*changed)
+        np.testing.assert_allclose(other[0], frames[0], atol=1e-5)
+        assert np.abs(other[1] - frames[1]).max() > 1e-3
+
+
+def test_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"noise has shape \(2, 99\); Generator takes"):
+        shapes(Generator(), (99,))
+    with pytest.raises(ValueError, match=r"frames has shape .*; Discriminator takes"):
+        shapes(Discriminator(), CLIP)

@@ -1,0 +1,57 @@
+import jax.numpy as jnp
+import numpy as np
+
+from lipsync_jax import methods
+from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.data.clip import decode_frames
+from lipsync_jax.methods.wav2lip import method as wav2lip
+from tests.conftest import toy_clip
+
+
+def make(**changes):
+    config = wav2lip_config.get_config("small_data")
+    config.model.width = 0.03
+    config.augment = 0.0
+    config.update(changes)
+    return methods.load(config)
+
+
+def test_each_frame_hears_its_own_sound_and_the_reference_is_another_window():
+    clip = toy_clip("s/0", 0)
+    method = make(windows_per_clip=4)
+    example = method.example(clip, np.random.default_rng(0))
+    every = decode_frames(clip, range(40))
+    mel = np.pad(method._mels.mel(clip), ((16, 16), (0, 0)), constant_values=-4)
+    for i in range(4):
+        start, reference = (
+            next(s for s in range(36) if np.array_equal(every[s : s + 5], example[name][i]))
+            for name in ("target", "reference")
+        )
+        assert start != reference
+        shared = start * 16 // 5
+        np.testing.assert_array_equal(example["mel"][i], mel[16 + shared : 32 + shared])
+        for t in range(5):
+            # Training of the published model starts the window one frame early (section 3.3).
+            own = ((start + t - 1) * 16) // 5
+            np.testing.assert_array_equal(example["mels"][i, t], mel[16 + own : 32 + own])
+
+
+def test_the_lower_half_is_blanked():
+    faces = jnp.ones((2, 96, 96, 3))
+    masked = np.asarray(wav2lip.mask_lower_half(faces))
+    assert masked[:, :48].all() and not masked[:, 48:].any()
+
+
+def test_the_sync_loss_is_switched_on_once_and_stays_on():
+    method = make()
+    off = {"sync_weight": 0.0}
+    assert method.steer(off, {"sync": 1e9}) == off
+    on = method.steer(off, {"sync": 0.1})
+    assert on["sync_weight"] == method.config.sync_weight > 0
+    assert method.steer(on, {"sync": 1e9}) == on
+
+
+def test_mouth_error_looks_at_the_mouth_only():
+    target = jnp.zeros((1, 96, 96, 3))
+    assert float(wav2lip.mouth_error(target.at[:, :50].set(1.0), target).max()) == 0
+    assert float(wav2lip.mouth_error(target.at[:, 72, 48].set(1.0), target).max()) == 1

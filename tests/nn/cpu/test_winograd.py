@@ -1,0 +1,71 @@
+"""3x3 convolutions by tiles, beside XLA's own."""
+
+import jax
+import numpy as np
+import pytest
+from jax import lax
+
+from lipsync_jax.nn.cpu import conv_vjp, winograd
+from lipsync_jax.nn.cpu.jit import jit
+
+AXES = ("NHWC", "HWIO", "NHWC")
+PADS = ((1, 1), (1, 1))
+
+
+def arrays(*shapes, scale=1.0):
+    rng = np.random.default_rng(0)
+    return [(scale * rng.normal(size=shape)).astype(np.float32) for shape in shapes]
+
+
+def plain(x, kernel, pads):
+    return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=AXES)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 6), (5, 9), (4, 4), (3, 2)])
+@pytest.mark.parametrize("pads", [PADS, ((0, 2), (1, 0)), ((2, 2), (2, 1))])
+def test_any_size_and_padding(size, pads):
+    x, kernel = arrays((2, *size, 5), (3, 3, 5, 4))
+    expected = jit(lambda x, k: plain(x, k, pads))(x, kernel)
+    found = jit(lambda x, k: winograd.convolve3x3(x, k, pads))(x, kernel)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "strides", "pads", "suited"),
+    [
+        ((8, 32, 32, 128), (3, 3, 128, 128), (1, 1), PADS, True),
+        ((8, 32, 32, 128), (3, 3, 128, 128), (2, 2), PADS, False),
+        ((8, 32, 32, 128), (1, 3, 128, 128), (1, 1), PADS, False),
+        ((8, 32, 32, 64), (3, 3, 64, 128), (1, 1), PADS, False),
+        ((8, 32, 32, 128), (3, 3, 128, 64), (1, 1), PADS, False),
+        ((1, 8, 8, 128), (3, 3, 128, 128), (1, 1), PADS, False),
+        ((8, 32, 32, 128), (3, 3, 128, 128), (1, 1), ((-1, 1), (1, 1)), False),
+        ((8, 32, 128), (3, 128, 128), (1,), PADS[:1], False),
+        ((8, 32, 32, 8, 128), (3, 3, 3, 128, 128), (1, 1, 1), PADS + PADS[:1], False),
+    ],
+)
+def test_where_it_is_used(x, kernel, strides, pads, suited):
+    x, kernel = (jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, kernel))
+    assert winograd.suits(x, kernel, strides, pads) == suited
+    assert not winograd.suits(jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (7, 10)])
+def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch, size):
+    monkeypatch.setattr(winograd, "_PRODUCTS", 0)
+    x, kernel, weight = arrays((2, *size, 128), (3, 3, 128, 128), (2, *size, 128))
+    kernel /= np.sqrt(9 * 128)
+
+    def outputs(convolve):
+        def loss(x, kernel):
+            y = convolve(x, kernel)
+            return (y * weight).sum(), y
+
+        return jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
+
+    assert winograd.suits(x, kernel, (1, 1), PADS)
+    found = outputs(lambda x, k: conv_vjp.convolve(x, k, (1, 1), PADS))
+    expected = outputs(lambda x, k: plain(x, k, PADS))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
