@@ -18,7 +18,7 @@ def _sum(x: jax.Array) -> jax.Array:
         return jnp.einsum("nm,mc->nc", jnp.ones((1, len(x)), x.dtype), x, precision="highest")[0]
 
     flat = x.reshape(-1, x.shape[-1])
-    return lax.platform_dependent(flat, cpu=by_product, default=lambda x: x.sum(axis=0))
+    return lax.platform_dependent(flat, cpu=by_product, default=lambda x: jnp.sum(x, axis=0))
 
 
 def _valid(x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -31,7 +31,7 @@ def _beside(mask: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _count(x: jax.Array, mask: jax.Array | None) -> jax.Array | int:
-    items = len(x) if mask is None else mask.sum()
+    items = len(x) if mask is None else jnp.sum(mask)
     return items * (x.size // len(x) // x.shape[-1])
 
 

@@ -46,8 +46,11 @@ def yunet(
         net.setInputSize((small.shape[1], small.shape[0]))
         net.setScoreThreshold(threshold)
         found = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-        if found is None or not len(found):
+        # Some builds of OpenCV 4.10 see faces of 10^28 pixels in plain images.
+        plausible = () if found is None else (np.abs(found) < 4 * size).all(axis=1)
+        if not np.any(plausible):
             continue
+        found = found[plausible]
         faces = [to_face(row[:4], row[14], row[4:14], scale) for row in found]
         if found[:, 3].max() >= least:
             break

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from lipsync_jax.nn.cpu import winograd
@@ -62,14 +63,14 @@ def kernel_gradient(
     for axis, stride, size, (before, _) in zip(space, strides, taps, pads, strict=True):
         own.append((before, size - 1 + _reach(gradient, axis, stride) - x.shape[axis] - before))
     y = lax.conv_general_dilated(
-        x.transpose(-1, *space, 0),
-        gradient.transpose(*space, 0, -1),
+        jnp.transpose(x, (-1, *space, 0)),
+        jnp.transpose(gradient, (*space, 0, -1)),
         (1,) * len(space),
         own,
         rhs_dilation=strides,
         dimension_numbers=_axes(x),
     )
-    return y.transpose(*space, 0, -1)
+    return jnp.transpose(y, (*space, 0, -1))
 
 
 def _input_gradient(x, kernel, gradient, strides, pads) -> jax.Array:
@@ -77,7 +78,7 @@ def _input_gradient(x, kernel, gradient, strides, pads) -> jax.Array:
     own = []
     for axis, stride, size, (before, _) in zip(space, strides, kernel.shape, pads, strict=False):
         own.append((size - 1 - before, x.shape[axis] - _reach(gradient, axis, stride) + before))
-    back = lax.rev(kernel, range(len(space))).swapaxes(-1, -2)
+    back = jnp.swapaxes(lax.rev(kernel, range(len(space))), -1, -2)
     dilated = {} if set(strides) == {1} else {"lhs_dilation": strides}
     return _sum(gradient, back, (1,) * len(space), tuple(own), **dilated)
 
