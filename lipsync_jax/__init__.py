@@ -19,7 +19,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lipsync_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -12,7 +12,9 @@ def _cross_entropy(probability: jax.Array, target: jax.Array) -> jax.Array:
 
 
 @_cross_entropy.defjvp
-def _cross_entropy_jvp(primals, tangents):
+def _cross_entropy_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     probability, target = primals
     # Finite at 0 and 1, where the derivative of the clamped logarithms would be 0 or infinite.
     slope = (probability - target) / jnp.maximum(probability * (1 - probability), 1e-12)

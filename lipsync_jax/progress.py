@@ -10,7 +10,7 @@ INTERVAL = 10.0  # seconds from one line of progress to the next
 class Countdown:
     """Writes a line about a loop every ten seconds, with the time left."""
 
-    def __init__(self, what: str, total: int, log: Callable[[str], object]):
+    def __init__(self, what: str, total: int, log: Callable[[str], object]) -> None:
         """Starts the clock.
 
         Args:

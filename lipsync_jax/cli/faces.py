@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def who_is_seen(path: str | os.PathLike, on_frame, **options) -> list[Person]:
+def who_is_seen(
+    path: str | os.PathLike, on_frame: Callable[[int, int], None], **options: Any
+) -> list[Person]:
     """The people of a video, by number.
 
     Args:

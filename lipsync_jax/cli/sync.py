@@ -4,9 +4,15 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lipsync_jax.text import printable
+
+if TYPE_CHECKING:
+    from lipsync_jax.evaluation.sync.video_sync import TrackSync
+    from lipsync_jax.evaluation.sync_models import Judge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if any(track.sure for track in tracks) else 1
 
 
-def describe(track) -> str:
+def describe(track: "TrackSync") -> str:
     """A line about a `sync.TrackSync`."""
     from lipsync_jax.cli._terminal import timestamp
 
@@ -83,7 +89,7 @@ def describe(track) -> str:
     return where + (said if track.sure else f"LOW CONFIDENCE, don't rely on it: {said}")
 
 
-def as_json(path: Path, judge, tracks) -> dict:
+def as_json(path: Path, judge: "Judge", tracks: "Sequence[TrackSync]") -> dict:
     """What was found, as JSON values; lags are positive where the sound comes after the picture."""
 
     def number(value: float) -> float | None:

@@ -18,7 +18,7 @@ class MelCache:
         capacity: clips kept; three seconds of speech take 77 kB.
     """
 
-    def __init__(self, capacity: int = 1024):
+    def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ al. 2015, with motions as small as those of lips). For training and judging what
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -102,11 +103,13 @@ def flow_pair(rng: np.random.Generator, size: int = 64) -> Pair:
     return Pair(*(x.astype(np.float32) for x in (*pictures, flow)))
 
 
-def _clipped(rng: np.random.Generator, *shape: int):
+def _clipped(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return np.clip(rng.standard_normal(shape), -3, 3)
 
 
-def _affine(rng, size, rotation, scale, shear, shift) -> np.ndarray:
+def _affine(
+    rng: np.random.Generator, size: int, rotation: float, scale: float, shear: float, shift: float
+) -> np.ndarray:
     """(3, 3), about the middle; numbers are deviations, `scale` those of both axes and of each."""
     angle = rotation * _clipped(rng)
     factors = np.exp(scale[0] * _clipped(rng) + scale[1] * _clipped(rng, 2) * 0.5)
@@ -123,7 +126,7 @@ def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
-def _texture(rng: np.random.Generator, size: int):
+def _texture(rng: np.random.Generator, size: int) -> Callable[[np.ndarray], np.ndarray]:
     """Points (h, w, 2) -> colours (h, w, 3): noise of several octaves, continued by mirroring."""
     side = size + 2 * MARGIN
     picture = np.zeros((side, side, 3), np.float32)
@@ -133,21 +136,21 @@ def _texture(rng: np.random.Generator, size: int):
         picture += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC) / 1.4**octave
     picture = 0.5 + 0.4 * np.tanh(picture) + rng.uniform(-0.1, 0.1, 3).astype(np.float32)
 
-    def colours(points):
+    def colours(points: np.ndarray) -> np.ndarray:
         x, y = np.moveaxis((points + MARGIN).astype(np.float32), -1, 0)
         return cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
     return colours
 
 
-def _shape(rng: np.random.Generator, size: int):
+def _shape(rng: np.random.Generator, size: int) -> Callable[[np.ndarray], np.ndarray]:
     """Points (h, w, 2) -> how much of each a super-ellipse covers (h, w), soft at its edge."""
     radii = rng.uniform(5, 20, 2) * size / 64
     middle, power = rng.uniform(0, size, 2), rng.uniform(1.5, 4)
     angle = rng.uniform(0, np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
-    def covered(points):
+    def covered(points: np.ndarray) -> np.ndarray:
         distance = (np.abs((points - middle) @ turn.T / radii) ** power).sum(axis=-1) ** (1 / power)
         return 1 / (1 + np.exp(np.clip((distance - 1) * 2 * radii.min(), -50, 50)))
 

@@ -62,7 +62,7 @@ class Clips:
             names the folder and the record).
     """
 
-    def __init__(self, folder: Path, split: str):
+    def __init__(self, folder: Path, split: str) -> None:
         import tensorflow_datasets as tfds  # half a second; inference never needs it
 
         self.folder, self.split = Path(folder), split

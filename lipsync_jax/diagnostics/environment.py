@@ -3,8 +3,10 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -61,7 +63,7 @@ def devices() -> Finding:
     return Finding("devices", OK, measured, "JAX computes.")
 
 
-def _convolve(jit) -> float:
+def _convolve(jit: Callable) -> float:
     """Largest error of a 3 x 3 convolution, over the largest value."""
     import jax
 
@@ -114,7 +116,7 @@ def codecs() -> Finding:
     )
 
 
-def _has(av, name: str, mode: str) -> bool:
+def _has(av: ModuleType, name: str, mode: str) -> bool:
     try:
         av.codec.Codec(name, mode)
     except ValueError:  # PyAV's error for an unknown codec is one

@@ -1,7 +1,7 @@
 """All figures of one clip."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ class Scorer:
         judge: Judge | None,
         landmarks: Landmarks | None,
         reader: Reader | None = None,
-    ):
+    ) -> None:
         """Takes the networks; without one its figures are left out."""
         self.protocol, self.judge, self.landmarks, self.reader = protocol, judge, landmarks, reader
 
@@ -193,7 +193,9 @@ def _for_landmarks(footage: Footage, place: int) -> np.ndarray:
     return np.array([x0, y0, x1, y1 - (y1 - y0) * faces.CHIN / (1 + faces.CHIN)])
 
 
-def _by_batch(metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _by_batch(
+    metric: Callable[[np.ndarray, np.ndarray], jax.Array | np.ndarray], a: np.ndarray, b: np.ndarray
+) -> np.ndarray:
     """A metric of picture pairs, (n, ...) -> (n,), by batches that are filled up."""
     missing = [(0, -len(a) % _BATCH), (0, 0), (0, 0), (0, 0)]
     a, b = (np.pad(x, missing) for x in (a, b))

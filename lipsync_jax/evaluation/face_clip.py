@@ -193,7 +193,9 @@ def following(path: str | os.PathLike, real: Footage, protocol: Protocol) -> Foo
     )
 
 
-def _survey(path: str | os.PathLike, protocol: Protocol):
+def _survey(
+    path: str | os.PathLike, protocol: Protocol
+) -> tuple[frame_source.Source, face_detection_pass.Survey]:
     shown = frame_source.open_source(path)
     options = Options(detector=protocol.detector, detect_every=protocol.detect_every)
     return shown, face_detection_pass.survey(shown, None, options, lambda *_: None)

@@ -25,6 +25,7 @@ from lipsync_jax.synthesis.animation_model import Performer
 from lipsync_jax.synthesis.audio_frontends import Samples
 from lipsync_jax.synthesis.dubbing_model import load_generator
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Variables
 
 _BATCH = 25  # frames
 
@@ -55,7 +56,7 @@ class Drawer:
 
     animates: ClassVar = False
 
-    def __init__(self, geometry: str, model: str, draw: Callable, hears: Spectrum = MEL):
+    def __init__(self, geometry: str, model: str, draw: Callable, hears: Spectrum = MEL) -> None:
         self.geometry, self.model, self.hears, self._draw = geometry, model, hears, draw
 
     @classmethod
@@ -64,7 +65,9 @@ class Drawer:
         method, variables = load_generator(directory)
         on_device = jax.device_put(variables)
 
-        def draw(variables, sound, faces, reference):
+        def draw(
+            variables: Variables, sound: jax.Array, faces: jax.Array, reference: jax.Array
+        ) -> jax.Array:
             faces = faces.astype(jnp.float32) / 255
             reference = jnp.broadcast_to(reference.astype(jnp.float32) / 255, faces.shape)
             inputs = jnp.concatenate([mask_lower_half(faces), reference], axis=-1)
@@ -117,7 +120,7 @@ class Actor:
 
     animates: ClassVar = True
 
-    def __init__(self, geometry: str, performer: Performer):
+    def __init__(self, geometry: str, performer: Performer) -> None:
         self.geometry, self.model, self._performer = geometry, performer.model, performer
 
     @classmethod

@@ -6,6 +6,7 @@ The landmark model was trained on iBUG 300-W, whose licence excludes commercial 
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Landmarks:
         ImportError: `missing()` says why.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         if fault := missing():
             raise ImportError(fault)
         import dlib
@@ -64,7 +65,7 @@ class Landmarks:
         shape = self._shape(rgb, box)
         return np.array(self._recogniser.compute_face_descriptor(rgb, shape), np.float32)
 
-    def _shape(self, rgb: np.ndarray, box: np.ndarray):
+    def _shape(self, rgb: np.ndarray, box: np.ndarray) -> Any:
         # dlib's own detector gives squares that end at the chin; this one gives points within
         # 1.1 pixels of those it leads to on three test videos.
         x0, y0, x1, y1 = (float(v) for v in box)

@@ -35,7 +35,7 @@ class LipPoints:
         landmarks: Landmarks,
         picture: np.ndarray,
         detector: str | faces.Detector = "auto",
-    ):
+    ) -> None:
         found = faces.detect(np.ascontiguousarray(picture[..., ::-1]), detector)
         if not found:
             raise ValueError("the picture to lay lips over shows no face; give another one")

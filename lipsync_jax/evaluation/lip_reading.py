@@ -14,6 +14,7 @@ from lipsync_jax.methods.lip_reader import method as lip_reader
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Variables
 
 _STEP = 25  # clips are filled up to a multiple of so many frames: few shapes are compiled
 
@@ -37,7 +38,7 @@ class Reader:
         vocabulary: tuple[str, ...],
         change_cost: float,
         classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    ):
+    ) -> None:
         self.model, self.geometry, self.size = model, geometry, GEOMETRIES[geometry].height
         self._vocabulary, self._change_cost, self._classify = vocabulary, change_cost, classify
 
@@ -60,7 +61,7 @@ class Reader:
             size, change_cost = GEOMETRIES[config.data.geometry].height, float(config.change_cost)
 
         @jit
-        def classify(variables, mouths, mask):
+        def classify(variables: Variables, mouths: jax.Array, mask: jax.Array) -> jax.Array:
             logits = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
             return jax.nn.log_softmax(logits)
 

@@ -74,6 +74,8 @@ METRICS: Mapping[str, Metric] = {
 # What a clip's figure counts for; all clips count the same otherwise.
 _WEIGHTS = {"lmd": "lmd_frames", "wer": "words"}
 
+# Method -> clip -> its figures.
+Figures = dict[str, dict[str, dict[str, float]]]
 Log = Callable[[str], None]
 
 
@@ -112,7 +114,7 @@ def evaluate(
         The result, JSON values that are the same for the same input; and what to show.
     """
     names = [*dict.fromkeys(name for task in tasks for name in task.methods)]
-    clips: dict[str, dict[str, dict]] = {}
+    clips: Figures = {}
     outcomes: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
     skipped: list[tuple[str, str]] = []
     shown: list[Shown] = []
@@ -156,7 +158,16 @@ def evaluate(
     return _result(clips, outcomes, skipped, scorer, len(tasks)), shown
 
 
-def _score(clips, page, scorer, task, name, take, truth, extra=None) -> None:
+def _score(
+    clips: Figures,
+    page: Shown,
+    scorer: Scorer,
+    task: Task,
+    name: str,
+    take: Take,
+    truth: Take,
+    extra: Mapping[str, float] | None = None,
+) -> None:
     figures, distances = dict(take.figures), None
     if task.paired:
         compared, distances = scorer.compare(take, truth)
@@ -173,7 +184,14 @@ def _words(task: Task, take: Take) -> dict[str, float]:
     return {"wer": wer(task.said, take.read), "words": count}
 
 
-def _keep(clips, page: Shown, name: str, take: Take, figures, distances) -> None:
+def _keep(
+    clips: Figures,
+    page: Shown,
+    name: str,
+    take: Take,
+    figures: Mapping[str, float],
+    distances: np.ndarray | None,
+) -> None:
     figures = {"frames": len(take.faces), **figures}
     if distances is not None:
         figures["lmd_frames"] = int(np.isfinite(distances).sum())
@@ -183,7 +201,13 @@ def _keep(clips, page: Shown, name: str, take: Take, figures, distances) -> None
     page.faces[name] = take.faces[chosen]
 
 
-def _result(clips, outcomes, skipped, scorer: Scorer, total: int) -> dict[str, Any]:
+def _result(
+    clips: Figures,
+    outcomes: Mapping[str, list[tuple[str, str]]],
+    skipped: list[tuple[str, str]],
+    scorer: Scorer,
+    total: int,
+) -> dict[str, Any]:
     protocol = scorer.protocol
     methods = {}
     for name in {**clips, **outcomes}:

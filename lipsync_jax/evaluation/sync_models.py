@@ -16,6 +16,7 @@ from lipsync_jax.methods.wav2lip import sync_expert
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Variables
 
 RATE = 25  # frames a second that both kinds were trained at
 FRAMES = windows.SYNC_FRAMES
@@ -44,7 +45,7 @@ class Judge:
         embed_lips: Callable,
         embed_sound: Callable,
         geometry: str = "",
-    ):
+    ) -> None:
         self.kind, self.model, self.size, self.geometry = kind, model, size, geometry
         self.cut = "syncnet" if kind == SYNCNET else "face"
         self._embed_lips, self._embed_sound = embed_lips, embed_sound
@@ -137,13 +138,20 @@ class Judge:
         return self.sound(np.pad(part, (0, end - begin - len(part))), total), inside
 
 
-def _loaded(directory, kind, size, embed_lips, embed_sound, geometry="") -> Judge:
+def _loaded(
+    directory: str | os.PathLike,
+    kind: str,
+    size: int,
+    embed_lips: Callable,
+    embed_sound: Callable,
+    geometry: str = "",
+) -> Judge:
     syncnet = kind == SYNCNET
     shape = (_MFCC_WINDOW, 13) if syncnet else (windows.MEL_WINDOW, audio.MEL_BINS)
     frames = jax.ShapeDtypeStruct((_BATCH[kind] + FRAMES - 1, size, size, 3), jnp.uint8)
     sound = jax.ShapeDtypeStruct((_BATCH[kind], *shape), jnp.float32)
 
-    def check(variables):
+    def check(variables: Variables) -> None:
         jax.eval_shape(embed_lips, variables, frames)
         jax.eval_shape(embed_sound, variables, sound)
 
@@ -170,10 +178,10 @@ def _runs(frames: jax.Array) -> jax.Array:
 def _syncnet() -> tuple[Callable, Callable]:
     module = SyncNetV2()
 
-    def embed_lips(variables, frames):
+    def embed_lips(variables: Variables, frames: jax.Array) -> jax.Array:
         return module.apply(variables, _runs(frames), method="embed_lips")
 
-    def embed_sound(variables, mfcc):
+    def embed_sound(variables: Variables, mfcc: jax.Array) -> jax.Array:
         return module.apply(variables, mfcc.swapaxes(1, 2)[..., None], method="embed_audio")
 
     return embed_lips, embed_sound
@@ -184,12 +192,12 @@ def _expert(config: ml_collections.ConfigDict) -> tuple[Callable, Callable]:
     size = module.image_size
 
     # Either tower runs beside an empty input of the other, which the compiler leaves out.
-    def embed_lips(variables, frames):
+    def embed_lips(variables: Variables, frames: jax.Array) -> jax.Array:
         faces = sync_expert.stack_lower_half(_runs(frames) / 255)
         silence = jnp.zeros((len(faces), audio.MEL_BINS, windows.MEL_WINDOW, 1))
         return module.apply(variables, silence, faces, train=False)[1]
 
-    def embed_sound(variables, mel):
+    def embed_sound(variables: Variables, mel: jax.Array) -> jax.Array:
         faces = jnp.zeros((len(mel), size // 2, size, 3 * FRAMES))
         return module.apply(variables, sync_expert.as_audio(mel), faces, train=False)[0]
 

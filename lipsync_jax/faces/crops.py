@@ -99,7 +99,9 @@ def _checked(box: np.ndarray) -> list[float]:
     return [x0, y0, x1, y1]
 
 
-def _stretch(image, x: tuple[float, float], y: tuple[float, float], shape: tuple[int, int]):
+def _stretch(
+    image: np.ndarray, x: tuple[float, float], y: tuple[float, float], shape: tuple[int, int]
+) -> np.ndarray:
     """Output pixel (row v, column u) is the image bilinearly at x[0]·(u + ½) + x[1], likewise y."""
     matrix = np.array([[x[0], 0, x[1] + x[0] / 2 - 0.5], [0, y[0], y[1] + y[0] / 2 - 0.5]])
     return cv2.warpAffine(

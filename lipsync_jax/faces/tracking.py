@@ -116,7 +116,7 @@ def _histogram(rgb: np.ndarray) -> np.ndarray:
 class _Trail:
     """A face that is being followed: its detections so far, and what it looked like."""
 
-    def __init__(self, number: int, face: Face):
+    def __init__(self, number: int, face: Face) -> None:
         self.points = [(number, face)]
         self._likenesses: list[np.ndarray] = []
         self._best, self.portrait = -1.0, None
@@ -142,7 +142,7 @@ class _Trail:
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def _link(live: list[_Trail], faces: list[tuple[int, Face]], overlap: float):
+def _link(live: list[_Trail], faces: list[tuple[int, Face]], overlap: float) -> None:
     """Appends each face to its trail, best overlaps first; the rest begin new trails."""
     pairs = [
         (overlap_of(trail.points[-1][1].box, face[1].box)[0], i, j)

@@ -52,7 +52,7 @@ class Module(dict):
 class _Dtype:
     """A NumPy dtype under construction: its byte order comes after it."""
 
-    def __init__(self, code: str, *_: Any):
+    def __init__(self, code: str, *_: Any) -> None:
         if not re.fullmatch("[biufc][0-9]{1,2}", code):
             raise UnreadableError("has a NumPy array of something else than numbers")
         self.dtype = np.dtype(code)
@@ -91,7 +91,9 @@ def load(
 
 
 class _Machine:
-    def __init__(self, find, persistent, limit: int):
+    def __init__(
+        self, find: Callable[[str], Any], persistent: Callable[[Any], Any] | None, limit: int
+    ) -> None:
         self.find, self.persistent, self.limit, self.left = find, persistent, limit, limit
         self.stack: list[Any] = []
         self.marks: list[int] = []

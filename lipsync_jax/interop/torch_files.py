@@ -148,7 +148,7 @@ def _read_zip(data: mmap.mmap) -> Any:
     def contents(name: str) -> Contents:
         return Contents(_member(data, members[f"{root}data/{name}"]), byteorder)
 
-    def persistent(key):
+    def persistent(key: Any) -> Storage:
         found = StorageId.parse(key)
         return found.storage(contents(found.name))
 
@@ -187,12 +187,12 @@ def _read_legacy(data: mmap.mmap) -> Any:
     dtypes: dict[str, np.dtype] = {}
     contents: dict[str, Contents] = {}
 
-    def note(key):
+    def note(key: Any) -> Storage:
         found = StorageId.parse(key)
         dtypes[found.name] = found.dtype
         return Storage(None, found.dtype)
 
-    def persistent(key):
+    def persistent(key: Any) -> Storage:
         found = StorageId.parse(key)
         return found.storage(contents[found.name])
 

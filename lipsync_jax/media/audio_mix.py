@@ -62,7 +62,7 @@ def _sums(paths: Sequence[str | os.PathLike]) -> Iterator[np.ndarray]:
 class _Blocks:
     """One recording at 48 kHz in blocks of a second, the last shorter."""
 
-    def __init__(self, path: str | os.PathLike, channels: int):
+    def __init__(self, path: str | os.PathLike, channels: int) -> None:
         self._stream = SampleStream(path, packets.origin(path))
         self._weights = mono_weights(path)
         self._channels, self._held = channels, np.zeros((0, channels), np.float32)

@@ -33,7 +33,7 @@ class _SampleClock:
     Matroska rounds to milliseconds; copied so, packets would overlap.
     """
 
-    def __init__(self, stream: av.AudioStream):
+    def __init__(self, stream: av.AudioStream) -> None:
         codec = stream.codec_context
         self._tick = containers.rational(stream.time_base)
         self._frame = Fraction(codec.frame_size or 0, codec.sample_rate)
@@ -70,7 +70,7 @@ class AudioTrack:
         path: str | os.PathLike,
         copy: bool = True,
         delay: Fraction = Fraction(0),
-    ):
+    ) -> None:
         """Adds the stream to an output that is not started yet.
 
         Args:

@@ -147,7 +147,7 @@ class Player:
     more stretch of reading.
     """
 
-    def __init__(self, source: Source, times: Sequence[Fraction], memory: int = MEMORY):
+    def __init__(self, source: Source, times: Sequence[Fraction], memory: int = MEMORY) -> None:
         """Starts at the first frame.
 
         Args:

@@ -173,7 +173,7 @@ def _is_alive(pid: int) -> bool:
 class Output:
     """A file being written beside its final name, with its sound."""
 
-    def __init__(self, path: str | os.PathLike, metadata: Mapping[str, str] | None):
+    def __init__(self, path: str | os.PathLike, metadata: Mapping[str, str] | None) -> None:
         self.path = Path(path)
         suffix = self.path.suffix.lower()
         if suffix not in _SUFFIXES:

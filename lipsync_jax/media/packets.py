@@ -33,7 +33,7 @@ class Damage:
         mute: seconds of audio packets that gave no sound, where there are many in a row.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.packets, self.mute = 0, Fraction(0)
         self._row, self._usual = 0, Fraction(0)
 
@@ -66,7 +66,7 @@ class Packets:
         streams: Sequence[av.stream.Stream],
         path: str | os.PathLike,
         damage: Damage | None = None,
-    ):
+    ) -> None:
         """Reads nothing yet but, of formats that can be joined, where they were."""
         self._container, self._streams, self._path = container, streams, path
         self._damage, self._shifts = damage or Damage(), joins(container, path)
@@ -111,7 +111,7 @@ def _readable(
 class _Piece:
     """Tells which of several joined recordings the packets of a stream belong to."""
 
-    def __init__(self, container: av.container.InputContainer):
+    def __init__(self, container: av.container.InputContainer) -> None:
         self._leap = _LEAP if container.format.name in _LEAPING else None
         self._previous: Fraction | None = None
         self.last = 0

@@ -84,7 +84,7 @@ def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
 class Shown:
     """Turns one stream's decoded frames into the RGB images that are to be shown."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first frame; later ones are fitted in
 

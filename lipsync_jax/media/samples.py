@@ -49,7 +49,9 @@ class SampleStream:
     Iterating, once, yields float32 (samples, channels), full scale 1.
     """
 
-    def __init__(self, path: str | os.PathLike, start: Fraction | None = None, quiet: bool = False):
+    def __init__(
+        self, path: str | os.PathLike, start: Fraction | None = None, quiet: bool = False
+    ) -> None:
         """Opens the file.
 
         Args:

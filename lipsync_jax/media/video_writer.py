@@ -6,6 +6,8 @@ Images are uint8 RGB (height, width, 3).
 import os
 from collections.abc import Mapping
 from fractions import Fraction
+from types import TracebackType
+from typing import Self
 
 import av
 import numpy as np
@@ -57,7 +59,7 @@ class VideoWriter:
         audio: str | os.PathLike | None = None,
         copy_audio: bool = True,
         shortest: bool = False,
-    ):
+    ) -> None:
         """Opens the output.
 
         Args:
@@ -199,10 +201,15 @@ class VideoWriter:
         """Closes without leaving a file."""
         self._output.abort()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close() if kind is None else self.abort()
 
 

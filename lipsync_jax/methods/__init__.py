@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from lipsync_jax.methods.base import Method
+from lipsync_jax.types import Cards
 
 # config.method -> its module here; another paper adds a line.
 MODULES = {
@@ -24,9 +25,7 @@ MODULES = {
 }
 
 
-def load(
-    config: ml_collections.ConfigDict, cards: Mapping[str, Mapping[str, Any]] | None = None
-) -> Method:
+def load(config: ml_collections.ConfigDict, cards: Cards | None = None) -> Method:
     """The method a config names.
 
     Args:

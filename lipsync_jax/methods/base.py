@@ -14,6 +14,7 @@ from flax import struct
 
 from lipsync_jax.data.clip import GEOMETRIES, Clip
 from lipsync_jax.data.collate import stack
+from lipsync_jax.types import Cards, Tree, Variables
 
 Arrays = dict[str, Any]
 
@@ -28,9 +29,9 @@ class PlayerState:
         opt_state: the optax state; () for a frozen network.
     """
 
-    params: Any
-    batch_stats: Any
-    opt_state: Any = ()
+    params: Tree
+    batch_stats: Tree
+    opt_state: Tree = ()
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -66,12 +67,14 @@ class Player:
     module: nn.Module
     optimiser: optax.GradientTransformation | None = None
 
-    def start(self, variables: Mapping[str, Any]) -> PlayerState:
+    def start(self, variables: Variables) -> PlayerState:
         """State of freshly made variables."""
         params, stats = variables["params"], variables.get("batch_stats", {})
         return PlayerState(params, stats, self.optimiser.init(params) if self.optimiser else ())
 
-    def train(self, params: Any, batch_stats: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]:
+    def train(
+        self, params: Tree, batch_stats: Tree, *inputs: Any, **options: Any
+    ) -> tuple[Any, Any]:
         """Runs the network in training mode.
 
         Args:
@@ -89,7 +92,7 @@ class Player:
         )
         return outputs, new.get("batch_stats", batch_stats)
 
-    def learn(self, state: PlayerState, grads: Any, batch_stats: Any) -> PlayerState:
+    def learn(self, state: PlayerState, grads: Tree, batch_stats: Tree) -> PlayerState:
         """One optimiser step."""
         updates, opt_state = self.optimiser.update(grads, state.opt_state, state.params)
         return PlayerState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
@@ -110,7 +113,7 @@ class Method:
     players: Mapping[str, Player]
     best: tuple[str, int]
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Mapping[str, Mapping[str, Any]]):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         self.config, self.cards = config, cards
 
     def check_pictures(self, who: str, side: int, choose: str) -> None:
@@ -220,6 +223,6 @@ def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     return optax.chain(*parts)
 
 
-def global_norm(tree: Any) -> jax.Array:
+def global_norm(tree: Tree) -> jax.Array:
     """L2 norm of all leaves together, summed in float32."""
     return jnp.sqrt(sum(jnp.sum(x.astype(jnp.float32) ** 2) for x in jax.tree.leaves(tree)))

@@ -2,18 +2,18 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 
 def _sum(x: jax.Array) -> jax.Array:
     """Sum over all axes but the last."""
 
-    def by_product(x):
+    def by_product(x: jax.Array) -> jax.Array:
         # XLA's CPU backend adds up columns several times slower than it multiplies matrices.
         return jnp.einsum("nm,mc->nc", jnp.ones((1, len(x)), x.dtype), x, precision="highest")[0]
 
@@ -57,7 +57,9 @@ def normalise(
     return _normalise_forward(x, scale, bias, mask, epsilon)[0]
 
 
-def _normalise_forward(x, scale, bias, mask, epsilon):
+def _normalise_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mask: jax.Array | None, epsilon: float
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple]:
     count = _count(x, mask)
     mean = _sum(_valid(x, mask)) / count
     # The fast variance E[x^2] - E[x]^2 cancels badly where a channel hardly varies.
@@ -66,7 +68,9 @@ def _normalise_forward(x, scale, bias, mask, epsilon):
     return ((x - mean) * (inverse * scale) + bias, mean, var), (x, scale, mask, mean, inverse)
 
 
-def _normalise_backward(epsilon, residuals, gradients):
+def _normalise_backward(
+    epsilon: float, residuals: tuple, gradients: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     x, scale, mask, mean, inverse = residuals
     gradient, count = gradients[0], _count(x, mask)
     of_bias = _sum(gradient)
@@ -95,7 +99,7 @@ class BatchNorm(nn.Module):
     scale_init: Callable[..., jax.Array] = nn.initializers.ones
     momentum: float = 0.9
     epsilon: float = 1e-5
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:

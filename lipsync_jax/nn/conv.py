@@ -3,12 +3,14 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.cpu.conv_vjp import convolve, kernel_gradient
@@ -33,17 +35,19 @@ def stack_frames(frames: jax.Array) -> jax.Array:
     return frames.transpose(0, 2, 3, 1, 4).reshape(n, height, width, time * colours)
 
 
-def uniform_fan_in(fan_in: int):
+def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
     """PyTorch's default initialiser of weights and biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1 / math.sqrt(fan_in)
 
-    def init(key, shape, dtype=jnp.float32):
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
 
 
-def conv(features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options):
+def conv(
+    features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options: Any
+) -> nn.Conv:
     """An `nn.Conv` with symmetric padding and PyTorch's default initialisation.
 
     Args:
@@ -67,7 +71,13 @@ def conv(features: int, kernel: Size, strides: Size, padding: Size, inputs: int,
     )
 
 
-def _convolve_for_flax(x, kernel, strides, padding, **_):
+def _convolve_for_flax(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    **_: Any,
+) -> jax.Array:
     return convolve(x, kernel, tuple(strides), tuple(padding))
 
 
@@ -122,7 +132,13 @@ def conv_transpose(
     return dilated(x, lax.rev(kernel, (0, 1)), padding=pads)
 
 
-def _depth_to_space(x, kernel, strides, padding, output_padding) -> jax.Array:
+def _depth_to_space(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: tuple[int, int],
+    output_padding: tuple[int, int],
+) -> jax.Array:
     """A transposed convolution as one that makes all the pixels that each pixel becomes.
 
     They are its channels, laid out side by side afterwards (Shi et al. 2016). A dilated picture is
@@ -147,7 +163,7 @@ def _depth_to_space(x, kernel, strides, padding, output_padding) -> jax.Array:
     return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *cuts, (0, 0, 0)])
 
 
-def _all_phases(x, kernel, strides) -> jax.Array:
+def _all_phases(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """One convolution -> (n, height, stride, width, stride, features); short phases get zeros."""
     *size, features, channels = kernel.shape
     taps = [-(-k // stride) for k, stride in zip(size, strides, strict=True)]
@@ -160,7 +176,7 @@ def _all_phases(x, kernel, strides) -> jax.Array:
     return y.reshape(*y.shape[:3], *strides, features).transpose(0, 1, 3, 2, 4, 5)
 
 
-def _phase_by_phase(x, kernel, strides) -> jax.Array:
+def _phase_by_phase(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """The same, each phase with the taps that it has: 9 products where a 3x3 kernel's are 16."""
     taps = [-(-k // stride) for k, stride in zip(kernel.shape[:2], strides, strict=True)]
     rows = []
@@ -174,7 +190,9 @@ def _phase_by_phase(x, kernel, strides) -> jax.Array:
     return jnp.stack(rows, axis=2)
 
 
-def _sum_of_taps(x, kernel, strides, pads) -> jax.Array:
+def _sum_of_taps(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Sequence[tuple[int, int]]
+) -> jax.Array:
     """A transposed convolution as one matrix product, whose parts are shifted and summed.
 
     XLA's CPU backend takes up to 66 times as long for the convolution of a small, dilated picture,
@@ -194,11 +212,23 @@ def _sum_of_taps(x, kernel, strides, pads) -> jax.Array:
     return total.astype(x.dtype)
 
 
-def _conv_transpose_forward(x, kernel, strides, padding, output_padding):
+def _conv_transpose_forward(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: tuple[int, int],
+    output_padding: tuple[int, int],
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return conv_transpose(x, kernel, strides, padding, output_padding), (x, kernel)
 
 
-def _conv_transpose_backward(strides, padding, output_padding, residuals, gradient):
+def _conv_transpose_backward(
+    strides: tuple[int, int],
+    padding: tuple[int, int],
+    output_padding: tuple[int, int],
+    residuals: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     pads = tuple((p, p - extra) for p, extra in zip(padding, output_padding, strict=True))
     of_x = convolve(gradient, kernel, strides, pads)
@@ -225,7 +255,7 @@ class ConvTranspose(nn.Module):
     strides: Size = 1
     padding: Size = 0
     output_padding: Size = 0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -259,7 +289,7 @@ class ConvBlock(nn.Module):
     padding: Size = 1
     residual: bool = False
     activation: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -286,7 +316,7 @@ class ConvTransposeBlock(nn.Module):
     strides: Size = 2
     padding: Size = 1
     output_padding: Size = 1
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -315,7 +345,7 @@ class LeakyConvBlock(nn.Module):
     strides: Size = 1
     padding: Size = 1
     slope: float = 0.01
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

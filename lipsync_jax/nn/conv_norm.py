@@ -1,13 +1,14 @@
 """Convolutions of pictures and of clips with BatchNorm and activation, in tables of rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose
@@ -58,7 +59,7 @@ class ConvNorm(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9
     init: Callable[[int], Initialiser] = he_normal
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -121,7 +122,7 @@ class Network(nn.Module):
     """
 
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     narrowest: ClassVar[int] = 4
 
     def channels(self, features: int) -> int:
@@ -142,7 +143,9 @@ class Network(nn.Module):
         fields = {"bias": True, "norm": False, "activation": None, **options}
         return ConvNorm(features, size, *args, dtype=self.dtype, **fields)
 
-    def stack(self, x: jax.Array, rows, train: bool, name: str, **options: Any) -> jax.Array:
+    def stack(
+        self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, **options: Any
+    ) -> jax.Array:
         """Runs the rows of a table, (features, kernel, strides, padding), as name_0, name_1, ..."""
         for i, row in enumerate(rows):
             x = self.layer(*row, name=f"{name}_{i}", **options)(x, train)

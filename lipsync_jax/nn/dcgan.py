@@ -4,11 +4,11 @@ Frames of clips of different length are one batch here: statistics are taken ove
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose
@@ -29,7 +29,7 @@ def linear(x: jax.Array) -> jax.Array:
     return x
 
 
-def _scales(key, shape, dtype=jnp.float32):
+def _scales(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
     return 1 + WEIGHTS(key, shape, dtype)
 
 
@@ -58,7 +58,7 @@ class Block(nn.Module):
     bias: bool = False
     norm: bool = True
     activation: Callable[[jax.Array], jax.Array] = nn.relu
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -120,7 +120,7 @@ class Block(nn.Module):
         return convolve(x, kernel, strides, pads)
 
 
-def classify(x: jax.Array, hidden: int | None, dtype: Any = None) -> jax.Array:
+def classify(x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None) -> jax.Array:
     """A discriminator's last layers, to be called within its compact method.
 
     Args:

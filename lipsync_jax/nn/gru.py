@@ -1,11 +1,10 @@
 """A stack of gated recurrent units over time, with a carry and with padding left out."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.conv import uniform_fan_in
 
@@ -44,7 +43,7 @@ class GRU(nn.Module):
 
     features: int
     layers: int = 1
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -72,7 +71,9 @@ class GRU(nn.Module):
             x = jnp.where(mask[..., None], x, 0)
         return jnp.stack(states), x
 
-    def _run(self, x, state, mask, layer: int) -> tuple[jax.Array, jax.Array]:
+    def _run(
+        self, x: jax.Array, state: jax.Array, mask: jax.Array | None, layer: int
+    ) -> tuple[jax.Array, jax.Array]:
         init, size = uniform_fan_in(self.features), 3 * self.features
         weights = [
             self.param(f"{name}_{layer}", init, (*rows, size))
@@ -89,7 +90,9 @@ class GRU(nn.Module):
         inputs = (x @ input_kernel + input_bias).swapaxes(0, 1)
         valid = jnp.ones(inputs.shape[:2], bool) if mask is None else mask.T
 
-        def step(state, now):
+        def step(
+            state: jax.Array, now: tuple[jax.Array, jax.Array | None]
+        ) -> tuple[jax.Array, jax.Array]:
             inputs, valid = now
             hidden = state.astype(hidden_kernel.dtype) @ hidden_kernel + hidden_bias
             (rx, zx, cx), (rh, zh, ch) = (jnp.split(part, 3, axis=-1) for part in (inputs, hidden))

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 
 
-def check(module: nn.Module, name: str, array: jax.Array, *shape: int | None):
+def check(module: nn.Module, name: str, array: jax.Array, *shape: int | None) -> None:
     """Refuses an array of another shape.
 
     Args:

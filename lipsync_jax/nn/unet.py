@@ -3,11 +3,13 @@
 Pictures are RGB in [-1, 1], (height, width) = (128, 96) as published, or other multiples of 32.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.dcgan import Block, float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
@@ -65,7 +67,7 @@ class IdentityEncoder(nn.Module):
     features: int
     width: float = 1.0
     image_size: tuple[int, int] = (128, 96)
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, still: jax.Array, train: bool) -> Still:
@@ -94,11 +96,15 @@ class FrameDecoder(nn.Module):
 
     width: float = 1.0
     image_size: tuple[int, int] = (128, 96)
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
-        self, latents: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask=None
+        self,
+        latents: jax.Array,
+        maps: tuple[jax.Array, ...],
+        train: bool,
+        mask: jax.Array | None = None,
     ) -> jax.Array:
         """Draws frames.
 
@@ -117,15 +123,17 @@ class FrameDecoder(nn.Module):
         last = self.double(3, norm=False, activation=jnp.tanh, name="output")
         return float32(last(x, train))
 
-    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+    def between(
+        self, x: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
+    ) -> jax.Array:
         """From the smallest map to half the picture's size; arguments as of a call."""
         raise NotImplementedError
 
-    def double(self, features: int, **options) -> Block:
+    def double(self, features: int, **options: Any) -> Block:
         """A layer that doubles height and width."""
         return Block(features, (4, 4), 2, 1, transposed=True, dtype=self.dtype, **options)
 
-    def join(self, features: int, **options) -> Block:
+    def join(self, features: int, **options: Any) -> Block:
         """A layer that a map of the still may join."""
         return Block(features, (3, 3), 1, 1, dtype=self.dtype, **options)
 
@@ -145,10 +153,10 @@ class PictureCritic(nn.Module):
 
     features: int
     first: int = 64
-    activation: Any = jnp.tanh
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh
     first_norm: bool = False
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:

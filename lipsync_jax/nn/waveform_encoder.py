@@ -1,10 +1,9 @@
 """The convolutional encoder of raw sound of Vougioukas et al., for any window and rate."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.dcgan import Block, linear
 from lipsync_jax.nn.shape_checks import check
@@ -59,7 +58,7 @@ class AudioEncoder(nn.Module):
     audio_samples: int
     audio_features: int = 16
     bounded: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:

@@ -102,7 +102,7 @@ def _expand(x: jax.Array, reach: int, sigma: float) -> jax.Array:
     second, fourth = (float(weights @ steps**k) for k in (2, 4))
     moments = [weights * steps**k for k in range(3)]
 
-    def moment(of_x, of_y):
+    def moment(of_x: int, of_y: int) -> jax.Array:
         return _filter(x, moments[of_y], moments[of_x], "edge")
 
     mean, spread = moment(0, 0), fourth - second**2
@@ -173,10 +173,10 @@ def horn_schunck(
     """
     around = np.array([1, 2, 1]) / 4
 
-    def refine(one, other, start):
+    def refine(one: jax.Array, other: jax.Array, start: jax.Array) -> jax.Array:
         dx, dy, dt = _derivatives(one, other, start)
 
-        def step(_, flow):
+        def step(_: jax.Array, flow: jax.Array) -> jax.Array:
             mean = _filter(flow, around, around, "edge")
             change = mean - start
             fault = dx * change[..., 0] + dy * change[..., 1] + dt
@@ -209,7 +209,7 @@ def lucas_kanade(
     """
     window = _gaussian(sigma, math.ceil(3 * sigma))
 
-    def refine(one, other, start):
+    def refine(one: jax.Array, other: jax.Array, start: jax.Array) -> jax.Array:
         dx, dy, dt = _derivatives(one, other, start)
         terms = (dx * dx, dx * dy, dy * dy, -dx * dt, -dy * dt)
         sums = (_filter(term, window, window, "edge") for term in terms)
@@ -225,7 +225,13 @@ METHODS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 }
 
 
-def _coarse_to_fine(first, second, levels: int, repeats: int, refine) -> jax.Array:
+def _coarse_to_fine(
+    first: jax.Array,
+    second: jax.Array,
+    levels: int,
+    repeats: int,
+    refine: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
     pyramid = [(first, second)]
     for _ in range(levels - 1):
         height, width = pyramid[-1][0].shape[1:]
@@ -249,7 +255,15 @@ def _derivatives(one: jax.Array, other: jax.Array, flow: jax.Array) -> tuple[jax
     return dx, dy, moved - one
 
 
-def _solve(a, b, c, e, f, epsilon: float, diagonal: float = 0.0) -> jax.Array:
+def _solve(
+    a: jax.Array,
+    b: jax.Array,
+    c: jax.Array,
+    e: jax.Array,
+    f: jax.Array,
+    epsilon: float,
+    diagonal: float = 0.0,
+) -> jax.Array:
     """(x, y) of a x + b y = e, b x + c y = f, at every pixel, regularised."""
     a, c = a + diagonal, c + diagonal
     inverse = 1 / (a * c - b * b + epsilon)
@@ -271,7 +285,7 @@ def _sample(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     across, along = (x - left)[..., None], (y - top)[..., None]
     flat = maps.reshape(n, -1, channels)
 
-    def at(row, column):
+    def at(row: jax.Array, column: jax.Array) -> jax.Array:
         index = (row * width + column).reshape(n, -1, 1)
         return jnp.take_along_axis(flat, index, axis=1).reshape(*x.shape, channels)
 

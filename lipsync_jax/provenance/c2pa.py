@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lipsync_jax import __version__
 
@@ -73,7 +74,7 @@ def signing(
 
 
 @contextlib.contextmanager
-def _signed(library: ModuleType, signer, outfile: Path) -> Iterator[Path]:
+def _signed(library: ModuleType, signer: Any, outfile: Path) -> Iterator[Path]:
     outfile.parent.mkdir(parents=True, exist_ok=True)
     plain, signed = (
         outfile.with_name(f".{uuid.uuid4().hex}.{kind}{outfile.suffix}")
@@ -135,7 +136,7 @@ def _manifest(outfile: Path) -> dict:
     }
 
 
-def _signer(library: ModuleType, certificate: Path, key: Path):
+def _signer(library: ModuleType, certificate: Path, key: Path) -> Any:
     private = key.read_bytes()
     info = library.C2paSignerInfo(_algorithm(private, key), certificate.read_bytes(), private, None)
     try:

@@ -15,7 +15,7 @@ _DIM = 0.45  # how much of the picture shines through behind the letters
 class Label:
     """Writes white letters on a darkened bar in the lower left corner."""
 
-    def __init__(self, text: str, size: tuple[int, int]):
+    def __init__(self, text: str, size: tuple[int, int]) -> None:
         """Sets the text, once.
 
         Args:

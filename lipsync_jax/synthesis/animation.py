@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ def animate(
     outfile: Pathlike,
     *,
     on_progress: OnProgress | None = None,
-    **options,
+    **options: Any,
 ) -> Report:
     """Lets a picture say a recording.
 
@@ -69,7 +70,7 @@ def animate(
 class Animator:
     """A trained network that animates stills, loaded and compiled once for many videos."""
 
-    def __init__(self, performer: Performer):
+    def __init__(self, performer: Performer) -> None:
         self.performer = performer
 
     @classmethod
@@ -84,14 +85,14 @@ class Animator:
         outfile: Pathlike,
         *,
         on_progress: OnProgress | None = None,
-        **options,
+        **options: Any,
     ) -> Report:
         """See the function `animate`."""
         settings = AnimationOptions(**options)
         settings.check(face, audio, outfile)
         return self._animate(face, audio, outfile, settings, on_progress)
 
-    def prepare(self, face: Pathlike, **options) -> "Prepared":
+    def prepare(self, face: Pathlike, **options: Any) -> "Prepared":
         """Finds the face of a picture and compiles, ready to say what comes: see `Prepared`.
 
         Args:
@@ -107,7 +108,14 @@ class Animator:
         prepared.compile()
         return prepared
 
-    def _animate(self, face, audio, outfile, options: AnimationOptions, on_progress) -> Report:
+    def _animate(
+        self,
+        face: Pathlike,
+        audio: Pathlike,
+        outfile: Pathlike,
+        options: AnimationOptions,
+        on_progress: OnProgress | None,
+    ) -> Report:
         started = time.monotonic()
         with contextlib.ExitStack() as cleanup:
             duration = driving_audio.duration(audio)
@@ -173,7 +181,7 @@ class Prepared:
         look_ahead: see above, exact.
     """
 
-    def __init__(self, performer: Performer, face: Pathlike, options: AnimationOptions):
+    def __init__(self, performer: Performer, face: Pathlike, options: AnimationOptions) -> None:
         """Finds the face; see `animate` for what it raises."""
         self._performer, self._options = performer, options
         wanted = options.batch_size or usual_batch()

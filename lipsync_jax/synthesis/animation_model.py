@@ -34,6 +34,7 @@ from lipsync_jax.synthesis.audio_frontends import (
     SpectrumEar,
 )
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Card, Tree, Variables
 
 # (check of the players' shapes, see `checkpoints.load_players`; their names) -> their variables.
 Read = Callable[..., dict[str, Any]]
@@ -140,38 +141,38 @@ def load(directory: str | os.PathLike) -> Performer:
         return METHODS[method](card, read)
 
 
-def _temporal_gan(card: Mapping[str, Any], read: Read) -> Performer:
+def _temporal_gan(card: Card, read: Read) -> Performer:
     config = ml_collections.ConfigDict(card["config"])
     network, rate = temporal_gan.network(config), _frame_rate(card)
     ear = RawEar(network.audio_rate, network.audio_samples, rate)
     return _recurrent(card, read, network, ear)
 
 
-def _jain(card: Mapping[str, Any], read: Read) -> Performer:
+def _jain(card: Card, read: Read) -> Performer:
     config = ml_collections.ConfigDict(card["config"])
     ear = MFCCEar(_frame_rate(card), float(config.mfcc_scale))
     return _recurrent(card, read, jain.network(config), ear)
 
 
-def _recurrent(
-    card: Mapping[str, Any], read: Read, network: RecurrentGenerator, ear: Ear
-) -> Performer:
+def _recurrent(card: Card, read: Read, network: RecurrentGenerator, ear: Ear) -> Performer:
     """A generator that carries states of the sound and of noise from frame to frame."""
 
-    def look(variables, picture):
+    def look(variables: Variables, picture: jax.Array) -> tuple[Tree, Tree]:
         still = picture[None].astype(jnp.float32) / 127.5 - 1
         moment = (jnp.zeros((1, 1, *n)) for n in (ear.shape, (network.noise_size,)))
         _, kept = network.apply(variables, still, *moment, mutable=[STILL])
         return network.apply(variables, still, method="encode_still"), kept
 
-    def perform(variables, looked, heard, noise, carry):
+    def perform(
+        variables: Variables, looked: Tree, heard: jax.Array, noise: jax.Array, carry: Tree
+    ) -> tuple[Tree, jax.Array]:
         still, kept = looked
         carry, frames = network.apply(
             {**variables, **kept}, still, heard[None], noise[None], carry, method="animate"
         )
         return carry, _as_bytes(frames[0])
 
-    def check(found):
+    def check(found: Mapping[str, Variables]) -> None:
         picture = jax.ShapeDtypeStruct((*network.image_size, 3), jnp.uint8)
         heard, noise = (
             jax.ShapeDtypeStruct((1, *n), jnp.float32) for n in (ear.shape, (network.noise_size,))
@@ -195,7 +196,7 @@ def _recurrent(
     )
 
 
-def _lip_clips(card: Mapping[str, Any], read: Read) -> Performer:
+def _lip_clips(card: Card, read: Read) -> Performer:
     """A network that draws windows of sixteen frames, each from one draw of noise: cross-faded.
 
     Where a voice ends the windows go on, so the last frames are not those of `LipClips.animate`,
@@ -206,7 +207,9 @@ def _lip_clips(card: Mapping[str, Any], read: Read) -> Performer:
     rate, size = lip_video_gan.FRAME_RATE, (SIZE, SIZE)
     ear = LogMelEar(rate, FRAMES, float(config.sound_mean), float(config.sound_scale))
 
-    def perform(variables, picture, heard, noise, memory):
+    def perform(
+        variables: Variables, picture: jax.Array, heard: jax.Array, noise: jax.Array, memory: Tree
+    ) -> tuple[Tree, jax.Array]:
         begun, rest, clip_noise = memory
         clip_noise = jnp.where(begun, clip_noise, noise[0])
         heard = heard[:: lip_video_gan.HOP]
@@ -216,7 +219,7 @@ def _lip_clips(card: Mapping[str, Any], read: Read) -> Performer:
         frames, rest = lip_video_gan.fade_on(begun, rest, windows)
         return (jnp.array(True), rest, clip_noise), _as_bytes(frames)
 
-    def start():
+    def start() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rest = np.zeros((lip_video_gan.HOP, *size, 3), np.float32)
         return np.array(False), rest, np.zeros(method.noise_size, np.float32)
 
@@ -243,13 +246,19 @@ def _lip_clips(card: Mapping[str, Any], read: Read) -> Performer:
     )
 
 
-def _speech2vid(card: Mapping[str, Any], read: Read) -> Performer:
+def _speech2vid(card: Card, read: Read) -> Performer:
     """A network that draws every frame by itself. Where it looks at several stills, all are one."""
     config = ml_collections.ConfigDict(card["config"])
     method: speech2vid.Speech2Vid = methods.load(config)
     ear, size = SpectrumEar(MFCC, _frame_rate(card)), (speech2vid.FACE,) * 2
 
-    def perform(players, picture, heard, noise, memory):
+    def perform(
+        players: Mapping[str, Variables],
+        picture: jax.Array,
+        heard: jax.Array,
+        noise: jax.Array,
+        memory: Tree,
+    ) -> tuple[Tree, jax.Array]:
         del noise
         still = picture.astype(jnp.float32) / 255
         stills = jnp.tile(still, (len(heard), 1, 1, config.stills))
@@ -289,12 +298,12 @@ def _as_bytes(frames: jax.Array) -> jax.Array:
     return jnp.rint(jnp.clip(frames * 0.5 + 0.5, 0, 1) * 255).astype(jnp.uint8)
 
 
-def _frame_rate(card: Mapping[str, Any]) -> Fraction:
+def _frame_rate(card: Card) -> Fraction:
     rate = card.get("frame_rate") or card["config"]["frame_rate"]
     return Fraction(rate).limit_denominator(1001)
 
 
-def _placing(card: Mapping[str, Any], size: tuple[int, int]) -> Callable[[faces.Face], np.ndarray]:
+def _placing(card: Card, size: tuple[int, int]) -> Callable[[faces.Face], np.ndarray]:
     """How stills are cut: as the network's training data was."""
     if "canonical_face" in card:
         canonical = np.asarray(card["canonical_face"], np.float64)[list(alignment.LANDMARKS)]

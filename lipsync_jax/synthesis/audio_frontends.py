@@ -19,7 +19,7 @@ _STEP, _SPAN = 160, 400  # samples from one MFCC to the next, and of one
 class Samples:
     """A voice at one rate: taken as far as is asked for, forgotten once it was heard."""
 
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int, wanted: int):
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int, wanted: int) -> None:
         """Starts listening.
 
         Args:

@@ -35,7 +35,7 @@ class Batcher:
         size: faces in a batch.
     """
 
-    def __init__(self, editor: Editor, size: int):
+    def __init__(self, editor: Editor, size: int) -> None:
         self.editor, self.size = editor, size
 
     def compile(self) -> None:
@@ -64,7 +64,7 @@ class Batcher:
 class Pending:
     """Faces that are being drawn."""
 
-    def __init__(self, batcher: Batcher, sound: np.ndarray, faces: np.ndarray):
+    def __init__(self, batcher: Batcher, sound: np.ndarray, faces: np.ndarray) -> None:
         self._batcher, self._sound, self._faces = batcher, sound, faces
         self._size, self._parts = batcher.size, []
         try:

@@ -50,7 +50,7 @@ class Speech:
 class Incoming:
     """A voice that comes in pieces: an iterable of its mono samples, which counts them."""
 
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int):
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int) -> None:
         """Takes nothing yet.
 
         Args:
@@ -84,7 +84,7 @@ class Live:
     What it hears is bit for bit what `load` hears of the same samples in a file.
     """
 
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int, hears: Spectrum = MEL):
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int, hears: Spectrum = MEL) -> None:
         """Starts listening.
 
         Args:

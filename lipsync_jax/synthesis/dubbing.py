@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def generate(
     outfile: Pathlike,
     *,
     on_progress: OnProgress | None = None,
-    **options,
+    **options: Any,
 ) -> Report:
     """Lip-syncs a video or picture to a voice.
 
@@ -68,7 +69,7 @@ def generate(
 class Synthesizer:
     """A trained generator, loaded and compiled once for many videos."""
 
-    def __init__(self, editor: Editor):
+    def __init__(self, editor: Editor) -> None:
         self.editor = editor
 
     @classmethod
@@ -83,7 +84,7 @@ class Synthesizer:
         outfile: Pathlike,
         *,
         on_progress: OnProgress | None = None,
-        **options,
+        **options: Any,
     ) -> Report:
         """See the function `generate`."""
         settings = Options(**options)
@@ -91,7 +92,7 @@ class Synthesizer:
         return self._generate(face, audio, outfile, settings, on_progress)
 
     def prepare(
-        self, face: Pathlike, *, on_progress: OnProgress | None = None, **options
+        self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Any
     ) -> streaming.Prepared:
         """Finds the face of a video, ready to say what comes: see `live.Prepared`.
 
@@ -121,7 +122,14 @@ class Synthesizer:
     def _batcher(self, shown: Source, options: Options) -> Batcher:
         return Batcher(self.editor, fitting_batch(options.batch_size or usual_batch(), shown.size))
 
-    def _generate(self, face, audio, outfile, options: Options, on_progress) -> Report:
+    def _generate(
+        self,
+        face: Pathlike,
+        audio: Pathlike | None,
+        outfile: Pathlike,
+        options: Options,
+        on_progress: OnProgress | None,
+    ) -> Report:
         started = time.monotonic()
         on_progress = on_progress or _silent
         with contextlib.ExitStack() as cleanup:
@@ -166,7 +174,9 @@ class Synthesizer:
             notes=(*shown.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in heard)))),
         )
 
-    def _writer(self, target: Pathlike, shown: Source, audio: Pathlike, options: Options):
+    def _writer(
+        self, target: Pathlike, shown: Source, audio: Pathlike, options: Options
+    ) -> VideoWriter:
         return VideoWriter(
             target,
             shown.output_rate,

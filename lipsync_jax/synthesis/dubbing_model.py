@@ -1,7 +1,7 @@
 """A trained face-editing method, loaded and compiled for one batch shape."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Variables
 
 Draw = Callable[[np.ndarray, np.ndarray], Any]
 
@@ -34,7 +35,7 @@ class Editor:
         hears: the spectrum that the windows are of.
     """
 
-    def __init__(self, draw: Draw, size: int, model: str, hears: Spectrum = MEL):
+    def __init__(self, draw: Draw, size: int, model: str, hears: Spectrum = MEL) -> None:
         self.draw, self.size, self.model, self.hears = draw, size, model, hears
 
     @classmethod
@@ -90,7 +91,7 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
             "name the folder of a generator, e.g. of configs/wav2lip.py"
         )
 
-    def check(variables):
+    def check(variables: Variables) -> None:
         size, hears = GEOMETRIES[config.data.geometry].height, method.hears
         inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
         jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
@@ -99,10 +100,10 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
     return method, variables
 
 
-def _compiled(method: Method, variables: Mapping[str, Any]) -> Draw:
+def _compiled(method: Method, variables: Variables) -> Draw:
     variables = jax.device_put(dict(variables))
 
-    def draw(variables, sound, faces):
+    def draw(variables: Variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
         faces = faces.astype(jnp.float32) / 255
         drawn = method.draw(
             variables,

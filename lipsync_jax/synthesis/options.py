@@ -40,7 +40,7 @@ class OutputOptions:
     c2pa_certificate: str | os.PathLike | None = None
     c2pa_key: str | os.PathLike | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "batch_size")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise ValueError(f"crf={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better")
@@ -53,7 +53,7 @@ class OutputOptions:
         names = ("codec", "crf", "preset", "lossless")
         return {name: getattr(self, name) for name in names}
 
-    def check_inputs(self, inputs: Sequence[tuple[str, str | os.PathLike]]):
+    def check_inputs(self, inputs: Sequence[tuple[str, str | os.PathLike]]) -> None:
         """Looks whether files are there, (name of an option, path) each; else FileNotFoundError."""
         for option, path in inputs:
             if not Path(path).is_file():
@@ -62,7 +62,7 @@ class OutputOptions:
 
     def check_files(
         self, inputs: Sequence[tuple[str, str | os.PathLike]], outfile: str | os.PathLike
-    ):
+    ) -> None:
         """Looks whether files can be what they are to be, without opening them.
 
         Args:
@@ -110,7 +110,7 @@ class AnimationOptions(OutputOptions):
     resize_factor: int = 1
     detector: str | faces.Detector = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive(self, "resize_factor")
         _check_detector(self.detector)
@@ -127,7 +127,7 @@ class AnimationOptions(OutputOptions):
         face: str | os.PathLike,
         audio: str | os.PathLike | None,
         outfile: str | os.PathLike,
-    ):
+    ) -> None:
         """Looks whether the files can be what they are to be, see `check_files`.
 
         Raises:
@@ -176,7 +176,7 @@ class Options(FaceOptions, OutputOptions):
     preview: int = 0
     cache: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name, choices in (
             ("on_missing_face", MISSING_FACE),
@@ -220,7 +220,7 @@ class Options(FaceOptions, OutputOptions):
         """Whether the faces to redraw are chosen by person."""
         return self.face_id is not None or self.face_ref is not None or bool(self.speakers)
 
-    def check_live(self, face: str | os.PathLike):
+    def check_live(self, face: str | os.PathLike) -> None:
         """Looks whether a face can be prepared for a voice that is still to come.
 
         Raises:
@@ -241,7 +241,7 @@ class Options(FaceOptions, OutputOptions):
         face: str | os.PathLike,
         audio: str | os.PathLike | None,
         outfile: str | os.PathLike,
-    ):
+    ) -> None:
         """Looks whether the files can be what they are to be, see `check_files`.
 
         Raises:
@@ -254,7 +254,7 @@ class Options(FaceOptions, OutputOptions):
         inputs += [(f"speaker {number}", path) for number, path in self.speakers]
         self.check_files(inputs, outfile)
 
-    def check_box(self, size: tuple[int, int]):
+    def check_box(self, size: tuple[int, int]) -> None:
         """Looks whether the constant box is one and lies in the frames.
 
         Args:
@@ -274,13 +274,13 @@ class Options(FaceOptions, OutputOptions):
             )
 
 
-def _check_detector(detector: str | faces.Detector):
+def _check_detector(detector: str | faces.Detector) -> None:
     """Tries a detector that was asked for; `auto` waits until a face is needed."""
     if isinstance(detector, str) and detector != faces.AUTO:
         faces.resolve_detector(detector)
 
 
-def _check_positive(options: OutputOptions, *names: str):
+def _check_positive(options: OutputOptions, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and value <= 0:

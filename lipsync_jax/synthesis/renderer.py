@@ -69,7 +69,7 @@ class Redrawing:
         roles: Sequence[Role],
         options: Options,
         label: visible_label.Label | None = None,
-    ):
+    ) -> None:
         """Nothing is read yet.
 
         Args:

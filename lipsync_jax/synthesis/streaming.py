@@ -43,7 +43,7 @@ class Prepared:
         size: (width, height) of the frames.
     """
 
-    def __init__(self, batcher: Batcher, shown: Source, path: FacePath, options: Options):
+    def __init__(self, batcher: Batcher, shown: Source, path: FacePath, options: Options) -> None:
         self._batcher, self._shown, self._path, self._options = batcher, shown, path, options
         self.frame_rate, self.size = shown.output_rate, shown.size
 

@@ -35,6 +35,7 @@ from lipsync_jax.training.inference import (
     read_card,
     read_item,
 )
+from lipsync_jax.types import Card, Tree
 
 __all__ = [
     "OTHER_SHAPES",
@@ -66,7 +67,9 @@ class Checkpoints:
         ValueError: all checkpoints are damaged, or best/ is not of this run.
     """
 
-    def __init__(self, workdir: Path, trained: tuple[str, ...], keep: int = 2, gap: int = 0):
+    def __init__(
+        self, workdir: Path, trained: tuple[str, ...], keep: int = 2, gap: int = 0
+    ) -> None:
         workdir = Path(workdir).absolute()
         self._workdir, self._trained = workdir, trained
         _on_first(lambda: damage.set_aside(workdir, ("train", "run", *trained), gap))
@@ -106,7 +109,7 @@ class Checkpoints:
             ),
         )
 
-    def save_best(self, state: State, card: Mapping[str, Any]) -> None:
+    def save_best(self, state: State, card: Card) -> None:
         """Saves the players for inference with a card of config and figures; see `save`."""
         self._require_finite(state)
         self._best.save(
@@ -208,7 +211,7 @@ def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 @jax.jit
-def _all_finite(tree: Any) -> jax.Array:
+def _all_finite(tree: Tree) -> jax.Array:
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
 
@@ -271,9 +274,7 @@ def require_same(item: Path, like: Mapping[str, Any], remedy: str = _OTHER_RUN) 
         raise ValueError(_misfit(item.parent, f"{item.name}/{fault}", remedy))
 
 
-def save_inference(
-    directory: Path, variables: Mapping[str, Mapping[str, Any]], card: Mapping[str, Any]
-) -> None:
+def save_inference(directory: Path, variables: Mapping[str, Mapping[str, Any]], card: Card) -> None:
     """Writes a checkpoint that only inference and frozen players read.
 
     Args:

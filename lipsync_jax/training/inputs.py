@@ -1,11 +1,9 @@
 """What a run needs before it can start: data, and the checkpoints of its frozen networks."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import ml_collections
 
 from lipsync_jax.methods import fields
+from lipsync_jax.types import Card
 
 
 def require(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
@@ -42,7 +40,7 @@ def require(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
         raise ValueError("\n  ".join([f"{config.method} can't start yet; give also", *missing]))
 
 
-def require_method(config: ml_collections.ConfigDict, name: str, card: Mapping[str, Any]) -> None:
+def require_method(config: ml_collections.ConfigDict, name: str, card: Card) -> None:
     """Refuses a checkpoint of another method as a frozen network.
 
     Args:

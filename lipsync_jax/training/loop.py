@@ -30,6 +30,7 @@ from lipsync_jax.training import (
 )
 from lipsync_jax.training.metric_writer import Progress, Writer, plot
 from lipsync_jax.training.watch import Compiling, Watch, told
+from lipsync_jax.types import Card
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
     """Jits a method over a mesh: the batch is split along `data`, the state is on every device."""
     same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
 
-    def update(state, batch):
+    def update(state: State, batch: dict) -> tuple[State, dict]:
         return method.update(state, batch, jax.random.fold_in(state.key, state.step))
 
-    def measure(state, batch):
+    def measure(state: State, batch: dict) -> dict:
         return {**method.measure(state, batch), "valid": batch["valid"]}
 
     shared = {"in_shardings": (same, split), "out_shardings": same}
@@ -162,7 +163,9 @@ class Data:
         FileNotFoundError, ValueError: no such data, or its crops or batch sizes don't fit.
     """
 
-    def __init__(self, config, method: Method, mesh):
+    def __init__(
+        self, config: ml_collections.ConfigDict, method: Method, mesh: jax.sharding.Mesh
+    ) -> None:
         self._config, self._method = config.data, method
         self._seed = config.seed
         self._host = {"process": jax.process_index(), "processes": jax.process_count()}
@@ -206,7 +209,16 @@ class Data:
         )
 
 
-def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, float]:
+def _run(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    method: Method,
+    mesh: jax.sharding.Mesh,
+    data: Data,
+    saved: checkpoints.Checkpoints,
+    writer: Writer,
+    stop: Callable[[bool, int], bool],
+) -> dict[str, float]:
     steps = compile_steps(method, mesh)
     batches = data.training()
     last, resumed = config.train.steps, saved.latest_step()
@@ -228,14 +240,14 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     clock = stopping.Clock(config.train.checkpoint_minutes, config.train.log_every)
     name, sign = method.best
 
-    def save(card=None):
+    def save(card: Card | None = None) -> None:
         watch.check()
         if card is not None:
             saved.save_best(state, card)
         saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
         clock.reset()
 
-    def done():
+    def done() -> bool:
         return 0 < config.train.patience <= waited
 
     try:
@@ -280,7 +292,9 @@ def _run(config, workdir, method, mesh, data, saved, writer, stop) -> dict[str, 
     return scalars
 
 
-def _last_good(saved, like: State, steps: Steps, mesh, batch: dict) -> int | None:
+def _last_good(
+    saved: checkpoints.Checkpoints, like: State, steps: Steps, mesh: jax.sharding.Mesh, batch: dict
+) -> int | None:
     """The newest checkpoint whose weights give finite figures; newer ones are set aside.
 
     Weights are finite long before what they compute is.
@@ -294,7 +308,13 @@ def _last_good(saved, like: State, steps: Steps, mesh, batch: dict) -> int | Non
     return None
 
 
-def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State:
+def fresh_state(
+    config: ml_collections.ConfigDict,
+    method: Method,
+    mesh: jax.sharding.Mesh,
+    data: Data,
+    steps: Steps,
+) -> State:
     """The state before the first step, frozen players read from their checkpoints."""
     batch = next(iter(data.training()))
     batch.pop("clip_id")
@@ -306,7 +326,9 @@ def fresh_state(config, method: Method, mesh, data: Data, steps: Steps) -> State
     return state.replace(players={**state.players, **frozen})
 
 
-def _read_frozen(config, state: State, batch: dict, steps: Steps) -> dict[str, Any]:
+def _read_frozen(
+    config: ml_collections.ConfigDict, state: State, batch: dict, steps: Steps
+) -> dict[str, Any]:
     """The variables of the frozen players; a step is traced with their shapes before any is read.
 
     Its compilation takes that trace, so that it costs nothing.
@@ -325,7 +347,9 @@ def _read_frozen(config, state: State, batch: dict, steps: Steps) -> dict[str, A
     return {name: checkpoints.read_item(item) for name, item in items.items()}
 
 
-def _validate(method, mesh, steps, state, batches: Iterator[dict]) -> dict[str, float]:
+def _validate(
+    method: Method, mesh: jax.sharding.Mesh, steps: Steps, state: State, batches: Iterator[dict]
+) -> dict[str, float]:
     rows: list[dict[str, np.ndarray]] = []
     for batch in batches:
         batch.pop("clip_id")
@@ -335,13 +359,15 @@ def _validate(method, mesh, steps, state, batches: Iterator[dict]) -> dict[str, 
     return method.summarise({name: values[valid] for name, values in measured.items()})
 
 
-def _pictures(mesh, steps, state, data) -> tuple:
+def _pictures(mesh: jax.sharding.Mesh, steps: Steps, state: State, data: Data) -> tuple:
     batch = next(data.validation())
     batch.pop("clip_id")
     return jax.device_get(steps.pictures(state, sharding.to_devices(batch, mesh)))
 
 
-def _steered(method: Method, mesh, state: State, scalars: Mapping[str, float]) -> State:
+def _steered(
+    method: Method, mesh: jax.sharding.Mesh, state: State, scalars: Mapping[str, float]
+) -> State:
     before = {name: float(value) for name, value in state.schedule.items()}
     after = method.steer(before, scalars)
     if after == before:
@@ -351,7 +377,9 @@ def _steered(method: Method, mesh, state: State, scalars: Mapping[str, float]) -
     return state.replace(schedule=sharding.replicate(schedule, mesh))
 
 
-def _card(config, step: int, scalars: Mapping[str, float]) -> dict[str, Any]:
+def _card(
+    config: ml_collections.ConfigDict, step: int, scalars: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "config": json.loads(config.to_json_best_effort()),
         "step": step,

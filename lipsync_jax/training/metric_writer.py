@@ -19,7 +19,7 @@ class Writer:
         active: False on every host but one.
     """
 
-    def __init__(self, workdir: Path, active: bool = True):
+    def __init__(self, workdir: Path, active: bool = True) -> None:
         self.workdir, self.active = workdir, active
         if active:
             from tensorboardX import SummaryWriter  # slow to import, needed by one host only
@@ -63,7 +63,7 @@ class Writer:
 class Progress:
     """A line every so often: step, figures, steps a second, time left."""
 
-    def __init__(self, first_step: int, last_step: int):
+    def __init__(self, first_step: int, last_step: int) -> None:
         self._last_step = last_step
         self._step, self._time = first_step, time.monotonic()
 

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from lipsync_jax.types import Tree
+
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Devices in one axis named `data`; by default all of all hosts."""
@@ -48,11 +50,11 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     }
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Tree, mesh: Mesh) -> Any:
     """Host arrays, the same on every host -> replicated device arrays."""
     sharding = replicated(mesh)
 
-    def place(x):
+    def place(x: jax.Array) -> jax.Array:
         if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             data = place(jax.random.key_data(x))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ def on_signals() -> Iterator[Stop]:
     """
     asked = []
 
-    def handle(number, frame):
+    def handle(number: int, frame: FrameType | None) -> None:
         if asked:
             raise KeyboardInterrupt(
                 "stopped at once, without saving; the same command goes on from the last checkpoint"
@@ -60,7 +61,7 @@ class Clock:
         every: steps from one look at the clock to the next where several hosts must agree.
     """
 
-    def __init__(self, minutes: float, every: int):
+    def __init__(self, minutes: float, every: int) -> None:
         self._seconds, self._every = 60 * minutes, every
         self.reset()
 

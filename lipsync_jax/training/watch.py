@@ -20,7 +20,9 @@ class Watch:
         learning: players that learn.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, workdir: Path, learning: tuple[str, ...]):
+    def __init__(
+        self, config: ml_collections.ConfigDict, workdir: Path, learning: tuple[str, ...]
+    ) -> None:
         self._config, self._workdir, self._learning = config, workdir, learning
         self._waiting, self._seen = None, []
 
@@ -86,7 +88,7 @@ class Compiling:
         begun: False where no step is left to do.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, begun: bool):
+    def __init__(self, config: ml_collections.ConfigDict, begun: bool) -> None:
         self._since = time.monotonic() if begun else None
         if begun:
             logging.info(

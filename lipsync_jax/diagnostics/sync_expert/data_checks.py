@@ -1,11 +1,12 @@
 """What can be wrong with the clips themselves: too few, still pictures, silence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
 from lipsync_jax.diagnostics.sync_expert.clip_stats import Observed
+from lipsync_jax.types import Json
 
 SINGLE_CLIP, TOO_FEW = "single-clip data set", "too few clips"
 CONSTANT, SILENT = "constant frames", "silent clips"
@@ -103,7 +104,17 @@ def loudness(observed: Sequence[Observed]) -> Finding:
     )
 
 
-def _verdict(check, measured, bad, observed, figures, fine, means, do, fault) -> Finding:
+def _verdict(
+    check: str,
+    measured: str,
+    bad: Sequence[str],
+    observed: Sequence[Observed],
+    figures: Mapping[str, Json],
+    fine: str,
+    means: str,
+    do: str,
+    fault: str,
+) -> Finding:
     """A fault where many clips are bad, a note where some are."""
     if not bad:
         return Finding(check, OK, measured, fine, figures=figures)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, SKIPPED, Finding
 from lipsync_jax.diagnostics.sync_expert.overfit import STEPS, Bench, Trial
+from lipsync_jax.types import Json
 
 FROZEN, TOO_HIGH, TOO_LOW = "frozen weights", "learning rate too high", "learning rate too low"
 UNLEARNABLE, BROKEN = "clips can't be learnt", "training does not learn"
@@ -73,7 +74,7 @@ def _weights(trial: Trial) -> Finding:
     )
 
 
-def _frozen(measured: str, figures) -> Finding:
+def _frozen(measured: str, figures: Mapping[str, Json]) -> Finding:
     return Finding(
         "weights",
         FAULT,

@@ -15,6 +15,7 @@ from lipsync_jax.data.clip import Clip
 from lipsync_jax.methods.base import Arrays, Player, State
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import loop, sharding
+from lipsync_jax.types import Tree
 
 EXAMPLES, WINDOWS = 8, 2  # clips of a batch, and windows of each: enough to be told apart
 STEPS = 30
@@ -89,7 +90,7 @@ class Bench:
         config: of the sync expert.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict):
+    def __init__(self, config: ml_collections.ConfigDict) -> None:
         self.method = loop.load_method(bare(config, WINDOWS))
         self._mesh = sharding.make_mesh(jax.devices()[:1])
         self._seed = config.seed
@@ -147,7 +148,7 @@ class Bench:
         except ValueError as error:
             raise ValueError(f"no example can be made of clip {clip.clip_id}: {error}") from error
 
-    def _step(self, state: State, batch, rate):
+    def _step(self, state: State, batch: Arrays, rate: jax.Array) -> tuple[State, Arrays]:
         player = state.players["expert"]
         weights = _kernel_norms(player.params)
         player = player.replace(opt_state={**player.opt_state, "rate": rate})
@@ -166,12 +167,12 @@ class Bench:
 def _watched(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:
     """The optimiser with its rate in the state, and norms of what goes in and comes out."""
 
-    def init(params):
+    def init(params: Tree) -> Arrays:
         norms = _kernel_norms(params)
         rate = jnp.ones((), jnp.float32)
         return {"own": optimiser.init(params), "rate": rate, "gradients": norms, "updates": norms}
 
-    def update(gradients, state, params=None):
+    def update(gradients: Tree, state: Arrays, params: Tree = None) -> tuple[Tree, Arrays]:
         updates, own = optimiser.update(gradients, state["own"], params)
         updates = jax.tree.map(lambda u: (u * state["rate"]).astype(u.dtype), updates)
         return updates, {
@@ -184,7 +185,7 @@ def _watched(optimiser: optax.GradientTransformation) -> optax.GradientTransform
     return optax.GradientTransformation(init, update)
 
 
-def _kernel_norms(tree: Any) -> dict[str, jax.Array]:
+def _kernel_norms(tree: Tree) -> dict[str, jax.Array]:
     """L2 norm of every array of two dimensions or more, by its path."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): jnp.linalg.norm(

@@ -4,6 +4,7 @@ import functools
 from fractions import Fraction
 
 import cv2
+import ml_collections
 import numpy as np
 
 from lipsync_jax.data import windows
@@ -11,6 +12,7 @@ from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames, encode_frame
 from lipsync_jax.data.feature_cache import MelCache
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
 from lipsync_jax.media.audio import MEL_RATE, SAMPLE_RATE
+from lipsync_jax.methods.base import Arrays
 from lipsync_jax.methods.wav2lip.sync_expert import FRAMES, MIN_NEGATIVE_DISTANCE, SyncExpertMethod
 
 OUT_OF_STEP, UNBALANCED = "examples out of step", "labels unbalanced"
@@ -77,7 +79,7 @@ def check(method: SyncExpertMethod) -> list[Finding]:
     return [_in_step(lag, label > 0.5, other), _balance(label, method.config)]
 
 
-def _found(clip: Clip, example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _found(clip: Clip, example: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By how many seconds each window's sound starts after its pictures; labels; `other`."""
     mel = MelCache(1).mel(clip)
     columns = np.arange(-windows.MEL_WINDOW, len(mel))
@@ -120,7 +122,7 @@ def _in_step(lag: np.ndarray, label: np.ndarray, other: np.ndarray) -> Finding:
     )
 
 
-def _balance(label: np.ndarray, config) -> Finding:
+def _balance(label: np.ndarray, config: ml_collections.ConfigDict) -> Finding:
     if config.loss != "cosine_bce":
         return Finding(
             "labels",

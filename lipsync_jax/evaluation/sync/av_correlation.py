@@ -1,9 +1,10 @@
 """By how many frames the picture's motion follows the sound's changes ("At a Glance", Fig. 4)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -51,8 +52,8 @@ def mouth_motion(clip: Clip) -> np.ndarray:
 
 
 @functools.cache
-def _lengths():
-    def lengths(frames):
+def _lengths() -> Callable[[np.ndarray], jax.Array]:
+    def lengths(frames: jax.Array) -> jax.Array:
         grey = frames[..., ::-1].astype(jnp.float32) @ jnp.asarray(optical_flow.LUMA) / 255
         moved = optical_flow.farneback(grey[:-1], grey[1:])
         return jnp.linalg.norm(moved, axis=-1).mean(axis=(1, 2))

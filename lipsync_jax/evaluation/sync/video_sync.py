@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def measure(
     judge: Judge,
     shift: int = SHIFT,
     on_frame: OnFrame = lambda *_: None,
-    **options,
+    **options: Any,
 ) -> list[TrackSync]:
     """Measures every face of a video in every shot.
 

@@ -1,7 +1,7 @@
 """What a face detector is, and what all of them share."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -25,7 +25,12 @@ class Face:
 Detector = Callable[[np.ndarray], list[Face]]
 
 
-def to_face(rectangle, score: float, points, scale: np.ndarray) -> Face:
+def to_face(
+    rectangle: Sequence[float] | np.ndarray,
+    score: float,
+    points: Sequence[float] | np.ndarray,
+    scale: np.ndarray,
+) -> Face:
     """A face of the whole image from one of the scaled image.
 
     Args:

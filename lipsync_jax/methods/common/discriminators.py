@@ -12,6 +12,10 @@ import jax.numpy as jnp
 
 from lipsync_jax.methods.base import Player, PlayerState, global_norm
 from lipsync_jax.methods.vougioukas.model import SNIPPET
+from lipsync_jax.types import Tree
+
+# Name -> (share in the loss, whether it is to be accepted, what is shown).
+Evidence = dict[str, tuple[float, bool, tuple[jax.Array, ...]]]
 
 
 class Footage(NamedTuple):
@@ -45,7 +49,7 @@ class Judge:
 
     call = "__call__"  # which of the network's functions returns logits
 
-    def __init__(self, player: Player, weight: float):
+    def __init__(self, player: Player, weight: float) -> None:
         self.player, self.weight = player, weight
 
     def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
@@ -53,9 +57,7 @@ class Judge:
         del key
         return footage.frames, footage.audio, footage.mask
 
-    def evidence(
-        self, real: Footage, drawn: Footage, key: jax.Array
-    ) -> dict[str, tuple[float, bool, tuple[jax.Array, ...]]]:
+    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
         """Name -> (share in the loss, whether it is to be accepted, what is shown)."""
         return {
             "real": (1.0, True, self.look(real, key)),
@@ -68,7 +70,7 @@ class Judge:
         """One step -> the new state, and figures: cross-entropies `of_...` and `gradient_norm`."""
         evidence = self.evidence(real, drawn, key)
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             value, terms, stats = 0.0, {}, before.batch_stats
             for name, (share, accept, shown) in evidence.items():
                 logits, stats = self._judge(params, stats, shown)
@@ -85,14 +87,16 @@ class Judge:
         logits, _ = self._judge(state.params, state.batch_stats, self.look(drawn, key))
         return cross_entropy(logits, True)
 
-    def _judge(self, params, batch_stats, shown) -> tuple[jax.Array, Any]:
+    def _judge(
+        self, params: Tree, batch_stats: Tree, shown: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, Any]:
         return self.player.train(params, batch_stats, *shown, method=self.call)
 
 
 class MotionJudge(Judge):
     """A discriminator of whole clips without their sound."""
 
-    def look(self, footage, key):
+    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         del key
         return footage.frames, footage.mask
@@ -107,11 +111,11 @@ class FrameJudge(Judge):
         samples: frames of each clip, drawn uniformly.
     """
 
-    def __init__(self, player: Player, weight: float, samples: int = 1):
+    def __init__(self, player: Player, weight: float, samples: int = 1) -> None:
         super().__init__(player, weight)
         self.samples = samples
 
-    def look(self, footage, key):
+    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         chosen = _moments(key, footage.lengths, self.samples)
         still = jnp.repeat(footage.still, self.samples, axis=0)
@@ -126,12 +130,12 @@ class SyncJudge(FrameJudge):
     at least five frames away, else another clip's.
     """
 
-    def look(self, footage, key):
+    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         first = self._first(footage, key)
         return self._mouths(footage.frames, first), _sound(footage.audio, first)
 
-    def evidence(self, real, drawn, key):
+    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
         """See Judge."""
         first = self._first(real, key)
         wrong = self._wrong_sound(real, first, jax.random.fold_in(key, 1))

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import ml_collections
 import numpy as np
 
 from lipsync_jax.data.audio_features import Spectrum
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.data.feature_cache import MelCache
-from lipsync_jax.methods.base import Arrays, Method, fresh_state
+from lipsync_jax.methods.base import Arrays, Method, State, fresh_state
+from lipsync_jax.types import Cards
 
 SHEET_FRAMES = 8
 
@@ -26,7 +28,7 @@ class SingleFrames(Method):
     spectrum: Spectrum
     given: str
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self._spectra = MelCache()
 
@@ -60,7 +62,7 @@ class SingleFrames(Method):
             "mean_face": np.rint(mean).astype(np.uint8),
         }
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
         shown = self.shown_first(self.few(batch, 1))

@@ -1,21 +1,23 @@
 """What methods share that draw sixteen frames of lips at once, from a still and their sound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.media import audio
-from lipsync_jax.methods.base import Arrays, Method, State
-from lipsync_jax.methods.common.discriminators import Judge
+from lipsync_jax.methods.base import Arrays, Method, Player, State
+from lipsync_jax.methods.common.discriminators import Evidence, Footage, Judge
 from lipsync_jax.methods.common.validation_metrics import motion_and_correlation, psnr
 from lipsync_jax.methods.glance.autoencoder_method import SHEET_CLIPS, as_seen, sheet, stretch
 from lipsync_jax.methods.glance.model import FRAMES, MEL_BINS, ROWS, SIZE
+from lipsync_jax.types import Variables
 
 FRAME_RATE = Fraction(25)
 HOP = 8  # frames from one window of a long clip to the next
@@ -52,16 +54,16 @@ class ClipJudge(Judge):
         config: with `weight`, and `drawn_share` and `mismatched_share`, of its own loss.
     """
 
-    def __init__(self, player, config):
+    def __init__(self, player: Player, config: ml_collections.ConfigDict) -> None:
         super().__init__(player, config.weight)
         self.config = config
 
-    def look(self, footage, key):
+    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         del key
         return footage.frames, footage.audio
 
-    def evidence(self, real, drawn, key):
+    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
         """See Judge."""
         wrong = real._replace(audio=jnp.roll(real.audio, 1, axis=0))
         return {
@@ -85,7 +87,7 @@ class LipClips(Method):
     judge: Judge | None = None
 
     def draw(
-        self, variables: Mapping[str, Any], still: jax.Array, audio: jax.Array, noise: jax.Array
+        self, variables: Variables, still: jax.Array, audio: jax.Array, noise: jax.Array
     ) -> jax.Array:
         """Draws sixteen frames in eval mode.
 
@@ -100,7 +102,7 @@ class LipClips(Method):
         """
         raise NotImplementedError
 
-    def check(self):
+    def check(self) -> None:
         """Refuses pictures of another size, and batches without another clip's sound."""
         self.check_pictures(f"config.method={self.config.method}", SIZE, "lips64")
         if self.judge and self.config.data.batch_size < 2:
@@ -133,7 +135,7 @@ class LipClips(Method):
 
     def animate(
         self,
-        variables: Mapping[str, Any],
+        variables: Variables,
         still: jax.Array,
         audio: jax.Array,
         noise: jax.Array | None = None,
@@ -181,7 +183,7 @@ class LipClips(Method):
         motion, correlation = motion_and_correlation(drawn, real.frames, real.mask)
         return {**figures, "motion": motion, "motion_correlation": correlation}
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Moments of a few clips, real frames above those drawn."""
         few = {name: batch[name][:SHEET_CLIPS] for name in ("still", "frames", "audio")}
         real = self._scene(few)

@@ -6,7 +6,7 @@ sounds to their networks and who judges (`methods.temporal_gan`, `methods.jain`)
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +18,16 @@ import numpy as np
 
 from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames
 from lipsync_jax.data.collate import stack_padded
-from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.base import (
+    Arrays,
+    Method,
+    Player,
+    PlayerState,
+    State,
+    adam,
+    fresh_state,
+    global_norm,
+)
 from lipsync_jax.methods.common.discriminators import Footage, Judge
 from lipsync_jax.methods.common.validation_metrics import (
     motion_and_correlation,
@@ -27,6 +36,7 @@ from lipsync_jax.methods.common.validation_metrics import (
     psnr,
 )
 from lipsync_jax.methods.vougioukas.model import SNIPPET
+from lipsync_jax.types import Cards, Tree, Variables
 
 # Rows and columns around the mouth, as shares of an aligned picture.
 MOUTH_ROWS, MOUTH_COLUMNS = (0.58, 0.84), (0.27, 0.77)
@@ -47,7 +57,9 @@ class RecurrentGAN(Method):
     best = ("psnr_lower_half", 1)
     kinds: Mapping[str, tuple[type[nn.Module], type[Judge]]]
 
-    def __init__(self, config, cards, generator: nn.Module):
+    def __init__(
+        self, config: ml_collections.ConfigDict, cards: Cards, generator: nn.Module
+    ) -> None:
         super().__init__(config, cards)
         self.players = {"generator": Player(generator, adam(config.optimiser))}
         self.judges: dict[str, Judge] = {}
@@ -63,7 +75,7 @@ class RecurrentGAN(Method):
         """One of the networks in `kinds`, with the fields that the config gives."""
         return network(dtype=jnp.dtype(self.config.precision), **fields)
 
-    def check(self):
+    def check(self) -> None:
         """Refuses pictures of another size than the network's, and lengths that hold nothing."""
         geometry = GEOMETRIES[self.config.data.geometry]
         size = tuple(self.config.model.image_size)
@@ -121,7 +133,7 @@ class RecurrentGAN(Method):
             lengths = (max(lengths),)
         return stack_padded(examples, ("frames", "audio"), lengths)
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = jax.random.split(key, 1 + len(self.judges))
         few = {name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")}
@@ -133,7 +145,7 @@ class RecurrentGAN(Method):
             players[name] = judge.player.start(judge.player.module.init(own, *judge.look(few, own)))
         return fresh_state(key, players, judged=self.config.judged_from <= 0)
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step of each judge, then, on the same frames, one of the generator against them.
 
         Judges rest until `steer` wakes them.
@@ -144,7 +156,7 @@ class RecurrentGAN(Method):
         generator, before = self.players["generator"], state.players["generator"]
         noise = self.noise(noise_key, real, self.config.noise_std)
 
-        def animate(params):
+        def animate(params: Tree) -> tuple[jax.Array, Tree]:
             (_, frames), stats = generator.train(
                 params, before.batch_stats, real.still, real.audio, noise, mask=real.mask
             )
@@ -156,7 +168,7 @@ class RecurrentGAN(Method):
             players[name], judged = self._learn(name, state, real, frames, keys[name])
             scalars |= {f"{name}_{figure}": value for figure, value in judged.items()}
 
-        def loss(frames):
+        def loss(frames: jax.Array) -> tuple[jax.Array, Arrays]:
             drawn = real._replace(frames=frames)
             weights = self.config.upper_half_weight, self.config.mouth_weight
             terms = {"l1": reconstruction(drawn, real, *weights)}
@@ -177,26 +189,36 @@ class RecurrentGAN(Method):
         scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
         return state.replace_players(**players), scalars
 
-    def steer(self, schedule, scalars):
+    def steer(
+        self, schedule: Mapping[str, float], scalars: Mapping[str, float]
+    ) -> dict[str, float]:
         """Wakes the judges, for good, once validation shows lips that move as the real ones do."""
         if scalars["mouth_correlation"] < self.config.judged_from:
             return dict(schedule)
         return {**schedule, "judged": 1.0}
 
-    def _learn(self, name: str, state: State, real: Footage, frames: jax.Array, key: jax.Array):
+    def _learn(
+        self, name: str, state: State, real: Footage, frames: jax.Array, key: jax.Array
+    ) -> tuple[PlayerState, Arrays]:
         """A judge's step; while it rests, its state as it was and zeros for figures."""
         judge, before = self.judges[name], state.players[name]
 
-        def awake(frames):
+        def awake(frames: jax.Array) -> tuple[PlayerState, Arrays]:
             return judge.learn(before, real, real._replace(frames=frames), key)
 
-        def asleep(frames):
+        def asleep(frames: jax.Array) -> tuple[PlayerState, Arrays]:
             _, figures = jax.eval_shape(awake, frames)
             return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), figures)
 
         return self._if_judged(state, awake, asleep, frames)
 
-    def _if_judged(self, state: State, awake, asleep, operand):
+    def _if_judged(
+        self,
+        state: State,
+        awake: Callable[[Tree], Tree],
+        asleep: Callable[[Tree], Tree],
+        operand: Tree,
+    ) -> Tree:
         if self.config.judged_from <= 0:
             return awake(operand)
         return jax.lax.cond(state.schedule["judged"] > 0, awake, asleep, operand)
@@ -208,7 +230,7 @@ class RecurrentGAN(Method):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(time))
         return std * jax.vmap(lambda key: jax.random.normal(key, shape), out_axes=1)(keys)
 
-    def animate(self, variables: Mapping[str, Any], clips: Footage) -> jax.Array:
+    def animate(self, variables: Variables, clips: Footage) -> jax.Array:
         """Draws clips in eval mode, with the same noise at every call.
 
         Args:
@@ -244,7 +266,7 @@ class RecurrentGAN(Method):
         motion, correlation = motion_and_correlation(_mouth(drawn), _mouth(real.frames), real.mask)
         return {**figures, "mouth_motion": motion, "mouth_correlation": correlation}
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """The still, then moments of a clip; real frames above the drawn ones, a few clips."""
         real = footage({name: values[:SHEET_CLIPS] for name, values in batch.items()})
         drawn = self.animate(state.players["generator"].variables, real)
@@ -255,7 +277,7 @@ class RecurrentGAN(Method):
         still = jnp.repeat(real.still, 2, axis=0)[..., ::-1] / 2 + 0.5
         return still, *(both[:, t] for t in moments)
 
-    def _judge(self, name: str, config) -> Judge:
+    def _judge(self, name: str, config: ml_collections.ConfigDict) -> Judge:
         if name not in self.kinds:
             raise ValueError(
                 f"config.judges.{name}: {self.config.method} has none of that name; choose from "

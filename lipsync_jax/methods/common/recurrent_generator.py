@@ -6,11 +6,12 @@ time; each frame is decoded from [sound, noise, identity] with the still's maps 
 moments as one batch; only the recurrent units are scanned.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.gru import GRU, fold_time, initial_carry, unfold_time
 from lipsync_jax.nn.shape_checks import check
@@ -55,9 +56,9 @@ class RecurrentGenerator(nn.Module):
     width: float = 1.0
     image_size: tuple[int, int] = (128, 96)
     recurrent: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
-    def setup(self):
+    def setup(self) -> None:
         """Names the parts, which can be run alone."""
         if self.recurrent:
             self.context = GRU(self.context_size, CONTEXT_LAYERS, self.dtype)

@@ -4,9 +4,6 @@ It needs no data set: every example is a new pair (`data.flow_pairs`), those of 
 are always the same.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -17,11 +14,12 @@ from lipsync_jax.data.flow_pairs import Draw, Draws, flow_pair
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
 from lipsync_jax.methods.flownet.model import FlowNetS
 from lipsync_jax.ops import optical_flow
+from lipsync_jax.types import Cards, Tree
 
 SEEDS = {"train": None, "validation": 0, "test": 1}  # of `flow_pairs.pairs`; None: always new ones
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "FlowNet":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "FlowNet":
     """The method of a config."""
     return FlowNet(config, cards)
 
@@ -36,15 +34,15 @@ class FlowNet(Method):
 
     best = ("endpoint_error", -1)
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"flownet": Player(network(config), adam(config.optimiser))}
 
-    def source(self, split):
+    def source(self, split: str) -> Draws:
         """See Method."""
         return Draws(self.config.data.pairs[split], SEEDS[split])
 
-    def check(self):
+    def check(self) -> None:
         """Refuses sides that the network can't halve six times."""
         size = self.config.data.size
         if size < 64 or size % 64:
@@ -55,18 +53,18 @@ class FlowNet(Method):
         drawn = flow_pair(rng if clip.seed is None else clip.rng(), self.config.data.size)
         return drawn._asdict()
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         player = self.players["flownet"]
         few = {name: batch[name][:1] for name in ("first", "second")}
         return fresh_state(key, {"flownet": player.start(player.module.init(key, _seen(few)))})
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step on the endpoint errors of all sizes."""
         del key  # nothing here is random
         player, before = self.players["flownet"], state.players["flownet"]
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             flows, stats = player.train(params, before.batch_stats, _seen(batch))
             value = losses.multiscale_endpoint_error(flows, batch["flow"] / optical_flow.UNIT)
             return value, (flows[0], stats)

@@ -3,9 +3,6 @@
 It is trained from scratch to draw the frames it is shown; then `methods.glance` takes it frozen.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -16,11 +13,12 @@ from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
 from lipsync_jax.methods.glance.autoencoder_model import VideoAutoencoder
 from lipsync_jax.methods.glance.model import FRAMES
+from lipsync_jax.types import Cards, Tree
 
 SHEET_CLIPS, SHEET_FRAMES = 4, 8
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "GlanceAutoencoder":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "GlanceAutoencoder":
     """The method of a config."""
     return GlanceAutoencoder(config, cards)
 
@@ -65,7 +63,7 @@ class GlanceAutoencoder(Method):
 
     best = ("psnr", 1)
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"autoencoder": Player(network(config), adam(config.optimiser))}
 
@@ -73,19 +71,19 @@ class GlanceAutoencoder(Method):
         """Frames of a clip: uint8 (16, height, width, 3), BGR."""
         return {"frames": decode_frames(clip, stretch(clip, rng))}
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         player = self.players["autoencoder"]
         variables = player.module.init(key, as_seen(batch["frames"][:1, :1]))
         return fresh_state(key, {"autoencoder": player.start(variables)})
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step on the mean squared error."""
         del key  # nothing here is random
         player, before = self.players["autoencoder"], state.players["autoencoder"]
         frames = as_seen(batch["frames"])
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             (drawn, _), stats = player.train(params, before.batch_stats, frames)
             return losses.mean_squared(drawn, frames), stats
 
@@ -102,7 +100,7 @@ class GlanceAutoencoder(Method):
         error = jnp.mean(((self._draw(state, frames) - frames) / 2) ** 2, axis=(1, 2, 3, 4))
         return {"psnr": -10 * jnp.log10(error)}
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Moments of a few clips, the frames above what is drawn of their codes."""
         frames = as_seen(batch["frames"][:SHEET_CLIPS])
         return sheet(frames, self._draw(state, frames))

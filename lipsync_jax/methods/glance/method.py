@@ -7,14 +7,22 @@ out, and so are its networks; that is how the configs' variants are the paper's 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
 from lipsync_jax import losses
-from lipsync_jax.methods.base import Arrays, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.base import (
+    Arrays,
+    Player,
+    PlayerState,
+    State,
+    adam,
+    fresh_state,
+    global_norm,
+)
+from lipsync_jax.methods.common.discriminators import Footage
 from lipsync_jax.methods.common.lip_video_gan import ClipJudge, LipClips, Scene
 from lipsync_jax.methods.glance import autoencoder_method
 from lipsync_jax.methods.glance.model import (
@@ -24,6 +32,7 @@ from lipsync_jax.methods.glance.model import (
     MotionEncoder,
 )
 from lipsync_jax.ops import optical_flow
+from lipsync_jax.types import Cards, Tree, Variables
 
 
 class StreamsJudge(ClipJudge):
@@ -31,13 +40,13 @@ class StreamsJudge(ClipJudge):
 
     call = "logits"
 
-    def look(self, footage, key):
+    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         shown = super().look(footage, key)
         return (*shown, footage.flow) if self.player.module.motion == "flow" else shown
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Glance":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "Glance":
     """The method of a config."""
     return Glance(config, cards)
 
@@ -54,7 +63,7 @@ class Glance(LipClips):
     adversarial term `discriminator`; of the perceptual one the frozen `autoencoder`.
     """
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         dtype = jnp.dtype(config.precision)
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
@@ -75,7 +84,7 @@ class Glance(LipClips):
             card = ml_collections.ConfigDict(cards["autoencoder"]["config"])
             self.players["autoencoder"] = Player(autoencoder_method.network(card))
 
-    def check(self):
+    def check(self) -> None:
         """Refuses pictures of another size, and losses that lack what they need."""
         super().check()
         config, name = self.config, self.config.data.geometry
@@ -94,7 +103,7 @@ class Glance(LipClips):
                 f"of configs/autoencoder_method.py on {name}"
             )
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
         few = self._scene({name: batch[name][:1] for name in ("still", "frames", "audio")})
@@ -112,12 +121,12 @@ class Glance(LipClips):
             players["discriminator"] = self.players["discriminator"].start(variables)
         return fresh_state(key, players)
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step of the discriminator, then, on the same frames, one of all others (eq. 2)."""
         real = self._scene(batch)
         generator, before = self.players["generator"], state.players["generator"]
 
-        def animate(params):
+        def animate(params: Tree) -> tuple[tuple[Scene, jax.Array], Tree]:
             drawn, stats = generator.train(params, before.batch_stats, real.still, real.audio)
             return (self._with(real, drawn.frames), drawn.heard), stats
 
@@ -129,7 +138,7 @@ class Glance(LipClips):
             )
             scalars |= {f"discriminator_{name}": value for name, value in judged.items()}
 
-        def loss(drawn, heard, encoders):
+        def loss(drawn: Scene, heard: jax.Array, encoders: Tree) -> tuple[jax.Array, Tree]:
             return self._loss({**state.players, **players}, real, drawn, heard, encoders, key)
 
         encoders = {name: state.players[name].params for name in self.encoders}
@@ -145,7 +154,9 @@ class Glance(LipClips):
         scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
         return state.replace_players(**players), scalars
 
-    def draw(self, variables, still, audio, noise):
+    def draw(
+        self, variables: Variables, still: jax.Array, audio: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """See LipClips."""
         del noise  # it has none
         return self.players["generator"].module.apply(variables, still, audio).frames
@@ -168,7 +179,15 @@ class Glance(LipClips):
         """What the motion encoder sees: flow beside the sound's changes, frames beside itself."""
         return scene.flow if self.config.correlation.derivative else scene.frames
 
-    def _loss(self, players, real: Scene, drawn: Scene, heard, encoders, key):
+    def _loss(
+        self,
+        players: Mapping[str, PlayerState],
+        real: Scene,
+        drawn: Scene,
+        heard: jax.Array,
+        encoders: Tree,
+        key: jax.Array,
+    ) -> tuple[jax.Array, Tree]:
         config = self.config
         terms, stats = {"l1": losses.l1(drawn.frames, real.frames)}, {}
         value = config.pixel_weight * terms["l1"]
@@ -189,11 +208,18 @@ class Glance(LipClips):
             value += self.judge.weight * terms["deceived"]
         return value, (terms, stats)
 
-    def _correlate(self, players, encoders, real: Scene, drawn: Scene, heard: jax.Array):
+    def _correlate(
+        self,
+        players: Mapping[str, PlayerState],
+        encoders: Tree,
+        real: Scene,
+        drawn: Scene,
+        heard: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
         """Eq. 1 of real and drawn frames, as the published code trains; and new statistics."""
         stats = {name: players[name].batch_stats for name in encoders}
 
-        def encode(name, x):
+        def encode(name: str, x: jax.Array) -> jax.Array:
             features, stats[name] = self.players[name].train(encoders[name], stats[name], x)
             return features
 

@@ -8,6 +8,7 @@ tables and its published code differ the tables win, unless the sizes they give 
 other (strides of the sound, and of the flow's stream).
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -187,7 +188,13 @@ class Discriminator(Network):
 
     motion: Literal["flow", "difference", "none"] = "flow"
 
-    def __call__(self, frames, audio, flow=None, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        frames: jax.Array,
+        audio: jax.Array,
+        flow: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
         """Probabilities of being real and in sync; arguments as of `logits`."""
         return nn.sigmoid(self.logits(frames, audio, flow, train))
 
@@ -231,7 +238,7 @@ class Discriminator(Network):
         verdict = self.output(1, x.shape[1:4], name="verdict")(x, train)
         return float32(verdict).reshape(len(frames))
 
-    def _watch(self, x: jax.Array, rows, train: bool, name: str) -> jax.Array:
+    def _watch(self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str) -> jax.Array:
         """A stream; its first row has a bias and no norm."""
         x = self.layer(*rows[0], bias=True, norm=False, name=f"{name}_0")(x, train)
         for i, row in enumerate(rows[1:], 1):

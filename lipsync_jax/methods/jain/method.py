@@ -4,8 +4,7 @@ A discriminator of single frames and one of whole clips of any length, by pyrami
 The text names no reconstruction loss: `l1_weight = 0` is the text to the letter.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import ml_collections
 import numpy as np
@@ -16,9 +15,10 @@ from lipsync_jax.media import audio
 from lipsync_jax.methods.common.discriminators import FrameJudge, Judge
 from lipsync_jax.methods.common.recurrent_gan import RecurrentGAN, generator_fields
 from lipsync_jax.methods.jain.model import FrameDiscriminator, Generator, SequenceDiscriminator
+from lipsync_jax.types import Cards
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Jain":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "Jain":
     """The method of a config."""
     return Jain(config, cards)
 
@@ -36,7 +36,7 @@ class Jain(RecurrentGAN):
         "sequence": (SequenceDiscriminator, Judge),
     }
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards, network(config))
 
     def sound(self, clip: Clip, frames: range) -> np.ndarray:

@@ -10,11 +10,11 @@ the channels of pictures. Masks are bool (n, time), False where a clip was padde
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
 from lipsync_jax.nn.dcgan import Block, classify, leaky_relu
@@ -43,7 +43,7 @@ class SoundEncoder(nn.Module):
 
     features: int = 256
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
@@ -76,7 +76,7 @@ class Generator(RecurrentGenerator):
     noise_layers: int = 2
     audio_width: float = 1.0
 
-    def setup(self):
+    def setup(self) -> None:
         """Names the parts, which can be run alone."""
         super().setup()
         self.audio_encoder = SoundEncoder(self.audio_size, self.audio_width, self.dtype)
@@ -89,7 +89,9 @@ class Decoder(FrameDecoder):
     A map of the still's encoder, the fourth to the first, joins before each convolution.
     """
 
-    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+    def between(
+        self, x: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
+    ) -> jax.Array:
         """See FrameDecoder."""
         sizes = channels(self.width)
         for i in range(HALVINGS - 2, -1, -1):
@@ -107,7 +109,7 @@ class FrameDiscriminator(nn.Module):
     """
 
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, frames: jax.Array, still: jax.Array, train: bool = False) -> jax.Array:
@@ -154,7 +156,7 @@ class SequenceDiscriminator(nn.Module):
     frame_size: int = 128
     hidden_size: int = 256
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(

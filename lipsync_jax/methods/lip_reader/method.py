@@ -5,7 +5,6 @@ of real videos is the floor that generated ones are to be compared with.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import jax
@@ -18,9 +17,10 @@ from lipsync_jax.data import augment, word_labels
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
 from lipsync_jax.methods.lip_reader.model import LipReader
+from lipsync_jax.types import Cards, Tree
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "LipReaderMethod":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "LipReaderMethod":
     """The method of a config."""
     return LipReaderMethod(config, cards)
 
@@ -69,7 +69,7 @@ class LipReaderMethod(Method):
 
     best = ("wer", -1)
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"reader": Player(network(config), adam(config.optimiser))}
         self._classes = {word: i for i, word in enumerate(config.vocabulary, 1)}
@@ -92,7 +92,9 @@ class LipReaderMethod(Method):
         """A clip from its beginning, as it is."""
         return self._taken(clip, np.arange(self.config.frames), rng, 0.0)
 
-    def _taken(self, clip: Clip, index: np.ndarray, rng, strength: float) -> Arrays:
+    def _taken(
+        self, clip: Clip, index: np.ndarray, rng: np.random.Generator, strength: float
+    ) -> Arrays:
         mask = index < len(clip.frames)
         index = np.minimum(index, len(clip.frames) - 1)
         faces = augment.augment_faces(decode_frames(clip, index), rng, strength)
@@ -102,18 +104,18 @@ class LipReaderMethod(Method):
             "mask": mask,
         }
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         seen, mask = as_seen(batch["mouths"][:1], batch["mask"][:1]), batch["mask"][:1]
         player = self.players["reader"]
         return fresh_state(key, {"reader": player.start(player.module.init(key, seen, mask))})
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step: cross-entropy of every frame's word."""
         player, before = self.players["reader"], state.players["reader"]
         mask = batch["mask"]
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             seen = as_seen(batch["mouths"], mask)
             logits, stats = player.train(
                 params, before.batch_stats, seen, mask, rngs={"dropout": key}
@@ -138,7 +140,7 @@ class LipReaderMethod(Method):
             "mask": batch["mask"],
         }
 
-    def summarise(self, measured):
+    def summarise(self, measured: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Word error rate over all clips, and the share of frames whose word was right."""
         edits = spoken = right = total = 0
         rows = zip(

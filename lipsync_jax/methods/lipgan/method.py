@@ -6,9 +6,6 @@ real faces with their sound, which should be near, and drawn faces or real ones 
 sound, which should be far apart.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -30,11 +27,12 @@ from lipsync_jax.methods.common.frame_synthesis import SHEET_FRAMES, SingleFrame
 from lipsync_jax.methods.common.validation_metrics import mouth_error
 from lipsync_jax.methods.lipgan.model import SIZE, Discriminator, Generator
 from lipsync_jax.methods.wav2lip.method import mask_lower_half, weighted_l1
+from lipsync_jax.types import Cards, Tree, Variables
 
 APART = 6  # frames, at least, from a face to the other one of the same person
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "LipGAN":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "LipGAN":
     """The method of a config."""
     return LipGAN(config, cards)
 
@@ -53,7 +51,7 @@ class LipGAN(SingleFrames):
 
     given = "reference"
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.hears = self.spectrum = LIPGAN[config.model.sound]
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
@@ -67,7 +65,7 @@ class LipGAN(SingleFrames):
                 adam(config.adversarial.optimiser),
             )
 
-    def check(self):
+    def check(self) -> None:
         """Refuses faces of another size, and batches that have no other clip's sound."""
         self.check_pictures("LipGAN", SIZE, "face96")
         if self.config.adversarial.weight and self.config.data.batch_size < 2:
@@ -90,12 +88,14 @@ class LipGAN(SingleFrames):
         faces = augment.augment_faces(faces, rng, self.config.augment)
         return {**made, "target": faces[:count], "reference": faces[count:]}
 
-    def shown_first(self, inputs):
+    def shown_first(
+        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> dict[str, tuple[jax.Array, ...]]:
         """See SingleFrames."""
         sound, faces, target = inputs
         return {"generator": (sound, faces), "discriminator": (sound, target)}
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """Two steps of the discriminator, then one of the generator against it.
 
         The scalar `distance_of_refused` is that of drawn faces at some steps and that of real ones
@@ -110,7 +110,7 @@ class LipGAN(SingleFrames):
             )
         generator, before = self.players["generator"], state.players["generator"]
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             drawn, stats = generator.train(params, before.batch_stats, sound, faces)
             terms = {"l1": losses.l1(drawn, target)}
             value = weighted_l1(drawn, target, self.config.lower_half_weight)
@@ -156,13 +156,13 @@ class LipGAN(SingleFrames):
                 figures[f"distance_of_{name}"] = self._distance(params, *pair)
         return per_example(figures, examples)
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Reference, masked input, drawn and true face of each example's first frame."""
         sound, faces, target = self.few(batch, SHEET_FRAMES)
         drawn = self._draw(state.players["generator"].variables, sound, faces)
         return faces[..., :3], faces[..., 3:], drawn, target
 
-    def draw(self, variables: Mapping[str, Any], audio: jax.Array, faces: jax.Array) -> jax.Array:
+    def draw(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
         """Runs the generator in eval mode, on inputs laid out as Wav2Lip's.
 
         Args:
@@ -177,10 +177,10 @@ class LipGAN(SingleFrames):
         sound = audio[..., 0].swapaxes(1, 2)
         return self._draw(variables, sound, jnp.concatenate([reference, masked], axis=-1))
 
-    def _draw(self, variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
+    def _draw(self, variables: Variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
         return self.players["generator"].module.apply(variables, sound, faces)
 
-    def frames(self, clip, rng):
+    def frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
         """See SingleFrames."""
         total = len(clip.frames)
         if total < 2 * APART:
@@ -195,7 +195,7 @@ class LipGAN(SingleFrames):
             "sound": self.sound(clip, chosen),
         }, chosen
 
-    def inputs(self, batch):
+    def inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
         """See SingleFrames."""
         target, reference = (
             batch[name].reshape(-1, *batch[name].shape[2:]).astype(jnp.float32) / 255
@@ -204,10 +204,12 @@ class LipGAN(SingleFrames):
         faces = jnp.concatenate([reference, mask_lower_half(target)], axis=-1)
         return batch["sound"].reshape(-1, *batch["sound"].shape[2:]), faces, target
 
-    def _distance(self, params, sound: jax.Array, faces: jax.Array) -> jax.Array:
+    def _distance(self, params: Tree, sound: jax.Array, faces: jax.Array) -> jax.Array:
         return self.players["discriminator"].module.apply({"params": params}, sound, faces)
 
-    def _learn_distance(self, state: State, inputs: tuple, key) -> tuple[PlayerState, Arrays]:
+    def _learn_distance(
+        self, state: State, inputs: tuple, key: jax.Array
+    ) -> tuple[PlayerState, Arrays]:
         """One step on what should be far apart, by a fair coin of two kinds; one on real pairs."""
         sound, faces, target, other = inputs
         drawn = self._draw(state.players["generator"].variables, sound, faces)
@@ -217,7 +219,9 @@ class LipGAN(SingleFrames):
         # Not `lax.scan`: convolutions in a loop are some 40 times slower on CPU.
         for name, apart, pair in (("refused", 1.0, refused), ("real", 0.0, (sound, target))):
 
-            def loss(params, pair=pair, apart=apart):
+            def loss(
+                params: Tree, pair: tuple[jax.Array, jax.Array] = pair, apart: float = apart
+            ) -> tuple[jax.Array, Tree]:
                 distance = self._distance(params, *pair)
                 return losses.margin_contrastive(distance, apart), jnp.mean(distance)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lipsync_jax.losses import l2_normalise
-from lipsync_jax.nn.conv_norm import ConvNorm, Network
+from lipsync_jax.nn.conv_norm import ConvNorm, Initialiser, Network, Sizes
 from lipsync_jax.nn.dcgan import float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
 
@@ -66,7 +66,7 @@ JUDGED_SOUND = {
 }
 
 
-def _glorot(fan_in: int):
+def _glorot(fan_in: int) -> Initialiser:
     del fan_in
     return nn.initializers.glorot_uniform()
 
@@ -141,7 +141,14 @@ class Generator(_LipGAN):
         x = self.output(3, 1, init=_glorot, name="output")(x, train)
         return nn.sigmoid(float32(x))
 
-    def _keras(self, features, kernel, strides=1, padding="SAME", **options):
+    def _keras(
+        self,
+        features: int,
+        kernel: Sizes,
+        strides: Sizes = 1,
+        padding: Sizes | Literal["SAME"] = "SAME",
+        **options: Any,
+    ) -> ConvNorm:
         return self.layer(features, kernel, strides, padding, init=_glorot, **KERAS, **options)
 
     def _stage(self, x: jax.Array, row: tuple, train: bool, name: str) -> jax.Array:

@@ -28,11 +28,12 @@ from lipsync_jax.methods.base import (
 from lipsync_jax.methods.common.frame_synthesis import SHEET_FRAMES, SingleFrames, per_example
 from lipsync_jax.methods.common.validation_metrics import mouth_error
 from lipsync_jax.methods.speech2vid.model import DRAWN, FACE, MARGIN, Deblurrer, Generator
+from lipsync_jax.types import Cards, Tree
 
 BLUR_SIZE, BLUR_SIGMA = 5, 2.0  # pixels
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Speech2Vid":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "Speech2Vid":
     """The method of a config."""
     return Speech2Vid(config, cards)
 
@@ -89,13 +90,13 @@ class Speech2Vid(SingleFrames):
 
     spectrum, given = MFCC, "stills"
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
         if config.deblur.train:
             self.players["deblurrer"] = Player(deblurrer(config), adam(config.deblur.optimiser))
 
-    def check(self):
+    def check(self) -> None:
         """Refuses faces of another size, and no still."""
         self.check_pictures("Speech2Vid", FACE, "aligned112x112")
         if self.config.stills < 1:
@@ -111,18 +112,20 @@ class Speech2Vid(SingleFrames):
         """
         return self.frames(clip, rng)[0]
 
-    def shown_first(self, inputs):
+    def shown_first(
+        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> dict[str, tuple[jax.Array, ...]]:
         """See SingleFrames."""
         sound, stills, target = inputs
         return {"generator": (sound, stills), "deblurrer": (target,)}
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step of each network."""
         del key  # nothing here is random
         sound, stills, target = self.inputs(batch)
         generator, before = self.players["generator"], state.players["generator"]
 
-        def loss(params):
+        def loss(params: Tree) -> jax.Array:
             drawn, stats = generator.train(params, before.batch_stats, sound, stills)
             value = l1 = losses.l1(drawn.frames, target)
             if self.config.mouth_weight:
@@ -183,14 +186,14 @@ class Speech2Vid(SingleFrames):
             figures["mouth_error_sharpened"] = mouth_error(sharp, target)
         return per_example(figures, examples)
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """First still, drawn, sharpened and true frame of each example."""
         sound, stills, target = self.few(batch, SHEET_FRAMES)
         drawn = self.draw(_variables(state), sound, stills)
         columns = middle(stills[..., :3]), *drawn[: len(self.players)], target
         return tuple(column[..., ::-1] for column in columns)
 
-    def frames(self, clip, rng):
+    def frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
         """See SingleFrames."""
         total, count, stills = len(clip.frames), self.config.frames_per_clip, self.config.stills
         if total <= stills:
@@ -205,7 +208,7 @@ class Speech2Vid(SingleFrames):
             "sound": self.sound(clip, chosen),
         }, chosen
 
-    def inputs(self, batch):
+    def inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
         """See SingleFrames."""
         target = middle(as_seen(batch["target"]))
         stills = jnp.moveaxis(as_seen(batch["stills"]), 2, -2)
@@ -220,7 +223,7 @@ class Speech2Vid(SingleFrames):
         player, before = self.players["deblurrer"], state.players["deblurrer"]
         blurred = blur(frames)
 
-        def loss(params):
+        def loss(params: Tree) -> jax.Array:
             found = player.module.apply({"params": params}, blurred)
             return losses.mean_squared(found, frames - blurred)
 

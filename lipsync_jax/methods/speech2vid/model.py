@@ -7,6 +7,7 @@ itself with under this name (Chen et al. 2018, its published code). Faces are RG
 (`data.audio_windows.mfcc_windows` of `audio.speech2vid_mfcc`).
 """
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from lipsync_jax.methods.glance import model as glance
 from lipsync_jax.methods.jain.model import COEFFICIENTS, POOLS, SOUND, STEPS
 from lipsync_jax.methods.vgan.model import SPOKEN_SOUND
-from lipsync_jax.nn.conv_norm import Network
+from lipsync_jax.nn.conv_norm import ConvNorm, Network, Sizes
 from lipsync_jax.nn.dcgan import float32
 from lipsync_jax.nn.shape_checks import check
 
@@ -123,11 +124,15 @@ class Generator(Network):
         x = self._encode(512, x.shape[1:3], 1, 0, f"{name}_dense_0")(x, train)
         return self._encode(256, 1, 1, 0, f"{name}_dense_1")(x, train)
 
-    def _encode(self, features, kernel, strides, padding, name: str):
+    def _encode(
+        self, features: int, kernel: Sizes, strides: Sizes, padding: Sizes, name: str
+    ) -> ConvNorm:
         fields = {"bias": True, "epsilon": EPSILON, "name": name}
         return self.layer(features, kernel, strides, padding, **fields)
 
-    def _draw(self, features, kernel, padding, name: str):
+    def _draw(
+        self, features: int, kernel: Sizes, padding: Sizes, name: str
+    ) -> Callable[[jax.Array, bool], jax.Array]:
         layer = self.layer(features, kernel, 1, 0, bias=True, norm=False, name=name)
         pads = padding if isinstance(padding, tuple) else ((padding,) * 2,) * 2
         return lambda x, train: layer(pad(x, pads), train)

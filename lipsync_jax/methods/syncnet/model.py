@@ -1,10 +1,11 @@
 """SyncNet (Chung and Zisserman 2016, "Out of time"), the released model v2; offset search."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import ConvBlock, pair, stack_frames, uniform_fan_in
@@ -42,7 +43,7 @@ class Tower(nn.Module):
     """
 
     rows: tuple
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -65,13 +66,13 @@ class Head(nn.Module):
         dtype: of the computation; None follows inputs and parameters.
     """
 
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(n, 512) -> (n, 1024)."""
 
-        def dense(features, name, x):
+        def dense(features: int, name: str, x: jax.Array) -> jax.Array:
             init = uniform_fan_in(x.shape[-1])
             layer = nn.Dense(
                 features, kernel_init=init, bias_init=init, dtype=self.dtype, name=name
@@ -90,9 +91,9 @@ class SyncNetV2(nn.Module):
         dtype: of the computation; None follows inputs and parameters.
     """
 
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
-    def setup(self):
+    def setup(self) -> None:
         """Names the parts, which can be run alone."""
         self.audio = Tower(AUDIO_TOWER, self.dtype)
         self.audio_head = Head(self.dtype)

@@ -5,20 +5,26 @@ frames: a foreground that moves over a background. A discriminator of clips with
 whole loss, as published; the two terms of Vondrick et al. can be added.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import ml_collections
 
 from lipsync_jax import losses
-from lipsync_jax.methods.base import Arrays, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.base import (
+    Arrays,
+    Player,
+    PlayerState,
+    State,
+    adam,
+    fresh_state,
+    global_norm,
+)
 from lipsync_jax.methods.common.lip_video_gan import ClipJudge, LipClips, Scene
-from lipsync_jax.methods.vgan.model import NOISE, SpokenDiscriminator, SpokenGenerator
+from lipsync_jax.methods.vgan.model import NOISE, Layers, SpokenDiscriminator, SpokenGenerator
+from lipsync_jax.types import Cards, Tree, Variables
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "VGAN":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "VGAN":
     """The method of a config."""
     return VGAN(config, cards)
 
@@ -33,7 +39,7 @@ class VGAN(LipClips):
 
     noise_size = NOISE
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         judging = config.adversarial
         module = SpokenDiscriminator(dtype=jnp.dtype(config.precision), **judging.model)
@@ -43,7 +49,7 @@ class VGAN(LipClips):
         }
         self.judge = ClipJudge(self.players["discriminator"], judging)
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         of_generator, of_discriminator = jax.random.split(key)
         few = self._scene({name: batch[name][:1] for name in ("still", "frames", "audio")})
@@ -56,13 +62,13 @@ class VGAN(LipClips):
                   for name, player in self.players.items()}
         )  # fmt: skip
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step of the discriminator, then one of the generator on the same clips."""
         real = self._scene(batch)
         generator, before = self.players["generator"], state.players["generator"]
         noise = jax.random.normal(key, (len(real.still), NOISE))
 
-        def animate(params):
+        def animate(params: Tree) -> tuple[Layers, Tree]:
             return generator.train(params, before.batch_stats, noise, real.audio, real.still)
 
         drawn, pull, stats = jax.vjp(animate, before.params, has_aux=True)
@@ -70,7 +76,7 @@ class VGAN(LipClips):
             state.players["discriminator"], real, real._replace(frames=drawn.frames), key
         )
 
-        def loss(drawn):
+        def loss(drawn: Layers) -> tuple[jax.Array, Arrays]:
             return self._loss(discriminator, real, drawn, key)
 
         (value, terms), of_drawn = jax.value_and_grad(loss, has_aux=True)(drawn)
@@ -83,11 +89,15 @@ class VGAN(LipClips):
         scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
         return state.replace_players(**players), scalars
 
-    def draw(self, variables, still, audio, noise):
+    def draw(
+        self, variables: Variables, still: jax.Array, audio: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """See LipClips."""
         return self.players["generator"].module.apply(variables, noise, audio, still).frames
 
-    def _loss(self, discriminator, real: Scene, drawn, key):
+    def _loss(
+        self, discriminator: PlayerState, real: Scene, drawn: Layers, key: jax.Array
+    ) -> tuple[jax.Array, Arrays]:
         config = self.config
         footage = real._replace(frames=drawn.frames)
         terms = {

@@ -7,14 +7,14 @@ of Chen et al. 2018, of 16 frames and with sound (its published code). Pictures 
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lipsync_jax.methods.glance.model import FRAMES, MEL_BINS, ROWS, SIZE, SOUND
-from lipsync_jax.nn.conv_norm import Network
+from lipsync_jax.nn.conv_norm import ConvNorm, Initialiser, Network
 from lipsync_jax.nn.dcgan import float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
 
@@ -29,7 +29,7 @@ STRICTER = 1e-3  # epsilon of batch norms in the paper's encoder and discriminat
 _small = nn.initializers.normal(0.01)  # of all convolutions, as published
 
 
-def _published(fan_in: int):
+def _published(fan_in: int) -> Initialiser:
     del fan_in
     return _small
 
@@ -61,11 +61,11 @@ def compose(mask: jax.Array, foreground: jax.Array, background: jax.Array) -> La
 class _Paper(Network):
     """Layers of the paper: biases, small normal weights."""
 
-    def published(self, *args, **options):
+    def published(self, *args: Any, **options: Any) -> ConvNorm:
         """A layer."""
         return self.layer(*args, bias=True, init=_published, **options)
 
-    def draw(self, features: int, rank: int, name: str):
+    def draw(self, features: int, rank: int, name: str) -> ConvNorm:
         """A last layer that doubles all axes."""
         return self.output(features, (4,) * rank, **DOUBLING, init=_published, name=name)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import ml_collections
 import numpy as np
 
@@ -25,9 +26,10 @@ from lipsync_jax.methods.vougioukas.model import (
     SequenceDiscriminator,
     SyncDiscriminator,
 )
+from lipsync_jax.types import Cards
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "TemporalGAN":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "TemporalGAN":
     """The method of a config."""
     return TemporalGAN(config, cards)
 
@@ -47,10 +49,10 @@ class TemporalGAN(RecurrentGAN):
         "sync": (SyncDiscriminator, SyncJudge),
     }
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards, network(config))
 
-    def check(self):
+    def check(self) -> None:
         """Refuses a synchronisation discriminator that could not hear its five frames."""
         super().check()
         if "sync" not in self.config.judges:
@@ -67,7 +69,7 @@ class TemporalGAN(RecurrentGAN):
                 "more"
             )
 
-    def discriminator(self, network, fields):
+    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
         """See RecurrentGAN; those that hear, hear what the generator does."""
         if network in (SequenceDiscriminator, SyncDiscriminator):
             model = self.config.model

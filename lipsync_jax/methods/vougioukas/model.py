@@ -11,11 +11,10 @@ layers are those of the published inference code. Discriminators were never publ
 inputs are the papers', widths and kernels ours.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
 from lipsync_jax.nn.conv import stack_frames
@@ -41,7 +40,7 @@ class Generator(RecurrentGenerator):
     audio_samples: int = 2560
     audio_features: int = 16
 
-    def setup(self):
+    def setup(self) -> None:
         """Names the parts, which can be run alone."""
         super().setup()
         self.audio_encoder = AudioEncoder(
@@ -57,7 +56,9 @@ class Generator(RecurrentGenerator):
 class Decoder(FrameDecoder):
     """A U-Net with the encoder's second to fifth map."""
 
-    def between(self, x: jax.Array, maps, train: bool, mask) -> jax.Array:
+    def between(
+        self, x: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
+    ) -> jax.Array:
         """See FrameDecoder."""
         sizes = channels(self.width)
         for i in range(HALVINGS - 1, 0, -1):
@@ -75,7 +76,7 @@ class FrameDiscriminator(nn.Module):
     """
 
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, frames: jax.Array, still: jax.Array, train: bool = False) -> jax.Array:
@@ -117,7 +118,7 @@ class SequenceDiscriminator(nn.Module):
     frame_size: int = 128
     hidden_size: int = 256
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -169,7 +170,7 @@ class MotionDiscriminator(nn.Module):
     frame_size: int = 128
     hidden_size: int = 256
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -212,7 +213,7 @@ class SyncDiscriminator(nn.Module):
     audio_features: int = 16
     embedding_size: int = 256
     width: float = 1.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, frames: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:

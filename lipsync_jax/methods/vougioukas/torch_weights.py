@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax.methods.vougioukas.model import Generator
 from lipsync_jax.nn.unet import HALVINGS
+from lipsync_jax.types import Tree
 
 _LARGEST = 192_000  # of any number in a file: rates, sizes
 PARTS = ("encoder", "encoder_id", "generator")
@@ -50,7 +51,7 @@ class Checkpoint(NamedTuple):
     canonical_face: np.ndarray
 
 
-def recognises(tree: Any) -> bool:
+def recognises(tree: Tree) -> bool:
     """Whether what `torch_files.read` returned is such a checkpoint."""
     return isinstance(tree, Mapping) and all(isinstance(tree.get(part), dict) for part in PARTS)
 

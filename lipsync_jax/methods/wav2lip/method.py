@@ -6,7 +6,6 @@ quality discriminator judges single frames (the paper's Wav2Lip + GAN).
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from lipsync_jax.methods.base import (
     Arrays,
     Method,
     Player,
+    PlayerState,
     State,
     adam,
     fresh_state,
@@ -30,11 +30,12 @@ from lipsync_jax.methods.base import (
 from lipsync_jax.methods.common.validation_metrics import mouth_error
 from lipsync_jax.methods.wav2lip import sync_expert
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
+from lipsync_jax.types import Cards, Tree, Variables
 
 FRAMES = windows.SYNC_FRAMES
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "Wav2LipMethod":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "Wav2LipMethod":
     """The method of a config."""
     return Wav2LipMethod(config, cards)
 
@@ -69,7 +70,7 @@ class Wav2LipMethod(Method):
     best = ("mouth_error", -1)
     hears = MEL
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"generator": Player(network(config), adam(config.optimiser))}
         if config.adversarial:
@@ -86,7 +87,7 @@ class Wav2LipMethod(Method):
             self.players["expert"] = Player(sync_expert.network(expert))
         self._mels = MelCache()
 
-    def check(self):
+    def check(self) -> None:
         """Refuses an expert that can't tell sync: a generator can't learn from it."""
         source, card = self.config.frozen.expert, self.cards["expert"]
         size = GEOMETRIES[card["config"]["data"]["geometry"]].height
@@ -141,7 +142,7 @@ class Wav2LipMethod(Method):
         mean = decode_frames(clip, range(len(clip.frames))).mean(axis=0)
         return {**made, "mean_face": np.rint(mean).astype(np.uint8)}
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = jax.random.split(key)
         first = {name: batch[name][:1, :1] for name in ("target", "reference", "mels", "mel")}
@@ -158,7 +159,7 @@ class Wav2LipMethod(Method):
             )
         return fresh_state(key, players, sync_weight=self.config.sync_weight_at_start)
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step of the generator, then one of the discriminator on the same pictures.
 
         The scalar `sync` is 0 while the sync loss is switched off.
@@ -169,7 +170,7 @@ class Wav2LipMethod(Method):
         sync_weight = state.schedule["sync_weight"]
         quality_weight = self.config.quality_weight if self.config.adversarial else 0.0
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             drawn, stats = generator.train(params, before.batch_stats, audio, faces)
             terms = {
                 "l1": losses.l1(drawn, target),
@@ -209,7 +210,7 @@ class Wav2LipMethod(Method):
         examples = batch["target"].shape[0]
         drawn = self.draw(state.players["generator"].variables, audio, faces)
 
-        def per_example(x):
+        def per_example(x: jax.Array) -> jax.Array:
             return x.reshape(examples, -1).mean(axis=1)
 
         copied = faces[..., 3:]
@@ -227,13 +228,15 @@ class Wav2LipMethod(Method):
             "mouth_error_mean_mouth": per_example(mouth_error(mean, target)),
         }
 
-    def steer(self, schedule, scalars):
+    def steer(
+        self, schedule: Mapping[str, float], scalars: Mapping[str, float]
+    ) -> dict[str, float]:
         """Turns the sync loss on, for good, once validation shows pictures worth judging."""
         if scalars["sync"] < self.config.sync_threshold:
             return {**schedule, "sync_weight": self.config.sync_weight}
         return dict(schedule)
 
-    def pictures(self, state: State, batch: Arrays):
+    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Reference, masked input, drawn and true face of each example's middle frame."""
         middle = slice(FRAMES // 2, FRAMES // 2 + 1)
         chosen = {
@@ -245,7 +248,7 @@ class Wav2LipMethod(Method):
         drawn = self.draw(state.players["generator"].variables, audio, faces)
         return faces[..., 3:], faces[..., :3], drawn, target
 
-    def draw(self, variables: Mapping[str, Any], audio: jax.Array, faces: jax.Array) -> jax.Array:
+    def draw(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
         """Runs the generator in eval mode.
 
         Args:
@@ -289,7 +292,9 @@ class Wav2LipMethod(Method):
         faces = jnp.concatenate([mask_lower_half(target), reference], axis=-1)
         return sync_expert.as_audio(batch["mels"]), faces, target
 
-    def _sync_loss(self, state: State, mel, drawn, reduce: bool = True) -> jax.Array:
+    def _sync_loss(
+        self, state: State, mel: jax.Array, drawn: jax.Array, reduce: bool = True
+    ) -> jax.Array:
         """Binary cross-entropy of the expert's verdict on drawn faces (section 3.2)."""
         faces = drawn.reshape(-1, FRAMES, *drawn.shape[1:])
         audio, video = self._judge(
@@ -299,7 +304,9 @@ class Wav2LipMethod(Method):
         )
         return losses.cosine_bce(audio, video, 1.0, mean=reduce)
 
-    def _judge(self, expert, mel, faces):
+    def _judge(
+        self, expert: PlayerState, mel: jax.Array, faces: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         player = self.players["expert"]
         if self.config.frozen.expert.batch_statistics:
             # As the published training ran it: statistics of the batch, running ones untouched.
@@ -307,14 +314,16 @@ class Wav2LipMethod(Method):
             return outputs
         return player.module.apply(expert.variables, mel, faces, train=False)
 
-    def _quality(self, params, frames) -> jax.Array:
+    def _quality(self, params: Tree, frames: jax.Array) -> jax.Array:
         return self.players["discriminator"].module.apply({"params": params}, frames)
 
-    def _learn_quality(self, state: State, target, drawn):
+    def _learn_quality(
+        self, state: State, target: jax.Array, drawn: jax.Array
+    ) -> tuple[PlayerState, Arrays]:
         before = state.players["discriminator"]
         drawn = jax.lax.stop_gradient(drawn)
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             real = losses.binary_cross_entropy(self._quality(params, target), 1.0)
             fake = losses.binary_cross_entropy(self._quality(params, drawn), 0.0)
             return real + fake, (real, fake)

@@ -10,11 +10,12 @@ the number of residual blocks of each stage (rounded up; 0 leaves none).
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lipsync_jax.losses import l2_normalise
 from lipsync_jax.nn.conv import ConvBlock, ConvTransposeBlock, LeakyConvBlock, conv
@@ -96,13 +97,15 @@ class _Network(nn.Module):
 
     width: float = 1.0
     image_size: int = 96
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def channels(self, features: int) -> int:
         """Features of a table at this width."""
         return max(8, round(features * self.width))
 
-    def convolve(self, x, rows, train: bool, name: str, first: int = 0) -> jax.Array:
+    def convolve(
+        self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, first: int = 0
+    ) -> jax.Array:
         """Runs the unrolled rows of a table as blocks name_first, name_(first + 1), ..."""
         for i, (features, kernel, strides, padding, residual) in enumerate(rows, first):
             x = ConvBlock(
@@ -116,7 +119,7 @@ class _Network(nn.Module):
             )(x, train)
         return x
 
-    def check(self, name: str, array: jax.Array, *shape: int):
+    def check(self, name: str, array: jax.Array, *shape: int) -> None:
         """Refuses inputs of another shape than (n, *shape)."""
         if array.shape[1:] != shape:
             raise ValueError(

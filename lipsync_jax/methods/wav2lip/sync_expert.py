@@ -7,7 +7,6 @@ learns much from little data.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +20,14 @@ from lipsync_jax.data.feature_cache import MelCache
 from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
 from lipsync_jax.methods.wav2lip.model import SyncExpert
 from lipsync_jax.nn.conv import stack_frames
+from lipsync_jax.types import Cards, Tree
 
 FRAMES = windows.SYNC_FRAMES
 SHIFTS = 15  # frames either way, the range of SyncNet's offset search
 MIN_NEGATIVE_DISTANCE = 5  # frames; nearer windows share frames with the true one
 
 
-def make(config: ml_collections.ConfigDict, cards: Mapping[str, Any]) -> "SyncExpertMethod":
+def make(config: ml_collections.ConfigDict, cards: Cards) -> "SyncExpertMethod":
     """The method of a config."""
     return SyncExpertMethod(config, cards)
 
@@ -63,12 +63,12 @@ class SyncExpertMethod(Method):
 
     best = ("balanced_accuracy", 1)
 
-    def __init__(self, config, cards):
+    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)
         self.players = {"expert": Player(network(config), adam(config.optimiser))}
         self._mels = MelCache()
 
-    def check(self):
+    def check(self) -> None:
         """See Method."""
         if self.config.loss not in ("cosine_bce", "contrastive"):
             raise ValueError(
@@ -135,13 +135,13 @@ class SyncExpertMethod(Method):
             "speech": speech & inside,
         }
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         faces, mel = _first_window(batch)
         variables = self.players["expert"].module.init(key, mel, faces, train=False)
         return fresh_state(key, {"expert": self.players["expert"].start(variables)})
 
-    def update(self, state: State, batch: Arrays, key: jax.Array):
+    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """One step on windows of several clips."""
         mel, label = batch["mel"], batch["label"]
         # The neighbour in the batch is another clip; its sound replaces this one's.
@@ -150,7 +150,7 @@ class SyncExpertMethod(Method):
         faces = batch["faces"].reshape(-1, *batch["faces"].shape[2:]).astype(jnp.float32) / 255
         player, before = self.players["expert"], state.players["expert"]
 
-        def loss(params):
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             (audio, video), stats = player.train(
                 params, before.batch_stats, mel, stack_lower_half(faces), rngs={"dropout": key}
             )
@@ -186,7 +186,7 @@ class SyncExpertMethod(Method):
         cosine = jnp.einsum("cvd,cad->cva", video, audio, precision="highest")
         return {"cosine": cosine, "inside": batch["inside"], "speech": batch["speech"]}
 
-    def summarise(self, measured):
+    def summarise(self, measured: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Accuracies over the validation clips; see `accuracies`."""
         return accuracies(measured["cosine"], measured["inside"], measured["speech"])
 

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax.methods.syncnet.model import SyncNetV2
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, SyncExpert, Wav2Lip
+from lipsync_jax.types import Variables
 
 _AUDIO, _FACE = (80, 16, 1), (96, 96)
 NETWORKS: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
@@ -67,7 +68,7 @@ def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str
 
 
 def from_variables(
-    variables: Mapping[str, Any], network: str, any_width: bool = False
+    variables: Variables, network: str, any_width: bool = False
 ) -> dict[str, np.ndarray]:
     """Variables of our module as a state dict of the same precision, without batch counters.
 
@@ -161,7 +162,7 @@ def _from_torch(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
     return value.T if value.ndim == 2 else value.transpose(2, 3, 1, 0)
 
 
-def _check(given: Mapping[str, np.ndarray], table: Mapping[str, tuple], network: str):
+def _check(given: Mapping[str, np.ndarray], table: Mapping[str, tuple], network: str) -> None:
     """Refuses a state dict that isn't exactly the published network's."""
     kinds = {
         "missing": [name for name in table if name not in given],

@@ -4,6 +4,8 @@ XLA's own 3-D convolutions, and their derivatives above all, are many times slow
 keep the shapes of 3-D ones.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -77,7 +79,9 @@ def conv_transpose3d(
     )
 
 
-def _by_outputs(x: jax.Array, kernel: jax.Array, strides, padding) -> jax.Array:
+def _by_outputs(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
+) -> jax.Array:
     """Each tap's outputs of all frames, shifted and added: less work where outputs are few."""
     taps, outputs = kernel.shape[0], kernel.shape[-1]
     flat = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], taps * outputs)
@@ -86,10 +90,12 @@ def _by_outputs(x: jax.Array, kernel: jax.Array, strides, padding) -> jax.Array:
     return sum(part[:, tap : tap + last] for tap, part in enumerate(drawn))
 
 
-def _conv(x: jax.Array, kernel: jax.Array, strides, padding) -> jax.Array:
+def _conv(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
+) -> jax.Array:
     return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
 
-def _over_frames(function, x: jax.Array) -> jax.Array:
+def _over_frames(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """Runs a function of pictures on the frames of clips, all as one batch."""
     return unfold_time(function(fold_time(x)), x.shape[1])

@@ -1,6 +1,7 @@
 """Strided convolutions whose derivatives XLA runs well wherever they stand."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +31,17 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
     return _sum(x, kernel, strides, pads)
 
 
-def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated):
+def _sum(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Any
+) -> jax.Array:
     if not dilated and _by_tiles(x, kernel, strides, pads):
         return winograd.convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
 
 
-def _by_tiles(x, kernel, strides: tuple[int, ...], pads: Pads) -> bool:
+def _by_tiles(
+    x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
+) -> bool:
     return jax.default_backend() == "cpu" and winograd.suits(x, kernel, strides, pads)
 
 
@@ -73,7 +78,9 @@ def kernel_gradient(
     return jnp.transpose(y, (*space, 0, -1))
 
 
-def _input_gradient(x, kernel, gradient, strides, pads) -> jax.Array:
+def _input_gradient(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: tuple[int, ...], pads: Pads
+) -> jax.Array:
     space = tuple(range(1, x.ndim - 1))
     own = []
     for axis, stride, size, (before, _) in zip(space, strides, kernel.shape, pads, strict=False):
@@ -93,11 +100,18 @@ def _axes(x: jax.Array) -> tuple[str, str, str]:
     return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
-def _forward(x, kernel, strides, pads):
+def _forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return convolve(x, kernel, strides, pads), (x, kernel)
 
 
-def _backward(strides, pads, residuals, gradient):
+def _backward(
+    strides: tuple[int, ...],
+    pads: Pads,
+    residuals: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     taps = kernel.shape[:-2]
     return (
