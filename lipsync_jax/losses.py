@@ -1,5 +1,7 @@
 """Losses that several papers share; all are computed in float32 at least."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -178,7 +180,7 @@ def multiscale_endpoint_error(
         A scalar.
     """
     n, height, width, _ = true.shape
-    total = 0.0
+    total: Any = 0.0  # an array from the first size on
     for flow, weight in zip(flows, weights, strict=True):
         rows, columns = flow.shape[1:3]
         blocks = _wide(true).reshape(n, rows, height // rows, columns, width // columns, 2)

@@ -222,6 +222,7 @@ def _make(
             raise ValueError("this row has more cells than there are columns")
         words = ["--checkpoint_path", str(chosen.checkpoint_path), *_words(row, options)]
         files, settings = split(options.parser.parse_args(words, copy.copy(chosen)))
+        assert files[2] is not None  # --outfile has a default
         if Path(files[2]).absolute() in before:
             raise ValueError(f"outfile {files[2]} was made by a row above; name another")
         report = make(*files, on_progress=line, **settings)

@@ -22,7 +22,7 @@ def names() -> dict[str, Path]:
         spec = importlib.util.find_spec(_PACKAGE)
     except ModuleNotFoundError:
         spec = None
-    folders = map(Path, spec.submodule_search_locations) if spec else ()
+    folders = map(Path, (spec.submodule_search_locations if spec else None) or ())
     files = sorted(file for folder in folders for file in folder.glob("*.py"))
     return {file.stem: file for file in files if file.stem not in _SHARED}
 
@@ -120,7 +120,7 @@ def sentence(error: BaseException) -> str:
         name, *hint = text.strip("\"'").replace("\\n", "\n").splitlines()
         name = name.strip("\"'\\")
         if name.replace(".", "_").isidentifier():
-            hint = f" ({hint[-1]})" if hint else ""
-            return f"the config has no setting {name!r}{hint}; its file lists those that it has"
+            said = f" ({hint[-1]})" if hint else ""
+            return f"the config has no setting {name!r}{said}; its file lists those that it has"
     lines = text.splitlines() or [type(error).__name__]
     return lines[-1].removeprefix("ValueError: ")

@@ -1,7 +1,6 @@
 """The options of `lipsync generate` and its relatives, as the command line spells them."""
 
 import argparse
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ class _Box(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Sequence[int],
+        values: Any,  # of nargs=4, type=int: four of them; argparse declares less
         option_string: str | None = None,
     ) -> None:
         setattr(namespace, self.dest, None if values[0] == -1 else tuple(values))
@@ -162,7 +161,7 @@ def _add_size(group: Group) -> None:
          **_FOUR)  # fmt: skip
 
 
-def _add_face(group: Group, defaults: Options | AnimationOptions) -> None:
+def _add_face(group: Group, defaults: Options) -> None:
     _add(group, "--pads", default=defaults.pads, help="pixels added around the box, which reaches "
          "below the chin without them (default: 0 0 0 0)", **_FOUR)  # fmt: skip
     _add(group, "--box", default=None, action=_Box,
@@ -183,7 +182,7 @@ def _add_face(group: Group, defaults: Options | AnimationOptions) -> None:
     _add_detection(group, defaults)
 
 
-def _add_detection(group: Group, defaults: Options | AnimationOptions) -> None:
+def _add_detection(group: Group, defaults: Options) -> None:
     _add(group, "--detect_every", type=int, default=defaults.detect_every, metavar="N",
          help="detect in every N-th frame and interpolate (default: %(default)s)")  # fmt: skip
     _add_detector(group, defaults)
@@ -193,7 +192,7 @@ def _add_detection(group: Group, defaults: Options | AnimationOptions) -> None:
     _add(group, "--face_det_batch_size", type=int, action=_Ignored, help=argparse.SUPPRESS)
 
 
-def _add_drawing(group: Group, defaults: Options | AnimationOptions) -> None:
+def _add_drawing(group: Group, defaults: Options) -> None:
     _add_batch_size(group, "--wav2lip_batch_size")
     _add(group, "--silence", default=defaults.silence,
          help="in pauses: model (default) draws what it hears, close draws for digital silence, "

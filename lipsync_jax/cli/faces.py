@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def who_is_seen(
-    path: str | os.PathLike, on_frame: Callable[[int, int], None], **options: Any
+    path: str | os.PathLike, on_frame: Callable[[int, int, float], None], **options: Any
 ) -> list[Person]:
     """The people of a video, by number.
 
@@ -105,6 +105,7 @@ def who_is_seen(
         spans = trajectory.spans(found.times, Fraction(end), seen)
         best = max(tracks, key=lambda t: float((t.boxes[:, 3] - t.boxes[:, 1]).sum()))
         times = tuple((float(a), float(b)) for a, b in spans)
+        assert best.portrait is not None  # a survey asks for portraits
         people.append(Person(number, times, best.portrait))
     return people
 

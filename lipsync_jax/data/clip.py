@@ -1,7 +1,7 @@
 """What a clip is: the one record that data_prep writes and the loader reads."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -99,7 +99,7 @@ def encode_frame(image: np.ndarray, quality: int = 95) -> bytes:
     return data.tobytes()
 
 
-def decode_frames(clip: Clip, indices: np.ndarray | range) -> np.ndarray:
+def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray:
     """Decodes some frames of a clip.
 
     Args:

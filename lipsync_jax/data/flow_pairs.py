@@ -108,7 +108,12 @@ def _clipped(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _affine(
-    rng: np.random.Generator, size: int, rotation: float, scale: float, shear: float, shift: float
+    rng: np.random.Generator,
+    size: int,
+    rotation: float,
+    scale: tuple[float, float],
+    shear: float,
+    shift: float,
 ) -> np.ndarray:
     """(3, 3), about the middle; numbers are deviations, `scale` those of both axes and of each."""
     angle = rotation * _clipped(rng)
@@ -129,10 +134,10 @@ def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _texture(rng: np.random.Generator, size: int) -> Callable[[np.ndarray], np.ndarray]:
     """Points (h, w, 2) -> colours (h, w, 3): noise of several octaves, continued by mirroring."""
     side = size + 2 * MARGIN
-    picture = np.zeros((side, side, 3), np.float32)
+    picture: np.ndarray = np.zeros((side, side, 3), np.float32)
     for octave in range(OCTAVES):
         cells = min(side, 4 << octave)
-        noise = rng.standard_normal((cells, cells, 3)).astype(np.float32)
+        noise: np.ndarray = rng.standard_normal((cells, cells, 3)).astype(np.float32)
         picture += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC) / 1.4**octave
     picture = 0.5 + 0.4 * np.tanh(picture) + rng.uniform(-0.1, 0.1, 3).astype(np.float32)
 

@@ -1,9 +1,9 @@
 """Shards -> clips -> examples -> host batches. Reads ArrayRecord without TensorFlow."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -12,8 +12,16 @@ from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames, from_record
 from lipsync_jax.data.collate import stack
 
 _EPOCHS = 2**31  # endless; the length of grain's own endless data is too large in batches of one
-Example = Callable[[Clip, np.random.Generator], Mapping[str, Any]]
-Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, np.ndarray]]
+# Entries of an example are arrays, numbers or text: what a method makes of a clip.
+Example = Callable[[Any, np.random.Generator], dict[str, Any]]
+Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
+
+
+class Source(Protocol):
+    """What examples are made of: clips, or what a method has in their place."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...  # what the method's `example` takes
 
 
 def find_dataset(data_dir: str, geometry: str) -> Path:
@@ -104,7 +112,7 @@ class _Examples(grain.transforms.RandomMap):
 
 
 def training_batches(
-    clips: Clips,
+    clips: Source,
     example: Example,
     batch_size: int,
     *,
@@ -141,7 +149,7 @@ def training_batches(
 
 
 def validation_batches(
-    clips: Clips,
+    clips: Source,
     example: Example,
     batch_size: int,
     *,

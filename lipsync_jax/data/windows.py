@@ -13,8 +13,14 @@ inference starts the window at the frame itself: the lips come 40 ms before the 
 serves both, `alignment="matched"`; `alignment="published"` keeps the published inference.
 """
 
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import jax
+
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import overload
 
 import numpy as np
 
@@ -28,6 +34,7 @@ LEAD = Fraction(1, 25)  # seconds from a generator window's start to the frame i
 ALIGNMENTS: Mapping[str, Fraction] = {"matched": LEAD, "published": Fraction(0)}
 
 Rate = Fraction | int | str
+Array = TypeVar("Array", np.ndarray, "jax.Array")
 
 
 def window_at(time: Fraction, rate: int = MEL_RATE) -> int:
@@ -40,6 +47,10 @@ def window_at(time: Fraction, rate: int = MEL_RATE) -> int:
     return int(time * rate // 1)
 
 
+@overload
+def mel_window_start(frame: int, frame_rate: Rate = 25) -> int: ...
+@overload
+def mel_window_start(frame: np.ndarray, frame_rate: Rate = 25) -> np.ndarray: ...
 def mel_window_start(frame: int | np.ndarray, frame_rate: Rate = 25) -> int | np.ndarray:
     """First mel column of the window that starts with a frame: floor(80 · frame / frame_rate).
 
@@ -56,6 +67,12 @@ def mel_window_start(frame: int | np.ndarray, frame_rate: Rate = 25) -> int | np
     return _start(frame, frame_rate, Fraction(0))
 
 
+@overload
+def generator_window_start(frame: int, frame_rate: Rate = 25, lead: Fraction = LEAD) -> int: ...
+@overload
+def generator_window_start(
+    frame: np.ndarray, frame_rate: Rate = 25, lead: Fraction = LEAD
+) -> np.ndarray: ...
 def generator_window_start(
     frame: int | np.ndarray, frame_rate: Rate = 25, lead: Fraction = LEAD
 ) -> int | np.ndarray:
@@ -186,7 +203,7 @@ def take_windows(
     return windows
 
 
-def as_images(windows: np.ndarray) -> np.ndarray:
+def as_images(windows: Array) -> Array:
     """Windows as the audio encoders take them: bins are rows, columns are columns.
 
     Args:

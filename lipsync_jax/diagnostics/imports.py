@@ -42,9 +42,10 @@ def packages() -> list[Finding]:
                 "Type `pip install -e .` in that folder.",
             )
         ]
-    core, extras = [], {}
+    core: list[tuple[str, str | None]] = []
+    extras: dict[str, list[str]] = {}
     for line in needed:
-        name, least = _REQUIREMENT.match(line).groups()
+        name, least = _parsed(line)
         if extra := _EXTRA.search(line):
             extras.setdefault(extra[1], []).append(name)
         elif _applies(line):
@@ -135,11 +136,18 @@ def _applies(requirement: str) -> bool:
         return True
 
 
+def _parsed(requirement: str) -> tuple[str, str | None]:
+    """A package, and the least version that is wanted of it."""
+    found = _REQUIREMENT.match(requirement)
+    assert found is not None  # every requirement begins with a name
+    return found[1], found[2]
+
+
 def modules() -> list[Finding]:
     """Tries to import each package that is needed."""
     wishes = {}
     for line in _requirements():
-        name, least = _REQUIREMENT.match(line).groups()
+        name, least = _parsed(line)
         wishes[name] = _wish(name, least)
     faults = []
     for name, wish in wishes.items():
@@ -170,9 +178,9 @@ def _broken(check: str, error: BaseException, wish: str = "") -> Finding:
     name = re.split(r"[>=<]", wish)[0] or _culprit(error)
     wish = wish or next(
         (
-            _wish(*_REQUIREMENT.match(line).groups())
+            _wish(*_parsed(line))
             for line in _requirements()
-            if _REQUIREMENT.match(line)[1].lower() == name.lower()
+            if _parsed(line)[0].lower() == name.lower()
         ),
         name,
     )

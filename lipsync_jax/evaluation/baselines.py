@@ -1,6 +1,7 @@
 """What one gets without a model: figures that a method has to beat."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def baselines(real: Footage) -> Mapping[str, Footage]:
     def pasted(patch: np.ndarray) -> Footage:
         return real.edited(lambda image, i: faces.paste(image, patch, lower[i]))
 
+    assert first is not None  # footage has six frames at least
     return {COPIED: pasted(first), MEAN: pasted(mean)}
 
 
@@ -45,7 +47,8 @@ def of_stills(real: Footage) -> Mapping[str, Footage]:
     Args:
         real: the true footage, of shards.
     """
-    total, first = 0.0, None
+    total: Any = 0.0  # an array from the first frame on
+    first: Any = None  # likewise
     for image in real.read():
         first = image if first is None else first
         total = total + image.astype(np.float64)

@@ -43,14 +43,14 @@ def interval(
         level: of confidence.
         seed: the same seed gives the same interval.
     """
-    values = np.asarray(values, np.float64)
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
-    known = np.isfinite(values) & (weights > 0)
-    values, weights = values[known], weights[known]
-    if not len(values):
+    given = np.asarray(values, np.float64)
+    shares = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
+    known = np.isfinite(given) & (shares > 0)
+    given, shares = given[known], shares[known]
+    if not len(given):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(np.average(values, weights=weights))
-    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
-    means = (values * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    mean = float(np.average(given, weights=shares))
+    drawn = np.random.default_rng(seed).integers(0, len(given), (resamples, len(given)))
+    means = (given * shares)[drawn].sum(axis=1) / shares[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high), len(values))
+    return Interval(mean, float(low), float(high), len(given))

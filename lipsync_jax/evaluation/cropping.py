@@ -57,7 +57,7 @@ def cut(image: np.ndarray, box: np.ndarray, size: int, beyond: int | None = None
         pad = int(np.ceil(max(0, -min(box[:2]), box[2] - width, box[3] - height))) + 2
         if pad > 2:
             image = cv2.copyMakeBorder(
-                image, *[pad] * 4, borderType=cv2.BORDER_CONSTANT, value=[beyond] * 3
+                image, pad, pad, pad, pad, borderType=cv2.BORDER_CONSTANT, value=[beyond] * 3
             )
             box = np.asarray(box) + pad
     return np.ascontiguousarray(faces.crop(image, box, size)[..., ::-1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ class Scorer:
         judged = footage.judged(self.judge, how) if self.judge else None
         shown = footage.judged(self.reader, how) if self.reader else None
 
-        def pictures() -> Iterator[np.ndarray]:
+        def pictures() -> Iterator[Any]:  # crops for the judge; None without one
             for i, image in enumerate(footage.read()):
                 crops.append(footage.crop(image, i, size))
                 if self.landmarks and footage.part != "lips":
@@ -112,8 +113,8 @@ class Scorer:
         }
         distances = None
         if take.points is not None and real.points is not None:
-            mouths = (x.points[:n, lmd.MOUTH] for x in (real, take))
-            found = lmd.lmd(*mouths, self.protocol.lmd)
+            true, made = (points[:n, lmd.MOUTH] for points in (real.points, take.points))
+            found = lmd.lmd(true, made, self.protocol.lmd)
             distances = found.frames
             figures |= {"lmd": found.value, "landmarks_detected": found.detected}
         if take.embeddings is not None and real.embeddings is not None:
@@ -126,10 +127,11 @@ class Scorer:
         """LipLeak of a clip that was generated from silence, beside the driven one."""
         if silent.points is None or driven.points is None:
             return {}
-        openings = (lipleak.mouth_opening(take.points) for take in (silent, driven))
+        openings = (lipleak.mouth_opening(points) for points in (silent.points, driven.points))
         return {"lipleak": lipleak.lipleak(*openings)}
 
     def _sync(self, lips: np.ndarray, footage: Footage) -> dict[str, float]:
+        assert self.judge is not None  # `take` asked
         shift = self.protocol.offset_range
         if self.judge.kind != SYNCNET:
             around = footage.samples, footage.first, len(lips), shift
@@ -165,6 +167,7 @@ class Scorer:
     def _points(self, image: np.ndarray, footage: Footage, place: int) -> np.ndarray:
         if not footage.seen[place]:
             return np.full((68, 2), np.nan, np.float32)
+        assert self.landmarks is not None  # `take` asked
         box = footage.boxes[place]
         found = self.landmarks.points(image, _for_landmarks(footage, place))
         # dlib's whole numbers are at pixels' centres, the house's at their corners.
@@ -173,6 +176,7 @@ class Scorer:
     def _embedding(self, image: np.ndarray, footage: Footage, place: int) -> np.ndarray:
         if not footage.seen[place]:
             return np.full(128, np.nan, np.float32)
+        assert self.landmarks is not None  # `take` asked
         return self.landmarks.embedding(image, _for_landmarks(footage, place))
 
 
@@ -194,7 +198,7 @@ def _for_landmarks(footage: Footage, place: int) -> np.ndarray:
 
 
 def _by_batch(
-    metric: Callable[[np.ndarray, np.ndarray], jax.Array | np.ndarray], a: np.ndarray, b: np.ndarray
+    metric: Callable[..., jax.Array | np.ndarray], a: np.ndarray, b: np.ndarray
 ) -> np.ndarray:
     """A metric of picture pairs, (n, ...) -> (n,), by batches that are filled up."""
     missing = [(0, -len(a) % _BATCH), (0, 0), (0, 0), (0, 0)]

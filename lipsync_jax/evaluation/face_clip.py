@@ -90,7 +90,10 @@ class Footage:
             return lambda image, _: np.ascontiguousarray(
                 cv2.resize(image, (judge.size, judge.size))[..., ::-1]
             )
-        boxes = cropping.syncnet_boxes(self.tight) if judge.cut == "syncnet" else self.boxes
+        boxes = self.boxes
+        if judge.cut == "syncnet":
+            assert self.tight is not None  # asked above
+            boxes = cropping.syncnet_boxes(self.tight)
         return lambda image, place: cropping.for_judge(image, boxes[place], judge.size, judge.cut)
 
 

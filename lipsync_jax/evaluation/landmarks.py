@@ -39,10 +39,12 @@ class Landmarks:
         import dlib
 
         spec = importlib.util.find_spec("face_recognition_models")
+        assert spec is not None and spec.submodule_search_locations  # imported above
         folder = Path(spec.submodule_search_locations[0]) / "models"
         self._rectangle = dlib.rectangle
         self._predict = dlib.shape_predictor(str(folder / _PREDICTOR))
-        self._recogniser, self._folder, self._module = None, folder, dlib
+        self._recogniser: Any = None  # dlib has no annotations
+        self._folder, self._module = folder, dlib
 
     def points(self, rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Landmarks of the iBUG scheme.

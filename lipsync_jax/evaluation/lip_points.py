@@ -42,7 +42,7 @@ class LipPoints:
         geometry = GEOMETRIES[GEOMETRY]
         self._shape = geometry.height, geometry.width
         matrix = alignment.place(found[0].landmarks, alignment.CANONICAL[geometry.part] + _MARGIN)
-        size = tuple(side + 2 * _MARGIN for side in self._shape)
+        size = self._shape[0] + 2 * _MARGIN, self._shape[1] + 2 * _MARGIN
         self._face = alignment.cut_out(picture, matrix, size)
         corners = found[0].box.reshape(2, 2)
         self._box = alignment.to_frame(corners, matrix).reshape(4)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ class Reader:
 
         @jit
         def classify(variables: Variables, mouths: jax.Array, mask: jax.Array) -> jax.Array:
-            logits = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
+            logits: Any = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
             return jax.nn.log_softmax(logits)
 
         shown = lip_reader.mouths(np.zeros((_STEP, size, size, 3), np.uint8))[None]

@@ -132,7 +132,7 @@ def evaluate(
             continue
         # In a pair the face says other words than the voice that its lips are read against.
         own_words = _words(task, truth) if task.paired else {}
-        _keep(clips, page, TRUTH, truth, truth.figures | own_words, None)
+        _keep(clips, page, TRUTH, truth, {**truth.figures, **own_words}, None)
         for name, take in still.items():
             # A mouth that stands still moves by the landmarks' noise: LipLeak's floor.
             stands = name in (baselines.COPIED, baselines.STILL)
@@ -152,9 +152,9 @@ def evaluate(
         if len(shown) < show:
             shown.append(page)
     for name, rates in (words or {}).items():
-        for clip, (rate, count) in rates.items():
+        for clip, (rate, spoken) in rates.items():
             if clip in clips.get(name, {}):
-                clips[name][clip] |= {"wer": rate, "words": count}
+                clips[name][clip] |= {"wer": rate, "words": spoken}
     return _result(clips, outcomes, skipped, scorer, len(tasks)), shown
 
 
@@ -172,7 +172,7 @@ def _score(
     if task.paired:
         compared, distances = scorer.compare(take, truth)
         figures |= compared
-    figures |= _words(task, take) | (extra or {})
+    figures |= {**_words(task, take), **(extra or {})}
     _keep(clips, page, name, take, figures, distances)
 
 
@@ -212,7 +212,7 @@ def _result(
     methods = {}
     for name in {**clips, **outcomes}:
         found = clips.get(name, {})
-        entry = {
+        entry: dict[str, dict] = {
             "clips": {clip: _numbers(figures) for clip, figures in found.items()},
             "metrics": _means(list(found.values()), protocol),
         }
@@ -248,7 +248,7 @@ def _means(clips: list[dict[str, float]], protocol: Protocol) -> dict[str, dict]
         having = [figures for figures in clips if metric in figures]
         if not having:
             continue
-        weights = [figures.get(_WEIGHTS.get(metric), 1) for figures in having]
+        weights = [figures.get(_WEIGHTS.get(metric, ""), 1) for figures in having]
         found = interval(
             [figures[metric] for figures in having],
             weights,

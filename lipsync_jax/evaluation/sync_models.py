@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -176,7 +177,7 @@ def _runs(frames: jax.Array) -> jax.Array:
 
 
 def _syncnet() -> tuple[Callable, Callable]:
-    module = SyncNetV2()
+    module: Any = SyncNetV2()  # whose functions return arrays, which `apply` does not tell
 
     def embed_lips(variables: Variables, frames: jax.Array) -> jax.Array:
         return module.apply(variables, _runs(frames), method="embed_lips")
@@ -188,7 +189,7 @@ def _syncnet() -> tuple[Callable, Callable]:
 
 
 def _expert(config: ml_collections.ConfigDict) -> tuple[Callable, Callable]:
-    module = sync_expert.network(config)
+    module: Any = sync_expert.network(config)
     size = module.image_size
 
     # Either tower runs beside an empty input of the other, which the compiler leaves out.

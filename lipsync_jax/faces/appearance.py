@@ -80,7 +80,7 @@ def people(spans: Sequence[range], likenesses: np.ndarray) -> list[int]:
 def _head(box: np.ndarray) -> np.ndarray:
     """A square around hair, face and collar."""
     x0, y0, x1, y1 = (float(v) for v in box)
-    half = 0.8 * max(np.sqrt(max(area(box), 1.0)), 1.0)
+    half = 0.8 * max(np.sqrt(max(float(area(box)), 1.0)), 1.0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2 + 0.1 * half
     return np.array([x - half, y - half, x + half, y + half])
 

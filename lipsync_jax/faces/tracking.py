@@ -119,7 +119,8 @@ class _Trail:
     def __init__(self, number: int, face: Face) -> None:
         self.points = [(number, face)]
         self._likenesses: list[np.ndarray] = []
-        self._best, self.portrait = -1.0, None
+        self._best = -1.0
+        self.portrait: np.ndarray | None = None
 
     @property
     def last(self) -> int:

@@ -171,7 +171,9 @@ def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
     return chosen
 
 
-def spans(times: Sequence[Fraction], end: Fraction, flags: Sequence[bool]) -> list[tuple]:
+def spans(
+    times: Sequence[Fraction], end: Fraction, flags: Sequence[bool] | np.ndarray
+) -> list[tuple]:
     """Runs of frames for which a flag is true, as (start, end) in seconds."""
     ends = [*times[1:], end]
     runs: list[tuple[Fraction, Fraction]] = []

@@ -10,7 +10,7 @@ import pickletools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
@@ -61,10 +61,20 @@ class _Dtype:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
+class Stream(Protocol):
+    """What a pickle is read from, as `pickletools.genops` reads it."""
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes."""
+
+    def readline(self) -> bytes:
+        """A line."""
+
+
 def load(
-    stream: BinaryIO,
+    stream: Stream,
     find: Callable[[str], Any],
-    persistent: Callable[[Any], Any],
+    persistent: Callable[[Any], Any] | None,
     limit: int = SPARE,
 ) -> Any:
     """Reads one pickle; the stream is left behind its end.
@@ -72,7 +82,7 @@ def load(
     Args:
         stream: binary file, read from where it stands.
         find: `module.name` -> a Function or a constant; raises UnreadableError at any other.
-        persistent: a persistent id -> the object it stands for.
+        persistent: a persistent id -> the object it stands for; None where none is expected.
         limit: bytes that the results of its calls may have in all, views of the file not counted.
             A pickle can name one value again and again, so a small one could fill any memory.
 
@@ -85,7 +95,7 @@ def load(
         ValueError, IndexError, KeyError, TypeError, AttributeError: it is damaged.
     """
     machine = _Machine(find, persistent, limit)
-    for opcode, argument, _ in pickletools.genops(stream):
+    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], stream)):
         machine.step(opcode.name, argument)
     return machine.stack.pop()
 
@@ -179,7 +189,8 @@ class _Machine:
     _newobj = _reduce
 
     def _binpersid(self) -> None:
-        self.stack.append(self.persistent(*self._take(1)))
+        # None raises the TypeError of a damaged file.
+        self.stack.append(self.persistent(*self._take(1)))  # type: ignore[misc]
 
     def _build(self) -> None:
         (state,) = self._take(1)
@@ -233,7 +244,8 @@ def _restore_array(array: np.ndarray, state: tuple) -> None:
         raise ValueError("an array is restored twice or has no shape")
     if not isinstance(data, bytes) or math.prod(shape) * kind.dtype.itemsize != len(data):
         raise ValueError("an array and its data differ in size")
-    array.__setstate__((1, shape, kind.dtype, bool(fortran), data))
+    # numpy's stub asks for a NumPy boolean, its own pickles have Python's.
+    array.__setstate__((1, shape, kind.dtype, bool(fortran), data))  # type: ignore[arg-type]
 
 
 def _scalar(kind: _Dtype, data: bytes | str) -> np.generic:

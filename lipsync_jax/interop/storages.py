@@ -2,9 +2,9 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +63,7 @@ class Contents:
         if unit not in self._swapped:
             whole = self.data[: len(self.data) // unit * unit]
             values = np.frombuffer(whole, f"u{unit}").byteswap()
-            self._swapped[unit] = memoryview(values).cast("B").toreadonly()
+            self._swapped[unit] = memoryview(values.data).cast("B").toreadonly()
         return self._swapped[unit]
 
 
@@ -100,8 +100,10 @@ class StorageId:
         kind, storage_type, name, _, count, *view = key
         if kind != "storage" or not isinstance(storage_type, Type) or not isinstance(name, str):
             raise ValueError("something is stored that is no storage")
-        inside = whole_numbers(view[0][1:]) if view and view[0] is not None else None
-        return cls(storage_type.dtype, name, *whole_numbers([count]), inside)
+        inside = None
+        if view and view[0] is not None:
+            inside = cast(tuple[int, int], whole_numbers(view[0][1:]))
+        return cls(storage_type.dtype, name, whole_numbers([count])[0], inside)
 
     def storage(self, contents: Contents) -> Storage:
         """The storage whose bytes are found."""
@@ -149,7 +151,7 @@ def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: An
     if (last + 1) * dtype.itemsize > len(content):
         raise UnreadableError(f"has a tensor of the shape {size} that leaves its storage")
     # Strides of zero could make of a few bytes what no memory holds.
-    if math.prod(size) * dtype.itemsize > len(storage.contents.data.obj):
+    if math.prod(size) * dtype.itemsize > len(cast(Sized, storage.contents.data.obj)):
         raise UnreadableError(f"has a tensor of the shape {size}, larger than the whole file")
     return np.ndarray(
         size,

@@ -14,7 +14,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -126,7 +126,9 @@ def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Any]:
 
 def _read_zip(data: mmap.mmap) -> Any:
     try:
-        members = {member.filename: member for member in zipfile.ZipFile(data).infolist()}
+        members = {
+            member.filename: member for member in zipfile.ZipFile(cast(IO[bytes], data)).infolist()
+        }
     except (ValueError, zipfile.BadZipFile) as error:
         raise UnreadableError(
             "is truncated or damaged: it begins as a zip archive, but the directory at the end "

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,13 +42,13 @@ class Source:
     output_rate: Fraction
     size: tuple[int, int]
     pixel_aspect: Fraction
-    colours: tuple[int, int]
+    colours: tuple[int, int, int]
     still: bool
     frames_estimate: int
     change: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
 
-    def frames(self, start: Fraction | None = None) -> Iterator[Frame]:
+    def frames(self, start: Fraction | None = None) -> Generator[Frame, None, None]:
         """Reads the frames, see `video.read_frames`; images are uint8 RGB of `size`."""
         frames = video_reader.read_frames(self.path, start)
         try:
@@ -158,7 +158,7 @@ class Player:
         width, height = source.size
         self._source, self._times = source, times
         self._held: deque[np.ndarray] = deque(maxlen=max(2, memory // (3 * width * height)))
-        self._frames: Iterator[Frame] | None = None
+        self._frames: Generator[Frame, None, None] | None = None
         self._open(0)
 
     def __getitem__(self, number: int) -> np.ndarray:

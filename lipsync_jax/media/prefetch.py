@@ -4,7 +4,7 @@ import ctypes
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -26,7 +26,7 @@ def share_heaps() -> None:
             mallopt(_M_ARENA_MAX, 2)
 
 
-def prefetch(items: Iterable[Item], depth: int) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """Runs an iterator on its own thread, at most `depth` items ahead of its consumer.
 
     An exception in the iterator is raised again at the consumer, in order. When the consumer

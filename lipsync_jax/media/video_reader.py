@@ -7,7 +7,7 @@ writing takes a frame at a time.
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -166,7 +166,9 @@ def _colours(context: av.VideoCodecContext, rgb: bool) -> tuple[int, int, int]:
     )
 
 
-def read_frames(path: str | os.PathLike, start: Fraction | None = None) -> Iterator[Frame]:
+def read_frames(
+    path: str | os.PathLike, start: Fraction | None = None
+) -> Generator[Frame, None, None]:
     """Decodes a video, or a still image as a video of one frame.
 
     Rotation and mirroring that the file asks for are applied, interlaced frames lose their combs,
@@ -194,7 +196,7 @@ def read_frames(path: str | os.PathLike, start: Fraction | None = None) -> Itera
     return _read(containers.open_video(path), path, Fraction(start or 0))
 
 
-def _read_still(still: still_images.Still, start: Fraction) -> Iterator[Frame]:
+def _read_still(still: still_images.Still, start: Fraction) -> Generator[Frame, None, None]:
     earliest = start - 1 / _still_rate(still) / 4
     shown = ((time, image) for time, image in still_images.read(still) if time >= earliest)
     for index, (time, image) in enumerate(shown):
@@ -203,7 +205,7 @@ def _read_still(still: still_images.Still, start: Fraction) -> Iterator[Frame]:
 
 def _read(
     container: av.container.InputContainer, path: str | os.PathLike, start: Fraction
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     with container:
         stream = containers.video_stream(container)
         stream.thread_type = "AUTO"
@@ -252,7 +254,9 @@ def _seek(path: str | os.PathLike, moment: Fraction) -> Iterator[av.VideoFrame]:
             yield from decoded
 
 
-def constant_rate(frames: Iterable[Frame], frame_rate: Fraction | int) -> Iterator[Frame]:
+def constant_rate(
+    frames: Iterable[Frame], frame_rate: Fraction | int
+) -> Generator[Frame, None, None]:
     """Frames at an even rate: at each moment i / frame_rate the nearest in time of those given.
 
     Args:

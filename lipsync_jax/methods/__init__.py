@@ -1,8 +1,6 @@
 """A folder a paper; `load` finds a config's method by its name."""
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
 
 import ml_collections
 

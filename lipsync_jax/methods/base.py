@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -14,6 +13,7 @@ from flax import struct
 
 from lipsync_jax.data.clip import GEOMETRIES, Clip
 from lipsync_jax.data.collate import stack
+from lipsync_jax.data.loader import Source
 from lipsync_jax.types import Cards, Tree, Variables
 
 Arrays = dict[str, Any]
@@ -32,6 +32,11 @@ class PlayerState:
     params: Tree
     batch_stats: Tree
     opt_state: Tree = ()
+
+    if TYPE_CHECKING:  # struct.dataclass adds this method
+
+        def replace(self, **changes: Any) -> Self:  # fields of any type
+            """The same with other values of some fields."""
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -55,6 +60,11 @@ class State:
     players: dict[str, PlayerState]
     schedule: dict[str, jax.Array]
 
+    if TYPE_CHECKING:  # struct.dataclass adds this method
+
+        def replace(self, **changes: Any) -> Self:  # fields of any type
+            """The same with other values of some fields."""
+
     def replace_players(self, **players: PlayerState) -> "State":
         """The next step's state, with some players replaced."""
         return self.replace(step=self.step + 1, players={**self.players, **players})
@@ -64,7 +74,7 @@ class State:
 class Player:
     """A network and how it learns; without an optimiser it is frozen and kept in eval mode."""
 
-    module: nn.Module
+    module: Any  # an nn.Module: what `apply` and `init` return is known to its method alone
     optimiser: optax.GradientTransformation | None = None
 
     def start(self, variables: Variables) -> PlayerState:
@@ -94,6 +104,7 @@ class Player:
 
     def learn(self, state: PlayerState, grads: Tree, batch_stats: Tree) -> PlayerState:
         """One optimiser step."""
+        assert self.optimiser is not None  # a frozen network does not learn
         updates, opt_state = self.optimiser.update(grads, state.opt_state, state.params)
         return PlayerState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
 
@@ -138,9 +149,10 @@ class Method:
     def check(self) -> None:
         """Refuses to start on a config that can't work: raises ValueError, says what to do."""
 
-    def source(self, split: str) -> Sequence[Any] | None:
+    def source(self, split: str) -> Source | None:
         """What examples are made of in place of clips; None: the data set's clips."""
         del split
+        return None
 
     def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """One training example of a clip: numpy arrays, of shapes that `collate` can join."""

@@ -23,7 +23,7 @@ FEW_POSITIONS = 48  # of a picture, up to which a transposed convolution is a ma
 
 def pair(size: Size) -> tuple[int, int]:
     """One number stands for both axes, as (vertical, horizontal)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def stack_frames(frames: jax.Array) -> jax.Array:
@@ -200,7 +200,7 @@ def _sum_of_taps(
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     parts = jnp.einsum("nhwc,ijoc->ijnhwo", x, kernel, preferred_element_type=wide)
-    total = 0
+    total: Any = 0  # an array from the first tap on
     for tap in itertools.product(*map(range, kernel.shape[:2])):
         shifts = [
             (low - size + 1 + at, high - at, stride - 1)

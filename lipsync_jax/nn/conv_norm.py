@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
 from lipsync_jax.nn.cpu.conv_vjp import convolve
 
 Sizes = int | tuple[int, ...]
+Triple = tuple[int, int, int]
 Initialiser = Callable[..., jax.Array]
 
 
@@ -58,7 +59,8 @@ class ConvNorm(nn.Module):
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     epsilon: float = 1e-5
     momentum: float = 0.9
-    init: Callable[[int], Initialiser] = he_normal
+    # The field hides Module.init of a block, which nobody calls: its network is initialised.
+    init: Callable[[int], Initialiser] = he_normal  # type: ignore[assignment]
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -86,7 +88,8 @@ class ConvNorm(nn.Module):
             return self._convolve_same(x, kernel, strides)
         padding = _each(self.padding, rank)
         if self.transposed:
-            transpose = conv_transpose if rank == 2 else conv_transpose3d
+            # Sizes have `rank` entries, which their types do not say.
+            transpose: Any = conv_transpose if rank == 2 else conv_transpose3d
             return transpose(x, kernel, strides, padding, _each(self.output_padding, rank))
         if self.edges != "zeros":
             x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.edges)
@@ -95,7 +98,7 @@ class ConvNorm(nn.Module):
             y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
             return y.reshape(len(x), *[1] * rank, self.features)
         if rank == 3:
-            return conv3d(x, kernel, strides, padding)
+            return conv3d(x, kernel, cast(Triple, strides), cast(Triple, padding))
         return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
     def _convolve_same(self, x: jax.Array, kernel: jax.Array, strides: tuple) -> jax.Array:
@@ -135,13 +138,20 @@ class Network(nn.Module):
         A kernel given as one number is that of pictures.
         """
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
-        return ConvNorm(self.channels(features), size, *args, dtype=self.dtype, **options)
+        fields = {"dtype": self.dtype, **options}
+        return ConvNorm(self.channels(features), size, *args, **fields)
 
     def output(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
         """A last layer: exactly so many features, a bias, neither norm nor activation."""
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
-        fields = {"bias": True, "norm": False, "activation": None, **options}
-        return ConvNorm(features, size, *args, dtype=self.dtype, **fields)
+        fields = {
+            "bias": True,
+            "norm": False,
+            "activation": None,
+            "dtype": self.dtype,
+            **options,
+        }
+        return ConvNorm(features, size, *args, **fields)
 
     def stack(
         self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, **options: Any

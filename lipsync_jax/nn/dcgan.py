@@ -4,6 +4,7 @@ Frames of clips of different length are one batch here: statistics are taken ove
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -131,7 +132,7 @@ def classify(x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None) -
     Returns:
         float32 (n,), logits.
     """
-    options = {"bias": True, "norm": False, "dtype": dtype}
+    options: dict[str, Any] = {"bias": True, "norm": False, "dtype": dtype}
     if hidden is not None:
         x = Block(hidden, **options, activation=leaky_relu, name="hidden")(x, False)
     return float32(Block(1, **options, activation=linear, name="verdict")(x, False))[:, 0]

@@ -1,5 +1,7 @@
 """A stack of gated recurrent units over time, with a carry and with padding left out."""
 
+from typing import overload
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,10 @@ from jax.typing import DTypeLike
 from lipsync_jax.nn.conv import uniform_fan_in
 
 
+@overload
+def fold_time(x: jax.Array) -> jax.Array: ...
+@overload
+def fold_time(x: jax.Array | None) -> jax.Array | None: ...
 def fold_time(x: jax.Array | None) -> jax.Array | None:
     """(n, time, ...) -> (n * time, ...), for what looks at single moments; None stays None."""
     return None if x is None else x.reshape(-1, *x.shape[2:])
@@ -90,9 +96,7 @@ class GRU(nn.Module):
         inputs = (x @ input_kernel + input_bias).swapaxes(0, 1)
         valid = jnp.ones(inputs.shape[:2], bool) if mask is None else mask.T
 
-        def step(
-            state: jax.Array, now: tuple[jax.Array, jax.Array | None]
-        ) -> tuple[jax.Array, jax.Array]:
+        def step(state: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             inputs, valid = now
             hidden = state.astype(hidden_kernel.dtype) @ hidden_kernel + hidden_bias
             (rx, zx, cx), (rh, zh, ch) = (jnp.split(part, 3, axis=-1) for part in (inputs, hidden))

@@ -161,7 +161,7 @@ class PictureCritic(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
         """(n, height, width, channels) and a mask (n,) -> (n, features)."""
-        size = smallest_map(x.shape[1:3])
+        size = smallest_map((x.shape[1], x.shape[2]))
         for i, features in enumerate(channels(self.width, self.first)):
             norm = i > 0 or self.first_norm
             block = Block(

@@ -1,5 +1,7 @@
 """The convolutional encoder of raw sound of Vougioukas et al., for any window and rate."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,8 @@ def audio_rows(samples: int, rate: int, features: int = 16) -> list[tuple[int, i
     while left > 1:
         factors.append(next(f for f in range(2, left + 1) if left % f == 0))
         left //= factors[-1]
-    rows, shapes = [], [(rate // 200, rate // 1000), *((2 * f, f) for f in factors[:-1])]
+    rows: list[tuple] = []
+    shapes = [(rate // 200, rate // 1000), *((2 * f, f) for f in factors[:-1])]
     for kernel, stride in shapes:
         steps = -(-length // stride)
         padding = (steps - 1) * stride + kernel - length
@@ -66,10 +69,10 @@ class AudioEncoder(nn.Module):
         check(self, "sound", x, None, self.audio_samples)
         rows = audio_rows(self.audio_samples, self.audio_rate, self.audio_features)
         x = x[..., None]
+        fields: dict[str, Any] = {"bias": True, "dtype": self.dtype}
+        shape: list[Any]  # strides and padding
         for i, (features, kernel, *shape) in enumerate(rows):
-            block = Block(
-                features, (kernel,), *shape, bias=True, dtype=self.dtype, name=f"conv_{i}"
-            )
+            block = Block(features, (kernel,), *shape, **fields, name=f"conv_{i}")
             x = block(x, train, mask)
         last = Block(
             self.features,

@@ -8,10 +8,13 @@ with banded matrices, which hold the borders' rules: fast both ways at the sizes
 import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Border = Literal["edge", "reflect"]
 
 UNIT = 20.0  # pixels of flow that networks get as 1 (Dosovitskiy et al. 2015)
 POOL = 4  # pixels a side over which networks' flow is averaged
@@ -80,9 +83,9 @@ def farneback(
     size = first.shape[1:]
     while levels and min(size) / 2**levels < 32:
         levels -= 1
-    flow = None
+    flow: jax.Array | None = None
     for level in range(levels, -1, -1):
-        smaller = tuple(round(side / 2**level) for side in size)
+        smaller = (round(size[0] / 2**level), round(size[1] / 2**level))
         flow = jnp.zeros((len(first), *smaller, 2)) if flow is None else 2 * _resize(flow, smaller)
         deviation = (2**level - 1) / 2
         # OpenCV takes the binomial filter for a deviation of 0.
@@ -92,6 +95,7 @@ def farneback(
         one, other = (_expand(x, reach, sigma) for x in pair)
         for _ in range(iterations):
             flow = _displace(one, other, flow, window)
+    assert flow is not None  # level 0 is always visited
     return flow
 
 
@@ -212,8 +216,8 @@ def lucas_kanade(
     def refine(one: jax.Array, other: jax.Array, start: jax.Array) -> jax.Array:
         dx, dy, dt = _derivatives(one, other, start)
         terms = (dx * dx, dx * dy, dy * dy, -dx * dt, -dy * dt)
-        sums = (_filter(term, window, window, "edge") for term in terms)
-        return start + _solve(*sums, 1e-6, diagonal=1e-4)
+        a, b, c, e, f = (_filter(term, window, window, "edge") for term in terms)
+        return start + _solve(a, b, c, e, f, 1e-6, diagonal=1e-4)
 
     return _coarse_to_fine(first, second, levels, iterations, refine)
 
@@ -236,12 +240,12 @@ def _coarse_to_fine(
     for _ in range(levels - 1):
         height, width = pyramid[-1][0].shape[1:]
         half = ((height + 1) // 2, (width + 1) // 2)
-        blurred = (_filter(x, BINOMIAL, BINOMIAL, "edge") for x in pyramid[-1])
-        pyramid.append(tuple(_resize(x, half) for x in blurred))
+        one, other = (_filter(x, BINOMIAL, BINOMIAL, "edge") for x in pyramid[-1])
+        pyramid.append((_resize(one, half), _resize(other, half)))
     flow = jnp.zeros((*pyramid[-1][0].shape, 2))
     for one, other in pyramid[::-1]:
         if flow.shape[1:3] != one.shape[1:]:
-            flow = 2 * _resize(flow, one.shape[1:])
+            flow = 2 * _resize(flow, (one.shape[1], one.shape[2]))
         for _ in range(repeats):
             flow = refine(one, other, flow)
     return flow
@@ -299,7 +303,7 @@ def _gaussian(sigma: float, radius: int) -> np.ndarray:
     return taps / taps.sum()
 
 
-def _filter(x: jax.Array, along_y: np.ndarray, along_x: np.ndarray, border: str) -> jax.Array:
+def _filter(x: jax.Array, along_y: np.ndarray, along_x: np.ndarray, border: Border) -> jax.Array:
     """Correlates pictures (n, h, w) or (n, h, w, c) with the outer product of two sets of taps."""
     rows = _filter_matrix(x.shape[1], tuple(along_y), border)
     columns = _filter_matrix(x.shape[2], tuple(along_x), border)
@@ -315,12 +319,12 @@ def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def _along_both(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    rows, columns = (jnp.asarray(matrix, x.dtype) for matrix in (rows, columns))
-    return jnp.einsum("yh,nhw...,xw->nyx...", rows, x, columns, precision="highest")
+    down, across = (jnp.asarray(matrix, x.dtype) for matrix in (rows, columns))
+    return jnp.einsum("yh,nhw...,xw->nyx...", down, x, across, precision="highest")
 
 
 @functools.lru_cache(maxsize=64)
-def _filter_matrix(size: int, taps: tuple[float, ...], border: str) -> np.ndarray:
+def _filter_matrix(size: int, taps: tuple[float, ...], border: Border) -> np.ndarray:
     """(size, size): a correlation; beyond the ends pixels are mirrored ("reflect") or repeated."""
     matrix, radius = np.zeros((size, size)), len(taps) // 2
     sources = np.pad(np.arange(size), radius, mode=border)

@@ -66,6 +66,7 @@ def signing(
     suffix = Path(outfile).suffix.lower()
     if suffix not in _FORMATS:
         raise ValueError(f"{outfile}: C2PA signs {', '.join(_FORMATS)}; choose one of them")
+    assert key is not None  # the options ask for both or none
     for name, path in (("c2pa_certificate", certificate), ("c2pa_key", key)):
         if not Path(path).is_file():
             raise FileNotFoundError(f"{name} {path} does not exist; give a PEM file")

@@ -61,7 +61,7 @@ def _rendered(text: str, font: "FontProperties", height: float) -> np.ndarray:
     drawn = figure.text(0, 0, text, fontproperties=font, parse_math=False)
     drawn.set_fontsize(height)
     box = drawn.get_window_extent(canvas.get_renderer())
-    figure.set_size_inches(np.ceil([box.width, box.height]) / 72)
+    figure.set_size_inches(*np.ceil([box.width, box.height]) / 72)
     drawn.set_position((-box.x0 / np.ceil(box.width), -box.y0 / np.ceil(box.height)))
     canvas.draw()
     return 1 - np.asarray(canvas.buffer_rgba())[..., 0].astype(np.float32) / 255

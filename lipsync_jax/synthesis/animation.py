@@ -243,12 +243,14 @@ class Prepared:
 
     def _paste_mask(self) -> np.ndarray:
         everywhere = np.full_like(self._picture, 255)
+        assert self._matrix is not None  # there is one where the face is pasted back
         covered = alignment.cut_out(everywhere, self._matrix, self._performer.size) == 255
         return blending.frame_mask(covered.all(axis=-1))
 
     def _finished(self, frames: range, drawn: np.ndarray) -> Iterator[Frame]:
         for number, image in zip(frames, np.asarray(drawn), strict=False):
             if self._options.paste_back:
+                assert self._matrix is not None and self._mask is not None
                 image = blending.match_colours(image, self._crop, self._mask)
                 image = blending.blend_aligned(self._picture, image, self._mask, self._matrix)
             if self._label:

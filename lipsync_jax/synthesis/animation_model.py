@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -167,9 +167,10 @@ def _recurrent(card: Card, read: Read, network: RecurrentGenerator, ear: Ear) ->
         variables: Variables, looked: Tree, heard: jax.Array, noise: jax.Array, carry: Tree
     ) -> tuple[Tree, jax.Array]:
         still, kept = looked
-        carry, frames = network.apply(
+        drawn: Any = network.apply(
             {**variables, **kept}, still, heard[None], noise[None], carry, method="animate"
         )
+        carry, frames = drawn
         return carry, _as_bytes(frames[0])
 
     def check(found: Mapping[str, Variables]) -> None:
@@ -183,12 +184,12 @@ def _recurrent(card: Card, read: Read, network: RecurrentGenerator, ear: Ear) ->
 
     variables = read(check, "generator")["generator"]
     return Performer(
-        size=tuple(network.image_size),
+        size=(network.image_size[0], network.image_size[1]),
         frame_rate=_frame_rate(card),
         ear=ear,
         noise_size=network.noise_size,
         noise_std=float(card["config"].get("sample_noise_std", NOISE_STD)),
-        place=_placing(card, tuple(network.image_size)),
+        place=_placing(card, (network.image_size[0], network.image_size[1])),
         look=functools.partial(jit(look), variables),
         start=functools.partial(network.start, 1),
         perform=functools.partial(jit(perform), variables),
@@ -203,7 +204,7 @@ def _lip_clips(card: Card, read: Read) -> Performer:
     whose last window ends with the clip.
     """
     config = ml_collections.ConfigDict(card["config"])
-    method: lip_video_gan.LipClips = methods.load(config)
+    method = cast(lip_video_gan.LipClips, methods.load(config))
     rate, size = lip_video_gan.FRAME_RATE, (SIZE, SIZE)
     ear = LogMelEar(rate, FRAMES, float(config.sound_mean), float(config.sound_scale))
 
@@ -249,7 +250,7 @@ def _lip_clips(card: Card, read: Read) -> Performer:
 def _speech2vid(card: Card, read: Read) -> Performer:
     """A network that draws every frame by itself. Where it looks at several stills, all are one."""
     config = ml_collections.ConfigDict(card["config"])
-    method: speech2vid.Speech2Vid = methods.load(config)
+    method = cast(speech2vid.Speech2Vid, methods.load(config))
     ear, size = SpectrumEar(MFCC, _frame_rate(card)), (speech2vid.FACE,) * 2
 
     def perform(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ from lipsync_jax import methods
 from lipsync_jax.data import windows
 from lipsync_jax.data.audio_features import MEL, Spectrum
 from lipsync_jax.data.clip import GEOMETRIES
-from lipsync_jax.methods.base import Method
 from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
@@ -72,7 +71,17 @@ class Editor:
         )
 
 
-def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]]:
+class FaceMethod(Protocol):
+    """A method that redraws faces."""
+
+    config: ml_collections.ConfigDict
+    hears: Spectrum
+
+    def draw(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
+        """See `methods.wav2lip.method.Wav2LipMethod.draw`."""
+
+
+def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, Any]]:
     """The method and the generator's variables of a checkpoint that redraws faces.
 
     Args:
@@ -84,12 +93,14 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
     """
     config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
     with checkpoints.fitting(directory):
-        method = methods.load(config)
-    if not hasattr(method, "hears"):
+        loaded = methods.load(config)
+    if not hasattr(loaded, "hears"):
         raise ValueError(
             f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
             "name the folder of a generator, e.g. of configs/wav2lip.py"
         )
+
+    method = cast(FaceMethod, loaded)
 
     def check(variables: Variables) -> None:
         size, hears = GEOMETRIES[config.data.geometry].height, method.hears
@@ -100,7 +111,7 @@ def load_generator(directory: str | os.PathLike) -> tuple[Method, dict[str, Any]
     return method, variables
 
 
-def _compiled(method: Method, variables: Variables) -> Draw:
+def _compiled(method: FaceMethod, variables: Variables) -> Draw:
     variables = jax.device_put(dict(variables))
 
     def draw(variables: Variables, sound: jax.Array, faces: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -82,11 +82,13 @@ class Redrawing:
         self._batcher, self._shown, self._roles = batcher, shown, tuple(roles)
         self._options, self._label, self.edited = options, label, 0
 
-    def originals(self, planned: Iterable[Planned]) -> Iterator[np.ndarray]:
+    def originals(self, planned: Iterable[Planned]) -> Generator[np.ndarray, None, None]:
         """The same frames as `images` gives, as they are in the face video."""
         return (frame.image for frame in self._frames(planned))
 
-    def images(self, planned: Iterable[Planned], ahead: bool = True) -> Iterator[np.ndarray]:
+    def images(
+        self, planned: Iterable[Planned], ahead: bool = True
+    ) -> Generator[np.ndarray, None, None]:
         """The output's frames in order, uint8 RGB (height, width, 3).
 
         Args:
@@ -95,20 +97,20 @@ class Redrawing:
                 for; else no more of the plan is taken than the frames asked for need.
         """
 
-        def stage(items: Iterator, depth: int) -> Iterator:
+        def stage(items: Generator, depth: int) -> Generator:
             return prefetch.prefetch(items, depth) if ahead else items
 
         frames = stage(self._frames(planned), QUEUE)
         return stage(self._blended(stage(self._drawn(frames), 1)), QUEUE)
 
-    def _frames(self, planned: Iterable[Planned]) -> Iterator["_Frame"]:
+    def _frames(self, planned: Iterable[Planned]) -> Generator["_Frame", None, None]:
         with contextlib.closing(
             frame_source.Player(self._shown, self._roles[0].path.times)
         ) as player:
             for number, moment in planned:
                 yield _Frame(number, moment, player[number])
 
-    def _drawn(self, frames: Iterator["_Frame"]) -> Iterator["_Group"]:
+    def _drawn(self, frames: Generator["_Frame", None, None]) -> Generator["_Group", None, None]:
         """Groups of frames, with their faces that the device is still drawing."""
         with contextlib.closing(frames):
             while group := list(itertools.islice(frames, self._batcher.size)):
@@ -148,7 +150,9 @@ class Redrawing:
             sound = hears.silence + (sound - hears.silence) * weights
         return sound.astype(np.float32)
 
-    def _blended(self, groups: Iterator["_Group"]) -> Iterator[np.ndarray]:
+    def _blended(
+        self, groups: Generator["_Group", None, None]
+    ) -> Generator[np.ndarray, None, None]:
         with contextlib.closing(groups):
             for images, cells, drawn in groups:
                 redrawn = () if drawn is None else drawn.read()[..., ::-1]

@@ -103,7 +103,7 @@ def _open(item: Path) -> dict[str, Any]:
         raise _damaged(item, error) from error
     claimed, stored = sum(sizes.values()), _bytes_on_disk(item)
     if claimed > max(_FREE, _PACKED * stored):
-        name = "/".join(max(sizes, key=sizes.get))
+        name = "/".join(max(sizes, key=lambda keys: sizes[keys]))
         raise CheckpointError(
             f"checkpoint {item.parent}: {item.name} claims arrays of {claimed} bytes (the largest "
             f"is {printable(name, 80)}) but has {stored} bytes on disk; it is damaged or made to "
@@ -114,7 +114,7 @@ def _open(item: Path) -> dict[str, Any]:
 
 def _specs(item: Path, metadata: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     """Keys of each leaf -> its TensorStore spec, {} for an empty dict."""
-    found = {}
+    found: dict[tuple[str, ...], Any] = {}
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     for entry in metadata["tree_metadata"].values():
         keys = tuple(str(part["key"]) for part in entry["key_metadata"])
@@ -139,7 +139,7 @@ def _bytes(store: tensorstore.TensorStore) -> int:
     dtype = store.dtype.numpy_dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"an array is of the type {dtype}, not of floating-point numbers")
-    return dtype.itemsize * max(math.prod(store.shape), math.prod(chunk))
+    return dtype.itemsize * max(math.prod(store.shape), math.prod(size or 0 for size in chunk))
 
 
 def _abstract(store: tensorstore.TensorStore) -> jax.ShapeDtypeStruct:

@@ -48,7 +48,8 @@ def start(
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told of another."""
-    if jax.config.jax_compilation_cache_dir is None:
+    # jax.config makes its attributes at run time.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(root / "lipsync_jax" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -80,10 +81,8 @@ def sentence(error: Exception) -> str | None:
             "widths in --config.model"
         )
     if "No space left on device" in text:  # as Orbax and TensorStore pass it on
-        where = re.search(r'"(/[^"]+)"', text)
-        return (
-            f"No space left on device{(where and ': ' + where[1]) or ''}{_REMEDIES[errno.ENOSPC]}"
-        )
+        path = re.search(r'"(/[^"]+)"', text)
+        return f"No space left on device{(path and ': ' + path[1]) or ''}{_REMEDIES[errno.ENOSPC]}"
     if isinstance(error, OSError | ValueError | FloatingPointError):
         return str(error)
     return None

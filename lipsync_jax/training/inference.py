@@ -1,6 +1,7 @@
 """Reads checkpoints for inference: nothing is read of arrays that do not fit the network."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _MISFITS = (
 )
 
 
-def find(directory: str | Path) -> Path:
+def find(directory: str | os.PathLike) -> Path:
     """The newest inference checkpoint of a folder.
 
     Args:
@@ -71,7 +72,7 @@ def find(directory: str | Path) -> Path:
     )
 
 
-def read_card(directory: str | Path) -> dict[str, Any]:
+def read_card(directory: str | os.PathLike) -> dict[str, Any]:
     """The card of a checkpoint: config, validation figures, step or source; see `cards.read`.
 
     The config of an older checkpoint has the fields that were added since.
@@ -81,7 +82,7 @@ def read_card(directory: str | Path) -> dict[str, Any]:
 
 
 def load_inference(
-    directory: str | Path, player: str, check: Check | None = None
+    directory: str | os.PathLike, player: str, check: Check | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One player's variables, as numpy arrays, whatever devices they were saved from.
 
@@ -103,7 +104,7 @@ def load_inference(
 
 
 def load_players(
-    directory: str | Path, players: Sequence[str], check: Check | None = None
+    directory: str | os.PathLike, players: Sequence[str], check: Check | None = None
 ) -> dict[str, Any]:
     """The variables of several players, as numpy arrays.
 
@@ -128,7 +129,7 @@ def load_players(
     return {player: read_item(item) for player, item in items.items()}
 
 
-def find_player(directory: str | Path, player: str) -> Path:
+def find_player(directory: str | os.PathLike, player: str) -> Path:
     """The folder of one player in a checkpoint.
 
     Raises:
@@ -145,7 +146,7 @@ def find_player(directory: str | Path, player: str) -> Path:
 
 @contextlib.contextmanager
 def fitting(
-    directory: str | Path, errors: tuple[type[Exception], ...] = _MISFITS
+    directory: str | os.PathLike, errors: tuple[type[Exception], ...] = _MISFITS
 ) -> Iterator[None]:
     """For building a network as a card says, and its first look at variables.
 

@@ -38,7 +38,9 @@ class Steps:
     """A method's functions, compiled for a mesh; each is traced once per shape."""
 
     init: Callable[[jax.Array, dict], State]
-    update: Callable[[State, dict], tuple[State, dict]]
+    update: (
+        Any  # as `jax.jit` returns it: (State, batch) -> (State, scalars); and it has eval_shape
+    )
     measure: Callable[[State, dict], dict]
     pictures: Callable[[State, dict], tuple]
 
@@ -53,7 +55,7 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
     def measure(state: State, batch: dict) -> dict:
         return {**method.measure(state, batch), "valid": batch["valid"]}
 
-    shared = {"in_shardings": (same, split), "out_shardings": same}
+    shared: dict[str, Any] = {"in_shardings": (same, split), "out_shardings": same}
     return Steps(
         init=jit(method.init, once=True, **shared),
         update=jit(update, donate_argnums=0, **shared),
@@ -173,13 +175,16 @@ class Data:
         self._validation_batch = sharding.local_batch_size(
             config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
         )
-        self._clips = {"train": method.source("train")}
-        if self._clips["train"] is None:
+        self._clips: dict[str, loader.Source] = {}
+        made = method.source("train")
+        if made is None:
             self._folder = loader.find_dataset(config.data.dir, config.data.geometry)
             clips = loader.Clips(self._folder, "train")
             loader.check_geometry(clips, config.data.geometry)
             self._clips["train"] = clips
             logging.info("%d training clips in %s", len(clips), self._folder)
+        else:
+            self._clips["train"] = made
 
     def training(self) -> grain.DatasetIterator:
         """Endless batches; the same from the start at every call."""
@@ -217,7 +222,7 @@ def _run(
     data: Data,
     saved: checkpoints.Checkpoints,
     writer: Writer,
-    stop: Callable[[bool, int], bool],
+    stop: stopping.Stop,
 ) -> dict[str, float]:
     steps = compile_steps(method, mesh)
     batches = data.training()

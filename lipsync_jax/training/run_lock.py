@@ -12,7 +12,7 @@ from absl import logging
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # which is what the code below asks
 
 NAME = ".lock"
 

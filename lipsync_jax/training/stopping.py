@@ -21,7 +21,7 @@ def on_signals() -> Iterator[Stop]:
     One that comes while a program is compiled counts when that is done. The second one ends the
     run at once, without saving.
     """
-    asked = []
+    asked: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked:
@@ -49,8 +49,8 @@ def on_signals() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 class Clock:

@@ -24,7 +24,8 @@ class Watch:
         self, config: ml_collections.ConfigDict, workdir: Path, learning: tuple[str, ...]
     ) -> None:
         self._config, self._workdir, self._learning = config, workdir, learning
-        self._waiting, self._seen = None, []
+        self._waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
+        self._seen: list[dict[str, float]] = []
 
     def see(self, step: int, figures: dict[str, jax.Array], clip_ids: np.ndarray) -> None:
         """Takes a step's scalars, and waits for those of the step before."""
@@ -47,13 +48,13 @@ class Watch:
             return
         step, figures, clip_ids = self._waiting
         self._waiting = None
-        figures = {name: float(value) for name, value in jax.device_get(figures).items()}
-        if not all(math.isfinite(value) for value in figures.values()):
+        values = {name: float(value) for name, value in jax.device_get(figures).items()}
+        if not all(math.isfinite(value) for value in values.values()):
             clips = ", ".join(map(str, np.unique(clip_ids)))
             raise FloatingPointError(
-                f"step {step} is not finite ({told(figures)}); its clips were {clips}"
+                f"step {step} is not finite ({told(values)}); its clips were {clips}"
             )
-        self._seen.append(figures)
+        self._seen.append(values)
 
     def diverged(self, what: FloatingPointError, good: int | None) -> FloatingPointError:
         """The error that ends a run, with what to do.

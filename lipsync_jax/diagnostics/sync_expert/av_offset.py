@@ -169,11 +169,11 @@ def measure(lips: Sequence[np.ndarray], sound: Sequence[np.ndarray]) -> Pairing:
     Returns:
         See Pairing. Offsets at which a clip has under 20 moments count as no excess.
     """
-    lips, sound = _padded(_principal(lips, _LIPS)), _padded(_principal(sound, _SOUND))
-    halves = [np.arange(0, len(lips), 2), np.arange(1, len(lips), 2)]
-    excess = np.zeros((len(lips), 2 * SHIFTS + 1))
+    shown, heard = _padded(_principal(lips, _LIPS)), _padded(_principal(sound, _SOUND))
+    halves = [np.arange(0, len(shown), 2), np.arange(1, len(shown), 2)]
+    excess = np.zeros((len(shown), 2 * SHIFTS + 1))
     for k, shift in enumerate(range(-SHIFTS, SHIFTS + 1)):
-        x, y = _moved(lips, sound, shift)
+        x, y = _moved(shown, heard, shift)
         for fitted, judged in (halves, halves[::-1]):
             a, b = _canonical(x[fitted], y[fitted])
             u, v = x[judged] @ a, y[judged] @ b

@@ -59,7 +59,8 @@ def observe(clips: Sequence[Clip], count: int = CLIPS) -> list[Observed]:
 
 def _observe(clip: Clip, mels: MelCache) -> Observed:
     moments = np.arange(min(int(clip.duration * RATE), _SECONDS * RATE))
-    frames = np.array([int(n * clip.frame_rate // RATE) for n in moments], int)
+    frames = np.array([int(int(n) * clip.frame_rate // RATE) for n in moments], np.int64)
+    pictures: Sequence[np.ndarray] | np.ndarray
     pictures = decode_frames(clip, range(frames[-1] + 1))[frames] if len(frames) else []
     lips = [_reduce(picture) for picture in pictures]
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import ml_collections
 
@@ -17,6 +18,7 @@ from lipsync_jax.diagnostics.sync_expert import (
     synthetic_clips,
 )
 from lipsync_jax.diagnostics.sync_expert.clip_stats import observe
+from lipsync_jax.methods.wav2lip.sync_expert import SyncExpertMethod
 from lipsync_jax.training import loop
 
 _LABELS = 32  # windows a clip: enough to tell a half
@@ -65,7 +67,9 @@ def examine(
         data_checks.loudness(observed),
         av_offset.check(observed),
         learning_checks.batch_size(config, len(clips)),
-        *synthetic_clips.check(loop.load_method(overfit.bare(config, _LABELS))),
+        *synthetic_clips.check(
+            cast(SyncExpertMethod, loop.load_method(overfit.bare(config, _LABELS)))
+        ),
     ]
     own = {each.fingerprint: each.clip for each in observed}
     findings += learning_checks.check(

@@ -116,7 +116,10 @@ class Bench:
         examples = [self._example(clips[n % len(clips)], n) for n in range(EXAMPLES)]
         batch = sharding.to_devices(self.method.collate(examples), self._mesh)
         state = self._init(sharding.replicate(jax.random.key(self._seed), self._mesh), batch)
-        losses, first, gradients, updates = [], {}, [], []
+        losses: list[float] = []
+        first: Arrays = {}
+        gradients: list[Arrays] = []
+        updates: list[Arrays] = []
         for step in range(STEPS):
             state, seen = self._update(
                 state, batch, np.float32(factor * min(1, (step + 1) / _RAMP))

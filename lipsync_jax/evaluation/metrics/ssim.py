@@ -84,4 +84,6 @@ def _means(x: jax.Array, weights: tuple[float, ...]) -> jax.Array:
 
 def _band(length: int, weights: tuple[float, ...]) -> np.ndarray:
     count = length - len(weights) + 1
-    return sum(w * np.eye(count, length, i, np.float32) for i, w in enumerate(weights))
+    return sum(  # type: ignore[return-value]  # there is a weight at least
+        w * np.eye(count, length, i, np.float32) for i, w in enumerate(weights)
+    )

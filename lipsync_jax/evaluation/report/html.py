@@ -95,11 +95,11 @@ def _table(result: Mapping[str, Any]) -> str:
         arrow = {1: " ↑", -1: " ↓", 0: ""}[about.better]
         lines.append(f"<tr><td>{html.escape(about.label)}{arrow}</td>{''.join(cells)}</tr>")
     rates = [methods[name].get("success") for name in order]
-    cells = (
+    rated = (
         f"<td>{rate['rate']:.1%}</td>" if rate and rate["rate"] is not None else "<td></td>"
         for rate in rates
     )
-    lines.append(f"<tr><td>generated ↑</td>{''.join(cells)}</tr>")
+    lines.append(f"<tr><td>generated ↑</td>{''.join(rated)}</tr>")
     return f"<div class=wide><table>{''.join(lines)}</table></div>"
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 
 from lipsync_jax.evaluation.sync_models import RATE
@@ -116,7 +115,7 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 def _grid(
     rows: int, columns: int, width: float, height: float, *, left: float, top: float,
     bottom: float = 0.1,
-) -> tuple[Figure, GridSpec]:  # fmt: skip
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
     """Axes of a size in inches each; margins are set by hand, as layout engines take seconds."""
     between, below = 0.25, 0.5 if columns > 1 else 0.4
     size = (

@@ -14,6 +14,8 @@ from lipsync_jax.methods.base import Player, PlayerState, global_norm
 from lipsync_jax.methods.vougioukas.model import SNIPPET
 from lipsync_jax.types import Tree
 
+# What a judge is shown: Footage, or the tuple that another method has in its place.
+Shown = Any
 # Name -> (share in the loss, whether it is to be accepted, what is shown).
 Evidence = dict[str, tuple[float, bool, tuple[jax.Array, ...]]]
 
@@ -52,12 +54,12 @@ class Judge:
     def __init__(self, player: Player, weight: float) -> None:
         self.player, self.weight = player, weight
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
+    def look(self, footage: Shown, key: jax.Array) -> tuple[jax.Array, ...]:
         """What the network is shown: the same moments for the same key and lengths."""
         del key
         return footage.frames, footage.audio, footage.mask
 
-    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
+    def evidence(self, real: Shown, drawn: Shown, key: jax.Array) -> Evidence:
         """Name -> (share in the loss, whether it is to be accepted, what is shown)."""
         return {
             "real": (1.0, True, self.look(real, key)),
@@ -65,13 +67,15 @@ class Judge:
         }
 
     def learn(
-        self, before: PlayerState, real: Footage, drawn: Footage, key: jax.Array
+        self, before: PlayerState, real: Shown, drawn: Shown, key: jax.Array
     ) -> tuple[PlayerState, dict[str, jax.Array]]:
         """One step -> the new state, and figures: cross-entropies `of_...` and `gradient_norm`."""
         evidence = self.evidence(real, drawn, key)
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            value, terms, stats = 0.0, {}, before.batch_stats
+            value: Any = 0.0
+            terms: dict[str, jax.Array] = {}
+            stats = before.batch_stats
             for name, (share, accept, shown) in evidence.items():
                 logits, stats = self._judge(params, stats, shown)
                 terms[f"of_{name}"] = cross_entropy(logits, accept)
@@ -82,7 +86,7 @@ class Judge:
         terms["gradient_norm"] = global_norm(grads)
         return self.player.learn(before, grads, stats), terms
 
-    def deceived(self, state: PlayerState, drawn: Footage, key: jax.Array) -> jax.Array:
+    def deceived(self, state: PlayerState, drawn: Shown, key: jax.Array) -> jax.Array:
         """-log D of drawn footage, what the generator minimises; statistics stay untouched."""
         logits, _ = self._judge(state.params, state.batch_stats, self.look(drawn, key))
         return cross_entropy(logits, True)

@@ -40,7 +40,9 @@ class SingleFrames(Method):
         """The networks' sound and pictures, and the target, all frames in one batch axis."""
         raise NotImplementedError
 
-    def shown_first(self, batch: Arrays) -> Mapping[str, tuple]:
+    def shown_first(
+        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> Mapping[str, tuple[jax.Array, ...]]:
         """What each player is initialised with, by `inputs` of a single frame."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.media import audio
 from lipsync_jax.methods.base import Arrays, Method, Player, State
-from lipsync_jax.methods.common.discriminators import Evidence, Footage, Judge
+from lipsync_jax.methods.common.discriminators import Evidence, Judge
 from lipsync_jax.methods.common.validation_metrics import motion_and_correlation, psnr
 from lipsync_jax.methods.glance.autoencoder_method import SHEET_CLIPS, as_seen, sheet, stretch
 from lipsync_jax.methods.glance.model import FRAMES, MEL_BINS, ROWS, SIZE
@@ -58,12 +58,12 @@ class ClipJudge(Judge):
         super().__init__(player, config.weight)
         self.config = config
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
+    def look(self, footage: Scene, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         del key
         return footage.frames, footage.audio
 
-    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
+    def evidence(self, real: Scene, drawn: Scene, key: jax.Array) -> Evidence:
         """See Judge."""
         wrong = real._replace(audio=jnp.roll(real.audio, 1, axis=0))
         return {
@@ -253,7 +253,7 @@ def fade_on(begun: jax.Array, rest: jax.Array, windows: jax.Array) -> tuple[jax.
     halves = jnp.concatenate([rest[None], windows[:-1, HOP:]])
     share = ((np.arange(HOP) + 0.5) / HOP).astype(np.float32)
     first = np.arange(len(windows)) == 0
-    share = jnp.where(begun | ~first[:, None], share, 1.0)
-    share = share.reshape(*share.shape, *[1] * (windows.ndim - 2))
-    frames = share * windows[:, :HOP] + (1 - share) * halves
+    shares = jnp.where(begun | ~first[:, None], share, 1.0)
+    shares = shares.reshape(*shares.shape, *[1] * (windows.ndim - 2))
+    frames = shares * windows[:, :HOP] + (1 - shares) * halves
     return frames.reshape(-1, *windows.shape[2:]), windows[-1, HOP:]

@@ -136,8 +136,8 @@ class RecurrentGAN(Method):
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = jax.random.split(key, 1 + len(self.judges))
-        few = {name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")}
-        few = footage({**few, "still": batch["still"][:1]})
+        first = {name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")}
+        few = footage({**first, "still": batch["still"][:1]})
         generator, noise = self.players["generator"], self.noise(keys[0], few, 0.0)
         variables = generator.module.init(keys[0], few.still, few.audio, noise)
         players = {"generator": generator.start(variables)}
@@ -151,8 +151,8 @@ class RecurrentGAN(Method):
         Judges rest until `steer` wakes them.
         """
         real = footage(batch)
-        noise_key, *keys = jax.random.split(key, 1 + len(self.judges))
-        keys = dict(zip(self.judges, keys, strict=True))
+        noise_key, *own_keys = jax.random.split(key, 1 + len(self.judges))
+        keys = dict(zip(self.judges, own_keys, strict=True))
         generator, before = self.players["generator"], state.players["generator"]
         noise = self.noise(noise_key, real, self.config.noise_std)
 
@@ -163,7 +163,8 @@ class RecurrentGAN(Method):
             return frames, stats
 
         frames, pull, stats = jax.vjp(animate, before.params, has_aux=True)
-        players, scalars = {}, {}
+        players: dict[str, PlayerState] = {}
+        scalars: Arrays = {}
         for name in self.judges:
             players[name], judged = self._learn(name, state, real, frames, keys[name])
             scalars |= {f"{name}_{figure}": value for figure, value in judged.items()}

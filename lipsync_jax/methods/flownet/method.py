@@ -48,7 +48,9 @@ class FlowNet(Method):
         if size < 64 or size % 64:
             raise ValueError(f"config.data.size={size}: FlowNetS takes multiples of 64")
 
-    def example(self, clip: Draw, rng: np.random.Generator) -> Arrays:
+    def example(  # type: ignore[override]  # of what `source` gives
+        self, clip: Draw, rng: np.random.Generator
+    ) -> Arrays:
         """A pair: `first` and `second`, float32 (size, size, 3) in [0, 1], and `flow`, pixels."""
         drawn = flow_pair(rng if clip.seed is None else clip.rng(), self.config.data.size)
         return drawn._asdict()

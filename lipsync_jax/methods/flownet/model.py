@@ -4,6 +4,7 @@ Flow is (..., 2), to the right and down, in units of `flow.UNIT` pixels of the f
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -58,7 +59,7 @@ class FlowNetS(Network):
         leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
         x, maps = pairs, []
         for i, rows in enumerate(CONTRACTING, 1):
-            fields = {"bias": not self.norm, "norm": self.norm, "activation": leaky}
+            fields: dict[str, Any] = {"bias": not self.norm, "norm": self.norm, "activation": leaky}
             x = self.stack(x, rows, train, f"conv_{i}", **fields)
             maps.append(x)
         x, flows = maps.pop(), []
@@ -68,7 +69,8 @@ class FlowNetS(Network):
             flows.append(float32(flow))
             if features is None:
                 break
-            fields = {"bias": True, "norm": False, "activation": leaky, "name": f"up_{level}"}
+            fields: dict[str, Any] = {"bias": True, "norm": False, "activation": leaky}
+            fields["name"] = f"up_{level}"
             up = self.layer(features, **DOUBLING, **fields)(x, train)
             wider = self.output(2, **DOUBLING, bias=False, name=f"flow_up_{level}")(flow, train)
             x = jnp.concatenate([maps.pop(), up, wider], axis=-1)

@@ -52,8 +52,8 @@ def sheet(*rows: jax.Array) -> tuple[jax.Array, ...]:
     Args:
         rows: (n, time, height, width, 3) each, RGB in [-1, 1].
     """
-    rows = jnp.stack([row[:SHEET_CLIPS] for row in rows], axis=1)
-    shown = rows.reshape(-1, *rows.shape[2:])[..., ::-1] / 2 + 0.5
+    few = jnp.stack([row[:SHEET_CLIPS] for row in rows], axis=1)
+    shown = few.reshape(-1, *few.shape[2:])[..., ::-1] / 2 + 0.5
     moments = np.linspace(0, shown.shape[1] - 1, SHEET_FRAMES).round().astype(int)
     return tuple(shown[:, t] for t in moments)
 

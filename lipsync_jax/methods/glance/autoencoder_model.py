@@ -5,6 +5,8 @@ that the published code holds for the correlation but that no loss of the paper 
 published ones. Pictures are RGB in [-1, 1].
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -70,7 +72,12 @@ class VideoEncoder(_OfVideo):
         x = frames if self.clips else fold_time(frames)
         x = self.layer(64, self.size(7), 1, 3, edges=self.edges, name="stem")(x, train)
         x = self.stack(x, [(c, *self.halving) for c in (128, 256)], train, "down")
-        same = {"features": 256, "kernel": self.size(3), "padding": 1, "edges": self.edges}
+        same: dict[str, Any] = {
+            "features": 256,
+            "kernel": self.size(3),
+            "padding": 1,
+            "edges": self.edges,
+        }
         for i in range(self.residual_blocks):
             y = self.layer(**same, name=f"residual_{i}_0")(x, train)
             x = x + self.layer(**same, activation=None, name=f"residual_{i}_1")(y, train)

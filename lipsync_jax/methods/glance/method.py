@@ -22,7 +22,6 @@ from lipsync_jax.methods.base import (
     fresh_state,
     global_norm,
 )
-from lipsync_jax.methods.common.discriminators import Footage
 from lipsync_jax.methods.common.lip_video_gan import ClipJudge, LipClips, Scene
 from lipsync_jax.methods.glance import autoencoder_method
 from lipsync_jax.methods.glance.model import (
@@ -40,7 +39,7 @@ class StreamsJudge(ClipJudge):
 
     call = "logits"
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
+    def look(self, footage: Scene, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         shown = super().look(footage, key)
         return (*shown, footage.flow) if self.player.module.motion == "flow" else shown
@@ -76,8 +75,8 @@ class Glance(LipClips):
                 self.encoders += (f"{name}_encoder",)
                 self.players[f"{name}_encoder"] = Player(module, adam(config.correlation.optimiser))
         if config.adversarial.weight:
-            module = Discriminator(dtype=dtype, **config.adversarial.model)
-            player = Player(module, adam(config.adversarial.optimiser))
+            discriminator = Discriminator(dtype=dtype, **config.adversarial.model)
+            player = Player(discriminator, adam(config.adversarial.optimiser))
             self.judge = StreamsJudge(player, config.adversarial)
             self.players["discriminator"] = player
         if "autoencoder" in cards:
@@ -131,7 +130,8 @@ class Glance(LipClips):
             return (self._with(real, drawn.frames), drawn.heard), stats
 
         (drawn, heard), pull, stats = jax.vjp(animate, before.params, has_aux=True)
-        players, scalars = {}, {}
+        players: dict[str, PlayerState] = {}
+        scalars: Arrays = {}
         if self.judge:
             players["discriminator"], judged = self.judge.learn(
                 state.players["discriminator"], real, drawn, key
@@ -177,7 +177,10 @@ class Glance(LipClips):
 
     def _moving(self, scene: Scene) -> jax.Array:
         """What the motion encoder sees: flow beside the sound's changes, frames beside itself."""
-        return scene.flow if self.config.correlation.derivative else scene.frames
+        if not self.config.correlation.derivative:
+            return scene.frames
+        assert scene.flow is not None  # `_with` computes it for this config
+        return scene.flow
 
     def _loss(
         self,
@@ -189,7 +192,8 @@ class Glance(LipClips):
         key: jax.Array,
     ) -> tuple[jax.Array, Tree]:
         config = self.config
-        terms, stats = {"l1": losses.l1(drawn.frames, real.frames)}, {}
+        terms = {"l1": losses.l1(drawn.frames, real.frames)}
+        stats: dict[str, Tree] = {}
         value = config.pixel_weight * terms["l1"]
         if config.correlation.weight:
             of_real, of_drawn, stats = self._correlate(players, encoders, real, drawn, heard)

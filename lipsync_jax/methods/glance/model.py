@@ -148,9 +148,11 @@ class DerivativeEncoder(Network):
         """(n, time, 16, channels) of the generator -> (n, time - 1 or time, 16), at least 0."""
         check(self, "heard", heard, None, None, PROFILE, None)
         x = heard[:, :-1] - heard[:, 1:] if self.derivative else heard
-        *rows, (features, *last) = SOUND_CHANGES
+        *rows, (features, *shape) = SOUND_CHANGES
         x = self.stack(x, rows, train, "conv", bias=True)
-        last = self.output(features, *last, norm=True, activation=nn.relu, name=f"conv_{len(rows)}")
+        last = self.output(
+            features, *shape, norm=True, activation=nn.relu, name=f"conv_{len(rows)}"
+        )
         return last(x, train)[:, :, 0]
 
 

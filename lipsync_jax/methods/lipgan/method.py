@@ -102,7 +102,8 @@ class LipGAN(SingleFrames):
         with another clip's sound at the others.
         """
         sound, faces, target = self.inputs(batch)
-        players, scalars = {}, {}
+        players: dict[str, PlayerState] = {}
+        scalars: Arrays = {}
         if "discriminator" in self.players:
             other = jnp.roll(batch["sound"], 1, axis=0).reshape(sound.shape)
             players["discriminator"], scalars = self._learn_distance(

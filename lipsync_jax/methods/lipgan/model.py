@@ -8,6 +8,7 @@ norms are those of TensorFlow and Keras. The discriminator measures distances: n
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -21,7 +22,7 @@ from lipsync_jax.nn.shape_checks import check
 
 SIZE = 96
 WINDOWS = {"mfcc": (35, 12), "mel": (27, 80)}  # steps, bins
-KERAS = {"bias": True, "epsilon": 1e-3, "momentum": 0.8}
+KERAS: Mapping[str, Any] = {"bias": True, "epsilon": 1e-3, "momentum": 0.8}
 
 # (features, kernel, strides, residual blocks) of the residual generator. After the last row of a
 # face: one convolution that spans the map and one of 1 x 1.
@@ -128,8 +129,8 @@ class Generator(_LipGAN):
         seen = self._code(x, code, train, "face")
         x = self.spectrum(audio, len(faces))
         rows = SOUND if self.residual else BASIC_SOUND
-        for i, row in enumerate(rows[self.sound]):
-            x = self._stage(self.widen(x, row[2]), row, train, f"audio_{i}")
+        for i, stage in enumerate(rows[self.sound]):
+            x = self._stage(self.widen(x, stage[2]), stage, train, f"audio_{i}")
         x = jnp.concatenate([seen, self._code(x, spoken, train, "audio")], axis=-1)
         for i, (features, stride, residuals) in enumerate(DECODER):
             residuals = residuals if self.residual else 0
@@ -218,8 +219,8 @@ class Discriminator(_LipGAN):
         seen, heard = faces, self.spectrum(audio, len(faces))
         for i, row in enumerate(JUDGED_FACE):
             seen = self._block(seen, row, f"face_{i}")
-        for i, row in enumerate(JUDGED_SOUND[self.sound]):
-            heard = self._block(self.widen(heard, row[2]), row, f"audio_{i}")
+        for i, block in enumerate(JUDGED_SOUND[self.sound]):
+            heard = self._block(self.widen(heard, block[2]), block, f"audio_{i}")
         if self.sound == "mel":
             heard = self._block(heard, (512, heard.shape[1:3], None), "audio_code_0")
             heard = self._block(heard, (512, 1, 1), "audio_code_1")
@@ -233,10 +234,12 @@ class Discriminator(_LipGAN):
     def _block(self, x: jax.Array, row: tuple, name: str) -> jax.Array:
         features, kernel, strides = row
         shape = (kernel, 1, 0) if strides is None else (kernel, strides, "SAME")
+        fields: dict[str, Any]
         fields = {"bias": True, "norm": False, "activation": None, "init": _glorot, "name": name}
         x = self.layer(features, *shape, **fields)(x, False)
         return leaky_relu(InstanceNorm(name=f"{name}_norm")(x).astype(x.dtype))
 
     def _span(self, x: jax.Array, name: str) -> jax.Array:
+        fields: dict[str, Any]
         fields = {"bias": True, "norm": False, "activation": None, "init": _glorot, "name": name}
         return self.layer(512, x.shape[1:3], **fields)(x, False)

@@ -125,7 +125,7 @@ class Speech2Vid(SingleFrames):
         sound, stills, target = self.inputs(batch)
         generator, before = self.players["generator"], state.players["generator"]
 
-        def loss(params: Tree) -> jax.Array:
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
             drawn, stats = generator.train(params, before.batch_stats, sound, stills)
             value = l1 = losses.l1(drawn.frames, target)
             if self.config.mouth_weight:

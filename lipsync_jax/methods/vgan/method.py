@@ -38,6 +38,7 @@ class VGAN(LipClips):
     """Players: `generator` and `discriminator`."""
 
     noise_size = NOISE
+    judge: ClipJudge
 
     def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
         super().__init__(config, cards)

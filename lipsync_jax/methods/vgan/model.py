@@ -7,6 +7,7 @@ of Chen et al. 2018, of 16 frames and with sound (its published code). Pictures 
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -184,14 +185,14 @@ class SpokenGenerator(Network):
         return x
 
     def _draw(self, latent: jax.Array, seen: jax.Array | None, train: bool) -> Layers:
-        double = functools.partial(self.layer, **DOUBLING)
+        double: Callable[..., ConvNorm] = functools.partial(self.layer, **DOUBLING)
         background = self.layer(512, 4, transposed=True, name="background_start")(latent, train)
         if seen is not None:
             background = jnp.concatenate([background, seen], axis=-1)
         for i, features in enumerate((256, 128, 64, 64)):
             background = double(features, 4, name=f"background_{i}")(background, train)
-        x = self.layer(512, (2, 4, 4), transposed=True, name="foreground_start")
-        x = x(latent[:, None], train)
+        start = self.layer(512, (2, 4, 4), transposed=True, name="foreground_start")
+        x = start(latent[:, None], train)
         for i, (features, time) in enumerate(((256, 2), (128, 4), (64, 4))):
             x = double(features, (time, 4, 4), name=f"foreground_{i}")(x, train)
         heads = {}

@@ -11,6 +11,8 @@ layers are those of the published inference code. Discriminators were never publ
 inputs are the papers', widths and kernels ours.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -233,6 +235,7 @@ class SyncDiscriminator(nn.Module):
         for i, features in enumerate(channels(self.width)[:-1]):
             block = Block(features, (4, 4), 2, 1, bias=i == 0, dtype=self.dtype, name=f"conv_{i}")
             x = block(x, train)
+        ends: dict[str, Any]
         ends = {"norm": False, "bias": True, "activation": linear, "dtype": self.dtype}
         last = Block(self.embedding_size, (size[0], 2 * size[1]), **ends, name="conv_4")
         seen = last(x, train)[:, 0, 0]

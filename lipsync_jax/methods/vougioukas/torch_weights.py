@@ -202,7 +202,9 @@ def _official(path: tuple[str, ...]) -> str:
     """Of a path such as (decoder, join_4, norm, scale): generator/dcl.1.activation1.0.weight."""
     part, layer, leaf = path[0], path[1], path[-1]
     if part in ("context", "noise"):
-        gate, index = re.fullmatch(r"(\w+)_(\d+)", layer).groups()
+        found = re.fullmatch(r"(\w+)_(\d+)", layer)
+        assert found is not None  # GRU calls its parameters so
+        gate, index = found.groups()
         prefix = "encoder/rnn" if part == "context" else "generator/rnn_noise"
         return f"{prefix}.{_GATES[gate]}_l{index}"
     kind, _, index = layer.partition("_")

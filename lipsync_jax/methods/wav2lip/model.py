@@ -240,8 +240,8 @@ class SyncExpert(_Network):
         return audio, faces
 
     def _tower(self, x: jax.Array, rows: tuple, train: bool, name: str) -> jax.Array:
-        *rows, (features, *shape, _) = unroll(rows, self.depth)
-        x = self.convolve(x, rows, train, name)
+        *before, (features, *shape, _) = unroll(rows, self.depth)
+        x = self.convolve(x, before, train, name)
         still = not (train and self.has_rng("dropout"))
         x = nn.Dropout(self.dropout, deterministic=still)(x)
         x = ConvBlock(

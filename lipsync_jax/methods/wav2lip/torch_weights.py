@@ -120,7 +120,9 @@ def _wav2lip_name(path: tuple[str, ...]) -> str:
     block, *layer, leaf = path
     if block == "prediction":
         return f"binary_pred.0.{_LEAVES[leaf]}"
-    part, *numbers = re.fullmatch(r"([a-z_]+?)_(\d+)(?:_(\d+))?", block).groups()
+    found = re.fullmatch(r"([a-z_]+?)_(\d+)(?:_(\d+))?", block)
+    assert found is not None  # all other blocks are called so
+    part, *numbers = found.groups()
     if part == "output":
         part = "output_block"
     elif numbers[1] is not None:

@@ -69,13 +69,13 @@ def conv_transpose3d(
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(rows, columns, taps * outputs, inputs)
     space = strides[1:], padding[1:], output_padding[1:]
     drawn = _over_frames(lambda frames: conv_transpose(frames, flat, *space), x)
-    drawn = jnp.split(drawn, taps, axis=-1)
+    parts = jnp.split(drawn, taps, axis=-1)
     # What tap i draws of frame t belongs to frame stride * t + i.
-    still, zero = [(0, 0, 0)], jnp.zeros((), drawn[0].dtype)
+    still, zero = [(0, 0, 0)], jnp.zeros((), parts[0].dtype)
     cut = (-padding[0], taps - 1 - padding[0] + output_padding[0])
-    return sum(
+    return sum(  # type: ignore[return-value]  # there is a tap at least
         lax.pad(part, zero, [*still, (cut[0] + i, cut[1] - i, strides[0] - 1), *still * 3])
-        for i, part in enumerate(drawn)
+        for i, part in enumerate(parts)
     )
 
 
@@ -87,7 +87,7 @@ def _by_outputs(
     flat = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], taps * outputs)
     drawn = jnp.split(_over_frames(lambda y: _conv(y, flat, strides, padding), x), taps, axis=-1)
     last = x.shape[1] - taps + 1
-    return sum(part[:, tap : tap + last] for tap, part in enumerate(drawn))
+    return sum(part[:, tap : tap + last] for tap, part in enumerate(drawn))  # type: ignore[return-value]
 
 
 def _conv(

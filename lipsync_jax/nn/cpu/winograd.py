@@ -12,7 +12,9 @@ _CHANNELS = 128  # from which on the products outweigh what is added before and 
 _PRODUCTS = 5e8  # likewise, the longer compilation
 
 
-def suits(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> bool:
+def suits(
+    x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
+) -> bool:
     """Whether `convolve3x3` does it, and sooner than XLA."""
     if kernel.shape[:-2] != (3, 3) or tuple(strides) != (1, 1) or x.dtype != jnp.float32:
         return False
@@ -52,8 +54,8 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
         [part.reshape(n, high, wide, outputs) for part in _outputs(list(across))]
         for across in zip(*columns, strict=True)
     ]
-    y = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)
-    return y.reshape(n, 2 * high, 2 * wide, outputs)[:, : sizes[0], : sizes[1]]
+    whole = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)
+    return whole.reshape(n, 2 * high, 2 * wide, outputs)[:, : sizes[0], : sizes[1]]
 
 
 def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Array:
@@ -85,7 +87,7 @@ def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Arr
 def _tiles(x: jax.Array, pads: Pads) -> tuple[list[int], int, int]:
     """Rows and columns of the output; rows and columns of tiles that cover it."""
     sizes = [size + sum(pad) - 2 for size, pad in zip(x.shape[1:3], pads, strict=True)]
-    return sizes, *((size + 1) // 2 for size in sizes)
+    return sizes, (sizes[0] + 1) // 2, (sizes[1] + 1) // 2
 
 
 def _transformed(x: jax.Array, pads: Pads) -> list[list[jax.Array]]:
