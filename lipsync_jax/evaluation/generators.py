@@ -142,6 +142,7 @@ class Actor:
             real: of `footage.from_clip`.
             silent: whether it hears digital silence and not the clip's voice.
         """
+        assert real.voice is not None  # `from_clip` gives it
         performer, (samples, rate) = self._performer, real.voice
         batch = math.ceil(_BATCH / performer.unit) * performer.unit
         heard = Samples([samples * 0 if silent else samples], rate, performer.ear.rate)

@@ -38,7 +38,7 @@ class Reader:
         geometry: str,
         vocabulary: tuple[str, ...],
         change_cost: float,
-        classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        classify: Callable[[jax.Array, jax.Array], np.ndarray],
     ) -> None:
         self.model, self.geometry, self.size = model, geometry, GEOMETRIES[geometry].height
         self._vocabulary, self._change_cost, self._classify = vocabulary, change_cost, classify

@@ -1,6 +1,7 @@
 """What is to be evaluated: folders of videos, pairs of a file list, or clips of shards."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -159,18 +160,23 @@ def from_pairs(
         Task(
             clip=f"{number} {sound.stem} {face.stem}",
             real=_of_video(face, protocol),
-            methods={
-                name: lambda real, made=made, number=number: face_clip.following(
-                    made(number), real, protocol
-                )
-                for name, made in methods.items()
-            },
+            methods={name: _following(made, number, protocol) for name, made in methods.items()},
             baselines=_unedited(sound),
             paired=False,
             voice=sound.stem,
         )
         for number, (sound, face) in enumerate(pairs)
     ]
+
+
+def _following(
+    made: Callable[[int], Path], number: int, protocol: Protocol
+) -> Callable[[Footage], Footage]:
+    return lambda real: face_clip.following(made(number), real, protocol)
+
+
+def _of_clip(clips: Clips, number: int, part: str) -> Callable[[], Footage]:
+    return lambda: face_clip.from_clip(clips[number], part)
 
 
 def from_shards(
@@ -197,12 +203,11 @@ def from_shards(
     return [
         Task(
             clip=name,
-            real=lambda i=i: face_clip.from_clip(clips[i], part),
+            real=_of_clip(clips, i, part),
             baselines=baselines.of_stills if animates else baselines.baselines,
             methods=dict(drawers),
             silent={
-                name: lambda real, drawer=drawer: drawer(real, silent=True)
-                for name, drawer in drawers.items()
+                name: functools.partial(drawer, silent=True) for name, drawer in drawers.items()
             },
             said=said,
             geometry=geometry,

@@ -249,7 +249,7 @@ def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
 @functools.cache
 def _telephone_basis() -> np.ndarray:
     ends = 1127 * np.log1p(np.array([300, 3700]) / 700)
-    edges = 700 * np.expm1(np.linspace(*ends, 42) / 1127)[:, None]
+    edges = 700 * np.expm1(np.linspace(ends[0], ends[1], 42) / 1127)[:, None]
     bins = np.linspace(0, SAMPLE_RATE / 2, 257)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -119,7 +119,7 @@ class AudioTrack:
         """Closes the file that is read."""
         self._packets.close()
 
-    def _copied(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
+    def _copied(self, path: str | os.PathLike, moment: Fraction) -> Generator:
         with containers.open_container(path) as container:
             source = containers.audio_stream(container, path)
             target = self._output.add_stream_from_template(source, opaque=True)
@@ -137,7 +137,7 @@ class AudioTrack:
                     packet.stream = target
                     yield time, packet
 
-    def _encoded(self, path: str | os.PathLike, moment: Fraction) -> Iterator:
+    def _encoded(self, path: str | os.PathLike, moment: Fraction) -> Generator:
         source = SampleStream(path, moment)
         if not source.layout:
             raise ValueError(
@@ -168,6 +168,6 @@ class AudioTrack:
         return frame
 
     @staticmethod
-    def _encode(target: av.AudioStream, frame: av.AudioFrame | None) -> Iterator:
+    def _encode(target: av.AudioStream, frame: av.AudioFrame | None) -> Generator:
         for packet in target.encode(frame):
             yield packet.pts * containers.rational(packet.time_base), packet

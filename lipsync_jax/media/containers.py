@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import av
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # which the stubs alone have
 
 FFmpegError = av.error.FFmpegError
 
@@ -33,7 +37,7 @@ _OPTIONS = {
     "pattern_type": "none",  # a%d.png is one file, not a sequence
 }
 # PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
-_LENIENT = (
+_LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
@@ -100,7 +104,7 @@ def rational(number: Rational | None) -> Fraction | None:
 
     PyAV 18 has fractions and None, PyAV 19 a class of its own in which 0/1 and 1/0 mean unset.
     """
-    return Fraction(number.numerator, number.denominator) if number else None
+    return Fraction(int(number.numerator), int(number.denominator)) if number else None
 
 
 def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]:
@@ -119,7 +123,7 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
         return []
 
 
-def chapters(container: av.container.InputContainer) -> list[dict]:
+def chapters(container: av.container.InputContainer) -> "list[Chapter]":
     """The container's chapters as PyAV has them; none if their titles are not UTF-8."""
     try:
         return container.chapters()
@@ -175,7 +179,7 @@ def audio_stream(container: av.container.InputContainer, path: str | os.PathLike
     stream = container.streams.best("audio")
     if stream is None:
         raise ValueError(f"{path} has no audio stream; name a file with sound")
-    return stream
+    return cast(av.AudioStream, stream)
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:

@@ -8,12 +8,16 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import av
 
 from lipsync_jax.media import containers
 from lipsync_jax.media.audio_track import COPIED_AUDIO, AudioTrack
 from lipsync_jax.media.packets import Packets, is_untimed, origin
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # which the stubs alone have
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # they keep times before 0, and so the sync
 # Keys that MP4 stores where every program looks; any other key needs FFmpeg's own atoms.
@@ -196,7 +200,9 @@ class Output:
         """Adds a stream to encode."""
         options = options if preset is None else {**options, "preset": preset}
         try:
-            return self._container.add_stream(codec, rate=rate, options=options)
+            return cast(
+                av.VideoStream, self._container.add_stream(codec, rate=rate, options=options)
+            )
         except ValueError as error:
             raise ValueError(
                 f"{self.path}: codec {codec!r} cannot be written there; use libx264"
@@ -231,14 +237,14 @@ class Output:
         stream.metadata.update(containers.tags(source))
         return stream
 
-    def add_chapters(self, chapters: Sequence[Mapping], zero: Fraction) -> None:
+    def add_chapters(self, chapters: "Sequence[Chapter]", zero: Fraction) -> None:
         """Takes over the chapters of a video whose first frame is at `zero` by its own clock."""
         moved = []
         for chapter in chapters:
             tick = containers.rational(chapter["time_base"])
             start, end = (max(0, chapter[key] - round(zero / tick)) for key in ("start", "end"))
             if end > start:
-                moved.append({**chapter, "start": start, "end": end})
+                moved.append(cast("Chapter", {**chapter, "start": start, "end": end}))
         if moved:
             self._container.set_chapters(moved)
 

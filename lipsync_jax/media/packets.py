@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -171,8 +172,8 @@ def decode_packets(
     stream: av.stream.Stream,
     path: str | os.PathLike,
     damage: Damage | None = None,
-) -> Iterator[av.frame.Frame]:
-    """Yields every decodable frame of one stream.
+) -> Iterator[Any]:
+    """Yields every decodable frame of one stream, of the class that belongs to its type.
 
     Args:
         container: the file, opened.
@@ -192,7 +193,7 @@ def is_untimed(container: av.container.InputContainer, stream: av.stream.Stream)
     return container.format.name == "avi" and stream.type == "video"
 
 
-def _count_up(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _count_up(frames: Iterator[av.VideoFrame], stream: av.stream.Stream) -> Iterator[av.VideoFrame]:
     first = None
     for frame in frames:
         first = frame.dts if first is None else first
@@ -203,10 +204,10 @@ def _count_up(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterat
 
 def _decode(
     container: av.container.InputContainer,
-    stream: av.stream.Stream,
+    stream: Any,  # a stream of sound or picture: PyAV's common class does not decode
     path: str | os.PathLike,
     damage: Damage | None,
-) -> Iterator[av.frame.Frame]:
+) -> Iterator[Any]:
     told, damage = damage is None, damage or Damage()
     for packet in itertools.chain(Packets(container, [stream], path, damage), [None]):
         try:
@@ -234,7 +235,7 @@ def frame_time(frame: av.frame.Frame) -> Fraction | None:
 
 def first_frame(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> tuple[av.frame.Frame, Fraction]:
+) -> tuple[Any, Fraction]:
     """Decodes the first frame of a stream of a container just opened.
 
     Returns:

@@ -5,6 +5,7 @@ Colours, interlacing, transparency, sizes that change and orientation are settle
 
 import itertools
 from collections.abc import Iterator
+from typing import Any, cast
 
 import av
 import av.filter
@@ -122,7 +123,7 @@ class Shown:
             interpolation=Interpolation.BILINEAR | EXACT,
         )
         green, blue, red, *alpha = (
-            np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width]
+            np.frombuffer(cast(Any, plane), np.uint8).reshape(height, plane.line_size)[:, :width]
             for plane in planar.planes
         )
         image = cv2.merge((red, green, blue))
@@ -135,7 +136,8 @@ class Shown:
 def _fitted(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     """The largest size of the same shape that fits, whole pixels."""
     scale = min(wanted[0] / own[0], wanted[1] / own[1])
-    return tuple(max(1, min(w, round(o * scale))) for o, w in zip(own, wanted, strict=True))
+    width, height = (max(1, min(w, round(o * scale))) for o, w in zip(own, wanted, strict=True))
+    return width, height
 
 
 def _letterboxed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -148,7 +150,8 @@ def _letterboxed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _oriented(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     try:
-        matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], "<i4")
+        data: Any = frame.side_data  # by names that PyAV's annotations leave out
+        matrix = np.frombuffer(data["DISPLAYMATRIX"], "<i4")
     except KeyError:
         return image
     except ValueError:  # PyAV 18 refuses all side data of a frame that has some it doesn't know

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -121,10 +122,8 @@ class SampleStream:
             return (told + (self._stream.start_time or 0)) * tick
         text = containers.tags(self._stream).get("DURATION", "")  # as Matroska has it
         if found := _CLOCK.fullmatch(text):
-            return sum(
-                Fraction(part) * unit
-                for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)
-            )
+            hours, minutes, seconds = map(Fraction, found.groups())
+            return hours * 3600 + minutes * 60 + seconds
         return None
 
     def _warn(self) -> None:
@@ -175,7 +174,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
     if data.dtype.kind == "i":
-        return data.astype(np.float32) / -float(np.iinfo(data.dtype).min)
+        return data.astype(np.float32) / -float(np.iinfo(cast(Any, data.dtype)).min)
     return data.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -82,7 +82,7 @@ class Frame(NamedTuple):
 
     time: Fraction
     image: np.ndarray
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of a tuple, which frames don't need
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
@@ -98,7 +98,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         sound = container.streams.best("audio")
-        heard = sound.codec_context if sound else None  # None too where no decoder is known
+        heard: Any = sound.codec_context if sound else None  # None too where no decoder is known
         duration, rate = (
             containers.duration(container, stream),
             containers.frame_rate(container, stream),

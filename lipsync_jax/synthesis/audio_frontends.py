@@ -65,9 +65,18 @@ class Ear(Protocol):
         look_ahead: seconds of the voice that it hears from when a frame is first shown.
     """
 
-    rate: int
-    shape: tuple[int, ...]
-    look_ahead: Fraction
+    # Properties, since what is frozen has no attributes to set.
+    @property
+    def rate(self) -> int:
+        """See above."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See above."""
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """See above."""
 
     def hear(self, samples: Samples, frames: range) -> np.ndarray:
         """What some frames sound like, float32 (frames, *shape); ask in the order of time."""

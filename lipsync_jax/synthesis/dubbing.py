@@ -137,7 +137,10 @@ class Synthesizer:
             sign = c2pa.signing(outfile, options.c2pa_certificate, options.c2pa_key)
             label = visible_label.Label(options.label, shown.size) if options.label else None
             hears = self.editor.hears
-            voices = {number: driving_audio.load(path, hears) for number, path in options.speakers}
+            voices = {
+                number: driving_audio.load(path, hears)
+                for number, path in dict(options.speakers).items()
+            }
             if audio is None:
                 folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lipsync_"))
                 audio = audio_mix.mix([v.path for v in voices.values()], Path(folder) / "mix.wav")

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _settings(options: Options) -> dict[str, object]:
     names = ("resize_factor", "rotate", "crop", "detect_every", "detector")
     settings = {name: getattr(options, name) for name in names}
     if options.box is None:  # the one that `auto` stands for: another machine may have another
-        settings["detector"] = faces.resolve_detector(options.detector)
+        settings["detector"] = faces.resolve_detector(cast(str, options.detector))
     return settings | {"box": options.box is not None}
 
 
@@ -125,6 +126,7 @@ def path_to_redraw(
         )
     number = options.face_id
     if reference is not None:
+        assert options.face_ref is not None  # where the reference is from
         number = _most_alike(shown, found, reference, options.face_ref)
     if number is not None:
         return path_of_person(shown, found, number, options)

@@ -251,7 +251,7 @@ class Options(FaceOptions, OutputOptions):
         if audio is None and not self.speakers:
             raise ValueError("audio is missing; give a recording of the voice")
         inputs = [("face", face), *([] if audio is None else [("audio", audio)])]
-        inputs += [(f"speaker {number}", path) for number, path in self.speakers]
+        inputs += [(f"speaker {number}", path) for number, path in dict(self.speakers).items()]
         self.check_files(inputs, outfile)
 
     def check_box(self, size: tuple[int, int]) -> None:

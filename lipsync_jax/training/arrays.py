@@ -103,7 +103,7 @@ def _open(item: Path) -> dict[str, Any]:
         raise _damaged(item, error) from error
     claimed, stored = sum(sizes.values()), _bytes_on_disk(item)
     if claimed > max(_FREE, _PACKED * stored):
-        name = "/".join(max(sizes, key=lambda keys: sizes[keys]))
+        name = "/".join(max(sizes.items(), key=lambda size: size[1])[0])
         raise CheckpointError(
             f"checkpoint {item.parent}: {item.name} claims arrays of {claimed} bytes (the largest "
             f"is {printable(name, 80)}) but has {stored} bytes on disk; it is damaged or made to "

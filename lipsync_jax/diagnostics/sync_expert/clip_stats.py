@@ -12,6 +12,7 @@ import scipy.ndimage
 from lipsync_jax.data import windows
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.data.feature_cache import MelCache
+from lipsync_jax.data.loader import Source
 
 RATE = 25  # moments a second
 CLIPS = 48  # looked at; more clips say little more
@@ -45,7 +46,7 @@ class Observed:
         return float(np.abs(np.diff(self.lips, axis=0)).mean()) if len(self.lips) > 1 else 0.0
 
 
-def observe(clips: Sequence[Clip], count: int = CLIPS) -> list[Observed]:
+def observe(clips: Source, count: int = CLIPS) -> list[Observed]:
     """Looks at `count` clips, evenly spread over a split.
 
     Raises:

@@ -1,13 +1,11 @@
 """All checks in their order."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import ml_collections
 
 from lipsync_jax.data import loader
-from lipsync_jax.data.clip import Clip
 from lipsync_jax.diagnostics.findings import FAULT, Diagnosis
 from lipsync_jax.diagnostics.sync_expert import (
     av_offset,
@@ -47,7 +45,7 @@ def diagnose(config: ml_collections.ConfigDict, workdir: str | Path | None = Non
 
 
 def examine(
-    config: ml_collections.ConfigDict, clips: Sequence[Clip], workdir: str | Path | None = None
+    config: ml_collections.ConfigDict, clips: loader.Source, workdir: str | Path | None = None
 ) -> Diagnosis:
     """The same of clips that are at hand.
 

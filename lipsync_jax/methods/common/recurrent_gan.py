@@ -8,7 +8,7 @@ sounds to their networks and who judges (`methods.temporal_gan`, `methods.jain`)
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -55,7 +55,7 @@ class RecurrentGAN(Method):
     """
 
     best = ("psnr_lower_half", 1)
-    kinds: Mapping[str, tuple[type[nn.Module], type[Judge]]]
+    kinds: ClassVar[Mapping[str, tuple[type[nn.Module], type[Judge]]]]
 
     def __init__(
         self, config: ml_collections.ConfigDict, cards: Cards, generator: nn.Module

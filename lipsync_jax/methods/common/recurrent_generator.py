@@ -6,7 +6,7 @@ time; each frame is decoded from [sound, noise, identity] with the still's maps 
 moments as one batch; only the recurrent units are scanned.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -116,7 +116,9 @@ class RecurrentGenerator(nn.Module):
         """
         windows = self.audio_encoder(fold_time(audio), train, fold_time(mask))
         windows = unfold_time(windows, audio.shape[1])
-        return self.context(windows, carry, mask) if self.recurrent else (carry, windows)
+        if self.recurrent:
+            return self.context(windows, carry, mask)
+        return cast(jax.Array, carry), windows  # unchanged, even where there is none
 
     def animate(
         self,

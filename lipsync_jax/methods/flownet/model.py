@@ -69,9 +69,8 @@ class FlowNetS(Network):
             flows.append(float32(flow))
             if features is None:
                 break
-            fields: dict[str, Any] = {"bias": True, "norm": False, "activation": leaky}
-            fields["name"] = f"up_{level}"
-            up = self.layer(features, **DOUBLING, **fields)(x, train)
+            bare: dict[str, Any] = {"bias": True, "norm": False, "activation": leaky}
+            up = self.layer(features, **DOUBLING, **bare, name=f"up_{level}")(x, train)
             wider = self.output(2, **DOUBLING, bias=False, name=f"flow_up_{level}")(flow, train)
             x = jnp.concatenate([maps.pop(), up, wider], axis=-1)
         return tuple(flows[::-1])

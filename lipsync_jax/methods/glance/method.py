@@ -42,7 +42,10 @@ class StreamsJudge(ClipJudge):
     def look(self, footage: Scene, key: jax.Array) -> tuple[jax.Array, ...]:
         """See Judge."""
         shown = super().look(footage, key)
-        return (*shown, footage.flow) if self.player.module.motion == "flow" else shown
+        if self.player.module.motion != "flow":
+            return shown
+        assert footage.flow is not None  # `_with` computes it for this network
+        return (*shown, footage.flow)
 
 
 def make(config: ml_collections.ConfigDict, cards: Cards) -> "Glance":

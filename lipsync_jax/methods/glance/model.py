@@ -25,7 +25,7 @@ FRAMES, SIZE, MEL_BINS, ROWS = 16, 64, 128, 4
 SOUND = ((32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1), (256, 3, 2, 1))  # Tab. 4
 HALVING, HALVING_3D = (3, 2, 1), ((3, 3, 3), (1, 2, 2), 1)
 STILL = ((128, *HALVING), (256, *HALVING))  # Tab. 5, after its first row
-SOUND_CHANGES = tuple((c, 3, (1, 2), 1) for c in (128, 64, 32, 16))  # Tab. 7
+SOUND_CHANGES: tuple[tuple, ...] = tuple((c, 3, (1, 2), 1) for c in (128, 64, 32, 16))  # Tab. 7
 MOTION = (4, 8, 16, 16)  # Tab. 8; the last is repeated for larger pictures
 PROFILE = 16  # features of both correlation networks
 
@@ -106,8 +106,7 @@ class Generator(Network):
             up = self.layer(features, *HALVING_3D, (0, 1, 1), True, name=f"up_{i}")
             x = up(x, train)
         size = (self.head_size,) * 3
-        padding = self.head_size // 2
-        head = self.output(3, size, 1, padding, edges=self.head_edges, name="output")
+        head = self.output(3, size, 1, self.head_size // 2, edges=self.head_edges, name="output")
         return Drawn(float32(head(x, train)), heard)
 
     def _hear(self, audio: jax.Array, train: bool) -> jax.Array:

@@ -31,7 +31,7 @@ def network(config: ml_collections.ConfigDict) -> Generator:
 class Jain(RecurrentGAN):
     """Judges: `frame` and `sequence`."""
 
-    kinds: ClassVar[Mapping[str, tuple[type[nn.Module], type[Judge]]]] = {
+    kinds: ClassVar = {
         "frame": (FrameDiscriminator, FrameJudge),
         "sequence": (SequenceDiscriminator, Judge),
     }

@@ -38,7 +38,8 @@ STILL_POOLS = (((0, 0), (0, 0)), ((0, 1), (0, 1)))  # padding of each
 # The decoder: features, kernel, padding (as pairs where it differs), whether pixels are doubled
 # before, and the skip connection that joins before that, if any.
 ODD = ((2, 1), (2, 1))
-DECODER = (
+Pads = tuple[tuple[int, int], tuple[int, int]]
+DECODER: tuple[tuple, ...] = (
     (128, 1, 0, False, None),
     (128, 3, 1, True, None),
     (256, 3, 1, True, None),
@@ -131,10 +132,10 @@ class Generator(Network):
         return self.layer(features, kernel, strides, padding, **fields)
 
     def _draw(
-        self, features: int, kernel: Sizes, padding: Sizes, name: str
+        self, features: int, kernel: Sizes, padding: int | Pads, name: str
     ) -> Callable[[jax.Array, bool], jax.Array]:
         layer = self.layer(features, kernel, 1, 0, bias=True, norm=False, name=name)
-        pads = padding if isinstance(padding, tuple) else ((padding,) * 2,) * 2
+        pads = ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
         return lambda x, train: layer(pad(x, pads), train)
 
 

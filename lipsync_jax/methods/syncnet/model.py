@@ -1,6 +1,6 @@
 """SyncNet (Chung and Zisserman 2016, "Out of time"), the released model v2; offset search."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -49,9 +49,10 @@ class Tower(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(n, height, width, channels) -> (n, 512)."""
         count = 0
+        fields: dict[str, Any] = {"dtype": self.dtype}  # behind those of a row
         for row in self.rows:
             if len(row) == 4:
-                x = ConvBlock(*row, dtype=self.dtype, name=f"conv_{count}")(x, train)
+                x = ConvBlock(*row, **fields, name=f"conv_{count}")(x, train)
                 count += 1
             else:
                 window, strides, padding = (pair(size) for size in row)

@@ -42,7 +42,7 @@ def network(config: ml_collections.ConfigDict) -> Generator:
 class TemporalGAN(RecurrentGAN):
     """Judges: `frame` and `sequence` (2018), or `frame`, `motion` and `sync` (2020)."""
 
-    kinds: ClassVar[Mapping[str, tuple[type[nn.Module], type[Judge]]]] = {
+    kinds: ClassVar = {
         "frame": (FrameDiscriminator, FrameJudge),
         "sequence": (SequenceDiscriminator, Judge),
         "motion": (MotionDiscriminator, MotionJudge),

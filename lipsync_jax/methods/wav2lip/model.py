@@ -11,6 +11,7 @@ the number of residual blocks of each stage (rounded up; 0 leaves none).
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -244,13 +245,10 @@ class SyncExpert(_Network):
         x = self.convolve(x, before, train, name)
         still = not (train and self.has_rng("dropout"))
         x = nn.Dropout(self.dropout, deterministic=still)(x)
-        x = ConvBlock(
-            self.channels(features),
-            *shape,
-            activation=self.activation_last,
-            dtype=self.dtype,
-            name=f"{name}_{len(rows)}",
-        )(x, train)
+        # Behind those of a row.
+        fields: dict[str, Any] = {"activation": self.activation_last, "dtype": self.dtype}
+        last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(rows)}")
+        x = last(x, train)
         return l2_normalise(x.reshape(len(x), -1))
 
 
@@ -275,19 +273,20 @@ class QualityDiscriminator(_Network):
         self.check("frames", frames, size, size, 3)
         count, last = halvings(size)
         (features, kernel), *rows = extend(QUALITY_ENCODER, count)
-        stages = [
+        stages: list[list[tuple]] = [
             [(32, 7, 1, 3)],
             [(features, kernel, (1, 2), kernel // 2), (features, kernel, 1, kernel // 2)],
             *([(f, k, 2, k // 2), (f, k, 1, k // 2)] for f, k in rows),
             [(EMBEDDING, last, 1, 0), (EMBEDDING, 1, 1, 0)],
         ]
         x = frames[:, size // 2 :]
+        fields: dict[str, Any] = {"dtype": self.dtype}  # behind those of a row
         for i, stage in enumerate(stages):
             for j, (features, *shape) in enumerate(stage):
                 block = LeakyConvBlock(
                     self.channels(features),
                     *shape,
-                    dtype=self.dtype,
+                    **fields,
                     name=f"face_encoder_{i}_{j}",
                 )
                 x = block(x)
