@@ -28,6 +28,7 @@ FLOORS = {
     "lipsync_jax.losses": 0,
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
+    "lipsync_jax.types": 0,
 }
 FORBIDDEN = {"lipsync_jax.nn": ("optax", "orbax"), "lipsync_jax.ops": ("optax", "orbax")}
 NETWORK = ("lipsync_jax.nn", "lipsync_jax.losses", "lipsync_jax.ops")  # all that a model.py imports

@@ -6,6 +6,7 @@ recognise a person on another day.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import cv2
 import numpy as np
@@ -80,7 +81,7 @@ def people(spans: Sequence[range], likenesses: np.ndarray) -> list[int]:
 def _head(box: np.ndarray) -> np.ndarray:
     """A square around hair, face and collar."""
     x0, y0, x1, y1 = (float(v) for v in box)
-    half = 0.8 * max(np.sqrt(max(float(area(box)), 1.0)), 1.0)
+    half = 0.8 * max(np.sqrt(cast(float, max(area(box), 1.0))), 1.0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2 + 0.1 * half
     return np.array([x - half, y - half, x + half, y + half])
 

@@ -247,7 +247,7 @@ class SyncExpert(_Network):
         x = nn.Dropout(self.dropout, deterministic=still)(x)
         # Behind those of a row.
         fields: dict[str, Any] = {"activation": self.activation_last, "dtype": self.dtype}
-        last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(rows)}")
+        last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(before)}")
         x = last(x, train)
         return l2_normalise(x.reshape(len(x), -1))
 
