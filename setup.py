@@ -40,6 +40,7 @@ CORE = [
 DEV = [
     "build>=1.0",
     "hypothesis>=6.100",
+    "mypy>=2.4",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.8",

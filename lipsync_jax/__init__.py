@@ -7,6 +7,7 @@ Subpackages are imported when first used, so `import lipsync_jax` stays quick.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -19,7 +20,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:  # a function or class of any type
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lipsync_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from lipsync_jax.cli import _terminal
 from lipsync_jax.media import prefetch
 from lipsync_jax.text import printable
+from lipsync_jax.types import Argument
 
-Make = Callable[..., Any]  # files and options -> a `progress.Report`
+Make = Callable[..., Argument]  # files and options -> a `progress.Report`
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
 FILES = ("face", "audio", "outfile")
@@ -62,7 +63,7 @@ def perform(
     return 0
 
 
-def split(chosen: argparse.Namespace) -> tuple[list[Path | None], dict[str, Any]]:
+def split(chosen: argparse.Namespace) -> tuple[list[Path | None], dict[str, Argument]]:
     """Face, audio and outfile; and the options as the library takes them.
 
     Raises:
@@ -126,7 +127,7 @@ def _options(add_arguments: Callable[[argparse.ArgumentParser], None]) -> Option
 
 def run(
     chosen: argparse.Namespace,
-    load: Callable[[Path], Callable[..., Any]],
+    load: Callable[[Path], Callable[..., Argument]],
     add_arguments: Callable[[argparse.ArgumentParser], None],
 ) -> int:
     """Makes the videos one after the other, going on past those that fail.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lipsync_jax.synthesis.options import AnimationOptions, Options
+from lipsync_jax.types import Argument
 
 # A parser or a group of one: argparse has no public name for both.
 Group = argparse._ActionsContainer
@@ -72,7 +73,7 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
     _add_detection(parser, Options())
 
 
-def _add(group: Group, *names: str, **settings: Any) -> None:
+def _add(group: Group, *names: str, **settings: Argument) -> None:
     """Adds an option that may be spelt with _ or -; its field is the first name."""
     spellings = dict.fromkeys(
         s for name in names for s in (name, "--" + name[2:].replace("_", "-"))
@@ -81,7 +82,7 @@ def _add(group: Group, *names: str, **settings: Any) -> None:
     group.add_argument(*spellings, **settings)
 
 
-def _switch(group: Group, *names: str, **settings: Any) -> None:
+def _switch(group: Group, *names: str, **settings: Argument) -> None:
     """Adds --name, which also takes a value, so that `--static False` means what it says."""
     _add(group, *names, nargs="?", const=True, type=_boolean, metavar="BOOL", **settings)
 
@@ -119,7 +120,7 @@ class _Box(argparse.Action):
 class _Ignored(argparse.Action):
     """An option that scripts may set and that means nothing here."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    def __init__(self, *args: Argument, **settings: Argument) -> None:
         super().__init__(*args, **{**settings, "default": argparse.SUPPRESS})
 
     def __call__(

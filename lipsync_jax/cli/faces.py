@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lipsync_jax.text import printable
+from lipsync_jax.types import Argument
 
 _SIDE = 192  # pixels of a portrait on the sheet
 _CAPTION = 48  # pixels below it
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def who_is_seen(
-    path: str | os.PathLike, on_frame: Callable[[int, int, float], None], **options: Any
+    path: str | os.PathLike, on_frame: Callable[[int, int, float], None], **options: Argument
 ) -> list[Person]:
     """The people of a video, by number.
 

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 import cv2
 import numpy as np
 
 from lipsync_jax.media.audio import resample
+from lipsync_jax.types import Entry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray
     return np.stack(images)
 
 
-def to_record(clip: Clip) -> dict[str, Any]:
+def to_record(clip: Clip) -> dict[str, Entry]:
     """The clip as the plain values its TFDS features hold."""
     return {
         "clip_id": clip.clip_id,
@@ -143,7 +143,7 @@ def to_record(clip: Clip) -> dict[str, Any]:
     }
 
 
-def from_record(record: Mapping[str, Any]) -> Clip:
+def from_record(record: Mapping[str, Entry]) -> Clip:
     """The inverse of `to_record`, from what a TFDS data source returns."""
     numerator, denominator = (int(x) for x in record["frame_rate"])
     words = record["words"]

@@ -1,11 +1,12 @@
 """Examples -> a batch: of one shape as they are, or of many lengths filled up to a few."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-Rows = Sequence[Mapping[str, Any]]
+from lipsync_jax.types import Entry
+
+Rows = Sequence[Mapping[str, Entry]]
 
 
 def stack(rows: Rows) -> dict[str, np.ndarray]:

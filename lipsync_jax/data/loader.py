@@ -3,25 +3,25 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import grain
 import numpy as np
 
 from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames, from_record
 from lipsync_jax.data.collate import stack
+from lipsync_jax.types import Entry
 
 _EPOCHS = 2**31  # endless; the length of grain's own endless data is too large in batches of one
-# Entries of an example are arrays, numbers or text: what a method makes of a clip.
-Example = Callable[[Any, np.random.Generator], dict[str, Any]]
-Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
+Example = Callable[[Entry, np.random.Generator], dict[str, Entry]]
+Collate = Callable[[Sequence[dict[str, Entry]]], dict[str, Entry]]
 
 
 class Source(Protocol):
     """What examples are made of: clips, or what a method has in their place."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...  # what the method's `example` takes
+    def __getitem__(self, index: int, /) -> Entry: ...  # what the method's `example` takes
 
 
 def find_dataset(data_dir: str, geometry: str) -> Path:
@@ -101,7 +101,7 @@ class Clips:
 class _Examples(grain.transforms.RandomMap):
     example: Example
 
-    def random_map(self, element: Clip, rng: np.random.Generator) -> dict[str, Any]:
+    def random_map(self, element: Clip, rng: np.random.Generator) -> dict[str, Entry]:
         try:
             made = self.example(element, rng)
         except Exception as error:
@@ -157,7 +157,7 @@ def validation_batches(
     collate: Collate = stack,
     process: int = 0,
     processes: int = 1,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Entry]]:
     """One pass over a split, the same at every call.
 
     The last batch is filled up with copies; `valid` (batch,) float32 is 0 for those. Every host

@@ -4,12 +4,12 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from lipsync_jax.diagnostics.findings import NOTE, OK, Finding
 from lipsync_jax.synthesis import animation_model
 from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Json
 
 _DEPTH = 6
 _NEVER = {"tests", "node_modules", "site-packages", "outcomes", "tensorboard", "__pycache__"}
@@ -30,7 +30,7 @@ class Weights:
 
     folder: Path
     players: Sequence[str]
-    card: dict[str, Any]
+    card: dict[str, Json]
 
     @property
     def accuracy(self) -> float:

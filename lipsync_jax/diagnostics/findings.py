@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from lipsync_jax.types import Json
 
 OK, NOTE, FAULT, SKIPPED = "ok", "note", "FAULT", "skipped"
 
@@ -27,7 +28,7 @@ class Finding:
     means: str
     do: str = ""
     fault: str = ""
-    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    figures: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -66,7 +67,7 @@ class Diagnosis:
         """What the command prints."""
         return "\n".join([*(finding.text for finding in self.findings), "", self.verdict])
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """JSON values."""
         findings = [dataclasses.asdict(finding) for finding in self.findings]
         return {"faults": self.faults, "findings": findings}

@@ -9,9 +9,9 @@ import traceback
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
+from lipsync_jax.types import Argument
 
 PACKAGE = "lipsync_jax"
 
@@ -163,7 +163,7 @@ def modules() -> list[Finding]:
     return faults or [Finding("imports", OK, f"{len(wishes)} packages import", "They fit.")]
 
 
-def attempt(check: str, module: str, function: str, *inputs: Any) -> Any:
+def attempt(check: str, module: str, function: str, *inputs: Argument) -> Argument:
     """Calls a check; whatever it raises, and whatever fails in its imports, becomes a finding."""
     try:
         return getattr(importlib.import_module(module), function)(*inputs)

@@ -6,9 +6,10 @@ The landmark model was trained on iBUG 300-W, whose licence excludes commercial 
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from lipsync_jax.types import Native
 
 NAME = "dlib68"
 EMBEDDER = "dlib_resnet_v1"
@@ -43,7 +44,7 @@ class Landmarks:
         folder = Path(spec.submodule_search_locations[0]) / "models"
         self._rectangle = dlib.rectangle
         self._predict = dlib.shape_predictor(str(folder / _PREDICTOR))
-        self._recogniser: Any = None  # dlib has no annotations
+        self._recogniser: Native = None  # dlib has no annotations
         self._folder, self._module = folder, dlib
 
     def points(self, rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ class Landmarks:
         shape = self._shape(rgb, box)
         return np.array(self._recogniser.compute_face_descriptor(rgb, shape), np.float32)
 
-    def _shape(self, rgb: np.ndarray, box: np.ndarray) -> Any:
+    def _shape(self, rgb: np.ndarray, box: np.ndarray) -> Native:
         # dlib's own detector gives squares that end at the chin; this one gives points within
         # 1.1 pixels of those it leads to on three test videos.
         x0, y0, x1, y1 = (float(v) for v in box)

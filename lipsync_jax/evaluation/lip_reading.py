@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from lipsync_jax.methods.lip_reader import method as lip_reader
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
-from lipsync_jax.types import Variables
+from lipsync_jax.types import Tree, Variables
 
 _STEP = 25  # clips are filled up to a multiple of so many frames: few shapes are compiled
 
@@ -63,7 +62,7 @@ class Reader:
 
         @jit
         def classify(variables: Variables, mouths: jax.Array, mask: jax.Array) -> jax.Array:
-            logits: Any = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
+            logits: Tree = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
             return jax.nn.log_softmax(logits)
 
         shown = lip_reader.mouths(np.zeros((_STEP, size, size, 3), np.uint8))[None]

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.samples import Task
 from lipsync_jax.progress import Countdown
 from lipsync_jax.text import printable
+from lipsync_jax.types import Json
 
 TRUTH = "ground truth"
 BASELINES = (
@@ -100,7 +101,7 @@ def evaluate(
     words: Mapping[str, Mapping[str, tuple[float, int]]] | None = None,
     show: int = 4,
     log: Log = lambda _: None,
-) -> tuple[dict[str, Any], list[Shown]]:
+) -> tuple[dict[str, Json], list[Shown]]:
     """Scores every clip of every method; a clip that fails is listed, and the next one taken.
 
     Args:
@@ -207,7 +208,7 @@ def _result(
     skipped: list[tuple[str, str]],
     scorer: Scorer,
     total: int,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     protocol = scorer.protocol
     methods = {}
     for name in {**clips, **outcomes}:
@@ -236,7 +237,7 @@ def _result(
     }
 
 
-def _order(methods: Mapping[str, Any], outcomes: Mapping[str, Any]) -> list[str]:
+def _order(methods: Mapping[str, Json], outcomes: Mapping[str, Json]) -> list[str]:
     """The truth, the baselines, then the methods in the order they were given."""
     first = [name for name in (TRUTH, *BASELINES) if name in methods]
     return [*first, *(name for name in outcomes if name in methods)]
@@ -274,13 +275,13 @@ def _number(value: float) -> float | int | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
-def write(path: str | os.PathLike, result: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike, result: Mapping[str, Json]) -> None:
     """Writes a result as JSON: the same bytes for the same result."""
     text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: Mapping[str, Json]) -> str:
     """The means of all methods, a column each; metrics that nobody has are left out."""
     metrics = [
         m for m in METRICS if any(m in result["methods"][n]["metrics"] for n in result["order"])
@@ -297,7 +298,7 @@ def table(result: Mapping[str, Any]) -> str:
     )
 
 
-def cell(metric: str, found: Mapping[str, Any] | None) -> str:
+def cell(metric: str, found: Mapping[str, Json] | None) -> str:
     """A mean with its interval, as text."""
     if not found or found["mean"] is None:
         return "-"

@@ -189,7 +189,7 @@ def _syncnet() -> tuple[Callable, Callable]:
 
 
 def _expert(config: ml_collections.ConfigDict) -> tuple[Callable, Callable]:
-    module: Any = sync_expert.network(config)
+    module: Any = sync_expert.network(config)  # likewise
     size = module.image_size
 
     # Either tower runs beside an empty input of the other, which the compiler leaves out.

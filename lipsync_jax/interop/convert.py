@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from lipsync_jax.methods.vougioukas import torch_weights as temporal_gan
 from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
 from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Foreign, Json
 
 _WAV2LIP_LICENCE = (
     "The published weights of Wav2Lip (Prajwal et al. 2020) come with no open-source licence: "
@@ -46,7 +46,7 @@ class Kind:
     """
 
     player: str
-    config: dict[str, Any]
+    config: dict[str, Json]
     licence: str
     telltale: str
 
@@ -127,7 +127,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
     return out
 
 
-def _single_network(tree: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _single_network(tree: Foreign) -> tuple[str, dict[str, Foreign], dict[str, Foreign]]:
     """Player, variables and card of one of KINDS."""
     tensors = torch_files.state_dict(tree)
     network = wav2lip.identify(tensors) or _likely(tensors)
@@ -138,7 +138,7 @@ def _single_network(tree: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return kind.player, variables, card
 
 
-def _temporal_gan(tree: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _temporal_gan(tree: dict[str, Foreign]) -> tuple[str, dict[str, Foreign], dict[str, Foreign]]:
     """The same of a temporal GAN's generator; those that were published are of 2020."""
     found = temporal_gan.read(tree)
     _check_finite({**temporal_gan.tensors(tree), "mean_face": found.canonical_face})

@@ -10,9 +10,11 @@ import pickletools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 import numpy as np
+
+from lipsync_jax.types import Argument, Foreign
 
 _VALUES = frozenset(
     "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING "
@@ -42,7 +44,7 @@ class Function:
         call: takes the arguments that the pickle gives and returns the object.
     """
 
-    call: Callable[..., Any]
+    call: Callable[..., Foreign]
 
 
 class Module(dict):
@@ -52,7 +54,7 @@ class Module(dict):
 class _Dtype:
     """A NumPy dtype under construction: its byte order comes after it."""
 
-    def __init__(self, code: str, *_: Any) -> None:
+    def __init__(self, code: str, *_: Argument) -> None:
         if not re.fullmatch("[biufc][0-9]{1,2}", code):
             raise UnreadableError("has a NumPy array of something else than numbers")
         self.dtype = np.dtype(code)
@@ -73,10 +75,10 @@ class Stream(Protocol):
 
 def load(
     stream: Stream,
-    find: Callable[[str], Any],
-    persistent: Callable[[Any], Any] | None,
+    find: Callable[[str], Foreign],
+    persistent: Callable[[Foreign], Foreign] | None,
     limit: int = SPARE,
-) -> Any:
+) -> Foreign:
     """Reads one pickle; the stream is left behind its end.
 
     Args:
@@ -102,14 +104,17 @@ def load(
 
 class _Machine:
     def __init__(
-        self, find: Callable[[str], Any], persistent: Callable[[Any], Any] | None, limit: int
+        self,
+        find: Callable[[str], Foreign],
+        persistent: Callable[[Foreign], Foreign] | None,
+        limit: int,
     ) -> None:
         self.find, self.persistent, self.limit, self.left = find, persistent, limit, limit
-        self.stack: list[Any] = []
+        self.stack: list[Foreign] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: dict[int, Foreign] = {}
 
-    def step(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: Foreign) -> None:
         """Carries out one instruction."""
         if name in _VALUES:
             if isinstance(argument, int) and argument.bit_length() > _MAX_BITS:
@@ -134,14 +139,14 @@ class _Machine:
         elif name not in ("PROTO", "FRAME", "STOP"):
             raise UnreadableError(f"has a pickle instruction {name}, which checkpoints don't use")
 
-    def _take(self, count: int) -> list[Any]:
+    def _take(self, count: int) -> list[Foreign]:
         if count > len(self.stack):
             raise IndexError("the stack is empty")
         items = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return items
 
-    def _take_to_mark(self) -> list[Any]:
+    def _take_to_mark(self) -> list[Foreign]:
         return self._take(len(self.stack) - self.marks.pop())
 
     def _tuple(self) -> None:
@@ -159,12 +164,12 @@ class _Machine:
     def _setitems(self) -> None:
         self._update(self._take_to_mark())
 
-    def _extend(self, items: list[Any]) -> None:
+    def _extend(self, items: list[Foreign]) -> None:
         if type(self.stack[-1]) is not list:
             raise TypeError("the pickle appends to what is no list")
         self.stack[-1].extend(items)
 
-    def _update(self, items: list[Any]) -> None:
+    def _update(self, items: list[Foreign]) -> None:
         if not isinstance(self.stack[-1], dict):
             raise TypeError("the pickle sets items of what is no dict")
         self.stack[-1].update(pairs(list(zip(items[::2], items[1::2], strict=True))))
@@ -206,7 +211,7 @@ class _Machine:
         elif type(target) is not dict:  # attributes of an OrderedDict hold nothing of use
             raise UnreadableError("sets attributes of something that has none")
 
-    def _spend(self, made: Any) -> None:
+    def _spend(self, made: Foreign) -> None:
         if isinstance(made, np.ndarray):
             steps = zip(made.shape, made.strides, strict=True)
             extent = made.itemsize + sum((n - 1) * step for n, step in steps)
@@ -223,7 +228,7 @@ class _Machine:
             )
 
 
-def pairs(items: list[Any] | tuple = ()) -> dict[Any, Any]:
+def pairs(items: list[Foreign] | tuple = ()) -> dict[Foreign, Foreign]:
     """A dict of (key, value) pairs with plain keys."""
     found = {}
     for key, value in items:
@@ -253,7 +258,7 @@ def _scalar(kind: _Dtype, data: bytes | str) -> np.generic:
     return np.frombuffer(data, kind.dtype)[0]
 
 
-NAMES: Mapping[str, Any] = {
+NAMES: Mapping[str, Foreign] = {
     "collections.OrderedDict": Function(pairs),
     "_codecs.encode": Function(lambda text, _="latin1": text.encode("latin-1")),
     "numpy.ndarray": None,

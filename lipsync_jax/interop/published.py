@@ -3,12 +3,12 @@
 The widths, sizes and settings are those of the official checkpoints, whatever configs/ may say.
 """
 
-from typing import Any
+from lipsync_jax.types import Argument, Json
 
 _ADAM = {"learning_rate": 1e-4, "b1": 0.9}
 
 
-def wav2lip(**more: Any) -> dict[str, Any]:
+def wav2lip(**more: Argument) -> dict[str, Json]:
     """Wav2Lip's generator (Prajwal et al. 2020), as fields of its config."""
     return {
         "method": "wav2lip",
@@ -21,7 +21,7 @@ def wav2lip(**more: Any) -> dict[str, Any]:
     }
 
 
-def wav2lip_gan() -> dict[str, Any]:
+def wav2lip_gan() -> dict[str, Json]:
     """Wav2Lip with its visual quality discriminator."""
     adam = {**_ADAM, "b1": 0.5}
     return wav2lip(
@@ -32,7 +32,7 @@ def wav2lip_gan() -> dict[str, Any]:
     )
 
 
-def sync_expert() -> dict[str, Any]:
+def sync_expert() -> dict[str, Json]:
     """Wav2Lip's sync expert."""
     return {
         "method": "sync_expert",
@@ -43,6 +43,6 @@ def sync_expert() -> dict[str, Any]:
     }
 
 
-def syncnet_v2() -> dict[str, Any]:
+def syncnet_v2() -> dict[str, Json]:
     """SyncNet v2 (Chung and Zisserman 2016)."""
     return {"method": "syncnet_v2"}

@@ -4,13 +4,13 @@ import json
 import math
 import mmap
 import struct
-from typing import Any
 
 import numpy as np
 
 from lipsync_jax.interop import storages
 from lipsync_jax.interop.pickles import UnreadableError
 from lipsync_jax.interop.storages import SAFETENSORS_DTYPES, Contents, Storage
+from lipsync_jax.types import Json
 
 _MAX_HEADER = 100_000_000  # bytes, as the format's own library has it
 _METADATA = "__metadata__"
@@ -55,7 +55,7 @@ def read(data: mmap.mmap) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _tensor(name: str, entry: Any, body: memoryview) -> tuple[int, int, np.ndarray]:
+def _tensor(name: str, entry: Json, body: memoryview) -> tuple[int, int, np.ndarray]:
     """Where a tensor begins and ends in the file's body, and the tensor."""
     if not isinstance(entry, dict) or entry.keys() != _ENTRY:
         raise UnreadableError(f"is damaged: {name} has not just {', '.join(sorted(_ENTRY))}")
@@ -82,7 +82,7 @@ def _tensor(name: str, entry: Any, body: memoryview) -> tuple[int, int, np.ndarr
     return first, last, storages.tensor(storage, 0, shape, strides)
 
 
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(items: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(items)
     if len(found) < len(items):
         raise UnreadableError("is damaged: its header has a name twice")

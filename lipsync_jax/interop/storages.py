@@ -4,13 +4,14 @@ import math
 import sys
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
 
 from lipsync_jax.interop import pickles
 from lipsync_jax.interop.pickles import Function, UnreadableError
+from lipsync_jax.types import Argument, Foreign
 
 # PyTorch's storage class and its dtype, safetensors' code.
 _TYPES = (
@@ -116,7 +117,7 @@ class StorageId:
         return Storage(contents, self.dtype, offset * size, (offset + count) * size)
 
 
-def whole_numbers(values: Sequence[Any]) -> tuple[int, ...]:
+def whole_numbers(values: Sequence[Foreign]) -> tuple[int, ...]:
     """Sizes and offsets that a file gives, if that is what they are."""
     if not isinstance(values, tuple | list):
         raise TypeError("sizes are no list")
@@ -127,7 +128,9 @@ def whole_numbers(values: Sequence[Any]) -> tuple[int, ...]:
     return tuple(values)
 
 
-def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: Any) -> np.ndarray:
+def tensor(
+    storage: Storage, offset: int, size: tuple, strides: tuple, *rest: Argument
+) -> np.ndarray:
     """A tensor of a storage.
 
     Args:
@@ -162,11 +165,11 @@ def tensor(storage: Storage, offset: int, size: tuple, strides: tuple, *rest: An
     )
 
 
-def _same(value: Any, *_: Any) -> Any:
+def _same(value: Foreign, *_: Argument) -> Foreign:
     return value
 
 
-NAMES: Mapping[str, Any] = {
+NAMES: Mapping[str, Foreign] = {
     **pickles.NAMES,
     **{f"torch._utils._rebuild_tensor{v}": Function(tensor) for v in ("", "_v2", "_v3")},
     "torch._utils._rebuild_parameter": Function(_same),

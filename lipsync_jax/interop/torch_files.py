@@ -14,7 +14,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -22,13 +22,14 @@ from lipsync_jax.interop import pickles, safetensors_file, storages
 from lipsync_jax.interop.pickles import Function, Module, UnreadableError
 from lipsync_jax.interop.storages import Contents, Storage, StorageId
 from lipsync_jax.text import printable
+from lipsync_jax.types import Foreign
 
 _MESSAGE = 300  # characters that an error quotes of a file
 _EXPANSION = 4  # times a file's size that its tensors may have in all: some are shared
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 
 
-def read(path: str | os.PathLike) -> Any:
+def read(path: str | os.PathLike) -> Foreign:
     """What was saved in a file.
 
     Args:
@@ -74,7 +75,7 @@ def read(path: str | os.PathLike) -> Any:
         ) from error
 
 
-def state_dict(tree: Any) -> dict[str, np.ndarray]:
+def state_dict(tree: Foreign) -> dict[str, np.ndarray]:
     """The tensors of what `read` returned, by name.
 
     Args:
@@ -105,7 +106,7 @@ def state_dict(tree: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Any]:
+def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Foreign]:
     """The format's reader, by the first bytes."""
     head = data[:512]
     if head.startswith(b"PK"):
@@ -124,7 +125,7 @@ def _reader(data: mmap.mmap) -> Callable[[mmap.mmap], Any]:
     raise UnreadableError("is neither a file of PyTorch's nor safetensors")
 
 
-def _read_zip(data: mmap.mmap) -> Any:
+def _read_zip(data: mmap.mmap) -> Foreign:
     try:
         members = {
             member.filename: member for member in zipfile.ZipFile(cast(IO[bytes], data)).infolist()
@@ -150,7 +151,7 @@ def _read_zip(data: mmap.mmap) -> Any:
     def contents(name: str) -> Contents:
         return Contents(_member(data, members[f"{root}data/{name}"]), byteorder)
 
-    def persistent(key: Any) -> Storage:
+    def persistent(key: Foreign) -> Storage:
         found = StorageId.parse(key)
         return found.storage(contents(found.name))
 
@@ -175,7 +176,7 @@ def _member(data: mmap.mmap, member: zipfile.ZipInfo) -> memoryview:
     return memoryview(data)[start : start + member.file_size]
 
 
-def _read_legacy(data: mmap.mmap) -> Any:
+def _read_legacy(data: mmap.mmap) -> Foreign:
     """Pickles of magic number, version, system, the object, storage names; then the storages.
 
     The object comes before its storages, so it is read twice: the first time for their dtypes.
@@ -189,12 +190,12 @@ def _read_legacy(data: mmap.mmap) -> Any:
     dtypes: dict[str, np.dtype] = {}
     contents: dict[str, Contents] = {}
 
-    def note(key: Any) -> Storage:
+    def note(key: Foreign) -> Storage:
         found = StorageId.parse(key)
         dtypes[found.name] = found.dtype
         return Storage(None, found.dtype)
 
-    def persistent(key: Any) -> Storage:
+    def persistent(key: Foreign) -> Storage:
         found = StorageId.parse(key)
         return found.storage(contents[found.name])
 
@@ -216,7 +217,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
     return pickles.load(data, _find, persistent, _limit(data))
 
 
-def _find(name: str) -> Any:
+def _find(name: str) -> Foreign:
     if name.startswith("__torch__."):  # a TorchScript class; its code stays in the archive
         return Function(lambda *_: Module())
     if name not in storages.NAMES:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import av
+
+from lipsync_jax.types import Argument
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # which the stubs alone have
@@ -37,7 +39,7 @@ _OPTIONS = {
     "pattern_type": "none",  # a%d.png is one file, not a sequence
 }
 # PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
-_LENIENT: dict[str, Any] = (
+_LENIENT: dict[str, Argument] = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")

@@ -11,12 +11,12 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
 
 import av
 
 from lipsync_jax.media import containers
 from lipsync_jax.media.containers import rational
+from lipsync_jax.types import Native
 
 JOINABLE = frozenset({"mpegts", "mpeg", "ogg"})  # formats whose files can be joined byte for byte
 _RESTART = Fraction(1, 10)  # a clock that jumps back further than this has restarted
@@ -172,7 +172,7 @@ def decode_packets(
     stream: av.stream.Stream,
     path: str | os.PathLike,
     damage: Damage | None = None,
-) -> Iterator[Any]:
+) -> Iterator[Native]:
     """Yields every decodable frame of one stream, of the class that belongs to its type.
 
     Args:
@@ -204,10 +204,10 @@ def _count_up(frames: Iterator[av.VideoFrame], stream: av.stream.Stream) -> Iter
 
 def _decode(
     container: av.container.InputContainer,
-    stream: Any,  # a stream of sound or picture: PyAV's common class does not decode
+    stream: Native,  # of sound or picture: PyAV's common class does not decode
     path: str | os.PathLike,
     damage: Damage | None,
-) -> Iterator[Any]:
+) -> Iterator[Native]:
     told, damage = damage is None, damage or Damage()
     for packet in itertools.chain(Packets(container, [stream], path, damage), [None]):
         try:
@@ -235,7 +235,7 @@ def frame_time(frame: av.frame.Frame) -> Fraction | None:
 
 def first_frame(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> tuple[Any, Fraction]:
+) -> tuple[Native, Fraction]:
     """Decodes the first frame of a stream of a container just opened.
 
     Returns:

@@ -5,7 +5,7 @@ Colours, interlacing, transparency, sizes that change and orientation are settle
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import av
 import av.filter
@@ -14,6 +14,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from lipsync_jax.media.still_images import GROUND
+from lipsync_jax.types import Native
 
 # Without these two, FFmpeg's quick conversion brightens every pixel by one step.
 EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -123,7 +124,7 @@ class Shown:
             interpolation=Interpolation.BILINEAR | EXACT,
         )
         green, blue, red, *alpha = (
-            np.frombuffer(cast(Any, plane), np.uint8).reshape(height, plane.line_size)[:, :width]
+            np.frombuffer(cast(Native, plane), np.uint8).reshape(height, plane.line_size)[:, :width]
             for plane in planar.planes
         )
         image = cv2.merge((red, green, blue))
@@ -150,7 +151,7 @@ def _letterboxed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _oriented(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     try:
-        data: Any = frame.side_data  # by names that PyAV's annotations leave out
+        data: Native = frame.side_data  # by names that PyAV's annotations leave out
         matrix = np.frombuffer(data["DISPLAYMATRIX"], "<i4")
     except KeyError:
         return image

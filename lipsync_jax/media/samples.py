@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -174,7 +174,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
     if data.dtype.kind == "i":
-        return data.astype(np.float32) / -float(np.iinfo(cast(Any, data.dtype)).min)
+        return data.astype(np.float32) / -float(np.iinfo(cast(np.dtype[np.int64], data.dtype)).min)
     return data.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import cv2
@@ -22,6 +22,7 @@ from lipsync_jax.media import mux as muxing
 from lipsync_jax.media.mux import mux as mux
 from lipsync_jax.media.pixels import UNTAGGED, Shown, deinterlaced
 from lipsync_jax.media.video_writer import VideoWriter as VideoWriter
+from lipsync_jax.types import Native
 
 _UNKNOWN = (0, UNTAGGED)  # of ITU-T H.273's numbers
 _SRGB = 13
@@ -98,7 +99,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         sound = container.streams.best("audio")
-        heard: Any = sound.codec_context if sound else None  # None too where no decoder is known
+        heard: Native = sound.codec_context if sound else None  # None too where no decoder is known
         duration, rate = (
             containers.duration(container, stream),
             containers.frame_rate(container, stream),

@@ -14,9 +14,9 @@ from flax import struct
 from lipsync_jax.data.clip import GEOMETRIES, Clip
 from lipsync_jax.data.collate import stack
 from lipsync_jax.data.loader import Source
-from lipsync_jax.types import Cards, Tree, Variables
+from lipsync_jax.types import Argument, Cards, Entry, Tree, Variables
 
-Arrays = dict[str, Any]
+Arrays = dict[str, Entry]
 
 
 @struct.dataclass
@@ -35,11 +35,11 @@ class PlayerState:
 
     if TYPE_CHECKING:  # struct.dataclass adds this method
 
-        def replace(self, **changes: Any) -> Self:  # fields of any type
+        def replace(self, **changes: Argument) -> Self:
             """The same with other values of some fields."""
 
     @property
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Tree]:
         """What `Module.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
@@ -62,7 +62,7 @@ class State:
 
     if TYPE_CHECKING:  # struct.dataclass adds this method
 
-        def replace(self, **changes: Any) -> Self:  # fields of any type
+        def replace(self, **changes: Argument) -> Self:
             """The same with other values of some fields."""
 
     def replace_players(self, **players: PlayerState) -> "State":
@@ -83,8 +83,8 @@ class Player:
         return PlayerState(params, stats, self.optimiser.init(params) if self.optimiser else ())
 
     def train(
-        self, params: Tree, batch_stats: Tree, *inputs: Any, **options: Any
-    ) -> tuple[Any, Any]:
+        self, params: Tree, batch_stats: Tree, *inputs: Argument, **options: Argument
+    ) -> tuple[Tree, Tree]:
         """Runs the network in training mode.
 
         Args:
@@ -187,7 +187,7 @@ class Method:
         del scalars
         return dict(schedule)
 
-    def pictures(self, state: State, batch: Arrays) -> Sequence[Any]:
+    def pictures(self, state: State, batch: Arrays) -> Sequence[jax.Array]:
         """Columns of a sample sheet, each (n, height, width, 3) BGR in [0, 1]. Traced."""
         del state, batch
         return ()

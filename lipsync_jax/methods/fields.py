@@ -5,7 +5,8 @@ be seen and set. Configs of older checkpoints lack some; `complete` is the one p
 """
 
 from collections.abc import Mapping
-from typing import Any
+
+from lipsync_jax.types import Json
 
 EXPERIMENT = {
     "precision": "float32",
@@ -31,7 +32,7 @@ TRAIN = {
 }
 
 
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete(config: Mapping[str, Json]) -> dict[str, Json]:
     """A copy of a config, as JSON values, with the fields that it lacks."""
     done = {**EXPERIMENT, **_complete_optimisers(config)}
     if isinstance(done.get("train"), Mapping):
@@ -39,14 +40,14 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return done
 
 
-def lacking(config: Mapping[str, Any]) -> list[str]:
+def lacking(config: Mapping[str, Json]) -> list[str]:
     """Names of the fields that `complete` would add, e.g. `config.train.keep`."""
     return sorted(set(flat(complete(config))) - set(flat(config)))
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "config.") -> dict[str, Any]:
+def flat(tree: Mapping[str, Json], prefix: str = "config.") -> dict[str, Json]:
     """Values by their full names; an empty block is a value of its own."""
-    found: dict[str, Any] = {}
+    found: dict[str, Json] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:
             found.update(flat(value, f"{prefix}{name}."))
@@ -55,7 +56,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "config.") -> dict[str, Any]:
     return found
 
 
-def _complete_optimisers(block: Mapping[str, Any]) -> dict[str, Any]:
+def _complete_optimisers(block: Mapping[str, Json]) -> dict[str, Json]:
     """Every block that has a learning rate describes an optimiser."""
     own = dict(OPTIMISER) if "learning_rate" in block else {}
     inner = {

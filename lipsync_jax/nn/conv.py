@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.cpu.conv_vjp import convolve, kernel_gradient
+from lipsync_jax.types import Argument
 
 Size = int | tuple[int, int]
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -46,7 +47,7 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
 
 
 def conv(
-    features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options: Any
+    features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options: Argument
 ) -> nn.Conv:
     """An `nn.Conv` with symmetric padding and PyTorch's default initialisation.
 
@@ -76,7 +77,7 @@ def _convolve_for_flax(
     kernel: jax.Array,
     strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
-    **_: Any,
+    **_: Argument,
 ) -> jax.Array:
     return convolve(x, kernel, tuple(strides), tuple(padding))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose
 from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
 from lipsync_jax.nn.cpu.conv_vjp import convolve
+from lipsync_jax.types import Argument
 
 Sizes = int | tuple[int, ...]
 Triple = tuple[int, int, int]
@@ -89,7 +90,7 @@ class ConvNorm(nn.Module):
         padding = _each(self.padding, rank)
         if self.transposed:
             # Sizes have `rank` entries, which their types do not say.
-            transpose: Any = conv_transpose if rank == 2 else conv_transpose3d
+            transpose: Argument = conv_transpose if rank == 2 else conv_transpose3d
             return transpose(x, kernel, strides, padding, _each(self.output_padding, rank))
         if self.edges != "zeros":
             x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.edges)
@@ -132,7 +133,7 @@ class Network(nn.Module):
         """Features of a table at this width."""
         return max(self.narrowest, round(features * self.width))
 
-    def layer(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
+    def layer(self, features: int, kernel: Sizes, *args: Argument, **options: Argument) -> ConvNorm:
         """A layer; arguments are the fields of ConvNorm, features those of width 1.
 
         A kernel given as one number is that of pictures.
@@ -141,7 +142,9 @@ class Network(nn.Module):
         fields = {"dtype": self.dtype, **options}
         return ConvNorm(self.channels(features), size, *args, **fields)
 
-    def output(self, features: int, kernel: Sizes, *args: Any, **options: Any) -> ConvNorm:
+    def output(
+        self, features: int, kernel: Sizes, *args: Argument, **options: Argument
+    ) -> ConvNorm:
         """A last layer: exactly so many features, a bias, neither norm nor activation."""
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         fields = {
@@ -154,7 +157,7 @@ class Network(nn.Module):
         return ConvNorm(features, size, *args, **fields)
 
     def stack(
-        self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, **options: Any
+        self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, **options: Argument
     ) -> jax.Array:
         """Runs the rows of a table, (features, kernel, strides, padding), as name_0, name_1, ..."""
         for i, row in enumerate(rows):

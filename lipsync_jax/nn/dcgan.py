@@ -4,7 +4,6 @@ Frames of clips of different length are one batch here: statistics are taken ove
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +14,7 @@ from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose
 from lipsync_jax.nn.cpu.conv_vjp import convolve
 from lipsync_jax.nn.gru import unfold_time
+from lipsync_jax.types import Argument
 
 WEIGHTS = nn.initializers.normal(0.02)
 STILL = "still"  # collection of what layers make of stills alone, where that is wanted for later
@@ -132,7 +132,7 @@ def classify(x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None) -
     Returns:
         float32 (n,), logits.
     """
-    options: dict[str, Any] = {"bias": True, "norm": False, "dtype": dtype}
+    options: dict[str, Argument] = {"bias": True, "norm": False, "dtype": dtype}
     if hidden is not None:
         x = Block(hidden, **options, activation=leaky_relu, name="hidden")(x, False)
     return float32(Block(1, **options, activation=linear, name="verdict")(x, False))[:, 0]

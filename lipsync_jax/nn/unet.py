@@ -4,7 +4,7 @@ Pictures are RGB in [-1, 1], (height, width) = (128, 96) as published, or other 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.nn.dcgan import Block, float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.types import Argument
 
 HALVINGS = 5
 
@@ -129,11 +130,11 @@ class FrameDecoder(nn.Module):
         """From the smallest map to half the picture's size; arguments as of a call."""
         raise NotImplementedError
 
-    def double(self, features: int, **options: Any) -> Block:
+    def double(self, features: int, **options: Argument) -> Block:
         """A layer that doubles height and width."""
         return Block(features, (4, 4), 2, 1, transposed=True, dtype=self.dtype, **options)
 
-    def join(self, features: int, **options: Any) -> Block:
+    def join(self, features: int, **options: Argument) -> Block:
         """A layer that a map of the still may join."""
         return Block(features, (3, 3), 1, 1, dtype=self.dtype, **options)
 

@@ -1,7 +1,5 @@
 """The convolutional encoder of raw sound of Vougioukas et al., for any window and rate."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +7,7 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.nn.dcgan import Block, linear
 from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.types import Argument
 
 
 def audio_rows(samples: int, rate: int, features: int = 16) -> list[tuple[int, int, int, int]]:
@@ -69,8 +68,8 @@ class AudioEncoder(nn.Module):
         check(self, "sound", x, None, self.audio_samples)
         rows = audio_rows(self.audio_samples, self.audio_rate, self.audio_features)
         x = x[..., None]
-        fields: dict[str, Any] = {"bias": True, "dtype": self.dtype}
-        shape: list[Any]  # strides and padding
+        fields: dict[str, Argument] = {"bias": True, "dtype": self.dtype}
+        shape: list[Argument]  # strides and padding
         for i, (features, kernel, *shape) in enumerate(rows):
             block = Block(features, (kernel,), *shape, **fields, name=f"conv_{i}")
             x = block(x, train, mask)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from lipsync_jax import __version__
+from lipsync_jax.types import Native
 
 _FORMATS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
 # IPTC's name for footage of which a part was drawn by a trained model.
@@ -75,7 +75,7 @@ def signing(
 
 
 @contextlib.contextmanager
-def _signed(library: ModuleType, signer: Any, outfile: Path) -> Iterator[Path]:
+def _signed(library: ModuleType, signer: Native, outfile: Path) -> Iterator[Path]:
     outfile.parent.mkdir(parents=True, exist_ok=True)
     plain, signed = (
         outfile.with_name(f".{uuid.uuid4().hex}.{kind}{outfile.suffix}")
@@ -137,7 +137,7 @@ def _manifest(outfile: Path) -> dict:
     }
 
 
-def _signer(library: ModuleType, certificate: Path, key: Path) -> Any:
+def _signer(library: ModuleType, certificate: Path, key: Path) -> Native:
     private = key.read_bytes()
     info = library.C2paSignerInfo(_algorithm(private, key), certificate.read_bytes(), private, None)
     try:

@@ -5,7 +5,7 @@ from typing import Any
 _FUNCTIONS = {"generate": "pipeline", "animate": "animation"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # a function of any type
     """`generate` and `animate`, imported when they are wanted: the command line starts at once."""
     import importlib
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +27,7 @@ from lipsync_jax.synthesis.audio_frontends import Samples
 from lipsync_jax.synthesis.batching import usual_batch
 from lipsync_jax.synthesis.options import AnimationOptions
 from lipsync_jax.synthesis.progress import OnProgress, Progress, Report
+from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
 
@@ -39,7 +39,7 @@ def animate(
     outfile: Pathlike,
     *,
     on_progress: OnProgress | None = None,
-    **options: Any,
+    **options: Argument,
 ) -> Report:
     """Lets a picture say a recording.
 
@@ -85,14 +85,14 @@ class Animator:
         outfile: Pathlike,
         *,
         on_progress: OnProgress | None = None,
-        **options: Any,
+        **options: Argument,
     ) -> Report:
         """See the function `animate`."""
         settings = AnimationOptions(**options)
         settings.check(face, audio, outfile)
         return self._animate(face, audio, outfile, settings, on_progress)
 
-    def prepare(self, face: Pathlike, **options: Any) -> "Prepared":
+    def prepare(self, face: Pathlike, **options: Argument) -> "Prepared":
         """Finds the face of a picture and compiles, ready to say what comes: see `Prepared`.
 
         Args:

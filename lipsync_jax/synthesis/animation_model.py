@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ from lipsync_jax.training import checkpoints
 from lipsync_jax.types import Card, Tree, Variables
 
 # (check of the players' shapes, see `checkpoints.load_players`; their names) -> their variables.
-Read = Callable[..., dict[str, Any]]
+Read = Callable[..., dict[str, Tree]]
 NOISE_STD = 0.33  # of the published inference, where a checkpoint does not tell
 
 
@@ -67,15 +67,15 @@ class Performer:
     noise_size: int
     noise_std: float
     place: Callable[[faces.Face], np.ndarray]
-    look: Callable[[np.ndarray], Any]
-    start: Callable[[], Any]
-    perform: Callable[[Any, np.ndarray, np.ndarray, Any], tuple[Any, Any]]
+    look: Callable[[np.ndarray], Tree]
+    start: Callable[[], Tree]
+    perform: Callable[[Tree, np.ndarray, np.ndarray, Tree], tuple[Tree, Tree]]
     model: str
     unit: int = 1
 
     def say(
         self,
-        looked: Any,
+        looked: Tree,
         samples: Samples,
         batch: int,
         seed: int = 0,
@@ -134,7 +134,7 @@ def load(directory: str | os.PathLike) -> Performer:
             f"of {', '.join(METHODS)}"
         )
 
-    def read(check: checkpoints.Check, *players: str) -> dict[str, Any]:
+    def read(check: checkpoints.Check, *players: str) -> dict[str, Tree]:
         return jax.device_put(checkpoints.load_players(directory, players, check))
 
     with checkpoints.fitting(directory):
@@ -167,7 +167,7 @@ def _recurrent(card: Card, read: Read, network: RecurrentGenerator, ear: Ear) ->
         variables: Variables, looked: Tree, heard: jax.Array, noise: jax.Array, carry: Tree
     ) -> tuple[Tree, jax.Array]:
         still, kept = looked
-        drawn: Any = network.apply(
+        drawn: Tree = network.apply(
             {**variables, **kept}, still, heard[None], noise[None], carry, method="animate"
         )
         carry, frames = drawn
@@ -285,7 +285,7 @@ def _speech2vid(card: Card, read: Read) -> Performer:
 
 
 # Method of a checkpoint -> (card, reads its players) -> Performer.
-METHODS: Mapping[str, Callable[[Mapping[str, Any], Read], Performer]] = {
+METHODS: Mapping[str, Callable[[Mapping[str, Tree], Read], Performer]] = {
     "temporal_gan": _temporal_gan,
     "jain": _jain,
     "glance": _lip_clips,

@@ -1,7 +1,6 @@
 """Batches of one shape for the device, made smaller by themselves where memory does not suffice."""
 
 import logging
-from typing import Any
 
 import jax
 import numpy as np
@@ -85,7 +84,7 @@ class Pending:
             except jax.errors.JaxRuntimeError as error:
                 self._retry(error)
 
-    def _draw(self, first: int) -> Any:
+    def _draw(self, first: int) -> np.ndarray | jax.Array:
         part = slice(first, first + self._size)
         return self._batcher.editor(self._sound[part], self._faces[part], self._size)
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from lipsync_jax.synthesis.dubbing_model import Editor
 from lipsync_jax.synthesis.options import Options
 from lipsync_jax.synthesis.progress import OnProgress, Progress, Report
 from lipsync_jax.synthesis.renderer import Planned, Redrawing, Role
+from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
 
@@ -40,7 +40,7 @@ def generate(
     outfile: Pathlike,
     *,
     on_progress: OnProgress | None = None,
-    **options: Any,
+    **options: Argument,
 ) -> Report:
     """Lip-syncs a video or picture to a voice.
 
@@ -84,7 +84,7 @@ class Synthesizer:
         outfile: Pathlike,
         *,
         on_progress: OnProgress | None = None,
-        **options: Any,
+        **options: Argument,
     ) -> Report:
         """See the function `generate`."""
         settings = Options(**options)
@@ -92,7 +92,7 @@ class Synthesizer:
         return self._generate(face, audio, outfile, settings, on_progress)
 
     def prepare(
-        self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Any
+        self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Argument
     ) -> streaming.Prepared:
         """Finds the face of a video, ready to say what comes: see `live.Prepared`.
 

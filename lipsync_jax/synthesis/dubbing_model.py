@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
-from lipsync_jax.types import Variables
+from lipsync_jax.types import Tree, Variables
 
-Draw = Callable[[np.ndarray, np.ndarray], Any]
+Draw = Callable[[np.ndarray, np.ndarray], jax.Array]
 
 
 class Editor:
@@ -45,7 +45,7 @@ class Editor:
         draw = _compiled(method, variables)
         return cls(draw, size, metadata.model_hash(variables), method.hears)
 
-    def __call__(self, sound: np.ndarray, faces: np.ndarray, batch_size: int) -> Any:
+    def __call__(self, sound: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
         """Starts one batch; short ones are filled up, so that only one program is compiled.
 
         Args:
@@ -81,7 +81,7 @@ class FaceMethod(Protocol):
         """See `methods.wav2lip.method.Wav2LipMethod.draw`."""
 
 
-def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, Any]]:
+def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, Tree]]:
     """The method and the generator's variables of a checkpoint that redraws faces.
 
     Args:

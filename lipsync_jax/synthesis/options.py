@@ -5,12 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from lipsync_jax import faces
 from lipsync_jax.data.windows import ALIGNMENTS
 from lipsync_jax.faces.trajectory import MISSING_FACE, FaceOptions
 from lipsync_jax.media.timeline import LOOPS
+from lipsync_jax.types import Argument
 
 SILENCE = ("model", "close", "original")
 BLENDS = ("mask", "box")
@@ -48,7 +48,7 @@ class OutputOptions:
             raise ValueError("c2pa_certificate and c2pa_key belong together; give both or none")
 
     @property
-    def encoding(self) -> Mapping[str, Any]:
+    def encoding(self) -> Mapping[str, Argument]:
         """Those that `video.VideoWriter` takes."""
         names = ("codec", "crf", "preset", "lossless")
         return {name: getattr(self, name) for name in names}

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import tensorstore
 from flax import traverse_util
 
 from lipsync_jax.text import printable
+from lipsync_jax.types import Json, Tree
 
 _FREE = (
     1 << 30
@@ -34,7 +34,7 @@ class CheckpointError(ValueError):
     """A checkpoint that can't be used; the message names it."""
 
 
-def shapes(item: Path) -> dict[str, Any]:
+def shapes(item: Path) -> dict[str, Tree]:
     """The arrays of a checkpoint's item, without their values.
 
     Args:
@@ -50,7 +50,7 @@ def shapes(item: Path) -> dict[str, Any]:
     return jax.tree.map(_abstract, _open(Path(item)))
 
 
-def read(item: Path) -> dict[str, Any]:
+def read(item: Path) -> dict[str, Tree]:
     """The same with their values, as numpy arrays, whatever devices they were saved from.
 
     Raises:
@@ -64,7 +64,7 @@ def read(item: Path) -> dict[str, Any]:
         raise _damaged(item, error) from error
 
 
-def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+def difference(found: Mapping[str, Tree], wanted: Mapping[str, Tree]) -> str | None:
     """The first array that a checkpoint and a network do not have alike, None if there is none.
 
     Args:
@@ -79,13 +79,13 @@ def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | Non
     return None
 
 
-def _said(leaf: Any) -> str:
+def _said(leaf: Tree) -> str:
     if leaf is None:
         return "absent"
     return f"{'' if leaf.dtype == jnp.float32 else leaf.dtype}{tuple(leaf.shape)}"
 
 
-def _open(item: Path) -> dict[str, Any]:
+def _open(item: Path) -> dict[str, Json]:
     """The tree of an item, of tensorstore.TensorStore: opened, but not read."""
     try:
         path = item / "_METADATA"
@@ -112,9 +112,9 @@ def _open(item: Path) -> dict[str, Any]:
     return tree
 
 
-def _specs(item: Path, metadata: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+def _specs(item: Path, metadata: Mapping[str, Json]) -> dict[tuple[str, ...], Json]:
     """Keys of each leaf -> its TensorStore spec, {} for an empty dict."""
-    found: dict[tuple[str, ...], Any] = {}
+    found: dict[tuple[str, ...], Tree] = {}
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     for entry in metadata["tree_metadata"].values():
         keys = tuple(str(part["key"]) for part in entry["key_metadata"])

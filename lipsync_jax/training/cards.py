@@ -3,10 +3,10 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 from lipsync_jax.data.clip import GEOMETRIES
 from lipsync_jax.text import printable
+from lipsync_jax.types import Json
 
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 16  # of dicts and lists within each other
@@ -15,7 +15,7 @@ _MAX_LIST = 64  # in a network's fields
 _MAX_RATE = 1000  # frames a second
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> dict[str, Json]:
     """Reads the card of a checkpoint.
 
     Args:
@@ -55,7 +55,7 @@ def _fault(error: Exception) -> str:
     return printable(error, 200)
 
 
-def _check(card: Any) -> None:
+def _check(card: Json) -> None:
     _require(isinstance(card, dict), "is no JSON object")
     _check_depth(card)
     config = card.get("config")
@@ -92,7 +92,7 @@ def _require(fits: bool, fault: str) -> None:
         raise ValueError(fault)
 
 
-def _check_depth(card: Any) -> None:
+def _check_depth(card: Json) -> None:
     level = [card]
     for _ in range(_MAX_DEPTH):
         inner = (x.values() if isinstance(x, dict) else x for x in level)
@@ -102,7 +102,7 @@ def _check_depth(card: Any) -> None:
     raise ValueError("is nested too deeply")
 
 
-def _check_fields(fields: dict[str, Any], name: str, of_network: bool) -> None:
+def _check_fields(fields: dict[str, Json], name: str, of_network: bool) -> None:
     """Names that a config can have, and in a network's fields numbers that a network can have."""
     for key, value in fields.items():
         _require(key.isidentifier() and not key.startswith("_"), f"has an odd name in {name}")
@@ -118,11 +118,11 @@ def _check_fields(fields: dict[str, Any], name: str, of_network: bool) -> None:
                 _require(fits, f"has {own}={value}, larger than any network's")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_face(value: Any) -> bool:
+def _is_face(value: Json) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 68

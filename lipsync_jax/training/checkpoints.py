@@ -12,7 +12,6 @@ is in `inference`, whose functions are found here too.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +34,7 @@ from lipsync_jax.training.inference import (
     read_card,
     read_item,
 )
-from lipsync_jax.types import Card, Tree
+from lipsync_jax.types import Card, Json, Tree
 
 __all__ = [
     "OTHER_SHAPES",
@@ -80,7 +79,7 @@ class Checkpoints:
         """The newest whole checkpoint's step, None when there is none."""
         return self._last.latest_step()
 
-    def save(self, state: State, run: Mapping[str, Any]) -> None:
+    def save(self, state: State, run: Mapping[str, Json]) -> None:
         """Starts an asynchronous save; it appears under its name only when whole.
 
         Args:
@@ -128,7 +127,7 @@ class Checkpoints:
         _on_first(lambda: damage.move(Path(folder), self._workdir))
         self._last.reload()
 
-    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Any]]:
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Json]]:
         """A checkpoint.
 
         Args:
@@ -198,10 +197,10 @@ class Checkpoints:
             if not bool(_all_finite(state.players[name])):
                 raise FloatingPointError(f"weights of {name} are not finite")
 
-    def _variables(self, state: State) -> dict[str, Any]:
+    def _variables(self, state: State) -> dict[str, Tree]:
         return {name: state.players[name].variables for name in self._trained}
 
-    def _players(self, state: State) -> dict[str, Any]:
+    def _players(self, state: State) -> dict[str, Tree]:
         variables = self._variables(state)
         return {name: ocp.args.StandardSave(value) for name, value in variables.items()}
 
@@ -216,7 +215,7 @@ def _all_finite(tree: Tree) -> jax.Array:
     return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
 
 
-def _on_first(do: Callable[[], Any]) -> None:
+def _on_first(do: Callable[[], object]) -> None:
     """Runs something on the first process while the others wait; all fail if it fails."""
     failed: Exception | None = None
     if jax.process_index() == 0:
@@ -258,7 +257,7 @@ def _misfit(folder: Path, why: object, remedy: str = _OTHER_RUN) -> str:
     return f"checkpoint {folder} does not fit this config's networks ({remedy}): {why}"
 
 
-def require_same(item: Path, like: Mapping[str, Any], remedy: str = _OTHER_RUN) -> None:
+def require_same(item: Path, like: Mapping[str, Tree], remedy: str = _OTHER_RUN) -> None:
     """Refuses another network before any array is read: a read that stops half way leaves
     Orbax's other readers to call back into a loop that is gone.
 
@@ -274,7 +273,9 @@ def require_same(item: Path, like: Mapping[str, Any], remedy: str = _OTHER_RUN) 
         raise ValueError(_misfit(item.parent, f"{item.name}/{fault}", remedy))
 
 
-def save_inference(directory: Path, variables: Mapping[str, Mapping[str, Any]], card: Card) -> None:
+def save_inference(
+    directory: Path, variables: Mapping[str, Mapping[str, Tree]], card: Card
+) -> None:
     """Writes a checkpoint that only inference and frozen players read.
 
     Args:

@@ -4,7 +4,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import flax
 
@@ -12,10 +11,11 @@ from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, cards
 from lipsync_jax.training.arrays import CheckpointError
+from lipsync_jax.types import Json, Tree
 
 _PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 
-Check = Callable[[Mapping[str, Any]], Any]
+Check = Callable[[Mapping[str, Tree]], Tree]
 _PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 OTHER_SHAPES = (flax.errors.FlaxError, TypeError)
 # All that a network built from a stranger's numbers, or shown a stranger's shapes, raises.
@@ -72,7 +72,7 @@ def find(directory: str | os.PathLike) -> Path:
     )
 
 
-def read_card(directory: str | os.PathLike) -> dict[str, Any]:
+def read_card(directory: str | os.PathLike) -> dict[str, Json]:
     """The card of a checkpoint: config, validation figures, step or source; see `cards.read`.
 
     The config of an older checkpoint has the fields that were added since.
@@ -83,7 +83,7 @@ def read_card(directory: str | os.PathLike) -> dict[str, Any]:
 
 def load_inference(
     directory: str | os.PathLike, player: str, check: Check | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Tree], dict[str, Tree]]:
     """One player's variables, as numpy arrays, whatever devices they were saved from.
 
     Args:
@@ -105,7 +105,7 @@ def load_inference(
 
 def load_players(
     directory: str | os.PathLike, players: Sequence[str], check: Check | None = None
-) -> dict[str, Any]:
+) -> dict[str, Tree]:
     """The variables of several players, as numpy arrays.
 
     Args:
@@ -171,6 +171,6 @@ def fitting(
         ) from error
 
 
-def read_item(folder: Path) -> Any:
+def read_item(folder: Path) -> Tree:
     """The arrays of one player's folder as numpy arrays; see `arrays.read`."""
     return arrays.read(folder)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grain
 import jax
@@ -30,7 +29,7 @@ from lipsync_jax.training import (
 )
 from lipsync_jax.training.metric_writer import Progress, Writer, plot
 from lipsync_jax.training.watch import Compiling, Watch, told
-from lipsync_jax.types import Card
+from lipsync_jax.types import Argument, Card, Native, Tree
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,8 @@ class Steps:
     """A method's functions, compiled for a mesh; each is traced once per shape."""
 
     init: Callable[[jax.Array, dict], State]
-    update: (
-        Any  # as `jax.jit` returns it: (State, batch) -> (State, scalars); and it has eval_shape
-    )
+    # (State, batch) -> (State, scalars), as `jax.jit` returns it: it has `eval_shape`, too.
+    update: Native
     measure: Callable[[State, dict], dict]
     pictures: Callable[[State, dict], tuple]
 
@@ -55,7 +53,7 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
     def measure(state: State, batch: dict) -> dict:
         return {**method.measure(state, batch), "valid": batch["valid"]}
 
-    shared: dict[str, Any] = {"in_shardings": (same, split), "out_shardings": same}
+    shared: dict[str, Argument] = {"in_shardings": (same, split), "out_shardings": same}
     return Steps(
         init=jit(method.init, once=True, **shared),
         update=jit(update, donate_argnums=0, **shared),
@@ -333,7 +331,7 @@ def fresh_state(
 
 def _read_frozen(
     config: ml_collections.ConfigDict, state: State, batch: dict, steps: Steps
-) -> dict[str, Any]:
+) -> dict[str, Tree]:
     """The variables of the frozen players; a step is traced with their shapes before any is read.
 
     Its compilation takes that trace, so that it costs nothing.
@@ -384,7 +382,7 @@ def _steered(
 
 def _card(
     config: ml_collections.ConfigDict, step: int, scalars: Mapping[str, float]
-) -> dict[str, Any]:
+) -> dict[str, Tree]:
     return {
         "config": json.loads(config.to_json_best_effort()),
         "step": step,

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import ml_collections
 from absl import logging
 
 from lipsync_jax.methods import fields
+from lipsync_jax.types import Json
 
 NAME = "config.json"
 # They steer logs, checkpoints and speed alone, or were used up at the first step.
@@ -60,7 +60,7 @@ def check(config: ml_collections.ConfigDict, workdir: Path, allow_changes: bool 
 
 def differences(
     workdir: Path, config: ml_collections.ConfigDict
-) -> dict[str, tuple[Any, Any]] | None:
+) -> dict[str, tuple[Json, Json]] | None:
     """Full name -> (value in the run's config.json, value now); None where that can't be read."""
     path = workdir / NAME
     try:
@@ -81,7 +81,7 @@ def record(config: ml_collections.ConfigDict, workdir: Path) -> None:
     partial.replace(workdir / NAME)
 
 
-def _is_bound(name: str, before: Any, now: Any) -> bool:
+def _is_bound(name: str, before: Json, now: Json) -> bool:
     if before == _ABSENT or name.startswith(_FREE):  # a field that is new may have any value
         return False
     inner = ".model." in name or name.endswith(".width")
@@ -90,12 +90,12 @@ def _is_bound(name: str, before: Any, now: Any) -> bool:
     return inner or name.startswith(_BOUND)
 
 
-def _same_path(name: str, before: Any, now: Any) -> bool:
+def _same_path(name: str, before: Json, now: Json) -> bool:
     """Whether two spellings name one folder."""
     if not name.endswith((".dir", ".checkpoint")) or not (before and now):
         return False
     return Path(str(before)).resolve() == Path(str(now)).resolve()
 
 
-def _told(changes: dict[str, tuple[Any, Any]]) -> str:
+def _told(changes: dict[str, tuple[Json, Json]]) -> str:
     return ", ".join(f"{name} {before} -> {now}" for name, (before, now) in changes.items())

@@ -1,7 +1,6 @@
 """Where arrays live: the batch along one `data` axis of all devices, parameters on each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -50,7 +49,7 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     }
 
 
-def replicate(tree: Tree, mesh: Mesh) -> Any:
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """Host arrays, the same on every host -> replicated device arrays."""
     sharding = replicated(mesh)
 

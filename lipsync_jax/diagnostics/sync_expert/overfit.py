@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from lipsync_jax.data.clip import Clip
 from lipsync_jax.methods.base import Arrays, Player, State
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import loop, sharding
-from lipsync_jax.types import Tree
+from lipsync_jax.types import Json, Tree
 
 EXAMPLES, WINDOWS = 8, 2  # clips of a batch, and windows of each: enough to be told apart
 STEPS = 30
@@ -67,7 +66,7 @@ class Trial:
         return f"the loss goes from {self.losses[0]:.2f} to {self.losses[-1]:.2f} in {steps}"
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Json]:
         """JSON values."""
         losses = [loss if math.isfinite(loss) else None for loss in self.losses]
         return {**dataclasses.asdict(self), "losses": losses, "learnt": self.learnt}

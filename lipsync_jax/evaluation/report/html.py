@@ -5,10 +5,10 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lipsync_jax.evaluation.report import plots
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, Shown, cell
+from lipsync_jax.types import Json
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 2rem auto;
@@ -29,7 +29,7 @@ img { max-width: 100%; display: block; }
 
 
 def write(
-    path: str | os.PathLike, result: Mapping[str, Any], shown: Sequence[Shown], title: str
+    path: str | os.PathLike, result: Mapping[str, Json], shown: Sequence[Shown], title: str
 ) -> None:
     """Writes the report.
 
@@ -61,7 +61,7 @@ def write(
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _heading(result: Mapping[str, Any], title: str) -> str:
+def _heading(result: Mapping[str, Json], title: str) -> str:
     protocol, judge = result["protocol"], result["judge"]
     who = "sync was not judged"
     if judge:
@@ -79,7 +79,7 @@ def _heading(result: Mapping[str, Any], title: str) -> str:
     )
 
 
-def _table(result: Mapping[str, Any]) -> str:
+def _table(result: Mapping[str, Json]) -> str:
     methods, order = result["methods"], result["order"]
     lines = ["".join(["<tr><th></th>", *(f"<th>{html.escape(n)}</th>" for n in order), "</tr>"])]
     for metric, about in METRICS.items():
@@ -103,7 +103,7 @@ def _table(result: Mapping[str, Any]) -> str:
     return f"<div class=wide><table>{''.join(lines)}</table></div>"
 
 
-def _best(found: Mapping[str, Any], better: int) -> str | None:
+def _best(found: Mapping[str, Json], better: int) -> str | None:
     judged = {
         name: each["mean"]
         for name, each in found.items()
@@ -114,7 +114,7 @@ def _best(found: Mapping[str, Any], better: int) -> str | None:
     return max(judged, key=lambda name: better * judged[name])
 
 
-def _failures(result: Mapping[str, Any]) -> str:
+def _failures(result: Mapping[str, Json]) -> str:
     lines = [("reference", each) for each in result["skipped"]]
     for name in result["order"]:
         lines += [(name, each) for each in result["methods"][name].get("success", {}).get(
@@ -128,7 +128,7 @@ def _failures(result: Mapping[str, Any]) -> str:
     return f"<h2>Left out</h2><ul>{rows}</ul>"
 
 
-def _intervals(result: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+def _intervals(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
     metrics = {}
     for metric, about in METRICS.items():
         found = {
@@ -143,7 +143,7 @@ def _intervals(result: Mapping[str, Any], colours: Mapping[str, str]) -> str:
     return f"<h2>Intervals</h2>{_figure(plots.means(metrics, colours), '')}"
 
 
-def _lags(result: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+def _lags(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
     protocol = result["protocol"]
     for who in ("syncnet", "expert"):
         found = {}
@@ -174,7 +174,7 @@ def _clip(shown: Shown, colours: Mapping[str, str]) -> str:
     return f"<h2>{html.escape(shown.clip)}</h2>{strips}{plot}"
 
 
-def _protocol(result: Mapping[str, Any]) -> str:
+def _protocol(result: Mapping[str, Json]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
         for name, value in {

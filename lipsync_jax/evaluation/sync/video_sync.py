@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from lipsync_jax.faces.trajectory import Survey
 from lipsync_jax.media import audio, frame_source, mux
 from lipsync_jax.synthesis import face_detection_pass
 from lipsync_jax.synthesis.options import Options
+from lipsync_jax.types import Argument
 
 LEAST_SECONDS = 1  # shorter tracks are not measured
 
@@ -59,7 +59,7 @@ def measure(
     judge: Judge,
     shift: int = SHIFT,
     on_frame: OnFrame = lambda *_: None,
-    **options: Any,
+    **options: Argument,
 ) -> list[TrackSync]:
     """Measures every face of a video in every shot.
 

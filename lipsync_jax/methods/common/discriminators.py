@@ -73,7 +73,7 @@ class Judge:
         evidence = self.evidence(real, drawn, key)
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            value: Any = 0.0
+            value: Any = 0.0  # an array from the first kind of footage on
             terms: dict[str, jax.Array] = {}
             stats = before.batch_stats
             for name, (share, accept, shown) in evidence.items():
@@ -93,7 +93,7 @@ class Judge:
 
     def _judge(
         self, params: Tree, batch_stats: Tree, shown: tuple[jax.Array, ...]
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, Tree]:
         return self.player.train(params, batch_stats, *shown, method=self.call)
 
 

@@ -1,7 +1,6 @@
 """What methods share that draw single frames, each from other frames of the face and its sound."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import ml_collections
@@ -11,7 +10,7 @@ from lipsync_jax.data.audio_features import Spectrum
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.data.feature_cache import MelCache
 from lipsync_jax.methods.base import Arrays, Method, State, fresh_state
-from lipsync_jax.types import Cards
+from lipsync_jax.types import Cards, Tree
 
 SHEET_FRAMES = 8
 
@@ -88,6 +87,6 @@ class SingleFrames(Method):
         return self.spectrum.take(heard, self.spectrum.starts(times)).astype(np.float32)
 
 
-def per_example(figures: Mapping[str, Any], examples: int) -> Arrays:
+def per_example(figures: Mapping[str, Tree], examples: int) -> Arrays:
     """Figures of all frames -> their means over each example, (examples,)."""
     return {name: values.reshape(examples, -1).mean(axis=1) for name, values in figures.items()}

@@ -8,7 +8,7 @@ sounds to their networks and who judges (`methods.temporal_gan`, `methods.jain`)
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,7 @@ from lipsync_jax.methods.common.validation_metrics import (
     psnr,
 )
 from lipsync_jax.methods.vougioukas.model import SNIPPET
-from lipsync_jax.types import Cards, Tree, Variables
+from lipsync_jax.types import Argument, Cards, Tree, Variables
 
 # Rows and columns around the mouth, as shares of an aligned picture.
 MOUTH_ROWS, MOUTH_COLUMNS = (0.58, 0.84), (0.27, 0.77)
@@ -71,7 +71,7 @@ class RecurrentGAN(Method):
         """What the networks hear at some frames, counted at `config.frame_rate`: (frames, ...)."""
         raise NotImplementedError
 
-    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
+    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Argument]) -> nn.Module:
         """One of the networks in `kinds`, with the fields that the config gives."""
         return network(dtype=jnp.dtype(self.config.precision), **fields)
 
@@ -305,7 +305,7 @@ class RecurrentGAN(Method):
         return {"still": still, "frames": np.stack(drawn), "audio": self.sound(clip, frames)}
 
 
-def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Argument]:
     """Fields of the generator that a config describes, a checkpoint's config too."""
     fields = {
         name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples

@@ -4,7 +4,6 @@ Flow is (..., 2), to the right and down, in units of `flow.UNIT` pixels of the f
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from lipsync_jax.nn.conv_norm import Network
 from lipsync_jax.nn.dcgan import float32
+from lipsync_jax.types import Argument
 
 # (features, kernel, strides, padding) of each halving; the third to the sixth have a second row.
 CONTRACTING = (
@@ -59,7 +59,11 @@ class FlowNetS(Network):
         leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
         x, maps = pairs, []
         for i, rows in enumerate(CONTRACTING, 1):
-            fields: dict[str, Any] = {"bias": not self.norm, "norm": self.norm, "activation": leaky}
+            fields: dict[str, Argument] = {
+                "bias": not self.norm,
+                "norm": self.norm,
+                "activation": leaky,
+            }
             x = self.stack(x, rows, train, f"conv_{i}", **fields)
             maps.append(x)
         x, flows = maps.pop(), []
@@ -69,7 +73,7 @@ class FlowNetS(Network):
             flows.append(float32(flow))
             if features is None:
                 break
-            bare: dict[str, Any] = {"bias": True, "norm": False, "activation": leaky}
+            bare: dict[str, Argument] = {"bias": True, "norm": False, "activation": leaky}
             up = self.layer(features, **DOUBLING, **bare, name=f"up_{level}")(x, train)
             wider = self.output(2, **DOUBLING, bias=False, name=f"flow_up_{level}")(flow, train)
             x = jnp.concatenate([maps.pop(), up, wider], axis=-1)

@@ -5,8 +5,6 @@ that the published code holds for the correlation but that no loss of the paper 
 published ones. Pictures are RGB in [-1, 1].
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ from lipsync_jax.methods.glance.model import HALVING, HALVING_3D
 from lipsync_jax.nn.conv_norm import Network
 from lipsync_jax.nn.dcgan import float32
 from lipsync_jax.nn.gru import fold_time, unfold_time
+from lipsync_jax.types import Argument
 
 # Of the other two: features, and whether height and width are halved or doubled.
 ENCODER = (
@@ -72,7 +71,7 @@ class VideoEncoder(_OfVideo):
         x = frames if self.clips else fold_time(frames)
         x = self.layer(64, self.size(7), 1, 3, edges=self.edges, name="stem")(x, train)
         x = self.stack(x, [(c, *self.halving) for c in (128, 256)], train, "down")
-        same: dict[str, Any] = {
+        same: dict[str, Argument] = {
             "features": 256,
             "kernel": self.size(3),
             "padding": 1,

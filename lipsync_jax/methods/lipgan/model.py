@@ -9,7 +9,7 @@ norms are those of TensorFlow and Keras. The discriminator measures distances: n
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -19,10 +19,11 @@ from lipsync_jax.losses import l2_normalise
 from lipsync_jax.nn.conv_norm import ConvNorm, Initialiser, Network, Sizes
 from lipsync_jax.nn.dcgan import float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.types import Argument
 
 SIZE = 96
 WINDOWS = {"mfcc": (35, 12), "mel": (27, 80)}  # steps, bins
-KERAS: Mapping[str, Any] = {"bias": True, "epsilon": 1e-3, "momentum": 0.8}
+KERAS: Mapping[str, Argument] = {"bias": True, "epsilon": 1e-3, "momentum": 0.8}
 
 # (features, kernel, strides, residual blocks) of the residual generator. After the last row of a
 # face: one convolution that spans the map and one of 1 x 1.
@@ -88,7 +89,7 @@ class _LipGAN(Network):
         check(self, "audio", audio, n, *WINDOWS[self.sound])
         return audio.swapaxes(1, 2)[..., None]
 
-    def widen(self, x: jax.Array, strides: Any) -> jax.Array:
+    def widen(self, x: jax.Array, strides: Argument) -> jax.Array:
         """Before the layer that halves steps alone, MFCCs get a row of zeros on top."""
         if self.sound == "mfcc" and strides == (1, 2):
             return jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))
@@ -148,7 +149,7 @@ class Generator(_LipGAN):
         kernel: Sizes,
         strides: Sizes = 1,
         padding: Sizes | Literal["SAME"] = "SAME",
-        **options: Any,
+        **options: Argument,
     ) -> ConvNorm:
         return self.layer(features, kernel, strides, padding, init=_glorot, **KERAS, **options)
 
@@ -234,12 +235,12 @@ class Discriminator(_LipGAN):
     def _block(self, x: jax.Array, row: tuple, name: str) -> jax.Array:
         features, kernel, strides = row
         shape = (kernel, 1, 0) if strides is None else (kernel, strides, "SAME")
-        fields: dict[str, Any]
+        fields: dict[str, Argument]
         fields = {"bias": True, "norm": False, "activation": None, "init": _glorot, "name": name}
         x = self.layer(features, *shape, **fields)(x, False)
         return leaky_relu(InstanceNorm(name=f"{name}_norm")(x).astype(x.dtype))
 
     def _span(self, x: jax.Array, name: str) -> jax.Array:
-        fields: dict[str, Any]
+        fields: dict[str, Argument]
         fields = {"bias": True, "norm": False, "activation": None, "init": _glorot, "name": name}
         return self.layer(512, x.shape[1:3], **fields)(x, False)

@@ -7,7 +7,6 @@ of what that draws, so that both learn in one run.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +140,7 @@ class Speech2Vid(SingleFrames):
         return state.replace_players(**players), scalars
 
     def draw(
-        self, variables: Mapping[str, Mapping[str, Any]], sound: jax.Array, stills: jax.Array
+        self, variables: Mapping[str, Mapping[str, Tree]], sound: jax.Array, stills: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Draws frames in eval mode.
 
@@ -234,5 +233,5 @@ class Speech2Vid(SingleFrames):
         }
 
 
-def _variables(state: State) -> dict[str, dict[str, Any]]:
+def _variables(state: State) -> dict[str, dict[str, Tree]]:
     return {name: player.variables for name, player in state.players.items()}

@@ -1,6 +1,6 @@
 """SyncNet (Chung and Zisserman 2016, "Out of time"), the released model v2; offset search."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import ConvBlock, pair, stack_frames, uniform_fan_in
+from lipsync_jax.types import Argument
 
 # (features, kernel, strides, padding) of a convolution or (window, strides, padding) of a pool.
 LIP_TOWER = (
@@ -49,7 +50,7 @@ class Tower(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(n, height, width, channels) -> (n, 512)."""
         count = 0
-        fields: dict[str, Any] = {"dtype": self.dtype}  # behind those of a row
+        fields: dict[str, Argument] = {"dtype": self.dtype}  # behind those of a row
         for row in self.rows:
             if len(row) == 4:
                 x = ConvBlock(*row, **fields, name=f"conv_{count}")(x, train)

@@ -8,7 +8,7 @@ of Chen et al. 2018, of 16 frames and with sound (its published code). Pictures 
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from lipsync_jax.methods.glance.model import FRAMES, MEL_BINS, ROWS, SIZE, SOUND
 from lipsync_jax.nn.conv_norm import ConvNorm, Initialiser, Network
 from lipsync_jax.nn.dcgan import float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.types import Argument
 
 NOISE = 100
 CUBE, DOUBLING = (4, 4, 4), {"strides": 2, "padding": 1, "transposed": True}
@@ -62,7 +63,7 @@ def compose(mask: jax.Array, foreground: jax.Array, background: jax.Array) -> La
 class _Paper(Network):
     """Layers of the paper: biases, small normal weights."""
 
-    def published(self, *args: Any, **options: Any) -> ConvNorm:
+    def published(self, *args: Argument, **options: Argument) -> ConvNorm:
         """A layer."""
         return self.layer(*args, bias=True, init=_published, **options)
 

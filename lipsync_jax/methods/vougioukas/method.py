@@ -8,7 +8,7 @@ ablations.
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import ml_collections
@@ -26,7 +26,7 @@ from lipsync_jax.methods.vougioukas.model import (
     SequenceDiscriminator,
     SyncDiscriminator,
 )
-from lipsync_jax.types import Cards
+from lipsync_jax.types import Argument, Cards
 
 
 def make(config: ml_collections.ConfigDict, cards: Cards) -> "TemporalGAN":
@@ -69,7 +69,7 @@ class TemporalGAN(RecurrentGAN):
                 "more"
             )
 
-    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
+    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Argument]) -> nn.Module:
         """See RecurrentGAN; those that hear, hear what the generator does."""
         if network in (SequenceDiscriminator, SyncDiscriminator):
             model = self.config.model

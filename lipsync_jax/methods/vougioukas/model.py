@@ -11,8 +11,6 @@ layers are those of the published inference code. Discriminators were never publ
 inputs are the papers', widths and kernels ours.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,6 +23,7 @@ from lipsync_jax.nn.gru import GRU, fold_time, unfold_time
 from lipsync_jax.nn.shape_checks import check
 from lipsync_jax.nn.unet import HALVINGS, FrameDecoder, PictureCritic, channels, smallest_map
 from lipsync_jax.nn.waveform_encoder import AudioEncoder
+from lipsync_jax.types import Argument
 
 SNIPPET = 5  # frames that the synchronisation discriminator looks at
 
@@ -235,7 +234,7 @@ class SyncDiscriminator(nn.Module):
         for i, features in enumerate(channels(self.width)[:-1]):
             block = Block(features, (4, 4), 2, 1, bias=i == 0, dtype=self.dtype, name=f"conv_{i}")
             x = block(x, train)
-        ends: dict[str, Any]
+        ends: dict[str, Argument]
         ends = {"norm": False, "bias": True, "activation": linear, "dtype": self.dtype}
         last = Block(self.embedding_size, (size[0], 2 * size[1]), **ends, name="conv_4")
         seen = last(x, train)[:, 0, 0]

@@ -6,7 +6,7 @@ and frames), and of the numbers that describe them. Their discriminators were ne
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax.methods.vougioukas.model import Generator
 from lipsync_jax.nn.unet import HALVINGS
-from lipsync_jax.types import Tree
+from lipsync_jax.types import Foreign, Json, Tree
 
 _LARGEST = 192_000  # of any number in a file: rates, sizes
 PARTS = ("encoder", "encoder_id", "generator")
@@ -45,8 +45,8 @@ class Checkpoint(NamedTuple):
             whole numbers.
     """
 
-    model: dict[str, Any]
-    variables: dict[str, Any]
+    model: dict[str, Json]
+    variables: dict[str, Tree]
     frame_rate: float
     canonical_face: np.ndarray
 
@@ -56,7 +56,7 @@ def recognises(tree: Tree) -> bool:
     return isinstance(tree, Mapping) and all(isinstance(tree.get(part), dict) for part in PARTS)
 
 
-def read(tree: Mapping[str, Any]) -> Checkpoint:
+def read(tree: Mapping[str, Foreign]) -> Checkpoint:
     """A checkpoint out of what `torch_files.read` returned.
 
     Args:
@@ -73,7 +73,7 @@ def read(tree: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(model, variables, _number(tree, "video_rate"), face)
 
 
-def tensors(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def tensors(tree: Mapping[str, Foreign]) -> dict[str, np.ndarray]:
     """The three state dicts as one, `part/name` -> tensor, without counters of batches.
 
     Raises:
@@ -89,7 +89,7 @@ def tensors(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def _landmarks(value: Any) -> np.ndarray:
+def _landmarks(value: Foreign) -> np.ndarray:
     """float64 (68, 2) of an array, or of a list of pairs of numbers."""
     if isinstance(value, tuple | list) and len(value) == 68:
         pairs = [pair if isinstance(pair, tuple | list) else () for pair in value]
@@ -103,7 +103,7 @@ def _landmarks(value: Any) -> np.ndarray:
     return value.astype(np.float64)
 
 
-def to_variables(given: Mapping[str, np.ndarray], module: Generator) -> dict[str, Any]:
+def to_variables(given: Mapping[str, np.ndarray], module: Generator) -> dict[str, Tree]:
     """Tensors as variables of a generator.
 
     Args:
@@ -139,7 +139,7 @@ def to_variables(given: Mapping[str, np.ndarray], module: Generator) -> dict[str
     )
 
 
-def _fields(tree: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _fields(tree: Mapping[str, Tree], given: Mapping[str, np.ndarray]) -> dict[str, Tree]:
     """Fields of Generator, from the numbers and, where the file has none, from the tensors."""
     if not _entry(tree, "sequential_noise"):
         raise ValueError("its noise passes no recurrent unit, as that of no published network does")
@@ -170,13 +170,13 @@ def _fields(tree: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> dict[st
     }
 
 
-def _entry(tree: Mapping[str, Any], key: str) -> Any:
+def _entry(tree: Mapping[str, Foreign], key: str) -> Foreign:
     if key not in tree:
         raise ValueError(f"its entry {key} is missing")
     return tree[key]
 
 
-def _number(tree: Mapping[str, Any], key: str) -> float:
+def _number(tree: Mapping[str, Foreign], key: str) -> float:
     value = _entry(tree, key)
     if not isinstance(value, int | float | np.number) or not 0 < value <= _LARGEST:
         raise ValueError(f"its entry {key} is no number between 0 and {_LARGEST}")

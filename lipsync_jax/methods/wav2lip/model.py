@@ -11,7 +11,6 @@ the number of residual blocks of each stage (rounded up; 0 leaves none).
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +19,7 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.losses import l2_normalise
 from lipsync_jax.nn.conv import ConvBlock, ConvTransposeBlock, LeakyConvBlock, conv
+from lipsync_jax.types import Argument
 
 EMBEDDING = 512
 
@@ -246,7 +246,7 @@ class SyncExpert(_Network):
         still = not (train and self.has_rng("dropout"))
         x = nn.Dropout(self.dropout, deterministic=still)(x)
         # Behind those of a row.
-        fields: dict[str, Any] = {"activation": self.activation_last, "dtype": self.dtype}
+        fields: dict[str, Argument] = {"activation": self.activation_last, "dtype": self.dtype}
         last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(before)}")
         x = last(x, train)
         return l2_normalise(x.reshape(len(x), -1))
@@ -280,7 +280,7 @@ class QualityDiscriminator(_Network):
             [(EMBEDDING, last, 1, 0), (EMBEDDING, 1, 1, 0)],
         ]
         x = frames[:, size // 2 :]
-        fields: dict[str, Any] = {"dtype": self.dtype}  # behind those of a row
+        fields: dict[str, Argument] = {"dtype": self.dtype}  # behind those of a row
         for i, stage in enumerate(stages):
             for j, (features, *shape) in enumerate(stage):
                 block = LeakyConvBlock(

@@ -6,7 +6,6 @@ Names of tensors are all that is known here of the official files; arrays are Nu
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax.methods.syncnet.model import SyncNetV2
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, SyncExpert, Wav2Lip
-from lipsync_jax.types import Variables
+from lipsync_jax.types import Tree, Variables
 
 _AUDIO, _FACE = (80, 16, 1), (96, 96)
 NETWORKS: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
@@ -37,7 +36,7 @@ _LEAVES = {
 }
 
 
-def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str, Any]:
+def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str, Tree]:
     """An official state dict as variables of our module.
 
     Args:

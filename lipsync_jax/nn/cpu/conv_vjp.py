@@ -1,13 +1,13 @@
 """Strided convolutions whose derivatives XLA runs well wherever they stand."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from lipsync_jax.nn.cpu import winograd
+from lipsync_jax.types import Argument
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -32,7 +32,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
 
 
 def _sum(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Any
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Argument
 ) -> jax.Array:
     if not dilated and _by_tiles(x, kernel, strides, pads):
         return winograd.convolve3x3(x, kernel, pads)

@@ -1,13 +1,14 @@
 """How programs are compiled: the one place that knows a backend's traps."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jaxlib
 
+from lipsync_jax.types import Argument
 
-def cpu_compiler_options() -> dict[str, Any]:
+
+def cpu_compiler_options() -> dict[str, Argument]:
     """XLA options for the default backend; {} unless it is a CPU that needs them.
 
     jaxlib 0.10 and 0.11 hand convolutions on CPU to YNNPACK, which runs large pictures on one
@@ -17,7 +18,7 @@ def cpu_compiler_options() -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    options: dict[str, Any] = {}
+    options: dict[str, Argument] = {}
     version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
     if (0, 10) <= version < (0, 12):
         options["xla_cpu_experimental_ynn_fusion_type"] = ""
@@ -26,7 +27,7 @@ def cpu_compiler_options() -> dict[str, Any]:
     return options
 
 
-def jit(function: Callable, *, once: bool = False, **options: Any) -> Callable:
+def jit(function: Callable, *, once: bool = False, **options: Argument) -> Callable:
     """`jax.jit` with this backend's compiler options.
 
     Starts the backend, so call it inside functions, not as a decorator at import.
