@@ -126,7 +126,6 @@ def path_to_redraw(
         )
     number = options.face_id
     if reference is not None:
-        assert options.face_ref is not None  # where the reference is from
         number = _most_alike(shown, found, reference, options.face_ref)
     if number is not None:
         return path_of_person(shown, found, number, options)
@@ -150,7 +149,7 @@ def path_of_person(shown: Source, found: Survey, number: int, options: Options) 
 
 
 def _most_alike(
-    shown: Source, found: Survey, reference: np.ndarray, path: str | os.PathLike
+    shown: Source, found: Survey, reference: np.ndarray, path: str | os.PathLike | None
 ) -> int:
     likes = [
         float(max(track.likeness @ reference for track in tracks)) for tracks in found.people()

@@ -6,6 +6,7 @@ autoencoder, and what a discriminator of clips, sound and motion says. A term of
 out, and so are its networks; that is how the configs' variants are the paper's ablations.
 """
 
+from typing import cast
 from collections.abc import Mapping
 
 import jax
@@ -180,10 +181,8 @@ class Glance(LipClips):
 
     def _moving(self, scene: Scene) -> jax.Array:
         """What the motion encoder sees: flow beside the sound's changes, frames beside itself."""
-        if not self.config.correlation.derivative:
-            return scene.frames
-        assert scene.flow is not None  # `_with` computes it for this config
-        return scene.flow
+        # Without encoders there may be no flow, and nobody looks.
+        return cast(jax.Array, scene.flow) if self.config.correlation.derivative else scene.frames
 
     def _loss(
         self,
