@@ -78,7 +78,7 @@ def install(python: str, environment: Path, lowest: bool, uv: str | None) -> lis
                 *options,
                 "--editable",
                 project,
-            ],  # fmt: skip
+            ],
         ]
     return [
         [python, "-m", "venv", str(environment)],
