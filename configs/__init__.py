@@ -1,1 +1,1 @@
-"""Experiments, one file a method; see `get_config` of each."""
+"""Experiments, one file per method; see `get_config` of each."""

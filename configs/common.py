@@ -1,11 +1,11 @@
-"""Blocks that experiments share, with every field that the code reads.
+"""Config blocks that experiments share, with every field that the code reads.
 
     config = common.experiment("wav2lip", learning=("generator",))
     config.data = common.data("face96", batch_size=16)
     config.optimiser = common.optimiser(1e-4)
     config.train = common.train(300_000, every=3000)
 
-What a field means stands in `lipsync_jax.methods.fields`, where its default is.
+The meaning and the default of each field are in `lipsync_jax.methods.fields`.
 """
 
 from collections.abc import Iterable

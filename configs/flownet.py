@@ -1,9 +1,14 @@
-"""FlowNetS on drawn pairs of pictures (Dosovitskiy et al. 2015); needs no data set.
+"""FlowNetS on synthetic pairs of images (Dosovitskiy et al. 2015); needs no data set.
 
     python main.py --config=configs/flownet.py --workdir=runs/flownet
 
-Variants: `:published` (the default; rate, betas, decay, batch and their schedule are the paper's,
-for other pairs) and `:tiny` (an eighth of the width and a higher rate, for minutes on a CPU).
+Variants:
+
+    published  the default; rate, betas, decay, batch and their schedule are the paper's, for
+               other pairs
+    tiny       an eighth of the width and a higher rate, for minutes on a CPU
+
+Result: not measured.
 """
 
 import ml_collections

@@ -1,19 +1,21 @@
-"""Lip Movements Generation at a Glance (Chen et al. 2018): a still and speech become moving lips.
+"""Lip Movements Generation at a Glance (Chen et al. 2018): image and audio -> 16 frames of lips.
 
-    python main.py --config=configs/glance.py --workdir=runs/glance --config.data.dir=DATA \
+    python main.py --config=configs/glance.py --workdir=runs/glance --config.data.dir=DATA \\
         --config.frozen.autoencoder.checkpoint=runs/autoencoder
 
 The autoencoder is a run of configs/glance_autoencoder.py. Variants are `[tiny_]system`; `tiny` is
 for minutes on a CPU, `:tiny` is `:tiny_full`. Systems are the rows of the paper's table 2; `full`,
 the default, is its (e):
 
-    a  the discriminator's term alone           f  sound and frames correlate, not their changes
-    b  the absolute error alone                 g  discriminator without the stream of motion
-    c  both                                     h  (g) without the correlation
-    d  both and the perceptual term             i  differences of frames instead of their flow
+    a  the adversarial term alone               f  audio and frames correlate, not their changes
+    b  the absolute error alone                 g  discriminator without the motion stream
+    c  both                                     h  (g) without the correlation term
+    d  both and the perceptual term             i  differences of frames instead of optical flow
 
 `a`, `b` and `c` have no `config.frozen.autoencoder`. The weights are the paper's; rates, betas,
 decay and batch are those of its published code.
+
+Result: tiny forms on GRID s1, docs/results.md; `full` at the published size is not measured.
 """
 
 import ml_collections

@@ -1,11 +1,17 @@
-"""The temporal GAN of Jain et al.: a still and the MFCCs of speech of any length become a face.
+"""The temporal GAN of Jain et al.: image and MFCCs of any length -> video of a face.
 
     python main.py --config=configs/jain.py --workdir=runs/jain --config.data.dir=DATA
 
-Variants: `:published` (the default; the text names no reconstruction loss, and its generator's rate
-of 2e-3 is high), `:small_data` (with the L1 loss of Vougioukas et al. 2018 and a rate that falls;
-an eighth of the width), `:tiny` (the same for minutes on a CPU), and both without discriminators,
-`:small_data_l1` and `:tiny_l1`.
+Variants:
+
+    published      the default; the text names no reconstruction loss, and the generator's rate of
+                   2e-3 is high
+    small_data     with the L1 loss of Vougioukas et al. 2018 and a rate that falls; an eighth of
+                   the width
+    tiny           `small_data` for minutes on a CPU
+    small_data_l1, tiny_l1   these two without discriminators
+
+Result: `:small_data_l1` on GRID s1, docs/results.md; `:published` is not measured.
 """
 
 import ml_collections

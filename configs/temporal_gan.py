@@ -1,15 +1,24 @@
-"""Temporal GANs (Vougioukas et al.): a still and raw speech become a talking face.
+"""Temporal GANs (Vougioukas et al. 2018, 2020): a reference image and raw audio -> a talking face.
 
     python main.py --config=configs/temporal_gan.py --workdir=runs/tgan --config.data.dir=DATA
 
-Variants are `[size_]system`. Systems: `paper2018` (the default) and `successor` (2020), and the
-ablations of 2018: `l1` (no discriminator), `frame` (that of frames alone), `static` (the same with
-each frame drawn from its own window of sound alone); `sequence` (that of sequences alone) is in no
-table of the paper. Sizes: `small_data` for hundreds of clips, `tiny` for minutes on a CPU; `:tiny`
-is `:tiny_paper2018`.
+Variants are `[size_]system`. Systems:
 
-Learning rates, losses' weights and widths of the generator are the papers'; what they leave open
-(batch, betas, widths of discriminators, an epoch's length) is ours.
+    paper2018  the default: discriminators of frames and of sequences
+    successor  the system of 2020: discriminators of frames, of motion and of sync
+    l1         ablation of 2018: no discriminator
+    frame      ablation of 2018: the frame discriminator alone
+    static     ablation of 2018: `frame`, each frame generated from its own window of audio alone
+    sequence   the sequence discriminator alone; in no table of the paper
+
+Sizes: `small_data` for hundreds of clips, `tiny` for minutes on a CPU; `:tiny` is
+`:tiny_paper2018`.
+
+Learning rates, loss weights and widths of the generator are the papers'. The papers leave open
+batch, betas, widths of discriminators and an epoch's length; these values are ours.
+
+Result: `:small_data_l1` on GRID s1 and the `tiny` ablations on rendered faces, docs/results.md; the
+published size is not measured.
 """
 
 import ml_collections

@@ -1,4 +1,10 @@
-"""Wav2Lip with the visual quality discriminator (Wav2Lip + GAN); variants as configs/wav2lip.py."""
+"""Wav2Lip with the visual quality discriminator (Prajwal et al. 2020, section 3.4).
+
+    python main.py --config=configs/wav2lip_gan.py --workdir=runs/wav2lip_gan \\
+        --config.data.dir=DATA --config.frozen.expert.checkpoint=runs/expert
+
+Variants as in configs/wav2lip.py. Result: not measured.
+"""
 
 import ml_collections
 

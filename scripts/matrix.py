@@ -67,7 +67,18 @@ def install(python: str, environment: Path, lowest: bool, uv: str | None) -> lis
         options = ["--resolution", "lowest-direct"] if lowest else []
         return [
             [uv, "venv", "--quiet", "--python", python, str(environment)],
-            [uv, "pip", "install", "--quiet", "--python", own, *options, "--editable", project],
+            [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                own,
+                *options,
+                "--editable",
+                project,
+            ],
         ]
     return [
         [python, "-m", "venv", str(environment)],

@@ -21,13 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
     imports.quiet()
     found = [imports.system(), *imports.packages(), *imports.modules()]
     # Each check by itself: a library that fails in one leaves the others their answers.
-    for check, module, name, inputs in (
-        ("devices", "installation", "devices", ()),
-        ("codecs", "installation", "codecs", ()),
-        ("faces", "installation", "detector", ()),
-        ("disk", "installation", "disks", (root,)),
+    for check, name, inputs in (
+        ("devices", "devices", ()),
+        ("codecs", "codecs", ()),
+        ("faces", "detector", ()),
+        ("disk", "disks", (root,)),
     ):
-        found.append(imports.attempt(check, f"lipsync_jax.doctor.{module}", name, *inputs))
+        found.append(imports.attempt(check, "lipsync_jax.diagnostics.environment", name, *inputs))
     owned = imports.attempt("weights", "lipsync_jax.diagnostics.artifacts", "look", root)
     if isinstance(owned, imports.Finding):
         found.append(owned)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_FUNCTIONS = {"generate": "pipeline", "animate": "animation"}
+_FUNCTIONS = {"generate": "dubbing", "animate": "animation"}
 
 
 def __getattr__(name: str) -> Any:  # a function of any type

@@ -39,9 +39,14 @@ def start(
     logging.set_verbosity(logging.INFO)
     for handler in getLogger().handlers:
         handler.addFilter(_worth_reading)
-    enable_compilation_cache()
     if distributed:
         jax.distributed.initialize(coordinator, processes, process)
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        # The first process alone finds its programs there; their collectives do not match those
+        # of programs that the others compile, and all wait for ever.
+        jax.config.update("jax_enable_compilation_cache", False)
+    else:
+        enable_compilation_cache()
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     logging.info("running on %d device%s of kind %s", count, "s" * (count > 1), kind)
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from absl import logging
 
+from lipsync_jax.progress import clock
+
 
 class Writer:
     """Writes one run's figures under its workdir; does nothing on hosts but the first.
@@ -74,17 +76,9 @@ class Progress:
         self._step, self._time = step, now
         left = (self._last_step - step) / rate if rate > 0 else math.inf
         figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        text = f"step {step}/{self._last_step}  {figures}  {rate:.2f} steps/s  ETA {_clock(left)}"
+        text = f"step {step}/{self._last_step}  {figures}  {rate:.2f} steps/s  ETA {clock(left)}"
         logging.info(text)
         return text
-
-
-def _clock(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def end_last_line(path: Path) -> None:

@@ -325,7 +325,7 @@ def footage(batch: Arrays) -> Footage:
 def reconstruction(
     drawn: Footage, real: Footage, upper_half_weight: float, mouth_weight: float = 0.0
 ) -> jax.Array:
-    """Mean absolute error of the valid frames' lower halves (2018, eq. 4), as means.
+    """Mean absolute error of the valid frames' lower halves, the L1 term of 2018, as means.
 
     Args:
         drawn: what the generator made.

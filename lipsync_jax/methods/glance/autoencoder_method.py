@@ -1,4 +1,4 @@
-"""The video autoencoder whose codes "At a Glance" compares (Chen et al. 2018, section 3.3).
+"""The video autoencoder whose codes "At a Glance" compares (Chen et al. 2018, section 4.1).
 
 It is trained from scratch to draw the frames it is shown; then `methods.glance` takes it frozen.
 """

@@ -1,6 +1,6 @@
 """Autoencoders of "Lip Movements Generation at a Glance" (Chen et al. 2018).
 
-One of videos, whose frozen encoder the perceptual loss compares codes of (section 3.3), and two
+One of videos, whose frozen encoder the perceptual loss compares codes of (section 4.1), and two
 that the published code holds for the correlation but that no loss of the paper uses. Widths are the
 published ones. Pictures are RGB in [-1, 1].
 """

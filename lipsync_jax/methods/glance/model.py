@@ -180,7 +180,7 @@ class MotionEncoder(Network):
 
 
 class Discriminator(Network):
-    """Judges a clip with its sound in three streams (section 3.4, Tab. 9-11), or in two.
+    """Judges a clip with its sound in three streams (section 4.2, Tab. 9-11), or in two.
 
     Attributes:
         motion: the third stream: "flow" is given to it; "difference" is that of successive frames;
