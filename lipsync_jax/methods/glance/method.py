@@ -6,8 +6,8 @@ autoencoder, and what a discriminator of clips, sound and motion says. A term of
 out, and so are its networks; that is how the configs' variants are the paper's ablations.
 """
 
-from typing import cast
 from collections.abc import Mapping
+from typing import cast
 
 import jax
 import jax.numpy as jnp
