@@ -31,7 +31,8 @@ FLOORS = {
     "lipsync_jax.types": 0,
 }
 FORBIDDEN = {"lipsync_jax.nn": ("optax", "orbax"), "lipsync_jax.ops": ("optax", "orbax")}
-NETWORK = ("lipsync_jax.nn", "lipsync_jax.losses", "lipsync_jax.ops")  # all that a model.py imports
+# All that a model.py imports.
+NETWORK = ("lipsync_jax.nn", "lipsync_jax.losses", "lipsync_jax.ops", "lipsync_jax.types")
 
 
 def _floor(module: str) -> int | None:

@@ -285,7 +285,7 @@ def _speech2vid(card: Card, read: Read) -> Performer:
 
 
 # Method of a checkpoint -> (card, reads its players) -> Performer.
-METHODS: Mapping[str, Callable[[Mapping[str, Tree], Read], Performer]] = {
+METHODS: Mapping[str, Callable[[Card, Read], Performer]] = {
     "temporal_gan": _temporal_gan,
     "jain": _jain,
     "glance": _lip_clips,
