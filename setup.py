@@ -46,6 +46,7 @@ DEV = [
     "ruff>=0.8",
     "safetensors>=0.4",
     "setuptools>=69",  # builds the package in its own test
+    "uv>=0.5",  # makes the environments of `make matrix`
     "wheel>=0.40",
 ]
 

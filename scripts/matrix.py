@@ -123,7 +123,8 @@ def main() -> int:
     parser.add_argument("--python", action="append", metavar="3.N", help="only these")
     parser.add_argument("--no-smoke", action="store_true", help="leave the smoke tests out")
     arguments = parser.parse_args()
-    uv, found = shutil.which("uv"), interpreters()
+    uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".venv" / "bin"))
+    found = interpreters()
     jobs = [(version, False) for version in found] + [(SUPPORTED[0], True)]
     if arguments.ci:
         jobs = [(max(found, default=SUPPORTED[-1]), False), (SUPPORTED[0], True)]
