@@ -64,7 +64,7 @@ def test_both_managers_finish_at_once(tmp_path):
 DIE = """
 import os, sys
 import jax, numpy as np
-from lipsync_jax.training import launch, sharding
+from lipsync_jax.training import distributed, sharding
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 mesh = sharding.make_mesh()
 same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
@@ -75,7 +75,7 @@ try:
         if step == 3 and sys.argv[2] == sys.argv[3]:
             os.kill(os.getpid(), 9)
 except Exception as error:
-    launch.leave(1, f"error: {launch.sentence(error)}")
+    distributed.leave(1, f"error: {distributed.sentence(error)}")
 """
 
 
