@@ -62,8 +62,7 @@ def main() -> None:
     chosen = arguments()
     from lipsync_jax.data import loader
     from lipsync_jax.data.clip import GEOMETRIES
-    from lipsync_jax.evaluation import face_clip as footage
-    from lipsync_jax.evaluation import generators
+    from lipsync_jax.evaluation import face_clip, generators
     from lipsync_jax.methods.common import validation_metrics
     from lipsync_jax.training import distributed
 
@@ -73,7 +72,7 @@ def main() -> None:
         clips = loader.Clips(loader.find_dataset(chosen.data, drawer.geometry), "test")
         part = GEOMETRIES[drawer.geometry].part
         mouth = np.asarray if part == "lips" else validation_metrics.mouth
-        films = [footage.from_clip(clips[i], part) for i in range(chosen.clips or len(clips))]
+        films = [face_clip.from_clip(clips[i], part) for i in range(chosen.clips or len(clips))]
         rows: dict[str, list] = {"the first frame": [], "the mean picture": [], "drawn": []}
         for film, other in zip(films, [*films[1:], films[0]], strict=True):
             real = pictures(film)

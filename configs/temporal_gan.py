@@ -43,8 +43,8 @@ def get_config(variant: str = "paper2018") -> ml_collections.ConfigDict:
     config.model.recurrent = system != "static"
     if size:
         _make_small(config, tiny=size == "tiny")
-    judges = (f"{name}_discriminator" for name in config.judges)
-    config.start_from = common.start_from("generator", *judges)
+    discriminators = (f"{name}_discriminator" for name in config.judges)
+    config.start_from = common.start_from("generator", *discriminators)
     return config
 
 

@@ -29,20 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       "side")  # fmt: skip
     what.add_argument("--checkpoint_path", "--checkpoint-path", type=Path, nargs="+", metavar="DIR",
                       help="generators, with --data or --filelist")  # fmt: skip
-    beside = parser.add_argument_group("beside what")
-    beside.add_argument("--references", type=Path, metavar="DIR",
+    references = parser.add_argument_group("beside what")
+    references.add_argument("--references", type=Path, metavar="DIR",
                         help="the true videos, of the same names (for --videos and "
                         "--compare)")  # fmt: skip
-    beside.add_argument("--silent", type=Path, nargs="+", metavar="DIR",
+    references.add_argument("--silent", type=Path, nargs="+", metavar="DIR",
                         help="the same videos generated from silence, a folder a method: adds "
                         "LipLeak")  # fmt: skip
-    beside.add_argument("--data", type=Path, metavar="DIR", help="prepared shards")
-    beside.add_argument("--split", default="test", help="of the shards (default: test)")
-    beside.add_argument("--filelist", type=Path, metavar="FILE",
+    references.add_argument("--data", type=Path, metavar="DIR", help="prepared shards")
+    references.add_argument("--split", default="test", help="of the shards (default: test)")
+    references.add_argument("--filelist", type=Path, metavar="FILE",
                         help="pairs of a voice and a face in Wav2Lip's format")  # fmt: skip
-    beside.add_argument("--data_root", "--data-root", type=Path, default=Path(), metavar="DIR",
+    references.add_argument("--data_root", "--data-root", type=Path, default=Path(), metavar="DIR",
                         help="where the list's names start")  # fmt: skip
-    beside.add_argument("--order", choices=ORDERS, default=ORDERS[0],
+    references.add_argument("--order", choices=ORDERS, default=ORDERS[0],
                         help="of a line's names; video-audio in the lists of "
                         "ReSyncED")  # fmt: skip
     how = parser.add_argument_group("how")
@@ -79,8 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.evaluation import protocol, results, transcripts
     from lipsync_jax.evaluation.evaluator import Scorer
     from lipsync_jax.evaluation.lip_reading import Reader
-    from lipsync_jax.evaluation.report import html
-    from lipsync_jax.evaluation.report import side_by_side as beside
+    from lipsync_jax.evaluation.report import html, side_by_side
     from lipsync_jax.evaluation.sync_models import Judge
 
     quiet()
@@ -114,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable(line))
     if arguments.compare:
         folder = arguments.out / "side_by_side"
-        for clip, reason in beside.write(folder, tasks):
+        for clip, reason in side_by_side.write(folder, tasks):
             print(printable(f"{clip}: no video side by side, {reason}"))
     out = printable(arguments.out)
     print(f"wrote {out}/results.json and {out}/html.html")
@@ -123,8 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _tasks(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Task]":
-    from lipsync_jax.evaluation import generators
-    from lipsync_jax.evaluation import samples as tasks
+    from lipsync_jax.evaluation import generators, samples
 
     given = [name for name in ("videos", "compare", "checkpoint_path") if getattr(arguments, name)]
     if len(given) != 1:
@@ -138,21 +136,21 @@ def _tasks(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Task]":
         names = _names(folders)
         silent = dict(zip(names, arguments.silent, strict=True)) if arguments.silent else {}
         methods = dict(zip(names, folders, strict=True))
-        return tasks.from_folders(methods, arguments.references, chosen, silent)
+        return samples.from_folders(methods, arguments.references, chosen, silent)
     if (arguments.data is None) == (arguments.filelist is None):
         raise ValueError("--checkpoint_path needs --data (shards) or --filelist (pairs), one")
     names = _names(arguments.checkpoint_path)
     checkpoints = dict(zip(names, arguments.checkpoint_path, strict=True))
     if arguments.data is not None:
         drawers = {name: generators.load(path) for name, path in checkpoints.items()}
-        return tasks.from_shards(drawers, arguments.data, arguments.split, arguments.limit)
-    pairs = tasks.read_pairs(arguments.filelist, arguments.data_root, arguments.order)
+        return samples.from_shards(drawers, arguments.data, arguments.split, arguments.limit)
+    pairs = samples.read_pairs(arguments.filelist, arguments.data_root, arguments.order)
     pairs = pairs[: arguments.limit] if arguments.limit else pairs
     makers = {
         name: _generator(path, pairs, arguments.out / "videos" / name)
         for name, path in checkpoints.items()
     }
-    return tasks.from_pairs(pairs, makers, chosen)
+    return samples.from_pairs(pairs, makers, chosen)
 
 
 def _with_words(arguments: argparse.Namespace, tasks: list) -> list:
