@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-all matrix lint clean
 
-# The stamp is newer than setup.py once everything that it lists is installed.
+# The stamp is newer than setup.py once all dependencies are installed.
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip

@@ -55,24 +55,26 @@ def read(folders: Iterable[Path], count: int, most: int) -> Iterator[np.ndarray]
 def report(detectors: Mapping[str, faces.Detector], images: list[np.ndarray]) -> None:
     """Prints one table of recall and agreement, one of false detections."""
     scores = {name: collections.defaultdict(list) for name in detectors}
-    without = 0
+    num_without_face = 0
     for image in images:
         found = {name: largest(faces.detect(image, run)) for name, run in detectors.items()}
-        reference = agreed([face for face in found.values() if face is not None])
+        reference = median_face([face for face in found.values() if face is not None])
         if reference is None:
-            without += 1
+            num_without_face += 1
             continue
         for case, changed, matrix in cases(image, reference):
-            box, points = moved(reference, matrix)
+            box, points = transformed(reference, matrix)
             for name, run in detectors.items():
-                begun = time.process_time()
-                seen = faces.detect(changed, run)
-                seconds = time.process_time() - begun
-                scores[name][case].append((*compared(seen, box, points), seconds))
+                start = time.process_time()
+                detections = faces.detect(changed, run)
+                seconds = time.process_time() - start
+                scores[name][case].append((*detection_errors(detections, box, points), seconds))
         covered = cover(image, [face for face in found.values() if face is not None])
         for name, run in detectors.items():
             scores[name]["covered face"].append(len(faces.detect(covered, run)))
-    print(f"{len(images)} frames, {without} of them without a face that any detector finds\n")
+    print(
+        f"{len(images)} frames, {num_without_face} of them without a face that any detector finds\n"
+    )
     print("| case | " + " | ".join(detectors) + " |\n|--|" + "--|" * len(detectors))
     names = [case for case in next(iter(scores.values()), {}) if case != "covered face"]
     for case in names:
@@ -102,7 +104,7 @@ def largest(found: list[faces.Face]) -> faces.Face | None:
     return found[0] if found else None
 
 
-def agreed(found: list[faces.Face]) -> faces.Face | None:
+def median_face(found: list[faces.Face]) -> faces.Face | None:
     """The median of the detections that overlap the most confident one."""
     if not found:
         return None
@@ -145,7 +147,7 @@ def cases(image: np.ndarray, face: faces.Face) -> Iterator[Case]:
         yield f"rotated {angle}°", cv2.warpAffine(image, turn, (width, height)), turn
 
 
-def moved(face: faces.Face, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def transformed(face: faces.Face, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Box and landmarks of the reference in the changed image; a rotated box keeps its size."""
     scale = np.sqrt(np.linalg.det(matrix[:, :2]))
     middle = matrix[:, :2] @ (face.box[:2] + face.box[2:]) / 2 + matrix[:, 2]
@@ -154,11 +156,11 @@ def moved(face: faces.Face, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.hstack([middle - half, middle + half]), points
 
 
-def compared(
-    seen: list[faces.Face], box: np.ndarray, points: np.ndarray
+def detection_errors(
+    detections: list[faces.Face], box: np.ndarray, points: np.ndarray
 ) -> tuple[bool, float, float]:
     """Whether the face was found, its overlap and the mean distance of its landmarks."""
-    best = max(seen, key=lambda face: iou(face.box, box), default=None)
+    best = max(detections, key=lambda face: iou(face.box, box), default=None)
     if best is None or iou(best.box, box) < LEAST_OVERLAP:
         return False, np.nan, np.nan
     eyes = np.linalg.norm(points[1] - points[0])

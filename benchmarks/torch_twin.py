@@ -1,7 +1,8 @@
-"""Wav2Lip's generator and expert in PyTorch, and one training step, to be measured against.
+"""Wav2Lip's generator and expert in PyTorch, and one training step, as a baseline of speed.
 
-Written from the layer tables of Prajwal et al. 2020 and of the published checkpoints, whose names
-the tensors bear, so that `lipsync_jax.methods.wav2lip.torch_weights.from_variables` fills them.
+Written from the layer tables of Prajwal et al. 2020 and of the published checkpoints, with
+the names of their tensors, so that
+`lipsync_jax.methods.wav2lip.torch_weights.from_variables` fills them.
 """
 
 import torch
@@ -53,7 +54,7 @@ class Block(nn.Module):
 
 
 class Stack:
-    """Builds chains of blocks, keeping count of channels."""
+    """Builds sequences of blocks and tracks the number of channels."""
 
     def __init__(self, inputs: int, width: float):
         self.inputs, self.width = inputs, width
@@ -101,13 +102,13 @@ class Generator(nn.Module):
         self.output_block = nn.Sequential(block, nn.Conv2d(decoder.inputs, 3, 1))
 
     def forward(self, audio, faces):
-        maps = []
+        skips = []
         for stage in self.face_encoder_blocks:
             faces = stage(faces)
-            maps.append(faces)
+            skips.append(faces)
         x = self.audio_encoder(audio)
         for stage in self.face_decoder_blocks:
-            x = torch.cat([stage(x), maps.pop()], dim=1)
+            x = torch.cat([stage(x), skips.pop()], dim=1)
         return self.output_block(x)
 
 
@@ -136,48 +137,48 @@ def fill(module: nn.Module, state_dict):
         raise ValueError(f"missing {wrong[:3]}, unexpected {left.unexpected_keys[:3]}")
 
 
-class Training:
-    """The generator's training step against a frozen expert (in eval mode), with Adam.
+class TrainingStep:
+    """The generator's training step with a frozen expert in eval mode and Adam.
 
-    Batches are as lipsync_jax has them: uint8 (n, windows, 5, 96, 96, 3) `target` and
-    `reference`, float32 (n, windows, 5, 16, 80) `mels` and (n, windows, 16, 80) `mel`.
+    Batches are as in lipsync_jax: uint8 (n, windows, 5, 96, 96, 3) `frames` and `reference`,
+    float32 (n, windows, 5, 16, 80) `audio` and (n, windows, 16, 80) `sync_audio`.
     """
 
     def __init__(self, generator: Generator, expert: Expert, memory_format):
         self.generator, self.expert = generator.train(), expert.eval().requires_grad_(False)
         self.format = memory_format
         # The fused version is PyTorch's fastest.
-        self.optimiser = torch.optim.Adam(generator.parameters(), lr=1e-4, fused=True)
+        self.optimizer = torch.optim.Adam(generator.parameters(), lr=1e-4, fused=True)
 
     def loss(self, batch):
-        """-> (loss, L1, sync loss)."""
+        """Returns loss, L1 loss and sync loss."""
         target, reference = (
             batch[name].flatten(0, 2).permute(0, 3, 1, 2).to(memory_format=self.format) / 255
-            for name in ("target", "reference")
+            for name in ("frames", "reference")
         )
         masked = target.clone()
         masked[:, :, 48:] = 0
-        audio = batch["mels"].flatten(0, 2).transpose(1, 2)[:, None]
-        mel = batch["mel"].flatten(0, 1).transpose(1, 2)[:, None]
-        drawn = torch.sigmoid(self.generator(audio, torch.cat([masked, reference], dim=1)))
-        lower = drawn[:, :, 48:].reshape(-1, FRAMES * 3, 48, 96)
-        sound, lips = self.expert(mel, lower.to(memory_format=self.format))
-        cosine = F.cosine_similarity(sound, lips).clamp(0, 1)
+        audio = batch["audio"].flatten(0, 2).transpose(1, 2)[:, None]
+        mel = batch["sync_audio"].flatten(0, 1).transpose(1, 2)[:, None]
+        generated = torch.sigmoid(self.generator(audio, torch.cat([masked, reference], dim=1)))
+        lower = generated[:, :, 48:].reshape(-1, FRAMES * 3, 48, 96)
+        audio_embedding, video_embedding = self.expert(mel, lower.to(memory_format=self.format))
+        cosine = F.cosine_similarity(audio_embedding, video_embedding).clamp(0, 1)
         sync = F.binary_cross_entropy(cosine, torch.ones_like(cosine))
-        l1 = F.l1_loss(drawn, target)
+        l1 = F.l1_loss(generated, target)
         return SYNC_WEIGHT * sync + (1 - SYNC_WEIGHT) * l1, l1, sync
 
     def step(self, batch) -> dict[str, torch.Tensor]:
-        """One update; the scalars that lipsync_jax reports too."""
-        self.optimiser.zero_grad()
+        """Runs one step; returns the scalars that lipsync_jax logs too."""
+        self.optimizer.zero_grad()
         loss, l1, sync = self.loss(batch)
         loss.backward()
         grads = [p.grad for p in self.generator.parameters()]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        self.optimiser.step()
+        self.optimizer.step()
         return {
             "loss": loss.detach(),
             "l1": l1.detach(),
-            "sync": sync.detach(),
-            "gradient_norm": norm,
+            "sync_loss": sync.detach(),
+            "grad_norm": norm,
         }

@@ -1,9 +1,9 @@
-"""Speed of Wav2Lip: generator and training step, beside the same in PyTorch.
+"""Measures the speed of Wav2Lip's generator and training step, in JAX and in PyTorch.
 
     python benchmarks/wav2lip.py [--device cpu|gpu] [--batch 8] [--windows 2] [--width 1.0]
 
-Both sides get the same weights and inputs and must agree before any time is taken; then their
-repetitions alternate, so that other work on the machine slows both, and medians are compared.
+Both sides get equal weights and inputs, and must agree before times are measured. Repetitions of
+both sides alternate, so that other load on the machine slows both; medians are compared.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert, wav2lip
-from lipsync_jax.methods.base import PlayerState, fresh_state
+from lipsync_jax.methods.base import NetworkState, init_train_state
 from lipsync_jax.methods.wav2lip.torch_weights import from_variables
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import loop, sharding
@@ -39,10 +39,10 @@ LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
 
 class Times(NamedTuple):
-    """Seconds by the clock and seconds of processor time, of all threads together.
+    """Wall time and processor time of all threads together, seconds.
 
-    With --threads=1 processor time is what an idle machine would need, however busy this one is;
-    with more, PyTorch's threads wait for each other in busy loops, which count.
+    With --threads=1 processor time does not depend on other load; with more threads it includes
+    the busy waiting of PyTorch's threads.
     """
 
     wall: float
@@ -52,21 +52,23 @@ class Times(NamedTuple):
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--batch", type=int, default=8, help="faces drawn at once")
+    parser.add_argument("--batch", type=int, default=8, help="faces per batch")
     parser.add_argument("--windows", type=int, default=2, help="training windows of 5 frames")
-    parser.add_argument("--width", type=float, default=1.0, help="of generator and expert")
-    parser.add_argument("--repeats", type=int, default=9, help="of each measurement")
+    parser.add_argument(
+        "--width", type=float, default=1.0, help="width_mult of generator and expert"
+    )
+    parser.add_argument("--repeats", type=int, default=9, help="repetitions of each measurement")
     parser.add_argument("--threads", type=int, help="CPU threads of both sides (default: all)")
     parser.add_argument("--only", choices=("inference", "training"))
     return parser.parse_args()
 
 
 def method_of(width: float):
-    """The published method, its sync loss on, at a width."""
+    """Returns the published method with its sync loss on, at a width."""
     config, expert = wav2lip.get_config(), sync_expert.get_config()
-    config.model.width = expert.model.width = width
-    config.sync_weight = torch_twin.SYNC_WEIGHT
-    config.sync_weight_at_start = config.sync_weight
+    config.model.width_mult = expert.model.width_mult = width
+    config.loss.sync = torch_twin.SYNC_WEIGHT
+    config.loss.sync_initial = config.loss.sync
     return methods.load(config, {"expert": {"config": expert.to_dict()}})
 
 
@@ -74,15 +76,15 @@ def batch_of(windows: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     frames = (windows, 1, torch_twin.FRAMES)
     return {
-        "target": rng.integers(0, 256, (*frames, 96, 96, 3), np.uint8),
+        "frames": rng.integers(0, 256, (*frames, 96, 96, 3), np.uint8),
         "reference": rng.integers(0, 256, (*frames, 96, 96, 3), np.uint8),
-        "mels": rng.uniform(-4, 4, (*frames, 16, 80)).astype(np.float32),
-        "mel": rng.uniform(-4, 4, (windows, 1, 16, 80)).astype(np.float32),
+        "audio": rng.uniform(-4, 4, (*frames, 16, 80)).astype(np.float32),
+        "sync_audio": rng.uniform(-4, 4, (windows, 1, 16, 80)).astype(np.float32),
     }
 
 
 def random_variables(module, *inputs: tuple[int, ...]) -> dict:
-    """Made by NumPy, because compiling the initialisers takes longer than everything else."""
+    """Samples variables with NumPy, because compiling the initialisers takes longest."""
     inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in inputs]
     shapes = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *inputs))
     rng = np.random.default_rng(0)
@@ -98,14 +100,14 @@ def random_variables(module, *inputs: tuple[int, ...]) -> dict:
     )
 
 
-def twin_of(variables: Mapping, network: str, width: float, device) -> torch.nn.Module:
+def torch_twin_of(variables: Mapping, network: str, width: float, device) -> torch.nn.Module:
     built = {"wav2lip": torch_twin.Generator, "sync_expert": torch_twin.Expert}[network](width)
     torch_twin.fill(built, from_variables(variables, network, any_width=True))
     return built.to(device)
 
 
 def race(runners: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
-    """Median times of each; every round runs all of them, in an order that rotates."""
+    """Returns median times of each; each round runs all runners, in rotating order."""
     names, found = list(runners), {name: [] for name in runners}
     for runner in runners.values():
         runner()
@@ -118,14 +120,14 @@ def race(runners: Mapping[str, Callable[[], object]], repeats: int) -> dict[str,
 
 
 def count_flops(function: Callable[[], object]) -> int:
-    """Two for each multiplication and addition of a convolution, as PyTorch counts them."""
+    """Counts operations of convolutions as PyTorch does: two per multiply-add."""
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
 
 
 def report(title: str, times: Mapping[str, Times], frames: int, flops: int):
-    """Prints medians; ratios are times of the twin over those of JAX, so above 1 JAX is faster."""
+    """Prints medians; ratios are times over those of JAX: above 1, JAX is faster."""
     print(f"\n{title}: {frames} frames, {flops / 1e9:.1f} GFLOP")
     print(
         f"{'':12} {'ms':>9} {'frames/s':>9} {'GFLOP/s':>8} {'ratio':>6} {'CPU ms':>9} {'ratio':>6}"
@@ -139,16 +141,20 @@ def report(title: str, times: Mapping[str, Times], frames: int, flops: int):
 
 
 def inference(options, method, device):
-    variables = random_variables(method.players["generator"].module, AUDIO, (96, 96, 6))
+    variables = random_variables(method.networks["generator"].module, AUDIO, (96, 96, 6))
     rng = np.random.default_rng(1)
     audio = rng.uniform(-4, 4, (options.batch, 80, 16, 1)).astype(np.float32)
     faces = rng.random((options.batch, 96, 96, 6), np.float32)
     faces[:, 48:, :, :3] = 0
-    draw, placed = jit(method.draw), jax.device_put((variables, audio, faces))
-    runners = {"jax": lambda: np.asarray(draw(*placed))}
+    generate, placed = jit(method.generate_frames), jax.device_put((variables, audio, faces))
+    runners = {"jax": lambda: np.asarray(generate(*placed))}
     expected = np.moveaxis(runners["jax"](), -1, 1)
     for name, layout in LAYOUTS.items():
-        twin = twin_of(variables, "wav2lip", options.width, device).eval().to(memory_format=layout)
+        twin = (
+            torch_twin_of(variables, "wav2lip", options.width, device)
+            .eval()
+            .to(memory_format=layout)
+        )
         inputs = [torch.tensor(x).movedim(-1, 1).to(device) for x in (audio, faces)]
         inputs = [x.contiguous(memory_format=layout) for x in inputs]
 
@@ -165,29 +171,32 @@ def inference(options, method, device):
 
 
 def training(options, method, device):
-    players = method.players
-    generator = random_variables(players["generator"].module, AUDIO, (96, 96, 6))
-    expert = random_variables(players["expert"].module, AUDIO, (48, 96, 15))
+    networks = method.networks
+    generator = random_variables(networks["generator"].module, AUDIO, (96, 96, 6))
+    expert = random_variables(networks["expert"].module, AUDIO, (48, 96, 15))
     mesh = sharding.make_mesh(jax.devices()[:1])
-    state = fresh_state(
+    state = init_train_state(
         jax.random.key(0),
-        {"generator": players["generator"].start(generator), "expert": PlayerState(**expert)},
+        {
+            "generator": networks["generator"].init_state(generator),
+            "expert": NetworkState(**expert),
+        },
         sync_weight=torch_twin.SYNC_WEIGHT,
     )
     state, batch = sharding.replicate(state, mesh), batch_of(options.windows)
-    steps, placed = loop.compile_steps(method, mesh), sharding.to_devices(batch, mesh)
+    steps, placed = loop.compile_steps(method, mesh), sharding.shard_batch(batch, mesh)
 
     def update():
         nonlocal state
-        state, scalars = steps.update(state, placed)
+        state, scalars = steps.train_step(state, placed)
         return {name: float(value) for name, value in scalars.items()}
 
     first, runners = update(), {"jax": update}
     tensors = {name: torch.tensor(x).to(device) for name, x in batch.items()}
     for name, layout in LAYOUTS.items():
-        twin = torch_twin.Training(
-            twin_of(generator, "wav2lip", options.width, device).to(memory_format=layout),
-            twin_of(expert, "sync_expert", options.width, device).to(memory_format=layout),
+        twin = torch_twin.TrainingStep(
+            torch_twin_of(generator, "wav2lip", options.width, device).to(memory_format=layout),
+            torch_twin_of(expert, "sync_expert", options.width, device).to(memory_format=layout),
             layout,
         )
 

@@ -1,14 +1,29 @@
-"""Config blocks that experiments share, with every field that the code reads.
+"""Blocks and variants that the configs of all methods are built from.
 
-    config = common.experiment("wav2lip", learning=("generator",))
-    config.data = common.data("face96", batch_size=16)
-    config.optimiser = common.optimiser(1e-4)
-    config.train = common.train(300_000, every=3000)
+    VARIANTS = common.Variants(
+        "mymethod", {"size": ("published", "tiny"), "system": ("full", "l1")}
+    )
+
+    def get_config(variant: str = "") -> ml_collections.ConfigDict:
+        chosen = VARIANTS.parse(variant)
+        config = common.experiment("mymethod", trained_networks=("generator", "discriminator"))
+        config.data = common.data("face96", batch_size=16)
+        config.loss = common.loss(l1=100.0)
+        config.discriminators = ml_collections.ConfigDict()
+        config.discriminators.frame = common.discriminator(
+            weight=1.0, optimizer=common.optimizer(1e-4), model={"width_mult": 1.0}
+        )
+        config.optimizer = common.optimizer(1e-4)
+        config.train = common.train(300_000, every=3000)
+        if chosen.size == "tiny":
+            ...
 
 The meaning and the default of each field are in `lipsync_jax.methods.fields`.
 """
 
-from collections.abc import Iterable
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -16,95 +31,227 @@ import ml_collections
 from lipsync_jax.methods import fields
 
 
-def experiment(method: str, learning: Iterable[str]) -> ml_collections.ConfigDict:
-    """A config without its blocks `data`, `model`, `optimiser` and `train`.
+@dataclasses.dataclass(frozen=True)
+class Variants:
+    """Named arguments of a config file: `configs/vougioukas.py:size=tiny,system=l1`.
+
+    A value may stand without its argument's name where one argument alone allows the value
+    (`:tiny` is `:size=tiny`), and values may be joined by underscores (`:tiny_l1`).
+
+    Attributes:
+        config: name of the config file, without folder and suffix; for messages.
+        arguments: name -> allowed values; the first value is the default.
+        aliases: other spelling -> `NAME=VALUE[,NAME=VALUE ...]`.
+    """
+
+    config: str
+    arguments: Mapping[str, Sequence[str]]
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def parse(self, variant: str) -> ml_collections.FrozenConfigDict:
+        """Returns the value of every argument.
+
+        Args:
+            variant: the text after the colon; "" selects the defaults.
+
+        Raises:
+            ValueError: `variant` has an unknown argument or value, or sets an argument twice.
+        """
+        chosen: dict[str, str] = {}
+        for part in filter(None, variant.split(",")):
+            pairs = self._named(part) if "=" in part else self._unnamed(part)
+            if pairs is None:
+                raise ValueError(f"{self._file} has no variant {part!r}; {self._usage()}")
+            for name, value in pairs:
+                if chosen.setdefault(name, value) != value:
+                    raise ValueError(
+                        f"{self._file}:{variant} sets {name} to both {chosen[name]!r} and "
+                        f"{value!r}; {self._usage()}"
+                    )
+        defaults = {name: values[0] for name, values in self.arguments.items()}
+        return ml_collections.FrozenConfigDict({**defaults, **chosen})
+
+    def all(self) -> list[str]:
+        """Returns every combination of values, spelled in full, the default first."""
+        named = [[f"{name}={value}" for value in values] for name, values in self.arguments.items()]
+        return [",".join(combination) for combination in itertools.product(*named)]
+
+    @property
+    def _file(self) -> str:
+        return f"configs/{self.config}.py"
+
+    def _named(self, part: str) -> list[tuple[str, str]] | None:
+        """NAME=VALUE, where the value may be an alias."""
+        name, _, value = part.partition("=")
+        if value in self.arguments.get(name, ()):
+            return [(name, value)]
+        pairs = self._unnamed(value) if name in self.arguments and value in self.aliases else None
+        return pairs if pairs and all(argument == name for argument, _ in pairs) else None
+
+    def _unnamed(self, part: str) -> list[tuple[str, str]] | None:
+        """An alias, a value of one argument alone, or such values joined by underscores."""
+        if part in self.aliases:
+            split = (pair.partition("=") for pair in self.aliases[part].split(","))
+            return [(name, value) for name, _, value in split]
+        owners = [name for name, values in self.arguments.items() if part in values]
+        if len(owners) == 1:
+            return [(owners[0], part)]
+        for name, values in self.arguments.items():
+            for value in values:
+                if part.startswith(f"{value}_"):
+                    rest = self._unnamed(part.removeprefix(f"{value}_"))
+                    if rest and all(argument != name for argument, _ in rest):
+                        return [(name, value), *rest]
+        return None
+
+    def _usage(self) -> str:
+        arguments = "; ".join(
+            f"{name}={'|'.join(values)} (default {values[0]})"
+            for name, values in self.arguments.items()
+        )
+        example = ",".join(f"{name}={values[-1]}" for name, values in self.arguments.items())
+        return f"arguments: {arguments}; e.g. {self._file}:{example}"
+
+
+def experiment(method: str, trained_networks: Iterable[str]) -> ml_collections.ConfigDict:
+    """Returns a config without its blocks `data`, `model`, `optimizer` and `train`.
 
     Args:
-        method: a module of lipsync_jax/methods.
-        learning: its players that learn, each of which can begin with a checkpoint's weights.
+        method: a key of `lipsync_jax.methods.MODULES`.
+        trained_networks: the networks that have an optimizer; `config.init_from` names a checkpoint
+            for any of them.
     """
     config = ml_collections.ConfigDict({"method": method, "seed": 0, **fields.EXPERIMENT})
     config.frozen = ml_collections.ConfigDict()
-    config.start_from = start_from(*learning)
+    config.init_from = init_from(*trained_networks)
     return config
 
 
-def start_from(*players: str) -> ml_collections.ConfigDict:
-    """No checkpoint for any of these players: `--config.start_from.generator=RUN` names one."""
-    return ml_collections.ConfigDict(dict.fromkeys(players, ""))
+def init_from(*networks: str) -> ml_collections.ConfigDict:
+    """Returns an empty checkpoint for each network; `--config.init_from.generator=RUN` sets one."""
+    return ml_collections.ConfigDict(dict.fromkeys(networks, ""))
 
 
-def frozen(method: str, player: str, **more: Any) -> ml_collections.ConfigDict:
-    """A network that does not learn.
+def frozen(method: str, network: str, **settings: Any) -> ml_collections.ConfigDict:
+    """Returns the block of a pretrained network that is not trained further.
 
     Args:
-        method: of the run that trained it.
-        player: its name there.
-        **more: what one method alone reads.
+        method: the method of the run that trained the network.
+        network: the network's name in that run.
+        **settings: further fields, which one method alone reads.
 
     Returns:
-        A block whose `checkpoint` is to be given: that run's workdir, or a converted checkpoint.
+        A block whose `checkpoint` the user sets: that run's workdir, or a converted checkpoint.
     """
-    return ml_collections.ConfigDict({"checkpoint": "", "method": method, "player": player, **more})
+    return ml_collections.ConfigDict(
+        {"checkpoint": "", "method": method, "network": network, **settings}
+    )
 
 
 def data(
-    geometry: str,
+    crop: str,
     batch_size: int,
     validation_clips: int = 256,
     validation_batch_size: int = 8,
-    **changes: Any,
+    **settings: Any,
 ) -> ml_collections.ConfigDict:
-    """Where clips are read from, and how many at once.
+    """Returns the block of the data set.
 
     Args:
-        geometry: of the crops, as `lipsync prepare --geometry` made them.
-        batch_size: clips a step, over all devices.
-        validation_clips: of each validation; 0 takes all.
-        validation_batch_size: clips at once in validation.
-        **changes: of `threads`, and what one method alone reads.
+        crop: name of the face crop, as in `lipsync prepare --crop`.
+        batch_size: clips per step, over all devices.
+        validation_clips: clips in each validation; 0: all.
+        validation_batch_size: clips per batch of a validation.
+        **settings: `num_threads`, and further fields that one method alone reads.
     """
     return ml_collections.ConfigDict(
         {
             "dir": "",  # the folder that `lipsync prepare` wrote
-            "geometry": geometry,
+            "crop": crop,
             "batch_size": batch_size,
-            "threads": 4,  # that read and decode
+            "num_threads": 4,  # threads that read and decode clips
             "validation_clips": validation_clips,
             "validation_batch_size": validation_batch_size,
-            **changes,
+            **settings,
         }
     )
 
 
-def optimiser(learning_rate: float, **changes: Any) -> ml_collections.ConfigDict:
-    """Adam as `lipsync_jax.methods.base.adam` makes it.
+def loss(**weights: float) -> ml_collections.ConfigDict:
+    """Returns the weights of a method's losses.
+
+    Args:
+        **weights: of the terms that the method has; names as in `lipsync_jax.methods.fields.LOSS`.
 
     Raises:
         TypeError: no such field.
     """
-    return _changed({"learning_rate": learning_rate, **fields.OPTIMISER}, changes)
+    return ml_collections.ConfigDict(_known(fields.LOSS, weights))
+
+
+def discriminator(
+    weight: float,
+    optimizer: ml_collections.ConfigDict,
+    model: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> ml_collections.ConfigDict:
+    """Returns the block `config.discriminators.<name>`.
+
+    Args:
+        weight: of the generator's adversarial loss against this discriminator.
+        optimizer: the discriminator's own, see `optimizer`.
+        model: keyword arguments of the network.
+        **settings: of `lipsync_jax.methods.fields.DISCRIMINATOR`, as the method reads them.
+
+    Raises:
+        TypeError: no such field.
+    """
+    return ml_collections.ConfigDict(
+        {
+            "weight": weight,
+            **_known(fields.DISCRIMINATOR, settings),
+            "model": ml_collections.ConfigDict(dict(model or {})),
+            "optimizer": optimizer,
+        }
+    )
+
+
+def optimizer(learning_rate: float, **changes: Any) -> ml_collections.ConfigDict:
+    """Returns the block that `lipsync_jax.methods.base.make_optimizer` reads.
+
+    Args:
+        learning_rate: the highest, where a schedule changes the rate.
+        **changes: of the defaults in `lipsync_jax.methods.fields.OPTIMIZER`.
+
+    Raises:
+        TypeError: no such field.
+    """
+    return _changed({"learning_rate": learning_rate, **fields.OPTIMIZER}, changes)
 
 
 def train(
     steps: int, every: int, log_every: int = 100, **changes: Any
 ) -> ml_collections.ConfigDict:
-    """How long a run is and what it does on the way.
+    """Returns the block of a run's length, validations and checkpoints.
 
     Args:
-        steps: updates in all.
-        every: steps from one validation, and one checkpoint, to the next.
-        log_every: steps from one line of figures to the next.
-        **changes: of the fields in `lipsync_jax.methods.fields.TRAIN`.
+        steps: optimizer steps of the whole run.
+        every: steps between two validations, and between two checkpoints.
+        log_every: steps between two rows of training metrics.
+        **changes: of the defaults in `lipsync_jax.methods.fields.TRAIN`.
 
     Raises:
         TypeError: no such field.
     """
-    own = {"steps": steps, "log_every": log_every, "validate_every": every}
-    return _changed({**own, "checkpoint_every": every, **fields.TRAIN}, changes)
+    block = {"steps": steps, "log_every": log_every, "validate_every": every}
+    return _changed({**block, "checkpoint_every": every, **fields.TRAIN}, changes)
 
 
-def _changed(block: dict[str, Any], changes: dict[str, Any]) -> ml_collections.ConfigDict:
-    if unknown := sorted(changes.keys() - block.keys()):
-        raise TypeError(f"no field {unknown[0]!r}; there are {', '.join(block)}")
-    return ml_collections.ConfigDict({**block, **changes})
+def _changed(defaults: Mapping[str, Any], changes: dict[str, Any]) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({**defaults, **_known(defaults, changes)})
+
+
+def _known(fields_of_block: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(given.keys() - fields_of_block.keys()):
+        raise TypeError(f"no field {unknown[0]!r}; there are {', '.join(fields_of_block)}")
+    return given

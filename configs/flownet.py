@@ -1,53 +1,58 @@
-"""FlowNetS on synthetic pairs of images (Dosovitskiy et al. 2015); needs no data set.
+"""FlowNetS on synthetic image pairs (Dosovitskiy et al. 2015); needs no data set.
 
     python main.py --config=configs/flownet.py --workdir=runs/flownet
 
-Variants:
+Sizes:
 
-    published  the default; rate, betas, decay, batch and their schedule are the paper's, for
-               other pairs
-    tiny       an eighth of the width and a higher rate, for minutes on a CPU
+    size=published  the default; learning rate, betas, schedule and batch are the paper's, which
+                    trains on other pairs (Flying Chairs)
+    size=tiny       an eighth of the width and a higher rate, for minutes on a CPU
 
-Result: not measured.
+Paper: section 3 (FlowNetSimple), section 5.1 (training).
+Expected: not measured.
 """
 
 import ml_collections
 
 from lipsync_jax.configs import common
 
+VARIANTS = common.Variants("flownet", {"size": ("published", "tiny")})
 
-def get_config(variant: str = "published") -> ml_collections.ConfigDict:
-    """The experiment; `variant` is what follows the colon on the command line."""
-    config = common.experiment("flownet", learning=("flownet",))
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `variant` is the text after the colon on the command line."""
+    size = VARIANTS.parse(variant).size
+    config = common.experiment("flownet", trained_networks=("flownet",))
 
     config.data = ml_collections.ConfigDict()
-    config.data.size = 64  # side of the pictures
-    # Those of training are always new; a data set of so many would have been read once.
+    config.data.size = 64  # side of the images, pixels
+    # Training pairs are new in every epoch; 100,000 is the length of one epoch.
     config.data.pairs = ml_collections.ConfigDict(
         {"train": 100_000, "validation": 256, "test": 256}
     )
     config.data.batch_size = 8
-    config.data.threads = 8
-    config.data.validation_clips = 0  # pairs; 0 takes all
+    config.data.num_threads = 8
+    config.data.validation_clips = 0  # pairs; 0: all
     config.data.validation_batch_size = 32
 
-    config.model = ml_collections.ConfigDict({"width": 1.0, "norm": False})
-    config.optimiser = common.optimiser(
-        1e-4, l2=4e-4, decay=0.5, decay_every=100_000, decay_from=300_000
+    config.model = ml_collections.ConfigDict({"width_mult": 1.0, "norm": False})
+    config.optimizer = common.optimizer(
+        1e-4, weight_decay_l2=4e-4, lr_decay=0.5, lr_decay_every=100_000, lr_decay_from=300_000
     )
     config.train = common.train(600_000, every=5000)
+    if size == "tiny":
+        _make_tiny(config)
+    return config
 
-    if variant == "published":
-        return config
-    if variant != "tiny":
-        raise ValueError(f"configs/flownet.py has no variant {variant!r}; choose published or tiny")
-    config.model.width = 1 / 8
-    config.data.threads = 2
+
+def _make_tiny(config: ml_collections.ConfigDict) -> None:
+    """Sets a narrow network, a higher learning rate and a short run."""
+    config.model.width_mult = 1 / 8
+    config.data.num_threads = 2
     config.data.pairs.validation = config.data.pairs.test = 64
-    config.optimiser.learning_rate = 1e-3
-    config.optimiser.l2 = 0.0
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay_l2 = 0.0
     config.train.steps = 2000
     config.train.log_every = 50
     config.train.validate_every = 250
     config.train.checkpoint_every = 250
-    return config

@@ -2,81 +2,84 @@
 
     python main.py --config=configs/speech2vid.py --workdir=runs/speech2vid --config.data.dir=DATA
 
-Variants are `[tiny_]stills`; `tiny` is for minutes on a CPU, `:tiny` is `:tiny_one`:
+Arguments, e.g. `:size=tiny,system=k5`:
 
-    one    the default: one reference image, and the deblurring network beside the generator
-    five   five reference images of other moments, as the second released network
-    plain  one reference image, no deblurring network
+    size=published    the default
+    size=tiny         an eighth of the width, for minutes on a CPU
 
-The paper trains by SGD at 1e-5 from weights of a face and of a sync network. These weights are not
-available, so both networks start from random weights here, with Adam.
+    system=k1         the default: one reference image, and the deblurring network
+    system=k5         five reference images of other moments, as the second released network
+    system=no_deblur  one reference image, no deblurring network
 
-Result: `:tiny_plain` on GRID s1, mouth error 0.0314, 17 minutes on half a CPU core
-(docs/results.md); the published size is not measured.
+The paper trains by SGD at 1e-5 from weights of a face network and of a sync network. These weights
+are not available, so both networks start from random weights here, with Adam.
+
+Paper: section 3 (networks), section 3.4 (deblurring).
+Expected: `:tiny_no_deblur` on GRID s1, test mouth_l1 0.0314 (lower is better; mean-image baseline
+0.0258), 0.3 hours on half a CPU core (docs/results.md). `:published`: not measured.
 """
 
 import ml_collections
 
 from lipsync_jax.configs import common
 
-SYSTEMS = ("one", "five", "plain")
+VARIANTS = common.Variants(
+    "speech2vid",
+    {"size": ("published", "tiny"), "system": ("k1", "k5", "no_deblur")},
+    aliases={"one": "system=k1", "five": "system=k5", "plain": "system=no_deblur"},
+)
 
 
-def get_config(variant: str = "one") -> ml_collections.ConfigDict:
-    """The experiment; `variant` is what follows the colon on the command line."""
-    system = {"published": "one", "tiny": "one"}.get(variant, variant.removeprefix("tiny_"))
-    if system not in SYSTEMS:
-        raise ValueError(
-            f"configs/speech2vid.py has no variant {variant!r}; choose one of "
-            f"{', '.join(SYSTEMS)}, or put tiny_ before it"
-        )
-    config = _one()
-    if system == "five":
-        config.stills = 5
-    if system == "plain":
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `variant` is the text after the colon on the command line."""
+    chosen = VARIANTS.parse(variant)
+    config = _k1()
+    if chosen.system == "k5":
+        config.num_reference_images = 5
+    if chosen.system == "no_deblur":
         config.deblur.train = False
-    if variant.startswith("tiny"):
+    if chosen.size == "tiny":
         _make_tiny(config)
     return config
 
 
-def _one() -> ml_collections.ConfigDict:
-    config = common.experiment("speech2vid", learning=("generator", "deblurrer"))
-    config.frame_rate = 25  # at which a still is animated
+def _k1() -> ml_collections.ConfigDict:
+    config = common.experiment("speech2vid", trained_networks=("generator", "deblurrer"))
+    config.frame_rate = 25  # frames per second of a generated video
 
     config.data = common.data(
         "aligned112x112", batch_size=50, validation_clips=512, validation_batch_size=16
     )
+    config.num_reference_images = 1
+    config.frames_per_clip = 1  # single frames of each clip of a batch
 
-    config.stills = 1
-    config.frames_per_clip = 1  # single frames of a clip in each batch
-    config.mouth_weight = 0.0  # of the error around the mouth, added once more; published: 0
-    config.model = ml_collections.ConfigDict({"width": 1.0})
-    config.optimiser = common.optimiser(1e-4)
+    config.model = ml_collections.ConfigDict({"width_mult": 1.0})
+    config.loss = common.loss(mouth=0.0)
+    config.optimizer = common.optimizer(1e-4)
 
     config.deblur = ml_collections.ConfigDict()
     config.deblur.train = True
-    config.deblur.width = 1.0
-    config.deblur.optimiser = common.optimiser(1e-4)
+    config.deblur.width_mult = 1.0
+    config.deblur.optimizer = common.optimizer(1e-4)
 
-    config.train = common.train(300_000, every=3000, patience=10)
+    config.train = common.train(300_000, every=3000, early_stopping_patience=10)
     return config
 
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
-    """Narrow networks, few pictures a step, the mouth above all, higher rates."""
-    config.model.width = config.deblur.width = 0.125
+    """Sets narrow networks, small batches, a weight of the mouth and higher learning rates."""
+    config.model.width_mult = config.deblur.width_mult = 0.125
     config.data.batch_size = 10
-    config.data.threads = 2
+    config.data.num_threads = 2
     config.data.validation_clips = 0
     config.frames_per_clip = 2
-    config.mouth_weight = 2.0
-    config.optimiser.learning_rate = 3e-3
-    config.optimiser.warmup = 50
-    config.optimiser.decay_steps = 700
-    config.deblur.optimiser.learning_rate = 1e-3
+    config.loss.mouth = 2.0
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.warmup_steps = 50
+    config.optimizer.lr_decay_steps = 700
+    config.deblur.optimizer.learning_rate = 1e-3
     config.train.steps = 700
     config.train.log_every = 20
     config.train.validate_every = 175
     config.train.checkpoint_every = 175
-    config.train.patience = 0
+    config.train.early_stopping_patience = 0

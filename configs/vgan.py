@@ -2,9 +2,15 @@
 
     python main.py --config=configs/vgan.py --workdir=runs/vgan --config.data.dir=DATA
 
-Variants: `:still` (the default) is conditioned on a reference image of the lips, as in their text;
-`:released` is not, as in their published code. `tiny_` before either (`:tiny` is `:tiny_still`) is
-for minutes on a CPU. Rates, betas and batch are those of the published code.
+Variants, e.g. `configs/vgan.py:size=tiny,system=no_image_cond`:
+
+    size=published        the default
+    size=tiny             for minutes on a CPU
+
+    system=image_cond     the default: with a reference image of the lips, as in their text
+    system=no_image_cond  without reference image, as in their published code
+
+Rates, betas and batch are those of the published code.
 
 Result: `:tiny`, 80 steps on GRID s1, noise (docs/results.md); the published size is not measured.
 """
@@ -13,51 +19,57 @@ import ml_collections
 
 from lipsync_jax.configs import common
 
+VARIANTS = common.Variants(
+    "vgan",
+    {"size": ("published", "tiny"), "system": ("image_cond", "no_image_cond")},
+    # Names before version 0.2.
+    aliases={"still": "system=image_cond", "released": "system=no_image_cond"},
+)
 
-def get_config(variant: str = "still") -> ml_collections.ConfigDict:
-    """The experiment; `variant` is what follows the colon on the command line."""
-    kind = "still" if variant == "tiny" else variant.removeprefix("tiny_")
-    if kind not in ("still", "released"):
-        raise ValueError(
-            f"configs/vgan.py has no variant {variant!r}; choose still or released, or put tiny_ "
-            "before it"
-        )
-    config = common.experiment("vgan", learning=("generator", "discriminator"))
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `variant` is the text after the colon on the command line."""
+    chosen = VARIANTS.parse(variant)
+    config = common.experiment("vgan", trained_networks=("generator", "discriminator"))
     config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
 
-    config.sound_mean = 60.0  # dB; 0 and 1 in the published code
-    config.sound_scale = 30.0
+    config.audio_mean = 60.0  # dB; 0 and 1 in the published code
+    config.audio_std = 30.0
 
     config.model = ml_collections.ConfigDict()
-    config.model.width = 1.0
-    config.model.image_cond = kind == "still"
-    config.optimiser = common.optimiser(2e-4, b1=0.5)
+    config.model.width_mult = 1.0
+    config.model.condition_on_image = chosen.system == "image_cond"
+    config.optimizer = common.optimizer(2e-4, b1=0.5)
 
-    config.mask_weight = 0.0  # 0.1 in Vondrick et al., for videos of noise alone
-    config.first_frame_weight = 0.0  # 10 there, for videos that continue a frame
+    config.loss = common.loss(
+        mask=0.0,  # 0.1 in Vondrick et al., for videos from noise alone
+        first_frame=0.0,  # 10 there, for videos that continue a frame
+    )
 
-    config.adversarial = ml_collections.ConfigDict()
-    config.adversarial.weight = 1.0
-    config.adversarial.drawn_share = 0.5  # of the discriminator's own loss, beside real clips' 1
-    config.adversarial.mismatched_share = 0.5
-    config.adversarial.model = ml_collections.ConfigDict({"width": 1.0})
-    config.adversarial.optimiser = common.optimiser(2e-4, b1=0.5)
+    config.discriminators = ml_collections.ConfigDict()
+    config.discriminators.clip = common.discriminator(
+        weight=1.0,
+        optimizer=common.optimizer(2e-4, b1=0.5),
+        model={"width_mult": 1.0},
+        fake_weight=0.5,
+        mismatched_weight=0.5,
+    )
 
-    config.train = common.train(400_000, every=4000, patience=10)
-    if variant.startswith("tiny"):
+    config.train = common.train(400_000, every=4000, early_stopping_patience=10)
+    if chosen.size == "tiny":
         _make_tiny(config)
     return config
 
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
-    """Narrow networks, and a quicker generator."""
-    config.model.width = config.adversarial.model.width = 1 / 8
+    """Sets narrow networks and a higher rate of the generator."""
+    config.model.width_mult = config.discriminators.clip.model.width_mult = 1 / 8
     config.data.batch_size = 4
-    config.data.threads = 2
+    config.data.num_threads = 2
     config.data.validation_clips = 16
-    config.optimiser.learning_rate = 1e-3
+    config.optimizer.learning_rate = 1e-3
     config.train.steps = 300
     config.train.log_every = 20
     config.train.validate_every = 100
     config.train.checkpoint_every = 100
-    config.train.patience = 0
+    config.train.early_stopping_patience = 0

@@ -1,19 +1,29 @@
-"""Wav2Lip with the visual quality discriminator (Prajwal et al. 2020, section 3.4).
+"""Wav2Lip with the visual quality discriminator (Prajwal et al. 2020).
 
     python main.py --config=configs/wav2lip_gan.py --workdir=runs/wav2lip_gan \\
         --config.data.dir=DATA --config.frozen.expert.checkpoint=runs/expert
 
-Variants as in configs/wav2lip.py. Result: not measured.
+Sizes as in configs/wav2lip.py.
+
+Paper: section 3.5.
+Expected: not measured.
 """
 
 import ml_collections
 
-from lipsync_jax.configs import wav2lip
+from lipsync_jax.configs import common, wav2lip
+
+VARIANTS = common.Variants("wav2lip_gan", wav2lip.VARIANTS.arguments)
 
 
-def get_config(variant: str = "published") -> ml_collections.ConfigDict:
-    """The experiment; `variant` is what follows the colon on the command line."""
-    config = wav2lip.get_config(variant)
-    config.adversarial = True
-    config.optimiser.b1 = config.discriminator_optimiser.b1 = 0.5
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `variant` is the text after the colon on the command line."""
+    config = wav2lip.get_config(f"size={VARIANTS.parse(variant).size}")
+    config.optimizer.b1 = 0.5
+    config.discriminators.quality = common.discriminator(
+        weight=0.07,
+        optimizer=common.optimizer(config.optimizer.learning_rate, b1=0.5),
+        model={"width_mult": config.model.width_mult},
+    )
+    config.init_from = common.init_from("generator", "discriminator")
     return config

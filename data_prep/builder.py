@@ -11,22 +11,20 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip, to_record
+from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
 
 
 @dataclasses.dataclass(kw_only=True)
 class TalkingFaceConfig(tfds.core.BuilderConfig):
-    """A builder config named by its crop geometry, a key of `records.GEOMETRIES`."""
+    """A builder config named by its crop, a key of `clip.CROP_SPECS`."""
 
     def __post_init__(self):
-        if self.name.partition("-")[0] not in GEOMETRIES:
-            raise ValueError(
-                f"unknown crop geometry {self.name!r}; choose one of {sorted(GEOMETRIES)}"
-            )
+        if self.name.partition("-")[0] not in CROP_SPECS:
+            raise ValueError(f"unknown crop {self.name!r}; choose one of {sorted(CROP_SPECS)}")
 
 
 class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of every corpus: subclasses say which clips there are, this says how they are kept.
+    """Base of every corpus: subclasses list the clips, this class defines how they are stored.
 
     Shards are ArrayRecord files, read by random access and without TensorFlow.
     """
@@ -35,7 +33,7 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def clips(self) -> dict[str, Iterator[Clip]]:
-        """Split name -> its clips, in a fixed order; clip ids are unique."""
+        """Returns split name -> its clips, in a fixed order; clip ids are unique."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -74,11 +72,11 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError("splits are given as generators")
 
 
-def write(builder: TalkingFace, shards: int | None = None) -> str:
+def write_shards(builder: TalkingFace, shards: int | None = None) -> str:
     """Writes a builder's shards and returns the folder they are in.
 
     Args:
-        builder: made with `data_dir=...` and `file_format="array_record"`.
+        builder: constructed with `data_dir=...` and `file_format="array_record"`.
         shards: files a split; TFDS chooses when None.
     """
     tfds.disable_progress_bar()
@@ -92,7 +90,7 @@ def write(builder: TalkingFace, shards: int | None = None) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps from the terminal what TFDS says of downloads and sizes that do not exist."""
+    """Suppresses TFDS' output about downloads and sizes that do not exist."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What became of each video, kept on disk so that an interrupted preparation goes on."""
+"""Extraction results of each video, cached on disk so that an interrupted preparation resumes."""
 
 import dataclasses
 import hashlib
@@ -12,80 +12,92 @@ import numpy as np
 
 from lipsync_jax.data.clip import Clip, Word
 from lipsync_jax.data_prep import corpora
-from lipsync_jax.data_prep.extract_clips import FRAME_RATE, Dropped, Outcome, Settings
+from lipsync_jax.data_prep.extract_clips import (
+    FRAME_RATE,
+    ExtractionResult,
+    ExtractionSettings,
+    Rejected,
+)
 
-FORMAT = 2  # raise it when cutting or the file's layout changes
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+FORMAT = 3  # increment when the extraction or the file's layout changes
+_DAMAGE_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
-def file_of(folder: Path, source: corpora.Video) -> Path:
-    """Where a video's outcome is kept."""
-    return folder / f"{hashlib.blake2b(source.video_id.encode(), digest_size=16).hexdigest()}.npz"
+def cache_path(folder: Path, video: corpora.Video) -> Path:
+    """Returns the file that caches a video's result."""
+    return folder / f"{hashlib.blake2b(video.video_id.encode(), digest_size=16).hexdigest()}.npz"
 
 
-def key_of(source: corpora.Video, corpus: str, settings: Settings) -> str:
-    """Text that changes whenever a video's outcome might: its file, transcript and settings."""
+def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> str:
+    """Returns a hash of all that a video's result depends on: file, transcript and settings."""
     try:
-        words = repr(corpora.get(corpus).words(source))
+        words = repr(corpora.get(corpus).words(video))
     except (ValueError, OSError) as error:
         words = str(error)
     stamps = []
     weights = Path(str(settings.detector).partition(":")[2])  # of yunet:FILE
-    for path in (source.path, source.path.with_suffix(".wav"), weights):
+    for path in (video.path, video.path.with_suffix(".wav"), weights):
         if path.is_file():
             stat = path.stat()
             stamps.append((stat.st_size, stat.st_mtime_ns))
-    about = (FORMAT, source.video_id, source.speaker, stamps, words, dataclasses.astuple(settings))
-    return hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
+    key_parts = (
+        FORMAT,
+        video.video_id,
+        video.speaker,
+        stamps,
+        words,
+        dataclasses.astuple(settings),
+    )
+    return hashlib.blake2b(repr(key_parts).encode(), digest_size=16).hexdigest()
 
 
-def save(outcome: Outcome, file: Path, key: str) -> None:
-    """Keeps an outcome in one `.npz` file, whole or not at all.
+def save(result: ExtractionResult, file: Path, key: str) -> None:
+    """Writes a result to one `.npz` file, atomically.
 
     Args:
-        outcome: of `cut.cut`.
-        file: where; its folder must exist.
-        key: of `key_of`; `load` compares it.
+        result: of `extract_clips.extract_clips`.
+        file: path to write; its folder must exist.
+        key: of `cache_key`; `load` compares it.
     """
-    about: dict[str, Any] = {
+    header: dict[str, Any] = {
         "key": key,
-        "frames": outcome.frames,
-        "found": outcome.found,
-        "notes": outcome.notes,
-        "dropped": [dataclasses.astuple(item) for item in outcome.dropped],
+        "num_frames": result.num_frames,
+        "num_frames_with_face": result.num_frames_with_face,
+        "notes": result.notes,
+        "rejected": [dataclasses.astuple(item) for item in result.rejected],
         "clips": [],
     }
     arrays = {}
-    for number, clip in enumerate(outcome.clips):
+    for number, clip in enumerate(result.clips):
         words = [dataclasses.astuple(word) for word in clip.words]
-        about["clips"].append([clip.clip_id, clip.speaker, clip.audio_rate, words])
+        header["clips"].append([clip.clip_id, clip.speaker, clip.audio_rate, words])
         arrays[f"{number}/frames"] = np.frombuffer(b"".join(clip.frames), np.uint8)
         arrays[f"{number}/lengths"] = np.array([len(frame) for frame in clip.frames])
         arrays[f"{number}/audio"] = clip.audio
         arrays[f"{number}/landmarks"] = clip.landmarks
-    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
     with unfinished.open("wb") as stream:
         np.savez(stream, **arrays)
     unfinished.replace(file)
 
 
-def load(file: Path, key: str | None = None) -> Outcome | None:
-    """Reads a kept outcome; None if there is none, it is damaged, or its key differs."""
+def load(file: Path, key: str | None = None) -> ExtractionResult | None:
+    """Reads a cached result; None where the file is missing or damaged or its key differs."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            if key is not None and about["key"] != key:
+            header = json.loads(arrays["header"].tobytes())
+            if key is not None and header["key"] != key:
                 return None
-            clips = [_load_clip(arrays, number, *c) for number, c in enumerate(about["clips"])]
-    except _DAMAGED:
+            clips = [_load_clip(arrays, number, *c) for number, c in enumerate(header["clips"])]
+    except _DAMAGE_ERRORS:
         return None
-    return Outcome(
+    return ExtractionResult(
         clips=tuple(clips),
-        dropped=tuple(Dropped(*item) for item in about["dropped"]),
-        frames=about["frames"],
-        found=about["found"],
-        notes=tuple(about["notes"]),
+        rejected=tuple(Rejected(*item) for item in header["rejected"]),
+        num_frames=header["num_frames"],
+        num_frames_with_face=header["num_frames_with_face"],
+        notes=tuple(header["notes"]),
     )
 
 

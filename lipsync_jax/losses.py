@@ -1,4 +1,4 @@
-"""Losses that several papers share; all are computed in float32 at least."""
+"""Losses of several papers; all compute in float32 or wider."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 @jax.custom_jvp
 def _cross_entropy(probability: jax.Array, target: jax.Array) -> jax.Array:
-    yes = jnp.maximum(jnp.log(probability), -100.0)
-    no = jnp.maximum(jnp.log1p(-probability), -100.0)
-    return -(target * yes + (1 - target) * no)
+    log_p = jnp.maximum(jnp.log(probability), -100.0)
+    log_1mp = jnp.maximum(jnp.log1p(-probability), -100.0)
+    return -(target * log_p + (1 - target) * log_1mp)
 
 
 @_cross_entropy.defjvp
@@ -19,16 +19,16 @@ def _cross_entropy_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     probability, target = primals
     # Finite at 0 and 1, where the derivative of the clamped logarithms would be 0 or infinite.
-    slope = (probability - target) / jnp.maximum(probability * (1 - probability), 1e-12)
-    return _cross_entropy(probability, target), slope * tangents[0]
+    derivative = (probability - target) / jnp.maximum(probability * (1 - probability), 1e-12)
+    return _cross_entropy(probability, target), derivative * tangents[0]
 
 
 def binary_cross_entropy(
     probability: jax.Array, target: jax.Array | float, mean: bool = True
 ) -> jax.Array:
-    """Binary cross-entropy of probabilities, logarithms clamped at -100 as PyTorch clamps them.
+    """Computes binary cross-entropy of probabilities, logarithms clamped at -100 as in PyTorch.
 
-    The derivative is (p - t) / max(p (1 - p), 1e-12), PyTorch's too; none is taken of targets.
+    The derivative is (p - t) / max(p (1 - p), 1e-12), as in PyTorch; targets have no gradient.
 
     Args:
         probability: in [0, 1], any shape.
@@ -38,14 +38,14 @@ def binary_cross_entropy(
     Returns:
         A scalar, or the shape of `probability`.
     """
-    probability = _wide(probability)
+    probability = _at_least_float32(probability)
     target = jnp.broadcast_to(jnp.asarray(target, probability.dtype), probability.shape)
     loss = _cross_entropy(probability, target)
     return jnp.mean(loss) if mean else loss
 
 
 def cosine_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Cosine of the angle between vectors, lengths clamped at 1e-8.
+    """Computes the cosine of the angle between vectors, lengths clamped at 1e-8.
 
     Args:
         a: (..., d).
@@ -54,21 +54,21 @@ def cosine_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
     Returns:
         (...,); rounding may leave it slightly outside [-1, 1].
     """
-    a, b = _wide(a), _wide(b)
-    return jnp.sum(a * b, axis=-1) / (_length(a, 1e-8) * _length(b, 1e-8))
+    a, b = _at_least_float32(a), _at_least_float32(b)
+    return jnp.sum(a * b, axis=-1) / (_norm(a, 1e-8) * _norm(b, 1e-8))
 
 
-def cosine_bce(
+def cosine_bce_loss(
     a: jax.Array, b: jax.Array, target: jax.Array | float, mean: bool = True
 ) -> jax.Array:
-    """Binary cross-entropy of the cosine (Prajwal et al. 2020, section 3.2).
+    """Computes binary cross-entropy of the cosine (Prajwal et al. 2020, section 3.3).
 
-    Negative cosines count as 0, with no gradient where the target is 0 too.
+    Negative cosines count as 0, without a gradient where the target is 0 too.
 
     Args:
         a: (n, d).
         b: (n, d).
-        target: (n,) or one for all; 1 where a and b belong together, else 0.
+        target: (n,) or a scalar; 1 for positive pairs, 0 for negative pairs.
         mean: whether to average.
 
     Returns:
@@ -77,128 +77,133 @@ def cosine_bce(
     return binary_cross_entropy(jnp.clip(cosine_similarity(a, b), 0.0, 1.0), target, mean)
 
 
-def contrastive(
+def info_nce(
     a: jax.Array,
     b: jax.Array,
     temperature: float | jax.Array = 0.07,
     groups: jax.Array | None = None,
 ) -> jax.Array:
-    """Symmetric InfoNCE: row i of `a` has to find row i of `b` among all rows, and back.
+    """Computes symmetric InfoNCE: row i of `a` matches row i of `b` among all rows, and vice versa.
 
     Args:
-        a: (n, d), any length; they are normalised.
+        a: (n, d), of any length; normalised here.
         b: (n, d).
         temperature: divides the cosines.
-        groups: int (n,), e.g. the clip of each row; if given, only rows of one group compete.
+        groups: int (n,), e.g. the clip of each row; if given, only rows of one group are compared.
 
     Returns:
-        A scalar, the mean of both directions; log n for embeddings that say nothing.
+        A scalar, the mean of both directions; log n for uninformative embeddings.
     """
-    a, b = l2_normalise(a), l2_normalise(b)
+    a, b = l2_normalize(a), l2_normalize(b)
     logits = jnp.matmul(a, b.T, precision="highest") / temperature
     if groups is not None:
         logits = jnp.where(groups[:, None] == groups, logits, -jnp.inf)
-    chosen = jnp.diagonal(logits)
-    rows, columns = (jax.nn.logsumexp(logits, axis=axis) - chosen for axis in (1, 0))
+    positives = jnp.diagonal(logits)
+    rows, columns = (jax.nn.logsumexp(logits, axis=axis) - positives for axis in (1, 0))
     return jnp.mean(rows + columns) / 2
 
 
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Mean absolute difference."""
-    return jnp.mean(jnp.abs(_wide(a) - _wide(b)))
+    """Computes the mean absolute difference."""
+    return jnp.mean(jnp.abs(_at_least_float32(a) - _at_least_float32(b)))
 
 
-def mean_squared(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Mean squared difference, e.g. of perceptual codes (Chen et al. 2018, eq. 3)."""
-    return jnp.mean(jnp.square(_wide(a) - _wide(b)))
+def mse(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Computes the mean squared difference, e.g. of perceptual codes (Chen et al. 2018, eq. 3)."""
+    return jnp.mean(jnp.square(_at_least_float32(a) - _at_least_float32(b)))
 
 
-def correlation(heard: jax.Array, seen: jax.Array, profile: bool = True) -> jax.Array:
-    """How little the changes of sound and picture go together (Chen et al. 2018, eq. 1).
+def derivative_correlation_loss(
+    audio_features: jax.Array, motion_features: jax.Array, mean_over_features: bool = True
+) -> jax.Array:
+    """Computes 1 - correlation of audio and motion features over time (Chen et al. 2018, eq. 1).
 
-    Features that are at least 0, as those networks' are, have cosines near 1 from the start: 0.1 is
-    a usual value of the loss for profiles that do not belong together.
+    Non-negative features, as those of these networks, have cosines near 1: uncorrelated features
+    have a loss of about 0.1.
 
     Args:
-        heard: (n, time, features).
-        seen: of the same shape.
-        profile: whether features are averaged first, as in the published code, so that one number
-            a step is compared; else all are.
+        audio_features: (n, time, features).
+        motion_features: (n, time, features).
+        mean_over_features: whether features are averaged first, as in the published code, so that
+            a time step has one number; else all features count.
 
     Returns:
-        A scalar, 1 - cosine over a clip's steps, averaged over clips; in [0, 2].
+        A scalar in [0, 2], 1 - cosine over a clip's time steps, averaged over clips.
     """
     a, b = (
-        x.mean(axis=-1) if profile else x.reshape(len(x), -1) for x in (_wide(heard), _wide(seen))
+        x.mean(axis=-1) if mean_over_features else x.reshape(len(x), -1)
+        for x in (_at_least_float32(audio_features), _at_least_float32(motion_features))
     )
     return jnp.mean(1 - cosine_similarity(a, b))
 
 
-def margin_contrastive(
-    distance: jax.Array, apart: jax.Array | float, margin: float = 1.0
+def contrastive_loss(
+    distance: jax.Array, is_negative: jax.Array | float, margin: float = 1.0
 ) -> jax.Array:
-    """What belongs together should be near, what does not at least `margin` away.
+    """Computes the contrastive loss: small distances of positives, at least `margin` of negatives.
 
     (Hadsell et al. 2006; LipGAN, KR et al. 2019, section 3.3.)
 
     Args:
         distance: (n,), at least 0.
-        apart: 0 where two belong together, 1 where not; (n,) or one for all.
-        margin: beyond which nothing is gained.
+        is_negative: 0 for positive pairs, 1 for negative pairs; (n,) or a scalar.
+        margin: distance of negatives beyond which their loss is 0.
 
     Returns:
         A scalar, the mean.
     """
-    distance = _wide(distance)
-    short = jnp.maximum(margin - distance, 0)
-    return jnp.mean((1 - apart) * distance**2 + apart * short**2)
+    distance = _at_least_float32(distance)
+    shortfall = jnp.maximum(margin - distance, 0)
+    return jnp.mean((1 - is_negative) * distance**2 + is_negative * shortfall**2)
 
 
-def two_class(logits: jax.Array, label: int) -> jax.Array:
-    """Mean cross-entropy of a softmax over the last axis when `label` is right for all.
+def softmax_cross_entropy(logits: jax.Array, label: int) -> jax.Array:
+    """Computes the mean cross-entropy of a softmax over the last axis, with one label for all rows.
 
     Args:
-        logits: (n, classes); VGAN's are of real (0) and drawn (1).
-        label: the class.
+        logits: (n, classes); VGAN's classes are real (0) and generated (1).
+        label: the true class.
     """
-    return -jnp.mean(jax.nn.log_softmax(_wide(logits))[..., label])
+    return -jnp.mean(jax.nn.log_softmax(_at_least_float32(logits))[..., label])
 
 
 def multiscale_endpoint_error(
     flows: tuple[jax.Array, ...],
-    true: jax.Array,
+    target: jax.Array,
     weights: tuple[float, ...] = (0.005, 0.01, 0.02, 0.08, 0.32),
 ) -> jax.Array:
-    """Weighted mean lengths of the faults of flow at several sizes (Dosovitskiy et al. 2015).
+    """Computes the weighted endpoint errors of several resolutions (Dosovitskiy et al. 2015).
 
     Args:
         flows: (n, height / s, width / s, 2) each, the finest first, as FlowNetS returns them.
-        true: (n, height, width, 2), in the same unit; it is averaged over s x s pixels.
-        weights: of each.
+        target: (n, height, width, 2), in the unit of `flows`; averaged over s x s pixels.
+        weights: one per resolution.
 
     Returns:
         A scalar.
     """
-    n, height, width, _ = true.shape
-    total: Any = 0.0  # an array from the first size on
+    n, height, width, _ = target.shape
+    total: Any = 0.0  # an array after the first resolution
     for flow, weight in zip(flows, weights, strict=True):
         rows, columns = flow.shape[1:3]
-        blocks = _wide(true).reshape(n, rows, height // rows, columns, width // columns, 2)
-        fault = _wide(flow) - blocks.mean(axis=(2, 4))
-        total += weight * jnp.mean(_length(fault, 1e-12))
+        blocks = _at_least_float32(target).reshape(
+            n, rows, height // rows, columns, width // columns, 2
+        )
+        error = _at_least_float32(flow) - blocks.mean(axis=(2, 4))
+        total += weight * jnp.mean(_norm(error, 1e-12))
     return total
 
 
-def l2_normalise(x: jax.Array) -> jax.Array:
-    """Vectors (..., d) of length 1; lengths are clamped at 1e-12, so zeros stay zeros."""
-    x = _wide(x)
-    return x / _length(x, 1e-12)[..., None]
+def l2_normalize(x: jax.Array) -> jax.Array:
+    """Scales vectors (..., d) to length 1; lengths are clamped at 1e-12, so zeros stay zeros."""
+    x = _at_least_float32(x)
+    return x / _norm(x, 1e-12)[..., None]
 
 
-def _wide(x: jax.Array) -> jax.Array:
+def _at_least_float32(x: jax.Array) -> jax.Array:
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
-def _length(x: jax.Array, smallest: float) -> jax.Array:
+def _norm(x: jax.Array, min_length: float) -> jax.Array:
     # Clamped inside the root, whose derivative at 0 is infinite.
-    return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1), smallest**2))
+    return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1), min_length**2))

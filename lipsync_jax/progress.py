@@ -1,43 +1,47 @@
-"""How far slow work has come and how long it still takes, for people."""
+"""Progress of slow work and the time that is left, as text."""
 
 import math
 import time
 from collections.abc import Callable
 
-INTERVAL = 10.0  # seconds from one line of progress to the next
+LOG_INTERVAL = 10.0  # seconds between lines
 
 
-class Countdown:
-    """Writes a line about a loop every ten seconds, with the time left."""
+class EtaLogger:
+    """Writes a line about a loop every ten seconds, with the estimated time left."""
 
-    def __init__(self, what: str, total: int, log: Callable[[str], object]) -> None:
+    def __init__(self, unit: str, total: int, write_line: Callable[[str], object]) -> None:
         """Starts the clock.
 
         Args:
-            what: the unit that is counted, in the plural, e.g. `videos`.
-            total: how many there are.
-            log: takes a line.
+            unit: name of what is counted, in the plural, e.g. `videos`.
+            total: number of them.
+            write_line: called with each line.
         """
-        self._what, self._total, self._log = what, total, log
-        self._started = self._shown = time.monotonic()
+        self._unit, self._total, self._write_line = unit, total, write_line
+        self._started = self._last_shown = time.monotonic()
 
-    def left(self, done: int) -> str:
-        """Estimates the time left after `done` of them, as `1:05`; `?` at the start."""
-        if not done:
+    def eta(self, completed: int) -> str:
+        """Estimates the time left after `completed` of them, as `1:05`; `?` at the start."""
+        if not completed:
             return "?"
-        return clock((time.monotonic() - self._started) / done * (self._total - done))
+        return format_duration(
+            (time.monotonic() - self._started) / completed * (self._total - completed)
+        )
 
-    def __call__(self, done: int, note: str = "") -> None:
-        """Writes `12 of 40 videos: NOTE  ETA 1:05` if ten seconds have passed since the last."""
+    def __call__(self, completed: int, note: str = "") -> None:
+        """Writes `12 of 40 videos: NOTE  ETA 1:05` if ten seconds have passed."""
         now = time.monotonic()
-        if now - self._shown >= INTERVAL and done < self._total:
-            self._shown = now
+        if now - self._last_shown >= LOG_INTERVAL and completed < self._total:
+            self._last_shown = now
             note = f": {note}" if note else ""
-            self._log(f"{done} of {self._total} {self._what}{note}  ETA {self.left(done)}")
+            self._write_line(
+                f"{completed} of {self._total} {self._unit}{note}  ETA {self.eta(completed)}"
+            )
 
 
-def clock(seconds: float) -> str:
-    """Writes a duration as `1:05`, or `2:00:05` from an hour on; `?` if it is not known."""
+def format_duration(seconds: float) -> str:
+    """Formats a duration as `1:05`, or `2:00:05` from an hour on; `?` if not finite."""
     if not math.isfinite(seconds):
         return "?"
     minutes, seconds = divmod(round(seconds), 60)
@@ -45,6 +49,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def speed(per_second: float) -> str:
-    """Writes a rate with a decimal below 10: `3.4`, `25`."""
+def format_rate(per_second: float) -> str:
+    """Formats a rate, with a decimal below 10: `3.4`, `25`."""
     return f"{per_second:.1f}" if per_second < 9.95 else f"{per_second:.0f}"

@@ -1,4 +1,4 @@
-"""Names and texts of files, made fit for a terminal, and names made fit for files."""
+"""Escapes text for a terminal, and makes file names from arbitrary names."""
 
 import os
 import re
@@ -9,52 +9,52 @@ _MAX_BYTES = 180  # of a file's name; file systems take 255, with suffixes and `
 
 
 def printable(text: object, limit: int = 0) -> str:
-    """Escapes what moves a cursor, changes colours or cannot be shown.
+    """Escapes characters that move the cursor, change colours or cannot be shown.
 
     Args:
-        text: a file name, a clip's name, a message with either in it; `str` is taken of it.
-        limit: characters that are kept, 0 for all.
+        text: a file name, a clip's name or a message; converted by `str`.
+        limit: most characters of the text, 0 for all.
 
     Returns:
         One line: control characters, ANSI escape sequences, marks that reverse the direction of
-        writing and undecodable bytes of file names are written as Python writes them, e.g. `\\x1b`.
+        writing and undecodable bytes of file names are escaped as in Python, e.g. `\\x1b`.
     """
-    found = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
-    if limit and len(found) > limit:
-        found = found[: limit - len(_ELLIPSIS)] + _ELLIPSIS
+    shown_text = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
+    if limit and len(shown_text) > limit:
+        shown_text = shown_text[: limit - len(_ELLIPSIS)] + _ELLIPSIS
     # isprintable() holds for no control, format or surrogate character.
-    return found if found.isprintable() else "".join(map(_escaped, found))
+    return shown_text if shown_text.isprintable() else "".join(map(_escape, shown_text))
 
 
 def printable_lines(text: object) -> str:
-    """The same of a message that may have several lines."""
+    """Escapes a message of several lines, see `printable`."""
     return "\n".join(printable(line) for line in str(text).split("\n"))
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def file_names(names: Iterable[str]) -> dict[str, str]:
-    """A file's name for each of some names, all in one folder and no two alike.
+def unique_file_names(names: Iterable[str]) -> dict[str, str]:
+    """Makes a distinct file name of each name, for files in one folder.
 
     Args:
         names: of clips, e.g. `speaker/clip`, `../clip`; unique.
 
     Returns:
         Name -> letters, digits, `-`, `_`, `.` and spaces, without a suffix such as .mp4; numbered
-        from 2 where names differ in nothing else, or in capitals alone.
+        from 2 where file names would be equal up to case.
     """
-    found: dict[str, str] = {}
-    taken: set[str] = set()
+    unique_names: dict[str, str] = {}
+    used: set[str] = set()
     for name in names:
         base = re.sub(r"[^\w\-. ]", "_", name).strip(". ") or "_"
         base = base.encode()[:_MAX_BYTES].decode(errors="ignore")
-        made, number = base, 2
-        while made.casefold() in taken:
-            made, number = f"{base}_{number}", number + 1
-        taken.add(made.casefold())
-        found[name] = made
-    return found
+        candidate, number = base, 2
+        while candidate.casefold() in used:
+            candidate, number = f"{base}_{number}", number + 1
+        used.add(candidate.casefold())
+        unique_names[name] = candidate
+    return unique_names

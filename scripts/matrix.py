@@ -1,11 +1,11 @@
-"""Tries the project on every Python at hand: installs, asks the doctor, imports, smoke tests.
+"""Tests the project on every available Python: installation, doctor, imports, smoke tests.
 
     python scripts/matrix.py                    every interpreter with the newest packages,
                                                 and the oldest with the lowest versions allowed
     python scripts/matrix.py --ci               the newest interpreter, and the lowest versions
     python scripts/matrix.py --python 3.12      one interpreter
 
-Needs nothing but the standard library; uses uv if it is there (the lowest versions need it).
+Needs only the standard library; uses uv where available (required for the lowest versions).
 """
 
 import argparse
@@ -37,7 +37,7 @@ raise SystemExit(bool(failed))
 
 
 def interpreters() -> dict[tuple[int, int], str]:
-    """(major, minor) -> a Python of that version: on the PATH, of pyenv, or of uv."""
+    """Finds (major, minor) -> a Python of that version: on the PATH, of pyenv, or of uv."""
     candidates = [sys.executable]
     for version in SUPPORTED:
         name = "python{}.{}".format(*version)
@@ -47,21 +47,21 @@ def interpreters() -> dict[tuple[int, int], str]:
     candidates += [str(path) for root in roots for path in sorted(root.glob("*/bin/python3"))]
     found = {}
     for candidate in candidates:
-        asked = subprocess.run(
+        version_query = subprocess.run(
             [candidate, "-c", "import sys; print(*sys.version_info[:2])"],
             capture_output=True,
             text=True,
         )
-        if asked.returncode == 0:
-            version = tuple(map(int, asked.stdout.split()))
+        if version_query.returncode == 0:
+            version = tuple(map(int, version_query.stdout.split()))
             if version in SUPPORTED:
                 found.setdefault(version, candidate)
     return dict(sorted(found.items()))
 
 
 def install(python: str, environment: Path, lowest: bool, uv: str | None) -> list[list[str]]:
-    """The commands that make an environment with the project in it."""
-    own = str(environment / "bin" / "python")
+    """Returns the commands that create an environment with the project."""
+    environment_python = str(environment / "bin" / "python")
     project = f"{ROOT}[dev]"
     if uv:
         options = ["--resolution", "lowest-direct"] if lowest else []
@@ -74,7 +74,7 @@ def install(python: str, environment: Path, lowest: bool, uv: str | None) -> lis
                 "--quiet",
                 "--compile-bytecode",
                 "--python",
-                own,
+                environment_python,
                 *options,
                 "--editable",
                 project,
@@ -82,42 +82,62 @@ def install(python: str, environment: Path, lowest: bool, uv: str | None) -> lis
         ]
     return [
         [python, "-m", "venv", str(environment)],
-        [own, "-m", "pip", "install", "--quiet", "--editable", project],
+        [environment_python, "-m", "pip", "install", "--quiet", "--editable", project],
     ]
 
 
 def run_one(python: str, lowest: bool, uv: str | None, folder: Path, smoke: bool) -> bool:
-    """Tries one interpreter; prints a line a stage."""
+    """Tests one interpreter; prints a line per stage."""
     environment, empty = folder / "environment", folder / "empty"
     empty.mkdir(parents=True)
-    own = str(environment / "bin" / "python")
+    environment_python = str(environment / "bin" / "python")
     stages = [("install", command, ROOT) for command in install(python, environment, lowest, uv)]
     stages += [
-        ("doctor", [own, "-m", "lipsync_jax.cli", "doctor"], empty),
-        ("imports", [own, "-W", "error::SyntaxWarning", "-c", IMPORT_ALL], empty),
+        ("doctor", [environment_python, "-m", "lipsync_jax.cli", "doctor"], empty),
+        ("imports", [environment_python, "-W", "error::SyntaxWarning", "-c", IMPORT_ALL], empty),
     ]
     if smoke:
-        stages.append(("smoke", [own, "-m", "pytest", "-m", "smoke", "tests/test_smoke.py"], ROOT))
-    for name, command, where in stages:
+        stages.append(
+            (
+                "smoke",
+                [environment_python, "-m", "pytest", "-m", "smoke", "tests/test_smoke.py"],
+                ROOT,
+            )
+        )
+    for name, command, working_folder in stages:
         started = time.monotonic()
-        done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+        result = subprocess.run(command, cwd=working_folder, capture_output=True, text=True)
         seconds = time.monotonic() - started
-        last = (done.stdout.strip().splitlines() or [""])[-1]
-        print(f"  {name:<8}{'ok' if done.returncode == 0 else 'FAILED':<7}{seconds:6.0f} s  {last}")
-        if done.returncode:
-            text = done.stdout + done.stderr
+        last = (result.stdout.strip().splitlines() or [""])[-1]
+        print(
+            f"  {name:<8}{'ok' if result.returncode == 0 else 'FAILED':<7}{seconds:6.0f} s  {last}"
+        )
+        if result.returncode:
+            text = result.stdout + result.stderr
             print("\n".join(f"    {line}" for line in text.strip().splitlines()[-25:]))
             return False
-    listed = [uv, "pip", "list", "--python", own] if uv else [own, "-m", "pip", "list"]
+    listed = (
+        [uv, "pip", "list", "--python", environment_python]
+        if uv
+        else [environment_python, "-m", "pip", "list"]
+    )
     versions = subprocess.run(listed, capture_output=True, text=True).stdout
-    shown = ("jax", "flax", "orbax-checkpoint", "numpy", "av", "librosa", "opencv-python-headless")
+    reported = (
+        "jax",
+        "flax",
+        "orbax-checkpoint",
+        "numpy",
+        "av",
+        "librosa",
+        "opencv-python-headless",
+    )
     found = dict(re.findall(r"^(\S+)\s+(\S+)", versions, re.MULTILINE))
-    print("  " + ", ".join(f"{name} {found.get(name, '-')}" for name in shown))
+    print("  " + ", ".join(f"{name} {found.get(name, '-')}" for name in reported))
     return True
 
 
 def main() -> int:
-    """Runs the matrix; returns 0 if all that was tried works."""
+    """Runs the matrix; returns 0 if every tested interpreter passes."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--ci", action="store_true", help="newest interpreter and lowest versions")
     parser.add_argument("--python", action="append", metavar="3.N", help="only these")

@@ -17,7 +17,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):
-    """Equal programs of different tests compile once a session."""
+    """Compiles equal programs of different tests once per session."""
     folder = tmp_path_factory.getbasetemp().parent / "lipsync_jax_xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -25,7 +25,7 @@ def _compilation_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _log_levels():
-    """Commands quieten libraries' loggers; the next test hears them again."""
+    """Restores the levels of libraries' loggers, which commands raise."""
     loggers = [logging.getLogger(name) for name in ("absl", "jax", "matplotlib")]
     before = [logger.level for logger in loggers]
     yield
@@ -35,7 +35,7 @@ def _log_levels():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_device():
-    """Training in tests runs on the first device; a test of many makes its own mesh."""
+    """Trains on the first device; tests of several devices make a mesh of their own."""
     from lipsync_jax.training import sharding
 
     make_mesh = sharding.make_mesh
@@ -48,7 +48,7 @@ def _one_device():
 
 @pytest.fixture(scope="module")
 def quick_programs():
-    """A few steps don't repay optimised programs."""
+    """Compiles without optimisation, which does not pay off in a few steps."""
     from lipsync_jax.nn.cpu import jit
 
     options = {**jit.cpu_compiler_options(), "xla_backend_optimization_level": 0}
@@ -66,18 +66,18 @@ def toy_clip(clip_id: str, seed: int, frames: int = 40):
     loudness = np.interp(
         np.arange(frames), np.arange(0, frames + 4, 4), rng.random(frames // 4 + 1)
     )
-    pictures = []
+    encoded_frames = []
     for open_ in loudness:
         image = np.full((96, 96, 3), rng.integers(150, 160, 3), np.uint8)
         cv2.ellipse(image, (48, 72), (18, 1 + int(16 * open_)), 0, 0, 360, (30, 20, 60), -1)
-        pictures.append(encode_frame(image))
+        encoded_frames.append(encode_frame(image))
     time = np.arange(frames * rate // 25) / rate
     envelope = np.interp(time * 25, np.arange(frames), loudness)
     buzz = envelope * np.sign(np.sin(2 * np.pi * 140 * time)) + 0.01 * rng.normal(size=len(time))
     return Clip(
         clip_id=clip_id,
         speaker=clip_id.partition("/")[0],
-        frames=tuple(pictures),
+        frames=tuple(encoded_frames),
         frame_rate=Fraction(25),
         audio=(6000 * buzz).astype(np.int16),
         audio_rate=rate,
@@ -104,5 +104,5 @@ def toy_data(tmp_path_factory):
 
     tfds.disable_progress_bar()
     root = tmp_path_factory.mktemp("toy_data")
-    builder.write(Toy(config="face96", data_dir=root, file_format="array_record"), shards=2)
+    builder.write_shards(Toy(config="face96", data_dir=root, file_format="array_record"), shards=2)
     return root

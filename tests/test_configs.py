@@ -1,4 +1,4 @@
-"""Every variant of every config lists all fields that the code reads."""
+"""Variants of configs, and the fields that each config lists."""
 
 import importlib
 import json
@@ -8,102 +8,136 @@ from pathlib import Path
 import pytest
 
 from lipsync_jax import methods
-from lipsync_jax.configs import common, glance, jain, lipgan, speech2vid, temporal_gan
+from lipsync_jax.configs import common
 from lipsync_jax.methods import fields
-from lipsync_jax.training import checkpoints, inputs
+from lipsync_jax.training import checkpoints, inputs, model_cards
 
 ROOT = Path(__file__).parents[1]
-_SMALL = ("published", "small_data", "tiny")
-VARIANTS = {
-    "flownet": ("published", "tiny"),
-    "glance": (*glance.SYSTEMS, *(f"tiny_{system}" for system in glance.SYSTEMS)),
-    "glance_autoencoder": ("published", "tiny"),
-    "jain": jain.VARIANTS,
-    "lip_reader": ("grid", "small_data"),
-    "lipgan": (*lipgan.BRANCHES, *(f"tiny_{branch}" for branch in lipgan.BRANCHES)),
-    "speech2vid": (*speech2vid.SYSTEMS, *(f"tiny_{system}" for system in speech2vid.SYSTEMS)),
-    "sync_expert": _SMALL,
-    "temporal_gan": (
-        *temporal_gan.SYSTEMS,
-        *(f"{size}_{s}" for size in temporal_gan.SIZES for s in temporal_gan.SYSTEMS),
-    ),
-    "vgan": ("still", "released", "tiny_still", "tiny_released"),
-    "wav2lip": _SMALL,
-    "wav2lip_gan": _SMALL,
-}
-ALL = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "common"})
+
+
+def module(name):
+    return importlib.import_module(f"lipsync_jax.configs.{name}")
 
 
 def load(name, variant):
-    return importlib.import_module(f"lipsync_jax.configs.{name}").get_config(variant)
+    return module(name).get_config(variant)
+
+
+ALL = [(name, variant) for name in NAMES for variant in module(name).VARIANTS.all()]
 
 
 def blocks(config, prefix="config"):
-    """Every block of a config with its name."""
+    """Yields each block of a config with its name."""
     yield prefix, config
     for name, value in config.items():
         if hasattr(value, "items"):
             yield from blocks(value, f"{prefix}.{name}")
 
 
-def test_no_config_is_left_out():
-    modules = {p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "common"}
-    assert modules == set(VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_has_its_own_name_and_defaults(name):
+    variants = module(name).VARIANTS
+    assert variants.config == name
+    assert module(name).get_config() == load(name, variants.all()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "full"),
+    [
+        ("wav2lip", "published", ""),
+        ("wav2lip", "tiny", "size=tiny"),
+        ("sync_expert", "small_data", "size=small_data"),
+        ("lip_reader", "grid", ""),
+        ("lipgan", "published", "size=published,system=mfcc"),
+        ("lipgan", "tiny_published", "size=tiny"),
+        ("lipgan", "tiny_mel", "system=mel,size=tiny"),
+        ("speech2vid", "plain", "system=no_deblur"),
+        ("speech2vid", "tiny_five", "size=tiny,system=k5"),
+        ("speech2vid", "tiny,system=five", "size=tiny,system=k5"),
+        ("vougioukas", "paper2018", ""),
+        ("vougioukas", "small_data_successor", "size=small_data,system=v2020"),
+        ("vougioukas", "tiny_l1", "size=tiny,system=l1"),
+    ],
+)
+def test_short_and_old_names_of_variants(name, short, full):
+    assert load(name, short) == load(name, full)
+
+
+@pytest.mark.parametrize(
+    ("variant", "problem"),
+    [
+        ("huge", "no variant 'huge'"),
+        ("size=huge", "no variant 'size=huge'"),
+        ("depth=tiny", "no variant 'depth=tiny'"),
+        ("tiny_tiny", "no variant 'tiny_tiny'"),
+        ("size=tiny,size=published", "sets size to both 'tiny' and 'published'"),
+    ],
+)
+def test_unknown_variants_are_refused_with_the_list_of_arguments(variant, problem):
+    with pytest.raises(ValueError, match=problem) as error:
+        load("lipgan", variant)
+    assert "configs/lipgan.py" in str(error.value)
+    assert "size=published|tiny (default published); system=mfcc|mel|unet" in str(error.value)
 
 
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_every_variant_lists_every_field(name, variant):
     config = load(name, variant)
-    assert fields.lacking(config.to_dict()) == []
+    assert fields.missing_fields(config.to_dict()) == []
     for block, values in blocks(config):
         if "learning_rate" in values:
-            assert set(values) == {"learning_rate", *fields.OPTIMISER}, block
-    steering = {"steps", "log_every", "validate_every", "checkpoint_every", *fields.TRAIN}
-    assert set(config.train) == steering
-    # Whatever learns in a variant can begin with a checkpoint.
+            assert set(values) == {"learning_rate", *fields.OPTIMIZER}, block
+    expected = {"steps", "log_every", "validate_every", "checkpoint_every", *fields.TRAIN}
+    assert set(config.train) == expected
+    # Every trained network of a variant can start from a checkpoint.
     method = methods.load(config, {})
-    learning = {name for name, player in method.players.items() if player.optimiser}
-    assert learning <= set(config.start_from)
+    trained = {name for name, network in method.networks.items() if network.optimizer}
+    assert trained <= set(config.init_from)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_all_variants_of_a_config_have_the_same_fields(name):
-    """But for the discriminators and frozen networks that some do without."""
-    optional = ("config.judges", "config.start_from", "config.frozen")
+    """Except for discriminators and frozen networks, which some variants lack."""
+    optional = ("config.discriminators", "config.init_from", "config.frozen")
     found = [
-        {n for n in fields.flat(load(name, v).to_dict()) if not n.startswith(optional)}
-        for v in VARIANTS[name]
+        {n for n in fields.flatten(load(name, v).to_dict()) if not n.startswith(optional)}
+        for v in module(name).VARIANTS.all()
     ]
     assert all(each == found[0] for each in found)
 
 
-def test_no_field_is_read_in_secret():
-    """`config.get("x", default)` would be a setting that nobody can see."""
-    secret = re.compile(r"\b(config|optimiser|train|data|model|frozen)\.get\(\s*['\"]")
+def test_every_field_is_listed_in_configs():
+    """`config.get("x", default)` would be a setting that no config lists."""
+    hidden = re.compile(r"\b(config|optimizer|train|data|model|frozen)\.get\(\s*['\"]")
     for folder in ("methods", "training"):
         for path in (ROOT / "lipsync_jax" / folder).rglob("*.py"):
-            found = [m.group() for m in secret.finditer(path.read_text(encoding="utf-8"))]
-            # These two check files of strangers, which may lack anything.
+            found = [m.group() for m in hidden.finditer(path.read_text(encoding="utf-8"))]
+            # These two check untrusted files, which may lack any field.
             assert not found or path.name in ("cards.py", "arrays.py"), f"{path}: {found}"
 
 
-def test_a_field_that_does_not_exist_is_refused():
+def test_unknown_fields_are_refused():
     with pytest.raises(TypeError, match=r"no field 'momentum'; there are learning_rate, b1"):
-        common.optimiser(1e-4, momentum=0.9)
+        common.optimizer(1e-4, momentum=0.9)
     with pytest.raises(TypeError, match="no field 'save_every'"):
         common.train(10, every=5, save_every=2)
+    with pytest.raises(TypeError, match="no field 'hinge'; there are l1, lower_half"):
+        common.loss(hinge=1.0)
+    with pytest.raises(TypeError, match="no field 'samples'; there are frames_per_clip"):
+        common.discriminator(1.0, common.optimizer(1e-4), samples=1)
 
 
-def test_a_config_that_lacks_fields_is_refused_and_an_old_card_completed(tmp_path):
+def test_a_config_that_lacks_fields_is_refused_and_a_model_card_completed(tmp_path):
     config = load("sync_expert", "tiny")
     with config.unlocked():
-        del config.optimiser.clip_norm, config.train.patience, config.start_from
-    with pytest.raises(ValueError, match=r"has no config.optimiser.clip_norm, config.start_from, "):
-        inputs.require(config)
-    (tmp_path / "card").mkdir()
-    card = {"config": json.loads(config.to_json()), "step": 3}
-    (tmp_path / "card" / "metadata").write_text(json.dumps(card), encoding="utf-8")
-    known = checkpoints.read_card(tmp_path)
-    assert known["step"] == 3 and fields.lacking(known["config"]) == []
-    assert known["config"]["optimiser"]["learning_rate"] == config.optimiser.learning_rate
-    assert known["config"]["optimiser"]["clip_norm"] == 0.0
+        del config.optimizer.clip_norm, config.train.early_stopping_patience, config.init_from
+    with pytest.raises(ValueError, match=r"has no config.init_from, config.optimizer.clip_norm, "):
+        inputs.require_inputs(config)
+    (tmp_path / model_cards.ITEM).mkdir()
+    card = {**model_cards.stamp(), "config": json.loads(config.to_json()), "step": 3}
+    (tmp_path / model_cards.ITEM / "metadata").write_text(json.dumps(card), encoding="utf-8")
+    known = checkpoints.read_model_card(tmp_path)
+    assert known["step"] == 3 and fields.missing_fields(known["config"]) == []
+    assert known["config"]["optimizer"]["learning_rate"] == config.optimizer.learning_rate
+    assert known["config"]["optimizer"]["clip_norm"] == 0.0

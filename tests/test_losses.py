@@ -8,7 +8,7 @@ from lipsync_jax import losses
 from tests.golden.glance import recipe
 
 
-def drawn(*shape, seed=0):
+def random_array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
@@ -48,33 +48,33 @@ def test_gradient_is_finite_at_certainty(p, y, slope):
 
 
 def test_cosine_similarity():
-    a, b = drawn(4, 6, 7), drawn(4, 6, 7, seed=1)
+    a, b = random_array(4, 6, 7), random_array(4, 6, 7, seed=1)
     np.testing.assert_allclose(losses.cosine_similarity(a, b), cosines(a, b), atol=1e-6)
     assert losses.cosine_similarity(jnp.zeros(3), jnp.ones(3)) == 0
 
 
 def test_cosine_bce():
-    a, b = np.abs(drawn(6, 7)), np.abs(drawn(6, 7, seed=1))
+    a, b = np.abs(random_array(6, 7)), np.abs(random_array(6, 7, seed=1))
     y = np.float32([1, 0, 1, 0, 0, 1])
     expected = entropy(cosines(a, b), y)
-    np.testing.assert_allclose(losses.cosine_bce(a, b, y, mean=False), expected, rtol=1e-5)
-    np.testing.assert_allclose(losses.cosine_bce(a, b, y), expected.mean(), rtol=1e-5)
+    np.testing.assert_allclose(losses.cosine_bce_loss(a, b, y, mean=False), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.cosine_bce_loss(a, b, y), expected.mean(), rtol=1e-5)
 
 
 def test_cosine_bce_at_the_ends():
     """Rounding takes cosines above 1, dead embeddings give 0, opposite ones count as 0."""
-    unit = losses.l2_normalise(np.abs(drawn(200, 512)))
+    unit = losses.l2_normalize(np.abs(random_array(200, 512)))
     assert losses.cosine_similarity(unit, unit).max() > 1
-    assert losses.cosine_bce(unit, unit, 1.0) < 1e-5
-    assert losses.cosine_bce(jnp.zeros((2, 3)), jnp.ones((2, 3)), 1.0) == 100
-    assert losses.cosine_bce(-jnp.ones((2, 3)), jnp.ones((2, 3)), 1.0) == 100
+    assert losses.cosine_bce_loss(unit, unit, 1.0) < 1e-5
+    assert losses.cosine_bce_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)), 1.0) == 100
+    assert losses.cosine_bce_loss(-jnp.ones((2, 3)), jnp.ones((2, 3)), 1.0) == 100
 
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
 @pytest.mark.parametrize("sign", [-1.0, 0.0, 1.0])
 def test_gradients_of_cosine_bce_are_finite(sign, y):
-    b = np.abs(drawn(3, 4))
-    gradients = jax.grad(losses.cosine_bce, argnums=(0, 1))(sign * b, b, y)
+    b = np.abs(random_array(3, 4))
+    gradients = jax.grad(losses.cosine_bce_loss, argnums=(0, 1))(sign * b, b, y)
     assert all(jnp.isfinite(gradient).all() for gradient in gradients)
 
 
@@ -86,14 +86,14 @@ def expected_contrastive(a, b, temperature, allowed):
 
 
 def test_contrastive():
-    a, b = drawn(6, 5), 3 * drawn(6, 5, seed=1)
+    a, b = random_array(6, 5), 3 * random_array(6, 5, seed=1)
     np.testing.assert_allclose(
-        losses.contrastive(a, b, 0.2), expected_contrastive(a, b, 0.2, True), rtol=1e-5
+        losses.info_nce(a, b, 0.2), expected_contrastive(a, b, 0.2, True), rtol=1e-5
     )
     groups = np.array([0, 0, 1, 1, 1, 2])
     allowed = groups[:, None] == groups
     np.testing.assert_allclose(
-        losses.contrastive(a, b, 0.2, jnp.asarray(groups)),
+        losses.info_nce(a, b, 0.2, jnp.asarray(groups)),
         expected_contrastive(a, b, 0.2, allowed),
         rtol=1e-5,
     )
@@ -101,37 +101,37 @@ def test_contrastive():
 
 def test_contrastive_of_equal_embeddings_is_chance():
     same = np.ones((8, 4), np.float32)
-    np.testing.assert_allclose(losses.contrastive(same, same), np.log(8), rtol=1e-6)
+    np.testing.assert_allclose(losses.info_nce(same, same), np.log(8), rtol=1e-6)
 
 
 def test_contrastive_gradients_with_groups_are_finite():
     groups = jnp.array([0, 1, 1, 2])
-    gradients = jax.grad(losses.contrastive, argnums=(0, 1))(
-        drawn(4, 3), drawn(4, 3, seed=1), 0.07, groups
+    gradients = jax.grad(losses.info_nce, argnums=(0, 1))(
+        random_array(4, 3), random_array(4, 3, seed=1), 0.07, groups
     )
     assert all(jnp.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_l1():
-    a, b = drawn(3, 4), drawn(3, 4, seed=1)
+    a, b = random_array(3, 4), random_array(3, 4, seed=1)
     np.testing.assert_allclose(losses.l1(a, b), np.abs(a - b).mean(), rtol=1e-6)
 
 
 def test_l2_normalise():
-    x = drawn(3, 4)
+    x = random_array(3, 4)
     lengths = np.linalg.norm(x, axis=-1, keepdims=True)
-    np.testing.assert_allclose(losses.l2_normalise(x), x / lengths, rtol=1e-6)
-    np.testing.assert_array_equal(losses.l2_normalise(jnp.zeros((2, 3))), jnp.zeros((2, 3)))
-    slope = jax.grad(lambda x: losses.l2_normalise(x).sum())(jnp.zeros((2, 3)))
+    np.testing.assert_allclose(losses.l2_normalize(x), x / lengths, rtol=1e-6)
+    np.testing.assert_array_equal(losses.l2_normalize(jnp.zeros((2, 3))), jnp.zeros((2, 3)))
+    slope = jax.grad(lambda x: losses.l2_normalize(x).sum())(jnp.zeros((2, 3)))
     assert jnp.isfinite(slope).all()
 
 
 @pytest.mark.parametrize(
-    "loss", [losses.l1, losses.cosine_bce, losses.contrastive, losses.binary_cross_entropy]
+    "loss", [losses.l1, losses.cosine_bce_loss, losses.info_nce, losses.binary_cross_entropy]
 )
 def test_reduced_precision_is_widened(loss):
     half = jnp.full((2, 3), 0.5, jnp.bfloat16)
-    target = (jnp.ones(2),) if loss is losses.cosine_bce else ()
+    target = (jnp.ones(2),) if loss is losses.cosine_bce_loss else ()
     assert loss(half, half, *target).dtype == jnp.float32
 
 
@@ -142,12 +142,14 @@ def golden():
 
 
 def test_losses_of_at_a_glance(golden):
-    heard, seen = golden["corr_audio"], golden["corr_flow"]
+    audio, motion = golden["corr_audio"], golden["corr_flow"]
     each = {
-        "corr_loss_profile15": losses.correlation(heard, seen),
-        "corr_loss_flat240": losses.correlation(heard, seen, profile=False),
+        "corr_loss_profile15": losses.derivative_correlation_loss(audio, motion),
+        "corr_loss_flat240": losses.derivative_correlation_loss(
+            audio, motion, mean_over_features=False
+        ),
         "loss_pix_l1_mean": losses.l1(golden["video_real"], golden["video_fake"]),
-        "loss_perc_mse_mean": losses.mean_squared(golden["feat_real"], golden["feat_fake"]),
+        "loss_perc_mse_mean": losses.mse(golden["feat_real"], golden["feat_fake"]),
     }
     real, drawn_, wrong = jax.nn.sigmoid(golden["gan_logits_real_fake_wrong"])
     entropy = losses.binary_cross_entropy
@@ -161,24 +163,28 @@ def test_losses_of_at_a_glance(golden):
 
 
 def test_correlation_is_0_for_equal_profiles_and_finite_for_none():
-    heard = np.abs(drawn(3, 15, 16))
-    np.testing.assert_allclose(losses.correlation(heard, 2 * heard), 0, atol=1e-6)
-    slope = jax.grad(lambda x: losses.correlation(x, heard))(jnp.zeros((3, 15, 16)))
+    features = np.abs(random_array(3, 15, 16))
+    np.testing.assert_allclose(
+        losses.derivative_correlation_loss(features, 2 * features), 0, atol=1e-6
+    )
+    slope = jax.grad(lambda x: losses.derivative_correlation_loss(x, features))(
+        jnp.zeros((3, 15, 16))
+    )
     assert np.isfinite(slope).all()
 
 
 def test_margin_contrastive():
     distance, apart = np.float32([0.2, 0.4, 1.5]), np.float32([0, 1, 1])
-    found = losses.margin_contrastive(distance, apart)
+    found = losses.contrastive_loss(distance, apart)
     np.testing.assert_allclose(found, (0.2**2 + 0.6**2 + 0) / 3, rtol=1e-6)
-    np.testing.assert_allclose(losses.margin_contrastive(distance, 1.0, 2.0), 2.016667, rtol=1e-5)
+    np.testing.assert_allclose(losses.contrastive_loss(distance, 1.0, 2.0), 2.016667, rtol=1e-5)
 
 
 def test_two_class():
-    logits = drawn(5, 2)
+    logits = random_array(5, 2)
     for label in (0, 1):
         expected = -log_softmax(logits, axis=1)[:, label].mean()
-        np.testing.assert_allclose(losses.two_class(logits, label), expected, rtol=1e-5)
+        np.testing.assert_allclose(losses.softmax_cross_entropy(logits, label), expected, rtol=1e-5)
 
 
 def test_multiscale_endpoint_error(golden):

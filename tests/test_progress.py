@@ -15,7 +15,7 @@ def at(monkeypatch):
 
 def test_a_line_every_ten_seconds_with_the_time_left(at):
     lines = []
-    count = progress.Countdown("videos", 40, lines.append)
+    count = progress.EtaLogger("videos", 40, lines.append)
     for second in range(1, 41):
         at(float(second))
         count(second, f"{second} clips")
@@ -27,16 +27,16 @@ def test_a_line_every_ten_seconds_with_the_time_left(at):
 
 
 def test_nothing_done_is_not_known(at):
-    assert progress.Countdown("clips", 3, print).left(0) == "?"
+    assert progress.EtaLogger("clips", 3, print).eta(0) == "?"
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (7205, "2:00:05"), (math.inf, "?")]
 )
 def test_clock(seconds, text):
-    assert progress.clock(seconds) == text
+    assert progress.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.04, "0.0"), (3.44, "3.4"), (9.96, "10"), (25, "25")])
 def test_slow_speeds_have_a_decimal(rate, text):
-    assert progress.speed(rate) == text
+    assert progress.format_rate(rate) == text

@@ -1,4 +1,4 @@
-"""The whole path in small, by the commands that users type; `make matrix` runs it everywhere."""
+"""The whole path in small, by the commands that users type; `make matrix` runs this everywhere."""
 
 import json
 
@@ -22,51 +22,52 @@ def train(config: str, steps: int, workdir, *overrides: str) -> dict[str, float]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Three rendered videos, and the clips that `lipsync prepare` makes of them."""
+def prepared(tmp_path_factory):
+    """Three rendered videos, and the clips that `lipsync prepare` writes."""
     root = tmp_path_factory.mktemp("smoke")
     for number in range(3):
         corpus.write_video(root / "videos" / f"{number}.mp4", 2.0, number, size=192)
     corpus.write_speech(root / "voice.wav", 1.0, 5)
-    for geometry in ("face96", "aligned112x112"):
+    for crop in ("face96", "aligned112x112"):
         lipsync("prepare", "--input", root / "videos", "--out", root / "data",
-                "--geometry", geometry, "--workers", 0, "--every", 5)  # fmt: skip
+                "--crop", crop, "--workers", 0, "--detect-every", 5)  # fmt: skip
     return root
 
 
-def test_prepare_train_resume_generate_evaluate(made, monkeypatch):
-    data = f"--config.data.dir={made / 'data'}"
+def test_prepare_train_resume_generate_evaluate(prepared, monkeypatch):
+    data = f"--config.data.dir={prepared / 'data'}"
     narrow = ("--config.data.batch_size=2", "--config.data.validation_batch_size=2")
-    expert = train("sync_expert:tiny", 2, made / "expert", data, *narrow)
+    expert = train("sync_expert:tiny", 2, prepared / "expert", data, *narrow)
     assert 0 <= expert["balanced_accuracy"] <= 1
     wav2lip = (data, *narrow, "--config.frozen.expert.min_accuracy=0",
-               f"--config.frozen.expert.checkpoint={made / 'expert'}")  # fmt: skip
-    train("wav2lip:tiny", 2, made / "wav2lip", *wav2lip)
-    scalars = train("wav2lip:tiny", 3, made / "wav2lip", *wav2lip)  # resumes
-    assert scalars["mouth_error"] > 0
-    lines = (made / "wav2lip" / "scalars.jsonl").read_text().splitlines()
+               f"--config.frozen.expert.checkpoint={prepared / 'expert'}")  # fmt: skip
+    train("wav2lip:tiny", 2, prepared / "wav2lip", *wav2lip)
+    scalars = train("wav2lip:tiny", 3, prepared / "wav2lip", *wav2lip)  # resumes
+    assert scalars["mouth_l1"] > 0
+    lines = (prepared / "wav2lip" / "scalars.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps[-1] == 3
 
-    face, out = made / "videos" / "0.mp4", made / "dubbed.mp4"
-    lipsync("generate", "--checkpoint_path", made / "wav2lip", "--face", face,
-            "--audio", made / "voice.wav", "--outfile", out)  # fmt: skip
+    face, out = prepared / "videos" / "0.mp4", prepared / "dubbed.mp4"
+    lipsync("dub", "--checkpoint-path", prepared / "wav2lip", "--face", face,
+            "--audio", prepared / "voice.wav", "--outfile", out)  # fmt: skip
     info = video_reader.probe(out)
     assert (info.frames_estimate, info.width, info.has_audio) == (25, 192, True)
 
-    lipsync("evaluate", "--checkpoint_path", made / "wav2lip", "--data", made / "data",
-            "--judge", made / "expert", "--out", made / "scores")  # fmt: skip
-    assert (made / "scores" / "report.html").is_file()
-    monkeypatch.chdir(made)
+    lipsync("evaluate", "--checkpoint-path", prepared / "wav2lip", "--data", prepared / "data",
+            "--sync-model", prepared / "expert", "--out", prepared / "scores")  # fmt: skip
+    assert (prepared / "scores" / "report.html").is_file()
+    monkeypatch.chdir(prepared)
     lipsync("doctor")
 
 
-def test_animate(made):
-    run = made / "speech2vid"
-    train("speech2vid:tiny_plain", 2, run, f"--config.data.dir={made / 'data'}",
+def test_animate(prepared):
+    run = prepared / "speech2vid"
+    train("speech2vid:tiny_no_deblur", 2, run, f"--config.data.dir={prepared / 'data'}",
           "--config.data.batch_size=2", "--config.data.validation_batch_size=2")  # fmt: skip
-    still = made / "still.png"
-    video_reader.write_image(still, next(video_reader.read_frames(made / "videos" / "1.mp4")).image)
-    lipsync("animate", "--checkpoint_path", run, "--face", still,
-            "--audio", made / "voice.wav", "--outfile", made / "animated.mp4")  # fmt: skip
-    assert video_reader.probe(made / "animated.mp4").frames_estimate == 25
+    image = prepared / "image.png"
+    first = next(video_reader.read_frames(prepared / "videos" / "1.mp4"))
+    video_reader.write_image(image, first.image)
+    lipsync("animate", "--checkpoint-path", run, "--face", image,
+            "--audio", prepared / "voice.wav", "--outfile", prepared / "animated.mp4")  # fmt: skip
+    assert video_reader.probe(prepared / "animated.mp4").frames_estimate == 25

@@ -9,7 +9,7 @@ from lipsync_jax.cli import _batch, main
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.evaluation import results
 from lipsync_jax.evaluation.report import html, side_by_side
-from lipsync_jax.text import file_names, printable, printable_lines
+from lipsync_jax.text import printable, printable_lines, unique_file_names
 from tests.helpers import media_files
 
 RED = "\x1b[31mred\x1b[2J"
@@ -37,7 +37,7 @@ def test_long_texts_are_cut():
 
 def test_names_become_files_of_one_folder_none_twice():
     names = ["a/b", "a_b", "A_b", "../a", "..", "/etc/passwd", "a:b", "x" * 400, "x" * 401, "声/1"]
-    found = file_names(names)
+    found = unique_file_names(names)
     assert list(found) == names
     assert found["a/b"] == "a_b" and found["a_b"] == "a_b_2" and found["A_b"] == "A_b_3"
     made = list(found.values())
@@ -58,24 +58,24 @@ def test_videos_side_by_side_stay_in_their_folder(tmp_path, monkeypatch):
 
 
 def test_tables_are_escaped():
-    rows = [_batch.Outcome(1, RED, True, "1 of 1"), _batch.Outcome(2, "b", False, f"no {RED}")]
+    rows = [_batch.RowResult(1, RED, True, "1 of 1"), _batch.RowResult(2, "b", False, f"no {RED}")]
     first, second, _ = _batch.table(rows).split("\n")
     assert first.isprintable() and second.isprintable()
     assert first.index("1 of 1") == second.index("no ")
     result = {"order": [RED], "methods": {RED: {"metrics": {}}}}
     assert results.table(result).isprintable()
     counts = {"videos": 1, "videos_used": 1, "seconds_of_video": 1, "frames_with_face": 1}
-    dropped = {"reason": "damaged", "clip_id": RED, "detail": RED}
-    splits = {"dropped": [dropped], "dropped_by_reason": {"damaged": 1}, "splits": {}}
+    rejected = {"reason": "damaged", "clip_id": RED, "detail": RED}
+    splits = {"rejected": [rejected], "rejected_by_reason": {"damaged": 1}, "splits": {}}
     rest = {"split_by": "auto", "notes": {RED: [RED]}, "copies": {RED: RED}, "data": ""}
-    assert "\x1b" not in prepare.table({**counts, **splits, **rest})
+    assert "\x1b" not in prepare.format_report({**counts, **splits, **rest})
 
 
 def test_reports_escape_names():
     name = "<script>alert(1)</script>"
     result = {
-        "protocol": {"name": name, "version": name, "level": 0.95},
-        "judge": {"kind": "sync_expert", "model": name},
+        "protocol": {"name": name, "version": name, "confidence_level": 0.95},
+        "sync_model": {"kind": "sync_expert", "model": name},
         **{"lip_reader": name, "clips": 1, "lipsync_jax": "1", "order": [name]},
         **{"landmarks": name, "embedder": name},
         "methods": {name: {"metrics": {}, "success": {"rate": 1.0, "failed": []}}},
@@ -87,7 +87,7 @@ def test_reports_escape_names():
 
 
 def test_commands_escape_the_names_they_are_given(tmp_path, capsys):
-    path = media_files.write(tmp_path / f"{RED}.mkv", media_files.even(2))
+    path = media_files.write_media(tmp_path / f"{RED}.mkv", media_files.uniform_times(2))
     assert main.main(["verify", str(path)]) == 1
     assert main.main(["verify", str(tmp_path / f"{RED}none.mkv")]) == 1
     said = capsys.readouterr()

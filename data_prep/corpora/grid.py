@@ -6,36 +6,36 @@ from pathlib import Path
 
 from lipsync_jax.data.clip import Word
 from lipsync_jax.data.grid_alignments import read_alignment
-from lipsync_jax.data_prep.corpora import Video, files, unique
+from lipsync_jax.data_prep.corpora import Video, video_files, with_unique_ids
 
-# Whom Vougioukas et al. (2018, 2020) tested on; about half of the 33 were trained on.
+# The test speakers of Vougioukas et al. (2018, 2020), who trained on about half of the 33.
 TEST_SPEAKERS = frozenset(f"s{n}" for n in (2, 4, 11, 13, 15, 18, 19, 25, 31, 33))
 
 
 def find(sources: Iterable[Path]) -> list[Video]:
-    """The videos below some folders.
+    """Lists the videos below some folders.
 
     Args:
         sources: videos or folders; the nearest folder named like `s12` is the speaker, or else
             the folder that holds the video.
 
     Raises:
-        FileNotFoundError: a source does not exist, or they hold no video.
+        FileNotFoundError: a source does not exist, or the sources contain no video.
     """
     videos = []
-    for path, _ in files(sources):
+    for path, _ in video_files(sources):
         folders = [parent.name for parent in path.resolve().parents if parent.name]
-        named = (name for name in folders if re.fullmatch(r"s\d+", name))
-        speaker = next(named, folders[0] if folders else "unknown")
+        speaker_folders = (name for name in folders if re.fullmatch(r"s\d+", name))
+        speaker = next(speaker_folders, folders[0] if folders else "unknown")
         videos.append(Video(path, f"{speaker}/{path.stem}", speaker))
-    return unique(videos)
+    return with_unique_ids(videos)
 
 
 def words(video: Video) -> tuple[Word, ...]:
-    """The words of a video's alignment file, without silences; none where there is no such file.
+    """Reads the words of a video's alignment file, without silences; empty without a file.
 
-    It is looked for beside the video, in `align/` or `align/<speaker>/` beside it, and in those
-    of the folders above.
+    The file is searched beside the video, in `align/` and `align/<speaker>/` beside the video, and
+    in these folders of the two folders above.
 
     Raises:
         ValueError: a line is not `start end word`.

@@ -1,1 +1,1 @@
-"""A corpus of rendered people who talk, made offline."""
+"""A corpus of rendered talking faces."""

@@ -1,9 +1,9 @@
-"""Babble: phones -> articulator trajectories -> waveform, one set of controls for sound and mouth.
+"""Synthesizes babble: phones, articulator trajectories, waveform; one set of controls for both.
 
 Lips, jaw and tongue follow phone targets as critically damped second-order systems (the task
 dynamics of Saltzman & Munhall 1989); a glottal pulse train and noise pass through the formants
-that go with them (the source-filter model of Fant 1960). Lips that close in the picture silence
-the sound, because both read the same `Articulation`.
+that go with them (the source-filter model of Fant 1960). Lips that close in the frames silence
+the audio, because both are functions of one `Articulation`.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ from lipsync_jax.data_prep.synthetic.vocal_tract import (
     SAMPLE_RATE,
     Articulation,
     Voice,
-    synthesize,
+    synthesize_waveform,
 )
 
-_N = float("nan")  # the phone does not care: the articulator passes through
+_N = float("nan")  # unspecified for this phone: the articulator is interpolated
 _COLUMNS = ("ms", "jaw", "opening", "width", "rounding", "tuck", "tongue", "f1", "f2", "f3")
 _COLUMNS += ("voice", "breath", "noise", "noise_hz", "nasal", "burst")
 # Vowel formants: Peterson & Barney 1952, table II, men. A negative opening presses the lips shut.
@@ -59,19 +59,25 @@ _PHONES = {
     "_": (250, 0.00, -0.08, 0.0, 0.00, 0, 0.00, 450, 1500, 2500, 0.00, 0.0, 0.00, _N, 0, 0),
 }
 _VOWELS = tuple("iIeEaAOUu")
-_VOWEL_WEIGHTS = np.array([1, 1, 1, 1.3, 1.7, 1.3, 1.3, 0.7, 1])  # the open ones show best
+_VOWEL_WEIGHTS = np.array([1, 1, 1, 1.3, 1.7, 1.3, 1.3, 0.7, 1])  # open vowels are the most visible
 _ONSETS = (*"pbmfvszStdnlkghwjrT", "pl", "br", "st", "sp", "fl", "gr", "sm")
 _ONSET_WEIGHTS = np.array([3, 3, 4, 2, 2, 2, 1, 2, 2, 2, 2, 2, 2, 1, 1, 2, 1, 2, 1] + [0.6] * 7)
 _CODAS = ("", *"pbmnstklfz")
 _CODA_WEIGHTS = np.array([9, 1.5, 1, 2, 2, 1.5, 1.5, 1, 1, 1, 1])
 # Time constants of the articulators, seconds: the jaw is heavier than the lips.
-_LAGS = {"jaw": 0.026, "opening": 0.017, "width": 0.024, "rounding": 0.024, "tongue": 0.014}
-_LAGS |= {"tuck": 0.016, "f1": 0.014, "f2": 0.016, "f3": 0.016}
+_TIME_CONSTANTS = {
+    "jaw": 0.026,
+    "opening": 0.017,
+    "width": 0.024,
+    "rounding": 0.024,
+    "tongue": 0.014,
+}
+_TIME_CONSTANTS |= {"tuck": 0.016, "f1": 0.014, "f2": 0.016, "f3": 0.016}
 
 
 @dataclasses.dataclass(frozen=True)
-class Speech:
-    """An utterance: int16 (samples,) at `SAMPLE_RATE`, what made it, and its nonsense words."""
+class Utterance:
+    """An utterance: int16 (samples,) at `SAMPLE_RATE`, its articulation and its nonsense words."""
 
     samples: np.ndarray
     articulation: Articulation
@@ -79,8 +85,8 @@ class Speech:
 
 
 @dataclasses.dataclass
-class _Score:
-    """Phones in time; phone i lasts from `times[i]` to `times[i + 1]`."""
+class _Gestures:
+    """A sequence of phones; phone i lasts from `times[i]` to `times[i + 1]`, seconds."""
 
     phones: list[str]
     times: list[float]
@@ -93,61 +99,61 @@ class _Score:
         self.stress.append(stress)
 
 
-def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> Speech:
-    """Makes up an utterance and says it.
+def synthesize_utterance(voice: Voice, seconds: float, rng: np.random.Generator) -> Utterance:
+    """Samples an utterance and synthesizes its audio.
 
     Args:
-        voice: the speaker.
-        seconds: length; the mouth rests at both ends and in pauses.
-        rng: decides what is said, and how.
+        voice: of the speaker.
+        seconds: duration; the mouth rests at both ends and in pauses.
+        rng: of phones, durations and noise.
 
     Returns:
-        the speech; its samples and its articulation start together.
+        The utterance; samples and articulation start together.
 
     Raises:
         ValueError: `seconds` is not positive.
     """
     if not seconds > 0:
         raise ValueError(f"speech must last longer than 0 s, not {seconds} s")
-    score = _compose(voice, seconds, rng)
-    articulation = _articulate(score, voice, seconds, rng)
-    samples = synthesize(articulation, voice, round(seconds * SAMPLE_RATE), rng)
-    return Speech(samples, articulation, tuple(score.words))
+    gestures = _sample_utterance(voice, seconds, rng)
+    articulation = _articulate(gestures, voice, seconds, rng)
+    samples = synthesize_waveform(articulation, voice, round(seconds * SAMPLE_RATE), rng)
+    return Utterance(samples, articulation, tuple(gestures.words))
 
 
-def _compose(voice: Voice, seconds: float, rng: np.random.Generator) -> _Score:
-    """Phrases of words of syllables, with pauses in between, until the time is up."""
-    score = _Score([], [0.0], [], [])
-    score.add("_", min(rng.uniform(0.08, 0.3), 0.15 * seconds))
+def _sample_utterance(voice: Voice, seconds: float, rng: np.random.Generator) -> _Gestures:
+    """Samples phrases of words of syllables, with pauses, that fill `seconds`."""
+    gestures = _Gestures([], [0.0], [], [])
+    gestures.add("_", min(rng.uniform(0.08, 0.3), 0.15 * seconds))
     words_left = rng.integers(3, 7)
     while True:
         word = [_syllable(voice, rng) for _ in range(rng.choice(3, p=[0.35, 0.45, 0.2]) + 1)]
-        start = score.times[-1]
-        while word and start + _length(word) > seconds - 0.1:
+        start = gestures.times[-1]
+        while word and start + _duration(word) > seconds - 0.1:
             word.pop()
         if not word:
             break
-        end = start + _length(word)
+        end = start + _duration(word)
         phones = [phone for syllable in word for phone in syllable]
         for phone in phones:
-            score.add(*phone)
+            gestures.add(*phone)
         text = "".join(phone for phone, _, _ in phones)
-        score.words.append(Word(text, round(start, 3), round(end, 3)))
+        gestures.words.append(Word(text, round(start, 3), round(end, 3)))
         words_left -= 1
         if not words_left:
-            score.add("_", rng.uniform(0.2, 0.55))
+            gestures.add("_", rng.uniform(0.2, 0.55))
             words_left = rng.integers(3, 7)
-    score.add("_", max(seconds - score.times[-1], 0) + 0.2)
-    return score
+    gestures.add("_", max(seconds - gestures.times[-1], 0) + 0.2)
+    return gestures
 
 
-def _length(word: list[list[tuple[str, float, float]]]) -> float:
-    """Seconds that syllables last."""
+def _duration(word: list[list[tuple[str, float, float]]]) -> float:
+    """Returns the duration of syllables in seconds."""
     return sum(seconds for syllable in word for _, seconds, _ in syllable)
 
 
 def _syllable(voice: Voice, rng: np.random.Generator) -> list[tuple[str, float, float]]:
-    """Onset, vowel and coda as (phone, seconds, stress)."""
+    """Samples onset, vowel and coda as (phone, seconds, stress)."""
     stress = rng.uniform(1.0, 1.2) if rng.random() < 0.5 else rng.uniform(0.65, 0.9)
     onset = _ONSETS[rng.choice(len(_ONSETS), p=_ONSET_WEIGHTS / _ONSET_WEIGHTS.sum())]
     coda = _CODAS[rng.choice(len(_CODAS), p=_CODA_WEIGHTS / _CODA_WEIGHTS.sum())]
@@ -160,19 +166,24 @@ def _syllable(voice: Voice, rng: np.random.Generator) -> list[tuple[str, float, 
 
 
 def _articulate(
-    score: _Score, voice: Voice, seconds: float, rng: np.random.Generator
+    gestures: _Gestures, voice: Voice, seconds: float, rng: np.random.Generator
 ) -> Articulation:
-    """Phone targets to trajectories."""
+    """Computes trajectories from phone targets."""
     times = np.arange(round(seconds * CONTROL_RATE) + 1) / CONTROL_RATE
-    rows = np.array([_PHONES[phone] for phone in score.phones], float).T
+    rows = np.array([_PHONES[phone] for phone in gestures.phones], float).T
     table = dict(zip(_COLUMNS, rows, strict=True))
-    starts, ends = np.array(score.times[:-1]), np.array(score.times[1:])
+    starts, ends = np.array(gestures.times[:-1]), np.array(gestures.times[1:])
     bursts = ends - table["burst"] / 1000
-    reach = np.where(np.isin(score.phones, _VOWELS), voice.effort * np.array(score.stress), 1.0)
+    reach = np.where(
+        np.isin(gestures.phones, _VOWELS), voice.effort * np.array(gestures.stress), 1.0
+    )
     table["jaw"], table["opening"] = table["jaw"] * reach, table["opening"] * reach
     table["f1"] = table["f1"] * reach**0.4
 
-    tracks = {name: _follow(times, starts, bursts, table[name], lag) for name, lag in _LAGS.items()}
+    tracks = {
+        name: _follow(times, starts, bursts, table[name], lag)
+        for name, lag in _TIME_CONSTANTS.items()
+    }
     # Lips that close pull every resonance down, F1 most (Fant 1960, chapter 1.4).
     shut = np.clip(1 - tracks["opening"] / 0.15, 0, 1)
     formants = np.stack([tracks.pop("f1"), tracks.pop("f2"), tracks.pop("f3")], 1) / voice.tract
@@ -180,23 +191,23 @@ def _articulate(
 
     phone = np.clip(np.searchsorted(starts, times, "right") - 1, 0, len(starts) - 1)
     burst = (table["burst"] > 0)[phone] & (times >= bursts[phone])
-    held = (table["burst"] > 0)[phone] & ~burst
+    closed = (table["burst"] > 0)[phone] & ~burst
     gates = {name: table[name][phone] for name in ("voice", "breath", "noise", "nasal")}
-    gates["voice"] *= np.where(held, 0.3, 1.0) * np.sqrt(score.stress)[phone]
+    gates["voice"] *= np.where(closed, 0.3, 1.0) * np.sqrt(gestures.stress)[phone]
     for name in ("breath", "noise"):
-        gates[name] = np.where(held, 0.0, gates[name])
+        gates[name] = np.where(closed, 0.0, gates[name])
     gates = {name: gaussian_filter1d(gate, 1.3, mode="nearest") for name, gate in gates.items()}
     centres = np.where(np.isnan(table["noise_hz"]), 3000.0, table["noise_hz"])[phone]
-    pitch = _intonation(times, score, voice, rng)
+    pitch = _intonation(times, gestures, voice, rng)
     return Articulation(**tracks, **gates, noise_hz=centres, pitch=pitch, formants=formants)
 
 
 def _follow(
     times: np.ndarray, starts: np.ndarray, ends: np.ndarray, targets: np.ndarray, lag: float
 ) -> np.ndarray:
-    """A critically damped articulator that moves early enough to be in place on time."""
-    cares = ~np.isnan(targets)
-    starts, ends, targets = starts[cares], ends[cares], targets[cares]
+    """Filters targets by a critically damped system, advanced by its group delay."""
+    specified = ~np.isnan(targets)
+    starts, ends, targets = starts[specified], ends[specified], targets[specified]
     hold = 0.25 * (ends - starts)
     knots = np.stack([starts + hold, ends - hold], 1).ravel()
     decay = np.exp(-1 / (CONTROL_RATE * lag))
@@ -208,21 +219,24 @@ def _follow(
 
 
 def _intonation(
-    times: np.ndarray, score: _Score, voice: Voice, rng: np.random.Generator
+    times: np.ndarray, gestures: _Gestures, voice: Voice, rng: np.random.Generator
 ) -> np.ndarray:
-    """F0: declination within a phrase, a rise on stressed vowels, a final fall or question."""
+    """Computes F0: declination in a phrase, a rise on stressed vowels, a final fall or question."""
     semitones = np.zeros_like(times)
-    rests = [i for i, phone in enumerate(score.phones) if phone == "_"]
+    rests = [i for i, phone in enumerate(gestures.phones) if phone == "_"]
     for first, last in itertools.pairwise(rests):
-        start, end = score.times[first + 1], max(score.times[last], score.times[first + 1] + 0.1)
+        start, end = (
+            gestures.times[first + 1],
+            max(gestures.times[last], gestures.times[first + 1] + 0.1),
+        )
         along = np.clip((times - start) / (end - start), 0, 1)
         inside = (times >= start - 0.1) & (times <= end + 0.1)
         final = rng.choice([-3.0, 4.0], p=[0.8, 0.2])
         contour = 2.0 - 4.0 * along + final * np.clip((along - 0.75) / 0.25, 0, 1)
         semitones = np.where(inside, contour, semitones)
-    for i, phone in enumerate(score.phones):
-        if phone in _VOWELS and score.stress[i] >= 1:
-            middle = (score.times[i] + score.times[i + 1]) / 2
+    for i, phone in enumerate(gestures.phones):
+        if phone in _VOWELS and gestures.stress[i] >= 1:
+            middle = (gestures.times[i] + gestures.times[i + 1]) / 2
             height = rng.uniform(1.0, 3.5)
             semitones = semitones + height * np.exp(-(((times - middle) / 0.08) ** 2))
     flutter = gaussian_filter1d(rng.normal(size=times.size), 8, mode="nearest")

@@ -1,7 +1,7 @@
-"""A corpus of rendered people who talk: made offline, the same for the same seed.
+"""`lipsync synthetic`: a corpus of rendered talking faces, offline and deterministic in its seed.
 
-The same articulators shape the sound (`articulation`) and the mouth in the picture (`portrait`),
-so what a network can learn about lips from real speech it can learn here, in miniature.
+The same articulators shape the audio (`articulation`) and the mouth in the frames (`portrait`), so
+lips and audio are related as in real speech.
 """
 
 import argparse
@@ -21,97 +21,96 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames
+from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep.synthetic import render_clips
-from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, speak
+from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
 from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
 from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
 from lipsync_jax.media import audio, video_reader
-from lipsync_jax.progress import Countdown
+from lipsync_jax.progress import EtaLogger
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
-_FORMAT = 1  # of what a seed gives; raise it when the people or their speech change
-_AT_ONCE = 8  # clips of a person that one process films
-_SHOWN = range(10, 66, 4)  # frames on the contact sheet
+_FORMAT = 1  # increment when the clips of a seed change
+_CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
+_SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
 _CORPUS, _VIDEO, _SPEECH = range(3)  # independent streams of one seed
 
 log = logging.getLogger(__name__)
 
 
-def make(
+def generate_corpus(
     out: str | os.PathLike,
     clips: int = 160,
     seed: int = 0,
-    geometry: str = "face96",
+    crop: str = "face96",
     *,
-    people: int | None = None,
+    num_identities: int | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Writes the corpus, or finds it finished.
+    """Writes the corpus, or returns the finished one.
 
-    Clips last `SECONDS` at 25 frames a second, with sound at 16 kHz. Each person has
-    `CLIPS_PER_SPEAKER` of them and is in one split only, which are about 80 % `train`, 10 %
-    `validation` and 10 % `test`. With `people` these few have all the clips among them, and the
-    splits differ in what is said, not in who says it.
+    Clips last `SECONDS` at 25 frames a second, with audio at 16 kHz. Each identity has
+    `CLIPS_PER_SPEAKER` clips in one split; the splits are about 80 % `train`, 10 % `validation` and
+    10 % `test`. With `num_identities` all splits share these identities and differ in the
+    utterances.
 
     Args:
-        out: folder; the data set is somewhere below it. What an interrupted run left is redone.
-        clips: how many in all.
-        seed: of everything; the same seed gives the same bytes.
-        geometry: key of `records.GEOMETRIES`.
-        people: how many, each in all splits; None for new people in every split.
-        workers: processes; the number of CPUs when None. The clips don't depend on it.
+        out: folder; the data set is below it. An incomplete data set is written anew.
+        clips: number of clips in all splits.
+        seed: of all random choices; equal seeds give equal bytes.
+        crop: key of `clip.CROP_SPECS`.
+        num_identities: number of identities, each in all splits; None for new identities in every
+            split.
+        workers: processes; the number of CPUs when None. The clips do not depend on the number.
 
     Returns:
-        The folder of the shards, which `loader.find_dataset` accepts.
+        The folder of the shards, for `loader.find_dataset`.
 
     Raises:
-        ValueError: too few clips, an unknown geometry, or `out` holds another corpus.
+        ValueError: too few clips, an unknown crop, or `out` contains another corpus.
     """
-    least = 10 * people if people else 3 * CLIPS_PER_SPEAKER
+    least = 10 * num_identities if num_identities else 3 * CLIPS_PER_SPEAKER
     if clips < least:
-        raise ValueError(f"{clips} clips are too few for three splits; ask for {least}")
-    if geometry not in GEOMETRIES:
-        raise ValueError(
-            f"no synthetic faces of geometry {geometry!r}; choose one of {', '.join(GEOMETRIES)}"
-        )
-    recipe = {"clips": clips, "seconds": SECONDS, "seed": seed, "geometry": geometry}
-    recipe |= {"people": people, "format": _FORMAT}
+        raise ValueError(f"--clips {clips} is too few for three splits; ask for {least}")
+    if crop not in CROP_SPECS:
+        raise ValueError(f"unknown --crop {crop!r}; choose one of {', '.join(CROP_SPECS)}")
+    recipe = {"clips": clips, "seconds": SECONDS, "seed": seed, "crop": crop}
+    recipe |= {"identities": num_identities, "format": _FORMAT}
     builder = _builder(Path(out), recipe)
     folder = Path(builder.data_path)
-    note = folder / "recipe.json"
-    if note.is_file():
-        made = json.loads(note.read_text(encoding="utf-8"))
-        if made != recipe:
+    recipe_path = folder / "recipe.json"
+    if recipe_path.is_file():
+        stored_recipe = json.loads(recipe_path.read_text(encoding="utf-8"))
+        if stored_recipe != recipe:
             raise ValueError(
-                f"{folder} holds a corpus made as {made}, not as {recipe}; choose another folder "
-                "or delete that one"
+                f"{folder} contains a corpus made with {stored_recipe}, not with {recipe}; "
+                "choose another folder or delete that one"
             )
         return folder
     for unfinished in folder.parent.glob(f"*{folder.name}"):
         shutil.rmtree(unfinished)
-    from lipsync_jax.data_prep.builder import write
+    from lipsync_jax.data_prep.builder import write_shards
 
-    with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.each:
-        write(builder)
-    note.write_text(json.dumps(recipe), encoding="utf-8")
+    with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.map_fn:
+        write_shards(builder)
+    recipe_path.write_text(json.dumps(recipe), encoding="utf-8")
     return folder
 
 
 def _builder(out: Path, recipe: dict):
-    # Here: TFDS is slow to import, and processes that render don't need it.
+    # Imported here: TFDS is slow to import, and the processes that render do not need it.
     from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
 
     class Synthetic(TalkingFace, skip_registration=True):
-        """Rendered people who talk."""
+        """Rendered talking faces."""
 
-        BUILDER_CONFIGS = (TalkingFaceConfig(name=recipe["geometry"]),)
+        BUILDER_CONFIGS = (TalkingFaceConfig(name=recipe["crop"]),)
 
-        each = map  # how people are filmed one after another, or at once
+        map_fn = map  # sequential, or the map of a process pool
 
         def clips(self) -> dict[str, Iterator[Clip]]:
-            count, done = Countdown("clips rendered", recipe["clips"], log.info), itertools.count(1)
+            count, done = EtaLogger("clips rendered", recipe["clips"], log.info), itertools.count(1)
 
             def counted(clips: Iterator[Clip]) -> Iterator[Clip]:
                 for clip in clips:
@@ -119,55 +118,70 @@ def _builder(out: Path, recipe: dict):
                     yield clip
 
             return {
-                split: counted(_film(recipe, takes, self.each))
-                for split, takes in splits(recipe["clips"], recipe["people"]).items()
+                split: counted(_render_identities(recipe, clip_numbers, self.map_fn))
+                for split, clip_numbers in split_clips(
+                    recipe["clips"], recipe["identities"]
+                ).items()
             }
 
-    return Synthetic(config=recipe["geometry"], data_dir=out, file_format="array_record")
+    return Synthetic(config=recipe["crop"], data_dir=out, file_format="array_record")
 
 
-def splits(clips: int, people: int | None = None) -> dict[str, dict[int, range]]:
-    """Split -> number of each of its people -> numbers of their takes."""
-    if people:
-        takes = {number: len(range(number, clips, people)) for number in range(people)}
-        held = {number: max(1, round(count / 10)) for number, count in takes.items()}
+def split_clips(clips: int, num_identities: int | None = None) -> dict[str, dict[int, range]]:
+    """Returns split -> index of an identity -> numbers of its clips."""
+    if num_identities:
+        clip_numbers = {
+            number: len(range(number, clips, num_identities)) for number in range(num_identities)
+        }
+        num_held_out = {number: max(1, round(count / 10)) for number, count in clip_numbers.items()}
         return {
-            "train": {n: range(2 * held[n], count) for n, count in takes.items()},
-            "validation": {n: range(held[n]) for n in takes},
-            "test": {n: range(held[n], 2 * held[n]) for n in takes},
+            "train": {n: range(2 * num_held_out[n], count) for n, count in clip_numbers.items()},
+            "validation": {n: range(num_held_out[n]) for n in clip_numbers},
+            "test": {n: range(num_held_out[n], 2 * num_held_out[n]) for n in clip_numbers},
         }
     speakers = math.ceil(clips / CLIPS_PER_SPEAKER)
-    takes = {
+    clip_numbers = {
         number: range(min(CLIPS_PER_SPEAKER, clips - number * CLIPS_PER_SPEAKER))
         for number in range(speakers)
     }
-    held = max(1, round(speakers / 10))
+    num_held_out = max(1, round(speakers / 10))
     return {
-        "train": {n: takes[n] for n in range(2 * held, speakers)},
-        "validation": {n: takes[n] for n in range(held)},
-        "test": {n: takes[n] for n in range(held, 2 * held)},
+        "train": {n: clip_numbers[n] for n in range(2 * num_held_out, speakers)},
+        "validation": {n: clip_numbers[n] for n in range(num_held_out)},
+        "test": {n: clip_numbers[n] for n in range(num_held_out, 2 * num_held_out)},
     }
 
 
-def _film(recipe: dict, takes: dict[int, range], each: Callable) -> Iterator[Clip]:
-    """The clips of some people, in their order."""
+def _render_identities(
+    recipe: dict, clip_numbers: dict[int, range], map_fn: Callable
+) -> Iterator[Clip]:
+    """Yields the clips of some identities, in order."""
     jobs = [
-        (_person(recipe["seed"], n), f"p{n:04d}", part, recipe["seconds"], recipe["geometry"])
-        for n, wanted in takes.items()
-        for part in (wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE))
+        (
+            _identity_seed(recipe["seed"], n),
+            f"p{n:04d}",
+            part,
+            recipe["seconds"],
+            recipe["crop"],
+        )
+        for n, wanted in clip_numbers.items()
+        for part in (
+            wanted[first : first + _CLIPS_PER_JOB]
+            for first in range(0, len(wanted), _CLIPS_PER_JOB)
+        )
     ]
-    for filmed in each(render_clips.film_speaker, *zip(*jobs, strict=True)):
-        yield from filmed
+    for clips in map_fn(render_clips.render_speaker, *zip(*jobs, strict=True)):
+        yield from clips
 
 
-def _person(seed: int, number: int) -> np.random.SeedSequence:
-    # By its own key each person is the same however many there are.
+def _identity_seed(seed: int, number: int) -> np.random.SeedSequence:
+    # A key of its own: an identity does not depend on the number of identities.
     return np.random.SeedSequence(seed, spawn_key=(_CORPUS, number))
 
 
 @contextlib.contextmanager
 def _processes(workers: int) -> Iterator[Callable]:
-    """A `map` over several processes, its results in order."""
+    """Yields a `map` over several processes with results in order."""
     if workers <= 1:
         yield map
         return
@@ -193,92 +207,108 @@ def write_video(
     seed: int = 10,
     *,
     size: int = 384,
-    person: int | None = None,
+    identity_index: int | None = None,
 ) -> Path:
-    """Writes a video of somebody talking, with their own sound, saying what no corpus has.
+    """Writes a talking-face video with audio; the utterance is in no corpus.
 
     Args:
         path: .mp4, .mov or .mkv.
-        seconds: its length, in whole frames of 1/25 s.
-        seed: of everything.
+        seconds: duration, rounded to frames of 1/25 s.
+        seed: of all random choices.
         size: rows and columns.
-        person: number of somebody in the corpus of that seed; None for a person no corpus has.
+        identity_index: index of an identity in the corpus of that seed; None for an identity that
+            is in no corpus.
 
     Returns:
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO,)))
-    if person is None:
+    if identity_index is None:
         identity = Identity.sample(rng)
         voice = Voice.sample(rng, identity.tract)
     else:
-        identity, voice = render_clips.meet(_person(seed, person))
+        identity, voice = render_clips.sample_speaker(_identity_seed(seed, identity_index))
     frames = max(1, round(seconds * render_clips.FRAME_RATE))
-    take = render_clips.act(voice, float(frames / render_clips.FRAME_RATE), rng)
+    performance = render_clips.sample_performance(
+        voice, float(frames / render_clips.FRAME_RATE), rng
+    )
     portrait = Portrait(identity, 2 * size / (FRAME[2] - FRAME[0]))
     with tempfile.TemporaryDirectory() as folder:
-        sound = Path(folder) / "speech.wav"
-        audio.save(sound, take.speech.samples, SAMPLE_RATE)
+        wav_path = Path(folder) / "speech.wav"
+        audio.save(wav_path, performance.utterance.samples, SAMPLE_RATE)
         with video_reader.VideoWriter(
-            path, render_clips.FRAME_RATE, (size, size), audio=sound
+            path, render_clips.FRAME_RATE, (size, size), audio=wav_path
         ) as writer:
-            for state in take.states:
+            for state in performance.states:
                 writer.write(portrait.render(state, (size, size))[..., ::-1])
     return Path(path)
 
 
 def write_speech(
-    path: str | os.PathLike, seconds: float = 4.0, seed: int = 0, *, person: int | None = None
+    path: str | os.PathLike,
+    seconds: float = 4.0,
+    seed: int = 0,
+    *,
+    identity_index: int | None = None,
 ) -> Path:
-    """Writes a WAV file of somebody saying what neither a corpus nor `write_video` has.
+    """Writes a WAV file of an utterance that is neither in a corpus nor in `write_video`.
 
     Args:
         path: .wav.
-        seconds: its length.
-        seed: of everything.
-        person: number of somebody in the corpus of that seed; None for a voice no corpus has.
+        seconds: duration.
+        seed: of all random choices.
+        identity_index: index of an identity in the corpus of that seed; None for a voice that is in
+            no corpus.
 
     Returns:
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPEECH,)))
-    voice = Voice.sample(rng) if person is None else render_clips.meet(_person(seed, person))[1]
-    audio.save(path, speak(voice, seconds, rng).samples, SAMPLE_RATE)
+    voice = (
+        Voice.sample(rng)
+        if identity_index is None
+        else render_clips.sample_speaker(_identity_seed(seed, identity_index))[1]
+    )
+    audio.save(path, synthesize_utterance(voice, seconds, rng).samples, SAMPLE_RATE)
     return Path(path)
 
 
-def contact_sheet(folder: str | os.PathLike, outfile: str | os.PathLike, people: int = 12) -> Path:
-    """Shows some people of the training split, a row of successive frames each."""
-    from lipsync_jax.data.loader import Clips
+def contact_sheet(
+    folder: str | os.PathLike, outfile: str | os.PathLike, num_identities: int = 12
+) -> Path:
+    """Writes an image of some training clips, one row of successive frames per clip."""
+    from lipsync_jax.data.loader import ClipDataSource
 
-    clips = Clips(Path(folder), "train")
-    rows = np.linspace(0, len(clips) - 1, min(people, len(clips))).astype(int)
-    frames = [decode_frames(clips[int(row)], _SHOWN) for row in rows]
+    clips = ClipDataSource(Path(folder), "train")
+    rows = np.linspace(0, len(clips) - 1, min(num_identities, len(clips))).astype(int)
+    frames = [decode_frames(clips[int(row)], _SHEET_FRAMES) for row in rows]
     sheet = video_reader.contact_sheet(np.concatenate(frames)[..., ::-1], len(frames[0]))
     video_reader.write_image(outfile, sheet)
     return Path(outfile)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync synthetic`."""
+    """Adds the options of `lipsync synthetic`."""
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--clips", type=int, default=160, help="clips of 3 seconds (160)")
-    parser.add_argument("--people", type=int, help="few people in all splits (new ones in each)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other people (0)")
-    parser.add_argument("--geometry", default="face96", help="size of the crops (face96)")
+    parser.add_argument(
+        "--identities", type=int, help="number of identities, each in all splits (new ones in each)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (0)")
+    parser.add_argument("--crop", default="face96", help="size of the crops (face96)")
     parser.add_argument("--workers", type=int, help="processes (as many as there are CPUs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Makes the corpus and a picture of it."""
-    folder = make(
+    """Writes the corpus and a contact sheet."""
+    folder = generate_corpus(
         arguments.out,
         arguments.clips,
         arguments.seed,
-        arguments.geometry,
-        people=arguments.people,
+        arguments.crop,
+        num_identities=arguments.identities,
         workers=arguments.workers,
     )
-    sheet = contact_sheet(folder, arguments.out / f"contact_sheet_{arguments.geometry}.png")
-    print(f"clips  {folder}\nlook   {sheet}")
+    sheet = contact_sheet(folder, arguments.out / f"contact_sheet_{arguments.crop}.png")
+    print(f"clips  {folder}\nimage  {sheet}")
     return 0

@@ -1,4 +1,4 @@
-"""Takes of portraits who talk: what is said, how they move, and the crops a detector would cut."""
+"""Renders clips of talking portraits: utterance, motion, and the crops of a simulated detector."""
 
 import dataclasses
 import math
@@ -8,118 +8,136 @@ from fractions import Fraction
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.data.clip import GEOMETRIES, Clip, Geometry, encode_frame
-from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Speech, Voice, speak
+from lipsync_jax.data.clip import CROP_SPECS, Clip, CropSpec, encode_frame
+from lipsync_jax.data_prep.synthetic.articulation import (
+    SAMPLE_RATE,
+    Utterance,
+    Voice,
+    synthesize_utterance,
+)
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
-from lipsync_jax.data_prep.synthetic.face.motion import perform
+from lipsync_jax.data_prep.synthetic.face.motion import animate_face
 from lipsync_jax.faces import alignment
 
 FRAME_RATE = Fraction(25)
 _SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
 _JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
-_BIAS = 0.02  # of the box of one take
-_FRAME_UNITS = {"face": 2.4, "lips": 1.0, "square": 2.4}  # head units across an aligned crop, about
-_SHARPER = 4 / 3  # density of the pictures that are aligned, over that of the crops
+_BIAS = 0.02  # constant error of a detector's box in one clip, relative to the box
+_FRAME_UNITS = {
+    "face": 2.4,
+    "lips": 1.0,
+    "square": 2.4,
+}  # approximate width of an aligned crop, head units
+_ALIGNED_OVERSAMPLING = 4 / 3  # pixel density before alignment over that of the crops
 
 
 @dataclasses.dataclass(frozen=True)
-class Take:
-    """A person talking.
+class Performance:
+    """Utterance and facial motion of one clip.
 
     Attributes:
-        speech: the sound; its sample 0 sounds when frame 0 is shown.
-        states: the face at every frame, `FRAME_RATE` a second.
+        utterance: the audio; sample 0 coincides with frame 0.
+        states: the face in every frame, `FRAME_RATE` a second.
     """
 
-    speech: Speech
+    utterance: Utterance
     states: list[FaceState]
 
 
-def act(voice: Voice, seconds: float, rng: np.random.Generator) -> Take:
-    """Lets a person say something.
+def sample_performance(voice: Voice, seconds: float, rng: np.random.Generator) -> Performance:
+    """Samples an utterance and the motion that goes with it.
 
     Args:
-        voice: theirs.
+        voice: of the identity.
         seconds: a whole number of frames.
-        rng: decides on what is said and on every movement.
+        rng: of the utterance and the motion.
     """
-    speech = speak(voice, seconds, rng)
+    utterance = synthesize_utterance(voice, seconds, rng)
     frames = round(seconds * FRAME_RATE)
-    return Take(speech, perform(speech.articulation, frames, float(FRAME_RATE), rng))
+    return Performance(
+        utterance, animate_face(utterance.articulation, frames, float(FRAME_RATE), rng)
+    )
 
 
-def portrait_scale(geometry: Geometry) -> float:
-    """Pixels a head unit a portrait needs, drawn at twice a crop's density."""
-    if geometry.cut == "aligned":
-        return 2 * _SHARPER * geometry.width / _FRAME_UNITS[geometry.part]
-    return 2 * math.sqrt(geometry.height / 2.8 * geometry.width / 1.9)
+def portrait_scale(crop_spec: CropSpec) -> float:
+    """Returns the pixels per head unit of a portrait, twice the density of the crop."""
+    if crop_spec.method == "aligned":
+        return 2 * _ALIGNED_OVERSAMPLING * crop_spec.width / _FRAME_UNITS[crop_spec.region]
+    return 2 * math.sqrt(crop_spec.height / 2.8 * crop_spec.width / 1.9)
 
 
-def meet(seed: np.random.SeedSequence) -> tuple[Identity, Voice]:
-    """The person that a seed makes, and their voice."""
+def sample_speaker(seed: np.random.SeedSequence) -> tuple[Identity, Voice]:
+    """Samples an identity and its voice."""
     rng = np.random.default_rng(seed.spawn(1)[0])
     identity = Identity.sample(rng)
     return identity, Voice.sample(rng, identity.tract)
 
 
-def film_speaker(
+def render_speaker(
     seed: np.random.SeedSequence,
     speaker: str,
-    takes: Sequence[int],
+    clip_numbers: Sequence[int],
     seconds: float,
-    geometry: str,
+    crop: str,
 ) -> list[Clip]:
-    """Clips of one person.
+    """Renders clips of one identity.
 
     Args:
-        seed: makes the person and everything they do; fresh, nothing spawned from it yet.
-        speaker: their name.
-        takes: numbers of the clips wanted; each is the same whatever others there are.
-        seconds: of each, a whole number of frames.
-        geometry: key of `records.GEOMETRIES`.
+        seed: of the identity and its clips; no seed may have been spawned from it before.
+        speaker: name of the identity.
+        clip_numbers: numbers of the clips; a clip does not depend on the other numbers.
+        seconds: duration of each clip, a whole number of frames.
+        crop: key of `clip.CROP_SPECS`.
 
     Returns:
-        One clip a take, named `speaker/00` and on.
+        One clip per number, named `speaker/00` and on.
     """
-    identity, voice = meet(seed)
-    rngs = [np.random.default_rng(child) for child in seed.spawn(max(takes, default=-1) + 1)]
-    size = GEOMETRIES[geometry]
-    portrait = Portrait(identity, portrait_scale(size))
+    identity, voice = sample_speaker(seed)
+    rngs = [np.random.default_rng(child) for child in seed.spawn(max(clip_numbers, default=-1) + 1)]
+    crop_spec = CROP_SPECS[crop]
+    portrait = Portrait(identity, portrait_scale(crop_spec))
     return [
-        _film(portrait, act(voice, seconds, rng), f"{speaker}/{number:02d}", speaker, size, rng)
-        for number, rng in ((number, rngs[number]) for number in takes)
+        _render_clip(
+            portrait,
+            sample_performance(voice, seconds, rng),
+            f"{speaker}/{number:02d}",
+            speaker,
+            crop_spec,
+            rng,
+        )
+        for number, rng in ((number, rngs[number]) for number in clip_numbers)
     ]
 
 
-def _film(
+def _render_clip(
     portrait: Portrait,
-    take: Take,
+    performance: Performance,
     clip_id: str,
     speaker: str,
-    size: Geometry,
+    crop_spec: CropSpec,
     rng: np.random.Generator,
 ) -> Clip:
-    shoot = _shoot_aligned if size.cut == "aligned" else _shoot_boxes
-    images, landmarks = shoot(portrait, take.states, size, rng)
+    render = _render_aligned_crops if crop_spec.method == "aligned" else _render_box_crops
+    images, landmarks = render(portrait, performance.states, crop_spec, rng)
     return Clip(
         clip_id=clip_id,
         speaker=speaker,
         frames=tuple(map(encode_frame, images)),
         frame_rate=FRAME_RATE,
-        audio=take.speech.samples,
+        audio=performance.utterance.samples,
         audio_rate=SAMPLE_RATE,
         landmarks=landmarks,
         sync_offset=0.0,
-        words=take.speech.words,
+        words=performance.utterance.words,
     )
 
 
-def _shoot_boxes(
-    portrait: Portrait, states: list[FaceState], size: Geometry, rng: np.random.Generator
+def _render_box_crops(
+    portrait: Portrait, states: list[FaceState], crop_spec: CropSpec, rng: np.random.Generator
 ) -> tuple[Iterator[np.ndarray], np.ndarray]:
-    """Crops of boxes, and landmarks in their pixels."""
+    """Returns box crops and landmarks in crop pixels."""
     boxes, landmarks = crop_boxes(portrait, states, rng)
-    shape = size.height, size.width
+    shape = crop_spec.height, crop_spec.width
     images = (
         portrait.render(state, shape, tuple(box.tolist()))
         for state, box in zip(states, boxes, strict=True)
@@ -127,45 +145,49 @@ def _shoot_boxes(
     return images, faces.to_crop(landmarks, boxes, shape)
 
 
-def _shoot_aligned(
-    portrait: Portrait, states: list[FaceState], size: Geometry, rng: np.random.Generator
+def _render_aligned_crops(
+    portrait: Portrait, states: list[FaceState], crop_spec: CropSpec, rng: np.random.Generator
 ) -> tuple[Iterator[np.ndarray], np.ndarray]:
-    """Aligned crops, and landmarks in their pixels."""
-    shape, canonical = (size.height, size.width), alignment.CANONICAL[size.part]
+    """Returns aligned crops and landmarks in crop pixels."""
+    shape, canonical = (crop_spec.height, crop_spec.width), alignment.CANONICAL[crop_spec.region]
     _, landmarks = detections(portrait, states, rng)
-    corners = np.array([[0, 0], [size.width, 0], [0, size.height], [size.width, size.height]])
-    inside = alignment.to_frame(corners, np.linalg.inv(alignment.places(landmarks, canonical)))
+    corners = np.array(
+        [[0, 0], [crop_spec.width, 0], [0, crop_spec.height], [crop_spec.width, crop_spec.height]]
+    )
+    inside = alignment.transform_points(
+        corners, np.linalg.inv(alignment.align_matrices(landmarks, canonical))
+    )
     window = np.concatenate([inside.min(axis=(0, 1)), inside.max(axis=(0, 1))])
-    density = _SHARPER * size.width / _FRAME_UNITS[size.part]
+    density = _ALIGNED_OVERSAMPLING * crop_spec.width / _FRAME_UNITS[crop_spec.region]
     columns, rows = (max(1, round(density * n)) for n in (window[2:] - window[:2]).tolist())
     landmarks = faces.to_crop(landmarks, window, (rows, columns))
-    matrices = alignment.places(landmarks, canonical)
+    matrices = alignment.align_matrices(landmarks, canonical)
     images = (
-        alignment.cut_out(
+        alignment.warp_crop(
             portrait.render(state, (rows, columns), tuple(window.tolist())), matrix, shape
         )
         for state, matrix in zip(states, matrices, strict=True)
     )
-    return images, alignment.to_frame(landmarks, matrices)
+    return images, alignment.transform_points(landmarks, matrices)
 
 
 def crop_boxes(
     portrait: Portrait, states: list[FaceState], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes and landmarks as a detector gives them, made into crops as those of real videos are.
+    """Simulates a detector and the smoothing of boxes that real videos undergo.
 
     Returns:
         float32 (frames, 4) boxes to crop and (frames, 5, 2) landmarks, frame head units.
     """
     boxes, landmarks = detections(portrait, states, rng)
-    smooth = faces.smooth_boxes(landmarks, _SMOOTHING)
-    return faces.face_box(faces.smooth_boxes(boxes, _SMOOTHING), smooth), landmarks
+    smoothed_landmarks = faces.smooth_boxes(landmarks, _SMOOTHING)
+    return faces.face_box(faces.smooth_boxes(boxes, _SMOOTHING), smoothed_landmarks), landmarks
 
 
 def detections(
     portrait: Portrait, states: list[FaceState], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (frames, 4) and landmarks (frames, 5, 2) of a detector, in head units of the frame."""
+    """Simulates a detector: boxes (frames, 4) and landmarks (frames, 5, 2), frame head units."""
     boxes = np.stack([portrait.box(state) for state in states])
     landmarks = np.stack([portrait.landmarks(state) for state in states])
     width = np.mean(boxes[:, 2] - boxes[:, 0])

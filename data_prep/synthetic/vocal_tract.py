@@ -1,7 +1,7 @@
-"""Articulator controls -> waveform: a voice source and noise through a tract of five resonances.
+"""Synthesizes a waveform from articulator controls: source and noise through five resonances.
 
 The source-filter model (Fant 1960): a KLGLOTT88 pulse (Klatt & Klatt 1990) and noise pass through
-formants; the sound leaves through the lips in proportion to their gap, or through the nose.
+formants; sound is radiated by the lips in proportion to their gap, or by the nose.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _FREQUENCIES = np.fft.rfftfreq(_SPECTRUM, 1 / SAMPLE_RATE)
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """How a speaker sounds.
+    """Parameters of a speaker's voice.
 
     Attributes:
         pitch: mean fundamental frequency, Hz.
@@ -41,7 +41,7 @@ class Voice:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, tract: float | None = None) -> "Voice":
-        """A random voice; `tract` (0.8 to 1.05) may be given so that it suits a face."""
+        """Samples a voice; `tract` (0.8 to 1.05) may be given to match a face."""
         tract = rng.uniform(0.82, 1.04) if tract is None else tract
         return cls(
             pitch=float(np.clip(112 * 2 ** ((1 - tract) / 0.18 + rng.normal(0, 0.1)), 85, 260)),
@@ -69,7 +69,7 @@ class Articulation:
         breath: amplitude of noise made at the glottis.
         noise: amplitude of noise made at a constriction.
         noise_hz: centre frequency of that noise.
-        nasal: 1 where the nose lets the sound out.
+        nasal: 1 where sound is radiated by the nose.
         pitch: fundamental frequency, Hz.
         formants: (steps, 3) F1 to F3, Hz.
     """
@@ -88,21 +88,21 @@ class Articulation:
     pitch: np.ndarray
     formants: np.ndarray
 
-    def at(self, name: str, times: np.ndarray) -> np.ndarray:
-        """One control, such as `jaw`, at some times (n,) in seconds."""
+    def interpolate(self, name: str, times: np.ndarray) -> np.ndarray:
+        """Interpolates one control, such as `jaw`, at times (n,) in seconds."""
         return np.interp(times, np.arange(len(self.jaw)) / CONTROL_RATE, getattr(self, name))
 
 
-def synthesize(
+def synthesize_waveform(
     articulation: Articulation, voice: Voice, length: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Source and filter, in overlapping 10 ms blocks whose spectra the tract multiplies.
+    """Synthesizes a waveform by source and filter, in overlapping blocks of 10 ms.
 
     Args:
-        articulation: the controls; the last ones hold on if they end early.
-        voice: whose.
-        length: samples wanted.
-        rng: makes the noises.
+        articulation: the controls; the last values are held if they end early.
+        voice: of the speaker.
+        length: number of samples.
+        rng: of the noise sources.
 
     Returns:
         int16 (length,) at `SAMPLE_RATE`, at a level of about -20 dB RMS re full scale.
@@ -121,7 +121,7 @@ def synthesize(
     }
     index = np.minimum(np.arange(frames), len(articulation.jaw) - 1)
     tract, nose = _resonances(articulation.formants[index], control["nasal"], voice)
-    # Sound leaves through the lips in proportion to their gap, or through the nose.
+    # Sound is radiated by the lips in proportion to their gap, or by the nose.
     lips = np.clip(control["opening"] / 0.6, 0, 1.6) ** 0.6
     outlet = lips * (1 - control["nasal"]) + 0.32 * control["nasal"]
     murmur = 0.05 * control["voice"] * (1 - np.minimum(lips, 1))
@@ -141,21 +141,23 @@ def synthesize(
     friction = (0.25 * control["noise"])[:, None] * np.exp(-((octaves / 0.55) ** 2)) * hiss
     spectra = (voiced + breath) * tract + murmur[:, None] * glottis * nose + friction
     blocks = np.fft.irfft(spectra, _SPECTRUM)
-    sound = np.zeros(samples + _SPECTRUM)
+    waveform = np.zeros(samples + _SPECTRUM)
     for start in range(0, _SPECTRUM, _HOP):  # overlap-add: block i starts at sample (i - 1) * hop
         part = blocks[:, start : start + _HOP]
-        sound[start : start + samples] += np.pad(part, ((0, 0), (0, _HOP - part.shape[1]))).ravel()
-    sound = sound[_HOP : _HOP + length]
-    level = np.sqrt(np.mean(sound**2)) + 1e-9
-    sound = 0.8 * np.tanh(sound / level * 0.1 / 0.8)
+        waveform[start : start + samples] += np.pad(
+            part, ((0, 0), (0, _HOP - part.shape[1]))
+        ).ravel()
+    waveform = waveform[_HOP : _HOP + length]
+    level = np.sqrt(np.mean(waveform**2)) + 1e-9
+    waveform = 0.8 * np.tanh(waveform / level * 0.1 / 0.8)
     room = lfilter([1], [1, -0.7], rng.normal(size=length)) * voice.room
-    return np.round(32767 * np.clip(sound + room, -1, 1)).astype(np.int16)
+    return np.round(32767 * np.clip(waveform + room, -1, 1)).astype(np.int16)
 
 
 def _resonances(
     formants: np.ndarray, nasal: np.ndarray, voice: Voice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Transfer functions of the tract, and of what shut lips leave: complex (frames, bins)."""
+    """Computes transfer functions of the tract and of closed lips: complex (frames, bins)."""
     delay = np.exp(-2j * np.pi * _FREQUENCIES / SAMPLE_RATE)
     tract = np.ones((len(formants), delay.size), complex)
     upper = np.array([3500.0, 4500.0]) / voice.tract
@@ -171,7 +173,7 @@ def _resonances(
 
 
 def _glottis(pitch: np.ndarray, open_quotient: float) -> np.ndarray:
-    """Flow derivative of the KLGLOTT88 pulse (Klatt & Klatt 1990), made at 4x and decimated."""
+    """Computes the flow derivative of the KLGLOTT88 pulse (Klatt & Klatt 1990) at 4x, decimated."""
     oversampling = 4
     cycle = np.cumsum(np.repeat(pitch, oversampling)) / (SAMPLE_RATE * oversampling) % 1
     t = cycle / open_quotient

@@ -1,4 +1,4 @@
-"""`python -m lipsync_jax.cli` is `lipsync`."""
+"""Runs `lipsync` as `python -m lipsync_jax.cli`."""
 
 import sys
 

@@ -120,7 +120,9 @@ def sentence(error: BaseException) -> str:
         name, *hint = text.strip("\"'").replace("\\n", "\n").splitlines()
         name = name.strip("\"'\\")
         if name.replace(".", "_").isidentifier():
-            said = f" ({hint[-1]})" if hint else ""
-            return f"the config has no setting {name!r}{said}; its file lists those that it has"
+            hint_text = f" ({hint[-1]})" if hint else ""
+            return (
+                f"the config has no setting {name!r}{hint_text}; its file lists those that it has"
+            )
     lines = text.splitlines() or [type(error).__name__]
     return lines[-1].removeprefix("ValueError: ")

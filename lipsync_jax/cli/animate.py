@@ -1,4 +1,4 @@
-"""`lipsync animate`: a still and a voice in, a video out."""
+"""`lipsync animate`: animates an image of a face by driving audio."""
 
 import argparse
 from pathlib import Path
@@ -7,12 +7,12 @@ from lipsync_jax.cli import _batch, _options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync animate`."""
+    """Adds the options of `lipsync animate`."""
     _options.add_animation(parser)
 
 
-def run(chosen: argparse.Namespace) -> int:
-    """Animates one picture and reports on it, or many; returns the exit status.
+def run(arguments: argparse.Namespace) -> int:
+    """Animates one image, or the rows of a manifest; returns the exit status.
 
     Raises:
         FileNotFoundError, ValueError: see `animation.animate`.
@@ -22,4 +22,4 @@ def run(chosen: argparse.Namespace) -> int:
     def load(checkpoint: Path) -> _batch.Make:
         return animation.Animator.load(checkpoint).animate
 
-    return _batch.perform(chosen, animation.animate, load, add_arguments)
+    return _batch.run_command(arguments, animation.animate, load, add_arguments)

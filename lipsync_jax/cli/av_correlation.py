@@ -1,4 +1,8 @@
-"""`lipsync delay`: how motion and sound of a data set's clips are correlated over time shifts."""
+"""`lipsync av-correlation`: correlates audio and mouth motion of prepared clips over time shifts.
+
+A shift is positive where motion follows the audio: it is the negative of an audio offset, which is
+positive where the audio is later than the video.
+"""
 
 import argparse
 import json
@@ -11,21 +15,25 @@ from lipsync_jax.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync delay`."""
+    """Adds the options of `lipsync av-correlation`."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR",
-                        help="what `lipsync prepare` wrote")  # fmt: skip
-    parser.add_argument("--geometry", default="face96", help="of its crops (default: face96)")
+                        help="folder that `lipsync prepare` wrote")  # fmt: skip
+    parser.add_argument("--crop", default="face96", help="crop of the clips (default: face96)")
     parser.add_argument("--split", default="train", help="train (default), validation or test")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="the first N clips only")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder for delay.json and delay.png")  # fmt: skip
+                        help="folder for av_correlation.json and av_correlation.png")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures every clip, writes table and plot; returns 0, or 1 if no clip could be measured.
+    """Measures every clip, writes table and plot; returns 1 if no clip could be measured.
+
+    Keys of av_correlation.json: `shifts` (frames by which motion follows the audio; the audio
+    offset is the negative), `mean_correlation` (one per shift), `clips` (name -> `best_shift`,
+    frames, and `correlations`), `left_out` (name -> reason), `data` and `split`.
 
     Raises:
-        FileNotFoundError, ValueError: there are no such clips.
+        FileNotFoundError, ValueError: the data set or the split does not exist.
     """
     from lipsync_jax.cli._terminal import quiet
     from lipsync_jax.data import loader
@@ -33,40 +41,42 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.evaluation.sync import av_correlation
 
     quiet()
-    folder = loader.find_dataset(str(arguments.data), arguments.geometry)
-    clips = loader.Clips(folder, arguments.split)
-    found, left_out = {}, {}
+    folder = loader.find_dataset(str(arguments.data), arguments.crop)
+    clips = loader.ClipDataSource(folder, arguments.split)
+    correlations, skipped = {}, {}
     for i in range(min(arguments.limit, len(clips)) if arguments.limit else len(clips)):
         clip = clips[i]
         try:
-            found[clip.clip_id] = av_correlation.measure(clip)
+            correlations[clip.clip_id] = av_correlation.measure(clip)
         except ValueError as error:
-            left_out[clip.clip_id] = str(error)
+            skipped[clip.clip_id] = str(error)
             print(printable(f"left out: {clip.clip_id}, {error}"), file=sys.stderr)
-    if not found:
-        print(f"none of the clips of {folder} could be measured", file=sys.stderr)
+    if not correlations:
+        print(f"no clip of {printable(folder)} could be measured", file=sys.stderr)
         return 1
-    curves = np.stack([each.correlations for each in found.values()])
-    best = np.array([each.best for each in found.values()])
+    curves = np.stack([each.correlations for each in correlations.values()])
+    best = np.array([each.best_shift for each in correlations.values()])
     result = {
         "data": folder.name,
         "split": arguments.split,
         "shifts": list(av_correlation.SHIFTS),
         "mean_correlation": np.round(curves.mean(axis=0), 6).tolist(),
         "clips": {
-            name: {"best": each.best, "correlations": np.round(each.correlations, 6).tolist()}
-            for name, each in found.items()
+            name: {
+                "best_shift": each.best_shift,
+                "correlations": np.round(each.correlations, 6).tolist(),
+            }
+            for name, each in correlations.items()
         },
-        "left_out": left_out,
+        "left_out": skipped,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, sort_keys=True) + "\n"
-    (arguments.out / "delay.json").write_text(text)
-    (arguments.out / "delay.png").write_bytes(plots.delays(av_correlation.SHIFTS, curves, best))
-    print("frames by which motion follows sound    clips with it as the best    mean correlation")
+    table, plot = (arguments.out / f"av_correlation.{suffix}" for suffix in ("json", "png"))
+    table.write_text(text)
+    plot.write_bytes(plots.shift_correlations(av_correlation.SHIFTS, curves, best))
+    print("frames by which motion follows audio    clips with this best shift    mean correlation")
     for shift, mean in zip(av_correlation.SHIFTS, curves.mean(axis=0), strict=True):
         print(f"{shift:+36d}    {np.mean(best == shift):26.1%}    {mean:16.3f}")
-    print(
-        f"wrote {arguments.out / 'av_correlation.json'} and {arguments.out / 'av_correlation.png'}"
-    )
+    print(f"wrote {printable(table)} and {printable(plot)}")
     return 0

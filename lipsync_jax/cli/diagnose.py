@@ -1,4 +1,4 @@
-"""`lipsync diagnose`: says why a sync expert does not learn, or that nothing is wrong."""
+"""`lipsync diagnose`: finds out why a sync expert does not converge."""
 
 import argparse
 import json
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync diagnose`."""
+    """Adds the options of `lipsync diagnose`."""
     parser.add_argument("--config", required=True, metavar="CONFIG[:VARIANT]",
                         help="a file or a name, e.g. sync_expert:tiny; single values are set as in "
                         "training: --config.data.dir=DATA")  # fmt: skip
     parser.add_argument("--workdir", type=Path, metavar="DIR",
-                        help="a run: its figures and checkpoints are looked at too, and "
+                        help="a run: its metrics and checkpoints are checked too, and "
                         "diagnosis.json is written there")  # fmt: skip
     parser.set_defaults(takes_overrides=True)
 
@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.workdir.mkdir(parents=True, exist_ok=True)
         out = arguments.workdir / "diagnosis.json"
         out.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
-        print(f"figures in {out}")
+        print(f"measurements in {out}")
     return 1 if found.faults else 0

@@ -1,11 +1,12 @@
-"""The `lipsync` command: parse, call, print."""
+"""The `lipsync` command: parses the command line, calls the library, prints the result."""
 
-import argparse
 import importlib
 import logging
 import os
 import sys
 
+from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser
+from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
 from lipsync_jax.text import printable_lines
 
 
@@ -16,25 +17,28 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own when None.
 
     Returns:
-        The exit status: 0 done, 1 something the user can mend, 130 interrupted.
+        The exit status: 0 success, 1 an error, 130 interrupted.
     """
-    wanted = sys.argv[1:] if argv is None else argv
-    if wanted[:1] in (["train"], ["evaluate-run"]):
-        return _run_absl(wanted)
-    parser = argparse.ArgumentParser(
-        prog="lipsync", description="Speech-driven faces: prepare, train, generate."
-    )
+    line = [*(sys.argv[1:] if argv is None else argv)]
+    if line:
+        name = line[0] if line[0].startswith("-") else line[0].replace("_", "-")
+        line[0] = COMMANDS_OF_0_1.get(name, name)
+    if line[:1] in (["train"], ["evaluate-run"]):
+        return _run_absl(line)
+    parser = Parser(prog="lipsync", description="Speech-driven faces: prepare, train, generate.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, about in ABSL_COMMANDS.items():
-        commands.add_parser(name, help=about)
-    for name, (about, place) in COMMANDS.items():
+    for name, help_text in ABSL_COMMANDS.items():
+        commands.add_parser(name, help=help_text)
+    for name, (help_text, module_name) in COMMANDS.items():
         # Only the command that is run imports its code, so that --help stays quick.
-        command = commands.add_parser(name, help=about, description=about)
-        if name in wanted[:1]:
-            module = importlib.import_module(place)
+        command = commands.add_parser(
+            name, help=help_text, description=help_text, renamed=OPTIONS_OF_0_1.get(name, {})
+        )
+        if name in line[:1]:
+            module = importlib.import_module(module_name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = parser.parse_known_args(line)
     if getattr(arguments, "takes_overrides", False):  # --config.key=value, any key
         arguments.overrides = rest
     elif rest:
@@ -44,41 +48,37 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-        logging.debug("where it came from", exc_info=error)
+        logging.debug("raised here", exc_info=error)
         print(f"lipsync {arguments.command}: {printable_lines(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"lipsync {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
-        if os.environ.get("LIPSYNC_TRACEBACK"):
+        if os.environ.get(TRACEBACK_VARIABLE):
             raise
-        kind, said = type(error).__name__, printable_lines(error)
-        print(
-            f"lipsync {arguments.command}: {kind}: {said}\nThis is a fault of the program: please "
-            "report it with what LIPSYNC_TRACEBACK=1 adds.",
-            file=sys.stderr,
-        )
+        print(f"lipsync {arguments.command}: {describe_unexpected(error)}", file=sys.stderr)
         return 1
 
 
-def _run_absl(argv: list[str]) -> int:
-    """Runs main.py's twins, whose flags are absl's."""
+def _run_absl(line: list[str]) -> int:
+    """Runs what main.py runs; the flags of these commands are absl's."""
     from lipsync_jax.cli import train
 
-    mode = [] if argv[0] == "train" else ["--mode=evaluate"]
-    train.start([f"lipsync {argv[0]}", *mode, *argv[1:]])
+    mode = [] if line[0] == "train" else ["--mode=evaluate"]
+    train.start([f"lipsync {line[0]}", *mode, *line[1:]])
     return 0
 
 
 ABSL_COMMANDS = {
-    "train": "train a model of a config, as main.py does",
-    "evaluate-run": "measure a run's best checkpoint on its own data, as main.py --mode=evaluate",
+    "train": "train a network of a config, as main.py does",
+    "evaluate-run": "compute the validation metrics of a run's best checkpoint, as main.py "
+    "--mode=evaluate",
 }
-# Name -> what it does, and the module with its `add_arguments` and `run`.
+# Name -> help, and the module with its `add_arguments` and `run`.
 COMMANDS = {
     "demo": (
-        "make synthetic faces, train on them and lip-sync one, offline",
+        "render synthetic faces, train on them and dub one, offline",
         "lipsync_jax.cli.demo",
     ),
     "prepare": (
@@ -89,29 +89,32 @@ COMMANDS = {
         "write a corpus of rendered talking faces",
         "lipsync_jax.data_prep.synthetic.corpus",
     ),
-    "generate": ("lip-sync a video or picture to a voice", "lipsync_jax.cli.generate"),
-    "animate": ("let a picture of a face say a recording", "lipsync_jax.cli.animate"),
-    "faces": (
-        "show whose faces a video has, with the numbers `generate` knows them by",
-        "lipsync_jax.cli.faces",
+    "dub": ("lip-sync a video or an image of a face to driving audio", "lipsync_jax.cli.dub"),
+    "animate": ("animate an image of a face by driving audio", "lipsync_jax.cli.animate"),
+    "list-faces": (
+        "list the identities in a video, with the numbers that `dub --face-id` takes",
+        "lipsync_jax.cli.list_faces",
     ),
-    "verify": ("look whether a video says that it is synthetic", "lipsync_jax.cli.verify"),
+    "verify": ("check whether a video is tagged as synthetic", "lipsync_jax.cli.verify"),
     "sync": (
-        "measure by how much a video's sound is early or late, and mend it",
+        "measure the audio offset of a video, and remove the offset",
         "lipsync_jax.cli.sync",
     ),
     "evaluate": (
-        "score generated videos beside the truth, and write a report",
+        "compute metrics of generated videos against references, and write a report",
         "lipsync_jax.cli.evaluate",
     ),
-    "delay": (
-        "correlate sound and motion of prepared clips over time shifts",
+    "av-correlation": (
+        "correlate audio and motion of prepared clips over time shifts",
         "lipsync_jax.cli.av_correlation",
     ),
     "diagnose": (
-        "find out why the training of a sync expert does not learn",
+        "find out why the training of a sync expert does not converge",
         "lipsync_jax.cli.diagnose",
     ),
-    "doctor": ("check the installation, and say what to type next", "lipsync_jax.cli.doctor"),
-    "convert": ("read an official checkpoint without executing it", "lipsync_jax.interop.convert"),
+    "doctor": ("check the installation, and suggest the next command", "lipsync_jax.cli.doctor"),
+    "convert": (
+        "convert an official checkpoint without executing it",
+        "lipsync_jax.interop.convert",
+    ),
 }

@@ -1,4 +1,7 @@
-"""`lipsync sync`: says by how much the sound of a video is early or late, and mends it."""
+"""`lipsync sync`: measures the audio offset of a video, and removes the offset.
+
+Audio offsets are positive where the audio is later than the video.
+"""
 
 import argparse
 import json
@@ -12,109 +15,124 @@ from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
-    from lipsync_jax.evaluation.sync_models import Judge
+    from lipsync_jax.evaluation.sync_models import SyncModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lipsync sync`."""
-    from lipsync_jax.cli._options import add_looking
+    """Adds the options of `lipsync sync`."""
+    from lipsync_jax.cli._options import add_detection_options
 
-    parser.add_argument("video", type=Path, help="a video of people who speak, with its sound")
-    parser.add_argument("--checkpoint_path", "--checkpoint-path", type=Path, required=True,
-                        metavar="DIR", help="who judges: a run of configs/sync_expert.py, or what "
+    parser.add_argument("video", type=Path, help="a video of people who speak, with audio")
+    parser.add_argument("--sync-model", type=Path, required=True, metavar="DIR",
+                        help="a run of configs/sync_expert.py, or the folder that "
                         "`lipsync convert syncnet_v2.model` wrote")  # fmt: skip
-    parser.add_argument("--fix", type=Path, metavar="OUT",
-                        help="write the video with its sound moved; the picture is not encoded "
-                        "anew")  # fmt: skip
-    parser.add_argument("--shift", type=int, default=15, metavar="FRAMES",
-                        help="frames of 25 a second to try either way (default: 15)")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
-    add_looking(parser)
+    parser.add_argument("--write-synced", type=Path, metavar="OUT",
+                        help="write the video with its audio shifted; images are copied without "
+                        "encoding")  # fmt: skip
+    parser.add_argument("--max-offset", type=int, default=15, metavar="FRAMES",
+                        help="largest offset to try, frames of 25 a second, both ways "
+                        "(default: 15)")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="write the offsets, positive where the audio is later than the video, "
+                        "and the distances at all offsets")  # fmt: skip
+    add_detection_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures a video and prints what was found; returns 0, or 1 if no face is sure."""
+    """Measures a video and prints the offsets; returns 1 if no face has a confident offset."""
     from lipsync_jax.cli._terminal import ProgressLine, quiet
     from lipsync_jax.evaluation.sync import video_sync
-    from lipsync_jax.evaluation.sync_models import Judge
+    from lipsync_jax.evaluation.sync_models import SyncModel
     from lipsync_jax.synthesis.progress import Progress
 
     options = {**vars(arguments)}
     for name in ("command", "run"):
         options.pop(name, None)
-    path, outfile, out = (options.pop(name) for name in ("video", "fix", "json"))
-    shift = options.pop("shift")
-    if shift < 3:
-        raise ValueError(f"--shift {shift}: give at least 3 frames")
+    path, outfile, out = (options.pop(name) for name in ("video", "write_synced", "json"))
+    max_offset = options.pop("max_offset")
+    if max_offset < 3:
+        raise ValueError(f"--max-offset {max_offset}: give at least 3 frames")
     quiet()
-    judge = Judge.load(options.pop("checkpoint_path"))
+    sync_model = SyncModel.load(options.pop("sync_model"))
     line = ProgressLine(sys.stderr)
     try:
         tracks = video_sync.measure(
-            path, judge, shift, lambda *state: line(Progress("faces", *state)), **options
+            path, sync_model, max_offset, lambda *state: line(Progress("faces", *state)), **options
         )
     finally:
         line.close()
     name = printable(path)
     print("\n".join([name, *map(describe, tracks)]) if tracks else f"{name}: no face found")
     if out is not None:
-        out.write_text(json.dumps(as_json(path, judge, tracks), indent=2, sort_keys=True) + "\n")
+        out.write_text(
+            json.dumps(as_json(path, sync_model, tracks), indent=2, sort_keys=True) + "\n"
+        )
     if outfile is not None:
         try:
-            delay, lost = video_sync.fix(path, outfile, tracks)
+            delay, lost = video_sync.shift_audio(path, outfile, tracks)
         except ValueError as error:
-            raise ValueError(f"{path} was not fixed: {error}") from error
-        word = "later" if delay >= 0 else "earlier"
-        print(f"wrote {printable(outfile)}, its sound {abs(1000 * delay):.0f} ms {word}")
+            raise ValueError(f"--write-synced {outfile} was not written: {error}") from error
+        direction = "later" if delay >= 0 else "earlier"
+        print(f"wrote {printable(outfile)}, audio {abs(1000 * delay):.0f} ms {direction}")
         if lost:
             hint = "" if outfile.suffix.lower() == ".mkv" else "; .mkv holds more kinds"
-            said = f"{outfile} cannot hold {', '.join(lost)}, which is left out{hint}"
-            print(printable(said))
-    return 0 if any(track.sure for track in tracks) else 1
+            message = f"{outfile} cannot hold {', '.join(lost)}, which are left out{hint}"
+            print(printable(message))
+    return 0 if any(track.is_confident for track in tracks) else 1
 
 
 def describe(track: "TrackSync") -> str:
-    """A line about a `sync.TrackSync`."""
+    """Formats a `video_sync.TrackSync` in a line."""
     from lipsync_jax.cli._terminal import timestamp
 
     where = f"  {timestamp(track.start)}-{timestamp(track.end)}  face {track.face}: "
-    if track.found is None:
+    if track.av_offset is None:
         return f"{where}not measured, {track.reason}"
-    frames, lag = track.found.exact, track.lag_ms
-    side = "late" if lag > 0 else "early"
-    said = f"sound {abs(lag):.0f} ms {side} ({frames:+.1f} frames of 25 a second)"
+    frames, offset_ms = track.av_offset.subframe, track.offset_ms
+    direction = "late" if offset_ms > 0 else "early"
+    text = f"audio {abs(offset_ms):.0f} ms {direction} ({frames:+.1f} frames of 25 a second)"
     if abs(frames) < 0.5:
-        said = f"in sync ({lag:+.0f} ms)"
-    said += f", confidence {track.found.confidence:.2f}, clarity {track.found.clarity:.2f}"
-    return where + (said if track.sure else f"LOW CONFIDENCE, don't rely on it: {said}")
+        text = f"in sync ({offset_ms:+.0f} ms)"
+    text += (
+        f", confidence {track.av_offset.confidence:.2f}, "
+        f"prominence {track.av_offset.prominence:.2f}"
+    )
+    return where + (text if track.is_confident else f"LOW CONFIDENCE, not reliable: {text}")
 
 
-def as_json(path: Path, judge: "Judge", tracks: "Sequence[TrackSync]") -> dict:
-    """What was found, as JSON values; lags are positive where the sound comes after the picture."""
+def as_json(path: Path, sync_model: "SyncModel", tracks: "Sequence[TrackSync]") -> dict:
+    """Returns the result as JSON values.
+
+    Keys of a track: `face` (number), `start` and `end` (seconds), `is_confident`, `reason` (why the
+    track was not measured), `offset_ms` (null if not measured) and, if measured, `offset_frames`
+    (frames of 25 a second), `distance` (at that offset), `confidence`, `prominence` and `distances`
+    (at offsets of -MAX_OFFSET to MAX_OFFSET frames). Offsets are positive where the audio is later
+    than the video.
+    """
 
     def number(value: float) -> float | None:
         return float(value) if math.isfinite(value) else None
 
     return {
         "video": path.name,
-        "judge": {"kind": judge.kind, "model": judge.model},
+        "sync_model": {"kind": sync_model.kind, "model": sync_model.model_hash},
         "tracks": [
             {
                 "face": track.face,
                 "start": track.start,
                 "end": track.end,
-                "sure": track.sure,
+                "is_confident": track.is_confident,
                 "reason": track.reason,
-                "lag_ms": number(track.lag_ms),
+                "offset_ms": number(track.offset_ms),
                 **(
                     {
-                        "lag_frames": track.found.lag,
-                        "distance": track.found.distance,
-                        "confidence": track.found.confidence,
-                        "clarity": track.found.clarity,
-                        "distances": [number(value) for value in track.found.distances],
+                        "offset_frames": track.av_offset.frames,
+                        "distance": track.av_offset.distance,
+                        "confidence": track.av_offset.confidence,
+                        "prominence": track.av_offset.prominence,
+                        "distances": [number(value) for value in track.av_offset.distances],
                     }
-                    if track.found
+                    if track.av_offset
                     else {}
                 ),
             }

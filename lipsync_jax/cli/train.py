@@ -1,12 +1,14 @@
 """`python main.py` and `lipsync train`: absl flags in, a trained or evaluated run out."""
 
 import json
+import os
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from lipsync_jax.cli import _config_files
+from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="configs/<method>.py[:variant], or just <method>[:variant]"
@@ -17,30 +19,36 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "what to do")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "clips to evaluate on")
 _ALLOW_CHANGES = flags.DEFINE_bool(
-    "allow_changes", False, "resume with another seed, batch, data or model than before"
+    "allow_changes", False, "resume with another seed, batch size, data or model than before"
 )
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the hosts of a pod or cluster")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port, where the cluster can't tell")
-_PROCESSES = flags.DEFINE_integer("processes", None, "hosts, where the cluster can't tell")
-_PROCESS = flags.DEFINE_integer("process", None, "this host, where the cluster can't tell")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port, where the cluster does not supply it"
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "number of hosts, where the cluster does not supply it"
+)
+_PROCESS = flags.DEFINE_integer(
+    "process", None, "index of this host, where the cluster does not supply it"
+)
 
 
 def start(argv: list[str]) -> None:
-    """Parses a command line and runs it; ends the process.
+    """Parses a command line and runs the mode that the flags name; ends the process.
 
     Args:
         argv: the program's name and its arguments.
     """
     sys.argv = argv  # where config_flags looks for overrides
     for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
-        flags.FLAGS.register_key_flag_for_module(argv[0], flag)  # so that --help lists it
+        flags.FLAGS.register_key_flag_for_module(argv[0], flag)  # so that --help lists the flag
     app.run(main, argv=argv, flags_parser=parse)
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses flags; a wrong one ends the process with one sentence."""
+    """Parses flags; a wrong flag ends the process with one sentence."""
     try:
-        sys.argv = [argv[0], *_config_files.resolve_arguments(argv[1:])]
+        sys.argv = [argv[0], *map(_underscored, _config_files.resolve_arguments(argv[1:]))]
         rest = flags.FLAGS(sys.argv)
         if _CONFIG.value is None:
             raise ValueError(
@@ -49,30 +57,56 @@ def parse(argv: list[str]) -> list[str]:
             )
     except _config_files.FLAG_ERRORS as error:
         sys.exit(f"error: {_config_files.sentence(error)}")
+    except Exception as error:  # the config file is any Python
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        sys.exit(
+            f"error: the config can't be read, {type(error).__name__}: {error}; correct the file "
+            f"({TRACEBACK_VARIABLE}=1 shows the line)"
+        )
     return rest
 
 
+def _underscored(argument: str) -> str:
+    """Spells --allow-changes as absl knows the flag; the fields of a config stay as they are."""
+    name, equals, value = argument.partition("=")
+    flag = name[2:].replace("-", "_")
+    if name.startswith("--") and flag in flags.FLAGS:
+        return f"--{flag}{equals}{value}"
+    if name.startswith("--no-") and flag.removeprefix("no_") in flags.FLAGS:
+        return f"--no{flag.removeprefix('no_')}{equals}{value}"
+    return argument
+
+
 def main(argv: list[str]) -> None:
-    """Runs what the flags say."""
+    """Trains or evaluates as the flags say, and prints the final metrics as JSON."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --")
-    from lipsync_jax.training import distributed, loop
+    from lipsync_jax.training import distributed
 
     workdir = _WORKDIR.value or _default_workdir()
     try:
-        distributed.start(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        from lipsync_jax.training import loop
+
+        distributed.initialize(
+            _DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
+        )
         if _MODE.value == "train":
             scalars = loop.train(_CONFIG.value, workdir, _ALLOW_CHANGES.value)
         else:
             scalars = loop.evaluate(_CONFIG.value, workdir, _SPLIT.value)
     except KeyboardInterrupt as stop:
-        distributed.leave(130, str(stop) or "stopped before the run began; nothing was to be saved")
+        distributed.exit_with_message(
+            130, str(stop) or "stopped before the run began; nothing was to be saved"
+        )
     except Exception as error:
-        logging.debug("where it came from", exc_info=error)
-        if (sentence := distributed.sentence(error)) is None:
-            raise
-        distributed.leave(1, f"error: {sentence}")
-    if distributed.is_first():
+        logging.debug("raised here", exc_info=error)
+        if (message := distributed.user_message(error)) is None:
+            if os.environ.get(TRACEBACK_VARIABLE):
+                raise
+            message = describe_unexpected(error)
+        distributed.exit_with_message(1, f"error: {message}")
+    if distributed.is_primary_process():
         print(json.dumps(scalars))
 
 

@@ -1,1 +1,1 @@
-"""Clips, the windows cut from them, and the loader."""
+"""Clips, the audio and video windows of training examples, and the data loader."""

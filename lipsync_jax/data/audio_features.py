@@ -1,6 +1,6 @@
-"""What generators hear: spectra of a voice, and a window of one for each frame.
+"""Audio features of generators: kinds of spectrograms, and the window of one for each frame.
 
-Column c of a spectrum is at c / rate seconds. Whatever lies outside of the sound is silence.
+Column c of a spectrogram is at c / rate seconds. Columns outside of the audio are silence.
 """
 
 import dataclasses
@@ -16,55 +16,59 @@ SAMPLE_RATE = audio.SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True)
-class Spectrum:
-    """A kind of spectrum, and the part of it that belongs to a frame.
+class AudioFeatureSpec:
+    """A kind of spectrogram, and the window of it that belongs to a frame.
 
     Attributes:
-        name: `mel` or `mfcc`; spectra of one name differ in their windows alone.
+        name: `mel` or `mfcc`; features of one name differ in their windows only.
         rate: columns a second.
-        bins: of a column.
+        bins: values of a column.
         window: columns of a window.
-        lead: seconds by which a window starts before its frame, exact.
-        silence: the value of every bin outside of the sound.
+        lookback: seconds by which a window starts before its frame, exact.
+        silence: the value of every bin outside of the audio.
         compute: float (samples,), 16 kHz, full scale 1 -> float (columns, bins).
-        before: columns earlier than one whose sound `compute` looks at to make it.
-        after: columns later, its own sound's end included.
+        left_context: columns before a column on whose audio `compute` depends for that column.
+        right_context: columns after a column, including the end of its own audio.
     """
 
     name: str
     rate: int
     bins: int
     window: int
-    lead: Fraction
+    lookback: Fraction
     silence: float
     compute: Callable[[np.ndarray], np.ndarray]
-    before: int
-    after: int
+    left_context: int
+    right_context: int
 
     @property
     def hop(self) -> int:
-        """Samples from column to column."""
+        """Returns the samples from column to column."""
         return SAMPLE_RATE // self.rate
 
-    def starts(self, times: Sequence[Fraction], alignment: str = "matched") -> np.ndarray:
-        """The first column of the window of each frame.
+    def window_starts(
+        self, times: Sequence[Fraction], audio_offset: str = "corrected"
+    ) -> np.ndarray:
+        """Returns the first column of each frame's window.
 
         Args:
             times: exact seconds at which frames are shown.
-            alignment: see `windows.inference_starts_at`.
+            audio_offset: see `windows.inference_starts_at`.
 
         Returns:
-            int64 (len(times),); below 0 where a window starts before the sound.
+            int64 (len(times),); below 0 where a window starts before the audio.
 
         Raises:
-            ValueError: no such alignment.
+            ValueError: no such audio offset.
         """
-        return windows.inference_starts_at(times, alignment, self.lead, self.rate)
+        return windows.inference_starts_at(times, audio_offset, self.lookback, self.rate)
 
-    def take(self, features: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """The windows that start at some columns, (*starts.shape, window, bins)."""
-        known = features if len(features) else np.full((1, self.bins), self.silence, np.float32)
-        return windows.take_windows(known, starts, self.window, self.silence)
+    def gather(self, features: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Returns the windows that start at some columns, (*starts.shape, window, bins)."""
+        padded_features = (
+            features if len(features) else np.full((1, self.bins), self.silence, np.float32)
+        )
+        return windows.gather_windows(padded_features, starts, self.window, self.silence)
 
 
 def _mfcc(samples: np.ndarray) -> np.ndarray:
@@ -73,31 +77,31 @@ def _mfcc(samples: np.ndarray) -> np.ndarray:
     return audio.speech2vid_mfcc(samples)[:, 1:].astype(np.float32)
 
 
-MEL = Spectrum(
+MEL = AudioFeatureSpec(
     name="mel",
     rate=audio.MEL_RATE,
     bins=audio.MEL_BINS,
     window=windows.MEL_WINDOW,
-    lead=windows.LEAD,
+    lookback=windows.WINDOW_LOOKBACK,
     silence=audio.MEL_SILENCE,
     compute=audio.mel_spectrogram,
-    before=3,
-    after=1,
+    left_context=3,
+    right_context=1,
 )
-# Of Speech2Vid (Chung et al. 2017) and of one branch of LipGAN (KR et al. 2019): windows whose
-# middle is that of a frame of 40 ms, as LipGAN's published code prepares its data.
-MFCC = Spectrum(
+# Of Speech2Vid (Chung et al. 2017) and of one branch of LipGAN (KR et al. 2019): windows with the
+# same centre as a frame of 40 ms, as LipGAN's published code prepares its data.
+MFCC = AudioFeatureSpec(
     name="mfcc",
     rate=audio_windows.MFCC_RATE,
     bins=12,
     window=audio_windows.MFCC_STEPS,
-    lead=Fraction(16, 100),
+    lookback=Fraction(16, 100),
     silence=0.0,
     compute=_mfcc,
-    before=1,
-    after=2,
+    left_context=1,
+    right_context=2,
 )
-LIPGAN = {  # by branch; the published code of the second is eight frames off
+LIPGAN = {  # by branch; the published code of `mel` is eight frames off
     "mfcc": MFCC,
-    "mel": dataclasses.replace(MEL, window=27, lead=Fraction(13, 80) - Fraction(1, 50)),
+    "mel": dataclasses.replace(MEL, window=27, lookback=Fraction(13, 80) - Fraction(1, 50)),
 }

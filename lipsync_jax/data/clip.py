@@ -1,4 +1,4 @@
-"""What a clip is: the one record that data_prep writes and the loader reads."""
+"""The record of a clip, which data_prep writes and the loader reads."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ from lipsync_jax.types import Entry
 
 
 @dataclasses.dataclass(frozen=True)
-class Geometry:
-    """How faces were cut out of their frames.
+class CropSpec:
+    """How faces are cropped from their frames.
 
     Attributes:
         height: rows of a stored crop, pixels.
         width: columns of a stored crop, pixels.
-        cut: `box` (the detector's box, stretched to the crop) or `aligned` (a similarity
+        method: `box` (the detector's box, stretched to the crop) or `aligned` (a similarity
             transform from landmarks).
-        part: what an aligned crop shows, a key of `faces.alignment.CANONICAL`.
+        region: of an aligned crop, a key of `faces.alignment.CANONICAL`.
     """
 
     height: int
     width: int
-    cut: str
-    part: str = "face"
+    method: str
+    region: str = "face"
 
 
-GEOMETRIES: Mapping[str, Geometry] = {
-    "face96": Geometry(96, 96, "box"),  # Wav2Lip, LipGAN
-    "face128": Geometry(128, 128, "box"),
-    "face192": Geometry(192, 192, "box"),
-    "face256": Geometry(256, 256, "box"),
-    "face384": Geometry(384, 384, "box"),
-    "aligned128x96": Geometry(128, 96, "aligned"),  # temporal GANs
-    "aligned112x112": Geometry(112, 112, "aligned", "square"),  # Speech2Vid
-    "lips64": Geometry(64, 64, "aligned", "lips"),  # At a Glance
+CROP_SPECS: Mapping[str, CropSpec] = {
+    "face96": CropSpec(96, 96, "box"),  # Wav2Lip, LipGAN
+    "face128": CropSpec(128, 128, "box"),
+    "face192": CropSpec(192, 192, "box"),
+    "face256": CropSpec(256, 256, "box"),
+    "face384": CropSpec(384, 384, "box"),
+    "aligned128x96": CropSpec(128, 96, "aligned"),  # temporal GANs
+    "aligned112x112": CropSpec(112, 112, "aligned", "square"),  # Speech2Vid
+    "lips64": CropSpec(64, 64, "aligned", "lips"),  # At a Glance
 }
 
 
@@ -56,16 +56,16 @@ class Clip:
 
     Attributes:
         clip_id: unique in its data set, e.g. `s1/bbal6n`.
-        speaker: who talks; splits by speaker use it.
+        speaker: identity of the speaker, by which data sets are split.
         frames: one JPEG (BGR when decoded by OpenCV) a video frame, all of the builder config's
-            geometry. Frame i is shown at i / frame_rate seconds.
+            crop. Frame i is shown at i / frame_rate seconds.
         frame_rate: frames a second, exact.
-        audio: int16 (samples,), mono, at the source's own rate; sample 0 sounds when frame 0 is
-            shown.
+        audio: int16 (samples,), mono, at the source's own rate; sample 0 and frame 0 start at the
+            same time.
         audio_rate: samples a second.
         landmarks: float32 (frames, 5, 2), x and y in crop pixels: the two eyes, the nose tip and
             the two mouth corners, image-left first; NaN where unknown.
-        sync_offset: seconds by which the audio lags the picture; NaN when not measured.
+        sync_offset: seconds by which the audio is later than the video; NaN when not measured.
         sync_confidence: confidence of that offset; NaN when not measured.
         words: the transcript with times, where one is known.
     """
@@ -83,19 +83,19 @@ class Clip:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds of picture."""
+        """Returns the seconds of video."""
         return len(self.frames) / self.frame_rate
 
     def samples(self, rate: int) -> np.ndarray:
-        """Its sound at a rate, float32 (samples,), full scale 1."""
+        """Returns the audio resampled to a rate, float32 (samples,), full scale 1."""
         return resample(np.asarray(self.audio, np.float32) / 32768, self.audio_rate, rate)
 
 
 def encode_frame(image: np.ndarray, quality: int = 95) -> bytes:
     """Compresses one BGR uint8 (height, width, 3) crop as JPEG."""
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"a crop of shape {image.shape} and type {image.dtype} is no image")
+    succeeded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not succeeded:
+        raise ValueError(f"a crop of shape {image.shape} and type {image.dtype} can't be encoded")
     return data.tobytes()
 
 
@@ -122,7 +122,7 @@ def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray
 
 
 def to_record(clip: Clip) -> dict[str, Entry]:
-    """The clip as the plain values its TFDS features hold."""
+    """Converts a clip to the plain values of its TFDS features."""
     return {
         "clip_id": clip.clip_id,
         "speaker": clip.speaker,
@@ -144,7 +144,7 @@ def to_record(clip: Clip) -> dict[str, Entry]:
 
 
 def from_record(record: Mapping[str, Entry]) -> Clip:
-    """The inverse of `to_record`, from what a TFDS data source returns."""
+    """Converts a record of a TFDS data source to a clip; the inverse of `to_record`."""
     numerator, denominator = (int(x) for x in record["frame_rate"])
     words = record["words"]
     return Clip(

@@ -1,4 +1,4 @@
-"""Examples -> a batch: of one shape as they are, or of many lengths filled up to a few."""
+"""Collates examples into batches: of one shape, or padded to one of a few lengths."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,35 +10,41 @@ Rows = Sequence[Mapping[str, Entry]]
 
 
 def stack(rows: Rows) -> dict[str, np.ndarray]:
-    """Examples of equal shapes, side by side along a new first axis."""
+    """Stacks examples of equal shapes along a new first axis."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def stack_padded(rows: Rows, names: Sequence[str], lengths: Sequence[int]) -> dict[str, np.ndarray]:
-    """Examples of any length, filled up with zeros to the shortest length that holds them all.
+def pad_and_stack(
+    rows: Rows, names: Sequence[str], lengths: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Pads examples with zeros to the shortest sufficient length of some, and stacks them.
 
     Few lengths make few shapes, and each shape is compiled once.
 
     Args:
-        rows: the examples; those entries that `names` lists have time as their first axis, the
-            same one within an example.
-        names: what has a time axis.
+        rows: the examples; the entries `names` have time as their first axis, of equal length
+            within an example.
+        names: of the entries with a time axis.
         lengths: to choose from, in any order.
 
     Returns:
-        What `stack` returns, and `mask`, bool (examples, length), False where filled up.
+        The stacked entries, and `mask`, bool (examples, length), False where padded.
 
     Raises:
-        ValueError: an example is longer than all of `lengths`.
+        ValueError: an example is longer than every one of `lengths`.
     """
-    own = [len(row[names[0]]) for row in rows]
-    fitting = [length for length in lengths if length >= max(own)]
-    if not fitting:
-        raise ValueError(f"an example of {max(own)} frames fits none of the lengths {lengths}")
-    length = min(fitting)
-    padded = [{**row, **{name: _fill(row[name], length) for name in names}} for row in rows]
-    return {**stack(padded), "mask": np.arange(length) < np.array(own)[:, None]}
+    row_lengths = [len(row[names[0]]) for row in rows]
+    candidates = [length for length in lengths if length >= max(row_lengths)]
+    if not candidates:
+        raise ValueError(
+            f"an example of {max(row_lengths)} frames fits none of the lengths {lengths}"
+        )
+    length = min(candidates)
+    padded = [
+        {**row, **{name: _pad_to_length(row[name], length) for name in names}} for row in rows
+    ]
+    return {**stack(padded), "mask": np.arange(length) < np.array(row_lengths)[:, None]}
 
 
-def _fill(values: np.ndarray, length: int) -> np.ndarray:
+def _pad_to_length(values: np.ndarray, length: int) -> np.ndarray:
     return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1))

@@ -1,4 +1,4 @@
-"""Audio features of clips, computed once and kept while memory allows."""
+"""A cache of the audio features of the clips used last."""
 
 import threading
 from collections import OrderedDict
@@ -6,33 +6,33 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lipsync_jax.data.audio_features import MEL, Spectrum
+from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.media import audio
 
 
-class MelCache:
-    """Spectra and speech activity of the clips used last. Safe for threads.
+class FeatureCache:
+    """Computes and keeps features and speech activity of the clips used last; thread-safe.
 
     Args:
-        capacity: clips kept; three seconds of speech take 77 kB.
+        capacity: number of clips; features of three seconds take 77 kB.
     """
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
     def mel(self, clip: Clip) -> np.ndarray:
-        """Wav2Lip's mel spectrogram, float32 (columns, 80); column c is centred on c / 80 s."""
-        return self.spectrum(clip, MEL)
+        """Returns Wav2Lip's mel spectrogram, float32 (columns, 80); column c is at c / 80 s."""
+        return self.features(clip, MEL)
 
-    def spectrum(self, clip: Clip, kind: Spectrum) -> np.ndarray:
-        """A spectrum of the clip's sound, (columns, bins)."""
-        return self._get(kind.name, clip, lambda: kind.compute(clip.samples(audio.SAMPLE_RATE)))
+    def features(self, clip: Clip, spec: AudioFeatureSpec) -> np.ndarray:
+        """Returns audio features of a clip, (columns, bins)."""
+        return self._get(spec.name, clip, lambda: spec.compute(clip.samples(audio.SAMPLE_RATE)))
 
-    def speech(self, clip: Clip) -> np.ndarray:
-        """Which frames have speech, bool (frames,)."""
+    def speech_activity(self, clip: Clip) -> np.ndarray:
+        """Returns which frames have speech, bool (frames,)."""
         return self._get(
             "speech",
             clip,
@@ -44,15 +44,15 @@ class MelCache:
             ),
         )
 
-    def _get(self, kind: str, clip: Clip, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        key = (kind, clip.clip_id)
+    def _get(self, feature: str, clip: Clip, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        key = (feature, clip.clip_id)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
         value = compute()
         with self._lock:
-            self._kept[key] = value
-            if len(self._kept) > 2 * self._capacity:  # two kinds a clip
-                self._kept.popitem(last=False)
+            self._entries[key] = value
+            if len(self._entries) > 2 * self._capacity:  # two features a clip
+                self._entries.popitem(last=False)
         return value

@@ -1,4 +1,4 @@
-"""Shards -> clips -> examples -> host batches. Reads ArrayRecord without TensorFlow."""
+"""Loads clips, makes examples and host batches; reads ArrayRecord without TensorFlow."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -8,32 +8,32 @@ from typing import Protocol
 import grain
 import numpy as np
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames, from_record
+from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames, from_record
 from lipsync_jax.data.collate import stack
 from lipsync_jax.types import Entry
 
-_EPOCHS = 2**31  # endless; the length of grain's own endless data is too large in batches of one
-Example = Callable[[Entry, np.random.Generator], dict[str, Entry]]
-Collate = Callable[[Sequence[dict[str, Entry]]], dict[str, Entry]]
+_EPOCHS = 2**31  # endless in practice; grain's own endless repeat overflows with batches of one
+ExampleFn = Callable[[Entry, np.random.Generator], dict[str, Entry]]
+CollateFn = Callable[[Sequence[dict[str, Entry]]], dict[str, Entry]]
 
 
-class Source(Protocol):
-    """What examples are made of: clips, or what a method has in their place."""
+class DataSource(Protocol):
+    """The source of examples: clips, or a method's own records."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Entry: ...  # what the method's `example` takes
+    def __getitem__(self, index: int, /) -> Entry: ...  # for the method's `make_example`
 
 
-def find_dataset(data_dir: str, geometry: str) -> Path:
-    """The folder of a prepared data set.
+def find_dataset(data_dir: str, crop: str) -> Path:
+    """Returns the folder of a prepared data set.
 
     Args:
-        data_dir: that folder itself, or any folder above it.
-        geometry: the builder config wanted, e.g. `face96`.
+        data_dir: the folder itself, or any folder above it.
+        crop: name of the crop, e.g. `face96`.
 
     Raises:
-        FileNotFoundError: nothing of that geometry is there.
-        ValueError: several data sets are, so that the choice is the user's.
+        FileNotFoundError: no data set with that crop is there.
+        ValueError: `data_dir` is empty, or several data sets with that crop are there.
     """
     if not data_dir:
         raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
@@ -45,24 +45,24 @@ def find_dataset(data_dir: str, geometry: str) -> Path:
     if (root / "dataset_info.json").is_file():
         return root
     found = sorted(p.parent for p in root.rglob("dataset_info.json"))
-    matching = [p for p in found if p.parent.name == geometry]
+    matching = [p for p in found if p.parent.name == crop]
     if not matching:
         others = ", ".join(str(p.relative_to(root)) for p in found) or "nothing"
         raise FileNotFoundError(
-            f"{root} holds no prepared data set of geometry {geometry} (found: {others}); "
-            f"write one with `lipsync prepare --input VIDEOS --out {root} --geometry {geometry}`"
+            f"{root} holds no prepared data set with the crop {crop} (found: {others}); "
+            f"write one with `lipsync prepare --input VIDEOS --out {root} --crop {crop}`"
         )
     if len(matching) > 1:
         names = ", ".join(str(p.relative_to(root)) for p in matching)
-        raise ValueError(f"{root} holds several {geometry} data sets ({names}); name one of them")
+        raise ValueError(f"{root} holds several {crop} data sets ({names}); name one of them")
     return matching[0]
 
 
-class Clips:
-    """Random access to one split's clips; a `grain` source.
+class ClipDataSource:
+    """Random access to the clips of one split; a `grain` source.
 
     Args:
-        folder: what `find_dataset` returns.
+        folder: from `find_dataset`.
         split: `train`, `validation` or `test`.
 
     Raises:
@@ -90,106 +90,108 @@ class Clips:
             raise ValueError(
                 f"record {index} of split {self.split!r} can't be read; its shards are "
                 f"{self._files[0]} and {len(self._files) - 1} more: {error}. "
-                "Write the data set again."
+                "Prepare the data set again."
             ) from error
 
     def __repr__(self) -> str:  # grain prints its sources
-        return f"Clips({self.folder}, {self.split!r})"
+        return f"ClipDataSource({self.folder}, {self.split!r})"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Examples(grain.transforms.RandomMap):
-    example: Example
+class _MakeExamples(grain.transforms.RandomMap):
+    make_example: ExampleFn
 
     def random_map(self, element: Clip, rng: np.random.Generator) -> dict[str, Entry]:
         try:
-            made = self.example(element, rng)
+            example_arrays = self.make_example(element, rng)
         except Exception as error:
             raise ValueError(
                 f"no example can be made of clip {element.clip_id}: {error}"
             ) from error
-        return {**made, "clip_id": np.array(element.clip_id)}
+        return {**example_arrays, "clip_id": np.array(element.clip_id)}
 
 
 def training_batches(
-    clips: Source,
-    example: Example,
+    clips: DataSource,
+    make_example: ExampleFn,
     batch_size: int,
     *,
     seed: int,
-    collate: Collate = stack,
-    process: int = 0,
-    processes: int = 1,
-    threads: int = 4,
+    collate: CollateFn = stack,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 4,
 ) -> grain.DatasetIterator:
-    """Endless shuffled batches of one host's share, in an order fixed by the seed.
+    """Returns endless shuffled batches of one host's share, in an order fixed by the seed.
 
     Args:
-        clips: the split.
-        example: clip, rng -> example.
+        clips: of the split.
+        make_example: clip, rng -> example.
         batch_size: examples a batch on this host.
-        seed: of the order and of the examples' rngs.
+        seed: of the order and of the random generators of examples.
         collate: examples -> batch.
-        process: this host's number.
-        processes: hosts; each reads every `processes`-th clip.
-        threads: reading threads.
+        process_index: this host's number.
+        process_count: number of hosts; each reads every `process_count`-th clip.
+        num_threads: number of reading threads.
 
     Returns:
         An iterator whose `get_state()` and `set_state()` hold its exact position.
     """
-    if len(clips) < processes:
-        raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {processes} hosts")
-    # Host h must not repeat host 0's random windows, so its seed differs.
-    data = grain.MapDataset.source(clips)[process::processes].seed(seed + process)
-    data = data.shuffle().repeat(_EPOCHS).random_map(_Examples(example))
+    if len(clips) < process_count:
+        raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
+    # Each host has its own seed, so that hosts do not repeat each other's random windows.
+    data = grain.MapDataset.source(clips)[process_index::process_count].seed(seed + process_index)
+    data = data.shuffle().repeat(_EPOCHS).random_map(_MakeExamples(make_example))
     data = data.batch(batch_size, batch_fn=collate)
     return iter(
-        data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4))
+        data.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4))
     )
 
 
 def validation_batches(
-    clips: Source,
-    example: Example,
+    clips: DataSource,
+    make_example: ExampleFn,
     batch_size: int,
     *,
     limit: int = 0,
-    collate: Collate = stack,
-    process: int = 0,
-    processes: int = 1,
+    collate: CollateFn = stack,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[dict[str, Entry]]:
-    """One pass over a split, the same at every call.
+    """Yields one pass over a split, the same at every call.
 
-    The last batch is filled up with copies; `valid` (batch,) float32 is 0 for those. Every host
-    gives the same number of batches.
+    The last batch is padded with copies; `example_mask` (batch,) float32 is 0 for those. Every host
+    yields the same number of batches.
 
     Args:
-        clips: the split.
-        example: clip, rng -> example; the rng depends on the clip's number alone.
+        clips: of the split.
+        make_example: clip, rng -> example; the rng depends on the clip's number only.
         batch_size: examples a batch on this host.
-        limit: clips at most, over all hosts; 0 takes all.
+        limit: most clips, over all hosts; 0 for all.
         collate: examples -> batch.
-        process: this host's number.
-        processes: hosts.
+        process_index: this host's number.
+        process_count: number of hosts.
     """
     total = min(limit, len(clips)) if limit else len(clips)
-    per_batch = batch_size * processes
+    per_batch = batch_size * process_count
     for start in range(0, total, per_batch):
         rows = []
         for slot in range(batch_size):
-            number = start + slot * processes + process
+            number = start + slot * process_count + process_index
             index = min(number, total - 1)
-            made = _Examples(example).random_map(clips[index], np.random.default_rng(index))
-            rows.append({**made, "valid": np.float32(number < total)})
+            example_arrays = _MakeExamples(make_example).random_map(
+                clips[index], np.random.default_rng(index)
+            )
+            rows.append({**example_arrays, "example_mask": np.float32(number < total)})
         yield collate(rows)
 
 
-def check_geometry(clips: Clips, geometry: str) -> None:
-    """Raises ValueError when the stored crops are not what the config says."""
-    wanted = GEOMETRIES[geometry]
+def check_crop(clips: ClipDataSource, crop: str) -> None:
+    """Raises ValueError if the stored crops do not have the size of the config's crop."""
+    spec = CROP_SPECS[crop]
     height, width = decode_frames(clips[0], range(1)).shape[1:3]
-    if (height, width) != (wanted.height, wanted.width):
+    if (height, width) != (spec.height, spec.width):
         raise ValueError(
-            f"{clips.folder} holds crops of {height}x{width}; config.data.geometry={geometry} "
-            f"means {wanted.height}x{wanted.width}"
+            f"{clips.folder} holds crops of {height}x{width}; config.data.crop={crop} "
+            f"means {spec.height}x{spec.width}"
         )

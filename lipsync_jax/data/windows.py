@@ -1,16 +1,17 @@
-"""Which mel columns go with which video frame, in exact arithmetic.
+"""Windows of mel columns that belong to video frames, in exact arithmetic.
 
 A column c of `audio.mel_spectrogram` is at c / 80 seconds, a frame f at f / frame_rate. A window
-is 16 columns (0.2 s) from the column at or just before a moment:
+is 16 columns (0.2 s) from the column at or just before a time:
 
-* the sync expert, and the sync loss, hear the window that starts with the first of their five
-  frames (`mel_window_start`);
-* the generator hears, for each frame, the window that starts `LEAD` = 40 ms before it
-  (`generator_window_start`), so that it knows the sound before and after the lips it draws.
+* the input of the sync expert, and of the sync loss, is the window that starts with the first of
+  their five frames (`mel_window_start`);
+* the generator is conditioned, for each frame, on the window that starts `WINDOW_LOOKBACK` = 40 ms
+  before the frame (`generator_window_start`), which covers audio before and after the frame.
 
-Published Wav2Lip (Prajwal et al. 2020) trains its generator so, one frame of 25 early, but at
-inference starts the window at the frame itself: the lips come 40 ms before the sound. Here one rule
-serves both, `alignment="matched"`; `alignment="published"` keeps the published inference.
+Published Wav2Lip (Prajwal et al. 2020) trains its generator with that lookback of one frame at 25
+frames a second, but at inference starts the window at the frame itself, so that the lips are 40 ms
+early. Here training and inference share one rule, `audio_offset="corrected"`;
+`audio_offset="reference"` keeps the published inference.
 """
 
 from typing import TYPE_CHECKING, TypeVar
@@ -29,19 +30,19 @@ from lipsync_jax.media.audio import MEL_RATE, MEL_SILENCE
 MEL_WINDOW = 16  # columns: 0.2 s, five frames at 25 a second
 SYNC_FRAMES = 5
 
-LEAD = Fraction(1, 25)  # seconds from a generator window's start to the frame it drives
+WINDOW_LOOKBACK = Fraction(1, 25)  # seconds from a generator window's start to the frame it drives
 
-ALIGNMENTS: Mapping[str, Fraction] = {"matched": LEAD, "published": Fraction(0)}
+AUDIO_OFFSETS: Mapping[str, Fraction] = {"corrected": WINDOW_LOOKBACK, "reference": Fraction(0)}
 
 Rate = Fraction | int | str
 Array = TypeVar("Array", np.ndarray, "jax.Array")
 
 
-def window_at(time: Fraction, rate: int = MEL_RATE) -> int:
-    """The column at or just before a moment.
+def column_at(time: Fraction, rate: int = MEL_RATE) -> int:
+    """Returns the column at or just before a time.
 
     Args:
-        time: seconds, exact; before the start of the sound it is negative.
+        time: exact seconds from the start of the audio; may be negative.
         rate: columns a second.
     """
     return int(time * rate // 1)
@@ -52,14 +53,14 @@ def mel_window_start(frame: int, frame_rate: Rate = 25) -> int: ...
 @overload
 def mel_window_start(frame: np.ndarray, frame_rate: Rate = 25) -> np.ndarray: ...
 def mel_window_start(frame: int | np.ndarray, frame_rate: Rate = 25) -> int | np.ndarray:
-    """First mel column of the window that starts with a frame: floor(80 · frame / frame_rate).
+    """Returns the first mel column of a window at a frame: floor(80 · frame / frame_rate).
 
     Args:
         frame: frame number, or an integer array of them.
-        frame_rate: frames a second, as exact as it is known, e.g. `Fraction(30000, 1001)`.
+        frame_rate: frames a second, exact where known, e.g. `Fraction(30000, 1001)`.
 
     Returns:
-        What `frame` is: a column number, or an array of its shape.
+        A column number, or an array of columns of the shape of `frame`.
 
     Raises:
         ValueError: the frame rate is not positive.
@@ -68,92 +69,98 @@ def mel_window_start(frame: int | np.ndarray, frame_rate: Rate = 25) -> int | np
 
 
 @overload
-def generator_window_start(frame: int, frame_rate: Rate = 25, lead: Fraction = LEAD) -> int: ...
+def generator_window_start(
+    frame: int, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
+) -> int: ...
 @overload
 def generator_window_start(
-    frame: np.ndarray, frame_rate: Rate = 25, lead: Fraction = LEAD
+    frame: np.ndarray, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
 ) -> np.ndarray: ...
 def generator_window_start(
-    frame: int | np.ndarray, frame_rate: Rate = 25, lead: Fraction = LEAD
+    frame: int | np.ndarray, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
 ) -> int | np.ndarray:
-    """First mel column of the window that drives one generated frame.
+    """Returns the first mel column of the window that a generated frame is conditioned on.
 
     Args:
         frame: frame number, or an integer array of them.
-        frame_rate: frames a second, as exact as it is known.
-        lead: seconds by which the window starts before its frame. The models learned it in
-            seconds, so it stays 40 ms at any frame rate.
+        frame_rate: frames a second, exact where known.
+        lookback: seconds by which the window starts before its frame, 40 ms at any frame rate,
+            as in training.
 
     Returns:
-        What `frame` is; below 0 where the window starts before the sound.
+        A column number, or an array of columns of the shape of `frame`; below 0 where the window
+        starts before the audio.
 
     Raises:
         ValueError: the frame rate is not positive.
     """
-    return _start(frame, frame_rate, lead)
+    return _start(frame, frame_rate, lookback)
 
 
 def training_windows(
-    first: int, frame_rate: Rate = 25, lead: Fraction = LEAD
+    first: int, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
 ) -> tuple[int, np.ndarray]:
-    """The windows of the five-frame training example that starts at frame `first`.
+    """Returns the windows of the five-frame training example that starts at frame `first`.
 
     Returns:
-        The sync window's first column, and int64 (5,), the first column of each frame's own window.
+        The first column of the sync window, and int64 (5,), the first column of each frame's own
+        window.
     """
     frames = first + np.arange(SYNC_FRAMES)
-    return mel_window_start(first, frame_rate), generator_window_start(frames, frame_rate, lead)
+    return mel_window_start(first, frame_rate), generator_window_start(frames, frame_rate, lookback)
 
 
-def inference_starts(frames: int, frame_rate: Rate = 25, alignment: str = "matched") -> np.ndarray:
-    """One window for every output frame, none lost at the end.
+def inference_starts(
+    frames: int, frame_rate: Rate = 25, audio_offset: str = "corrected"
+) -> np.ndarray:
+    """Returns the first column of the window of every output frame.
 
-    Windows may start before the sound or end after it: `take_windows` fills them with silence.
+    Windows may start before the audio or end after it: `gather_windows` pads them with silence.
 
     Args:
-        frames: frames to generate (`frames_covering` where the sound decides).
+        frames: number of frames to generate, e.g. of `frames_covering`.
         frame_rate: frames a second.
-        alignment: `matched` (as in training) or `published` (the window starts at the frame, the
-            lips lead by 40 ms).
+        audio_offset: `corrected` (as in training) or `reference` (the window starts at the frame,
+            so that the lips are 40 ms early).
 
     Returns:
         int64 (frames,): first columns.
 
     Raises:
-        ValueError: no such alignment, or the frame rate is not positive.
+        ValueError: no such audio offset, or the frame rate is not positive.
     """
-    return generator_window_start(np.arange(frames), frame_rate, _lead(alignment))
+    return generator_window_start(np.arange(frames), frame_rate, _lookback(audio_offset))
 
 
 def inference_starts_at(
     times: Sequence[Fraction],
-    alignment: str = "matched",
-    lead: Fraction = LEAD,
+    audio_offset: str = "corrected",
+    lookback: Fraction = WINDOW_LOOKBACK,
     rate: int = MEL_RATE,
 ) -> np.ndarray:
-    """Like `inference_starts` for frames shown at uneven times, and for windows of other models.
+    """Returns the windows of frames shown at uneven times, and of other audio features.
 
     Args:
         times: exact seconds of each frame, from the first frame.
-        alignment: see `inference_starts`.
-        lead: seconds by which a window starts before its frame where alignment is `matched`.
+        audio_offset: see `inference_starts`.
+        lookback: seconds by which a window starts before its frame if the offset is `corrected`.
         rate: columns a second.
 
     Returns:
         int64 (len(times),): first columns.
 
     Raises:
-        ValueError: no such alignment.
+        ValueError: no such audio offset.
     """
-    lead = _lead(alignment, lead)
-    return np.array([window_at(time - lead, rate) for time in times], np.int64)
+    lookback = _lookback(audio_offset, lookback)
+    return np.array([column_at(time - lookback, rate) for time in times], np.int64)
 
 
-def published_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarray:
-    """The published inference's whole table: its alignment, its end and its number of frames.
+def reference_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarray:
+    """Returns the windows of the published inference, with its offset and number of frames.
 
-    Frames start at floor(80 · i / frame_rate) while 16 columns remain; one more frame takes the
-    last 16 columns, and what sound is left goes without a picture.
+    Windows start at floor(80 · i / frame_rate) while 16 columns remain; one more frame has the last
+    16 columns, and the audio after that frame has no video.
 
     Args:
         columns: mel columns.
@@ -163,29 +170,29 @@ def published_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarra
         int64 (frames,): first columns.
 
     Raises:
-        ValueError: fewer than 16 columns, which the published code cannot use either.
+        ValueError: fewer than 16 columns, which the published code refuses too.
     """
     if columns < MEL_WINDOW:
         raise ValueError(
             f"{columns} mel columns are less than one window of {MEL_WINDOW}; use at least 0.19 s "
-            "of sound, or `inference_starts`"
+            "of audio, or `inference_starts`"
         )
-    whole = np.arange(_frames_before(columns, frame_rate, Fraction(0)))
-    return np.append(mel_window_start(whole, frame_rate), columns - MEL_WINDOW)
+    full_windows = np.arange(_num_full_frames(columns, frame_rate, Fraction(0)))
+    return np.append(mel_window_start(full_windows, frame_rate), columns - MEL_WINDOW)
 
 
 def frames_covering(samples: int, sample_rate: int, frame_rate: Rate) -> int:
-    """The fewest frames that are shown for at least as long as the sound lasts."""
+    """Returns the fewest frames that are shown for at least the duration of the audio."""
     return int(-(-samples * _rate(frame_rate) / sample_rate // 1))
 
 
-def take_windows(
+def gather_windows(
     features: np.ndarray,
     starts: np.ndarray,
     length: int = MEL_WINDOW,
     fill: float = MEL_SILENCE,
 ) -> np.ndarray:
-    """Cuts windows out of time-major features; what lies outside them is silence.
+    """Gathers windows of time-major features, padded with silence outside of them.
 
     Args:
         features: (columns, bins), e.g. a mel spectrogram.
@@ -197,17 +204,17 @@ def take_windows(
         Of `features`' type: (*starts.shape, length, bins).
     """
     columns = np.asarray(starts)[..., None] + np.arange(length)
-    inside = (columns >= 0) & (columns < len(features))
-    windows = features[np.where(inside, columns, 0)]
-    windows[~inside] = fill
+    in_range = (columns >= 0) & (columns < len(features))
+    windows = features[np.where(in_range, columns, 0)]
+    windows[~in_range] = fill
     return windows
 
 
-def as_images(windows: Array) -> Array:
-    """Windows as the audio encoders take them: bins are rows, columns are columns.
+def windows_to_nhwc(windows: Array) -> Array:
+    """Transposes windows for the audio encoders: bins become rows.
 
     Args:
-        windows: (..., 16, 80) from `take_windows`.
+        windows: (..., 16, 80) from `gather_windows`.
 
     Returns:
         (..., 80, 16, 1), NHWC for one leading axis.
@@ -222,23 +229,25 @@ def _rate(frame_rate: Rate) -> Fraction:
     return rate
 
 
-def _lead(alignment: str, matched: Fraction = LEAD) -> Fraction:
-    if alignment not in ALIGNMENTS:
-        raise ValueError(f"alignment {alignment!r} is unknown; choose from {sorted(ALIGNMENTS)}")
-    return matched if alignment == "matched" else ALIGNMENTS[alignment]
+def _lookback(audio_offset: str, corrected: Fraction = WINDOW_LOOKBACK) -> Fraction:
+    if audio_offset not in AUDIO_OFFSETS:
+        raise ValueError(
+            f"--audio-offset {audio_offset!r} is unknown; choose from {sorted(AUDIO_OFFSETS)}"
+        )
+    return corrected if audio_offset == "corrected" else AUDIO_OFFSETS[audio_offset]
 
 
-def _start(frame: int | np.ndarray, frame_rate: Rate, lead: Fraction) -> int | np.ndarray:
-    """floor(80 · (frame / rate − lead)), over integers alone."""
+def _start(frame: int | np.ndarray, frame_rate: Rate, lookback: Fraction) -> int | np.ndarray:
+    """Computes floor(80 · (frame / rate − lookback)) in integers."""
     rate = _rate(frame_rate)
-    scale, offset = MEL_RATE / rate, MEL_RATE * Fraction(lead)
+    scale, offset = MEL_RATE / rate, MEL_RATE * Fraction(lookback)
     divisor = scale.denominator * offset.denominator
     slope = scale.numerator * offset.denominator
     return (frame * slope - offset.numerator * scale.denominator) // divisor
 
 
-def _frames_before(columns: int, frame_rate: Rate, lead: Fraction) -> int:
-    """How many frames from 0 on have windows that end within `columns`."""
-    # floor(80·(f / rate − lead)) ≤ columns − 16  <=>  f < rate·((columns − 15) / 80 + lead)
-    end = _rate(frame_rate) * (Fraction(columns - MEL_WINDOW + 1, MEL_RATE) + lead)
+def _num_full_frames(columns: int, frame_rate: Rate, lookback: Fraction) -> int:
+    """Returns how many frames from 0 on have windows that end within `columns`."""
+    # floor(80·(f / rate − lookback)) ≤ columns − 16  <=>  f < rate·((columns − 15) / 80 + lookback)
+    end = _rate(frame_rate) * (Fraction(columns - MEL_WINDOW + 1, MEL_RATE) + lookback)
     return max(0, int(-(-end // 1)))

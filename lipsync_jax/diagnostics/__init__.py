@@ -1,1 +1,1 @@
-"""`lipsync doctor` and `lipsync diagnose`: what is wrong, and what to type next."""
+"""Checks of `lipsync doctor` (installation) and `lipsync diagnose` (training of a sync expert)."""

@@ -1,4 +1,4 @@
-"""Weights and data in a folder, and the command that makes most of them."""
+"""An inventory of weights and data in a folder, and the next command to run."""
 
 import dataclasses
 import os
@@ -8,149 +8,167 @@ from pathlib import Path
 from lipsync_jax.diagnostics.findings import NOTE, OK, Finding
 from lipsync_jax.synthesis import animation_model
 from lipsync_jax.text import printable
-from lipsync_jax.training import checkpoints
+from lipsync_jax.training import checkpoints, model_cards
 from lipsync_jax.types import Json
 
-_DEPTH = 6
-_NEVER = {"tests", "node_modules", "site-packages", "outcomes", "tensorboard", "__pycache__"}
-_OFFICIAL = {".pth", ".pt", ".model", ".safetensors"}
-_SMALLEST = 1_000_000  # bytes; every published network has more
-_GOOD_EXPERT = 0.85  # balanced accuracy that configs/wav2lip.py asks for
+_MAX_DEPTH = 6
+_SKIPPED_DIRS = {"tests", "node_modules", "site-packages", "cache", "tensorboard", "__pycache__"}
+_PYTORCH_SUFFIXES = {".pth", ".pt", ".model", ".safetensors"}
+_MIN_WEIGHTS_BYTES = 1_000_000  # every published network has more
+_GOOD_EXPERT = 0.85  # balanced accuracy recommended in configs/wav2lip.py
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
-    """A checkpoint.
+class CheckpointInfo:
+    """A checkpoint for inference.
 
     Attributes:
-        folder: what `--checkpoint_path` takes.
-        players: networks in it.
-        card: see `checkpoints.read_card`.
+        folder: the value for `--checkpoint-path`.
+        networks: names of its networks.
+        model_card: see `checkpoints.read_model_card`.
     """
 
     folder: Path
-    players: Sequence[str]
-    card: dict[str, Json]
+    networks: Sequence[str]
+    model_card: dict[str, Json]
 
     @property
     def accuracy(self) -> float:
-        """Balanced accuracy on validation clips; NaN where it has none."""
-        return float(self.card.get("validation", {}).get("balanced_accuracy", "nan"))
+        """Returns the balanced accuracy on validation clips; NaN if it was not computed."""
+        return float(self.model_card.get("validation", {}).get("balanced_accuracy", "nan"))
 
     @property
     def text(self) -> str:
-        """A few words."""
-        method = self.card.get("config", {}).get("method", "")
-        if "source" in self.card:
-            origin = f"from {printable(self.card['source']['file'], 80)}"
+        """Returns a description in one line."""
+        method = self.model_card.get("config", {}).get("method", "")
+        if "source" in self.model_card:
+            origin = f"from {printable(self.model_card['source']['file'], 80)}"
         else:
-            origin = f"step {self.card.get('step')}"
-        figure = f", balanced accuracy {self.accuracy:.2f}" if self.accuracy >= 0 else ""
-        return printable(f"{self.folder} ({method} {'+'.join(self.players)}, {origin}{figure})")
+            origin = f"step {self.model_card.get('step')}"
+        accuracy_text = f", balanced accuracy {self.accuracy:.2f}" if self.accuracy >= 0 else ""
+        return printable(
+            f"{self.folder} ({method} {'+'.join(self.networks)}, {origin}{accuracy_text})"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Belongings:
-    """What a folder holds.
+class Inventory:
+    """Checkpoints and data sets of a folder.
 
     Attributes:
-        weights: checkpoints that can be run.
-        official: files of PyTorch weights, not converted.
+        checkpoints: checkpoints for inference.
+        official: files of PyTorch weights that are not converted.
         data: prepared data sets.
-        broken: checkpoints that can't be read, with the reason.
+        broken: messages about checkpoints that can't be read.
     """
 
-    weights: Sequence[Weights]
+    checkpoints: Sequence[CheckpointInfo]
     official: Sequence[Path]
     data: Sequence[Path]
     broken: Sequence[str]
 
 
-def look(root: Path) -> Belongings:
-    """Looks into a folder, six levels deep."""
-    weights, official, data, broken = {}, [], [], []
+def scan(root: Path) -> Inventory:
+    """Lists the checkpoints and data sets of a folder, six levels deep."""
+    checkpoint_infos, official, data, broken = {}, [], [], []
     for folder, names, files in _walk(root):
-        if "card" in names:
-            names.clear()  # a checkpoint; nothing else is inside
-            owner = folder.parent.parent if folder.parent.name == "best" else folder
+        if model_cards.is_checkpoint(folder):
+            names.clear()  # a checkpoint holds no other checkpoints
+            directory = folder.parent.parent if folder.parent.name == "best" else folder
             try:
-                card = checkpoints.read_card(owner)
-                holds = checkpoints.find(owner)
-                players = sorted(p.name for p in holds.iterdir() if p.is_dir() and p.name != "card")
-                weights[owner] = Weights(owner, players, card)
+                model_card = checkpoints.read_model_card(directory)
+                checkpoint = checkpoints.resolve_checkpoint(directory)
+                networks = model_cards.network_names(checkpoint)
+                checkpoint_infos[directory] = CheckpointInfo(directory, networks, model_card)
             except (OSError, ValueError) as error:
-                broken.append(printable(f"{owner}: {error}"))
+                broken.append(printable(f"{directory}: {error}"))
         if "dataset_info.json" in files:
             data.append(folder)
         official += [
             folder / name
             for name in files
-            if Path(name).suffix in _OFFICIAL and (folder / name).stat().st_size >= _SMALLEST
+            if Path(name).suffix in _PYTORCH_SUFFIXES
+            and (folder / name).stat().st_size >= _MIN_WEIGHTS_BYTES
         ]
-    converted = {w.card["source"]["file"] for w in weights.values() if "source" in w.card}
+    converted = {
+        info.model_card["source"]["file"]
+        for info in checkpoint_infos.values()
+        if "source" in info.model_card
+    }
     official = [path for path in official if path.name not in converted]
-    return Belongings(list(weights.values()), official, data, broken)
+    return Inventory(list(checkpoint_infos.values()), official, data, broken)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for folder, names, files in os.walk(root):
-        here = Path(folder)
-        kept = [n for n in sorted(names) if n not in _NEVER and not n.startswith(".")]
-        names[:] = kept if len(here.relative_to(root).parts) < _DEPTH else []
-        yield here, names, files
+        path = Path(folder)
+        kept = [n for n in sorted(names) if n not in _SKIPPED_DIRS and not n.startswith(".")]
+        names[:] = kept if len(path.relative_to(root).parts) < _MAX_DEPTH else []
+        yield path, names, files
 
 
-def report(found: Belongings) -> list[Finding]:
-    """Weights and data as findings."""
-    weights = [w.text for w in found.weights]
-    weights += [printable(f"{path} (not converted)") for path in found.official]
+def inventory_findings(inventory: Inventory) -> list[Finding]:
+    """Returns weights and data as findings."""
+    descriptions = [checkpoint.text for checkpoint in inventory.checkpoints]
+    descriptions += [printable(f"{path} (not converted)") for path in inventory.official]
     findings = [
-        Finding("weights", OK, "; ".join(weights) or "none found", "What can be run."),
-        Finding("data", OK, "; ".join(map(printable, found.data)) or "none found", "For training."),
+        Finding("weights", OK, "; ".join(descriptions) or "none found", "For inference."),
+        Finding(
+            "data", OK, "; ".join(map(printable, inventory.data)) or "none found", "For training."
+        ),
     ]
     findings += [
-        Finding("weights", NOTE, said, "It can't be run.", "Delete it or make it again.")
-        for said in found.broken
+        Finding(
+            "weights",
+            NOTE,
+            problem,
+            "This checkpoint can't be used.",
+            "Delete it, or train or convert it again.",
+        )
+        for problem in inventory.broken
     ]
     return findings
 
 
-def next_command(found: Belongings) -> str:
-    """What to type next."""
+def next_command(inventory: Inventory) -> str:
+    """Returns the next command to run."""
 
-    def having(player: str) -> list[Weights]:
-        return [w for w in found.weights if player in w.players]
+    def with_network(network: str) -> list[CheckpointInfo]:
+        return [each for each in inventory.checkpoints if network in each.networks]
 
-    generators, experts = having("generator"), having("expert")
-    for command, face, wanted in (("generate", "VIDEO", False), ("animate", "PICTURE", True)):
-        for weights in generators:
-            if (_method(weights) in animation_model.METHODS) == wanted:
+    generators, experts = with_network("generator"), with_network("expert")
+    for command, face_argument, animates in (
+        ("dub", "VIDEO", False),
+        ("animate", "IMAGE", True),
+    ):
+        for checkpoint in generators:
+            if (_method(checkpoint) in animation_model.METHODS) == animates:
                 return (
-                    f"lipsync {command} --checkpoint_path {weights.folder} --face {face} "
-                    "--audio VOICE --outfile out.mp4"
+                    f"lipsync {command} --checkpoint-path {checkpoint.folder} "
+                    f"--face {face_argument} --audio SPEECH --outfile out.mp4"
                 )
-    if found.official:
-        source = found.official[0]
+    if inventory.official:
+        source = inventory.official[0]
         return f"lipsync convert {source} checkpoints/{source.stem}"
-    if not found.data:
+    if not inventory.data:
         return "lipsync demo   (or `lipsync prepare --input VIDEOS --out data` for your own videos)"
-    data = f"--config.data.dir={found.data[0]}"
+    data = f"--config.data.dir={inventory.data[0]}"
     if not experts:
         return (
             "python main.py --config=configs/sync_expert.py:small_data --workdir=runs/expert "
             f"{data}"
         )
-    best = max(experts, key=lambda w: w.accuracy if w.accuracy >= 0 else 0.0)
-    if best.accuracy < _GOOD_EXPERT:
+    best_expert = max(experts, key=lambda each: each.accuracy if each.accuracy >= 0 else 0.0)
+    if best_expert.accuracy < _GOOD_EXPERT:
         return (
-            f"lipsync diagnose --config=configs/sync_expert.py:small_data --workdir={best.folder} "
-            f"{data}"
+            "lipsync diagnose --config=configs/sync_expert.py:small_data "
+            f"--workdir={best_expert.folder} {data}"
         )
     return (
         "python main.py --config=configs/wav2lip.py:small_data --workdir=runs/wav2lip "
-        f"--config.frozen.expert.checkpoint={best.folder} {data}"
+        f"--config.frozen.expert.checkpoint={best_expert.folder} {data}"
     )
 
 
-def _method(weights: Weights) -> str:
-    return str(weights.card.get("config", {}).get("method", ""))
+def _method(checkpoint: CheckpointInfo) -> str:
+    return str(checkpoint.model_card.get("config", {}).get("method", ""))

@@ -1,4 +1,4 @@
-"""Devices, codecs, the face detector and disks of this machine, each tried for real."""
+"""Checks of the devices, codecs, face detectors and disks of this machine, by using them."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ import numpy as np
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
 from lipsync_jax.diagnostics.imports import PACKAGE
 
-ENCODERS = ("libx264", "libx264rgb", "aac")  # what videos are written with
+ENCODERS = ("libx264", "libx264rgb", "aac")  # for writing videos
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "pcm_s16le")
 
-_TIGHT, _FULL = 10.0, 1.0  # gigabytes free
+_LOW_SPACE, _NO_SPACE = 10.0, 1.0  # gigabytes free
 
 
 def devices() -> Finding:
-    """What JAX computes on, tried with a convolution whose answer NumPy knows."""
+    """Checks the devices of JAX by a convolution that NumPy computes too."""
     import jax
 
     from lipsync_jax.nn.cpu.jit import jit
@@ -39,14 +39,14 @@ def devices() -> Finding:
             "no device",
         )
     memory = (found[0].memory_stats() or {}).get("bytes_limit", 0)
-    measured = f"{len(found)} of kind {found[0].device_kind} ({found[0].platform})"
-    measured += f", {memory / 1e9:.0f} GB each" * bool(memory)
-    measured += f"; {os.cpu_count()} CPU cores; a convolution is right to {error:.0e}"
+    measurement = f"{len(found)} of kind {found[0].device_kind} ({found[0].platform})"
+    measurement += f", {memory / 1e9:.0f} GB each" * bool(memory)
+    measurement += f"; {os.cpu_count()} CPU cores; a convolution is right to {error:.0e}"
     if not error < 1e-2:
         return Finding(
             "devices",
             FAULT,
-            measured,
+            measurement,
             "The device or its compiler gives wrong results.",
             "Update jax and jaxlib, and unset XLA_FLAGS.",
             "wrong results",
@@ -55,16 +55,16 @@ def devices() -> Finding:
         return Finding(
             "devices",
             NOTE,
-            measured,
+            measurement,
             "There is an NVIDIA GPU that JAX does not use.",
             f"Type `pip install '{PACKAGE}[cuda]'`"
             + (", and unset JAX_PLATFORMS." if os.environ.get("JAX_PLATFORMS") else "."),
         )
-    return Finding("devices", OK, measured, "JAX computes.")
+    return Finding("devices", OK, measurement, "JAX computes.")
 
 
 def _convolve(jit: Callable) -> float:
-    """Largest error of a 3 x 3 convolution, over the largest value."""
+    """Returns the largest error of a 3 x 3 convolution, over the largest value."""
     import jax
 
     rng = np.random.default_rng(0)
@@ -81,37 +81,38 @@ def _convolve(jit: Callable) -> float:
 
 
 def codecs() -> Finding:
-    """Whether the codecs are there, tried by writing a video with sound and reading it back."""
+    """Checks the codecs by writing a video with audio and reading it back."""
     import av
 
-    lacking = [name for name in ENCODERS if not _has(av, name, "w")]
-    deaf = [name for name in DECODERS if not _has(av, name, "r")]
+    missing_encoders = [name for name in ENCODERS if not _has(av, name, "w")]
+    missing_decoders = [name for name in DECODERS if not _has(av, name, "r")]
     try:
-        error = _round_trip() if not lacking else ""
+        error = _round_trip() if not missing_encoders else ""
     except (ValueError, OSError) as failure:
         error = str(failure)
-    measured = f"FFmpeg inside PyAV {av.__version__}: "
-    if lacking or error:
+    measurement = f"FFmpeg inside PyAV {av.__version__}: "
+    if missing_encoders or error:
         return Finding(
             "codecs",
             FAULT,
-            measured + (f"no encoder {', '.join(lacking)}" if lacking else error),
+            measurement
+            + (f"no encoder {', '.join(missing_encoders)}" if missing_encoders else error),
             "Videos can't be written.",
-            "Type `pip install --force-reinstall av`, whose wheel brings FFmpeg along.",
+            "Type `pip install --force-reinstall av`, whose wheel contains FFmpeg.",
             "codecs missing",
         )
-    if deaf:
+    if missing_decoders:
         return Finding(
             "codecs",
             NOTE,
-            measured + f"no decoder {', '.join(deaf)}",
+            measurement + f"no decoder {', '.join(missing_decoders)}",
             "Files in those formats can't be read.",
-            "Type `pip install --force-reinstall av`, whose wheel brings FFmpeg along.",
+            "Type `pip install --force-reinstall av`, whose wheel contains FFmpeg.",
         )
     return Finding(
         "codecs",
         OK,
-        f"{measured}a video was written and read back; reads {', '.join(DECODERS)}",
+        f"{measurement}a video was written and read back; reads {', '.join(DECODERS)}",
         "Videos can be read and written.",
     )
 
@@ -125,40 +126,40 @@ def _has(av: ModuleType, name: str, mode: str) -> bool:
 
 
 def _round_trip() -> str:
-    """Why a small video does not come back as it was written; "" if it does."""
+    """Writes and reads a small video; returns what differs, or ""."""
     from lipsync_jax.media import audio, video_reader
     from lipsync_jax.media.video_writer import VideoWriter
 
     with tempfile.TemporaryDirectory() as folder:
-        voice, out = Path(folder) / "voice.wav", Path(folder) / "out.mp4"
-        audio.save(voice, np.zeros(8000, np.int16), audio.SAMPLE_RATE)
-        with VideoWriter(out, Fraction(25), (64, 48), audio=voice) as writer:
+        wav, out = Path(folder) / "speech.wav", Path(folder) / "out.mp4"
+        audio.save(wav, np.zeros(8000, np.int16), audio.SAMPLE_RATE)
+        with VideoWriter(out, Fraction(25), (64, 48), audio=wav) as writer:
             for shade in range(0, 240, 20):
                 writer.write(np.full((48, 64, 3), shade, np.uint8))
         shades = [int(frame.image.mean()) for frame in video_reader.read_frames(out)]
-        wrong = len(shades) != 12 or np.abs(np.array(shades) - range(0, 240, 20)).max() > 8
+        mismatch = len(shades) != 12 or np.abs(np.array(shades) - range(0, 240, 20)).max() > 8
         samples, _ = audio.load(out)
-    if wrong:
-        return f"12 frames came back as {len(shades)} of shades {shades}"
-    return "" if len(samples) >= 7000 else f"0.5 s of sound came back as {len(samples)} samples"
+    if mismatch:
+        return f"12 frames were read as {len(shades)} with grey values {shades}"
+    return "" if len(samples) >= 7000 else f"0.5 s of audio were read as {len(samples)} samples"
 
 
 def detector() -> Finding:
-    """Which face detectors run."""
+    """Checks which face detectors work."""
     try:
         from lipsync_jax import faces
 
-        problems = {name: faces.problem_of(name) for name in faces.DETECTORS}
+        problems = {name: faces.detector_problem(name) for name in faces.DETECTORS}
     except Exception as failure:  # a broken OpenCV fails with errors of any kind
         problems = {"OpenCV": f"{type(failure).__name__}: {failure}".splitlines()[0]}
     working = [name for name, problem in problems.items() if not problem]
-    broken = [f"{name} does not run ({said})" for name, said in problems.items() if said]
+    failing = [f"{name} does not run ({reason})" for name, reason in problems.items() if reason]
     if not working:
         return Finding(
             "faces",
             FAULT,
-            "; ".join(broken),
-            "Faces can be found neither for training nor in videos.",
+            "; ".join(failing),
+            "Faces can't be detected, neither for training nor in videos.",
             "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
             "again.",
             "no face detector",
@@ -167,22 +168,22 @@ def detector() -> Finding:
         return Finding(
             "faces",
             NOTE,
-            f"the face detector is {working[0]}; {'; '.join(broken)}",
-            "Faces are found, by the second choice.",
+            f"the face detector is {working[0]}; {'; '.join(failing)}",
+            "Faces are detected, by the second choice.",
             "Type `pip install --force-reinstall opencv-python-headless`, and install lipsync_jax "
             "again.",
         )
     return Finding(
         "faces",
         OK,
-        f"face detectors that run, and find no face in a blank image: {', '.join(working)}"
-        + "".join(f"; {said}" for said in broken),
-        "Faces are found.",
+        f"face detectors that work, without false detections on a blank image: {', '.join(working)}"
+        + "".join(f"; {problem}" for problem in failing),
+        "Faces are detected.",
     )
 
 
 def disks(root: Path) -> Finding:
-    """Space where things are written: the working folder, temporary files, compiled programs."""
+    """Checks the free space of the working folder, of temporary files and of caches."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     free = {}
     for name, folder in (("here", root), ("temporary", tempfile.gettempdir()), ("cache", cache)):
@@ -190,17 +191,17 @@ def disks(root: Path) -> Finding:
         while not folder.exists():
             folder = folder.parent
         free[name] = shutil.disk_usage(folder).free / 1e9
-    measured = ", ".join(f"{space:.0f} GB free {name}" for name, space in free.items())
+    measurement = ", ".join(f"{space:.0f} GB free {name}" for name, space in free.items())
     if not os.access(root, os.W_OK):
-        measured += f"; {root} can't be written to"
-    elif min(free.values()) >= _TIGHT:
-        return Finding("disk", OK, measured, "There is room.")
-    full = min(free.values()) < _FULL
+        measurement += f"; {root} can't be written to"
+    elif min(free.values()) >= _LOW_SPACE:
+        return Finding("disk", OK, measurement, "There is enough space.")
+    is_full = min(free.values()) < _NO_SPACE
     return Finding(
         "disk",
-        FAULT if full else NOTE,
-        measured,
+        FAULT if is_full else NOTE,
+        measurement,
         "Shards and checkpoints take gigabytes.",
-        "Make room, or work in a folder on another disk.",
-        "disk full" if full else "",
+        "Free space, or work in a folder on another disk.",
+        "disk full" if is_full else "",
     )

@@ -1,4 +1,4 @@
-"""Whether the packages are there, new enough and importable; needs nothing but Python itself."""
+"""Checks of installed packages and their imports; imports the standard library only."""
 
 import importlib
 import logging
@@ -15,7 +15,7 @@ from lipsync_jax.types import Argument
 
 PACKAGE = "lipsync_jax"
 
-_SHOWN = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
+_LISTED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*])?(?:.*?>=([\d.]+))?")
 _EXTRA = re.compile(r"extra == ['\"]([\w.-]+)['\"]")
 # Modules whose names are not their packages'.
@@ -29,7 +29,7 @@ _MODULES = {
 
 
 def packages() -> list[Finding]:
-    """Whether every package is there, and new enough; which extras are."""
+    """Checks that every required package is installed and new enough, and lists the extras."""
     try:
         needed = metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:
@@ -38,59 +38,63 @@ def packages() -> list[Finding]:
                 "packages",
                 NOTE,
                 f"{PACKAGE} runs from a folder that was not installed",
-                "What it needs can't be compared with what is there.",
+                "Its requirements can't be compared with the installed packages.",
                 "Type `pip install -e .` in that folder.",
             )
         ]
     core: list[tuple[str, str | None]] = []
     extras: dict[str, list[str]] = {}
     for line in needed:
-        name, least = _parsed(line)
+        name, minimum = _parse_requirement(line)
         if extra := _EXTRA.search(line):
             extras.setdefault(extra[1], []).append(name)
         elif _applies(line):
-            core.append((name, least))
-    wrong = [(_wish(name, least), said) for name, least in core if (said := _wanting(name, least))]
-    shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN if _version(name))
-    measured = f"{PACKAGE} {_version(PACKAGE)} on Python {platform.python_version()}: {shown}"
-    if wrong:
-        found = Finding(
+            core.append((name, minimum))
+    problems = [
+        (_requirement_text(name, minimum), problem)
+        for name, minimum in core
+        if (problem := _version_problem(name, minimum))
+    ]
+    shown = ", ".join(f"{name} {_version(name)}" for name in _LISTED_PACKAGES if _version(name))
+    measurement = f"{PACKAGE} {_version(PACKAGE)} on Python {platform.python_version()}: {shown}"
+    if problems:
+        finding = Finding(
             "packages",
             FAULT,
-            "; ".join(said for _, said in wrong),
-            "What needs them will fail.",
-            _upgrade(*(name for name, _ in wrong)),
+            "; ".join(problem for _, problem in problems),
+            "Code that needs them will fail.",
+            _upgrade(*(name for name, _ in problems)),
             "packages missing or too old",
         )
     else:
-        found = Finding(
-            "packages", OK, f"{measured}; all {len(core)} needed are there", "They fit."
+        finding = Finding(
+            "packages", OK, f"{measurement}; all {len(core)} required are installed", "They fit."
         )
-    return [found, _extras(extras)]
+    return [finding, _extras(extras)]
 
 
 def _extras(extras: dict[str, list[str]]) -> Finding:
-    """What is optional."""
-    said = []
+    """Lists the optional extras."""
+    states = []
     for extra, names in sorted(extras.items()):
         missing = [name for name in names if not _version(name)]
-        # A plugin of JAX's has other names on every machine; `devices` tells about those.
+        # The plugins of JAX have other names on every machine; `devices` checks those.
         if extra not in ("cuda", "cuda12", "cuda13", "tpu", "dev"):
-            said.append(f"{extra} " + ("is not installed" if missing else "is there"))
+            states.append(f"{extra} " + ("is not installed" if missing else "is installed"))
     return Finding(
         "extras",
         OK,
-        "; ".join(said) + f" (`pip install '{PACKAGE}[NAME]'` adds one)",
+        "; ".join(states) + f" (`pip install '{PACKAGE}[NAME]'` installs one)",
         "Optional.",
     )
 
 
-def _wanting(name: str, least: str | None) -> str:
+def _version_problem(name: str, minimum: str | None) -> str:
     version = _version(name)
     if not version:
         return f"{name} is missing"
-    if least and _numbers(version) < _numbers(least):
-        return f"{name} is {version}, {least} is needed"
+    if minimum and _numbers(version) < _numbers(minimum):
+        return f"{name} is {version}, {minimum} is needed"
     return ""
 
 
@@ -105,17 +109,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version)[:4])
 
 
-def _wish(name: str, least: str | None) -> str:
-    return f"{name}>={least}" if least else name
+def _requirement_text(name: str, minimum: str | None) -> str:
+    return f"{name}>={minimum}" if minimum else name
 
 
-def _upgrade(*wishes: str) -> str:
-    wanted = " ".join(f"'{wish}'" for wish in wishes)
-    return f"Type `{sys.executable} -m pip install --upgrade {wanted}`."
+def _upgrade(*requirements: str) -> str:
+    quoted = " ".join(f"'{requirement}'" for requirement in requirements)
+    return f"Type `{sys.executable} -m pip install --upgrade {quoted}`."
 
 
 def _requirements() -> list[str]:
-    """The packages that this one needs on this machine, as its metadata lists them."""
+    """Returns the requirements for this machine from the metadata of this package."""
     try:
         needed = metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:
@@ -124,7 +128,7 @@ def _requirements() -> list[str]:
 
 
 def _applies(requirement: str) -> bool:
-    """Whether a requirement's marker is meant for this machine."""
+    """Returns whether a requirement's marker applies to this machine."""
     _, _, marker = requirement.partition(";")
     if not marker:
         return True
@@ -132,74 +136,74 @@ def _applies(requirement: str) -> bool:
         from packaging.markers import Marker
 
         return Marker(marker).evaluate({"extra": ""})
-    except Exception:  # no such package, or a marker it does not know
+    except Exception:  # not installed, or an unknown marker
         return True
 
 
-def _parsed(requirement: str) -> tuple[str, str | None]:
-    """A package, and the least version that is wanted of it."""
-    found = _REQUIREMENT.match(requirement)
-    assert found is not None  # every requirement begins with a name
-    return found[1], found[2]
+def _parse_requirement(requirement: str) -> tuple[str, str | None]:
+    """Returns the package and the minimum version of a requirement."""
+    match = _REQUIREMENT.match(requirement)
+    assert match is not None  # every requirement begins with a name
+    return match[1], match[2]
 
 
 def modules() -> list[Finding]:
-    """Tries to import each package that is needed."""
-    wishes = {}
+    """Imports each required package."""
+    requirements = {}
     for line in _requirements():
-        name, least = _parsed(line)
-        wishes[name] = _wish(name, least)
-    faults = []
-    for name, wish in wishes.items():
+        name, minimum = _parse_requirement(line)
+        requirements[name] = _requirement_text(name, minimum)
+    findings = []
+    for name, requirement in requirements.items():
         if _version(name):
             module = _MODULES.get(name, name.replace("-", "_").lower())
             try:
                 importlib.import_module(module)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # a library may even try to leave
-                faults.append(_broken("imports", error, wish))
+            except BaseException as error:  # a library may even call sys.exit
+                findings.append(_import_failure("imports", error, requirement))
                 sys.modules.pop(module, None)
-    return faults or [Finding("imports", OK, f"{len(wishes)} packages import", "They fit.")]
+    return findings or [Finding("imports", OK, f"{len(requirements)} packages import", "They fit.")]
 
 
-def attempt(check: str, module: str, function: str, *inputs: Argument) -> Argument:
-    """Calls a check; whatever it raises, and whatever fails in its imports, becomes a finding."""
+def run_check(check: str, module: str, function: str, *inputs: Argument) -> Argument:
+    """Calls a check; any error that it or its imports raise becomes a finding."""
     try:
         return getattr(importlib.import_module(module), function)(*inputs)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return _broken(check, error)
+        return _import_failure(check, error)
 
 
-def _broken(check: str, error: BaseException, wish: str = "") -> Finding:
-    """Names the package in which an error arose: its version, what is wanted, what to type."""
-    name = re.split(r"[>=<]", wish)[0] or _culprit(error)
-    wish = wish or next(
+def _import_failure(check: str, error: BaseException, requirement: str = "") -> Finding:
+    """Reports the package that raised an error, with its version and requirement."""
+    name = re.split(r"[>=<]", requirement)[0] or _culprit(error)
+    requirement = requirement or next(
         (
-            _wish(*_parsed(line))
+            _requirement_text(*_parse_requirement(line))
             for line in _requirements()
-            if _parsed(line)[0].lower() == name.lower()
+            if _parse_requirement(line)[0].lower() == name.lower()
         ),
         name,
     )
     lines = str(error).strip().splitlines() or [""]
     version = _version(name)
-    found = f"{name} {version}" if version else name
+    installed = f"{name} {version}" if version else name
     return Finding(
         check,
         FAULT,
-        f"{found} fails: {type(error).__name__}: {lines[0]}"
-        + (f" ({wish} is wanted)" if wish != name else ""),
-        "What needs it will fail.",
-        _upgrade(wish) if name != PACKAGE else "Report this with the lines above.",
+        f"{installed} fails: {type(error).__name__}: {lines[0]}"
+        + (f" ({requirement} is required)" if requirement != name else ""),
+        "Code that needs it will fail.",
+        _upgrade(requirement) if name != PACKAGE else "Report this with the lines above.",
         f"{name} does not work",
     )
 
 
 def _culprit(error: BaseException) -> str:
-    """The package in whose code an error arose, as pip calls it; else this one."""
+    """Returns the distribution whose code raised an error; else this package."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _distribution(error.name.partition(".")[0])
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -217,13 +221,13 @@ def _distribution(module: str) -> str:
         return module
 
 
-def quiet() -> None:
-    """Keeps libraries' own notices off the terminal; what matters becomes a finding."""
+def silence_libraries() -> None:
+    """Silences libraries' logs and warnings; relevant problems become findings."""
     for name in ("absl", "jax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
 
 
 def system() -> Finding:
-    """The machine, for reports of bugs."""
+    """Describes the machine, for bug reports."""
     return Finding("system", OK, f"{platform.platform()}, {sys.executable}", "For bug reports.")

@@ -1,1 +1,1 @@
-"""Metrics and the protocol they are measured by."""
+"""Metrics, protocols and reports of generated videos."""

@@ -1,4 +1,4 @@
-"""What one gets without a model: figures that a method has to beat."""
+"""Baselines without a network, which a method has to beat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,56 +6,55 @@ from typing import Any
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.evaluation.face_clip import Footage
+from lipsync_jax.evaluation.face_clip import FaceClip
 
-COPIED, MEAN, UNEDITED = "copied reference", "mean mouth", "unedited"
-STILL, MEAN_PICTURE = "repeated still", "mean picture"
+COPY_REFERENCE, MEAN_MOUTH, ORIGINAL_VIDEO = "copy-reference", "mean-mouth", "original video"
+STATIC_IMAGE, MEAN_IMAGE = "static image", "mean image"
 _SIDE = 96  # columns of the lower half of a face, which is half as high
 
 
-def baselines(real: Footage) -> Mapping[str, Footage]:
-    """The truth with its lower faces replaced by a still one.
+def mouth_baselines(reference: FaceClip) -> Mapping[str, FaceClip]:
+    """Returns the real clip with the lower half of each face crop replaced by a constant image.
 
-    `copied reference`: the first frame's, in all frames; `mean mouth`: the mean of all frames of
-    the very clip, which knows more than a generator may. Both move with the head, neither with the
-    voice. Replaced is the lower half of each face's crop.
+    `copy-reference` uses the first frame's lower half, `mean-mouth` the mean over all frames of the
+    clip, which a generator has no access to. Both move with the head and ignore the audio.
 
     Args:
-        real: the true footage.
+        reference: the real clip.
     """
-    lower = _lower_halves(real.boxes)
+    lower = _lower_halves(reference.boxes)
     total, first = np.zeros((_SIDE // 2, _SIDE, 3)), None
-    for image, box in zip(real.read(), lower, strict=True):
+    for image, box in zip(reference.read_frames(), lower, strict=True):
         half = faces.crop(image, box, (_SIDE // 2, _SIDE))
         first = half if first is None else first
         total += half
-    mean = np.rint(total / len(real)).astype(np.uint8)
+    mean = np.rint(total / len(reference)).astype(np.uint8)
 
-    def pasted(patch: np.ndarray) -> Footage:
-        return real.edited(lambda image, i: faces.paste(image, patch, lower[i]))
+    def pasted(patch: np.ndarray) -> FaceClip:
+        return reference.map_frames(lambda image, i: faces.paste(image, patch, lower[i]))
 
-    assert first is not None  # footage has six frames at least
-    return {COPIED: pasted(first), MEAN: pasted(mean)}
+    assert first is not None  # clips have six frames at least
+    return {COPY_REFERENCE: pasted(first), MEAN_MOUTH: pasted(mean)}
 
 
-def of_stills(real: Footage) -> Mapping[str, Footage]:
-    """What a still gives without a network.
+def static_baselines(reference: FaceClip) -> Mapping[str, FaceClip]:
+    """Returns clips of a constant image.
 
-    `repeated still`: the first frame, for ever; `mean picture`: the mean of all frames of the very
-    clip, which knows more than a network may.
+    `static image` repeats the first frame, `mean image` the mean over all frames of the clip, which
+    a generator has no access to.
 
     Args:
-        real: the true footage, of shards.
+        reference: the real clip, of shards.
     """
     total: Any = 0.0  # an array from the first frame on
     first: Any = None  # likewise
-    for image in real.read():
+    for image in reference.read_frames():
         first = image if first is None else first
         total = total + image.astype(np.float64)
-    mean = np.rint(total / len(real)).astype(np.uint8)
+    mean = np.rint(total / len(reference)).astype(np.uint8)
     return {
-        STILL: real.edited(lambda image, i: first),
-        MEAN_PICTURE: real.edited(lambda image, i: mean),
+        STATIC_IMAGE: reference.map_frames(lambda image, i: first),
+        MEAN_IMAGE: reference.map_frames(lambda image, i: mean),
     }
 
 

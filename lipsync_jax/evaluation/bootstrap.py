@@ -7,13 +7,13 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A mean over clips.
+    """A mean over clips with its confidence interval.
 
     Attributes:
         mean: NaN without clips.
         low: lower end of the confidence interval.
         high: upper end.
-        clips: how many had a value.
+        clips: number of clips with a value.
     """
 
     mean: float
@@ -27,30 +27,37 @@ def interval(
     weights: Sequence[float] | None = None,
     *,
     resamples: int = 1000,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Weighted mean with a percentile bootstrap over clips (Efron & Tibshirani 1993, chapter 13).
+    """Computes a weighted mean with a percentile bootstrap over clips.
 
-    Clips are drawn, not frames, since the frames of a clip are alike. It says how far other clips
-    of the same kind would move the mean; nothing of other speakers, other training runs or
-    other test sets.
+    Efron & Tibshirani 1993, chapter 13.
+
+    Clips are resampled, not frames, since the frames of a clip are correlated. The interval covers
+    the choice of clips; it does not cover other speakers, training runs or test sets.
 
     Args:
-        values: one a clip; those that aren't finite don't count.
-        weights: one a clip, e.g. its frames; all the same when None.
-        resamples: how many.
-        level: of confidence.
-        seed: the same seed gives the same interval.
+        values: one a clip; values that are not finite are ignored.
+        weights: one a clip, e.g. its number of frames; equal when None.
+        resamples: number of bootstrap resamples.
+        confidence_level: of the interval.
+        seed: of the resampling.
     """
-    given = np.asarray(values, np.float64)
-    shares = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
-    known = np.isfinite(given) & (shares > 0)
-    given, shares = given[known], shares[known]
-    if not len(given):
+    known_values = np.asarray(values, np.float64)
+    clip_weights = (
+        np.ones(len(known_values)) if weights is None else np.asarray(weights, np.float64)
+    )
+    known = np.isfinite(known_values) & (clip_weights > 0)
+    known_values, clip_weights = known_values[known], clip_weights[known]
+    if not len(known_values):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(np.average(given, weights=shares))
-    drawn = np.random.default_rng(seed).integers(0, len(given), (resamples, len(given)))
-    means = (given * shares)[drawn].sum(axis=1) / shares[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high), len(given))
+    mean = float(np.average(known_values, weights=clip_weights))
+    resample_indices = np.random.default_rng(seed).integers(
+        0, len(known_values), (resamples, len(known_values))
+    )
+    means = (known_values * clip_weights)[resample_indices].sum(axis=1) / clip_weights[
+        resample_indices
+    ].sum(axis=1)
+    low, high = np.quantile(means, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
+    return Interval(mean, float(low), float(high), len(known_values))

@@ -1,4 +1,7 @@
-"""All figures of one clip."""
+"""All metrics of one clip.
+
+Audio offsets are positive where the audio is later than the video.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -9,200 +12,227 @@ import jax.numpy as jnp
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.evaluation.face_clip import Footage
+from lipsync_jax.evaluation.face_clip import FaceClip
 from lipsync_jax.evaluation.landmarks import Landmarks
-from lipsync_jax.evaluation.lip_reading import Reader
+from lipsync_jax.evaluation.lip_reading import LipReadingModel
 from lipsync_jax.evaluation.metrics import acd, blinks, cpbd, fdbm, lipleak, lmd, lse
 from lipsync_jax.evaluation.metrics.luminance import luminance
 from lipsync_jax.evaluation.metrics.psnr import psnr
 from lipsync_jax.evaluation.metrics.ssim import ssim
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.sync import offset
-from lipsync_jax.evaluation.sync_models import FRAMES, SAMPLES, SYNCNET, Judge
-from lipsync_jax.methods.common.validation_metrics import mouth_error
-from lipsync_jax.methods.lip_reader.method import mouths
+from lipsync_jax.evaluation.sync_models import SAMPLES_PER_FRAME, SYNCNET, WINDOW_FRAMES, SyncModel
+from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
+from lipsync_jax.methods.lip_reader.method import crop_mouths
 
-_BATCH = 25  # frames compared at once: one compiled program for clips of all lengths
-_MOST_ALIKE = 100.0  # decibels that count for frames which are the same
+_BATCH_SIZE = 25  # frames a batch: one compiled program for clips of all lengths
+_MAX_PSNR = 100.0  # decibels of identical frames
 
 
 @dataclasses.dataclass(frozen=True)
-class Take:
-    """What was seen of one footage.
+class ClipFeatures:
+    """What metrics need of one clip.
 
     Attributes:
         faces: uint8 (n, size, size, 3) BGR, the crops.
-        points: float32 (n, 68, 2), landmarks in crop pixels, NaN where no face was found; None
+        landmarks: float32 (n, 68, 2), crop pixels, NaN where no face was found; None without a
+            landmark model.
+        embeddings: float32 (m, d), face embeddings of every `Protocol.embed_every`-th frame; None
             without a landmark model.
-        embeddings: float32 (m, d), of every so-manieth frame; None likewise.
-        figures: those that need no reference.
-        read: what the lips say; None without a lip reader.
-        part: what the crops show, see Footage.
+        metrics: the metrics that need no reference.
+        transcript: words that the lip reader recognised; None without one.
+        region: what the crops show, see `FaceClip.region`.
     """
 
     faces: np.ndarray
-    points: np.ndarray | None
+    landmarks: np.ndarray | None
     embeddings: np.ndarray | None
-    figures: Mapping[str, float]
-    read: str | None = None
-    part: str = "face"
+    metrics: Mapping[str, float]
+    transcript: str | None = None
+    region: str = "face"
 
 
-class Scorer:
-    """Looks at footage as a protocol says."""
+class Evaluator:
+    """Computes the metrics of clips under a protocol."""
 
     def __init__(
         self,
         protocol: Protocol,
-        judge: Judge | None,
+        sync_model: SyncModel | None,
         landmarks: Landmarks | None,
-        reader: Reader | None = None,
+        lip_reader: LipReadingModel | None = None,
     ) -> None:
-        """Takes the networks; without one its figures are left out."""
-        self.protocol, self.judge, self.landmarks, self.reader = protocol, judge, landmarks, reader
+        """Stores the models; the metrics of a model that is None are left out."""
+        self.protocol, self.sync_model, self.landmarks, self.lip_reader = (
+            protocol,
+            sync_model,
+            landmarks,
+            lip_reader,
+        )
 
-    def take(self, footage: Footage) -> Take:
-        """Reads footage once, and computes what needs no reference."""
-        size, crops, points, embeddings, lips = self.protocol.crop_size, [], [], [], []
-        how = self.protocol.judge_crop
-        judged = footage.judged(self.judge, how) if self.judge else None
-        shown = footage.judged(self.reader, how) if self.reader else None
+    def extract(self, clip: FaceClip) -> ClipFeatures:
+        """Reads a clip once, and computes the metrics that need no reference."""
+        size, crops, points, embeddings, mouth_crops = self.protocol.crop_size, [], [], [], []
+        crop_style = self.protocol.sync_crop
+        sync_crop = clip.sync_crop_fn(self.sync_model, crop_style) if self.sync_model else None
+        lip_reader_crop = (
+            clip.sync_crop_fn(self.lip_reader, crop_style) if self.lip_reader else None
+        )
 
-        def pictures() -> Iterator[Any]:  # crops for the judge; None without one
-            for i, image in enumerate(footage.read()):
-                crops.append(footage.crop(image, i, size))
-                if self.landmarks and footage.part != "lips":
-                    points.append(self._points(image, footage, i))
+        def sync_crops() -> Iterator[Any]:  # crops of the sync model; None without one
+            for i, image in enumerate(clip.read_frames()):
+                crops.append(clip.crop(image, i, size))
+                if self.landmarks and clip.region != "lips":
+                    points.append(self._landmarks_in_crop(image, clip, i))
                     if i % self.protocol.embed_every == 0:
-                        embeddings.append(self._embedding(image, footage, i))
-                if shown:
-                    lips.append(mouths(shown(image, i)[None])[0])
-                yield judged(image, i) if judged else None
+                        embeddings.append(self._embedding(image, clip, i))
+                if lip_reader_crop:
+                    mouth_crops.append(crop_mouths(lip_reader_crop(image, i)[None])[0])
+                yield sync_crop(image, i) if sync_crop else None
 
-        if self.judge:
-            figures = self._sync(self.judge.lips(pictures()), footage)
+        if self.sync_model:
+            metrics = self._sync_metrics(self.sync_model.embed_video(sync_crops()), clip)
         else:
-            figures = {}
-            for _ in pictures():
+            metrics = {}
+            for _ in sync_crops():
                 pass
         stacked = np.stack(crops)
         grey = luminance(stacked)
-        figures |= {"cpbd": float(cpbd.cpbd(grey).mean()), "fdbm": float(fdbm.fdbm(grey).mean())}
-        known = np.stack(points) if points else None
-        if known is not None and np.isfinite(known).any():
-            found = blinks.blinks(blinks.eye_aspect_ratio(known), self.protocol.frame_rate)
-            figures |= {"blink_rate": found.rate, "blink_duration": found.duration}
-        read = self.reader.read(lips) if self.reader else None
+        metrics |= {"cpbd": float(cpbd.cpbd(grey).mean()), "fdbm": float(fdbm.fdbm(grey).mean())}
+        landmarks = np.stack(points) if points else None
+        if landmarks is not None and np.isfinite(landmarks).any():
+            found = blinks.blinks(blinks.eye_aspect_ratio(landmarks), self.protocol.frame_rate)
+            metrics |= {"blink_rate": found.rate, "blink_duration": found.duration}
+        transcript = self.lip_reader.transcribe(mouth_crops) if self.lip_reader else None
         embedded = np.stack(embeddings) if embeddings else None
-        return Take(stacked, known, embedded, figures, read, footage.part)
+        return ClipFeatures(stacked, landmarks, embedded, metrics, transcript, clip.region)
 
-    def compare(self, take: Take, real: Take) -> tuple[dict[str, float], np.ndarray | None]:
-        """Figures beside a reference, over the frames that both have.
+    def reference_metrics(
+        self, generated: ClipFeatures, reference: ClipFeatures
+    ) -> tuple[dict[str, float], np.ndarray | None]:
+        """Computes the metrics of a generated clip against its reference, over their common frames.
 
         Returns:
-            The figures; and each frame's landmark distance, None without landmarks.
+            The metrics; and each frame's landmark distance, None without landmarks.
         """
-        n = min(len(take.faces), len(real.faces))
-        a, b, lips = take.faces[:n], real.faces[:n], real.part == "lips"
-        similar = _by_batch(lambda x, y: ssim(x, y, 255, self.protocol.ssim_window), a, b)
-        alike = np.minimum(_by_batch(lambda x, y: psnr(x, y, 255), a, b), _MOST_ALIKE)
-        figures = {
-            "psnr": float(alike.mean()),
-            "ssim": float(similar.mean()),
-            "mouth_error": float(_by_batch(_error if lips else _mouth_error, a, b).mean()),
+        n = min(len(generated.faces), len(reference.faces))
+        a, b, lips = generated.faces[:n], reference.faces[:n], reference.region == "lips"
+        ssim_values = _map_batches(lambda x, y: ssim(x, y, 255, self.protocol.ssim_window), a, b)
+        psnr_values = np.minimum(_map_batches(lambda x, y: psnr(x, y, 255), a, b), _MAX_PSNR)
+        metrics = {
+            "psnr": float(psnr_values.mean()),
+            "ssim": float(ssim_values.mean()),
+            "mouth_l1": float(_map_batches(_l1 if lips else _mouth_l1, a, b).mean()),
         }
         distances = None
-        if take.points is not None and real.points is not None:
-            true, made = (points[:n, lmd.MOUTH] for points in (real.points, take.points))
-            found = lmd.lmd(true, made, self.protocol.lmd)
+        if generated.landmarks is not None and reference.landmarks is not None:
+            reference_points, generated_points = (
+                points[:n, lmd.MOUTH] for points in (reference.landmarks, generated.landmarks)
+            )
+            found = lmd.lmd(reference_points, generated_points, self.protocol.lmd_variant)
             distances = found.frames
-            figures |= {"lmd": found.value, "landmarks_detected": found.detected}
-        if take.embeddings is not None and real.embeddings is not None:
-            still = real.embeddings[0]
+            metrics |= {"lmd": found.value, "landmarks_detected": found.detected}
+        if generated.embeddings is not None and reference.embeddings is not None:
+            reference_embedding = reference.embeddings[0]
             for name, distance in (("acd_c", "cosine"), ("acd_e", "euclidean")):
-                figures[name] = acd.acd(take.embeddings, still, distance)
-        return figures, distances
+                metrics[name] = acd.acd(generated.embeddings, reference_embedding, distance)
+        return metrics, distances
 
-    def leak(self, silent: Take, driven: Take) -> dict[str, float]:
-        """LipLeak of a clip that was generated from silence, beside the driven one."""
-        if silent.points is None or driven.points is None:
+    def lipleak(self, silent: ClipFeatures, driven: ClipFeatures) -> dict[str, float]:
+        """Computes LipLeak from a clip generated from silence and one generated from speech."""
+        if silent.landmarks is None or driven.landmarks is None:
             return {}
-        openings = (lipleak.mouth_opening(points) for points in (silent.points, driven.points))
+        openings = (
+            lipleak.mouth_opening(points) for points in (silent.landmarks, driven.landmarks)
+        )
         return {"lipleak": lipleak.lipleak(*openings)}
 
-    def _sync(self, lips: np.ndarray, footage: Footage) -> dict[str, float]:
-        assert self.judge is not None  # `take` asked
-        shift = self.protocol.offset_range
-        if self.judge.kind != SYNCNET:
-            around = footage.samples, footage.first, len(lips), shift
-            heard, inside = self.judge.sound_around(*around)
-            found = offset.measure(lips, heard, inside, shift)
+    def _sync_metrics(self, video_embeddings: np.ndarray, clip: FaceClip) -> dict[str, float]:
+        assert self.sync_model is not None  # `extract` checks
+        max_offset = self.protocol.offset_range
+        if self.sync_model.kind != SYNCNET:
+            audio_embeddings, mask = self.sync_model.embed_audio_with_offsets(
+                clip.samples, clip.audio_start, len(video_embeddings), max_offset
+            )
+            found = offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
             return {
-                "expert_distance": found.distance,
-                "expert_confidence": found.confidence,
-                "expert_lag": found.exact,
-                "expert_clarity": found.clarity,
-                "expert_in_sync": self._in_sync(found.lag, found.clarity),
+                "sync_d": found.distance,
+                "sync_c": found.confidence,
+                "sync_offset": found.subframe,
+                "sync_prominence": found.prominence,
+                "sync_in_sync": self._in_sync(found.frames, found.prominence),
             }
-        # The published reading: one window fewer than there are, and zeros beyond the ends.
-        sound = (len(footage.samples) - footage.first) // SAMPLES
-        count = min(len(lips) + FRAMES - 1, sound) - FRAMES
+        # As the released code: one window fewer than there are, and zeros beyond the ends.
+        audio_frames = (len(clip.samples) - clip.audio_start) // SAMPLES_PER_FRAME
+        count = min(len(video_embeddings) + WINDOW_FRAMES - 1, audio_frames) - WINDOW_FRAMES
         if count < 1:
-            raise ValueError(f"it has {sound} frames of sound, too few for SyncNet")
-        part = footage.samples[footage.first :][: (len(lips) + FRAMES) * SAMPLES]
-        published = lse.lse(lips[:count], self.judge.sound(part, count), shift)
-        clarity = published.confidence / (published.confidence + published.distance)
+            raise ValueError(
+                f"the clip has {audio_frames} frames of audio, too few for SyncNet; give a longer "
+                "clip"
+            )
+        samples = clip.samples[clip.audio_start :][
+            : (len(video_embeddings) + WINDOW_FRAMES) * SAMPLES_PER_FRAME
+        ]
+        lse_result = lse.lse(
+            video_embeddings[:count], self.sync_model.embed_audio(samples, count), max_offset
+        )
+        prominence = lse_result.confidence / (lse_result.confidence + lse_result.distance)
         return {
-            "lse_d": published.distance,
-            "lse_c": published.confidence,
-            "syncnet_lag": -float(published.offset),
-            "syncnet_clarity": clarity,
-            "syncnet_in_sync": self._in_sync(published.offset, clarity),
+            "lse_d": lse_result.distance,
+            "lse_c": lse_result.confidence,
+            "syncnet_offset": float(lse_result.offset),
+            "syncnet_prominence": prominence,
+            "syncnet_in_sync": self._in_sync(lse_result.offset, prominence),
         }
 
-    def _in_sync(self, lag: float, clarity: float) -> float:
-        """A still mouth has some best offset too, by chance: it must stand out to count."""
-        return offset.offset_accuracy([lag]) if clarity >= self.protocol.clear else 0.0
+    def _in_sync(self, frames: float, prominence: float) -> float:
+        """Returns 1 if the offset is prominent and small; a static mouth has a random offset."""
+        return (
+            offset.offset_accuracy([frames]) if prominence >= self.protocol.min_prominence else 0.0
+        )
 
-    def _points(self, image: np.ndarray, footage: Footage, place: int) -> np.ndarray:
-        if not footage.seen[place]:
+    def _landmarks_in_crop(self, image: np.ndarray, clip: FaceClip, index: int) -> np.ndarray:
+        if not clip.face_present[index]:
             return np.full((68, 2), np.nan, np.float32)
-        assert self.landmarks is not None  # `take` asked
-        box = footage.boxes[place]
-        found = self.landmarks.points(image, _for_landmarks(footage, place))
-        # dlib's whole numbers are at pixels' centres, the house's at their corners.
+        assert self.landmarks is not None  # `extract` checks
+        box = clip.boxes[index]
+        found = self.landmarks.points(image, _landmark_box(clip, index))
+        # dlib's integers are pixel centres; here integers are pixel corners.
         return faces.to_crop(found + 0.5, box, self.protocol.crop_size)
 
-    def _embedding(self, image: np.ndarray, footage: Footage, place: int) -> np.ndarray:
-        if not footage.seen[place]:
+    def _embedding(self, image: np.ndarray, clip: FaceClip, index: int) -> np.ndarray:
+        if not clip.face_present[index]:
             return np.full(128, np.nan, np.float32)
-        assert self.landmarks is not None  # `take` asked
-        return self.landmarks.embedding(image, _for_landmarks(footage, place))
+        assert self.landmarks is not None  # `extract` checks
+        return self.landmarks.embedding(image, _landmark_box(clip, index))
 
 
 @jax.jit
-def _error(a: jax.Array, b: jax.Array) -> jax.Array:
+def _l1(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(a - b) / 255, axis=(1, 2, 3))
 
 
-def _mouth_error(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.mean(mouth_error(a / 255, b / 255), axis=(1, 2, 3))
+def _mouth_l1(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.mean(mouth_absolute_error(a / 255, b / 255), axis=(1, 2, 3))
 
 
-def _for_landmarks(footage: Footage, place: int) -> np.ndarray:
-    """The detector's box, or the one that a face crop was cut with, less what lies below a chin."""
-    if footage.tight is not None:
-        return footage.tight[place]
-    x0, y0, x1, y1 = footage.boxes[place]
-    return np.array([x0, y0, x1, y1 - (y1 - y0) * faces.CHIN / (1 + faces.CHIN)])
+def _landmark_box(clip: FaceClip, index: int) -> np.ndarray:
+    """Returns the detector's box, or for face crops the crop without the margin below the chin."""
+    if clip.detector_boxes is not None:
+        return clip.detector_boxes[index]
+    x0, y0, x1, y1 = clip.boxes[index]
+    return np.array([x0, y0, x1, y1 - (y1 - y0) * faces.CHIN_MARGIN / (1 + faces.CHIN_MARGIN)])
 
 
-def _by_batch(
+def _map_batches(
     metric: Callable[..., jax.Array | np.ndarray], a: np.ndarray, b: np.ndarray
 ) -> np.ndarray:
-    """A metric of picture pairs, (n, ...) -> (n,), by batches that are filled up."""
-    missing = [(0, -len(a) % _BATCH), (0, 0), (0, 0), (0, 0)]
+    """Computes a metric of image pairs, (n, ...) -> (n,), in padded batches."""
+    missing = [(0, -len(a) % _BATCH_SIZE), (0, 0), (0, 0), (0, 0)]
     a, b = (np.pad(x, missing) for x in (a, b))
-    parts = [metric(a[i : i + _BATCH], b[i : i + _BATCH]) for i in range(0, len(a), _BATCH)]
+    parts = [
+        metric(a[i : i + _BATCH_SIZE], b[i : i + _BATCH_SIZE])
+        for i in range(0, len(a), _BATCH_SIZE)
+    ]
     found = np.concatenate([np.asarray(part, np.float64) for part in parts])
     return found[: len(found) - missing[0][1]]

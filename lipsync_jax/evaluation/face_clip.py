@@ -1,4 +1,4 @@
-"""One face of one video, 25 times a second, with its sound: what is evaluated."""
+"""One face of one video at 25 frames a second, with its audio: the unit of evaluation."""
 
 import dataclasses
 import os
@@ -11,194 +11,211 @@ import numpy as np
 from lipsync_jax import faces
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.evaluation import cropping
-from lipsync_jax.evaluation.lip_reading import Reader
+from lipsync_jax.evaluation.lip_reading import LipReadingModel
 from lipsync_jax.evaluation.protocol import Protocol
-from lipsync_jax.evaluation.sync_models import Judge
+from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.faces import trajectory
 from lipsync_jax.media import audio, frame_source
 from lipsync_jax.synthesis import face_detection_pass
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import DubbingOptions
 
-_LEAST = 6  # frames; a judge's windows have five
+_MIN_FRAMES = 6  # a sync model's windows have five
 
 
 @dataclasses.dataclass(frozen=True)
-class Footage:
-    """A face to be evaluated, read anew for each use.
+class FaceClip:
+    """A face to evaluate; frames are read again for each use.
 
     Attributes:
-        numbers: frames of the source that are shown, 25 a second.
-        boxes: float32 (n, 4), the crop of each.
-        tight: float32 (n, 4), the detector's own box; None where the picture is a face crop.
-        seen: bool (n,), whether a face was found there.
-        samples: float32, 16 kHz.
-        first: the sample that sounds with the first frame.
-        size: (width, height) of the pictures.
+        frame_indices: the source's frame of each frame, 25 a second.
+        boxes: float32 (n, 4), the crop box of each frame.
+        detector_boxes: float32 (n, 4), the detector's box; None where the image is a face crop.
+        face_present: bool (n,), whether the frame has a face.
+        samples: float32 (samples,), the audio at 16 kHz.
+        audio_start: index of the sample at the time of the first frame.
+        size: (width, height) of the images.
         start: seconds of the first frame in the source.
-        read: yields the pictures, uint8 RGB.
-        voice: the same sound at its own rate, int16 (samples,), and that rate; None where only
+        read_frames: yields the images, uint8 RGB.
+        source_audio: the audio at its own rate, int16 (samples,), and that rate; None where only
             `samples` are known.
-        part: what the pictures show, `lips` alone or, by any other name, a face.
+        region: what the images show: `lips`, or by any other name a face.
     """
 
-    numbers: tuple[int, ...]
+    frame_indices: tuple[int, ...]
     boxes: np.ndarray
-    tight: np.ndarray | None
-    seen: np.ndarray
+    detector_boxes: np.ndarray | None
+    face_present: np.ndarray
     samples: np.ndarray
-    first: int
+    audio_start: int
     size: tuple[int, int]
     start: Fraction
-    read: Callable[[], Iterator[np.ndarray]]
-    voice: tuple[np.ndarray, int] | None = None
-    part: str = "face"
+    read_frames: Callable[[], Iterator[np.ndarray]]
+    source_audio: tuple[np.ndarray, int] | None = None
+    region: str = "face"
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.frame_indices)
 
-    def first_frames(self, count: int) -> "Footage":
-        """The same, cut to its first frames."""
+    def first_frames(self, count: int) -> "FaceClip":
+        """Returns the clip, cut to its first frames."""
         if count >= len(self):
             return self
         return dataclasses.replace(
             self,
-            numbers=self.numbers[:count],
+            frame_indices=self.frame_indices[:count],
             boxes=self.boxes[:count],
-            tight=None if self.tight is None else self.tight[:count],
-            seen=self.seen[:count],
-            read=lambda: (image for image, _ in zip(self.read(), range(count), strict=False)),
+            detector_boxes=None if self.detector_boxes is None else self.detector_boxes[:count],
+            face_present=self.face_present[:count],
+            read_frames=lambda: (
+                image for image, _ in zip(self.read_frames(), range(count), strict=False)
+            ),
         )
 
-    def edited(self, edit: Callable[[np.ndarray, int], np.ndarray]) -> "Footage":
-        """The same with each picture changed: (picture, place) -> picture."""
+    def map_frames(self, edit: Callable[[np.ndarray, int], np.ndarray]) -> "FaceClip":
+        """Returns the clip with each image changed by `edit`: (image, index) -> image."""
         return dataclasses.replace(
-            self, read=lambda: (edit(image, i) for i, image in enumerate(self.read()))
+            self, read_frames=lambda: (edit(image, i) for i, image in enumerate(self.read_frames()))
         )
 
     def crops(self, size: int) -> np.ndarray:
-        """The face crops, uint8 (n, size, size, 3) BGR."""
-        return np.stack([self.crop(image, i, size) for i, image in enumerate(self.read())])
+        """Returns the face crops, uint8 (n, size, size, 3) BGR."""
+        return np.stack([self.crop(image, i, size) for i, image in enumerate(self.read_frames())])
 
-    def crop(self, image: np.ndarray, place: int, size: int) -> np.ndarray:
-        """One of them, of a picture that was read."""
-        return cropping.cut(image, self.boxes[place], size)
+    def crop(self, image: np.ndarray, index: int, size: int) -> np.ndarray:
+        """Returns the face crop of one image, uint8 (size, size, 3) BGR."""
+        return cropping.crop_bgr(image, self.boxes[index], size)
 
-    def judged(self, judge: Judge | Reader, how: str) -> Callable[[np.ndarray, int], np.ndarray]:
-        """(picture, place) -> the crop that a judge wants; `how` is `Protocol.judge_crop`."""
-        if how == "frame" or (judge.cut == "syncnet" and self.tight is None):
-            # Face corpora: the whole picture, as the published script scores them.
+    def sync_crop_fn(
+        self, model: SyncModel | LipReadingModel, crop_style: str
+    ) -> Callable[[np.ndarray, int], np.ndarray]:
+        """Returns (image, index) -> the model's crop; `crop_style` is `Protocol.sync_crop`."""
+        if crop_style == "frame" or (model.crop_style == "syncnet" and self.detector_boxes is None):
+            # Face corpora: the whole image, as in the published script.
             return lambda image, _: np.ascontiguousarray(
-                cv2.resize(image, (judge.size, judge.size))[..., ::-1]
+                cv2.resize(image, (model.size, model.size))[..., ::-1]
             )
         boxes = self.boxes
-        if judge.cut == "syncnet":
-            assert self.tight is not None  # asked above
-            boxes = cropping.syncnet_boxes(self.tight)
-        return lambda image, place: cropping.for_judge(image, boxes[place], judge.size, judge.cut)
+        if model.crop_style == "syncnet":
+            assert self.detector_boxes is not None  # checked above
+            boxes = cropping.syncnet_boxes(self.detector_boxes)
+        return lambda image, index: cropping.crop_for_model(
+            image, boxes[index], model.size, model.crop_style
+        )
 
 
-def from_video(path: str | os.PathLike, protocol: Protocol) -> Footage:
-    """The most prominent face of a video, from where it is first seen until it is lost.
+def from_video(path: str | os.PathLike, protocol: Protocol) -> FaceClip:
+    """Returns the most prominent face of a video, over the frames of its track.
 
     Raises:
-        FileNotFoundError, ValueError: it can't be read, has no sound, or shows no face for as
-            long as a judge's window.
+        FileNotFoundError, ValueError: the video can't be read, has no audio, or shows no face for
+            the frames of a sync model's window.
     """
-    samples, _ = audio.load_aligned(path, audio.SAMPLE_RATE)
-    shown, survey = _survey(path, protocol)
-    track = faces.main_track(survey.tracks)
+    samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE)
+    video, video_faces = _detect_faces(path, protocol)
+    track = faces.main_track(video_faces.tracks)
     if track is None:
-        raise ValueError(f"{path}: no face was found in any of {len(survey.times)} frames")
-    path_ = trajectory.path_of(survey, [track], Options())
-    times = frame_source.even_times(survey.times, shown.frame_rate)
+        raise ValueError(f"{path}: no face was found in any of {len(video_faces.times)} frames")
+    face_trajectory = trajectory.face_trajectory(video_faces, [track], DubbingOptions())
+    times = frame_source.snap_times(video_faces.times, video.frame_rate)
     start = times[track.start]
-    numbers = cropping.numbers_at_rate([times[i] - start for i in track.frames])
-    numbers = tuple(track.start + i for i in numbers)
-    if len(numbers) < _LEAST:
-        raise ValueError(f"{path}: its face is seen for {len(numbers)} frames only")
-    chosen = np.array(numbers)
-    return Footage(
-        numbers=numbers,
-        boxes=path_.boxes[chosen],
-        tight=track.boxes[chosen - track.start],
-        seen=np.ones(len(numbers), bool),
+    frame_indices = cropping.frame_indices_at_rate([times[i] - start for i in track.frames])
+    frame_indices = tuple(track.start + i for i in frame_indices)
+    if len(frame_indices) < _MIN_FRAMES:
+        raise ValueError(
+            f"{path}: its face is visible in {len(frame_indices)} frames only; at least "
+            f"{_MIN_FRAMES} are needed"
+        )
+    chosen = np.array(frame_indices)
+    return FaceClip(
+        frame_indices=frame_indices,
+        boxes=face_trajectory.boxes[chosen],
+        detector_boxes=track.boxes[chosen - track.start],
+        face_present=np.ones(len(frame_indices), bool),
         samples=samples,
-        first=round(start * audio.SAMPLE_RATE),
-        size=shown.size,
+        audio_start=round(start * audio.SAMPLE_RATE),
+        size=video.size,
         start=start,
-        read=lambda: cropping.read(shown, survey.times, numbers),
+        read_frames=lambda: cropping.read_frames(video, video_faces.times, frame_indices),
     )
 
 
-def from_clip(clip: Clip, part: str = "face") -> Footage:
-    """A clip of prepared shards: its pictures are crops of a face or of lips."""
-    numbers = cropping.numbers_at_rate([i / clip.frame_rate for i in range(len(clip.frames))])
+def from_clip(clip: Clip, region: str = "face") -> FaceClip:
+    """Returns a clip of prepared shards, whose images are crops of a face or of lips."""
+    frame_indices = cropping.frame_indices_at_rate(
+        [i / clip.frame_rate for i in range(len(clip.frames))]
+    )
     height, width = decode_frames(clip, range(1)).shape[1:3]
-    boxes = np.tile(np.array([0, 0, width, height], np.float32), (len(numbers), 1))
-    return Footage(
-        numbers=numbers,
+    boxes = np.tile(np.array([0, 0, width, height], np.float32), (len(frame_indices), 1))
+    return FaceClip(
+        frame_indices=frame_indices,
         boxes=boxes,
-        tight=None,
-        seen=np.ones(len(numbers), bool),
+        detector_boxes=None,
+        face_present=np.ones(len(frame_indices), bool),
         samples=clip.samples(audio.SAMPLE_RATE),
-        first=0,
+        audio_start=0,
         size=(width, height),
         start=Fraction(0),
-        read=lambda: (
-            np.ascontiguousarray(decode_frames(clip, [i])[0, ..., ::-1]) for i in numbers
+        read_frames=lambda: (
+            np.ascontiguousarray(decode_frames(clip, [i])[0, ..., ::-1]) for i in frame_indices
         ),
-        voice=(clip.audio, clip.audio_rate),
-        part=part,
+        source_audio=(clip.audio, clip.audio_rate),
+        region=region,
     )
 
 
-def following(path: str | os.PathLike, real: Footage, protocol: Protocol) -> Footage:
-    """A generated video, cut at the boxes of the footage it was made from or is to look like.
+def matched_to(path: str | os.PathLike, reference: FaceClip, protocol: Protocol) -> FaceClip:
+    """Returns a generated video, cropped at the boxes of its reference.
 
-    Its frames are those shown from the moment on at which the reference's footage starts. The boxes
-    are scaled where all of the video is; whether there is a face is looked for in it itself.
+    Frames begin at the time at which the reference clip begins. The boxes are scaled if the video
+    has another size; `face_present` comes from detection in the video itself.
 
     Raises:
-        FileNotFoundError, ValueError: it can't be read, has no sound or no face, ends before the
-            reference begins, or has another shape of picture.
+        FileNotFoundError, ValueError: the video can't be read, has no audio or no face, ends before
+            the reference begins, or has another aspect ratio.
     """
-    samples, _ = audio.load_aligned(path, audio.SAMPLE_RATE)
-    shown, survey = _survey(path, protocol)
-    if not survey.tracks:
-        raise ValueError(f"{path}: no face was found in any of {len(survey.times)} frames")
-    scale = np.array(shown.size) / np.array(real.size)
+    samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE)
+    video, video_faces = _detect_faces(path, protocol)
+    if not video_faces.tracks:
+        raise ValueError(f"{path}: no face was found in any of {len(video_faces.times)} frames")
+    scale = np.array(video.size) / np.array(reference.size)
     if abs(scale[0] / scale[1] - 1) > 0.02:
         raise ValueError(
-            f"{path} is {shown.size[0]}x{shown.size[1]}, its reference {real.size[0]}x"
-            f"{real.size[1]}: another shape, so its faces can't be cut alike"
+            f"{path} is {video.size[0]}x{video.size[1]}, its reference {reference.size[0]}x"
+            f"{reference.size[1]}: the aspect ratios differ, so the faces can't be cropped alike"
         )
-    times = frame_source.even_times(survey.times, shown.frame_rate)
-    quarter = Fraction(1, 4) / shown.frame_rate
-    begun = [i for i, moment in enumerate(times) if moment >= real.start - quarter]
-    numbers = cropping.numbers_at_rate([times[i] - real.start for i in begun]) if begun else ()
-    numbers = tuple(begun[0] + i for i in numbers)[: len(real)]
-    if len(numbers) < _LEAST:
-        raise ValueError(f"{path} ends before its reference shows a face; it is too short")
-    count, both = len(numbers), np.tile(scale, 2)
-    there = np.zeros(len(times), bool)
-    for track in survey.tracks:
-        there[track.frames.start : track.frames.stop] = True
-    return Footage(
-        numbers=numbers,
-        boxes=(real.boxes[:count] * both).astype(np.float32),
-        tight=None if real.tight is None else (real.tight[:count] * both).astype(np.float32),
-        seen=there[np.array(numbers)],
+    times = frame_source.snap_times(video_faces.times, video.frame_rate)
+    quarter = Fraction(1, 4) / video.frame_rate
+    after_start = [i for i, time in enumerate(times) if time >= reference.start - quarter]
+    frame_indices = (
+        cropping.frame_indices_at_rate([times[i] - reference.start for i in after_start])
+        if after_start
+        else ()
+    )
+    frame_indices = tuple(after_start[0] + i for i in frame_indices)[: len(reference)]
+    if len(frame_indices) < _MIN_FRAMES:
+        raise ValueError(f"{path} ends before its reference shows a face; give a longer video")
+    count, box_scale = len(frame_indices), np.tile(scale, 2)
+    present = np.zeros(len(times), bool)
+    for track in video_faces.tracks:
+        present[track.frames.start : track.frames.stop] = True
+    return FaceClip(
+        frame_indices=frame_indices,
+        boxes=(reference.boxes[:count] * box_scale).astype(np.float32),
+        detector_boxes=None
+        if reference.detector_boxes is None
+        else (reference.detector_boxes[:count] * box_scale).astype(np.float32),
+        face_present=present[np.array(frame_indices)],
         samples=samples,
-        first=round(real.start * audio.SAMPLE_RATE),
-        size=shown.size,
-        start=real.start,
-        read=lambda: cropping.read(shown, survey.times, numbers),
+        audio_start=round(reference.start * audio.SAMPLE_RATE),
+        size=video.size,
+        start=reference.start,
+        read_frames=lambda: cropping.read_frames(video, video_faces.times, frame_indices),
     )
 
 
-def _survey(
+def _detect_faces(
     path: str | os.PathLike, protocol: Protocol
-) -> tuple[frame_source.Source, face_detection_pass.Survey]:
-    shown = frame_source.open_source(path)
-    options = Options(detector=protocol.detector, detect_every=protocol.detect_every)
-    return shown, face_detection_pass.survey(shown, None, options, lambda *_: None)
+) -> tuple[frame_source.FrameSource, face_detection_pass.VideoFaces]:
+    video = frame_source.open_frame_source(path)
+    options = DubbingOptions(detector=protocol.detector, detect_every=protocol.detect_every)
+    return video, face_detection_pass.detect_faces_in_video(video, None, options, lambda *_: None)

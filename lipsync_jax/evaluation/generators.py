@@ -1,4 +1,4 @@
-"""A trained generator on clips of prepared shards: own voice, first frame as reference or still."""
+"""Runs trained generators on clips of prepared shards: own audio, first frame as reference."""
 
 import dataclasses
 import math
@@ -12,145 +12,167 @@ import jax.numpy as jnp
 import numpy as np
 
 from lipsync_jax.data import windows
-from lipsync_jax.data.audio_features import MEL, Spectrum
-from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
+from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.evaluation import cropping
-from lipsync_jax.evaluation.face_clip import Footage
-from lipsync_jax.evaluation.sync_models import RATE
+from lipsync_jax.evaluation.face_clip import FaceClip
+from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis import animation_model
-from lipsync_jax.synthesis.animation_model import Performer
-from lipsync_jax.synthesis.audio_frontends import Samples
+from lipsync_jax.synthesis.animation_model import AnimationModel
+from lipsync_jax.synthesis.audio_frontends import StreamingAudio
 from lipsync_jax.synthesis.dubbing_model import load_generator
 from lipsync_jax.training import checkpoints
 from lipsync_jax.types import Variables
 
-_BATCH = 25  # frames
+_BATCH_SIZE = 25  # frames
 
 
-def load(directory: str | os.PathLike) -> "Drawer | Actor":
+def load(directory: str | os.PathLike) -> "DubbingGenerator | AnimationGenerator":
     """Loads a generator of any method.
 
     Args:
-        directory: a run's workdir, or what `lipsync convert` wrote.
+        directory: a run's workdir, or a folder that `lipsync convert` wrote.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it has no generator.
-        ValueError: its method draws no speaking faces, or its weights are of another network.
+        ValueError: its method has no face generator, or the weights have other shapes than the
+            network.
     """
-    method = checkpoints.read_card(directory)["config"]["method"]
-    return (Actor if method in animation_model.METHODS else Drawer).load(directory)
+    method = checkpoints.read_model_card(directory)["config"]["method"]
+    return (AnimationGenerator if method in animation_model.METHODS else DubbingGenerator).load(
+        directory
+    )
 
 
-class Drawer:
-    """Redraws the lower half of every face of a clip.
+class DubbingGenerator:
+    """Generates the lower half of every face of a clip.
 
     Attributes:
-        geometry: of the shards it takes, see `records.GEOMETRIES`.
-        model: a name for its weights, see `provenance.model_hash`.
-        hears: the spectrum that it hears windows of.
-        animates: whether all of the picture is drawn, of a still.
+        is_animation: whether the whole image is generated from a reference image.
+        crop: of the shards that it was trained on, see `clip.CROP_SPECS`.
+        model_hash: identifies the weights, see `metadata.model_hash`.
+        audio_features: the audio features that condition the generator.
     """
 
-    animates: ClassVar = False
+    is_animation: ClassVar = False
 
-    def __init__(self, geometry: str, model: str, draw: Callable, hears: Spectrum = MEL) -> None:
-        self.geometry, self.model, self.hears, self._draw = geometry, model, hears, draw
+    def __init__(
+        self, crop: str, model_hash: str, generate: Callable, audio_features: AudioFeatureSpec = MEL
+    ) -> None:
+        self.crop, self.model_hash, self.audio_features, self._generate = (
+            crop,
+            model_hash,
+            audio_features,
+            generate,
+        )
 
     @classmethod
-    def load(cls, directory: str | os.PathLike) -> "Drawer":
-        """Loads a generator of a method that redraws faces; see `editor.load_generator`."""
+    def load(cls, directory: str | os.PathLike) -> "DubbingGenerator":
+        """Loads a generator of a dubbing method; see `dubbing_model.load_generator`."""
         method, variables = load_generator(directory)
         on_device = jax.device_put(variables)
 
-        def draw(
-            variables: Variables, sound: jax.Array, faces: jax.Array, reference: jax.Array
+        def generate(
+            variables: Variables, audio: jax.Array, faces: jax.Array, reference: jax.Array
         ) -> jax.Array:
             faces = faces.astype(jnp.float32) / 255
             reference = jnp.broadcast_to(reference.astype(jnp.float32) / 255, faces.shape)
             inputs = jnp.concatenate([mask_lower_half(faces), reference], axis=-1)
-            drawn = method.draw(variables, windows.as_images(sound), inputs)
-            return jnp.rint(jnp.clip(drawn, 0, 1) * 255).astype(jnp.uint8)
+            generated = method.generate_frames(variables, windows.windows_to_nhwc(audio), inputs)
+            return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
-        compiled = jit(draw)
+        compiled = jit(generate)
         return cls(
-            method.config.data.geometry,
+            method.config.data.crop,
             metadata.model_hash(variables),
-            lambda sound, faces, reference: compiled(on_device, sound, faces, reference),
-            method.hears,
+            lambda audio, faces, reference: compiled(on_device, audio, faces, reference),
+            method.audio_features,
         )
 
-    def __call__(self, real: Footage, silent: bool = False) -> Footage:
-        """The clip, redrawn.
+    def __call__(self, clip: FaceClip, silent: bool = False) -> FaceClip:
+        """Returns the clip with generated lower halves.
 
         Args:
-            real: of `footage.from_clip`; the generator sees the upper half of each frame, and the
-                whole first frame as its reference.
-            silent: whether it hears digital silence and not the clip's voice.
+            clip: of `face_clip.from_clip`; the generator gets the upper half of each frame, and the
+                whole first frame as its reference image.
+            silent: whether digital silence drives the generator in place of the clip's audio.
         """
-        size = GEOMETRIES[self.geometry].height
-        faces = real.crops(size)
-        spectrum = self.hears.compute(np.zeros_like(real.samples) if silent else real.samples)
-        times = [Fraction(frame, RATE) for frame in range(len(faces))]
-        sound = self.hears.take(spectrum, self.hears.starts(times))
-        drawn = []
-        for i in range(0, len(faces), _BATCH):
-            part, heard = faces[i : i + _BATCH], sound[i : i + _BATCH]
-            missing = [(0, _BATCH - len(part))]
-            made = self._draw(
-                np.pad(heard, [*missing, (0, 0), (0, 0)]),
+        size = CROP_SPECS[self.crop].height
+        faces = clip.crops(size)
+        features = self.audio_features.compute(
+            np.zeros_like(clip.samples) if silent else clip.samples
+        )
+        times = [Fraction(frame, FRAME_RATE) for frame in range(len(faces))]
+        audio_windows = self.audio_features.gather(
+            features, self.audio_features.window_starts(times)
+        )
+        generated = []
+        for i in range(0, len(faces), _BATCH_SIZE):
+            part, audio = faces[i : i + _BATCH_SIZE], audio_windows[i : i + _BATCH_SIZE]
+            missing = [(0, _BATCH_SIZE - len(part))]
+            output = self._generate(
+                np.pad(audio, [*missing, (0, 0), (0, 0)]),
                 np.pad(part, [*missing, (0, 0), (0, 0), (0, 0)]),
                 faces[0],
             )
-            drawn.append(np.asarray(made)[: len(part)])
-        pictures = np.concatenate(drawn)[..., ::-1]
-        return dataclasses.replace(real, read=lambda: iter(np.ascontiguousarray(pictures)))
+            generated.append(np.asarray(output)[: len(part)])
+        images = np.concatenate(generated)[..., ::-1]
+        return dataclasses.replace(clip, read_frames=lambda: iter(np.ascontiguousarray(images)))
 
 
-class Actor:
-    """Lets the first frame of a clip say the clip's voice.
+class AnimationGenerator:
+    """Animates the first frame of a clip by the clip's audio.
 
     Attributes:
-        geometry: of the shards it takes, see `records.GEOMETRIES`.
-        model: a name for its weights.
-        animates: whether all of the picture is drawn, of a still.
+        is_animation: whether the whole image is generated from a reference image.
+        crop: of the shards that it was trained on, see `clip.CROP_SPECS`.
+        model_hash: identifies the weights, see `metadata.model_hash`.
     """
 
-    animates: ClassVar = True
+    is_animation: ClassVar = True
 
-    def __init__(self, geometry: str, performer: Performer) -> None:
-        self.geometry, self.model, self._performer = geometry, performer.model, performer
+    def __init__(self, crop: str, model: AnimationModel) -> None:
+        self.crop, self.model_hash, self._model = crop, model.model_hash, model
 
     @classmethod
-    def load(cls, directory: str | os.PathLike) -> "Actor":
-        """Loads a generator of a method that animates stills."""
-        geometry = checkpoints.read_card(directory)["config"].get("data", {}).get("geometry")
-        if geometry is None:
+    def load(cls, directory: str | os.PathLike) -> "AnimationGenerator":
+        """Loads a generator of a method that animates images.
+
+        Raises:
+            FileNotFoundError, ValueError: see `animation_model.load`; or the checkpoint does not
+            name
+                its crop.
+        """
+        crop = checkpoints.read_model_card(directory)["config"].get("data", {}).get("crop")
+        if crop is None:
             raise ValueError(
-                f"checkpoint {directory} does not say which pictures it was trained on "
-                "(config.data.geometry), so it can't be given prepared clips; animate stills with "
+                f"checkpoint {directory} does not name the crop that it was trained on "
+                "(config.data.crop), so prepared clips can't be its input; animate images with "
                 "`lipsync animate` and evaluate the videos"
             )
-        return cls(geometry, animation_model.load(directory))
+        return cls(crop, animation_model.load(directory))
 
-    def __call__(self, real: Footage, silent: bool = False) -> Footage:
-        """The clip as it is drawn: its frames nearest in time, as long as its voice lasts.
+    def __call__(self, clip: FaceClip, silent: bool = False) -> FaceClip:
+        """Returns the animated clip, until the audio or the clip ends.
 
         Args:
-            real: of `footage.from_clip`.
-            silent: whether it hears digital silence and not the clip's voice.
+            clip: of `face_clip.from_clip`.
+            silent: whether digital silence drives the generator in place of the clip's audio.
         """
-        assert real.voice is not None  # `from_clip` gives it
-        performer, (samples, rate) = self._performer, real.voice
-        batch = math.ceil(_BATCH / performer.unit) * performer.unit
-        heard = Samples([samples * 0 if silent else samples], rate, performer.ear.rate)
-        looked = performer.look(next(iter(real.read())))
-        made = performer.say(looked, heard, batch)
-        frames = np.concatenate([np.asarray(images)[: len(some)] for some, images in made])
-        times = [number / performer.frame_rate for number in range(len(frames))]
-        pictures = frames[np.array(cropping.numbers_at_rate(times))]
+        assert clip.source_audio is not None  # set by `from_clip`
+        model, (samples, rate) = self._model, clip.source_audio
+        batch = math.ceil(_BATCH_SIZE / model.frame_multiple) * model.frame_multiple
+        audio = StreamingAudio(
+            [samples * 0 if silent else samples], rate, model.audio_frontend.rate
+        )
+        encoded_image = model.encode_image(next(iter(clip.read_frames())))
+        batches = model.generate(encoded_image, audio, batch)
+        frames = np.concatenate([np.asarray(images)[: len(indices)] for indices, images in batches])
+        times = [index / model.frame_rate for index in range(len(frames))]
+        output = frames[np.array(cropping.frame_indices_at_rate(times))]
         return dataclasses.replace(
-            real.first_frames(len(pictures)), read=lambda: iter(pictures[: len(real)])
+            clip.first_frames(len(output)), read_frames=lambda: iter(output[: len(clip)])
         )

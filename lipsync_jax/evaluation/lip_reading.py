@@ -1,4 +1,4 @@
-"""A lip reader that was trained here, and what it reads of a face."""
+"""Transcribes faces with a lip reader of configs/lip_reader.py."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,90 +9,107 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax.data import word_labels
-from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.methods.lip_reader import method as lip_reader
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
 from lipsync_jax.types import Tree, Variables
 
-_STEP = 25  # clips are filled up to a multiple of so many frames: few shapes are compiled
+_LENGTH_MULTIPLE = 25  # clips are padded to a multiple of 25 frames: few shapes are compiled
 
 
-class Reader:
-    """Reads lips.
+class LipReadingModel:
+    """Transcribes lip movements.
 
     Attributes:
-        model: a name for its weights, see `provenance.model_hash`.
-        size: rows and columns of the face crops that it takes.
-        cut: how they are cut, as judges say it.
-        geometry: of the shards that it was trained on.
+        model_hash: identifies the weights, see `metadata.model_hash`.
+        size: rows and columns of the face crops.
+        crop_style: how faces are cropped, see `SyncModel.crop_style`.
+        crop: of the shards that it was trained on, see `clip.CROP_SPECS`.
     """
 
-    cut = "face"
+    crop_style = "face"
 
     def __init__(
         self,
-        model: str,
-        geometry: str,
+        model_hash: str,
+        crop: str,
         vocabulary: tuple[str, ...],
-        change_cost: float,
+        transition_cost: float,
         classify: Callable[[jax.Array, jax.Array], np.ndarray],
     ) -> None:
-        self.model, self.geometry, self.size = model, geometry, GEOMETRIES[geometry].height
-        self._vocabulary, self._change_cost, self._classify = vocabulary, change_cost, classify
+        self.model_hash, self.crop, self.size = model_hash, crop, CROP_SPECS[crop].height
+        self._vocabulary, self._transition_cost, self._classify = (
+            vocabulary,
+            transition_cost,
+            classify,
+        )
 
     @classmethod
-    def load(cls, directory: str | os.PathLike) -> "Reader":
+    def load(cls, directory: str | os.PathLike) -> "LipReadingModel":
         """Loads a run of configs/lip_reader.py.
 
         Raises:
-            FileNotFoundError: there is no checkpoint, or it holds no lip reader.
-            ValueError: its weights are of another network.
+            FileNotFoundError: there is no checkpoint, or the checkpoint has no lip reader.
+            ValueError: the weights have other shapes than the network.
         """
-        folder = checkpoints.find(directory)
+        folder = checkpoints.resolve_checkpoint(directory)
         if not (folder / "reader").is_dir():
             raise FileNotFoundError(
-                f"checkpoint {directory} holds no lip reader; name a run of configs/lip_reader.py"
+                f"checkpoint {directory} holds no lip reader; give a run of configs/lip_reader.py"
             )
-        config = ml_collections.ConfigDict(checkpoints.read_card(folder)["config"])
-        with checkpoints.fitting(directory):
+        config = ml_collections.ConfigDict(checkpoints.read_model_card(folder)["config"])
+        with checkpoints.raise_on_shape_mismatch(directory):
             module, vocabulary = lip_reader.network(config), tuple(map(str, config.vocabulary))
-            size, change_cost = GEOMETRIES[config.data.geometry].height, float(config.change_cost)
+            size, transition_cost = (
+                CROP_SPECS[config.data.crop].height,
+                float(config.viterbi_transition_cost),
+            )
 
         @jit
         def classify(variables: Variables, mouths: jax.Array, mask: jax.Array) -> jax.Array:
-            logits: Tree = module.apply(variables, lip_reader.as_seen(mouths, mask), mask)
+            logits: Tree = module.apply(
+                variables, lip_reader.standardize_mouths(mouths, mask), mask
+            )
             return jax.nn.log_softmax(logits)
 
-        shown = lip_reader.mouths(np.zeros((_STEP, size, size, 3), np.uint8))[None]
-        variables, _ = checkpoints.load_inference(
+        example = lip_reader.crop_mouths(np.zeros((_LENGTH_MULTIPLE, size, size, 3), np.uint8))[
+            None
+        ]
+        variables, _ = checkpoints.load_network(
             directory,
             "reader",
-            lambda found: jax.eval_shape(classify, found, shown, np.ones((1, _STEP), bool)),
+            lambda found: jax.eval_shape(
+                classify, found, example, np.ones((1, _LENGTH_MULTIPLE), bool)
+            ),
         )
         on_device = jax.device_put(variables)
         return cls(
             metadata.model_hash(variables),
-            config.data.geometry,
+            config.data.crop,
             vocabulary,
-            change_cost,
+            transition_cost,
             lambda mouths, mask: classify(on_device, mouths, mask),
         )
 
-    def read(self, mouths: Iterable[np.ndarray]) -> str:
-        """What these lips say.
+    def transcribe(self, mouths: Iterable[np.ndarray]) -> str:
+        """Transcribes one clip.
 
         Args:
-            mouths: uint8 (height, width), 25 a second, see `lip_reader.mouths`.
+            mouths: uint8 (height, width), 25 a second, see `lip_reader.crop_mouths`.
 
         Returns:
-            Words of its vocabulary with spaces between; empty where it reads none.
+            Words of the vocabulary, separated by spaces; empty if no word was recognised.
         """
         stacked = np.stack(list(mouths))
-        missing = -len(stacked) % _STEP
+        missing = -len(stacked) % _LENGTH_MULTIPLE
         mask = np.arange(len(stacked) + missing) < len(stacked)
-        filled = np.concatenate([stacked, np.repeat(stacked[-1:], missing, axis=0)])
-        found = np.asarray(self._classify(jnp.asarray(filled[None]), jnp.asarray(mask[None])))[0]
-        classes = word_labels.runs(word_labels.most_likely(found[mask], self._change_cost))
-        return " ".join(self._vocabulary[word - 1] for word in classes)
+        padded = np.concatenate([stacked, np.repeat(stacked[-1:], missing, axis=0)])
+        log_probs = np.asarray(self._classify(jnp.asarray(padded[None]), jnp.asarray(mask[None])))[
+            0
+        ]
+        classes = word_labels.collapse_repeats(
+            word_labels.viterbi_decode(log_probs[mask], self._transition_cost)
+        )
+        return " ".join(self._vocabulary[label - 1] for label in classes)

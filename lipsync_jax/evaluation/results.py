@@ -1,4 +1,8 @@
-"""Clips to figures: the loop over them, and the result that is written."""
+"""The loop over clips and methods, and the result that is written as JSON.
+
+Audio offsets (`syncnet_offset`, `sync_offset`) are frames of 25 a second, positive where the audio
+is later than the video.
+"""
 
 import dataclasses
 import json
@@ -13,57 +17,57 @@ import numpy as np
 from lipsync_jax import __version__
 from lipsync_jax.evaluation import baselines, landmarks
 from lipsync_jax.evaluation.bootstrap import interval
-from lipsync_jax.evaluation.evaluator import Scorer, Take
-from lipsync_jax.evaluation.metrics.success_rate import success
+from lipsync_jax.evaluation.evaluator import ClipFeatures, Evaluator
+from lipsync_jax.evaluation.metrics.success_rate import success_rate
 from lipsync_jax.evaluation.metrics.wer import wer
 from lipsync_jax.evaluation.protocol import Protocol
-from lipsync_jax.evaluation.samples import Task
-from lipsync_jax.progress import Countdown
+from lipsync_jax.evaluation.samples import EvalSample
+from lipsync_jax.progress import EtaLogger
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
 
 TRUTH = "ground truth"
 BASELINES = (
-    baselines.COPIED,
-    baselines.MEAN,
-    baselines.STILL,
-    baselines.MEAN_PICTURE,
-    baselines.UNEDITED,
+    baselines.COPY_REFERENCE,
+    baselines.MEAN_MOUTH,
+    baselines.STATIC_IMAGE,
+    baselines.MEAN_IMAGE,
+    baselines.ORIGINAL_VIDEO,
 )
-_DIGITS = 6  # significant ones that are written: differences of rounding don't show
+_DIGITS = 6  # significant digits that are written, fewer than rounding errors reach
 
 
 class Metric(NamedTuple):
-    """How a figure is shown.
+    """How a metric is shown.
 
     Attributes:
-        label: of its column.
-        better: +1 larger, -1 smaller, 0 neither.
-        form: of its number.
+        label: name with unit.
+        direction: +1 higher is better, -1 lower is better, 0 neither.
+        format_spec: format of the number.
     """
 
     label: str
-    better: int
-    form: str = ".3f"
+    direction: int
+    format_spec: str = ".3f"
 
 
 METRICS: Mapping[str, Metric] = {
     "psnr": Metric("PSNR dB", 1, ".2f"),
     "ssim": Metric("SSIM", 1),
-    "mouth_error": Metric("mouth error", -1, ".4f"),
+    "mouth_l1": Metric("mouth L1", -1, ".4f"),
     "lmd": Metric("LMD px", -1, ".2f"),
     "cpbd": Metric("CPBD", 1),
     "fdbm": Metric("FDBM", 1),
     "lse_d": Metric("LSE-D", -1),
     "lse_c": Metric("LSE-C", 1),
-    "syncnet_lag": Metric("SyncNet lag, frames", 0, "+.2f"),
-    "syncnet_clarity": Metric("SyncNet clarity", 1),
-    "syncnet_in_sync": Metric("SyncNet clearly in sync", 1, ".1%"),
-    "expert_distance": Metric("expert distance", -1),
-    "expert_confidence": Metric("expert confidence", 1),
-    "expert_lag": Metric("expert lag, frames", 0, "+.2f"),
-    "expert_clarity": Metric("expert clarity", 1),
-    "expert_in_sync": Metric("expert clearly in sync", 1, ".1%"),
+    "syncnet_offset": Metric("SyncNet AV offset, frames (+: audio later)", 0, "+.2f"),
+    "syncnet_prominence": Metric("SyncNet prominence", 1),
+    "syncnet_in_sync": Metric("SyncNet in-sync rate", 1, ".1%"),
+    "sync_d": Metric("Sync-D (own model)", -1),
+    "sync_c": Metric("Sync-C (own model)", 1),
+    "sync_offset": Metric("AV offset, frames (+: audio later)", 0, "+.2f"),
+    "sync_prominence": Metric("prominence", 1),
+    "sync_in_sync": Metric("in-sync rate", 1, ".1%"),
     "acd_c": Metric("ACD-C", -1, ".4f"),
     "acd_e": Metric("ACD-E", -1),
     "wer": Metric("WER", -1, ".1%"),
@@ -72,201 +76,212 @@ METRICS: Mapping[str, Metric] = {
     "lipleak": Metric("LipLeak", -1),
     "landmarks_detected": Metric("landmarks found", 0, ".1%"),
 }
-# What a clip's figure counts for; all clips count the same otherwise.
+# Weights of a clip's metric in the mean over clips; all other metrics weigh clips equally.
 _WEIGHTS = {"lmd": "lmd_frames", "wer": "words"}
 
-# Method -> clip -> its figures.
-Figures = dict[str, dict[str, dict[str, float]]]
+# Method -> clip -> metric -> value.
+MetricsByClip = dict[str, dict[str, dict[str, float]]]
 Log = Callable[[str], None]
 
 
-class Shown(NamedTuple):
-    """What a report shows of a clip.
+class ReportSample(NamedTuple):
+    """What the report shows of a clip.
 
     Attributes:
-        clip: its name.
-        faces: method -> uint8 (n, size, size, 3) BGR, some of its crops.
-        distances: method -> landmark distance of every frame.
+        clip: name of the clip.
+        face_crops: method -> uint8 (n, size, size, 3) BGR, some of the crops.
+        distances: method -> float64 (frames,), landmark distance of every frame.
     """
 
     clip: str
-    faces: dict[str, np.ndarray]
+    face_crops: dict[str, np.ndarray]
     distances: dict[str, np.ndarray]
 
 
 def evaluate(
-    tasks: Sequence[Task],
-    scorer: Scorer,
+    samples: Sequence[EvalSample],
+    evaluator: Evaluator,
     *,
-    words: Mapping[str, Mapping[str, tuple[float, int]]] | None = None,
-    show: int = 4,
+    word_errors: Mapping[str, Mapping[str, tuple[float, int]]] | None = None,
+    report_clips: int = 4,
     log: Log = lambda _: None,
-) -> tuple[dict[str, Json], list[Shown]]:
-    """Scores every clip of every method; a clip that fails is listed, and the next one taken.
+) -> tuple[dict[str, Json], list[ReportSample]]:
+    """Scores every clip of every method; a clip that fails is listed and skipped.
 
     Args:
-        tasks: the clips.
-        scorer: what looks at them.
-        words: method -> clip -> (word error rate, words), of a lip reader that isn't the scorer's.
-        show: clips of which crops are kept.
-        log: is told of each clip.
+        samples: the clips.
+        evaluator: computes the metrics.
+        word_errors: method -> clip -> (word error rate, words), of an external lip reader.
+        report_clips: number of clips in the report.
+        log: called with a line for each clip.
 
     Returns:
-        The result, JSON values that are the same for the same input; and what to show.
+        The result, JSON values that are equal for equal inputs; and the report's samples.
     """
-    names = [*dict.fromkeys(name for task in tasks for name in task.methods)]
-    clips: Figures = {}
+    names = [*dict.fromkeys(name for sample in samples for name in sample.methods)]
+    clips: MetricsByClip = {}
     outcomes: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
     skipped: list[tuple[str, str]] = []
-    shown: list[Shown] = []
-    count = Countdown("clips", len(tasks), log)
-    for number, task in enumerate(tasks, 1):
-        log(f"{number}/{len(tasks)} {task.clip}  ETA {count.left(number - 1)}")
-        page = Shown(task.clip, {}, {})
+    report_samples: list[ReportSample] = []
+    countdown = EtaLogger("clips", len(samples), log)
+    for number, sample in enumerate(samples, 1):
+        log(f"{number}/{len(samples)} {sample.clip}  ETA {countdown.eta(number - 1)}")
+        report_sample = ReportSample(sample.clip, {}, {})
         try:
-            real = task.real()
-            truth = scorer.take(real)
-            still = {name: scorer.take(made) for name, made in task.baselines(real).items()}
+            reference = sample.reference()
+            truth = evaluator.extract(reference)
+            baseline_features = {
+                name: evaluator.extract(baseline_clip)
+                for name, baseline_clip in sample.baselines(reference).items()
+            }
         except (ValueError, OSError) as error:
-            skipped.append((task.clip, str(error)))
+            skipped.append((sample.clip, str(error)))
             log(f"  left out: {error}")
             continue
-        # In a pair the face says other words than the voice that its lips are read against.
-        own_words = _words(task, truth) if task.paired else {}
-        _keep(clips, page, TRUTH, truth, {**truth.figures, **own_words}, None)
-        for name, take in still.items():
-            # A mouth that stands still moves by the landmarks' noise: LipLeak's floor.
-            stands = name in (baselines.COPIED, baselines.STILL)
-            floor = scorer.leak(take, truth) if stands else {}
-            _score(clips, page, scorer, task, name, take, truth, floor)
-        for name in task.methods:
+        # In a pair the original video shows other words than those of the driving audio.
+        word_error = _word_error(sample, truth) if sample.has_ground_truth else {}
+        _record(clips, report_sample, TRUTH, truth, {**truth.metrics, **word_error}, None)
+        for name, features in baseline_features.items():
+            # A static mouth moves by the landmarks' noise: the lower bound of LipLeak.
+            is_static = name in (baselines.COPY_REFERENCE, baselines.STATIC_IMAGE)
+            lipleak = evaluator.lipleak(features, truth) if is_static else {}
+            _score(clips, report_sample, evaluator, sample, name, features, truth, lipleak)
+        for name in sample.methods:
             try:
-                take = scorer.take(task.methods[name](real).first_frames(len(real)))
+                features = evaluator.extract(
+                    sample.methods[name](reference).first_frames(len(reference))
+                )
                 extra = {}
-                if name in task.silent and take.points is not None:
-                    extra = scorer.leak(scorer.take(task.silent[name](real)), take)
-                _score(clips, page, scorer, task, name, take, truth, extra)
-                outcomes[name].append((task.clip, ""))
+                if name in sample.silent_outputs and features.landmarks is not None:
+                    extra = evaluator.lipleak(
+                        evaluator.extract(sample.silent_outputs[name](reference)), features
+                    )
+                _score(clips, report_sample, evaluator, sample, name, features, truth, extra)
+                outcomes[name].append((sample.clip, ""))
             except (ValueError, OSError) as error:
-                outcomes[name].append((task.clip, str(error)))
+                outcomes[name].append((sample.clip, str(error)))
                 log(f"  {name} failed: {error}")
-        if len(shown) < show:
-            shown.append(page)
-    for name, rates in (words or {}).items():
-        for clip, (rate, spoken) in rates.items():
+        if len(report_samples) < report_clips:
+            report_samples.append(report_sample)
+    for name, rates in (word_errors or {}).items():
+        for clip, (rate, num_words) in rates.items():
             if clip in clips.get(name, {}):
-                clips[name][clip] |= {"wer": rate, "words": spoken}
-    return _result(clips, outcomes, skipped, scorer, len(tasks)), shown
+                clips[name][clip] |= {"wer": rate, "words": num_words}
+    return _result(clips, outcomes, skipped, evaluator, len(samples)), report_samples
 
 
 def _score(
-    clips: Figures,
-    page: Shown,
-    scorer: Scorer,
-    task: Task,
+    clips: MetricsByClip,
+    report_sample: ReportSample,
+    evaluator: Evaluator,
+    sample: EvalSample,
     name: str,
-    take: Take,
-    truth: Take,
+    features: ClipFeatures,
+    truth: ClipFeatures,
     extra: Mapping[str, float] | None = None,
 ) -> None:
-    figures, distances = dict(take.figures), None
-    if task.paired:
-        compared, distances = scorer.compare(take, truth)
-        figures |= compared
-    figures |= {**_words(task, take), **(extra or {})}
-    _keep(clips, page, name, take, figures, distances)
+    metrics, distances = dict(features.metrics), None
+    if sample.has_ground_truth:
+        reference_metrics, distances = evaluator.reference_metrics(features, truth)
+        metrics |= reference_metrics
+    metrics |= {**_word_error(sample, features), **(extra or {})}
+    _record(clips, report_sample, name, features, metrics, distances)
 
 
-def _words(task: Task, take: Take) -> dict[str, float]:
-    """Word error rate of what a lip reader read."""
-    count = len(task.said.split())
-    if take.read is None or not count:
+def _word_error(sample: EvalSample, features: ClipFeatures) -> dict[str, float]:
+    """Returns the word error rate of the lip reader's transcript, if both transcripts exist."""
+    count = len(sample.transcript.split())
+    if features.transcript is None or not count:
         return {}
-    return {"wer": wer(task.said, take.read), "words": count}
+    return {"wer": wer(sample.transcript, features.transcript), "words": count}
 
 
-def _keep(
-    clips: Figures,
-    page: Shown,
+def _record(
+    clips: MetricsByClip,
+    report_sample: ReportSample,
     name: str,
-    take: Take,
-    figures: Mapping[str, float],
+    features: ClipFeatures,
+    metrics: Mapping[str, float],
     distances: np.ndarray | None,
 ) -> None:
-    figures = {"frames": len(take.faces), **figures}
+    metrics = {"frames": len(features.faces), **metrics}
     if distances is not None:
-        figures["lmd_frames"] = int(np.isfinite(distances).sum())
-        page.distances[name] = distances
-    clips.setdefault(name, {})[page.clip] = figures
-    chosen = np.linspace(0, len(take.faces) - 1, 10).round().astype(int)
-    page.faces[name] = take.faces[chosen]
+        metrics["lmd_frames"] = int(np.isfinite(distances).sum())
+        report_sample.distances[name] = distances
+    clips.setdefault(name, {})[report_sample.clip] = metrics
+    chosen = np.linspace(0, len(features.faces) - 1, 10).round().astype(int)
+    report_sample.face_crops[name] = features.faces[chosen]
 
 
 def _result(
-    clips: Figures,
+    clips: MetricsByClip,
     outcomes: Mapping[str, list[tuple[str, str]]],
     skipped: list[tuple[str, str]],
-    scorer: Scorer,
+    evaluator: Evaluator,
     total: int,
 ) -> dict[str, Json]:
-    protocol = scorer.protocol
+    protocol = evaluator.protocol
     methods = {}
     for name in {**clips, **outcomes}:
         found = clips.get(name, {})
         entry: dict[str, dict] = {
-            "clips": {clip: _numbers(figures) for clip, figures in found.items()},
-            "metrics": _means(list(found.values()), protocol),
+            "clips": {clip: _numbers(values) for clip, values in found.items()},
+            "metrics": _mean_metrics(list(found.values()), protocol),
         }
         if name in outcomes:
-            made = success(outcomes[name])
-            entry["success"] = {"rate": _number(made.rate), "failed": _listed(made.failed)}
+            usable = success_rate(outcomes[name])
+            entry["success"] = {"rate": _number(usable.rate), "failed": _as_list(usable.failed)}
         methods[name] = entry
-    judge, points, reader = scorer.judge, scorer.landmarks, scorer.reader
+    sync_model, landmark_model, lip_reader = (
+        evaluator.sync_model,
+        evaluator.landmarks,
+        evaluator.lip_reader,
+    )
     return {
-        "format": 1,
+        "format": 2,
         "lipsync_jax": __version__,
         "protocol": dataclasses.asdict(protocol),
-        "judge": {"kind": judge.kind, "model": judge.model} if judge else None,
-        "lip_reader": reader.model if reader else None,
-        "landmarks": landmarks.NAME if points else None,
-        "embedder": landmarks.EMBEDDER if points else None,
+        "sync_model": sync_model and {"kind": sync_model.kind, "model": sync_model.model_hash},
+        "lip_reader": lip_reader.model_hash if lip_reader else None,
+        "landmarks": landmarks.NAME if landmark_model else None,
+        "embedder": landmarks.EMBEDDER if landmark_model else None,
         "clips": total,
-        "skipped": _listed(skipped),
+        "skipped": _as_list(skipped),
         "order": _order(methods, outcomes),
         "methods": methods,
     }
 
 
 def _order(methods: Mapping[str, Json], outcomes: Mapping[str, Json]) -> list[str]:
-    """The truth, the baselines, then the methods in the order they were given."""
+    """Returns the names in order: ground truth, baselines, methods as given."""
     first = [name for name in (TRUTH, *BASELINES) if name in methods]
     return [*first, *(name for name in outcomes if name in methods)]
 
 
-def _means(clips: list[dict[str, float]], protocol: Protocol) -> dict[str, dict]:
+def _mean_metrics(clips: list[dict[str, float]], protocol: Protocol) -> dict[str, dict]:
     means = {}
     for metric in METRICS:
-        having = [figures for figures in clips if metric in figures]
-        if not having:
+        with_metric = [values for values in clips if metric in values]
+        if not with_metric:
             continue
-        weights = [figures.get(_WEIGHTS.get(metric, ""), 1) for figures in having]
+        weights = [values.get(_WEIGHTS.get(metric, ""), 1) for values in with_metric]
         found = interval(
-            [figures[metric] for figures in having],
+            [values[metric] for values in with_metric],
             weights,
-            resamples=protocol.resamples,
-            level=protocol.level,
+            resamples=protocol.bootstrap_resamples,
+            confidence_level=protocol.confidence_level,
             seed=protocol.seed,
         )
         means[metric] = _numbers(found._asdict())
     return means
 
 
-def _listed(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+def _as_list(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"clip": clip, "reason": reason} for clip, reason in pairs]
 
 
-def _numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in figures.items()}
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
 
 
 def _number(value: float) -> float | int | None:
@@ -276,17 +291,17 @@ def _number(value: float) -> float | int | None:
 
 
 def write(path: str | os.PathLike, result: Mapping[str, Json]) -> None:
-    """Writes a result as JSON: the same bytes for the same result."""
+    """Writes a result as JSON: equal bytes for equal results."""
     text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def table(result: Mapping[str, Json]) -> str:
-    """The means of all methods, a column each; metrics that nobody has are left out."""
+    """Formats the means of all methods, a column each; metrics without values are left out."""
     metrics = [
         m for m in METRICS if any(m in result["methods"][n]["metrics"] for n in result["order"])
     ]
-    # A metric a line: twenty columns would fit no terminal.
+    # One metric per line: twenty columns fit no terminal.
     rows = [["", *map(printable, result["order"])]]
     for metric in metrics:
         found = (result["methods"][name]["metrics"].get(metric) for name in result["order"])
@@ -299,9 +314,9 @@ def table(result: Mapping[str, Json]) -> str:
 
 
 def cell(metric: str, found: Mapping[str, Json] | None) -> str:
-    """A mean with its interval, as text."""
+    """Formats a mean with its interval."""
     if not found or found["mean"] is None:
         return "-"
-    form = METRICS[metric].form
-    mean, low, high = (format(found[name], form) for name in ("mean", "low", "high"))
+    spec = METRICS[metric].format_spec
+    mean, low, high = (format(found[name], spec) for name in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""What is to be evaluated: folders of videos, pairs of a file list, or clips of shards."""
+"""Evaluation samples: from folders of videos, pairs of a file list, or clips of shards."""
 
 import dataclasses
 import functools
@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip
-from lipsync_jax.data.loader import Clips, check_geometry, find_dataset
+from lipsync_jax.data.clip import CROP_SPECS, Clip
+from lipsync_jax.data.loader import ClipDataSource, check_crop, find_dataset
 from lipsync_jax.evaluation import baselines, face_clip
-from lipsync_jax.evaluation.face_clip import Footage
-from lipsync_jax.evaluation.generators import Actor, Drawer
+from lipsync_jax.evaluation.face_clip import FaceClip
+from lipsync_jax.evaluation.generators import AnimationGenerator, DubbingGenerator
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.media import audio
 
@@ -18,38 +18,40 @@ SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".webm", ".
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """One clip and what methods made of it.
+class EvalSample:
+    """One clip, and the outputs of methods for this clip.
 
     Attributes:
-        clip: its name.
-        real: the true footage.
-        baselines: name -> footage, of the true one.
-        methods: name -> footage, of the true one.
-        silent: the same, generated from silence; methods may be missing.
-        paired: whether generated pictures should look like the true ones.
-        said: the words of its voice; empty where they are not known.
-        voice: the clip whose voice it is; empty where it is its own.
-        geometry: of shards, see `records.GEOMETRIES`; empty for videos.
+        clip: name of the clip.
+        reference: loads the real clip.
+        methods: name -> function of the real clip that loads or generates the output.
+        baselines: function of the real clip: name -> baseline clip.
+        silent_outputs: as `methods`, generated from silence; methods may be missing.
+        has_ground_truth: whether the real clip shows what should be generated.
+        transcript: words of the driving audio; empty if unknown.
+        audio_clip: clip of the driving audio; empty where `clip` has its own.
+        crop: of shards, see `clip.CROP_SPECS`; empty for videos.
     """
 
     clip: str
-    real: Callable[[], Footage]
-    methods: Mapping[str, Callable[[Footage], Footage]]
-    baselines: Callable[[Footage], Mapping[str, Footage]] = baselines.baselines
-    silent: Mapping[str, Callable[[Footage], Footage]] = dataclasses.field(default_factory=dict)
-    paired: bool = True
-    said: str = ""
-    voice: str = ""
-    geometry: str = ""
+    reference: Callable[[], FaceClip]
+    methods: Mapping[str, Callable[[FaceClip], FaceClip]]
+    baselines: Callable[[FaceClip], Mapping[str, FaceClip]] = baselines.mouth_baselines
+    silent_outputs: Mapping[str, Callable[[FaceClip], FaceClip]] = dataclasses.field(
+        default_factory=dict
+    )
+    has_ground_truth: bool = True
+    transcript: str = ""
+    audio_clip: str = ""
+    crop: str = ""
 
 
-def videos_of(folder: str | os.PathLike) -> dict[str, Path]:
-    """A folder's videos by their names without suffix, those in its folders as `sub/name`.
+def list_videos(folder: str | os.PathLike) -> dict[str, Path]:
+    """Lists a folder's videos by name without suffix; those in subfolders as `sub/name`.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it has no videos, or two of one name.
+        ValueError: the folder has no videos, or two of one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -75,33 +77,38 @@ def from_folders(
     references: str | os.PathLike,
     protocol: Protocol,
     silent: Mapping[str, Path] | None = None,
-) -> list[Task]:
-    """Videos beside references of the same names.
+) -> list[EvalSample]:
+    """Pairs generated videos with references of equal names.
 
     Args:
-        methods: name -> folder of what it generated; a video that is missing is a failure.
-        references: folder of the true videos.
-        protocol: how they are looked at.
-        silent: name -> folder of the same, generated from silence.
+        methods: name -> folder of generated videos; a missing video counts as a failure.
+        references: folder of the real videos.
+        protocol: settings of the evaluation.
+        silent: name -> folder of videos generated from silence.
 
     Raises:
-        FileNotFoundError, ValueError: see `videos_of`; or no name is in both.
+        FileNotFoundError, ValueError: see `list_videos`; or no name is in both.
     """
-    true = videos_of(references)
-    made = {name: videos_of(folder) for name, folder in methods.items()}
-    hushed = {name: videos_of(folder) for name, folder in (silent or {}).items()}
-    clips = [clip for clip in true if any(clip in found for found in made.values())]
+    references_by_name = list_videos(references)
+    outputs_by_name = {name: list_videos(folder) for name, folder in methods.items()}
+    silent_by_name = {name: list_videos(folder) for name, folder in (silent or {}).items()}
+    clips = [
+        clip
+        for clip in references_by_name
+        if any(clip in found for found in outputs_by_name.values())
+    ]
     if not clips:
         raise ValueError(
             f"no video of {', '.join(str(f) for f in methods.values())} has the name of one in "
-            f"{references}, such as {next(iter(true))}; give them the same names"
+            f"{references}, such as {next(iter(references_by_name))}; give the videos equal names"
         )
     return [
-        Task(
+        EvalSample(
             clip=clip,
-            real=_of_video(true[clip], protocol),
-            methods={name: _follow(found.get(clip), protocol) for name, found in made.items()},
-            silent={n: _follow(found[clip], protocol) for n, found in hushed.items()
+            reference=_load_video(references_by_name[clip], protocol),
+            methods={name: _output_of_folder(found.get(clip), protocol) for name, found in
+            outputs_by_name.items()}, silent_outputs={n: _output_of_folder(found[clip], protocol)
+            for n, found in silent_by_name.items()
                     if clip in found},
         )
         for clip in clips
@@ -109,12 +116,12 @@ def from_folders(
 
 
 def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> list[tuple]:
-    """The lines of a file list in Wav2Lip's evaluation format.
+    """Reads a file list in Wav2Lip's evaluation format.
 
     Args:
-        path: two names a line, with a space between. In the lists of LRS2, LRS3 and LRW they are
+        path: two names per line, separated by a space. In the lists of LRS2, LRS3 and LRW they are
             audio and video without suffix; in those of ReSyncED video and audio, with suffixes.
-        root: the folder that names start at.
+        root: folder at which the names start.
         order: `audio-video` or `video-audio`.
 
     Returns:
@@ -145,110 +152,121 @@ def from_pairs(
     pairs: Sequence[tuple[Path, Path]],
     methods: Mapping[str, Callable[[int], Path]],
     protocol: Protocol,
-) -> list[Task]:
-    """Faces that were to say other clips' voices: only their sync and sharpness can be scored.
+) -> list[EvalSample]:
+    """Pairs faces with the audio of other clips: only sync and sharpness can be scored.
 
-    The truth beside them is the face's own video with its own voice; the baseline is that video,
-    unedited, with the other voice.
+    The ground truth is the face's video with its own audio; the baseline `original video` is that
+    video with the other audio.
 
     Args:
         pairs: (audio, video) paths.
-        methods: name -> the generated video of a line, by its number from 0.
-        protocol: how they are looked at.
+        methods: name -> function of a pair's index that returns the generated video.
+        protocol: settings of the evaluation.
     """
     return [
-        Task(
-            clip=f"{number} {sound.stem} {face.stem}",
-            real=_of_video(face, protocol),
-            methods={name: _following(made, number, protocol) for name, made in methods.items()},
-            baselines=_unedited(sound),
-            paired=False,
-            voice=sound.stem,
+        EvalSample(
+            clip=f"{index} {audio_path.stem} {video_path.stem}",
+            reference=_load_video(video_path, protocol),
+            methods={
+                name: _output_of_pair(output_path, index, protocol)
+                for name, output_path in methods.items()
+            },
+            baselines=_original_video(audio_path),
+            has_ground_truth=False,
+            audio_clip=audio_path.stem,
         )
-        for number, (sound, face) in enumerate(pairs)
+        for index, (audio_path, video_path) in enumerate(pairs)
     ]
 
 
-def _following(
-    made: Callable[[int], Path], number: int, protocol: Protocol
-) -> Callable[[Footage], Footage]:
-    return lambda real: face_clip.following(made(number), real, protocol)
+def _output_of_pair(
+    output_path: Callable[[int], Path], index: int, protocol: Protocol
+) -> Callable[[FaceClip], FaceClip]:
+    return lambda reference: face_clip.matched_to(output_path(index), reference, protocol)
 
 
-def _of_clip(clips: Clips, number: int, part: str) -> Callable[[], Footage]:
-    return lambda: face_clip.from_clip(clips[number], part)
+def _load_clip(clips: ClipDataSource, index: int, region: str) -> Callable[[], FaceClip]:
+    return lambda: face_clip.from_clip(clips[index], region)
 
 
 def from_shards(
-    drawers: Mapping[str, Drawer | Actor], data: str | os.PathLike, split: str, limit: int
-) -> list[Task]:
-    """Clips of prepared shards, drawn anew to their own voices.
+    generators: Mapping[str, DubbingGenerator | AnimationGenerator],
+    data: str | os.PathLike,
+    split: str,
+    limit: int,
+) -> list[EvalSample]:
+    """Runs generators on clips of prepared shards, driven by each clip's own audio.
 
     Args:
-        drawers: name -> generator, all of one geometry, and all redrawing faces or all animating
-            stills.
-        data: the folder that `lipsync prepare` wrote.
+        generators: name -> generator, all of one crop, and all of one kind (dubbing or animation).
+        data: folder that `lipsync prepare` wrote.
         split: `train`, `validation` or `test`.
         limit: clips at most; 0 takes all.
 
     Raises:
-        FileNotFoundError, ValueError: there are no such shards, or generators differ in geometry.
+        FileNotFoundError, ValueError: there are no such shards, or the generators have different
+        crops.
     """
-    geometry, animates = _check(drawers)
-    clips = Clips(find_dataset(str(data), geometry), split)
-    check_geometry(clips, geometry)
+    crop, is_animation = _common_crop_and_mode(generators)
+    clips = ClipDataSource(find_dataset(str(data), crop), split)
+    check_crop(clips, crop)
     count = min(limit, len(clips)) if limit else len(clips)
-    known = [_name_and_words(clips[i]) for i in range(count)]
-    part = GEOMETRIES[geometry].part
+    ids_and_transcripts = [_id_and_transcript(clips[i]) for i in range(count)]
+    region = CROP_SPECS[crop].region
     return [
-        Task(
+        EvalSample(
             clip=name,
-            real=_of_clip(clips, i, part),
-            baselines=baselines.of_stills if animates else baselines.baselines,
-            methods=dict(drawers),
-            silent={
-                name: functools.partial(drawer, silent=True) for name, drawer in drawers.items()
+            reference=_load_clip(clips, i, region),
+            baselines=baselines.static_baselines if is_animation else baselines.mouth_baselines,
+            methods=dict(generators),
+            silent_outputs={
+                name: functools.partial(generator, silent=True)
+                for name, generator in generators.items()
             },
-            said=said,
-            geometry=geometry,
+            transcript=transcript,
+            crop=crop,
         )
-        for i, (name, said) in enumerate(known)
+        for i, (name, transcript) in enumerate(ids_and_transcripts)
     ]
 
 
-def _check(drawers: Mapping[str, Drawer | Actor]) -> tuple[str, bool]:
-    """The geometry of all generators, and whether they animate stills."""
-    geometries = sorted({drawer.geometry for drawer in drawers.values()})
-    if len(geometries) > 1:
-        raise ValueError(f"checkpoints of {' and '.join(geometries)} can't share shards")
-    kinds = {drawer.animates for drawer in drawers.values()}
+def _common_crop_and_mode(
+    generators: Mapping[str, DubbingGenerator | AnimationGenerator],
+) -> tuple[str, bool]:
+    """Returns the crop of all generators, and whether they animate images."""
+    crops = sorted({generator.crop for generator in generators.values()})
+    if len(crops) > 1:
+        raise ValueError(
+            f"the checkpoints have different crops, {' and '.join(crops)}; evaluate them separately"
+        )
+    kinds = {generator.is_animation for generator in generators.values()}
     if len(kinds) > 1:
         raise ValueError(
-            "some of the checkpoints redraw faces and some animate stills; evaluate them apart"
+            "some checkpoints dub faces and some animate images; evaluate the two kinds separately"
         )
-    return geometries[0], kinds.pop()
+    return crops[0], kinds.pop()
 
 
-def _name_and_words(clip: Clip) -> tuple[str, str]:
+def _id_and_transcript(clip: Clip) -> tuple[str, str]:
     return clip.clip_id, " ".join(word.text for word in clip.words)
 
 
-def _of_video(path: Path, protocol: Protocol) -> Callable[[], Footage]:
+def _load_video(path: Path, protocol: Protocol) -> Callable[[], FaceClip]:
     return lambda: face_clip.from_video(path, protocol)
 
 
-def _follow(path: Path | None, protocol: Protocol) -> Callable[[Footage], Footage]:
-    def made(real: Footage) -> Footage:
+def _output_of_folder(path: Path | None, protocol: Protocol) -> Callable[[FaceClip], FaceClip]:
+    def load(reference: FaceClip) -> FaceClip:
         if path is None:
-            raise FileNotFoundError("it generated no such video")
-        return face_clip.following(path, real, protocol)
+            raise FileNotFoundError("the method has no video of this name")
+        return face_clip.matched_to(path, reference, protocol)
 
-    return made
+    return load
 
 
-def _unedited(sound: Path) -> Callable[[Footage], Mapping[str, Footage]]:
-    def made(real: Footage) -> Mapping[str, Footage]:
-        samples, _ = audio.load_aligned(sound, audio.SAMPLE_RATE)
-        return {baselines.UNEDITED: dataclasses.replace(real, samples=samples)}
+def _original_video(audio_path: Path) -> Callable[[FaceClip], Mapping[str, FaceClip]]:
+    def load(reference: FaceClip) -> Mapping[str, FaceClip]:
+        samples, _ = audio.load_from_video_start(audio_path, audio.SAMPLE_RATE)
+        return {baselines.ORIGINAL_VIDEO: dataclasses.replace(reference, samples=samples)}
 
-    return made
+    return load

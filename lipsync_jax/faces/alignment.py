@@ -1,8 +1,9 @@
-"""Alignment of faces to a canonical one, as the temporal GANs of Vougioukas et al. are fed.
+"""Alignment of faces to a canonical face, the input of the temporal GANs of Vougioukas et al.
 
-Five points that speech does not move, of the 68 of the iBUG scheme: the nose's base and the corners
-of the eyes. Coordinates here are those of the published code, x first, whole numbers at the centres
-of pixels (elsewhere in `lipsync_jax.faces` at their upper left corners: subtract 0.5).
+The transform uses five of the 68 iBUG landmarks that are stable during speech: the nose base and
+the corners of the eyes. Coordinates here are those of the published code, x first, with integers
+at the centres of pixels (elsewhere in `lipsync_jax.faces` at their upper left corners: subtract
+0.5).
 """
 
 import cv2
@@ -10,34 +11,34 @@ import numpy as np
 
 LANDMARKS = (33, 36, 39, 42, 45)  # nose base; outer, inner corner of one eye; inner, outer
 
-# The points in a frame of 128 x 96, where no checkpoint says: the mean face and the margins of the
-# author's face-processor.
+# The points in a frame of 128 x 96, unless a checkpoint has its own: the mean face and the margins
+# of the author's face-processor.
 CANONICAL_FACE = np.array(
     [[49.22, 71.64], [24.04, 43.32], [37.80, 44.08], [58.64, 43.17], [72.21, 41.97]]
 )
 FRAME_SIZE = (128, 96)
-# Of that frame, between edges of pixels: 1.3 widths of the mouth (published code of Chen et al.).
-# It is 30 pixels wide and at (50, 80), the mean of 12 videos; lower here, since it opens downwards.
+# Lip crop within that frame, in pixel edges: 1.3 mouth widths (published code of Chen et al.). The
+# mean mouth of 12 videos is 30 pixels wide at (50, 80); the crop is lower, for open mouths.
 LIPS_LEFT, LIPS_TOP, LIPS_SIDE = 30, 63, 40
-# Likewise, all of its width, from above the brows to the chin.
+# Square crop of the full width, from above the brows to the chin.
 SQUARE_TOP, SQUARE_SIDE = 20, 96
 CANONICAL = {  # the points in frames of 128 x 96, of 64 x 64 around the lips, and of 112 x 112
     "face": CANONICAL_FACE,
     "lips": (CANONICAL_FACE + 0.5 - [LIPS_LEFT, LIPS_TOP]) * (64 / LIPS_SIDE) - 0.5,
     "square": (CANONICAL_FACE + 0.5 - [0, SQUARE_TOP]) * (112 / SQUARE_SIDE) - 0.5,
 }
-WINDOW = 7  # frames over which a video's points are averaged
+WINDOW = 7  # frames of the moving average of a video's points
 
-# The five points out of a detector's, in parts of the distance between the eyes and of the way from
-# the nose's tip to the middle of the mouth: least squares against a predictor of all 68 on 247
-# frames of six speakers. Frames end up 2 to 9 pixels from where its points put them, mostly the
-# same way throughout a video.
+# The five points from a detector's landmarks, as fractions of the distance between the eyes and of
+# the vector from the nose tip to the centre of the mouth: least-squares fit to a 68-point predictor
+# on 247 frames of six speakers. Aligned frames are 2 to 9 pixels off those of the predictor, mostly
+# in one direction throughout a video.
 _CORNERS = 0.2
 _NOSE_BASE = 0.38
 
 
 def stable_points(landmarks: np.ndarray) -> np.ndarray:
-    """The five points as nearly as the landmarks of `faces.Face` tell them.
+    """Estimates the five points from the landmarks of `faces.Face`.
 
     Args:
         landmarks: (..., 5, 2): eyes, nose tip, mouth corners, image-left first.
@@ -47,33 +48,42 @@ def stable_points(landmarks: np.ndarray) -> np.ndarray:
     """
     left, right, tip, *mouth = np.moveaxis(np.asarray(landmarks, np.float64), -2, 0)
     base = tip + _NOSE_BASE * (np.mean(mouth, axis=0) - tip)
-    reach = _CORNERS * (right - left)
-    return np.stack([base, left - reach, left + reach, right - reach, right + reach], axis=-2)
+    corner_offset = _CORNERS * (right - left)
+    return np.stack(
+        [
+            base,
+            left - corner_offset,
+            left + corner_offset,
+            right - corner_offset,
+            right + corner_offset,
+        ],
+        axis=-2,
+    )
 
 
-def similarity(points: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
-    """The rotation, scale and shift that bring points closest to canonical ones (Umeyama 1991).
+def umeyama(points: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
+    """Fits the similarity transform of points to canonical points by least squares (Umeyama 1991).
 
     Args:
-        points: (n, 2) in the picture.
+        points: (n, 2) in the image.
         canonical: (n, 2) in the frame.
 
     Returns:
-        float64 (3, 3), from (x, y, 1) in the picture to (x, y, 1) in the frame.
+        float64 (3, 3), from (x, y, 1) in the image to (x, y, 1) in the frame.
 
     Raises:
-        ValueError: shapes differ, or the points are not finite or all the same.
+        ValueError: shapes differ, or the points are not finite or all equal.
     """
     points, canonical = np.asarray(points, np.float64), np.asarray(canonical, np.float64)
     if points.shape != canonical.shape or points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"points of shape {points.shape} cannot be put on {canonical.shape}")
+        raise ValueError(f"points of shape {points.shape} cannot be aligned to {canonical.shape}")
     from_mean, to_mean = points.mean(axis=0), canonical.mean(axis=0)
     centred = points - from_mean
     spread = np.square(centred).sum()
     if not np.isfinite(spread) or spread == 0:
-        raise ValueError("the landmarks are not finite, or all at one place")
+        raise ValueError("the landmarks are not finite, or all equal")
     left, sizes, right = np.linalg.svd((canonical - to_mean).T @ centred)
-    signs = np.array([1, np.sign(np.linalg.det(left) * np.linalg.det(right))])  # never a mirror
+    signs = np.array([1, np.sign(np.linalg.det(left) * np.linalg.det(right))])  # no reflection
     rotation = left @ np.diag(signs) @ right
     matrix = np.eye(3)
     matrix[:2, :2] = (sizes @ signs) / spread * rotation
@@ -81,21 +91,21 @@ def similarity(points: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np
     return matrix
 
 
-def align(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
-    """Warps a picture into a frame: bilinear, 0 outside of the picture.
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
+    """Warps an image into a frame: bilinear, 0 outside of the image.
 
     Args:
         image: (height, width, channels), any channel order.
-        matrix: of `similarity`.
+        matrix: from `umeyama`.
         size: height and width of the frame.
 
     Returns:
-        float32 (*size, channels), on the picture's scale; the published code truncates it to uint8.
+        float32 (*size, channels), on the image's scale; the published code truncates to uint8.
     """
     rows, columns = np.indices(size)
     inverse = np.linalg.inv(matrix)
     x, y = (inverse[i, 0] * columns + inverse[i, 1] * rows + inverse[i, 2] for i in range(2))
-    # OpenCV's own interpolation is exact to 1/32 of a pixel only.
+    # OpenCV interpolates with a precision of 1/32 of a pixel only.
     padded = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_CONSTANT).astype(np.float64)
     padded = padded.reshape(*padded.shape[:2], -1)
     height, width = image.shape[:2]
@@ -107,53 +117,53 @@ def align(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] = FRAME_S
     return (upper * (1 - down) + lower * down).astype(np.float32)
 
 
-def video_similarities(
+def smoothed_umeyama(
     points: np.ndarray, canonical: np.ndarray = CANONICAL_FACE, window: int = WINDOW
 ) -> np.ndarray:
-    """One matrix a frame, of the points' mean over the frame and those that follow.
+    """Fits one transform a frame, to the mean of the points over that and the following frames.
 
     Args:
         points: (frames, n, 2).
         canonical: (n, 2).
-        window: frames of the mean; the last window - 1 frames take the last whole mean, as in the
+        window: frames of the mean; the last window - 1 frames use the last full mean, as in the
             author's face-processor. Shorter videos have a single mean.
 
     Returns:
         float64 (frames, 3, 3).
 
     Raises:
-        ValueError: see `similarity`.
+        ValueError: see `umeyama`.
     """
     window = min(window, len(points))
     means = np.lib.stride_tricks.sliding_window_view(points, window, axis=0).mean(axis=-1)
-    matrices = [similarity(mean, canonical) for mean in means]
+    matrices = [umeyama(mean, canonical) for mean in means]
     return np.stack(matrices + matrices[-1:] * (window - 1))
 
 
-def place(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
-    """The matrix for a still, from the landmarks (5, 2) of a `faces.Face`; see `similarity`."""
-    return similarity(stable_points(landmarks) - 0.5, canonical)
+def align_matrix(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
+    """Fits the transform of an image from the landmarks (5, 2) of a `faces.Face`; see `umeyama`."""
+    return umeyama(stable_points(landmarks) - 0.5, canonical)
 
 
-def places(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
-    """The matrices for a video, from landmarks (frames, 5, 2); see `video_similarities`."""
-    return video_similarities(stable_points(landmarks) - 0.5, canonical)
+def align_matrices(landmarks: np.ndarray, canonical: np.ndarray = CANONICAL_FACE) -> np.ndarray:
+    """Fits the transforms of a video from landmarks (frames, 5, 2); see `smoothed_umeyama`."""
+    return smoothed_umeyama(stable_points(landmarks) - 0.5, canonical)
 
 
-def to_frame(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Maps points (..., n, 2) by matrices (..., 3, 3), both in the coordinates of `faces`."""
-    turned = (np.asarray(points, np.float64) - 0.5) @ np.swapaxes(matrix[..., :2, :2], -1, -2)
-    return (turned + matrix[..., None, :2, 2] + 0.5).astype(np.float32)
+    rotated = (np.asarray(points, np.float64) - 0.5) @ np.swapaxes(matrix[..., :2, :2], -1, -2)
+    return (rotated + matrix[..., None, :2, 2] + 0.5).astype(np.float32)
 
 
-def cut_out(
+def warp_crop(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] = FRAME_SIZE
 ) -> np.ndarray:
-    """`align` for pictures of any size: those more than twice as dense are first averaged.
+    """Warps an image of any size like `warp`; averages pixels first where the image is denser.
 
     Args:
         image: uint8 (height, width, 3), any channel order.
-        matrix: of `similarity`.
+        matrix: from `umeyama`.
         size: height and width of the frame.
 
     Returns:
@@ -161,19 +171,19 @@ def cut_out(
     """
     height, width = image.shape[:2]
     corners = np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]])
-    inside = to_frame(corners, np.linalg.inv(matrix))
+    source_corners = transform_points(corners, np.linalg.inv(matrix))
     factor = max(1, int(1 / np.sqrt(np.linalg.det(matrix[:2, :2]))))
-    low, high = inside.min(axis=0) - 2 * factor, inside.max(axis=0) + 2 * factor
+    low, high = source_corners.min(axis=0) - 2 * factor, source_corners.max(axis=0) + 2 * factor
     left, top = np.clip(np.floor(low), 0, [width - 1, height - 1]).astype(int)
     right, bottom = np.clip(np.ceil(high), [left + 1, top + 1], [width, height]).astype(int)
-    part = image[top:bottom, left:right]
+    source = image[top:bottom, left:right]
     if factor > 1:
-        rows, columns = -(-part.shape[0] // factor), -(-part.shape[1] // factor)
-        padding = (0, rows * factor - part.shape[0], 0, columns * factor - part.shape[1])
-        part = cv2.copyMakeBorder(part, *padding, cv2.BORDER_REPLICATE)
-        part = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    # Pixel (x, y) of the part has its centre at pixel factor (x, y) + shift of the image.
+        rows, columns = -(-source.shape[0] // factor), -(-source.shape[1] // factor)
+        padding = (0, rows * factor - source.shape[0], 0, columns * factor - source.shape[1])
+        source = cv2.copyMakeBorder(source, *padding, cv2.BORDER_REPLICATE)
+        source = cv2.resize(source, (columns, rows), interpolation=cv2.INTER_AREA)
+    # Pixel (x, y) of `source` has its centre at factor (x, y) + shift of the image.
     shift = np.array([left, top]) + (factor - 1) / 2
-    there = np.diag([factor, factor, 1.0])
-    there[:2, 2] = shift
-    return np.rint(align(part, matrix @ there, size)).astype(np.uint8)
+    source_to_image = np.diag([factor, factor, 1.0])
+    source_to_image[:2, 2] = shift
+    return np.rint(warp(source, matrix @ source_to_image, size)).astype(np.uint8)

@@ -1,28 +1,28 @@
-"""Boxes: how much they overlap, how they move in time, and which one is cropped."""
+"""Boxes: overlap, smoothing over time, padding, and the box of a face crop."""
 
 import numpy as np
 
-CHIN = 0.08  # of a detected box's height, added below it by `face_box`
-MOUTH_ROWS = (0.55, 0.85)  # where `face_box` keeps the mouth corners, as a fraction of the crop
+CHIN_MARGIN = 0.08  # of a detected box's height, added below it by `face_box`
+MOUTH_CORNER_ROWS = (0.55, 0.85)  # range of the mouth corners in `face_box`, of the crop's height
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas of boxes (..., 4), 0 where empty."""
+    """Computes the areas of boxes (..., 4), 0 where empty."""
     return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Intersection of two boxes (4,) over their union, and over the smaller box."""
+def overlap_ratios(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Computes the intersection of two boxes (4,) over their union, and over the smaller box."""
     common = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0).prod()
     union = area(a) + area(b) - common
     return common / max(union, 1e-9), common / max(min(area(a), area(b)), 1e-9)
 
 
 def smooth_boxes(boxes: np.ndarray, window: int = 5) -> np.ndarray:
-    """Centred moving average along time, without delay.
+    """Computes the centred moving average over time.
 
-    Near the ends the window shrinks symmetrically, so a box that moves at constant speed stays
-    exactly where it is.
+    Near the ends the window shrinks symmetrically, so that a box of constant velocity is
+    unchanged.
 
     Args:
         boxes: (n, ...) float; boxes or landmarks of consecutive frames.
@@ -38,21 +38,21 @@ def smooth_boxes(boxes: np.ndarray, window: int = 5) -> np.ndarray:
         raise ValueError(f"window={window}: a centred average needs a positive odd length")
     boxes = np.asarray(boxes, np.float64)
     n = len(boxes)
-    reach = np.minimum(window // 2, np.minimum(np.arange(n), np.arange(n)[::-1]))
-    means = [boxes[i - r : i + r + 1].mean(axis=0) for i, r in enumerate(reach)]
+    radius = np.minimum(window // 2, np.minimum(np.arange(n), np.arange(n)[::-1]))
+    means = [boxes[i - r : i + r + 1].mean(axis=0) for i, r in enumerate(radius)]
     return np.array(means, np.float32).reshape(boxes.shape)
 
 
-def published_smoothing(boxes: np.ndarray, window: int = 5) -> np.ndarray:
-    """The box smoothing of Wav2Lip's published inference code, for parity with it.
+def reference_smoothing(boxes: np.ndarray, window: int = 5) -> np.ndarray:
+    """Smooths boxes exactly as Wav2Lip's published inference code does.
 
-    It looks ahead, works in place and truncates to integers: box i becomes the mean of boxes
-    i to i + window - 1; for the last boxes, the mean of the last `window`, of which some are
-    already smoothed. With fewer boxes than the window, that last slice is shorter still.
+    The code works in place and truncates to integers: box i becomes the mean of boxes i to
+    i + window - 1; each of the last boxes becomes the mean of the last `window` boxes, of which
+    some are smoothed already. With fewer boxes than the window, that last slice is shorter.
 
     Args:
         boxes: (n, 4), integers after padding; any fixed order of the columns.
-        window: boxes averaged.
+        window: number of boxes averaged.
 
     Returns:
         int64 (n, 4).
@@ -77,27 +77,27 @@ def pad_box(box: np.ndarray, pads: tuple[float, float, float, float] = (0, 10, 0
 
 
 def face_box(boxes: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
-    """The crop's box from a detector's box: the one rule of both preparation and synthesis.
+    """Computes the box of a face crop from a detected box, in preparation and synthesis alike.
 
-    The box is lengthened below the chin by `CHIN` of its height (Wav2Lip pads 10 pixels at
-    inference; a fraction does not depend on the picture's size). Where the mouth corners would
-    still lie outside `MOUTH_ROWS` of the crop, as in a head thrown back, its top or bottom moves
-    just so far that they do not: the generator only ever redraws the lower half.
+    The box is extended below the chin by `CHIN_MARGIN` of its height (Wav2Lip pads 10 pixels at
+    inference; a fraction is independent of the image size). Where the mouth corners would lie
+    outside of `MOUTH_CORNER_ROWS` of the crop, as with a raised chin, the top or bottom is moved
+    until they are inside, since the generator inpaints the lower half only.
 
     Args:
-        boxes: (..., 4) detected boxes, smoothed along time (`smooth_boxes`).
+        boxes: (..., 4) detected boxes, smoothed over time (`smooth_boxes`).
         landmarks: (..., 5, 2), smoothed likewise; NaN or None where unknown.
 
     Returns:
         float32 (..., 4).
     """
     boxes = np.array(boxes, np.float64)
-    boxes[..., 3] += CHIN * (boxes[..., 3] - boxes[..., 1])
+    boxes[..., 3] += CHIN_MARGIN * (boxes[..., 3] - boxes[..., 1])
     if landmarks is not None:
         mouth = np.asarray(landmarks, np.float64)[..., 3:, 1].mean(axis=-1)
-        least, most = MOUTH_ROWS
+        min_row, max_row = MOUTH_CORNER_ROWS
         top, bottom = boxes[..., 1], boxes[..., 3]
-        # fmax and fmin take the other value where the mouth is unknown.
-        boxes[..., 3] = np.fmax(bottom, top + (mouth - top) / most)
-        boxes[..., 1] = np.fmin(top, (mouth - least * boxes[..., 3]) / (1 - least))
+        # fmax and fmin ignore NaN, where the mouth is unknown.
+        boxes[..., 3] = np.fmax(bottom, top + (mouth - top) / max_row)
+        boxes[..., 1] = np.fmin(top, (mouth - min_row * boxes[..., 3]) / (1 - min_row))
     return boxes.astype(np.float32)

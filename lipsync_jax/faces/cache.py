@@ -1,4 +1,4 @@
-"""Where faces were found is kept in the user's cache folder: a video is looked through once."""
+"""A cache of the faces of videos in the user's cache folder."""
 
 import contextlib
 import hashlib
@@ -13,27 +13,27 @@ from pathlib import Path
 import numpy as np
 
 from lipsync_jax import __version__, faces
-from lipsync_jax.faces.trajectory import Survey
+from lipsync_jax.faces.trajectory import VideoFaces
 
-_READING = 2  # raise it when frames are read in another way
-MOST = 200  # surveys kept, the latest used
+_FORMAT_VERSION = 3  # raise it when frames are decoded or faces stored in another way
+MAX_ENTRIES = 200  # the least recently used are removed
 _FIELDS = ("boxes", "landmarks", "scores", "detected")
 
 
-def folder() -> Path:
-    """The user's cache folder for surveys."""
+def cache_dir() -> Path:
+    """Returns the user's cache folder for faces of videos."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "lipsync_jax" / "faces"
 
 
-def key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
-    """A name for a survey: it depends on the file's content, not on its place, and on how.
+def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
+    """Returns the name of an entry, which depends on the video's content and the settings.
 
     Args:
         video: the face video.
-        settings: all that the survey depends on; a detector's file counts by its content.
+        settings: everything that detection depends on; of a detector's file the content is used.
     """
-    digest = hashlib.sha256(f"{__version__} {_READING} {sorted(settings.items())}".encode())
+    digest = hashlib.sha256(f"{__version__} {_FORMAT_VERSION} {sorted(settings.items())}".encode())
     weights = Path(str(settings.get("detector")).partition(":")[2] or ".")
     for path in (video, weights):
         if Path(path).is_file():
@@ -42,74 +42,76 @@ def key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
     return digest.hexdigest()[:32]
 
 
-def load(name: str, end: Fraction | None) -> Survey | None:
-    """Reads a survey.
+def load(name: str, end: Fraction | None) -> VideoFaces | None:
+    """Loads the faces of a video.
 
     Args:
-        name: see `key`.
-        end: seconds up to which it is needed; None for the whole video.
+        name: from `cache_key`.
+        end: seconds up to which faces are needed; None for the whole video.
 
     Returns:
-        A survey that reaches beyond `end`, or None.
+        The faces up to `end` or beyond, or None without such an entry.
     """
-    path = folder() / f"{name}.npz"
+    path = cache_dir() / f"{name}.npz"
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
-            whole, last = bool(arrays["whole"]), Fraction(*arrays["times"][-1].tolist())
-            if not whole and (end is None or last < end):
+            complete, last = bool(arrays["complete"]), Fraction(*arrays["times"][-1].tolist())
+            if not complete and (end is None or last < end):
                 return None
-            survey = _unpacked(arrays)
+            video_faces = _from_arrays(arrays)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
-        return None  # not there, or not whole: look again
+        return None  # no entry, or an incomplete one: detect again
     with contextlib.suppress(OSError):
         os.utime(path)
-    return survey
+    return video_faces
 
 
-def store(name: str, survey: Survey, whole: bool) -> None:
-    """Keeps a survey; where the folder can't be written to, it does without.
+def store(name: str, video_faces: VideoFaces, complete: bool) -> None:
+    """Stores the faces of a video; does nothing if the folder can't be written to.
 
     Args:
-        name: see `key`.
-        survey: what was found.
-        whole: whether it covers all of the video.
+        name: from `cache_key`.
+        video_faces: the faces.
+        complete: whether they cover the whole video.
     """
-    path = folder() / f"{name}.npz"
+    path = cache_dir() / f"{name}.npz"
     partial = path.with_name(f".{uuid.uuid4().hex}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             # The stub takes any keyword for its `allow_pickle`.
-            np.savez_compressed(file, whole=whole, **_packed(survey))  # type: ignore[arg-type]
+            np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
         os.replace(partial, path)
-        found = sorted(folder().glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime)
-        for old in found[:-MOST]:
+        entries = sorted(cache_dir().glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime)
+        for old in entries[:-MAX_ENTRIES]:
             old.unlink(missing_ok=True)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _packed(survey: Survey) -> dict[str, np.ndarray]:
-    tracks = survey.tracks
+def _to_arrays(video_faces: VideoFaces) -> dict[str, np.ndarray]:
+    tracks = video_faces.tracks
     arrays = {
-        "times": np.array([t.as_integer_ratio() for t in survey.times], np.int64).reshape(-1, 2),
+        "times": np.array([t.as_integer_ratio() for t in video_faces.times], np.int64).reshape(
+            -1, 2
+        ),
         "starts": np.array([t.start for t in tracks], np.int64),
         "lengths": np.array([len(t) for t in tracks], np.int64),
     }
     if tracks:
         arrays |= {f: np.concatenate([getattr(t, f) for t in tracks]) for f in _FIELDS}
-        # A survey asks for both, so none is None.
-        arrays["likeness"] = np.stack([t.likeness for t in tracks])  # type: ignore[misc]
-        arrays["portrait"] = np.stack([t.portrait for t in tracks])  # type: ignore[misc]
+        # Tracks of VideoFaces have both.
+        arrays["descriptor"] = np.stack([t.descriptor for t in tracks])  # type: ignore[misc]
+        arrays["thumbnail"] = np.stack([t.thumbnail for t in tracks])  # type: ignore[misc]
     return arrays
 
 
-def _unpacked(arrays: Mapping[str, np.ndarray]) -> Survey:
+def _from_arrays(arrays: Mapping[str, np.ndarray]) -> VideoFaces:
     times = tuple(Fraction(a, b) for a, b in arrays["times"].tolist())
     starts, lengths = arrays["starts"].tolist(), arrays["lengths"].tolist()
     if not starts:
-        return Survey(times, ())
+        return VideoFaces(times, ())
     columns = [arrays[f] for f in _FIELDS]
     ends = itertools.accumulate(lengths)
     tracks = [
@@ -118,11 +120,11 @@ def _unpacked(arrays: Mapping[str, np.ndarray]) -> Survey:
             **{
                 field: column[end - n : end] for field, column in zip(_FIELDS, columns, strict=True)
             },
-            likeness=likeness,
-            portrait=portrait,
+            descriptor=descriptor,
+            thumbnail=thumbnail,
         )
-        for start, n, end, likeness, portrait in zip(
-            starts, lengths, ends, arrays["likeness"], arrays["portrait"], strict=True
+        for start, n, end, descriptor, thumbnail in zip(
+            starts, lengths, ends, arrays["descriptor"], arrays["thumbnail"], strict=True
         )
     ]
-    return Survey(times, tuple(tracks))
+    return VideoFaces(times, tuple(tracks))

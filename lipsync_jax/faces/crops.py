@@ -1,14 +1,14 @@
-"""Crops to a fraction of a pixel, and their inverse."""
+"""Subpixel crops, and their inverse."""
 
 import cv2
 import numpy as np
 
 
 def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Cuts a box out and stretches it to a size; exact to a fraction of a pixel.
+    """Crops a box and resizes it, with subpixel accuracy.
 
     Bilinear; a box more than twice as large as the crop is first averaged over whole pixels. Beyond
-    the image's border its edge repeats.
+    the image's border the edge pixels repeat.
 
     Args:
         image: uint8 or float32 (height, width[, channels]), any channel order.
@@ -24,7 +24,7 @@ def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.
     if image.shape[2:] == (1,):  # OpenCV drops a single channel
         return crop(image[..., 0], box, size)[..., None]
     rows, columns = (size, size) if isinstance(size, int) else size
-    x0, y0, x1, y1 = _checked(box)
+    x0, y0, x1, y1 = _check_box(box)
     fx, fy = max(1, int((x1 - x0) / columns)), max(1, int((y1 - y0) / rows))
     if fx > 1 or fy > 1:
         height, width = image.shape[:2]
@@ -35,20 +35,20 @@ def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.
         part = image[ys[:, None], xs]
         image = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA)
         x0, x1, y0, y1 = (x0 - left) / fx, (x1 - left) / fx, (y0 - top) / fy, (y1 - top) / fy
-    return _stretch(image, ((x1 - x0) / columns, x0), ((y1 - y0) / rows, y0), (rows, columns))
+    return _resample(image, ((x1 - x0) / columns, x0), ((y1 - y0) / rows, y0), (rows, columns))
 
 
 def paste(image: np.ndarray, patch: np.ndarray, box: np.ndarray, feather: float = 0) -> np.ndarray:
-    """Puts a crop back where it came from; the inverse of `crop`.
+    """Pastes a crop into its box; the inverse of `crop`.
 
-    Pixels that the box covers in part are mixed in proportion, so a box may lie between pixels and
-    move smoothly; what lies beyond the image's border is lost.
+    Pixels that the box covers in part are blended in proportion, so that boxes can move by
+    fractions of a pixel; parts beyond the image's border are lost.
 
     Args:
         image: uint8 or float32 (height, width[, channels]).
-        patch: the crop, of the image's type and channels.
-        box: (4,), the box it was cut with.
-        feather: pixels of the image over which the patch fades in from the box's sides.
+        patch: the crop, of the image's dtype and channels.
+        box: (4,), of the crop.
+        feather: pixels of the image over which the patch fades in from the sides of the box.
 
     Returns:
         A new image.
@@ -56,7 +56,7 @@ def paste(image: np.ndarray, patch: np.ndarray, box: np.ndarray, feather: float 
     Raises:
         ValueError: the box is empty or not finite.
     """
-    x0, y0, x1, y1 = _checked(box)
+    x0, y0, x1, y1 = _check_box(box)
     height, width = image.shape[:2]
     left, right = max(0, int(np.floor(x0))), min(width, int(np.ceil(x1)))
     top, bottom = max(0, int(np.floor(y0))), min(height, int(np.ceil(y1)))
@@ -67,11 +67,13 @@ def paste(image: np.ndarray, patch: np.ndarray, box: np.ndarray, feather: float 
     fx, fy = columns / (x1 - x0), rows / (y1 - y0)
     local = np.array([(left - x0) * fx, (top - y0) * fy, (right - x0) * fx, (bottom - y0) * fy])
     new = crop(patch, local, (bottom - top, right - left)).astype(np.float32)
-    weight = np.outer(_cover(top, bottom, y0, y1, feather), _cover(left, right, x0, x1, feather))
+    weight = np.outer(
+        _coverage(top, bottom, y0, y1, feather), _coverage(left, right, x0, x1, feather)
+    )
     weight = weight.astype(np.float32).reshape(weight.shape + (1,) * (image.ndim - 2))
     old = result[top:bottom, left:right].astype(np.float32)
-    mixed = old + weight * (new - old)
-    result[top:bottom, left:right] = np.rint(mixed) if image.dtype == np.uint8 else mixed
+    blended = old + weight * (new - old)
+    result[top:bottom, left:right] = np.rint(blended) if image.dtype == np.uint8 else blended
     return result
 
 
@@ -92,17 +94,17 @@ def to_crop(points: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) ->
     return (inside * np.array([columns, rows])).astype(np.float32)
 
 
-def _checked(box: np.ndarray) -> list[float]:
+def _check_box(box: np.ndarray) -> list[float]:
     x0, y0, x1, y1 = (float(v) for v in box)
     if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
         raise ValueError(f"the box {[x0, y0, x1, y1]} (x0, y0, x1, y1) is empty or not finite")
     return [x0, y0, x1, y1]
 
 
-def _stretch(
+def _resample(
     image: np.ndarray, x: tuple[float, float], y: tuple[float, float], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Output pixel (row v, column u) is the image bilinearly at x[0]·(u + ½) + x[1], likewise y."""
+    """Samples output pixel (row v, column u) bilinearly at x[0]·(u + ½) + x[1], likewise y."""
     matrix = np.array([[x[0], 0, x[1] + x[0] / 2 - 0.5], [0, y[0], y[1] + y[0] / 2 - 0.5]])
     return cv2.warpAffine(
         image,
@@ -113,8 +115,8 @@ def _stretch(
     )
 
 
-def _cover(first: int, last: int, low: float, high: float, feather: float) -> np.ndarray:
-    """How much of each pixel first … last-1 lies in [low, high], fading in over `feather`."""
+def _coverage(first: int, last: int, low: float, high: float, feather: float) -> np.ndarray:
+    """Computes the coverage of pixels first to last - 1 by [low, high], fading over `feather`."""
     edges = np.arange(first, last)
     covered = np.minimum(edges + 1, high) - np.maximum(edges, low)
     if feather > 0:

@@ -1,4 +1,4 @@
-"""Faces followed through consecutive frames."""
+"""Face tracking through consecutive frames."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from lipsync_jax.faces.appearance import likeness, portrait
-from lipsync_jax.faces.boxes import overlap as overlap_of
+from lipsync_jax.faces.appearance import appearance_descriptor, thumbnail
+from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.detection import Detector, Face, detect, get_detector
 
-_BINS = 6  # of each colour channel, to see scene cuts
+_COLOUR_BINS = 6  # of each colour channel, for scene cuts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,10 @@ class Track:
         landmarks: float32 (n, 5, 2), NaN where unknown.
         scores: float32 (n,); 0 where not detected.
         detected: bool (n,); elsewhere box and landmarks are interpolated.
-        likeness: float32 (d,) of length 1, the mean of several `faces.likeness`; None if not asked.
-        portrait: uint8 (size, size, 3) RGB, see `faces.portrait`; None if not asked.
+        descriptor: float32 (d,) of length 1, the mean `faces.appearance_descriptor` of some frames;
+            None without `with_appearance`.
+        thumbnail: uint8 (size, size, 3) RGB, see `faces.thumbnail`; None without
+            `with_appearance`.
     """
 
     start: int
@@ -32,149 +34,152 @@ class Track:
     landmarks: np.ndarray
     scores: np.ndarray
     detected: np.ndarray
-    likeness: np.ndarray | None = None
-    portrait: np.ndarray | None = None
+    descriptor: np.ndarray | None = None
+    thumbnail: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @property
     def frames(self) -> range:
-        """Numbers of the frames it covers."""
+        """Returns the numbers of the frames that the track covers."""
         return range(self.start, self.start + len(self))
 
 
-def track(
+def track_faces(
     frames: Iterable[np.ndarray],
     detector: str | Detector = "auto",
     *,
-    every: int = 1,
-    overlap: float = 0.3,
+    detect_every: int = 1,
+    min_iou: float = 0.3,
     max_gap: int = 12,
-    cut: float = 0.3,
-    portraits: bool = False,
+    scene_cut_threshold: float = 0.3,
+    with_appearance: bool = False,
 ) -> list[Track]:
-    """Follows every face through a stream of frames, holding one frame at a time.
+    """Tracks every face through a stream of frames, with one frame in memory at a time.
 
-    A face continues the track whose last box it overlaps most. A scene cut, seen as a change of
-    the colour histogram, ends all tracks.
+    A face continues the track whose last box it overlaps most. A scene cut, detected by a change
+    of the colour histogram, ends all tracks.
 
     Args:
         frames: uint8 (height, width, 3) RGB images.
         detector: see `detect`.
-        every: detect in each `every`-th frame and interpolate between.
-        overlap: least intersection over union of a face with its track.
+        detect_every: detect in every n-th frame and interpolate between.
+        min_iou: least intersection over union of a face with its track.
         max_gap: frames without detection that are interpolated; a longer gap ends the track.
-        cut: least change of the histogram (0 same, 1 disjoint) that is a cut.
-        portraits: keep what each face looks like.
+        scene_cut_threshold: least change of the histogram (0 same, 1 disjoint) that is a cut.
+        with_appearance: compute descriptors and thumbnails.
 
     Returns:
         Tracks in the order of their first frames.
     """
-    if every < 1:
-        raise ValueError(f"every={every}: detection needs a step of at least one frame")
-    find = get_detector(detector) if isinstance(detector, str) else detector
-    live: list[_Trail] = []
-    done: list[Track] = []
-    number, look, histogram = -1, 0, None
+    if detect_every < 1:
+        raise ValueError(f"detect_every={detect_every}: give a step of at least one frame")
+    run_detector = get_detector(detector) if isinstance(detector, str) else detector
+    active: list[_ActiveTrack] = []
+    finished: list[Track] = []
+    number, next_detection, histogram = -1, 0, None
     for number, rgb in enumerate(frames):
-        before, histogram = histogram, _histogram(rgb)
-        if before is not None and np.abs(histogram - before).sum() / 2 > cut:
-            done += [_fill(trail, number, every) for trail in live]
-            live, look = [], number
-        if number < look:
+        previous, histogram = histogram, _colour_histogram(rgb)
+        if previous is not None and np.abs(histogram - previous).sum() / 2 > scene_cut_threshold:
+            finished += [_interpolate(each, number, detect_every) for each in active]
+            active, next_detection = [], number
+        if number < next_detection:
             continue
-        look = number + every
-        _link(live, [(number, face) for face in detect(rgb, find)], overlap)
-        if portraits:
-            for trail in live:
-                trail.look(rgb, number)
-        ended = [trail for trail in live if number - trail.last > max_gap + every - 1]
-        live = [trail for trail in live if number - trail.last <= max_gap + every - 1]
-        done += [_fill(trail, trail.last + 1, 1) for trail in ended]
-    done += [_fill(trail, number + 1, every) for trail in live]
-    return sorted(done, key=lambda found: found.start)
+        next_detection = number + detect_every
+        _link(active, [(number, face) for face in detect(rgb, run_detector)], min_iou)
+        if with_appearance:
+            for active_track in active:
+                active_track.update_appearance(rgb, number)
+        earliest = number - (max_gap + detect_every - 1)
+        ended = [each for each in active if each.last_frame < earliest]
+        active = [each for each in active if each.last_frame >= earliest]
+        finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
+    finished += [_interpolate(each, number + 1, detect_every) for each in active]
+    return sorted(finished, key=lambda track: track.start)
 
 
-def _histogram(rgb: np.ndarray) -> np.ndarray:
-    """Fractions of 6 × 6 × 6 colours; a pixel counts for those around it, by nearness.
+def _colour_histogram(rgb: np.ndarray) -> np.ndarray:
+    """Computes a 6 × 6 × 6 colour histogram with linear interpolation between bins.
 
-    With hard bins, a plain backdrop that flickers over a bin's edge would look like a cut.
+    With hard bins, a plain backdrop that flickers over the edge of a bin would count as a cut.
     """
     small = cv2.resize(rgb, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    place = small * ((_BINS - 1) / 255)
-    low = np.minimum(place.astype(int), _BINS - 2)
-    part = place - low
-    counts = np.zeros(_BINS**3)
-    for corner in np.ndindex(2, 2, 2):
-        weight = np.where(corner, part, 1 - part).prod(axis=1)
-        colour = (low + corner) @ (_BINS**2, _BINS, 1)
-        counts += np.bincount(colour, weight, _BINS**3)
+    bin_position = small * ((_COLOUR_BINS - 1) / 255)
+    lower_bin = np.minimum(bin_position.astype(int), _COLOUR_BINS - 2)
+    fraction = bin_position - lower_bin
+    counts = np.zeros(_COLOUR_BINS**3)
+    for bin_offset in np.ndindex(2, 2, 2):
+        weight = np.where(bin_offset, fraction, 1 - fraction).prod(axis=1)
+        colour = (lower_bin + bin_offset) @ (_COLOUR_BINS**2, _COLOUR_BINS, 1)
+        counts += np.bincount(colour, weight, _COLOUR_BINS**3)
     return counts / len(small)
 
 
-class _Trail:
-    """A face that is being followed: its detections so far, and what it looked like."""
+class _ActiveTrack:
+    """A track that may continue: its detections so far, and its appearance."""
 
     def __init__(self, number: int, face: Face) -> None:
-        self.points = [(number, face)]
-        self._likenesses: list[np.ndarray] = []
+        self.detections = [(number, face)]
+        self._descriptors: list[np.ndarray] = []
         self._best = -1.0
-        self.portrait: np.ndarray | None = None
+        self.thumbnail: np.ndarray | None = None
 
     @property
-    def last(self) -> int:
-        return self.points[-1][0]
+    def last_frame(self) -> int:
+        return self.detections[-1][0]
 
-    def look(self, rgb: np.ndarray, number: int) -> None:
-        """Remembers detections 1, 2, 4, 8, ...: few, and from all of its length."""
-        count, (last, face) = len(self.points), self.points[-1]
+    def update_appearance(self, rgb: np.ndarray, number: int) -> None:
+        """Adds the descriptors of detections 1, 2, 4, 8, ..., few and spread over time."""
+        count, (last, face) = len(self.detections), self.detections[-1]
         if last != number or count & (count - 1):
             return
-        self._likenesses.append(likeness(rgb, face))
-        size = face.score * float(face.box[3] - face.box[1])
-        if size > self._best:
-            self._best, self.portrait = size, portrait(rgb, face)
+        self._descriptors.append(appearance_descriptor(rgb, face))
+        quality = face.score * float(face.box[3] - face.box[1])
+        if quality > self._best:
+            self._best, self.thumbnail = quality, thumbnail(rgb, face)
 
-    def likeness(self) -> np.ndarray | None:
-        if not self._likenesses:
+    def mean_descriptor(self) -> np.ndarray | None:
+        if not self._descriptors:
             return None
-        total = np.sum(self._likenesses, axis=0)
+        total = np.sum(self._descriptors, axis=0)
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def _link(live: list[_Trail], faces: list[tuple[int, Face]], overlap: float) -> None:
-    """Appends each face to its trail, best overlaps first; the rest begin new trails."""
+def _link(active: list[_ActiveTrack], faces: list[tuple[int, Face]], min_iou: float) -> None:
+    """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
     pairs = [
-        (overlap_of(trail.points[-1][1].box, face[1].box)[0], i, j)
-        for i, trail in enumerate(live)
+        (overlap_ratios(track.detections[-1][1].box, face[1].box)[0], i, j)
+        for i, track in enumerate(active)
         for j, face in enumerate(faces)
     ]
-    trails, used = set(), set()
+    matched_tracks, matched_faces = set(), set()
     for iou, i, j in sorted(pairs, reverse=True):
-        if iou >= overlap and i not in trails and j not in used:
-            live[i].points.append(faces[j])
-            trails.add(i)
-            used.add(j)
-    live += [_Trail(*face) for j, face in enumerate(faces) if j not in used]
+        if iou >= min_iou and i not in matched_tracks and j not in matched_faces:
+            active[i].detections.append(faces[j])
+            matched_tracks.add(i)
+            matched_faces.add(j)
+    active += [_ActiveTrack(*face) for j, face in enumerate(faces) if j not in matched_faces]
 
 
-def _fill(trail: _Trail, end: int, every: int) -> Track:
-    """Interpolates between detections, and holds the last for less than a detection step."""
-    points = trail.points
-    known = np.array([number for number, _ in points])
-    numbers = np.arange(known[0], min(end, known[-1] + every))
+def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Track:
+    """Interpolates between detections, and extends the last by less than a detection step."""
+    points = active_track.detections
+    detected_frames = np.array([number for number, _ in points])
+    numbers = np.arange(detected_frames[0], min(end, detected_frames[-1] + detect_every))
     values = np.stack([np.concatenate([f.box, f.landmarks.ravel()]) for _, f in points])
-    filled = np.stack([np.interp(numbers, known, column) for column in values.T], axis=1)
-    detected = np.isin(numbers, known)
+    interpolated = np.stack(
+        [np.interp(numbers, detected_frames, column) for column in values.T], axis=1
+    )
+    detected = np.isin(numbers, detected_frames)
     scores = np.zeros(len(numbers), np.float32)
     scores[detected] = [face.score for _, face in points]
-    filled = filled.astype(np.float32)
-    boxes, landmarks = filled[:, :4], filled[:, 4:].reshape(-1, 5, 2)
-    looks = trail.likeness(), trail.portrait
-    return Track(int(known[0]), boxes, landmarks, scores, detected, *looks)
+    interpolated = interpolated.astype(np.float32)
+    boxes, landmarks = interpolated[:, :4], interpolated[:, 4:].reshape(-1, 5, 2)
+    appearance = active_track.mean_descriptor(), active_track.thumbnail
+    return Track(int(detected_frames[0]), boxes, landmarks, scores, detected, *appearance)
 
 
 def main_track(tracks: Iterable[Track]) -> Track | None:
-    """The track with the largest sum of face heights over its frames; None if there is none."""
+    """Returns the track with the largest sum of face heights over its frames; None without one."""
     return max(tracks, key=lambda t: (t.boxes[:, 3] - t.boxes[:, 1]).sum(), default=None)

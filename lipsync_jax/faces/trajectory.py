@@ -1,4 +1,4 @@
-"""Where the faces of a video are, who is who, and the boxes to redraw."""
+"""The faces of a video: tracks, identities, and the trajectory of the face to generate."""
 
 import dataclasses
 import os
@@ -11,44 +11,44 @@ from lipsync_jax import faces
 from lipsync_jax.media.video_reader import Frame
 
 MISSING_FACE = ("keep", "hold", "error")
-LONGEST_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
-_SHORTEST = 5  # frames; a briefer track among longer ones is a false alarm
-_STEADY = 15  # frames over which landmarks are averaged: within their box they move slowly
+MAX_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
+_MIN_TRACK_LENGTH = 5  # frames; a shorter track among longer ones is spurious
+_LANDMARK_WINDOW = 15  # frames of the moving average of landmarks, which move slowly in their box
 
 
 @dataclasses.dataclass(frozen=True)
-class FacePath:
-    """One face through a video.
+class FaceTrajectory:
+    """One face in every frame of a video.
 
     Attributes:
         times: exact seconds at which each frame is shown, the first 0.
-        boxes: float32 (frames, 4), the box to redraw; NaN where the frame stays as it is.
+        boxes: float32 (frames, 4), the box to generate; NaN where the frame stays unchanged.
         landmarks: float32 (frames, 5, 2), those of `faces.Face` as fractions of the box; NaN where
             unknown.
-        found: bool (frames,), whether a face was there (seen, or interpolated).
+        face_present: bool (frames,), whether a face was detected or interpolated.
     """
 
     times: tuple[Fraction, ...]
     boxes: np.ndarray
     landmarks: np.ndarray
-    found: np.ndarray
+    face_present: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class FaceOptions:
-    """How faces are found.
+    """Options of face detection and tracking.
 
     Attributes:
-        pads: pixels added to the box: top, bottom, left, right. The box reaches below the chin
+        pads: pixels added to the box: top, bottom, left, right. The box extends below the chin
             without them, see `faces.face_box`.
         box: a constant box, top, bottom, left, right, in place of detection.
         smooth: average boxes over five frames.
-        detect_every: detect in each so-manieth frame and interpolate between.
-        on_missing_face: what happens to frames without a face: `keep` leaves them as they are,
-            `hold` redraws where the face was last seen, `error` gives up.
+        detect_every: detect in every n-th frame and interpolate between.
+        on_missing_face: for frames without a face: `keep` leaves them unchanged, `hold` uses the
+            last box, `error` raises.
         detector: see `faces.get_detector`.
-        face_id: redraw this person only, by the number that `lipsync faces` shows.
-        face_ref: redraw the person who looks most like the one in this picture or video.
+        face_id: generate this identity only, by the number that `lipsync list-faces` shows.
+        face_ref: generate the identity that is most similar to the one of this image or video.
     """
 
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -62,50 +62,55 @@ class FaceOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Survey:
+class VideoFaces:
     """All faces of a video.
 
     Attributes:
         times: exact seconds at which each frame is shown, the first 0.
-        tracks: what was found, with likenesses and portraits.
+        tracks: of all faces, with descriptors and thumbnails.
     """
 
     times: tuple[Fraction, ...]
     tracks: tuple[faces.Track, ...]
 
-    def until(self, count: int) -> "Survey":
-        """The same of the first `count` frames only."""
+    def first_frames(self, count: int) -> "VideoFaces":
+        """Returns the faces of the first `count` frames."""
         if count >= len(self.times):
             return self
-        kept = [_cut(track, count) for track in self.tracks if track.start < count]
-        return Survey(self.times[:count], tuple(kept))
+        truncated_tracks = [_truncate(track, count) for track in self.tracks if track.start < count]
+        return VideoFaces(self.times[:count], tuple(truncated_tracks))
 
-    def people(self) -> list[list[faces.Track]]:
-        """The tracks of each person, in the order of their first appearance, left before right.
+    def identities(self) -> list[list[faces.Track]]:
+        """Returns the tracks of each identity, in the order of first appearance, left before right.
 
-        A person's place in this list is his id. False alarms are nobody. See `faces.people`.
+        The index in this list is the identity's ID; spurious tracks get no ID. See
+        `faces.cluster_identities`.
         """
-        tracks = sorted(_lasting(self.tracks), key=lambda t: (t.start, float(t.boxes[0, 0])))
-        numbers = faces.people([t.frames for t in tracks], np.array([t.likeness for t in tracks]))
-        found: list[list[faces.Track]] = [[] for _ in range(max(numbers, default=-1) + 1)]
-        for number, track in zip(numbers, tracks, strict=True):
-            found[number].append(track)
-        return found
+        tracks = sorted(
+            _without_spurious(self.tracks), key=lambda t: (t.start, float(t.boxes[0, 0]))
+        )
+        labels = faces.cluster_identities(
+            [t.frames for t in tracks], np.array([t.descriptor for t in tracks])
+        )
+        identity_tracks: list[list[faces.Track]] = [[] for _ in range(max(labels, default=-1) + 1)]
+        for label, track in zip(labels, tracks, strict=True):
+            identity_tracks[label].append(track)
+        return identity_tracks
 
 
-def look(
+def track_video(
     frames: Iterable[Frame],
     frame_rate: Fraction,
     options: FaceOptions,
     on_frame: Callable[[int], None],
-) -> Survey:
-    """Finds all faces in a stream, holding one frame at a time.
+) -> VideoFaces:
+    """Tracks all faces of a video, with one frame in memory at a time.
 
     Args:
-        frames: the face video.
-        frame_rate: about how many there are a second.
-        options: how; with a constant box nothing is looked for.
-        on_frame: called with the number of frames seen so far.
+        frames: of the face video.
+        frame_rate: frames a second, approximate.
+        options: of detection; with a constant box no faces are detected.
+        on_frame: called with the number of frames read so far.
     """
     times: list[Fraction] = []
 
@@ -120,81 +125,83 @@ def look(
         for _ in images():
             pass
     else:
-        tracks = faces.track(
+        tracks = faces.track_faces(
             images(),
             options.detector,
-            every=options.detect_every,
-            max_gap=max(1, round(LONGEST_GAP * frame_rate)),
-            portraits=True,
+            detect_every=options.detect_every,
+            max_gap=max(1, round(MAX_GAP * frame_rate)),
+            with_appearance=True,
         )
-    return Survey(tuple(times), tuple(tracks))
+    return VideoFaces(tuple(times), tuple(tracks))
 
 
-def path_of(survey: Survey, tracks: Iterable[faces.Track], options: FaceOptions) -> FacePath:
-    """The boxes to redraw through all frames of a video.
+def face_trajectory(
+    video_faces: VideoFaces, tracks: Iterable[faces.Track], options: FaceOptions
+) -> FaceTrajectory:
+    """Computes the boxes to generate in all frames of a video.
 
     Args:
-        survey: of the video.
-        tracks: those to redraw, no two in one frame; not looked at with a constant box.
-        options: how.
+        video_faces: of the video.
+        tracks: of the face to generate, no two in one frame; ignored with a constant box.
+        options: of detection.
     """
-    count = len(survey.times)
+    count = len(video_faces.times)
     if options.box is not None:
         top, bottom, left, right = options.box
         boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
-        unknown = np.full((count, 5, 2), np.nan, np.float32)
-        return FacePath(survey.times, boxes, unknown, np.ones(count, bool))
+        no_landmarks = np.full((count, 5, 2), np.nan, np.float32)
+        return FaceTrajectory(video_faces.times, boxes, no_landmarks, np.ones(count, bool))
     boxes = np.full((count, 4), np.nan, np.float32)
     landmarks = np.full((count, 5, 2), np.nan, np.float32)
     for track in tracks:
-        part = slice(track.frames.start, track.frames.stop)
-        boxes[part], landmarks[part] = _smoothed(track, options)
-    found = np.isfinite(boxes[:, 0])
-    if options.on_missing_face == "hold" and found.any():
-        last = np.maximum.accumulate(np.where(found, np.arange(count), -1))
-        shown = np.where(last < 0, np.argmax(found), last)
-        boxes, landmarks = boxes[shown], landmarks[shown]
-    return FacePath(survey.times, boxes, landmarks, found)
+        span = slice(track.frames.start, track.frames.stop)
+        boxes[span], landmarks[span] = _smoothed(track, options)
+    face_present = np.isfinite(boxes[:, 0])
+    if options.on_missing_face == "hold" and face_present.any():
+        last = np.maximum.accumulate(np.where(face_present, np.arange(count), -1))
+        source_frame = np.where(last < 0, np.argmax(face_present), last)
+        boxes, landmarks = boxes[source_frame], landmarks[source_frame]
+    return FaceTrajectory(video_faces.times, boxes, landmarks, face_present)
 
 
-def choose(tracks: Sequence[faces.Track]) -> list[faces.Track]:
-    """The tracks to redraw: the most prominent, then every other that shares no frame with one.
+def select_main_tracks(tracks: Sequence[faces.Track]) -> list[faces.Track]:
+    """Selects the tracks to generate: the most prominent, then others that share no frame with it.
 
-    So only one face is redrawn at a time, every shot has its own, and when that face is away for a
-    while no bystander takes its place. A brief false alarm counts only where there is nothing else.
+    So one face is generated at a time, and every shot has one. Spurious tracks are selected only
+    where there is no other track.
     """
-    chosen: list[faces.Track] = []
-    for track in sorted(_lasting(tracks), key=_prominence, reverse=True):
+    selected: list[faces.Track] = []
+    for track in sorted(_without_spurious(tracks), key=_prominence, reverse=True):
         span = track.frames
-        if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in chosen):
-            chosen.append(track)
-    return chosen
+        if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in selected):
+            selected.append(track)
+    return selected
 
 
-def spans(
+def intervals(
     times: Sequence[Fraction], end: Fraction, flags: Sequence[bool] | np.ndarray
 ) -> list[tuple]:
-    """Runs of frames for which a flag is true, as (start, end) in seconds."""
+    """Returns the runs of frames with a true flag, as (start, end) in seconds."""
     ends = [*times[1:], end]
-    runs: list[tuple[Fraction, Fraction]] = []
+    found_intervals: list[tuple[Fraction, Fraction]] = []
     previous = False
     for start, stop, flag in zip(times, ends, flags, strict=True):
         if flag and previous:
-            runs[-1] = (runs[-1][0], stop)
+            found_intervals[-1] = (found_intervals[-1][0], stop)
         elif flag:
-            runs.append((start, stop))
+            found_intervals.append((start, stop))
         previous = flag
-    return runs
+    return found_intervals
 
 
-def _lasting(tracks: Iterable[faces.Track]) -> list[faces.Track]:
-    """Without brief false alarms, unless there is nothing else."""
+def _without_spurious(tracks: Iterable[faces.Track]) -> list[faces.Track]:
+    """Removes spurious tracks, unless there are no others."""
     tracks = list(tracks)
-    return [t for t in tracks if len(t) >= _SHORTEST and t.detected.sum() > 1] or tracks
+    return [t for t in tracks if len(t) >= _MIN_TRACK_LENGTH and t.detected.sum() > 1] or tracks
 
 
-def _cut(track: faces.Track, count: int) -> faces.Track:
-    """A track's part in the first `count` frames of the video."""
+def _truncate(track: faces.Track, count: int) -> faces.Track:
+    """Returns the part of a track in the first `count` frames of the video."""
     n = min(len(track), count - track.start)
     parts = {k: getattr(track, k)[:n] for k in ("boxes", "landmarks", "scores", "detected")}
     return dataclasses.replace(track, **parts)
@@ -205,9 +212,9 @@ def _prominence(track: faces.Track) -> float:
 
 
 def _smoothed(track: faces.Track, options: FaceOptions) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes to redraw and the landmarks in them."""
+    """Returns the smoothed boxes to generate, and the landmarks as fractions of the boxes."""
     window = 5 if options.smooth else 1
     boxes = faces.smooth_boxes(track.boxes, window)
     landmarks = faces.smooth_boxes(track.landmarks, window)
     boxes = faces.pad_box(faces.face_box(boxes, landmarks), options.pads)
-    return boxes, faces.smooth_boxes(faces.to_crop(landmarks, boxes, 1), _STEADY)
+    return boxes, faces.smooth_boxes(faces.to_crop(landmarks, boxes, 1), _LANDMARK_WINDOW)

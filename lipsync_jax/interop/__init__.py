@@ -1,1 +1,1 @@
-"""Official checkpoints -> variables of our networks."""
+"""Conversion of official checkpoints to variables of this project's networks."""

@@ -1,1 +1,1 @@
-"""Audio and video files: reading, writing and their exact clock; only here is PyAV imported."""
+"""Audio and video files: reading, writing and exact times. Only this package imports PyAV."""

@@ -1,4 +1,4 @@
-"""Sound: decoding, resampling, the spectra that the models hear, and where speech is.
+"""Audio: decoding, resampling, features of the models, and speech activity.
 
 Audio features are time-major, (time, bins). Times are exact (`fractions.Fraction`).
 """
@@ -16,18 +16,18 @@ import soxr
 from lipsync_jax.media import packets
 from lipsync_jax.media.samples import SampleStream, mono_weights, sum_channels
 
-SAMPLE_RATE = 16_000  # what Wav2Lip and SyncNet hear
+SAMPLE_RATE = 16_000  # of Wav2Lip and SyncNet
 MEL_BINS = 80
 MEL_HOP = 200
 MEL_RATE = SAMPLE_RATE // MEL_HOP  # mel columns a second
 MEL_SILENCE = -4.0  # the value of every bin of a silent column
 
-LOG_MEL_RATE = 44_100  # samples a second that "At a Glance" hears
+LOG_MEL_RATE = 44_100  # samples a second of "At a Glance"
 LOG_MEL_BINS = 128
 
 _MEL_FFT = 800
 _LOG_MEL_FFT = 1024
-_MEL_BLOCK = 4096  # columns transformed at once: bounds memory on long recordings
+_MEL_BLOCK = 4096  # columns transformed at once, to bound memory
 _PREEMPHASIS = 0.97
 
 
@@ -37,28 +37,31 @@ def load(
     mono: bool = True,
     start: Fraction | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Reads a file's sound.
+    """Reads a file's audio.
 
     Args:
         path: any container FFmpeg reads, audio or video.
-        rate: samples a second wanted; None keeps the file's own.
-        mono: make one channel of several, see `samples.mono_weights`.
-        start: seconds of the container's clock at which sample 0 is to sound (earlier sound is
-            cut, a later start is padded); None means where the audio starts.
+        rate: samples a second of the result; None keeps the file's own.
+        mono: mix channels down to one, see `samples.mono_weights`.
+        start: seconds of the container's clock of sample 0 (earlier audio is cut, a later start
+            is padded); None means the start of the audio.
 
     Returns:
         float32 (samples,), or (samples, channels) without `mono`, full scale 1; and the rate.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: unreadable, without an audio stream, without a sample, or not finite.
+        ValueError: the file can't be read, has no audio stream or no samples, or has samples that
+            are not finite.
     """
     stream = SampleStream(path, start)
     weights = mono_weights(path) if mono else None
     chunks = [sum_channels(chunk, weights) if mono else chunk for chunk in stream]
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not len(samples):
-        raise ValueError(f"{path}: its audio stream holds no sound from that moment on")
+        raise ValueError(
+            f"{path}: its audio stream has no samples from {float(start or 0):.2f} s on"
+        )
     if not np.isfinite(samples).all():
         raise ValueError(f"{path} holds samples that are not finite numbers; export it again")
     if rate is None or rate == stream.rate:
@@ -66,21 +69,21 @@ def load(
     return resample(samples, stream.rate, rate), rate
 
 
-def load_aligned(
+def load_from_video_start(
     path: str | os.PathLike, rate: int | None = None, mono: bool = True
 ) -> tuple[np.ndarray, int]:
-    """Like `load`, with sample 0 sounding when the file's first picture is shown.
+    """Reads a file's audio like `load`, with sample 0 at the time of the first video frame.
 
-    Without a picture it is `load`.
+    Without video, sample 0 is the first sample.
     """
-    return load(path, rate, mono, start=packets.origin(path))
+    return load(path, rate, mono, start=packets.video_start_time(path))
 
 
 def save(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
     """Writes a 16-bit WAV file.
 
     Args:
-        path: where; its folder is made if need be.
+        path: of the file; its folder is created if missing.
         samples: (samples,) or (samples, channels); int16, or float with full scale 1 (louder
             values are clipped).
         rate: samples a second.
@@ -98,7 +101,7 @@ def save(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples, full scale 1, as int16: the inverse of how `load` reads 16-bit sound.
+    """Converts float samples of full scale 1 to int16; the inverse of `load` for 16-bit audio.
 
     Raises:
         ValueError: samples are not finite.
@@ -108,12 +111,12 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Band-limited resampling (soxr, high quality).
+    """Resamples with a band limit (soxr, high quality).
 
     Args:
         samples: float32 (samples,) or (samples, channels).
-        from_rate: their rate, Hz.
-        to_rate: the rate wanted, Hz.
+        from_rate: of the samples, Hz.
+        to_rate: of the result, Hz.
 
     Returns:
         float32, ceil(samples · to_rate / from_rate) long.
@@ -128,7 +131,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Wav2Lip's mel spectrogram (Prajwal et al. 2020; constants of the published code).
+    """Computes Wav2Lip's mel spectrogram (Prajwal et al. 2020; constants of the published code).
 
     Pre-emphasis 0.97, centred 800-sample Hann frames every 200 samples (reflected edges),
     magnitude, 80 Slaney filters over 55-7600 Hz, then clip(8·(dB − 20 + 100)/100 − 4, −4, 4) with
@@ -142,7 +145,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
         sample 200·c.
 
     Raises:
-        ValueError: no samples, more than one channel, or not finite.
+        ValueError: there are no samples, several channels, or samples that are not finite.
     """
     _check_samples(samples, mono=True)
     emphasised = np.pad(_preemphasis(samples), _MEL_FFT // 2, mode="reflect")
@@ -159,7 +162,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def mel_basis() -> np.ndarray:
-    """Wav2Lip's 80 mel filters: Slaney's scale (linear below 1 kHz) and area normalisation.
+    """Returns Wav2Lip's 80 mel filters: Slaney's scale (linear below 1 kHz), normalized by area.
 
     Returns:
         float32 (80, 401), read-only: one triangle a row, over the bins of an 800-point transform.
@@ -190,9 +193,9 @@ def _log_mel_basis() -> np.ndarray:
 
 
 def log_mel(chunks: np.ndarray) -> np.ndarray:
-    """The log-mel spectra of pieces of sound that "At a Glance" hears (Chen et al. 2018).
+    """Computes the log-mel spectra of audio chunks of "At a Glance" (Chen et al. 2018).
 
-    Of each piece by itself: centred 1024-sample Hann frames every 512 samples (reflected edges),
+    For each chunk separately: centred 1024-sample Hann frames every 512 samples (reflected edges),
     power, 128 Slaney filters over 0-16000 Hz, decibels, none more than 80 below the loudest.
 
     Args:
@@ -202,29 +205,29 @@ def log_mel(chunks: np.ndarray) -> np.ndarray:
         float32 (n, 1 + samples // 512, 128), dB of 16-bit samples: about 16 to 103 for speech.
 
     Raises:
-        ValueError: the pieces are too short.
+        ValueError: the chunks are too short.
     """
     if chunks.shape[1] <= _LOG_MEL_FFT // 2:
-        raise ValueError(f"pieces of {chunks.shape[1]} samples are too short; over 512 are needed")
+        raise ValueError(f"chunks of {chunks.shape[1]} samples are too short; over 512 are needed")
     margin = ((0, 0), (_LOG_MEL_FFT // 2,) * 2)
     padded = np.pad(32768 * np.asarray(chunks, np.float32), margin, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_LOG_MEL_FFT) / _LOG_MEL_FFT)
     windows = np.lib.stride_tricks.sliding_window_view(padded, _LOG_MEL_FFT, axis=1)[:, ::512]
-    import scipy.fft  # here: slow to import, and few methods use these features
+    import scipy.fft  # here: slow to import, and used by few methods
 
     power = np.abs(scipy.fft.rfft(windows * window.astype(np.float32))) ** 2
     decibels = 10 * np.log10(np.maximum(1e-10, power @ _log_mel_basis().T))
     loudest = decibels.max(axis=(1, 2), keepdims=True)
-    # Silence is -100 exactly, whatever the last digit of this machine's logarithm.
+    # Silence is exactly -100 on every machine.
     return np.maximum(decibels, np.maximum(loudest - 80, -100)).astype(np.float32)
 
 
 def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
-    """The MFCCs that Speech2Vid and LipGAN hear, 100 a second (their published MATLAB code).
+    """Computes the MFCCs of Speech2Vid and LipGAN, 100 a second (their published MATLAB code).
 
     Pre-emphasis 0.97, 25 ms Hamming frames every 10 ms, 512-point magnitude spectrum, 40 triangular
     filters over 300-3700 Hz, natural logarithm, DCT-II scaled by sqrt(2 / 40), sine lifter 22. The
-    published code has no floor, so that silence is not a number there; here it is finite.
+    published code has no floor, so that silence gives NaN there; here silence is finite.
 
     Args:
         samples: float (samples,), 16 kHz, full scale 1.
@@ -233,7 +236,8 @@ def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
         float64 (steps, 13), steps = 1 + (samples - 400) // 160.
 
     Raises:
-        ValueError: fewer than 400 samples, more than one channel, or not finite.
+        ValueError: there are fewer than 400 samples, several channels, or samples that are not
+            finite.
     """
     _check_samples(samples, mono=True)
     if len(samples) < 400:
@@ -257,7 +261,7 @@ def _telephone_basis() -> np.ndarray:
 
 
 def syncnet_mfcc(samples: np.ndarray) -> np.ndarray:
-    """The MFCCs that SyncNet v2 hears (Chung & Zisserman 2016), 100 a second.
+    """Computes the MFCCs of SyncNet v2 (Chung & Zisserman 2016), 100 a second.
 
     Pre-emphasis 0.97, 25 ms rectangular frames every 10 ms, 512-point power spectrum, 26 triangular
     filters over 0-8000 Hz with edges snapped to bins, natural logarithm, orthonormal DCT-II, sine
@@ -270,7 +274,8 @@ def syncnet_mfcc(samples: np.ndarray) -> np.ndarray:
         float64 (frames, 13), frames = 1 + ceil((samples − 400) / 160), at least 1.
 
     Raises:
-        ValueError: no samples, more than one channel, or not int16 (see `to_int16`).
+        ValueError: there are no samples, several channels, or samples that are not int16 (see
+            `to_int16`).
     """
     if samples.dtype != np.int16:
         raise ValueError(f"SyncNet's MFCCs need int16 samples, not {samples.dtype}; use to_int16")
@@ -304,24 +309,24 @@ def _mfcc_basis() -> np.ndarray:
 def speech_activity(
     samples: np.ndarray, rate: int, frame_rate: Fraction | int, frames: int
 ) -> np.ndarray:
-    """Which video frames have speech: a gate on the energy between 100 and 4000 Hz.
+    """Detects which video frames have speech, by the energy between 100 and 4000 Hz.
 
-    The threshold lies between the noise floor (10th percentile) and the loudest sound held for
-    0.1 s; clicks under 50 ms are dropped and pauses under 0.3 s are bridged. It tells speech from
-    pauses in a speech recording; it does not tell speech from music.
+    The threshold lies between the noise floor (10th percentile) and the highest level held for
+    0.1 s; clicks under 50 ms are dropped and pauses under 0.3 s are bridged. The detector separates
+    speech from pauses in a speech recording, but not speech from music.
 
     Args:
-        samples: float (samples,), full scale 1; sample 0 sounds when frame 0 is shown.
+        samples: float (samples,), full scale 1; sample 0 is at the time of frame 0.
         rate: samples a second.
         frame_rate: video frames a second.
         frames: number of video frames.
 
     Returns:
-        bool (frames,); False beyond the end of the audio, and everywhere in silence or in
-        unvarying noise.
+        bool (frames,); False after the end of the audio, and everywhere in silence or in constant
+        noise.
 
     Raises:
-        ValueError: no samples, more than one channel, or not finite.
+        ValueError: there are no samples, several channels, or samples that are not finite.
     """
     _check_samples(samples, mono=True)
     import scipy.ndimage
@@ -343,7 +348,7 @@ def speech_activity(
 
 
 def _speech_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Decibels re full scale in the band of speech, 100 a second."""
+    """Computes the level in the band of speech, decibels re full scale, 100 a second."""
     narrow = np.pad(resample(samples, rate, 8000), (60, 200))  # 200-sample frames, hop centred
     frames = np.lib.stride_tricks.sliding_window_view(narrow, 200)[::80]
     import scipy.fft
@@ -354,7 +359,7 @@ def _speech_levels(samples: np.ndarray, rate: int) -> np.ndarray:
 
 def _preemphasis(samples: np.ndarray) -> np.ndarray:
     emphasised = samples.astype(np.float64)
-    emphasised[1:] -= _PREEMPHASIS * emphasised[:-1]  # the right side is read whole, then written
+    emphasised[1:] -= _PREEMPHASIS * emphasised[:-1]  # NumPy evaluates the right side first
     return emphasised
 
 

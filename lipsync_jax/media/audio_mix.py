@@ -1,4 +1,4 @@
-"""Several voices heard together."""
+"""Mixes several recordings into one file."""
 
 import os
 import wave
@@ -15,26 +15,26 @@ RATE = 48_000
 
 
 def mix(paths: Sequence[str | os.PathLike], outfile: str | os.PathLike) -> Path:
-    """Adds recordings up, all from their beginning, into a 16-bit WAV file.
+    """Sums recordings, all from their beginning, into a 16-bit WAV file.
 
-    Recordings with two channels keep them, if any has; more become one, see
-    `samples.mono_weights`. The sum is as loud as its parts, or quieter where it would be louder
-    than full scale. Memory does not grow with length.
+    The result is stereo if any recording is; recordings with more channels are mixed down, see
+    `samples.mono_weights`. The sum is scaled down only where it would exceed full scale. Memory
+    does not grow with length.
 
     Args:
-        paths: files with sound.
-        outfile: where.
+        paths: files with audio.
+        outfile: the WAV file.
 
     Returns:
         `outfile`, at 48 kHz and as long as the longest.
     """
-    peak = max((float(np.abs(block).max()) for block in _sums(paths)), default=0.0)
+    peak = max((float(np.abs(block).max()) for block in _summed_blocks(paths)), default=0.0)
     gain = 1 / max(1.0, peak)
     with wave.open(os.fspath(outfile), "wb") as file:
         file.setnchannels(_channels(paths))
         file.setsampwidth(2)
         file.setframerate(RATE)
-        for block in _sums(paths):
+        for block in _summed_blocks(paths):
             file.writeframes(audio.to_int16(gain * block).astype("<i2").tobytes())
     return Path(outfile)
 
@@ -48,30 +48,30 @@ def _channels(paths: Sequence[str | os.PathLike]) -> int:
     return 2 if stereo else 1
 
 
-def _sums(paths: Sequence[str | os.PathLike]) -> Iterator[np.ndarray]:
-    """Blocks (n, channels) of the sum."""
+def _summed_blocks(paths: Sequence[str | os.PathLike]) -> Iterator[np.ndarray]:
+    """Yields the sum in blocks (n, channels)."""
     channels = _channels(paths)
-    voices = [_Blocks(path, channels) for path in paths]
-    while present := [block for voice in voices if (block := voice.read()) is not None]:
-        total = np.zeros((max(map(len, present)), channels), np.float32)
-        for block in present:
+    recordings = [_BlockReader(path, channels) for path in paths]
+    while blocks := [block for recording in recordings if (block := recording.read()) is not None]:
+        total = np.zeros((max(map(len, blocks)), channels), np.float32)
+        for block in blocks:
             total[: len(block)] += block
         yield total
 
 
-class _Blocks:
-    """One recording at 48 kHz in blocks of a second, the last shorter."""
+class _BlockReader:
+    """Reads a recording at 48 kHz in blocks of a second; the last may be shorter."""
 
     def __init__(self, path: str | os.PathLike, channels: int) -> None:
-        self._stream = SampleStream(path, packets.origin(path))
+        self._stream = SampleStream(path, packets.video_start_time(path))
         self._weights = mono_weights(path)
-        self._channels, self._held = channels, np.zeros((0, channels), np.float32)
-        self._pieces = self._resampled()
+        self._channels, self._buffer = channels, np.zeros((0, channels), np.float32)
+        self._chunks = self._resampled()
 
     def read(self) -> np.ndarray | None:
-        while len(self._held) < RATE and (piece := next(self._pieces, None)) is not None:
-            self._held = np.concatenate([self._held, piece])
-        block, self._held = self._held[:RATE], self._held[RATE:]
+        while len(self._buffer) < RATE and (chunk := next(self._chunks, None)) is not None:
+            self._buffer = np.concatenate([self._buffer, chunk])
+        block, self._buffer = self._buffer[:RATE], self._buffer[RATE:]
         return block if len(block) else None
 
     def _resampled(self) -> Iterator[np.ndarray]:

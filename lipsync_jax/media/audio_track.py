@@ -1,4 +1,4 @@
-"""The sound of one file on its way into another, copied or encoded."""
+"""Copies or encodes the audio of one file into another."""
 
 import itertools
 import os
@@ -10,10 +10,10 @@ import av
 import numpy as np
 
 from lipsync_jax.media import containers
-from lipsync_jax.media.packets import Packets, first_frame, origin
+from lipsync_jax.media.packets import Packets, first_frame, video_start_time
 from lipsync_jax.media.samples import SampleStream, is_uniform
 
-# What players expect in each; in .mkv anything goes.
+# What players support in each; .mkv may hold any codec.
 COPIED_AUDIO = {
     suffix: frozenset({"aac", "mp3", "ac3", "eac3", "alac", *more})
     for suffix, more in {".mp4": ["opus"], ".m4v": ["opus"], ".mov": ["pcm_s16le"]}.items()
@@ -21,16 +21,16 @@ COPIED_AUDIO = {
 _AAC_RATES = frozenset(
     {7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
 )
-_AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1"})  # that players know
-_FIXED_FRAMES = frozenset({"aac", "mp3", "ac3", "eac3"})  # codecs whose packets are equally long
-_AAC_BITS = 96_000  # a second and channel
-_PREROLL = Fraction(1, 10)  # seconds of copied sound before time 0: a decoder warms up on it
+_AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1"})  # supported by players
+_FIXED_FRAMES = frozenset({"aac", "mp3", "ac3", "eac3"})  # codecs with packets of equal duration
+_AAC_BITRATE = 96_000  # bits a second for each channel
+_PREROLL = Fraction(1, 10)  # seconds of copied audio before time 0, for the decoder to start
 
 
 class _SampleClock:
-    """Packets' times to the sample.
+    """Computes sample-accurate times of packets.
 
-    Matroska rounds to milliseconds; copied so, packets would overlap.
+    Matroska rounds times to milliseconds, with which packets would overlap.
     """
 
     def __init__(self, stream: av.AudioStream) -> None:
@@ -41,14 +41,14 @@ class _SampleClock:
         self._next: Fraction | None = None
 
     def __call__(self, packet: av.Packet) -> tuple[Fraction, Fraction]:
-        """A packet's time in seconds of the stream's clock, and its duration in seconds."""
+        """Returns a packet's time in seconds of the stream's clock, and its duration in seconds."""
         time, duration = packet.pts * self._tick, (packet.duration or 0) * self._tick
         if self._frame:
             expected = self._next
             if expected is None:
                 expected = round(time / self._frame) * self._frame
             time = expected if abs(expected - time) < self._tick else time
-            whole = self._fixed and duration < self._frame  # else the end of the last is cut off
+            whole = self._fixed and duration < self._frame  # else the end of the last packet is cut
             duration = (
                 self._frame if whole or abs(self._frame - duration) < self._tick else duration
             )
@@ -57,11 +57,11 @@ class _SampleClock:
 
 
 class AudioTrack:
-    """The sound of one file on its way into an output, beside a picture that starts at time 0.
+    """Writes the audio of a file to an output whose video starts at time 0.
 
-    Copied where the output's format and its players know the codec and it stays the same all
-    through, else encoded as AAC at its own rate and channels; what AAC has no place for, such as
-    7.1, becomes 5.1.
+    The audio is copied if the output's format supports the codec and its parameters are constant,
+    else encoded as AAC at its own rate and channels; layouts that AAC lacks, such as 7.1, become
+    5.1.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class AudioTrack:
         """Adds the stream to an output that is not started yet.
 
         Args:
-            output: where it goes.
-            path: the file with the sound. Its own first picture, or without one its first sample,
-                meets time 0.
-            copy: False encodes in any case.
-            delay: seconds after time 0 at which that moment sounds.
+            output: the file that is written.
+            path: the file with the audio. Its first video frame, or else its first sample, is at
+                time 0.
+            copy: False always encodes.
+            delay: seconds by which the audio is moved later.
 
         Raises:
             FileNotFoundError, ValueError: see `open_container`; or there is no audio stream.
@@ -89,34 +89,34 @@ class AudioTrack:
             _, first_sample = first_frame(container, stream, path)
             codec = stream.codec_context.codec.canonical_name
             language = containers.tags(stream).get("language")
-        moment = origin(path)
+        moment = video_start_time(path)
         moment = (first_sample if moment is None else moment) - delay
-        known = COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
-        copied = copy and codec in known and is_uniform(path)
+        supported_codecs = COPIED_AUDIO.get(Path(output.name).suffix, output.supported_codecs)
+        copied = copy and codec in supported_codecs and is_uniform(path)
         self._packets = (self._copied if copied else self._encoded)(path, moment)
         next(self._packets)  # adds the stream, before the output is started
         if language:
             output.streams.audio[-1].metadata["language"] = language
-        self._waiting: tuple[Fraction, av.Packet] | None = None
+        self._pending: tuple[Fraction, av.Packet] | None = None
 
-    def advance(self, until: Fraction | None = None) -> None:
-        """Muxes the packets that start before a moment; all that are left without one."""
+    def write_until(self, end: Fraction | None = None) -> None:
+        """Muxes the packets that start before a time; all remaining ones with None."""
         while True:
             try:
-                if self._waiting is None:
-                    self._waiting = next(self._packets, None)
-                if self._waiting is None or (until is not None and self._waiting[0] >= until):
+                if self._pending is None:
+                    self._pending = next(self._packets, None)
+                if self._pending is None or (end is not None and self._pending[0] >= end):
                     return
-                self._output.mux_one(self._waiting[1])
+                self._output.mux_one(self._pending[1])
             except av.error.FFmpegError as error:
                 raise ValueError(
-                    f"{self._path}: its sound does not fit the output ({error.strerror}); convert "
+                    f"{self._path}: its audio does not fit the output ({error.strerror}); convert "
                     "it to WAV first"
                 ) from error
-            self._waiting = None
+            self._pending = None
 
     def close(self) -> None:
-        """Closes the file that is read."""
+        """Closes the file with the audio."""
         self._packets.close()
 
     def _copied(self, path: str | os.PathLike, moment: Fraction) -> Generator:
@@ -141,20 +141,20 @@ class AudioTrack:
         source = SampleStream(path, moment)
         if not source.layout:
             raise ValueError(
-                f"{path}: nobody knows how to place its {source.channels} channels; convert its "
-                "sound to stereo first"
+                f"{path}: the layout of its {source.channels} channels is unknown; convert its "
+                "audio to stereo first"
             )
         rate = source.rate if source.rate in _AAC_RATES else 48_000
         layout = source.layout if source.layout in _AAC_LAYOUTS else "5.1"
         if source.channels <= 2:
             layout = ("mono", "stereo")[source.channels - 1]
-        bits = _AAC_BITS * min(source.channels, 6)
+        bits = _AAC_BITRATE * min(source.channels, 6)
         target = self._output.add_stream("aac", rate=rate, layout=layout, bit_rate=bits)
         yield
-        reframe = av.AudioResampler("fltp", layout, rate, frame_size=1024)
+        resampler = av.AudioResampler("fltp", layout, rate, frame_size=1024)
         position = 0
         for chunk in itertools.chain(source, [None]):
-            for frame in reframe.resample(None if chunk is None else self._frame(chunk, source)):
+            for frame in resampler.resample(None if chunk is None else self._frame(chunk, source)):
                 frame.pts, frame.time_base = position, Fraction(1, rate)
                 position += frame.samples
                 yield from self._encode(target, frame)

@@ -1,4 +1,4 @@
-"""Media files: opening them, and what their headers tell.
+"""Opens media files and reads their headers.
 
 Times are `fractions.Fraction` seconds.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 FFmpegError = av.error.FFmpegError
 
-# Formats that hold nothing but media. What else FFmpeg reads names other files (playlists), or
-# makes a picture of any text.
+# Formats that hold media only. Other formats of FFmpeg refer to other files (playlists), or render
+# any text as an image.
 _FORMATS = ",".join(
     "aac ac3 aiff amr amrnb amrwb ape apng asf au av1 avi bmp_pipe caf dsf dts dtshd dv eac3 "
     "exr_pipe flac flv gif gif_pipe gsm gxf h261 h263 h264 hdr_pipe hevc ico image2 ivf j2k_pipe "
@@ -31,14 +31,14 @@ _FORMATS = ",".join(
     "sunrast_pipe tak tga_pipe tiff_pipe truehd tta vc1 voc vvc w64 wav webp_anim webp_pipe wtv wv "
     "xwma yuv4mpegpipe".split()
 )
-_DEFAULT_BONUS = 5_000_000  # pixels that a default flag is worth, as in the ffmpeg program
+_DEFAULT_BONUS = 5_000_000  # pixels added for a default flag, as in the ffmpeg program
 _PHOTO_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
 _OPTIONS = {
     "format_whitelist": _FORMATS,
     "protocol_whitelist": "file",
-    "pattern_type": "none",  # a%d.png is one file, not a sequence
+    "pattern_type": "none",  # a%d.png is a file, not a sequence
 }
-# PyAV 18 refuses a file with a name that is not UTF-8 unless told so; PyAV 19 reads names late.
+# PyAV 18 refuses files with names that are not UTF-8 without this; PyAV 19 reads names lazily.
 _LENIENT: dict[str, Argument] = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
@@ -46,11 +46,11 @@ _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
 def check_file(path: str | os.PathLike) -> Path:
-    """The path of a file that can be opened.
+    """Returns the path of a file that can be opened.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a folder, a pipe or a device, or empty.
+        ValueError: the path is a folder, a pipe or a device, or the file is empty.
     """
     file = Path(path)
     if not file.exists():
@@ -65,17 +65,18 @@ def check_file(path: str | os.PathLike) -> Path:
 
 
 def open_container(path: str | os.PathLike) -> av.container.InputContainer:
-    """Opens a media file for reading; close it, or use it in a `with`.
+    """Opens a media file for reading; close the container, or use it in a `with`.
 
-    Only files in formats of media are read, and no other file that they may name.
+    Only media formats are read, and no other files to which a file may refer.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a folder, empty, a playlist or a text, or in no format FFmpeg knows.
+        ValueError: the path is a folder, or the file is empty, a playlist, a text, or in no format
+            that FFmpeg supports.
     """
     file = check_file(path)
     try:
-        # The prefix keeps names such as `-a.mp4` and `a:b.mp4` from being read as anything else.
+        # The prefix makes names such as `-a.mp4` and `a:b.mp4` plain file names.
         return av.open(f"file:{file}", options=_OPTIONS, **_LENIENT)
     except av.error.FFmpegError as error:
         with open(file, "rb") as stream:
@@ -89,7 +90,7 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
             raise ValueError(
                 f"{file} cannot be read as audio or video: it holds text; name a media file"
             ) from error
-        refused = isinstance(error, av.error.ArgumentError)  # by the list of formats
+        refused = isinstance(error, av.error.ArgumentError)  # the format is not whitelisted
         reason = "a format that is not supported" if refused else error.strerror
         raise ValueError(
             f"{file} cannot be read as audio or video ({reason}); it may be damaged or "
@@ -102,15 +103,15 @@ def _is_text(head: bytes) -> bool:
 
 
 def rational(number: Rational | None) -> Fraction | None:
-    """An exact number of PyAV's as a Fraction; None where FFmpeg left it unset.
+    """Converts a rational of PyAV to a Fraction; None where FFmpeg left it unset.
 
-    PyAV 18 has fractions and None, PyAV 19 a class of its own in which 0/1 and 1/0 mean unset.
+    PyAV 18 has fractions and None, PyAV 19 its own class in which 0/1 and 1/0 mean unset.
     """
     return Fraction(int(number.numerator), int(number.denominator)) if number else None
 
 
 def tags(container: av.container.Container | av.stream.Stream) -> dict[str, str]:
-    """What a container or stream is tagged with; without what is not UTF-8, as old files have."""
+    """Returns the tags of a container or stream, without tags that are not UTF-8."""
     found, metadata = {}, container.metadata
     for key in _keys(metadata):
         with contextlib.suppress(UnicodeDecodeError):
@@ -126,7 +127,7 @@ def _keys(metadata: Mapping[str, str]) -> list[str]:
 
 
 def chapters(container: av.container.InputContainer) -> "list[Chapter]":
-    """The container's chapters as PyAV has them; none if their titles are not UTF-8."""
+    """Returns the container's chapters; none if their titles are not UTF-8."""
     try:
         return container.chapters()
     except UnicodeDecodeError:
@@ -134,10 +135,9 @@ def chapters(container: av.container.InputContainer) -> "list[Chapter]":
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The container's main picture, as FFmpeg chooses it: the largest, default ones before others.
+    """Returns the main video stream as FFmpeg selects it: the largest, default ones first.
 
-    Thumbnails, which have one frame or are stored as a photo is, come last; cover art of a song
-    does not count.
+    Thumbnails, which have one frame or a photo codec, come last; cover art does not count.
     """
     cover = av.stream.Disposition.attached_pic
     known = (stream for stream in container.streams.video if stream.codec_context is not None)
@@ -152,17 +152,17 @@ def _rank(stream: av.VideoStream) -> tuple[bool, bool, int]:
 
 
 def open_video(path: str | os.PathLike) -> av.container.InputContainer:
-    """Opens a file that has a picture.
+    """Opens a file with a video stream.
 
     Raises:
-        FileNotFoundError, ValueError: see `open_container`; or there is no picture, or only the
-            tiles of one.
+        FileNotFoundError, ValueError: see `open_container`; or there is no video stream, or only
+            the tiles of a photo.
     """
     container = open_container(path)
     stream = video_stream(container)
     if stream is None:
         container.close()
-        raise ValueError(f"{path} has no picture; name a video or an image file")
+        raise ValueError(f"{path} has no video stream; name a video or an image file")
     if stream.disposition & av.stream.Disposition.dependent:
         container.close()
         raise ValueError(
@@ -173,19 +173,19 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
 
 
 def audio_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.AudioStream:
-    """The container's best sound.
+    """Returns the container's best audio stream.
 
     Raises:
-        ValueError: it has none.
+        ValueError: there is no audio stream.
     """
     stream = container.streams.best("audio")
     if stream is None:
-        raise ValueError(f"{path} has no audio stream; name a file with sound")
+        raise ValueError(f"{path} has no audio stream; name a file with audio")
     return cast(av.AudioStream, stream)
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Seconds of picture as the header tells, None where it does not."""
+    """Returns the seconds of video by the header, None if unknown."""
     tick = rational(stream.time_base)
     if stream.duration is not None and tick is not None:
         return stream.duration * tick
@@ -193,11 +193,11 @@ def duration(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
-    """Frames a second: the container's clock if the frames keep to it, else the average."""
+    """Returns frames a second: the nominal rate if the frames keep to it, else the average."""
     average, clock = rational(stream.average_rate), rational(stream.base_rate)
     if average is None or clock is None:
         return average or clock or Fraction(25)
     seconds = duration(container, stream) or 0
     near = abs(clock - average) < average / 100
-    # Headers count the last frame's duration differently: under half a frame means nothing.
+    # Headers differ in the last frame's duration: less than half a frame does not matter.
     return clock if near and abs(clock - average) * seconds < Fraction(1, 2) else average

@@ -1,4 +1,4 @@
-"""The face video as the later stages see it: scaled, turned, cut, and readable in any order."""
+"""The face video of generation: resized, rotated, cropped, with random access to frames."""
 
 import contextlib
 import dataclasses
@@ -15,26 +15,26 @@ import numpy as np
 from lipsync_jax.media import timeline, video_reader
 from lipsync_jax.media.video_reader import Frame
 
-STILL_RATE = Fraction(25)  # frames a second made of a picture
-MEMORY = 128 << 20  # bytes of frames that may be held to play backwards
+IMAGE_FRAME_RATE = Fraction(25)  # of a video made from an image
+MAX_BUFFER_BYTES = 128 << 20  # of frames in memory, for reading backwards
 _CLOCK_ERROR = Fraction(1, 999)  # seconds; Matroska and FLV round times to milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A face video or picture, opened anew for each reading.
+class FrameSource:
+    """A face video or image, opened again for each reading.
 
     Attributes:
         path: the file.
         frame_rate: frames a second, exact; the average where the rate varies.
         output_rate: frames a second to write, see `timeline.output_rate`.
-        size: (width, height) of the frames `frames` yields.
+        size: (width, height) of the frames.
         pixel_aspect: width of a pixel over its height.
         colours: see `VideoInfo`.
-        still: whether there is one frame only, a picture's or (`static`) a video's first.
-        frames_estimate: about how many frames there are.
-        change: scales, turns and cuts one image.
-        notes: what about the file will not be as it was, a sentence each.
+        single_frame: whether there is one frame only, an image or (`static`) a video's first frame.
+        frames_estimate: approximate number of frames.
+        transform: resizes, rotates and crops one image.
+        notes: sentences on what will differ from the file.
     """
 
     path: Path
@@ -43,22 +43,22 @@ class Source:
     size: tuple[int, int]
     pixel_aspect: Fraction
     colours: tuple[int, int, int]
-    still: bool
+    single_frame: bool
     frames_estimate: int
-    change: Callable[[np.ndarray], np.ndarray]
+    transform: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
 
     def frames(self, start: Fraction | None = None) -> Generator[Frame, None, None]:
-        """Reads the frames, see `video.read_frames`; images are uint8 RGB of `size`."""
+        """Yields the frames, see `video_reader.read_frames`; images are uint8 RGB of `size`."""
         frames = video_reader.read_frames(self.path, start)
         try:
-            for frame in itertools.islice(frames, 1 if self.still else None):
-                yield frame._replace(image=self.change(frame.image))
+            for frame in itertools.islice(frames, 1 if self.single_frame else None):
+                yield frame._replace(image=self.transform(frame.image))
         finally:
             frames.close()
 
 
-def open_source(
+def open_frame_source(
     path: str | os.PathLike,
     *,
     static: bool = False,
@@ -66,24 +66,24 @@ def open_source(
     resize_factor: int = 1,
     rotate: bool = False,
     crop: tuple[int, int, int, int] = (0, -1, 0, -1),
-) -> Source:
-    """Looks at a face video or picture.
+) -> FrameSource:
+    """Opens a face video or image.
 
     Args:
-        path: any video or image FFmpeg reads.
+        path: any video or image that FFmpeg reads.
         static: use a video's first frame only.
-        frame_rate: of a picture, 25 by default; a video keeps its own.
-        resize_factor: divides width and height, first of all.
-        rotate: then turn by 90 degrees clockwise.
-        crop: then keep these pixels: top, bottom, left, right; -1 is the far border.
+        frame_rate: of an image, 25 by default; a video keeps its own.
+        resize_factor: divides width and height, first.
+        rotate: then rotate by 90 degrees clockwise.
+        crop: then crop to these pixels: top, bottom, left, right; -1 is the far border.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it can't be read, or nothing is left of its frames.
+        ValueError: the file can't be read, or the crop is empty.
     """
     info = video_reader.probe(path)
 
-    def change(image: np.ndarray) -> np.ndarray:
+    def transform(image: np.ndarray) -> np.ndarray:
         if resize_factor > 1:
             height, width = image.shape[:2]
             size = max(1, width // resize_factor), max(1, height // resize_factor)
@@ -97,82 +97,87 @@ def open_source(
         ]
         return np.ascontiguousarray(image)
 
-    height, width = change(np.zeros((info.height, info.width, 3), np.uint8)).shape[:2]
+    height, width = transform(np.zeros((info.height, info.width, 3), np.uint8)).shape[:2]
     if not height or not width:
         raise ValueError(
             f"{path}: crop={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
         )
-    picture = is_picture(info)
-    rate = (frame_rate or STILL_RATE) if picture else info.frame_rate
-    return Source(
+    single_image = is_image(info)
+    rate = (frame_rate or IMAGE_FRAME_RATE) if single_image else info.frame_rate
+    return FrameSource(
         path=Path(path),
         frame_rate=rate,
-        output_rate=rate if picture else timeline.output_rate(rate),
+        output_rate=rate if single_image else timeline.output_rate(rate),
         size=(width, height),
         pixel_aspect=1 / info.pixel_aspect if rotate else info.pixel_aspect,
         colours=info.colours,
-        still=picture or static,
-        frames_estimate=1 if picture or static else info.frames_estimate,
-        change=change,
+        single_frame=single_image or static,
+        frames_estimate=1 if single_image or static else info.frames_estimate,
+        transform=transform,
         notes=_notes(info),
     )
 
 
 def _notes(info: video_reader.VideoInfo) -> tuple[str, ...]:
-    interlaced = (f"{info.path} is interlaced: its combs were removed",) if info.interlaced else ()
-    beside = (f"{info.path}: not kept: {', '.join(info.beside)}",) if info.beside else ()
-    return (*interlaced, *beside)
+    interlaced = (
+        (f"{info.path} is interlaced: its frames are deinterlaced",) if info.interlaced else ()
+    )
+    extra_streams = (
+        (f"{info.path}: not kept: {', '.join(info.extra_streams)}",) if info.extra_streams else ()
+    )
+    return (*interlaced, *extra_streams)
 
 
-def is_picture(info: video_reader.VideoInfo) -> bool:
-    """Whether a file is a single image and not a moving picture."""
+def is_image(info: video_reader.VideoInfo) -> bool:
+    """Returns whether a file is a single image and not a video."""
     if info.frames_estimate > 1 or info.has_audio:
         return False
-    with contextlib.closing(video_reader.read_frames(info.path)) as frames:  # headers may not tell
+    with contextlib.closing(video_reader.read_frames(info.path)) as frames:  # headers may be wrong
         return len(list(itertools.islice(frames, 2))) == 1
 
 
-def even_times(times: Sequence[Fraction], frame_rate: Fraction) -> tuple[Fraction, ...]:
-    """Times without their container's rounding: i / frame_rate where all are that, but for 1 ms."""
-    even = tuple(i / frame_rate for i in range(len(times)))
-    if all(abs(a - b) <= _CLOCK_ERROR for a, b in zip(times, even, strict=True)):
-        return even
+def snap_times(times: Sequence[Fraction], frame_rate: Fraction) -> tuple[Fraction, ...]:
+    """Removes a container's rounding: returns i / frame_rate if all times are within 1 ms of it."""
+    uniform = tuple(i / frame_rate for i in range(len(times)))
+    if all(abs(a - b) <= _CLOCK_ERROR for a, b in zip(times, uniform, strict=True)):
+        return uniform
     return tuple(times)
 
 
-class Player:
-    """Frames of a source by number, in any order, while few are held in memory.
+class FrameReader:
+    """Reads frames of a source by number, in any order, with few of them in memory.
 
-    Going forward reads on; going backward is served from what is held, then from a seek and one
-    more stretch of reading.
+    Reading backwards uses the buffer first, then a seek and another run of reading.
     """
 
-    def __init__(self, source: Source, times: Sequence[Fraction], memory: int = MEMORY) -> None:
-        """Starts at the first frame.
+    def __init__(
+        self, source: FrameSource, times: Sequence[Fraction], buffer_bytes: int = MAX_BUFFER_BYTES
+    ) -> None:
+        """Opens the source at the first frame.
 
         Args:
-            source: where to read.
-            times: when each frame is shown, as reading told.
-            memory: bytes of frames to hold.
+            source: of the frames.
+            times: of the frames, from an earlier reading.
+            buffer_bytes: most bytes of frames in memory.
         """
         width, height = source.size
         self._source, self._times = source, times
-        self._held: deque[np.ndarray] = deque(maxlen=max(2, memory // (3 * width * height)))
+        self._buffer: deque[np.ndarray] = deque(maxlen=max(2, buffer_bytes // (3 * width * height)))
         self._frames: Generator[Frame, None, None] | None = None
         self._open(0)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """Frame `number`, uint8 RGB (height, width, 3); don't write into it.
+        """Returns frame `number`, uint8 RGB (height, width, 3), which must not be modified.
 
         Raises:
-            ValueError: the file isn't what it was when it was first read.
+            ValueError: the file has changed since it was first read.
         """
-        first = self._next - len(self._held)
+        first = self._next - len(self._buffer)
         if number < first:
-            self._open(max(0, number + 1 - self._held.maxlen))
+            self._open(max(0, number + 1 - self._buffer.maxlen))
         while self._next <= number:
             self._read()
-        return self._held[number - self._next]
+        return self._buffer[number - self._next]
 
     def close(self) -> None:
         """Closes the file."""
@@ -182,19 +187,19 @@ class Player:
     def _open(self, number: int) -> None:
         self.close()
         self._frames = self._source.frames(self._times[number] if number else None)
-        self._held.clear()
+        self._buffer.clear()
         self._next, self._sought = number, number > 0
 
     def _read(self) -> None:
         frame = next(self._frames, None)
         if frame is not None and frame.time == self._times[self._next]:
-            self._held.append(frame.image)
+            self._buffer.append(frame.image)
             self._next += 1
             return
         if not self._sought:
             raise ValueError(f"{self._source.path} changed while it was being read")
-        # Times after a seek differ in some damaged or clockless files: count from the start.
-        wanted = self._next
+        # In some damaged files times after a seek differ: count from the start.
+        target = self._next
         self._open(0)
-        while self._next < wanted:
+        while self._next < target:
             self._read()

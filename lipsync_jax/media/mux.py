@@ -1,4 +1,4 @@
-"""Writing media files: a picture, encoded or copied, and sound that starts with it."""
+"""Writes media files: video, encoded or copied, and audio that starts with the video."""
 
 import collections
 import hashlib
@@ -14,17 +14,17 @@ import av
 
 from lipsync_jax.media import containers
 from lipsync_jax.media.audio_track import COPIED_AUDIO, AudioTrack
-from lipsync_jax.media.packets import Packets, is_untimed, origin
+from lipsync_jax.media.packets import Packets, is_untimed, video_start_time
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # which the stubs alone have
 
-_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # they keep times before 0, and so the sync
-# Keys that MP4 stores where every program looks; any other key needs FFmpeg's own atoms.
+_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # formats that keep times before 0, and so the sync
+# Keys with standard MP4 atoms; any other key needs FFmpeg's own atoms.
 _MP4_KEYS = frozenset(
     "title artist album_artist composer album date comment genre copyright description".split()
 )
-_COPIED_TEXT = {suffix: frozenset({"mov_text"}) for suffix in (".mp4", ".m4v", ".mov")}
+_COPIED_SUBTITLES = {suffix: frozenset({"mov_text"}) for suffix in (".mp4", ".m4v", ".mov")}
 _HOST = hashlib.sha1(socket.gethostname().encode()).hexdigest()[:6]
 
 
@@ -38,29 +38,29 @@ def mux(
     delay: Fraction = Fraction(0),
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Puts the sound of one file beside the picture of another, whose encoded frames are copied.
+    """Muxes the copied video stream of one file with the audio of another.
 
-    Subtitles and chapters of the video are copied along and, where the sound is its own too, its
+    Subtitles and chapters of the video are copied too and, if the audio is the video's own, its
     further audio tracks.
 
     Args:
-        video_path: its picture is taken; its first frame is time 0 of the output.
-        audio_path: its sound is taken, see `VideoWriter`.
+        video_path: file with the video; its first frame is time 0 of the output.
+        audio_path: file with the audio, see `VideoWriter`.
         outfile: see `VideoWriter`; may be one of the inputs.
         copy_audio: see `VideoWriter`.
-        shortest: end the sound with the picture.
-        delay: seconds by which the sound is moved later; negative moves it earlier, and what then
-            lies before the picture is cut.
-        metadata: tags beside those of the video.
+        shortest: end the audio with the video.
+        delay: seconds by which the audio is moved later; negative moves it earlier and cuts the
+            part before the video.
+        metadata: tags in addition to those of the video.
 
     Returns:
-        What the output can't hold, in words; e.g. "1 subtitle track (subrip)".
+        Descriptions of streams that the output can't hold, e.g. "1 subtitle track (subrip)".
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file cannot be read, has no such stream, or the output cannot hold the codec.
     """
-    zero, times = origin(video_path), _presentation_times(video_path)
+    zero, times = video_start_time(video_path), _presentation_times(video_path)
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
         tick, rate = containers.rational(source.time_base), containers.frame_rate(container, source)
@@ -69,50 +69,52 @@ def mux(
         try:
             stream = output.add_copy(source, rate)
             output.add_audio(audio_path, copy_audio, delay)
-            beside = others(container, os.path.samefile(video_path, audio_path))
-            copies = {other.index: output.add_other(other) for other in beside}
-            kept = [other for other in beside if copies[other.index] is not None]
-            lost = describe([other for other in beside if other not in kept])
+            extra = extra_streams(container, os.path.samefile(video_path, audio_path))
+            copies = {other.index: output.add_extra(other) for other in extra}
+            copied = [other for other in extra if copies[other.index] is not None]
+            dropped = describe_streams([other for other in extra if other not in copied])
             output.add_chapters(containers.chapters(container), zero)
             output.start()
             end = Fraction(0)
-            for packet in Packets(container, [source, *kept], video_path):
+            for packet in Packets(container, [source, *copied], video_path):
                 if not packet.size:
                     continue
                 if packet.stream.index != source.index:
-                    moved = zero - (delay if packet.stream.type == "audio" else 0)
-                    output.mux_other(packet, copies[packet.stream.index], moved)
+                    stream_start = zero - (delay if packet.stream.type == "audio" else 0)
+                    output.mux_extra(packet, copies[packet.stream.index], stream_start)
                     continue
                 packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
                 packet.dts = next(decoding) - shift
                 packet.duration = packet.duration or round(1 / rate / tick)
                 packet.stream = stream
                 end = max(end, (packet.pts + packet.duration) * tick)
-                moment = packet.dts * tick  # read now: muxing changes the packet's clock
+                time = packet.dts * tick  # before muxing, which changes the packet's time base
                 output.mux([packet])
-                output.sound_until(moment)
-            output.sound_until(end if shortest else None)
+                output.write_audio_until(time)
+            output.write_audio_until(end if shortest else None)
         except BaseException:
             output.abort()
             raise
         output.close()
-    return lost
+    return dropped
 
 
-def others(container: av.container.InputContainer, own_sound: bool) -> list[av.stream.Stream]:
-    """The streams of a video beside its picture: subtitles and further audio tracks.
+def extra_streams(
+    container: av.container.InputContainer, own_audio: bool
+) -> list[av.stream.Stream]:
+    """Returns the extra streams of a video: subtitles and further audio tracks.
 
     Args:
-        container: the video, opened.
-        own_sound: whether its main audio track is used; else none counts.
+        container: the opened video.
+        own_audio: whether its main audio track is used; else no audio track is returned.
     """
     main = container.streams.best("audio")
-    further = [stream for stream in container.streams.audio if stream.index != main.index]
-    return [*(further if own_sound else ()), *container.streams.subtitles]
+    extra_audio = [stream for stream in container.streams.audio if stream.index != main.index]
+    return [*(extra_audio if own_audio else ()), *container.streams.subtitles]
 
 
-def describe(streams: Iterable[av.stream.Stream], chapters: int = 0) -> tuple[str, ...]:
-    """Names streams by kind and codec, e.g. "2 subtitle tracks (subrip)"."""
+def describe_streams(streams: Iterable[av.stream.Stream], chapters: int = 0) -> tuple[str, ...]:
+    """Describes streams by type and codec, e.g. "2 subtitle tracks (subrip)"."""
     counts = collections.Counter((stream.type, _codec(stream)) for stream in streams)
     words = [
         f"{count} {kind.replace('audio', 'further audio')} track{'s' * (count > 1)} ({codec})"
@@ -127,7 +129,7 @@ def _codec(stream: av.stream.Stream) -> str:
 
 
 def _presentation_times(path: str | os.PathLike) -> list[int]:
-    """When each encoded frame is shown, ticks of the stream's clock, in the order of the file."""
+    """Returns the presentation times of encoded frames, in ticks, in the order of the file."""
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         read = Packets(container, [stream], path)
@@ -135,47 +137,47 @@ def _presentation_times(path: str | os.PathLike) -> list[int]:
         reordered = is_untimed(container, stream) and stream.codec_context.has_b_frames
         if None in times or reordered:
             raise ValueError(
-                f"{path} does not say when its frames are shown, so they cannot be copied; encode "
-                "them anew (convert it to .mp4 first)"
+                f"{path} has no presentation times, so that its frames cannot be copied; convert "
+                "it to .mp4 first"
             )
     return times
 
 
 def _decoding_times(times: list[int]) -> list[int]:
-    """Rising times, none later than the frame is shown: containers leave them out or err."""
+    """Computes rising decoding times, none later than the presentation times."""
     ordered = sorted(times)
     delay = max((early - shown for early, shown in zip(ordered, times, strict=True)), default=0)
     return [time - delay for time in ordered]
 
 
 def partial_file(path: Path) -> Path:
-    """A name beside an output's for writing it; removes what killed processes left of it.
+    """Returns a temporary name beside an output; removes leftovers of killed processes.
 
-    The name has the output's own (as a digest, which is short), host and process.
+    The name has a digest of the output's name, the host and the process.
     """
-    own = f".{hashlib.sha1(path.name.encode()).hexdigest()[:12]}-{_HOST}-"
+    prefix = f".{hashlib.sha1(path.name.encode()).hexdigest()[:12]}-{_HOST}-"
     end = f".partial{path.suffix.lower()}"
-    for left in path.parent.glob(f"{own}*{end}"):
-        pid = left.name.removeprefix(own).partition("-")[0]
+    for leftover in path.parent.glob(f"{prefix}*{end}"):
+        pid = leftover.name.removeprefix(prefix).partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):
-            left.unlink(missing_ok=True)
-    return path.with_name(f"{own}{os.getpid()}-{uuid.uuid4().hex[:8]}{end}")
+            leftover.unlink(missing_ok=True)
+    return path.with_name(f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}{end}")
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # where this call would end it
+    if os.name == "nt":  # os.kill would end the process
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # another user's
+        return True  # of another user
     return True
 
 
 class Output:
-    """A file being written beside its final name, with its sound."""
+    """Writes a media file under a temporary name, with its audio."""
 
     def __init__(self, path: str | os.PathLike, metadata: Mapping[str, str] | None) -> None:
         self.path = Path(path)
@@ -192,12 +194,12 @@ class Output:
             f"file:{self._partial}", "w", "mp4" if suffix == ".m4v" else None, options
         )
         self._container.metadata.update(tags)
-        self._sound: AudioTrack | None = None
+        self._audio_track: AudioTrack | None = None
 
     def add_video(
         self, codec: str, rate: Fraction, options: dict[str, str], preset: str | None
     ) -> av.VideoStream:
-        """Adds a stream to encode."""
+        """Adds a video stream to encode."""
         options = options if preset is None else {**options, "preset": preset}
         try:
             return cast(
@@ -209,25 +211,25 @@ class Output:
             ) from error
 
     def add_copy(self, source: av.VideoStream, rate: Fraction) -> av.VideoStream:
-        """Adds a stream whose packets will be copied from `source`."""
+        """Adds a video stream whose packets are copied from `source`."""
         try:
             stream = self._container.add_stream_from_template(source, opaque=True)
         except ValueError as error:
             codec = source.codec_context.codec.canonical_name
             raise ValueError(
                 f"{self.path}: this kind of file cannot hold {codec} video; write .mkv, or encode "
-                "the frames anew"
+                "the frames again"
             ) from error
-        stream.codec_context.framerate = rate  # else Matroska tells the clock's
+        stream.codec_context.framerate = rate  # else Matroska writes the time base's
         return stream
 
-    def add_other(self, source: av.stream.Stream) -> av.stream.Stream | None:
+    def add_extra(self, source: av.stream.Stream) -> av.stream.Stream | None:
         """Adds a subtitle or further audio track to copy; None where the format can't hold it."""
         codec, suffix = _codec(source), self.path.suffix.lower()
         if source.type == "audio":
             known = COPIED_AUDIO.get(suffix, self._container.supported_codecs)
         else:
-            known = _COPIED_TEXT.get(suffix, {"subrip", "ass", "webvtt", "dvb_subtitle"})
+            known = _COPIED_SUBTITLES.get(suffix, {"subrip", "ass", "webvtt", "dvb_subtitle"})
         if codec not in known:
             return None
         try:
@@ -238,7 +240,7 @@ class Output:
         return stream
 
     def add_chapters(self, chapters: "Sequence[Chapter]", zero: Fraction) -> None:
-        """Takes over the chapters of a video whose first frame is at `zero` by its own clock."""
+        """Copies the chapters of a video whose first frame is at `zero` of its own clock."""
         moved = []
         for chapter in chapters:
             tick = containers.rational(chapter["time_base"])
@@ -248,22 +250,22 @@ class Output:
         if moved:
             self._container.set_chapters(moved)
 
-    def mux_other(self, packet: av.Packet, stream: av.stream.Stream, earlier: Fraction) -> None:
-        """Writes a packet of a further stream, moved earlier; drops it before time 0."""
+    def mux_extra(self, packet: av.Packet, stream: av.stream.Stream, shift: Fraction) -> None:
+        """Writes a packet of an extra stream, moved earlier; drops packets before time 0."""
         tick = containers.rational(packet.time_base)
-        if packet.pts is None or not tick or packet.pts * tick < earlier:
+        if packet.pts is None or not tick or packet.pts * tick < shift:
             return
-        packet.pts -= round(earlier / tick)
+        packet.pts -= round(shift / tick)
         packet.dts = packet.pts
         packet.stream = stream
         self.mux([packet])
 
     def add_audio(self, path: str | os.PathLike, copy: bool, delay: Fraction = Fraction(0)) -> None:
-        """Adds the sound of a file, see `AudioTrack`."""
-        self._sound = AudioTrack(self._container, path, copy, delay)
+        """Adds the audio of a file, see `AudioTrack`."""
+        self._audio_track = AudioTrack(self._container, path, copy, delay)
 
     def start(self) -> None:
-        """Opens the encoders, so that bad options are told now and not after slow work."""
+        """Opens the encoders, so that bad options are refused before slow work."""
         try:
             self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
@@ -273,16 +275,16 @@ class Output:
             ) from error
 
     def mux(self, packets: list[av.Packet]) -> None:
-        """Writes packets of the picture."""
+        """Writes packets of the video."""
         try:
             self._container.mux(packets)
         except av.error.FFmpegError as error:
             raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
 
-    def sound_until(self, moment: Fraction | None) -> None:
-        """Writes the sound that starts before a moment, or all that is left."""
-        if self._sound is not None:
-            self._sound.advance(moment)
+    def write_audio_until(self, end: Fraction | None) -> None:
+        """Writes the audio that starts before a time, or all that remains."""
+        if self._audio_track is not None:
+            self._audio_track.write_until(end)
 
     def close(self) -> None:
         """Completes the file and gives it its name."""
@@ -297,15 +299,15 @@ class Output:
             raise
 
     def abort(self) -> None:
-        """Closes and leaves nothing."""
+        """Closes and removes the file."""
         try:
             self._release()
         except av.error.FFmpegError:
-            pass  # an unfinished file need not be valid
+            pass  # an unfinished file is not valid
         finally:
             self._partial.unlink(missing_ok=True)
 
     def _release(self) -> None:
-        if self._sound is not None:
-            self._sound.close()
+        if self._audio_track is not None:
+            self._audio_track.close()
         self._container.close()

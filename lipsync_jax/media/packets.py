@@ -1,8 +1,8 @@
-"""Decoding the streams of a media file on one exact clock.
+"""Decodes the streams of a media file on one exact clock.
 
-samples.py, video.py and muxing.py read through here, so that sound and picture share their zero.
-Times are `fractions.Fraction` seconds. Recordings that were joined end to end, whose clock starts
-anew in the middle, are read on one clock that goes on.
+samples.py, video_reader.py and mux.py read through this module, so that audio and video have a
+common time 0. Times are `fractions.Fraction` seconds. Concatenated recordings, whose clock restarts
+in the middle, are read on one continuous clock.
 """
 
 import functools
@@ -16,49 +16,51 @@ import av
 
 from lipsync_jax.media import containers
 from lipsync_jax.media.containers import rational
-from lipsync_jax.types import Native
+from lipsync_jax.types import Untyped
 
-JOINABLE = frozenset({"mpegts", "mpeg", "ogg"})  # formats whose files can be joined byte for byte
-_RESTART = Fraction(1, 10)  # a clock that jumps back further than this has restarted
-_LEAPING = frozenset({"mpegts", "mpeg"})
-_LEAP = 10  # seconds; a clock of these that leaps further has restarted, too
-_MUTE = 5  # packets in a row without sound that mean a loss
-_MOST_ERRORS = 256  # unreadable packets in a row after which a file counts as ended
+CONCATENABLE_FORMATS = frozenset({"mpegts", "mpeg", "ogg"})  # files can be joined byte for byte
+_MAX_BACKWARD_JUMP = Fraction(1, 10)  # seconds; a larger jump back means that the clock restarted
+_JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
+_MAX_CLOCK_JUMP = 10  # seconds; a larger jump ahead in those formats means a restart too
+_MAX_SILENT_PACKETS = 5  # more consecutive packets without samples count as lost
+_MAX_ERRORS = 256  # consecutive unreadable packets after which a file counts as ended
 
 
-class Damage:
-    """Counts what could not be read of a stream.
+class DecodeErrors:
+    """Counts packets of a stream that could not be decoded.
 
     Attributes:
-        packets: that were skipped.
-        mute: seconds of audio packets that gave no sound, where there are many in a row.
+        packets: number of skipped packets.
+        silent_seconds: duration of long runs of audio packets without samples.
     """
 
     def __init__(self) -> None:
-        self.packets, self.mute = 0, Fraction(0)
-        self._row, self._usual = 0, Fraction(0)
+        self.packets, self.silent_seconds = 0, Fraction(0)
+        self._run_length, self._packet_duration = 0, Fraction(0)
 
-    def heard(self, frames: Sequence[av.AudioFrame]) -> None:
-        """Takes note of what an audio packet gave; the first ones of a stream may give nothing."""
+    def record_decoded(self, frames: Sequence[av.AudioFrame]) -> None:
+        """Records the frames of an audio packet; the first packets of a stream may have none."""
         if not frames:
-            self._row += 1
+            self._run_length += 1
             return
-        self._usual = max(self._usual, Fraction(frames[0].samples, frames[0].sample_rate))
-        self.settle()
+        self._packet_duration = max(
+            self._packet_duration, Fraction(frames[0].samples, frames[0].sample_rate)
+        )
+        self.end_run()
 
-    def settle(self) -> None:
-        """Ends a row of packets without sound."""
-        if self._row > _MUTE:
-            self.packets += self._row
-            self.mute += self._row * self._usual
-        self._row = 0
+    def end_run(self) -> None:
+        """Ends a run of packets without samples."""
+        if self._run_length > _MAX_SILENT_PACKETS:
+            self.packets += self._run_length
+            self.silent_seconds += self._run_length * self._packet_duration
+        self._run_length = 0
 
 
 class Packets:
-    """The packets of some streams of a file, on one clock that goes on where files were joined.
+    """The packets of some streams of a file, on a clock that is continuous at joins.
 
-    A packet that can't be read is skipped and counted; what follows it is read. Iterating, once,
-    yields packets, at the end an empty one of each stream.
+    Unreadable packets are skipped and counted. Iterating, once, yields packets, at the end an empty
+    one of each stream.
     """
 
     def __init__(
@@ -66,19 +68,19 @@ class Packets:
         container: av.container.InputContainer,
         streams: Sequence[av.stream.Stream],
         path: str | os.PathLike,
-        damage: Damage | None = None,
+        damage: DecodeErrors | None = None,
     ) -> None:
-        """Reads nothing yet but, of formats that can be joined, where they were."""
+        """Reads no packets yet, except for the joins in concatenable formats."""
         self._container, self._streams, self._path = container, streams, path
-        self._damage, self._shifts = damage or Damage(), joins(container, path)
+        self._damage, self._shifts = damage or DecodeErrors(), clock_shifts(container, path)
 
     def __iter__(self) -> Iterator[av.Packet]:
-        pieces = {stream.index: _Piece(self._container) for stream in self._streams}
+        segments = {stream.index: _SegmentCounter(self._container) for stream in self._streams}
         for packet in _readable(self._container, self._streams, self._path, self._damage):
             tick = rational(packet.time_base)
             if self._shifts and tick and packet.dts is not None:
-                number = pieces[packet.stream.index].number(packet, tick)
-                shift = round(self._shifts[min(number, len(self._shifts) - 1)] / tick)
+                segment = segments[packet.stream.index].segment_index(packet, tick)
+                shift = round(self._shifts[min(segment, len(self._shifts) - 1)] / tick)
                 packet.dts += shift
                 packet.pts = None if packet.pts is None else packet.pts + shift
             yield packet
@@ -88,15 +90,15 @@ def _readable(
     container: av.container.InputContainer,
     streams: Sequence[av.stream.Stream],
     path: str | os.PathLike,
-    damage: Damage,
+    damage: DecodeErrors,
 ) -> Iterator[av.Packet]:
     errors, packets = 0, container.demux(*streams)
-    while errors < _MOST_ERRORS:
+    while errors < _MAX_ERRORS:
         try:
             packet = next(packets, None)
         except av.error.PatchWelcomeError as error:
             raise ValueError(
-                f"{path} changes half-way in a way that can't be read, e.g. its number of "
+                f"{path} changes half-way in a way that can't be decoded, e.g. its number of "
                 "channels; convert it to one format with another program first"
             ) from error
         except av.error.FFmpegError:  # damaged here, or the file ends within a packet
@@ -109,58 +111,60 @@ def _readable(
         yield packet
 
 
-class _Piece:
-    """Tells which of several joined recordings the packets of a stream belong to."""
+class _SegmentCounter:
+    """Counts the joined recordings that the packets of a stream belong to."""
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        self._leap = _LEAP if container.format.name in _LEAPING else None
+        self._max_jump = _MAX_CLOCK_JUMP if container.format.name in _JUMPING_FORMATS else None
         self._previous: Fraction | None = None
-        self.last = 0
+        self.last_segment = 0
 
-    def number(self, packet: av.Packet, tick: Fraction) -> int:
+    def segment_index(self, packet: av.Packet, tick: Fraction) -> int:
         time, before = packet.dts * tick, self._previous
         if before is not None:
-            leaps = self._leap is not None and time - before > self._leap
-            self.last += time - before < -_RESTART or leaps
+            jumps = self._max_jump is not None and time - before > self._max_jump
+            self.last_segment += time - before < -_MAX_BACKWARD_JUMP or jumps
         self._previous = time
-        return self.last
+        return self.last_segment
 
 
-def joins(container: av.container.InputContainer, path: str | os.PathLike) -> tuple[Fraction, ...]:
-    """What to add to the clocks of recordings that were joined end to end, seconds.
+def clock_shifts(
+    container: av.container.InputContainer, path: str | os.PathLike
+) -> tuple[Fraction, ...]:
+    """Returns the seconds to add to the clocks of concatenated recordings.
 
     Args:
-        container: the file, opened; its format tells whether it can be a joined one.
-        path: its name; of such a format it is read once, anew only when it has changed.
+        container: the opened file.
+        path: of the file; in concatenable formats the file is read once and again after changes.
 
     Returns:
         One number for each recording, the first 0; empty for a file whose clock never restarts.
     """
-    if container.format.name not in JOINABLE:
+    if container.format.name not in CONCATENABLE_FORMATS:
         return ()
     stat = os.stat(path)
-    return _joins(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+    return _clock_shifts(os.fspath(path), stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _joins(path: str, size: int, modified: int) -> tuple[Fraction, ...]:
-    del size, modified  # they tell whether the file has changed
+def _clock_shifts(path: str, size: int, modified: int) -> tuple[Fraction, ...]:
+    del size, modified  # keys of the cache: the file may change
     with containers.open_container(path) as container:
         best = containers.video_stream(container), container.streams.best("audio")
         streams = [stream for stream in best if stream is not None]
-        pieces = {stream.index: _Piece(container) for stream in streams}
-        spans: list[list[Fraction]] = []  # begin and end of each recording by its own clock
-        for packet in _readable(container, streams, path, Damage()):
+        segments = {stream.index: _SegmentCounter(container) for stream in streams}
+        spans: list[list[Fraction]] = []  # begin and end of each recording on its own clock
+        for packet in _readable(container, streams, path, DecodeErrors()):
             tick = rational(packet.time_base)
             if packet.dts is None or not tick:
                 continue
-            number = pieces[packet.stream.index].number(packet, tick)
+            index = segments[packet.stream.index].segment_index(packet, tick)
             time = (packet.dts if packet.pts is None else packet.pts) * tick
             end = time + (packet.duration or 0) * tick
-            spans += [[time, end]] if number == len(spans) else []
-            spans[number] = [min(spans[number][0], time), max(spans[number][1], end)]
-    if len({piece.last for piece in pieces.values()}) > 1:
-        return ()  # one stream's clock alone is damaged: each goes on by itself
+            spans += [[time, end]] if index == len(spans) else []
+            spans[index] = [min(spans[index][0], time), max(spans[index][1], end)]
+    if len({segment.last_segment for segment in segments.values()}) > 1:
+        return ()  # only one stream's clock is damaged: streams stay independent
     shifts = [Fraction(0)]
     for (_, end), (begin, _) in itertools.pairwise(spans):
         shifts.append(shifts[-1] + end - begin)
@@ -171,24 +175,24 @@ def decode_packets(
     container: av.container.InputContainer,
     stream: av.stream.Stream,
     path: str | os.PathLike,
-    damage: Damage | None = None,
-) -> Iterator[Native]:
-    """Yields every decodable frame of one stream, of the class that belongs to its type.
+    damage: DecodeErrors | None = None,
+) -> Iterator[Untyped]:
+    """Yields every decodable frame of one stream, of the class for its type.
 
     Args:
-        container: the file, opened.
-        stream: which of its streams.
-        path: its name, for messages.
-        damage: counts the rest; without it, one warning does.
+        container: the opened file.
+        stream: of the container.
+        path: of the file, for messages.
+        damage: counts packets that can't be decoded; None warns once instead.
     """
     frames = _decode(container, stream, path, damage)
     return _count_up(frames, stream) if is_untimed(container, stream) else frames
 
 
 def is_untimed(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a file only has its frames in order: AVI has no times, and FFmpeg's guess is wrong.
+    """Returns whether a stream has no presentation times: AVI, where FFmpeg's guess is wrong.
 
-    Decoding such a stream gives right times from its beginning alone.
+    Decoding such a stream gives right times only from its beginning.
     """
     return container.format.name == "avi" and stream.type == "video"
 
@@ -197,49 +201,49 @@ def _count_up(frames: Iterator[av.VideoFrame], stream: av.stream.Stream) -> Iter
     first = None
     for frame in frames:
         first = frame.dts if first is None else first
-        known = None not in (frame.dts, first)
-        frame.pts = frame.dts - first + (stream.start_time or 0) if known else None
+        has_dts = None not in (frame.dts, first)
+        frame.pts = frame.dts - first + (stream.start_time or 0) if has_dts else None
         yield frame
 
 
 def _decode(
     container: av.container.InputContainer,
-    stream: Native,  # of sound or picture: PyAV's common class does not decode
+    stream: Untyped,  # audio or video: PyAV's common class has no decode()
     path: str | os.PathLike,
-    damage: Damage | None,
-) -> Iterator[Native]:
-    told, damage = damage is None, damage or Damage()
+    damage: DecodeErrors | None,
+) -> Iterator[Untyped]:
+    warn_of_damage, damage = damage is None, damage or DecodeErrors()
     for packet in itertools.chain(Packets(container, [stream], path, damage), [None]):
         try:
             frames = stream.decode(packet)  # None flushes the decoder
-        except av.error.EOFError:  # it had been flushed already, by the file's last packet
+        except av.error.EOFError:  # already flushed by the file's last packet
             continue
         except av.error.FFmpegError:
             damage.packets += 1
             continue
         if stream.type == "audio" and packet is not None and packet.size and not packet.is_discard:
-            damage.heard(frames)
+            damage.record_decoded(frames)
         yield from frames
-    damage.settle()
-    if told and damage.packets:
+    damage.end_run()
+    if warn_of_damage and damage.packets:
         warnings.warn(
             f"{path}: {damage.packets} damaged {stream.type} packets were skipped", stacklevel=2
         )
 
 
 def frame_time(frame: av.frame.Frame) -> Fraction | None:
-    """A decoded frame's exact time in seconds of the container's clock; None if it has none."""
+    """Returns a frame's exact time in seconds of the container's clock; None without one."""
     tick = rational(frame.time_base)
     return None if frame.pts is None or tick is None else frame.pts * tick
 
 
 def first_frame(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
-) -> tuple[Native, Fraction]:
+) -> tuple[Untyped, Fraction]:
     """Decodes the first frame of a stream of a container just opened.
 
     Returns:
-        The frame, and when it is presented, seconds of the container's clock.
+        The frame and its presentation time, seconds of the container's clock.
 
     Raises:
         ValueError: nothing in the stream can be decoded.
@@ -253,11 +257,11 @@ def first_frame(
     return frame, time
 
 
-def origin(path: str | os.PathLike) -> Fraction | None:
-    """The moment of a file's clock that is time 0 here: when its first picture is shown.
+def video_start_time(path: str | os.PathLike) -> Fraction | None:
+    """Returns the time of a file's first video frame, which is time 0 in this package.
 
     Returns:
-        Seconds of the container's clock, or None where the file has no moving picture.
+        Seconds of the container's clock, or None for a file without video.
 
     Raises:
         FileNotFoundError, ValueError: see `containers.open_container` and `first_frame`.

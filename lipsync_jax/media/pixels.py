@@ -1,6 +1,6 @@
-"""From decoded frames to the RGB images that are to be shown.
+"""Converts decoded frames to RGB images.
 
-Colours, interlacing, transparency, sizes that change and orientation are settled here.
+Handles colour conversion, deinterlacing, transparency, changing sizes and orientation.
 """
 
 import itertools
@@ -13,56 +13,56 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from lipsync_jax.media.still_images import GROUND
-from lipsync_jax.types import Native
+from lipsync_jax.media.image_files import BACKGROUND
+from lipsync_jax.types import Untyped
 
-# Without these two, FFmpeg's quick conversion brightens every pixel by one step.
+# Without these flags, FFmpeg's fast conversion brightens every pixel by one.
 EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 UNTAGGED = 2  # "unspecified" in ITU-T H.273, of primaries, transfer function and matrix alike
-_HD_ROWS = 720  # from here on an untagged picture is taken as BT.709, below as BT.601
+_HD_HEIGHT = 720  # untagged video of this height or more is BT.709, below BT.601
 
 
-def guessed_matrix(rows: int) -> int:
-    """The matrix of an untagged picture as players guess it: BT.709 (1) for HD, else BT.601 (6)."""
-    return 1 if rows >= _HD_ROWS else 6
+def default_matrix(rows: int) -> int:
+    """Returns the matrix that players assume without tags: BT.709 (1) for HD, else BT.601 (6)."""
+    return 1 if rows >= _HD_HEIGHT else 6
 
 
-def deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The same frames, those that are flagged as interlaced without their combs; times stay.
+def deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Deinterlaces frames that are flagged as interlaced; times are unchanged.
 
-    Each missing line is made of its neighbours in the frame and in those before and after (FFmpeg's
-    bwdif). Progressive frames pass through untouched.
+    Missing lines are interpolated in space and time (FFmpeg's bwdif). Progressive frames pass
+    unchanged.
     """
     previous: av.VideoFrame | None = None
     for frame in frames:
         if frame.interlaced_frame:
             first = [frame] if previous is None else [previous, frame]
-            yield from _filtered(itertools.chain(first, frames), skip=previous is not None)
+            yield from _run_filter(itertools.chain(first, frames), skip=previous is not None)
             return
         yield frame
         previous = frame
 
 
-def _filtered(frames: Iterator[av.VideoFrame], skip: bool) -> Iterator[av.VideoFrame]:
-    """Frames through a filter, which is made anew where their size or format changes."""
-    for _, alike in itertools.groupby(frames, lambda f: (f.width, f.height, f.format.name)):
+def _run_filter(frames: Iterator[av.VideoFrame], skip: bool) -> Iterator[av.VideoFrame]:
+    """Filters frames with a graph for each size and format."""
+    for _, same_format in itertools.groupby(frames, lambda f: (f.width, f.height, f.format.name)):
         graph = None
-        for frame in alike:
+        for frame in same_format:
             if graph is None:
-                graph = _graph(frame)
+                graph = _deinterlace_graph(frame)
             graph.vpush(frame)
-            for out in _pulled(graph):
+            for out in _drain(graph):
                 if not skip:
                     yield out
                 skip = False
         graph.vpush(None)
-        for out in _pulled(graph):
+        for out in _drain(graph):
             if not skip:
                 yield out
             skip = False
 
 
-def _graph(frame: av.VideoFrame) -> av.filter.Graph:
+def _deinterlace_graph(frame: av.VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
@@ -75,7 +75,7 @@ def _graph(frame: av.VideoFrame) -> av.filter.Graph:
     return graph
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+def _drain(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
             yield graph.vpull()
@@ -83,65 +83,68 @@ def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
             return
 
 
-class Shown:
-    """Turns one stream's decoded frames into the RGB images that are to be shown."""
+class FrameConverter:
+    """Converts one stream's decoded frames to RGB images of one size."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None  # of the first frame; later ones are fitted in
+        self._size: tuple[int, int] | None = None  # of the first frame; others are letterboxed
 
-    def fit(self, first: av.VideoFrame) -> None:
-        """Takes the size of all images from a frame."""
+    def set_size(self, first: av.VideoFrame) -> None:
+        """Sets the size of all images to that of a frame."""
         self._size = first.width, first.height
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """A frame as uint8 RGB (height, width, 3), of the size of the first one.
+        """Converts a frame to uint8 RGB (height, width, 3), of the size of the first frame.
 
-        Transparent pixels show a plain ground. A frame of another shape is fitted between black
-        bars.
+        Transparent pixels show a plain background. Frames of another aspect ratio are letterboxed.
         """
         if self._size is None:
-            self.fit(frame)
-        size = _fitted((frame.width, frame.height), self._size)
+            self.set_size(frame)
+        size = _fit_size((frame.width, frame.height), self._size)
         image = self._convert(frame, size)
         if size != self._size:
-            image = _letterboxed(image, self._size)
-        return _oriented(image, frame)
+            image = _letterbox(image, self._size)
+        return _apply_orientation(image, frame)
 
     def _convert(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         width, height = size
-        guess = Colorspace.ITU709 if guessed_matrix(frame.height) == 1 else Colorspace.ITU601
+        default = Colorspace.ITU709 if default_matrix(frame.height) == 1 else Colorspace.ITU601
         untagged = frame.colorspace == UNTAGGED and not frame.format.is_rgb
-        clear = frame.format.name in ("pal8", "ya8", "ya16be", "ya16le") or any(
+        has_alpha = frame.format.name in ("pal8", "ya8", "ya16be", "ya16le") or any(
             component.is_alpha for component in frame.format.components
         )
         planar = self._reformatter.reformat(
             frame,
             width,
             height,
-            "gbrap" if clear else "gbrp",  # planes: three times as fast as packed pixels
-            src_colorspace=guess if untagged else None,
+            "gbrap" if has_alpha else "gbrp",  # planar: three times as fast as packed
+            src_colorspace=default if untagged else None,
             interpolation=Interpolation.BILINEAR | EXACT,
         )
         green, blue, red, *alpha = (
-            np.frombuffer(cast(Native, plane), np.uint8).reshape(height, plane.line_size)[:, :width]
+            np.frombuffer(cast(Untyped, plane), np.uint8).reshape(height, plane.line_size)[
+                :, :width
+            ]
             for plane in planar.planes
         )
         image = cv2.merge((red, green, blue))
         if alpha and alpha[0].min() < 255:
-            part = alpha[0][..., None].astype(np.uint16)
-            image = ((image * part + GROUND * (255 - part) + 127) // 255).astype(np.uint8)
+            opacity = alpha[0][..., None].astype(np.uint16)
+            image = ((image * opacity + BACKGROUND * (255 - opacity) + 127) // 255).astype(np.uint8)
         return image
 
 
-def _fitted(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the same shape that fits, whole pixels."""
-    scale = min(wanted[0] / own[0], wanted[1] / own[1])
-    width, height = (max(1, min(w, round(o * scale))) for o, w in zip(own, wanted, strict=True))
+def _fit_size(source_size: tuple[int, int], target_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the largest size of that aspect ratio that fits, in whole pixels."""
+    scale = min(target_size[0] / source_size[0], target_size[1] / source_size[1])
+    width, height = (
+        max(1, min(w, round(o * scale))) for o, w in zip(source_size, target_size, strict=True)
+    )
     return width, height
 
 
-def _letterboxed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _letterbox(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     left, top = (width - image.shape[1]) // 2, (height - image.shape[0]) // 2
     framed = np.zeros((height, width, 3), np.uint8)
@@ -149,13 +152,13 @@ def _letterboxed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return framed
 
 
-def _oriented(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+def _apply_orientation(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     try:
-        data: Native = frame.side_data  # by names that PyAV's annotations leave out
+        data: Untyped = frame.side_data  # keys that PyAV's annotations lack
         matrix = np.frombuffer(data["DISPLAYMATRIX"], "<i4")
     except KeyError:
         return image
-    except ValueError:  # PyAV 18 refuses all side data of a frame that has some it doesn't know
+    except ValueError:  # PyAV 18 refuses a frame's side data if one kind is unknown
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
     return _orient(image, matrix)
 

@@ -1,4 +1,4 @@
-"""Bounded pipelines: every stage an iterator, run on a thread of its own by `prefetch`."""
+"""Bounded pipelines: each stage is an iterator that `prefetch` runs on its own thread."""
 
 import ctypes
 import queue
@@ -9,16 +9,16 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-_POLL = 0.05  # seconds after which a blocked stage looks whether it is still wanted
+_POLL = 0.05  # seconds between checks of a blocked stage for cancellation
 _END = object()
 _M_ARENA_MAX = -8  # malloc.h
 
 
-def share_heaps() -> None:
-    """Lets a process's threads share two heaps, where the C library is glibc.
+def limit_malloc_arenas() -> None:
+    """Limits the process to two malloc arenas, where the C library is glibc.
 
-    It gives each thread its own, which keeps the most that this thread ever needed, so that memory
-    creeps up with the length of a video. Works on threads that have not yet started.
+    By default each thread has an arena that keeps the most memory the thread ever used, so that
+    memory grows with the length of a video. Affects threads that have not started yet.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
@@ -29,24 +29,24 @@ def share_heaps() -> None:
 def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """Runs an iterator on its own thread, at most `depth` items ahead of its consumer.
 
-    An exception in the iterator is raised again at the consumer, in order. When the consumer
-    stops early (an error, Ctrl-C, `close()`), the thread is told, closes its iterator and ends,
-    so a chain of stages unwinds from its end to its start.
+    An exception in the iterator is raised again in the consumer, in order. If the consumer stops
+    early (an error, Ctrl-C, `close()`), the thread closes its iterator and ends, so that a chain of
+    stages unwinds from its end to its start.
 
     Args:
-        items: a generator or iterable; only the thread touches it.
-        depth: items that may wait, at least 1.
+        items: a generator or iterable, used by the thread only.
+        depth: most items in the buffer, at least 1.
 
     Yields:
         The items, in order.
     """
-    waiting: queue.Queue = queue.Queue(depth)
-    unwanted = threading.Event()
+    buffer: queue.Queue = queue.Queue(depth)
+    cancelled = threading.Event()
 
     def put(entry: tuple) -> bool:
-        while not unwanted.is_set():
+        while not cancelled.is_set():
             try:
-                waiting.put(entry, timeout=_POLL)
+                buffer.put(entry, timeout=_POLL)
                 return True
             except queue.Full:
                 continue
@@ -69,12 +69,12 @@ def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     thread.start()
     try:
         while True:
-            item, error = waiting.get()
+            item, error = buffer.get()
             if error is not None:
                 raise error
             if item is _END:
                 return
             yield item
     finally:
-        unwanted.set()
+        cancelled.set()
         thread.join()

@@ -1,25 +1,25 @@
-"""When each frame of the face video is shown, until the voice ends. Exact seconds throughout."""
+"""Schedules the frames of the face video until the audio ends, in exact seconds."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-LONGEST = Fraction(1, 10)  # seconds for which lips may stand still
-_USUAL_RATE = Fraction(25)  # of what is written for a video whose frames stand longer than that
+MAX_FRAME_DURATION = Fraction(1, 10)  # seconds; longer frames are repeated with new lips
+_DEFAULT_RATE = Fraction(25)  # output rate for videos with longer frames
 LOOPS = ("ping-pong", "repeat", "hold", "none")
 
 
-def passes(count: int, loop: str) -> Iterator[range]:
-    """Frame numbers in the order they are shown, as runs over consecutive frames.
+def loop_indices(count: int, loop: str) -> Iterator[range]:
+    """Yields frame numbers in display order, as ranges of consecutive frames.
 
     Args:
         count: frames of the face video, at least 1.
-        loop: what follows its last frame: `ping-pong` (backwards and forwards again, the turning
-            frames shown once), `repeat` (from the start), `hold` (the last frame stays), `none`.
+        loop: after the last frame: `ping-pong` (backwards and forwards, without repeating the
+            frames at the ends), `repeat` (from the start), `hold` (the last frame), `none`.
 
     Yields:
-        The whole video first, then, endlessly but for `none`, what follows.
+        The whole video first; then, except for `none`, endless further ranges.
     """
     yield range(count)
     if loop == "repeat":
@@ -31,62 +31,67 @@ def passes(count: int, loop: str) -> Iterator[range]:
 
 
 def output_rate(frame_rate: Fraction) -> Fraction:
-    """Frames a second to write for a video: its own, unless lips would stand still."""
-    return frame_rate if 1 / frame_rate <= LONGEST else _USUAL_RATE
+    """Returns the output frame rate: the video's own, or 25 if frames would be too long."""
+    return frame_rate if 1 / frame_rate <= MAX_FRAME_DURATION else _DEFAULT_RATE
 
 
 def fill_gaps(
     times: Sequence[Fraction], frame_rate: Fraction, rate: Fraction
 ) -> tuple[list[int], list[Fraction]]:
-    """Shows frames again where the next one is long in coming, so that lips go on moving.
+    """Repeats frames in gaps of a video, so that lips continue to move.
 
     Args:
-        times: when each frame is shown, ascending.
-        frame_rate: of the video; its last frame stands for 1 / frame_rate seconds.
-        rate: frames a second to write where they are shown again.
+        times: of the frames, ascending.
+        frame_rate: of the video; its last frame lasts 1 / frame_rate seconds.
+        rate: frames a second of repeated frames.
 
     Returns:
-        Frame numbers, and when each is shown, none for longer than `LONGEST` or, if that is more,
-        1 / rate seconds; the last for 1 / rate.
+        Frame numbers and their display times; no frame lasts longer than `MAX_FRAME_DURATION` or,
+        if that is more, 1 / rate seconds; the last frame lasts 1 / rate.
     """
-    numbers, shown, longest = [], [], max(LONGEST, 1 / rate)
+    numbers, display_times, max_duration = [], [], max(MAX_FRAME_DURATION, 1 / rate)
     ends = [*times[1:], times[-1] + 1 / frame_rate]
     for number, (start, end) in enumerate(zip(times, ends, strict=True)):
         length = end - start
-        count = max(round(length * rate), math.ceil(length / longest)) if length > longest else 1
+        count = (
+            max(round(length * rate), math.ceil(length / max_duration))
+            if length > max_duration
+            else 1
+        )
         numbers += [number] * count
-        shown += [start + i * (end - start) / count for i in range(count)]
-    return numbers, shown
+        display_times += [start + i * (end - start) / count for i in range(count)]
+    return numbers, display_times
 
 
 def schedule(
     times: Sequence[Fraction],
-    last: Fraction,
-    length: Callable[[Fraction], Fraction],
+    last_duration: Fraction,
+    audio_length: Callable[[Fraction], Fraction],
     loop: str,
 ) -> Iterator[tuple[int, Fraction]]:
-    """Which frame is shown from which moment on.
+    """Yields frame numbers with their display times.
 
-    A looped or cut video lasts as long as the voice, to less than one frame; if it is less than
-    one frame short of the voice, it is left as it is. With `none` it is never looped or cut.
+    A looped or cut video lasts as long as the audio, to less than one frame; a video that is less
+    than one frame shorter than the audio is unchanged. With `none` the video is never looped or
+    cut.
 
     Args:
-        times: when each frame of the face video is shown, ascending, the first at 0.
-        last: seconds for which its last frame is shown.
-        length: seconds of the voice; given a moment, it may say any greater one while the voice
-            goes on, see `speech.Live.length`.
-        loop: see `passes`.
+        times: of the frames of the face video, ascending, the first at 0.
+        last_duration: seconds of its last frame.
+        audio_length: returns the seconds of the audio; while streamed audio continues, the function
+            may return any time greater than its argument, see `driving_audio`.
+        loop: see `loop_indices`.
 
     Yields:
         (frame number, seconds).
     """
-    lengths = [b - a for a, b in itertools.pairwise(times)] + [last]
-    now = Fraction(0)
-    for number, indices in enumerate(passes(len(times), loop)):
-        if number and length(now + last) - now < last:
+    durations = [b - a for a, b in itertools.pairwise(times)] + [last_duration]
+    time = Fraction(0)
+    for number, indices in enumerate(loop_indices(len(times), loop)):
+        if number and audio_length(time + last_duration) - time < last_duration:
             return
         for index in indices:
-            if loop != "none" and now >= length(now):
+            if loop != "none" and time >= audio_length(time):
                 return
-            yield index, now
-            now += lengths[index]
+            yield index, time
+            time += durations[index]

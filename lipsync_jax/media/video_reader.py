@@ -1,7 +1,7 @@
-"""Moving pictures: streams of frames with exact times in, encoded files with sound out.
+"""Reads videos as streams of frames with exact times.
 
-Images are uint8 RGB (height, width, 3). A video is never held in memory: reading is a generator,
-writing takes a frame at a time.
+Images are uint8 RGB (height, width, 3). Reading is a generator, so that a video is never in memory
+as a whole.
 """
 
 import itertools
@@ -17,41 +17,42 @@ import av
 import cv2
 import numpy as np
 
-from lipsync_jax.media import containers, packets, still_images
+from lipsync_jax.media import containers, image_files, packets
 from lipsync_jax.media import mux as muxing
 from lipsync_jax.media.mux import mux as mux
-from lipsync_jax.media.pixels import UNTAGGED, Shown, deinterlaced
+from lipsync_jax.media.pixels import UNTAGGED, FrameConverter, deinterlace
 from lipsync_jax.media.video_writer import VideoWriter as VideoWriter
-from lipsync_jax.types import Native
+from lipsync_jax.types import Untyped
 
-_UNKNOWN = (0, UNTAGGED)  # of ITU-T H.273's numbers
+_UNSPECIFIED = (0, UNTAGGED)  # codes of ITU-T H.273
 _SRGB = 13
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself.
+    """Metadata of a video file.
 
     Attributes:
         path: the file.
-        width: columns of the frames `read_frames` yields (after rotation).
-        height: rows of the same.
+        width: columns of the frames of `read_frames` (after rotation).
+        height: rows of those frames.
         frame_rate: frames a second, exact; the average where the rate varies.
-        frames_estimate: number of frames as the header tells; read them to be sure.
-        duration: seconds of picture, None where the header does not tell.
-        rotation: degrees counter-clockwise by which stored frames are turned to be shown, 0, 90,
-            180 or 270; `read_frames` does it.
-        start_time: when the first frame is shown, seconds of the container's clock.
-        pixel_aspect: width of a pixel over its height; 1 for photos, whose files tell how they are
-            printed.
-        colours: primaries, transfer function and matrix, numbers of ITU-T H.273: (1, 1, 1) is
-            BT.709, (2, 2, 2) a video that does not tell; HLG is (9, 18, 9), PQ (9, 16, 9).
+        frames_estimate: number of frames by the header, which may be wrong.
+        duration: seconds of video by the header, None if unknown.
+        rotation: degrees counter-clockwise from stored frames to displayed ones, 0, 90, 180 or
+            270; `read_frames` applies the rotation.
+        start_time: of the first frame, seconds of the container's clock.
+        pixel_aspect: width of a pixel over its height; 1 for photos, where files have the aspect
+            of a print.
+        colours: primaries, transfer function and matrix, codes of ITU-T H.273: (1, 1, 1) is
+            BT.709, (2, 2, 2) unspecified; HLG is (9, 18, 9), PQ (9, 16, 9).
         codec: FFmpeg's name of the codec, e.g. `h264`.
-        has_audio: whether there is sound.
-        audio_rate: samples a second, 0 without sound.
-        audio_channels: channels, 0 without sound.
-        interlaced: whether its first frame is interlaced; `read_frames` removes the combs.
-        beside: what there is beside picture and main sound, in words, see `muxing.describe`.
+        has_audio: whether there is an audio stream.
+        audio_rate: samples a second, 0 without audio.
+        audio_channels: number of channels, 0 without audio.
+        interlaced: whether the first frame is interlaced; `read_frames` deinterlaces.
+        extra_streams: descriptions of streams beside the main video and audio, see
+            `mux.describe_streams`.
     """
 
     path: Path
@@ -69,7 +70,7 @@ class VideoInfo:
     audio_rate: int
     audio_channels: int
     interlaced: bool = False
-    beside: tuple[str, ...] = ()
+    extra_streams: tuple[str, ...] = ()
 
 
 class Frame(NamedTuple):
@@ -87,25 +88,24 @@ class Frame(NamedTuple):
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Looks at a video's header and first frame.
+    """Reads a video's header and first frame.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, has no picture, or none that can be decoded.
+        ValueError: the file cannot be read, has no video stream, or none that can be decoded.
     """
-    still = still_images.probe(path)
-    if still is not None:
-        return _still_info(still)
+    image_info = image_files.probe(path)
+    if image_info is not None:
+        return _image_video_info(image_info)
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
-        sound = container.streams.best("audio")
-        heard: Native = sound.codec_context if sound else None  # None too where no decoder is known
-        duration, rate = (
-            containers.duration(container, stream),
-            containers.frame_rate(container, stream),
-        )
+        audio_stream = container.streams.best("audio")
+        # None too where there is no decoder.
+        audio_context: Untyped = audio_stream.codec_context if audio_stream else None
+        duration = containers.duration(container, stream)
+        rate = containers.frame_rate(container, stream)
         frame, start = packets.first_frame(container, stream, path)
-        image = Shown()(frame)
+        image = FrameConverter()(frame)
         photo = container.format.name.endswith(("_pipe", "image2"))
         aspect = containers.rational(stream.sample_aspect_ratio) or Fraction(1)
         aspect = Fraction(1) if photo else aspect
@@ -121,48 +121,48 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             pixel_aspect=1 / aspect if frame.rotation % 180 else aspect,
             colours=_colours(stream.codec_context, photo or frame.format.is_rgb),
             codec=stream.codec_context.codec.canonical_name,
-            has_audio=sound is not None,
-            audio_rate=heard.sample_rate if heard else 0,
-            audio_channels=heard.layout.nb_channels if heard else 0,
+            has_audio=audio_stream is not None,
+            audio_rate=audio_context.sample_rate if audio_context else 0,
+            audio_channels=audio_context.layout.nb_channels if audio_context else 0,
             interlaced=frame.interlaced_frame,
-            beside=muxing.describe(
-                muxing.others(container, own_sound=True), len(containers.chapters(container))
+            extra_streams=muxing.describe_streams(
+                muxing.extra_streams(container, own_audio=True), len(containers.chapters(container))
             ),
         )
 
 
-def _still_info(still: still_images.Still) -> VideoInfo:
-    count = len(still.times)
+def _image_video_info(image_info: image_files.ImageInfo) -> VideoInfo:
+    count = len(image_info.times)
     return VideoInfo(
-        path=Path(still.path),
-        width=still.width,
-        height=still.height,
-        frame_rate=_still_rate(still),
+        path=Path(image_info.path),
+        width=image_info.width,
+        height=image_info.height,
+        frame_rate=_image_frame_rate(image_info),
         frames_estimate=count,
-        duration=still.duration if count > 1 else None,
+        duration=image_info.duration if count > 1 else None,
         rotation=0,
         start_time=Fraction(0),
         pixel_aspect=Fraction(1),
         colours=(1, 1, 1),
-        codec=still.codec,
+        codec=image_info.codec,
         has_audio=False,
         audio_rate=0,
         audio_channels=0,
     )
 
 
-def _still_rate(still: still_images.Still) -> Fraction:
-    return len(still.times) / still.duration if still.duration else Fraction(25)
+def _image_frame_rate(image_info: image_files.ImageInfo) -> Fraction:
+    return len(image_info.times) / image_info.duration if image_info.duration else Fraction(25)
 
 
 def _colours(context: av.VideoCodecContext, rgb: bool) -> tuple[int, int, int]:
     primaries, transfer, matrix = context.color_primaries, context.color_trc, context.colorspace
-    if not rgb and primaries in _UNKNOWN and transfer in _UNKNOWN and matrix == UNTAGGED:
+    if not rgb and primaries in _UNSPECIFIED and transfer in _UNSPECIFIED and matrix == UNTAGGED:
         return UNTAGGED, UNTAGGED, UNTAGGED
-    # An sRGB picture counts as BT.709, which players show alike and encoders know.
+    # sRGB counts as BT.709, which players show equally and encoders support.
     return (
-        1 if rgb and primaries in _UNKNOWN else primaries,
-        1 if transfer == _SRGB or (rgb and transfer in _UNKNOWN) else transfer,
+        1 if rgb and primaries in _UNSPECIFIED else primaries,
+        1 if transfer == _SRGB or (rgb and transfer in _UNSPECIFIED) else transfer,
         1 if rgb else matrix,
     )
 
@@ -170,37 +170,36 @@ def _colours(context: av.VideoCodecContext, rgb: bool) -> tuple[int, int, int]:
 def read_frames(
     path: str | os.PathLike, start: Fraction | None = None
 ) -> Generator[Frame, None, None]:
-    """Decodes a video, or a still image as a video of one frame.
+    """Decodes a video, or an image as a video of one frame.
 
-    Rotation and mirroring that the file asks for are applied, interlaced frames lose their combs,
-    transparent pixels show a plain ground, and frames of another shape than the first are fitted
-    between black bars. Damaged packets are skipped and a file cut short yields what it has, with
-    one warning that counts them. Times that are missing or run backwards are replaced by a step of
-    one frame.
+    The orientation of the file is applied, interlaced frames are deinterlaced, transparent pixels
+    show a plain background, and frames of another aspect ratio than the first are letterboxed.
+    Damaged packets are skipped and a truncated file yields its readable frames, with one warning.
+    Missing or decreasing times are replaced by a step of one frame.
 
     Args:
-        path: any container FFmpeg reads.
-        start: seconds from the first frame; the first frame yielded is the one shown there or the
-            next (a quarter of a frame is forgiven, for clocks that are rounded).
+        path: any container that FFmpeg reads.
+        start: seconds from the first frame; the first frame yielded is at that time or after (with
+            a tolerance of a quarter of a frame, for rounded clocks).
 
     Returns:
-        An iterator of frames in the order they are shown. The file is opened by this call.
+        An iterator of frames in display order. The file is opened by this call.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read or has no picture; from the iterator, no frame could be
-            decoded.
+        ValueError: the file cannot be read or has no video stream; from the iterator, no frame
+            could be decoded.
     """
-    still = still_images.probe(path)
-    if still is not None:
-        return _read_still(still, Fraction(start or 0))
+    image_info = image_files.probe(path)
+    if image_info is not None:
+        return _read_image(image_info, Fraction(start or 0))
     return _read(containers.open_video(path), path, Fraction(start or 0))
 
 
-def _read_still(still: still_images.Still, start: Fraction) -> Generator[Frame, None, None]:
-    earliest = start - 1 / _still_rate(still) / 4
-    shown = ((time, image) for time, image in still_images.read(still) if time >= earliest)
-    for index, (time, image) in enumerate(shown):
+def _read_image(image_info: image_files.ImageInfo, start: Fraction) -> Generator[Frame, None, None]:
+    earliest = start - 1 / _image_frame_rate(image_info) / 4
+    selected = ((time, image) for time, image in image_files.read(image_info) if time >= earliest)
+    for index, (time, image) in enumerate(selected):
         yield Frame(time, image, index)
 
 
@@ -214,77 +213,77 @@ def _read(
         decoded = packets.decode_packets(container, stream, path)
         first = next(decoded, None)
         if first is None:
-            raise ValueError(f"{path}: not one frame of its picture can be decoded")
+            raise ValueError(f"{path}: not one of its video frames can be decoded")
         zero = packets.frame_time(first) or Fraction(0)
         decoded, earliest = itertools.chain([first], decoded), start - step / 4
-        untimed = packets.is_untimed(container, stream) or packets.joins(container, path)
+        untimed = packets.is_untimed(container, stream) or packets.clock_shifts(container, path)
         if start > 0 and not untimed:
-            # Interlaced frames need the one before them, too.
-            sought = _seek(path, zero + earliest - (2 * step if first.interlaced_frame else 0))
-            key = next(sought, None)
-            decoded = decoded if key is None else itertools.chain([key], sought)
-        shown, previous, index = Shown(), None, 0
-        shown.fit(first)
-        for frame in deinterlaced(decoded):
+            # Interlaced frames need the frame before them too.
+            after_seek = _seek(path, zero + earliest - (2 * step if first.interlaced_frame else 0))
+            key = next(after_seek, None)
+            decoded = decoded if key is None else itertools.chain([key], after_seek)
+        convert, previous, index = FrameConverter(), None, 0
+        convert.set_size(first)
+        for frame in deinterlace(decoded):
             time = packets.frame_time(frame)
             time = None if time is None else time - zero
             if previous is not None and (time is None or time <= previous):
                 time = previous + step
             previous = time if time is not None else Fraction(0)
             if previous >= earliest:
-                yield Frame(previous, shown(frame), index)
+                yield Frame(previous, convert(frame), index)
                 index += 1
 
 
-def _seek(path: str | os.PathLike, moment: Fraction) -> Iterator[av.VideoFrame]:
-    """Frames from a key frame at or before `moment`; none where the file cannot be sought so."""
+def _seek(path: str | os.PathLike, target: Fraction) -> Iterator[av.VideoFrame]:
+    """Yields frames from a key frame at or before a time; none if the file can't be sought."""
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
         stream.thread_type = "AUTO"
         try:
             container.seek(
-                math.floor(moment / containers.rational(stream.time_base)), stream=stream
+                math.floor(target / containers.rational(stream.time_base)), stream=stream
             )
         except av.error.FFmpegError:
             return
         decoded = packets.decode_packets(container, stream, path)
         first = next(decoded, None)
         time = None if first is None else packets.frame_time(first)
-        if time is not None and time <= moment:
+        if time is not None and time <= target:
             yield first
             yield from decoded
 
 
-def constant_rate(
+def resample_fps(
     frames: Iterable[Frame], frame_rate: Fraction | int
 ) -> Generator[Frame, None, None]:
-    """Frames at an even rate: at each moment i / frame_rate the nearest in time of those given.
+    """Resamples frames to a constant rate: the nearest frame at each time i / frame_rate.
 
     Args:
-        frames: as `read_frames` yields them, evenly spaced or not.
-        frame_rate: frames a second wanted.
+        frames: from `read_frames`, evenly spaced or not.
+        frame_rate: frames a second of the result.
 
     Yields:
-        Frames with even times and indices from 0; the last frame given counts as shown for as long
-        as the one before it. Repeated frames share their image.
+        Frames with even times and indices from 0; the last frame given lasts as long as the one
+        before it. Repeated frames share their image.
     """
     rate, index = Fraction(frame_rate), 0
-    current, shown = None, 1 / rate
-    for following in frames:
+    current, display_duration = None, 1 / rate
+    for next_frame in frames:
         if current is not None:
-            shown = following.time - current.time
-            while index / rate <= current.time + shown / 2:
+            display_duration = next_frame.time - current.time
+            while index / rate <= current.time + display_duration / 2:
                 yield Frame(index / rate, current.image, index)
                 index += 1
-        current = following
+        current = next_frame
     if current is not None:
-        count = max(index, round((current.time + shown) * rate), 1)
+        count = max(index, round((current.time + display_duration) * rate), 1)
         for last in range(index, count):
             yield Frame(last / rate, current.image, last)
 
 
 def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
-    """Frames side by side, row after row, on black.
+    """Tiles frames in rows, on black.
 
     Args:
         frames: uint8 (n, height, width, 3), any channel order.
@@ -294,22 +293,22 @@ def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
         uint8 (rows · height, columns · width, 3).
 
     Raises:
-        ValueError: no frames or no columns.
+        ValueError: there are no frames or no columns.
     """
     if not len(frames) or columns < 1:
         raise ValueError("a contact sheet needs at least one frame and one column")
     missing = -len(frames) % columns
-    filled = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    count, height, width, channels = filled.shape
-    grid = filled.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
+    padded = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    count, height, width, channels = padded.shape
+    grid = padded.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
     return grid.reshape(-1, columns * width, channels)
 
 
 def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
-    """Writes uint8 RGB (height, width, 3) as .png, .jpg or what else the suffix says.
+    """Writes uint8 RGB (height, width, 3) in the image format of the suffix.
 
     Raises:
-        ValueError: no such image format.
+        ValueError: there is no image format for the suffix.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Encoding frames into a video file, one at a time, with exact times and the sound of a file.
+"""Encodes frames into a video file, one at a time, with exact times and the audio of a file.
 
 Images are uint8 RGB (height, width, 3).
 """
@@ -15,9 +15,9 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from lipsync_jax.media import containers
 from lipsync_jax.media.mux import Output
-from lipsync_jax.media.pixels import EXACT, UNTAGGED, guessed_matrix
+from lipsync_jax.media.pixels import EXACT, UNTAGGED, default_matrix
 
-# FFmpeg's conversions by the matrices of ITU-T H.273; others' pictures are stored by BT.709's.
+# FFmpeg's conversions for the matrices of ITU-T H.273; other frames are stored with BT.709.
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -26,17 +26,17 @@ _MATRICES = {
     7: Colorspace.SMPTE240M,
     9: Colorspace.BT2020,
 }
-_CLOCK = 90_000  # least ticks a second of what is written
+_MIN_TICKS_PER_SECOND = 90_000  # of the output's time base
 
 
 class VideoWriter:
-    """Encodes frames as they come, with the sound of a file beside them.
+    """Encodes frames one by one, with the audio of a file.
 
-    The file is written under another name and takes its own when it is complete; if the `with`
-    block fails, nothing is left. An odd width or height is filled up by a copy of the last column
-    or row, since 4:2:0 colour needs even sizes; nothing is cropped or scaled. Colours are stored in
-    limited range, by the matrix and with the tags asked for; nothing else about them is changed.
-    The picture lasts exactly its frames' durations.
+    The file is written under a temporary name and renamed when complete; if the `with` block
+    fails, no file is left. An odd width or height is padded with a copy of the last column or row,
+    since 4:2:0 colour needs even sizes; frames are neither cropped nor resized. Colours are stored
+    in limited range, with the given matrix and tags, and otherwise unchanged. The video lasts
+    exactly the durations of its frames.
 
         with VideoWriter("out.mp4", Fraction(25), (640, 360), audio="speech.wav") as writer:
             for image in images:
@@ -63,34 +63,32 @@ class VideoWriter:
         """Opens the output.
 
         Args:
-            path: .mp4, .m4v, .mov or .mkv; its folder is made if need be. Matroska rounds times to
-                milliseconds.
+            path: .mp4, .m4v, .mov or .mkv; its folder is created if missing. Matroska rounds times
+                to milliseconds.
             frame_rate: frames a second, exact (`Fraction(30000, 1001)`).
-            size: (width, height) of the frames to come.
+            size: (width, height) of the frames.
             codec: FFmpeg's name of an encoder.
-            crf: its constant quality, lower is better; None for encoders without it.
-            preset: its speed; None for encoders without it.
-            lossless: store RGB exactly (libx264rgb), odd sizes as they are; few players show it.
+            crf: constant rate factor, lower is better; None for encoders without crf.
+            preset: of speed; None for encoders without presets.
+            lossless: store RGB exactly (libx264rgb), with odd sizes; few players support it.
             pixel_aspect: width of a pixel over its height (`VideoInfo.pixel_aspect`).
-            colours: primaries, transfer function and matrix of the frames to come
-                (`VideoInfo.colours`). 2 leaves them untagged; the matrix is then the one that
-                players guess by the size.
+            colours: primaries, transfer function and matrix of the frames (`VideoInfo.colours`). 2
+                leaves them untagged; the matrix is then the one that players assume for the size.
             metadata: tags of the file, e.g. {"title": ...}.
-            audio: a file whose sound goes along: time 0 is its own first picture, or its first
-                sample where it has no picture.
-            copy_audio: copy the encoded sound where the container allows; else encode it as AAC.
-            shortest: end the sound with the picture.
+            audio: a file with the audio: time 0 is its first video frame or, without video, its
+                first sample.
+            copy_audio: copy the encoded audio where the container allows; else encode AAC.
+            shortest: end the audio with the video.
 
         Raises:
-            FileNotFoundError: no such audio file.
-            ValueError: the path's suffix, the size, the encoder or its options, or the audio cannot
-                be used.
+            FileNotFoundError: there is no such audio file.
+            ValueError: the suffix, the size, the encoder, its options or the audio cannot be used.
         """
         width, height = size
         self.frame_rate, self.size, self.frames = Fraction(frame_rate), (width, height), 0
         if width < 1 or height < 1 or self.frame_rate <= 0:
             raise ValueError(f"{path}: size {size} at {frame_rate} frames a second is no video")
-        self._exact, self._shortest = lossless, shortest
+        self._lossless, self._shortest = lossless, shortest
         self._output = Output(path, metadata)
         try:
             self._stream = self._output.add_video(
@@ -107,25 +105,27 @@ class VideoWriter:
             self._output.abort()
             raise
         self._tick = containers.rational(self._stream.codec_context.time_base)
-        self._held: av.VideoFrame | None = None  # until the next frame tells its duration
-        self._durations: dict[int, int] = {}  # by time, for the packets to come
+        self._pending_frame: av.VideoFrame | None = (
+            None  # until the next frame, which ends its duration
+        )
+        self._durations: dict[int, int] = {}  # by time, for the encoded packets
 
     def _configure(
         self, context: av.VideoCodecContext, pixel_aspect: Fraction, colours: tuple[int, int, int]
     ) -> None:
         width, height = self.size
-        exact = self._exact
+        exact = self._lossless
         context.width, context.height = (width, height) if exact else _even(width, height)
         context.pix_fmt = "rgb24" if exact else "yuv420p"
         context.sample_aspect_ratio = pixel_aspect
         context.max_b_frames = 0  # reordering makes MP4's durations wrong where times are uneven
-        # A clock with room for uneven times in which the even ones are whole numbers.
+        # A time base fine enough for uneven times, in which even times are integers.
         ticks = self.frame_rate.numerator
-        context.time_base = Fraction(1, ticks * -(-_CLOCK // ticks))
+        context.time_base = Fraction(1, ticks * -(-_MIN_TICKS_PER_SECOND // ticks))
         context.color_primaries, context.color_trc, matrix = colours
         matrix = matrix if matrix in (*_MATRICES, UNTAGGED) else 1
         context.colorspace = 0 if exact else matrix
-        self._matrix = _MATRICES[guessed_matrix(context.height) if matrix == UNTAGGED else matrix]
+        self._matrix = _MATRICES[default_matrix(context.height) if matrix == UNTAGGED else matrix]
         context.color_range = int(ColorRange.JPEG if exact else ColorRange.MPEG)
 
     def write(self, rgb: np.ndarray, time: Fraction | None = None) -> None:
@@ -133,11 +133,11 @@ class VideoWriter:
 
         Args:
             rgb: uint8 (height, width, 3), RGB, of the writer's size.
-            time: when it is shown, seconds from time 0, for uneven rates (kept to 11 µs); None
+            time: of the frame, seconds from time 0, for uneven rates (precise to 11 µs); None
                 means `frames / frame_rate`.
 
         Raises:
-            ValueError: another size or type, or not later than the frame before.
+            ValueError: the frame has another size or dtype, or is not later than the one before.
         """
         width, height = self.size
         if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
@@ -147,23 +147,23 @@ class VideoWriter:
             )
         pts = round((self.frames / self.frame_rate if time is None else time) / self._tick)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        if not self._exact:
+        if not self._lossless:
             frame = _to_yuv(rgb, frame, self._matrix)
         frame.pts, frame.time_base = pts, self._tick
-        if self._held is not None:
-            if pts <= self._held.pts:
+        if self._pending_frame is not None:
+            if pts <= self._pending_frame.pts:
                 raise ValueError(
                     f"{self._output.path}: frame {self.frames} at {float(pts * self._tick):.6f} s "
                     "is not later than the one before"
                 )
-            self._encode(pts - self._held.pts)
-        self._held = frame
+            self._encode(pts - self._pending_frame.pts)
+        self._pending_frame = frame
         self.frames += 1
 
     def _encode(self, duration: int) -> None:
-        self._held.duration = self._durations[self._held.pts] = duration
-        self._mux(self._held)
-        self._output.sound_until(self._held.pts * self._tick)
+        self._pending_frame.duration = self._durations[self._pending_frame.pts] = duration
+        self._mux(self._pending_frame)
+        self._output.write_audio_until(self._pending_frame.pts * self._tick)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         try:
@@ -178,20 +178,20 @@ class VideoWriter:
         self._output.mux(packets)
 
     def close(self) -> None:
-        """Completes the file and gives it its name.
+        """Completes and renames the file.
 
         Raises:
             ValueError: no frame was written.
         """
-        if self._held is None:
+        if self._pending_frame is None:
             self.abort()
             raise ValueError(f"{self._output.path}: no frame was written, so there is no video")
         try:
             last = round(1 / self.frame_rate / self._tick)
             self._encode(last)
             self._mux(None)
-            end = (self._held.pts + last) * self._tick
-            self._output.sound_until(end if self._shortest else None)
+            end = (self._pending_frame.pts + last) * self._tick
+            self._output.write_audio_until(end if self._shortest else None)
         except BaseException:
             self.abort()
             raise
@@ -220,8 +220,8 @@ def _even(width: int, height: int) -> tuple[int, int]:
 def _to_yuv(rgb: np.ndarray, frame: av.VideoFrame, matrix: Colorspace) -> av.VideoFrame:
     height, width = rgb.shape[:2]
     if (width, height) != _even(width, height):
-        filled = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(filled, format="rgb24")
+        padded = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
     return frame.reformat(
         format="yuv420p",
         dst_colorspace=matrix,

@@ -1,13 +1,13 @@
-"""A folder a paper; `load` finds a config's method by its name."""
+"""Methods, one folder per paper; `load` returns the method that a config names."""
 
 import importlib
 
 import ml_collections
 
 from lipsync_jax.methods.base import Method
-from lipsync_jax.types import Cards
+from lipsync_jax.types import ModelCards
 
-# config.method -> its module here; another paper adds a line.
+# config.method -> module of this package; a new method adds a line.
 MODULES = {
     "flownet": "flownet.method",
     "glance": "glance.method",
@@ -17,25 +17,25 @@ MODULES = {
     "lipgan": "lipgan.method",
     "speech2vid": "speech2vid.method",
     "sync_expert": "wav2lip.sync_expert",
-    "temporal_gan": "vougioukas.method",
     "vgan": "vgan.method",
+    "vougioukas": "vougioukas.method",
     "wav2lip": "wav2lip.method",
 }
 
 
-def load(config: ml_collections.ConfigDict, cards: Cards | None = None) -> Method:
-    """The method a config names.
+def load(config: ml_collections.ConfigDict, model_cards: ModelCards | None = None) -> Method:
+    """Returns the method that a config names.
 
     Args:
         config: `config.method` is a key of MODULES.
-        cards: the cards of the frozen networks that `config.frozen` names; inference needs none.
+        model_cards: of the checkpoints of the frozen networks in `config.frozen`; {} at inference.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: `config.method` is unknown.
     """
     if config.method not in MODULES:
         raise ValueError(
-            f"config.method={config.method!r} is no method; choose one of {', '.join(MODULES)}"
+            f"config.method={config.method!r} is not a method; choose one of {', '.join(MODULES)}"
         )
     module = importlib.import_module(f"{__name__}.{MODULES[config.method]}")
-    return module.make(config, cards or {})
+    return module.make(config, model_cards or {})

@@ -1,8 +1,8 @@
-"""The shape every method has, and the state its training carries."""
+"""The interface of all methods, and the state of their training."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,16 @@ import numpy as np
 import optax
 from flax import struct
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip
+from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data.collate import stack
-from lipsync_jax.data.loader import Source
-from lipsync_jax.types import Argument, Cards, Entry, Tree, Variables
+from lipsync_jax.data.loader import DataSource
+from lipsync_jax.types import Argument, Entry, ModelCards, Tree, Variables
 
 Arrays = dict[str, Entry]
 
 
 @struct.dataclass
-class PlayerState:
+class NetworkState:
     """Variables of one network.
 
     Attributes:
@@ -36,65 +36,65 @@ class PlayerState:
     if TYPE_CHECKING:  # struct.dataclass adds this method
 
         def replace(self, **changes: Argument) -> Self:
-            """The same with other values of some fields."""
+            """Returns a copy with other values of some fields."""
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """What `Module.apply` takes."""
+        """Variables as `Module.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 @struct.dataclass
 class State:
-    """Everything that training changes; saved whole, so that a resumed run is the same run.
+    """Everything that training changes; a checkpoint has all of it, so that a resumed run is exact.
 
     Attributes:
-        step: int32, updates done.
+        step: int32, finished steps.
         key: root PRNG key; a step's key is `fold_in(key, step)`.
-        players: name -> variables.
-        schedule: name -> float32 scalar that steers training, e.g. the sync weight.
+        networks: name -> variables.
+        host_scalars: name -> float32 scalar that the host may change, e.g. `sync_weight`.
     """
 
     step: jax.Array
     key: jax.Array
-    players: dict[str, PlayerState]
-    schedule: dict[str, jax.Array]
+    networks: dict[str, NetworkState]
+    host_scalars: dict[str, jax.Array]
 
     if TYPE_CHECKING:  # struct.dataclass adds this method
 
         def replace(self, **changes: Argument) -> Self:
-            """The same with other values of some fields."""
+            """Returns a copy with other values of some fields."""
 
-    def replace_players(self, **players: PlayerState) -> "State":
-        """The next step's state, with some players replaced."""
-        return self.replace(step=self.step + 1, players={**self.players, **players})
+    def next_step(self, **networks: NetworkState) -> "State":
+        """Returns the state of the next step, with some networks replaced."""
+        return self.replace(step=self.step + 1, networks={**self.networks, **networks})
 
 
 @dataclasses.dataclass(frozen=True)
-class Player:
-    """A network and how it learns; without an optimiser it is frozen and kept in eval mode."""
+class Network:
+    """A module and its optimizer; without an optimizer the network is frozen, in eval mode."""
 
-    module: Any  # an nn.Module: what `apply` and `init` return is known to its method alone
-    optimiser: optax.GradientTransformation | None = None
+    module: Any  # an nn.Module; each method knows what its `apply` and `init` return
+    optimizer: optax.GradientTransformation | None = None
 
-    def start(self, variables: Variables) -> PlayerState:
-        """State of freshly made variables."""
+    def init_state(self, variables: Variables) -> NetworkState:
+        """Returns the state of newly initialised variables."""
         params, stats = variables["params"], variables.get("batch_stats", {})
-        return PlayerState(params, stats, self.optimiser.init(params) if self.optimiser else ())
+        return NetworkState(params, stats, self.optimizer.init(params) if self.optimizer else ())
 
-    def train(
+    def apply_train(
         self, params: Tree, batch_stats: Tree, *inputs: Argument, **options: Argument
     ) -> tuple[Tree, Tree]:
         """Runs the network in training mode.
 
         Args:
-            params: weights, which a loss may be differentiated by.
+            params: weights, with respect to which a loss may be differentiated.
             batch_stats: running statistics before this batch.
-            *inputs: of the network.
-            **options: of `Module.apply`, and further arguments of the network.
+            *inputs: positional arguments of the module.
+            **options: of `Module.apply`, and keyword arguments of the module.
 
         Returns:
-            Its outputs, and the running statistics after this batch: those given where it has none.
+            Outputs, and running statistics after this batch (without BatchNorm: `batch_stats`).
         """
         variables = {"params": params, "batch_stats": batch_stats}
         outputs, new = self.module.apply(
@@ -102,139 +102,151 @@ class Player:
         )
         return outputs, new.get("batch_stats", batch_stats)
 
-    def learn(self, state: PlayerState, grads: Tree, batch_stats: Tree) -> PlayerState:
-        """One optimiser step."""
-        assert self.optimiser is not None  # a frozen network does not learn
-        updates, opt_state = self.optimiser.update(grads, state.opt_state, state.params)
-        return PlayerState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
+    def apply_gradients(self, state: NetworkState, grads: Tree, batch_stats: Tree) -> NetworkState:
+        """Returns the state after one optimizer step."""
+        assert self.optimizer is not None  # a frozen network has no gradients
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        return NetworkState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
 
 
 class Method:
-    """A paper's algorithm. Holds its config and modules, never an array.
+    """A paper's algorithm. Has a config and modules, never an array.
 
-    Subclasses fill in `players`, `best` and the functions that raise NotImplementedError.
+    Subclasses define `networks`, `best_metric` and the functions that raise NotImplementedError.
 
     Attributes:
         config: the run's config.
-        cards: the cards of the frozen networks' checkpoints, by player; {} at inference.
-        players: name -> Player.
-        best: (validation scalar, +1 when larger is better or -1), which the best checkpoint has.
+        model_cards: of the checkpoints of the frozen networks, by network; {} at inference.
+        networks: name -> Network.
+        best_metric: validation metric of the best checkpoint, and whether "max" or "min" is best.
     """
 
-    players: Mapping[str, Player]
-    best: tuple[str, int]
+    networks: Mapping[str, Network]
+    best_metric: tuple[str, Literal["max", "min"]]
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        self.config, self.cards = config, cards
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        self.config, self.model_cards = config, model_cards
 
-    def check_pictures(self, who: str, side: int, choose: str) -> None:
-        """Refuses data whose pictures are not those that a network of one size draws.
+    def require_image_size(self, network_name: str, size: int, suggested_crop: str) -> None:
+        """Raises an error unless the crop has the size that a network takes.
 
         Args:
-            who: draws them, for the message.
-            side: rows and columns, pixels.
-            choose: the geometry that has them.
+            network_name: of the network; for the message.
+            size: rows and columns, pixels.
+            suggested_crop: a crop of that size.
 
         Raises:
-            ValueError: `config.data.geometry` has others.
+            ValueError: `config.data.crop` has another size.
         """
-        name = self.config.data.geometry
-        geometry = GEOMETRIES[name]
-        if (geometry.height, geometry.width) != (side, side):
+        crop_name = self.config.data.crop
+        crop = CROP_SPECS[crop_name]
+        if (crop.height, crop.width) != (size, size):
             raise ValueError(
-                f"config.data.geometry={name} has pictures of {geometry.height}x{geometry.width}; "
-                f"{who} draws {side}x{side}, choose {choose}"
+                f"config.data.crop={crop_name} has {crop.height}x{crop.width} pixels; "
+                f"{network_name} takes {size}x{size}: set --config.data.crop={suggested_crop}"
             )
 
-    def check(self) -> None:
-        """Refuses to start on a config that can't work: raises ValueError, says what to do."""
+    def validate_config(self) -> None:
+        """Raises ValueError, which says what to do, for a config that cannot work."""
 
-    def source(self, split: str) -> Source | None:
-        """What examples are made of in place of clips; None: the data set's clips."""
+    def data_source(self, split: str) -> DataSource | None:
+        """Returns the items that examples are made of; None: clips of the data set."""
         del split
         return None
 
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """One training example of a clip: numpy arrays, of shapes that `collate` can join."""
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns a training example of a clip: NumPy arrays, of shapes that `collate` joins."""
         raise NotImplementedError
 
-    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """The same for validation; `rng` is the same in every pass."""
-        return self.example(clip, rng)
+    def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns a validation example of a clip; `rng` is seeded alike in all validations."""
+        return self.make_example(clip, rng)
 
     def collate(self, examples: Sequence[Arrays]) -> Arrays:
-        """Examples -> a batch with them as its leading axis, of one of few shapes."""
+        """Returns a batch of examples along a new leading axis, of one of few shapes."""
         return stack(examples)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
-        """A fresh state of the players that learn; traced."""
+        """Returns the initial state of the trained networks. Traced."""
         raise NotImplementedError
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """One step of every player -> (state, scalars). Traced."""
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Runs one step of every trained network -> (state, scalars). Traced."""
         raise NotImplementedError
 
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """Validation figures of a batch, each with the batch as its leading axis. Traced."""
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes validation metrics of a batch, each (n, ...). Traced."""
         raise NotImplementedError
 
-    def summarise(self, measured: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Figures of all validation examples, (examples, ...) each -> scalars."""
-        return {name: float(np.mean(values)) for name, values in measured.items()}
+    def aggregate_metrics(self, metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Reduces metrics of all validation examples, (examples, ...) each, to scalars."""
+        return {name: float(np.mean(values)) for name, values in metrics.items()}
 
-    def steer(self, schedule: Mapping[str, float], scalars: Mapping[str, float]) -> dict:
-        """The schedule after a validation."""
-        del scalars
-        return dict(schedule)
+    def on_validation_end(
+        self, host_scalars: Mapping[str, float], metrics: Mapping[str, float]
+    ) -> dict:
+        """Returns the host scalars after a validation."""
+        del metrics
+        return dict(host_scalars)
 
-    def pictures(self, state: State, batch: Arrays) -> Sequence[jax.Array]:
-        """Columns of a sample sheet, each (n, height, width, 3) BGR in [0, 1]. Traced."""
+    def sample_images(self, state: State, batch: Arrays) -> Sequence[jax.Array]:
+        """Returns columns of the image grid, each (n, height, width, 3), BGR in [0, 1]. Traced."""
         del state, batch
         return ()
 
 
-def fresh_state(key: jax.Array, players: Mapping[str, PlayerState], **schedule: float) -> State:
-    """A state at step 0."""
+def init_train_state(
+    key: jax.Array, networks: Mapping[str, NetworkState], **host_scalars: float
+) -> State:
+    """Returns a state at step 0."""
     return State(
         step=jnp.zeros((), jnp.int32),
         key=key,
-        players=dict(players),
-        schedule={name: jnp.asarray(value, jnp.float32) for name, value in schedule.items()},
+        networks=dict(networks),
+        host_scalars={
+            name: jnp.asarray(value, jnp.float32) for name, value in host_scalars.items()
+        },
     )
 
 
-def adam(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Adam as a config describes it.
+def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Returns Adam with the decay, clipping and schedule that a config describes.
 
     Args:
-        config: `learning_rate` and all of `methods.fields.OPTIMISER`, see there.
+        config: `learning_rate` and all of `methods.fields.OPTIMIZER`.
     """
-    rate = config.learning_rate
-    if config.decay_steps:
-        rate = optax.warmup_cosine_decay_schedule(0.0, rate, config.warmup, config.decay_steps)
-    elif config.decay_every:
-        rate = optax.exponential_decay(
-            rate, config.decay_every, config.decay, config.decay_from, staircase=True
+    learning_rate = config.learning_rate
+    if config.lr_decay_steps:
+        learning_rate = optax.warmup_cosine_decay_schedule(
+            0.0, learning_rate, config.warmup_steps, config.lr_decay_steps
         )
-    elif config.warmup:
-        rate = optax.linear_schedule(0.0, rate, config.warmup)
-    parts = []
+    elif config.lr_decay_every:
+        learning_rate = optax.exponential_decay(
+            learning_rate,
+            config.lr_decay_every,
+            config.lr_decay,
+            config.lr_decay_from,
+            staircase=True,
+        )
+    elif config.warmup_steps:
+        learning_rate = optax.linear_schedule(0.0, learning_rate, config.warmup_steps)
+    transforms = []
     if config.clip_norm:
-        parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.l2:  # as PyTorch's Adam decays weights
-        parts.append(optax.add_decayed_weights(config.l2))
-    parts.append(
+        transforms.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay_l2:  # as PyTorch's Adam decays weights
+        transforms.append(optax.add_decayed_weights(config.weight_decay_l2))
+    transforms.append(
         optax.adamw(
-            rate,
+            learning_rate,
             b1=config.b1,
             b2=config.b2,
             weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )
     )
-    return optax.chain(*parts)
+    return optax.chain(*transforms)
 
 
 def global_norm(tree: Tree) -> jax.Array:
-    """L2 norm of all leaves together, summed in float32."""
+    """Computes the L2 norm of all leaves together, summed in float32."""
     return jnp.sqrt(sum(jnp.sum(x.astype(jnp.float32) ** 2) for x in jax.tree.leaves(tree)))

@@ -1,7 +1,8 @@
-"""Fields that the blocks of every config have, each with the value that changes nothing.
+"""Fields of the blocks that every config has, each with its neutral default.
 
-A config lists them all (configs/common.py makes the blocks), so that whatever the code reads can
-be seen and set. Configs of older checkpoints lack some; `complete` is the one place that adds them.
+A config lists all fields that the code reads (configs/common.py makes the blocks), so that a user
+sees and sets every one of them. `with_defaults` adds the fields that the config of an older
+checkpoint lacks.
 """
 
 from collections.abc import Mapping
@@ -10,57 +11,76 @@ from lipsync_jax.types import Json
 
 EXPERIMENT = {
     "precision": "float32",
-    "frozen": {},  # player -> checkpoint and name of a network that does not learn
-    "start_from": {},  # player -> checkpoint whose weights it begins with, "" for none
+    "frozen": {},  # network -> checkpoint, method and name of a network that is not trained
+    "init_from": {},  # network -> checkpoint of its initial weights; "": random weights
 }
-OPTIMISER = {
+OPTIMIZER = {
     "b1": 0.9,
     "b2": 0.999,
-    "weight_decay": 0.0,  # decoupled, on kernels only
-    "l2": 0.0,  # times all weights, added to the gradient before Adam scales it
+    "weight_decay": 0.0,  # decoupled (AdamW), on kernels only
+    "weight_decay_l2": 0.0,  # times all weights, added to the gradient before Adam scales it
     "clip_norm": 0.0,  # of all gradients together; 0: off
-    "warmup": 0,  # steps
-    "decay_steps": 0,  # a cosine to zero that ends there; 0: constant
-    "decay": 1.0,  # the rate's factor after every `decay_every` steps from `decay_from` on
-    "decay_from": 0,
-    "decay_every": 0,  # 0: never
+    "warmup_steps": 0,
+    "lr_decay_steps": 0,  # the step at which a cosine schedule reaches 0; 0: constant rate
+    "lr_decay": 1.0,  # factor of the rate every `lr_decay_every` steps from `lr_decay_from` on
+    "lr_decay_from": 0,
+    "lr_decay_every": 0,  # 0: never
 }
 TRAIN = {
-    "checkpoint_minutes": 10.0,  # beside checkpoint_every; 0: by steps alone
-    "patience": 0,  # validations without a gain, after which the run ends; 0: never
-    "keep": 2,  # newest checkpoints
+    "checkpoint_minutes": 10.0,  # minutes between two checkpoints; 0: by steps alone
+    "early_stopping_patience": 0,  # validations without a gain, after which a run ends; 0: never
+    "keep_checkpoints": 2,  # the newest ones
+}
+# A method's block `loss` has the terms that the method computes.
+LOSS = {
+    "l1": 0.0,
+    "lower_half": 1.0,  # of the L1 loss's pixels below the middle row; 1: as above that row
+    "upper_half": 0.0,  # of the L1 loss's pixels above the middle row
+    "mouth": 0.0,  # of the L1 loss's pixels in the mouth region, added to their other weight
+    "perceptual": 0.0,
+    "mask": 0.0,  # L1 of the foreground mask
+    "first_frame": 0.0,  # L1 between the generated and the real first frame
+    "sync": 0.0,  # of the frozen sync expert's loss
+    "sync_initial": 0.0,  # `sync` until the validation sync loss is below `sync_start_below`
+    "sync_start_below": 0.0,
+}
+# Beside weight, model and optimizer; a method's block has those that the method reads.
+DISCRIMINATOR = {
+    "frames_per_clip": 1,  # frames, or windows, that are sampled from each clip
+    "fake_weight": 0.5,  # of generated clips in the discriminator's loss; real clips have 1
+    "mismatched_weight": 0.5,  # of real clips with other audio in the discriminator's loss
 }
 
 
-def complete(config: Mapping[str, Json]) -> dict[str, Json]:
-    """A copy of a config, as JSON values, with the fields that it lacks."""
-    done = {**EXPERIMENT, **_complete_optimisers(config)}
-    if isinstance(done.get("train"), Mapping):
-        done["train"] = {**TRAIN, **done["train"]}
-    return done
+def with_defaults(config: Mapping[str, Json]) -> dict[str, Json]:
+    """Returns a copy of a config, as JSON values, with the fields that the config lacks."""
+    completed = {**EXPERIMENT, **_with_optimizer_defaults(config)}
+    if isinstance(completed.get("train"), Mapping):
+        completed["train"] = {**TRAIN, **completed["train"]}
+    return completed
 
 
-def lacking(config: Mapping[str, Json]) -> list[str]:
-    """Names of the fields that `complete` would add, e.g. `config.train.keep`."""
-    return sorted(set(flat(complete(config))) - set(flat(config)))
+def missing_fields(config: Mapping[str, Json]) -> list[str]:
+    """Returns the fields that `with_defaults` adds, e.g. `config.train.keep_checkpoints`."""
+    return sorted(set(flatten(with_defaults(config))) - set(flatten(config)))
 
 
-def flat(tree: Mapping[str, Json], prefix: str = "config.") -> dict[str, Json]:
-    """Values by their full names; an empty block is a value of its own."""
-    found: dict[str, Json] = {}
+def flatten(tree: Mapping[str, Json], prefix: str = "config.") -> dict[str, Json]:
+    """Returns values by their full names; an empty block is a value."""
+    flattened: dict[str, Json] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:
-            found.update(flat(value, f"{prefix}{name}."))
+            flattened.update(flatten(value, f"{prefix}{name}."))
         else:
-            found[prefix + name] = {} if isinstance(value, Mapping) else value
-    return found
+            flattened[prefix + name] = {} if isinstance(value, Mapping) else value
+    return flattened
 
 
-def _complete_optimisers(block: Mapping[str, Json]) -> dict[str, Json]:
-    """Every block that has a learning rate describes an optimiser."""
-    own = dict(OPTIMISER) if "learning_rate" in block else {}
+def _with_optimizer_defaults(block: Mapping[str, Json]) -> dict[str, Json]:
+    """Completes every block with a learning rate: such a block describes an optimizer."""
+    defaults = dict(OPTIMIZER) if "learning_rate" in block else {}
     inner = {
-        name: _complete_optimisers(value) if isinstance(value, Mapping) else value
+        name: _with_optimizer_defaults(value) if isinstance(value, Mapping) else value
         for name, value in block.items()
     }
-    return {**own, **inner}
+    return {**defaults, **inner}

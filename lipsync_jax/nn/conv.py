@@ -17,18 +17,20 @@ from lipsync_jax.nn.cpu.conv_vjp import convolve, kernel_gradient
 from lipsync_jax.types import Argument
 
 Size = int | tuple[int, int]
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-FEW_FEATURES = 16  # of a transposed convolution, below which one for all phases is the faster
-FEW_POSITIONS = 48  # of a picture, up to which a transposed convolution is a matrix product
+DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+# Output channels of a transposed convolution from which one convolution per phase is faster.
+MIN_PHASE_FEATURES = 16
+# Pixels of an image up to which a transposed convolution is computed as a matrix product.
+MAX_MATMUL_POSITIONS = 48
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """One number stands for both axes, as (vertical, horizontal)."""
+    """Returns (vertical, horizontal); one number stands for both axes."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def stack_frames(frames: jax.Array) -> jax.Array:
-    """(n, time, height, width, colours) -> (n, height, width, time * colours).
+    """Reshapes (n, time, height, width, colours) to (n, height, width, time * colours).
 
     A 3-D convolution that spans all frames is a 2-D one over channel colours * frame + colour.
     """
@@ -37,7 +39,7 @@ def stack_frames(frames: jax.Array) -> jax.Array:
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
-    """PyTorch's default initialiser of weights and biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Returns PyTorch's default initialiser, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1 / math.sqrt(fan_in)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
@@ -47,19 +49,19 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
 
 
 def conv(
-    features: int, kernel: Size, strides: Size, padding: Size, inputs: int, **options: Argument
+    features: int, kernel: Size, strides: Size, padding: Size, in_features: int, **options: Argument
 ) -> nn.Conv:
-    """An `nn.Conv` with symmetric padding and PyTorch's default initialisation.
+    """Returns an `nn.Conv` with symmetric padding and PyTorch's default initialisation.
 
     Args:
         features: output channels.
         kernel: size.
         strides: of the output.
         padding: zeros added on both sides of each axis.
-        inputs: input channels, which the initialisation needs.
+        in_features: input channels, for the initialisation.
         **options: further fields of nn.Conv, e.g. `name`, `dtype`.
     """
-    init = uniform_fan_in(math.prod(pair(kernel)) * inputs)
+    init = uniform_fan_in(math.prod(pair(kernel)) * in_features)
     return nn.Conv(
         features,
         pair(kernel),
@@ -90,10 +92,10 @@ def conv_transpose(
     padding: tuple[int, int],
     output_padding: tuple[int, int] = (0, 0),
 ) -> jax.Array:
-    """Transposed convolution: the transpose of a strided convolution with the same kernel.
+    """Computes a transposed convolution: the transpose of a strided one with the same kernel.
 
-    Its own derivative: XLA's CPU backend runs the kernel gradient that it would derive from a
-    dilated convolution some fifty times slower than that of the strided convolution.
+    The derivative is custom: XLA's CPU backend runs the kernel gradient of a dilated convolution
+    some fifty times slower than that of the strided convolution.
 
     Args:
         x: (n, height, width, inputs).
@@ -117,17 +119,17 @@ def conv_transpose(
         (k - 1 - p, k - 1 - p + extra)
         for k, p, extra in zip(size, padding, output_padding, strict=True)
     ]
-    if math.prod(x.shape[1:3]) <= FEW_POSITIONS:
+    if math.prod(x.shape[1:3]) <= MAX_MATMUL_POSITIONS:
         return _sum_of_taps(x, kernel, strides, pads)
     kernel = kernel.swapaxes(2, 3)
     dilated = functools.partial(
         lax.conv_general_dilated,
         window_strides=(1, 1),
         lhs_dilation=strides,
-        dimension_numbers=DIMENSIONS,
+        dimension_numbers=DIMENSION_NUMBERS,
     )
     if x.size * math.prod(strides) < kernel.size:
-        # Turning small pictures round is less work than turning the kernel.
+        # Reversing small images is less work than reversing the kernel.
         y = dilated(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
         return lax.rev(y, (1, 2))
     return dilated(x, lax.rev(kernel, (0, 1)), padding=pads)
@@ -140,53 +142,59 @@ def _depth_to_space(
     padding: tuple[int, int],
     output_padding: tuple[int, int],
 ) -> jax.Array:
-    """A transposed convolution as one that makes all the pixels that each pixel becomes.
+    """Computes a transposed convolution as one whose channels are the output pixels of each pixel.
 
-    They are its channels, laid out side by side afterwards (Shi et al. 2016). A dilated picture is
-    mostly zeros, which XLA's CPU backend multiplies all the same.
+    The channels are laid out in space afterwards (Shi et al. 2016). A dilated image is mostly
+    zeros, and XLA's CPU backend multiplies by these zeros too.
     """
     (*size, features, _), (n, *space, _) = kernel.shape, x.shape
     pairs = [*zip(size, strides, strict=True)]
     ragged = any(k % stride for k, stride in pairs) and all(k >= stride for k, stride in pairs)
-    if ragged and features >= FEW_FEATURES and jax.default_backend() == "cpu":
+    if ragged and features >= MIN_PHASE_FEATURES and jax.default_backend() == "cpu":
         y = _phase_by_phase(x, kernel, strides)
     else:
         y = _all_phases(x, kernel, strides)
     height, _, width = y.shape[1:4]
     y = y.reshape(n, height * strides[0], width * strides[1], features)
-    wanted = [
+    target_sizes = [
         (length - 1) * stride - p + k + extra
         for length, stride, p, k, extra in zip(
             space, strides, padding, size, output_padding, strict=True
         )
     ]
-    cuts = [(-p, end - had, 0) for p, end, had in zip(padding, wanted, y.shape[1:3], strict=True)]
-    return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *cuts, (0, 0, 0)])
+    edge_pads = [
+        (-p, end - had, 0) for p, end, had in zip(padding, target_sizes, y.shape[1:3], strict=True)
+    ]
+    return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *edge_pads, (0, 0, 0)])
 
 
 def _all_phases(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """One convolution -> (n, height, stride, width, stride, features); short phases get zeros."""
+    """Computes (n, height, stride, width, stride, features) by one zero-padded convolution."""
     *size, features, channels = kernel.shape
     taps = [-(-k // stride) for k, stride in zip(size, strides, strict=True)]
-    fill = [(0, t * s - k) for t, s, k in zip(taps, strides, size, strict=True)]
-    kernel = jnp.pad(kernel, [*fill, (0, 0), (0, 0)])
+    kernel_pads = [(0, t * s - k) for t, s, k in zip(taps, strides, size, strict=True)]
+    kernel = jnp.pad(kernel, [*kernel_pads, (0, 0), (0, 0)])
     kernel = kernel.reshape(taps[0], strides[0], taps[1], strides[1], features, channels)
     kernel = kernel[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(*taps, channels, -1)
     pads = [(t - 1, t - 1) for t in taps]
-    y = lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=DIMENSIONS)
+    y = lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=DIMENSION_NUMBERS)
     return y.reshape(*y.shape[:3], *strides, features).transpose(0, 1, 3, 2, 4, 5)
 
 
 def _phase_by_phase(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """The same, each phase with the taps that it has: 9 products where a 3x3 kernel's are 16."""
+    """Computes `_all_phases` with the taps of each phase alone: 9 products, not 16, for 3x3."""
     taps = [-(-k // stride) for k, stride in zip(kernel.shape[:2], strides, strict=True)]
     rows = []
     for i in range(strides[0]):
         row = []
         for j in range(strides[1]):
-            own = kernel[i :: strides[0], j :: strides[1]][::-1, ::-1].swapaxes(2, 3)
-            pads = [(k - 1, t - 1) for k, t in zip(own.shape[:2], taps, strict=True)]
-            row.append(lax.conv_general_dilated(x, own, (1, 1), pads, dimension_numbers=DIMENSIONS))
+            phase_kernel = kernel[i :: strides[0], j :: strides[1]][::-1, ::-1].swapaxes(2, 3)
+            pads = [(k - 1, t - 1) for k, t in zip(phase_kernel.shape[:2], taps, strict=True)]
+            row.append(
+                lax.conv_general_dilated(
+                    x, phase_kernel, (1, 1), pads, dimension_numbers=DIMENSION_NUMBERS
+                )
+            )
         rows.append(jnp.stack(row, axis=3))
     return jnp.stack(rows, axis=2)
 
@@ -194,10 +202,10 @@ def _phase_by_phase(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -
 def _sum_of_taps(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """A transposed convolution as one matrix product, whose parts are shifted and summed.
+    """Computes a transposed convolution as one matrix product, whose parts are shifted and summed.
 
-    XLA's CPU backend takes up to 66 times as long for the convolution of a small, dilated picture,
-    and twice as long for that of one that is not.
+    XLA's CPU backend takes up to 66 times as long for the convolution of a small, dilated image,
+    and twice as long for that of a small image without dilation.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     parts = jnp.einsum("nhwc,ijoc->ijnhwo", x, kernel, preferred_element_type=wide)
@@ -232,15 +240,15 @@ def _conv_transpose_backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     pads = tuple((p, p - extra) for p, extra in zip(padding, output_padding, strict=True))
-    of_x = convolve(gradient, kernel, strides, pads)
-    return of_x, kernel_gradient(gradient, x, kernel.shape[:2], strides, pads)
+    grad_x = convolve(gradient, kernel, strides, pads)
+    return grad_x, kernel_gradient(gradient, x, kernel.shape[:2], strides, pads)
 
 
 conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
 
 
 class ConvTranspose(nn.Module):
-    """Transposed convolution with bias, PyTorch's sizes and default initialisation.
+    """A transposed convolution with bias, PyTorch's sizes and default initialisation.
 
     Attributes:
         features: output channels.
@@ -260,7 +268,7 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
         size = pair(self.kernel)
         init = uniform_fan_in(math.prod(size) * self.features)
         kernel = self.param("kernel", init, (*size, self.features, x.shape[-1]))
@@ -294,7 +302,7 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
         y = conv(
             self.features,
             self.kernel,
@@ -310,7 +318,7 @@ class ConvBlock(nn.Module):
 
 
 class ConvTransposeBlock(nn.Module):
-    """Transposed convolution, BatchNorm, ReLU; fields as ConvTranspose has them."""
+    """Transposed convolution, BatchNorm, ReLU; the fields are those of ConvTranspose."""
 
     features: int
     kernel: Size = 3
@@ -321,7 +329,7 @@ class ConvTransposeBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
         x = ConvTranspose(
             self.features,
             self.kernel,
@@ -335,7 +343,7 @@ class ConvTransposeBlock(nn.Module):
 
 
 class LeakyConvBlock(nn.Module):
-    """Convolution and leaky ReLU, without normalisation; fields as ConvBlock has them.
+    """Convolution and leaky ReLU, without normalisation; the fields are those of ConvBlock.
 
     Attributes:
         slope: of the negative side.
@@ -350,7 +358,7 @@ class LeakyConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(n, height, width, channels) -> (n, new height, new width, features)."""
+        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
         x = conv(
             self.features,
             self.kernel,

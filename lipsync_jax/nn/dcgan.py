@@ -1,6 +1,6 @@
 """Blocks of the GANs that follow Radford et al. 2016 ("DCGAN"): normal initialisation, BatchNorm.
 
-Frames of clips of different length are one batch here: statistics are taken over the valid ones.
+Frames of clips of different lengths form one batch; batch statistics cover the valid frames only.
 """
 
 from collections.abc import Callable
@@ -13,33 +13,36 @@ from jax.typing import DTypeLike
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose
 from lipsync_jax.nn.cpu.conv_vjp import convolve
-from lipsync_jax.nn.gru import unfold_time
+from lipsync_jax.nn.gru import split_time
 from lipsync_jax.types import Argument
 
-WEIGHTS = nn.initializers.normal(0.02)
-STILL = "still"  # collection of what layers make of stills alone, where that is wanted for later
+WEIGHT_INIT = nn.initializers.normal(0.02)
+# Variable collection of the outputs that depend on the reference image alone, for reuse.
+REFERENCE_CACHE = "reference"
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
-    """max(x, 0.2 x)."""
+    """Computes max(x, 0.2 x)."""
     return nn.leaky_relu(x, 0.2)
 
 
-def linear(x: jax.Array) -> jax.Array:
-    """No activation."""
+def identity(x: jax.Array) -> jax.Array:
+    """Returns x: no activation."""
     return x
 
 
-def _scales(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-    return 1 + WEIGHTS(key, shape, dtype)
+def _scale_init(
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+) -> jax.Array:
+    return 1 + WEIGHT_INIT(key, shape, dtype)
 
 
-class Block(nn.Module):
+class DCGANBlock(nn.Module):
     """A linear layer, BatchNorm, an activation.
 
     Attributes:
         features: output channels.
-        kernel: size along each axis of space: (length,) for sound, (height, width) for pictures,
+        kernel: size along each axis of space: (length,) for audio, (height, width) for images,
             () for a dense layer.
         strides: of all axes; upsampling factors where `transposed`.
         padding: zeros the (untransposed) convolution adds on both sides of all axes.
@@ -67,50 +70,50 @@ class Block(nn.Module):
         x: jax.Array,
         train: bool,
         mask: jax.Array | None = None,
-        still: jax.Array | None = None,
+        reference: jax.Array | None = None,
     ) -> jax.Array:
-        """Runs the layer.
+        """Applies the layer.
 
         Args:
             x: (n, ..., channels).
             train: whether BatchNorm uses and updates statistics of the batch.
             mask: bool (n,), False for items that must not enter the statistics.
-            still: (clips, ..., more channels) as if behind the channels of x, the same for all
-                n / clips successive items of a clip; its share is computed once a clip.
+            reference: (clips, ..., more channels), appended to the channels of x and shared by the
+                n / clips successive items of a clip; its contribution is computed once per clip.
 
         Returns:
             (n, ..., features).
         """
-        channels = x.shape[-1] + (0 if still is None else still.shape[-1])
+        channels = x.shape[-1] + (0 if reference is None else reference.shape[-1])
         ends = (self.features, channels) if self.transposed else (channels, self.features)
-        kernel = self.param("kernel", WEIGHTS, (*self.kernel, *ends))
+        kernel = self.param("kernel", WEIGHT_INIT, (*self.kernel, *ends))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        if still is None:
+        if reference is None:
             y = self._linear(x, kernel)
         else:
             axis = -1 if self.transposed else -2
             own, others = jnp.split(kernel, [x.shape[-1]], axis)
-            own = self._kept("own", lambda: own)
-            shared = self._kept("shared", lambda: self._linear(still.astype(x.dtype), others))
-            y = unfold_time(self._linear(x, own), len(x) // len(still)) + shared[:, None]
+            own = self._cached("own", lambda: own)
+            shared = self._cached("shared", lambda: self._linear(reference.astype(x.dtype), others))
+            y = split_time(self._linear(x, own), len(x) // len(reference)) + shared[:, None]
             y = y.reshape(-1, *y.shape[2:])
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         if self.norm:
-            y = BatchNorm(_scales, dtype=self.dtype, name="norm")(y, train, mask)
+            y = BatchNorm(_scale_init, dtype=self.dtype, name="norm")(y, train, mask)
         return self.activation(y)
 
-    def _kept(self, name: str, make: Callable[[], jax.Array]) -> jax.Array:
-        """What `make` gives, or gave when the collection STILL was mutable."""
-        if self.has_variable(STILL, name):
-            return self.get_variable(STILL, name)
-        value = make()
-        if self.is_mutable_collection(STILL) and not self.is_initializing():
-            self.put_variable(STILL, name, value)
+    def _cached(self, name: str, compute: Callable[[], jax.Array]) -> jax.Array:
+        """Returns the value stored in REFERENCE_CACHE, else computes (and stores) the value."""
+        if self.has_variable(REFERENCE_CACHE, name):
+            return self.get_variable(REFERENCE_CACHE, name)
+        value = compute()
+        if self.is_mutable_collection(REFERENCE_CACHE) and not self.is_initializing():
+            self.put_variable(REFERENCE_CACHE, name, value)
         return value
 
     def _linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """A convolution; a matrix product where its output is a single position."""
+        """Computes a convolution; a matrix product where the output is a single position."""
         space = x.shape[1:-1]
         if self.transposed:
             return conv_transpose(x, kernel, (self.strides,) * 2, (self.padding,) * 2)
@@ -121,12 +124,14 @@ class Block(nn.Module):
         return convolve(x, kernel, strides, pads)
 
 
-def classify(x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None) -> jax.Array:
-    """A discriminator's last layers, to be called within its compact method.
+def discriminator_head(
+    x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None
+) -> jax.Array:
+    """Computes the last layers of a discriminator; called within its compact method.
 
     Args:
         x: (n, features).
-        hidden: size of the layer before the last; None leaves it out.
+        hidden: size of the layer before the last; None omits that layer.
         dtype: of the computation.
 
     Returns:
@@ -134,10 +139,11 @@ def classify(x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None) -
     """
     options: dict[str, Argument] = {"bias": True, "norm": False, "dtype": dtype}
     if hidden is not None:
-        x = Block(hidden, **options, activation=leaky_relu, name="hidden")(x, False)
-    return float32(Block(1, **options, activation=linear, name="verdict")(x, False))[:, 0]
+        x = DCGANBlock(hidden, **options, activation=leaky_relu, name="hidden")(x, False)
+    logits = DCGANBlock(1, **options, activation=identity, name="logits")(x, False)
+    return at_least_float32(logits)[:, 0]
 
 
-def float32(x: jax.Array) -> jax.Array:
-    """At least in float32."""
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Returns x as float32 unless its dtype is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

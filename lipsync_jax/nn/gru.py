@@ -1,4 +1,4 @@
-"""A stack of gated recurrent units over time, with a carry and with padding left out."""
+"""A stack of gated recurrent units over time, with a carry and a mask of padding."""
 
 from typing import overload
 
@@ -12,21 +12,21 @@ from lipsync_jax.nn.conv import uniform_fan_in
 
 
 @overload
-def fold_time(x: jax.Array) -> jax.Array: ...
+def merge_time(x: jax.Array) -> jax.Array: ...
 @overload
-def fold_time(x: jax.Array | None) -> jax.Array | None: ...
-def fold_time(x: jax.Array | None) -> jax.Array | None:
-    """(n, time, ...) -> (n * time, ...), for what looks at single moments; None stays None."""
+def merge_time(x: jax.Array | None) -> jax.Array | None: ...
+def merge_time(x: jax.Array | None) -> jax.Array | None:
+    """Reshapes (n, time, ...) to (n * time, ...), for layers of single frames; None stays None."""
     return None if x is None else x.reshape(-1, *x.shape[2:])
 
 
-def unfold_time(x: jax.Array, time: int) -> jax.Array:
-    """The inverse of `fold_time`: (n * time, ...) -> (n, time, ...)."""
+def split_time(x: jax.Array, time: int) -> jax.Array:
+    """Reshapes (n * time, ...) to (n, time, ...), the inverse of `merge_time`."""
     return x.reshape(-1, time, *x.shape[1:])
 
 
-def initial_carry(layers: int, n: int, features: int) -> jax.Array:
-    """The state before the first step: float32 zeros (layers, n, features)."""
+def zero_carry(layers: int, n: int, features: int) -> jax.Array:
+    """Returns the state before the first step: float32 zeros (layers, n, features)."""
     return jnp.zeros((layers, n, features), jnp.float32)
 
 
@@ -43,7 +43,7 @@ class GRU(nn.Module):
 
     Attributes:
         features: size of each layer's state.
-        layers: how many, each fed with the states of the one before it.
+        layers: number of layers; each takes the states of the one before.
         dtype: of the matrix products; None follows inputs and parameters.
     """
 
@@ -55,20 +55,20 @@ class GRU(nn.Module):
     def __call__(
         self, x: jax.Array, carry: jax.Array | None = None, mask: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Runs through time.
+        """Scans over time.
 
         Args:
             x: (n, time, inputs).
             carry: (layers, n, features), states to start from; None is zeros.
-            mask: bool (n, time), False where a step is padding: it leaves the states as they are
-                and gives zeros.
+            mask: bool (n, time), False where a step is padding: such a step keeps the states
+                and outputs zeros.
 
         Returns:
             The states after the last valid step, (layers, n, features), and those of the last
             layer at each step, (n, time, features).
         """
         if carry is None:
-            carry = initial_carry(self.layers, len(x), self.features)
+            carry = zero_carry(self.layers, len(x), self.features)
         states = []
         for layer, state in enumerate(carry):
             state, x = self._run(x, state, mask, layer)
@@ -96,12 +96,14 @@ class GRU(nn.Module):
         inputs = (x @ input_kernel + input_bias).swapaxes(0, 1)
         valid = jnp.ones(inputs.shape[:2], bool) if mask is None else mask.T
 
-        def step(state: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            inputs, valid = now
+        def step(
+            state: jax.Array, inputs_and_mask: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, jax.Array]:
+            inputs, valid = inputs_and_mask
             hidden = state.astype(hidden_kernel.dtype) @ hidden_kernel + hidden_bias
             (rx, zx, cx), (rh, zh, ch) = (jnp.split(part, 3, axis=-1) for part in (inputs, hidden))
-            keep = nn.sigmoid(zx + zh)
-            new = (1 - keep) * jnp.tanh(cx + nn.sigmoid(rx + rh) * ch) + keep * state
+            update_gate = nn.sigmoid(zx + zh)
+            new = (1 - update_gate) * jnp.tanh(cx + nn.sigmoid(rx + rh) * ch) + update_gate * state
             state = jnp.where(valid[:, None], new, state)
             return state, state
 

@@ -1,20 +1,20 @@
-"""What a network refuses to be fed."""
+"""The check of input shapes that all networks share."""
 
 import flax.linen as nn
 import jax
 
 
-def check(module: nn.Module, name: str, array: jax.Array, *shape: int | None) -> None:
-    """Refuses an array of another shape.
+def check_shape(module: nn.Module, name: str, array: jax.Array, *shape: int | None) -> None:
+    """Raises an error where an input has another shape than expected.
 
     Args:
-        module: who asks.
-        name: what the array is called there.
-        array: what was given.
-        *shape: what it should be; None stands for any length.
+        module: the network, for the message.
+        name: of the network's argument.
+        array: the input.
+        *shape: the expected shape; None stands for any length.
 
     Raises:
-        ValueError: its shape differs.
+        ValueError: the shapes differ.
     """
     if array.ndim != len(shape) or any(
         wanted not in (None, given) for wanted, given in zip(shape, array.shape, strict=True)

@@ -1,6 +1,6 @@
-"""Pictures halved five times over: the encoder of stills and of frames that temporal GANs share.
+"""The U-Net of the temporal GANs: encoders with five halvings, and the decoder of frames.
 
-Pictures are RGB in [-1, 1], (height, width) = (128, 96) as published, or other multiples of 32.
+Images are RGB in [-1, 1], (height, width) = (128, 96) as published, or other multiples of 32.
 """
 
 from collections.abc import Callable
@@ -11,40 +11,41 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lipsync_jax.nn.dcgan import Block, float32, leaky_relu
-from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, leaky_relu
+from lipsync_jax.nn.shape_checks import check_shape
 from lipsync_jax.types import Argument
 
-HALVINGS = 5
+NUM_DOWNSAMPLES = 5
 
 
-class Still(NamedTuple):
-    """An encoded still.
+class EncodedImage(NamedTuple):
+    """The code and the feature maps of an image.
 
     Attributes:
         code: (n, features), within (-1, 1).
-        maps: five maps (n, height / 2, width / 2, c), ..., (n, height / 32, width / 32, 16 c).
+        skips: five feature maps (n, height / 2, width / 2, c), ...,
+            (n, height / 32, width / 32, 16 c).
     """
 
     code: jax.Array
-    maps: tuple[jax.Array, ...]
+    skips: tuple[jax.Array, ...]
 
 
-def channels(width: float, features: int = 64) -> list[int]:
-    """Channels of five maps, each twice as many as the one before; the first has width · features.
+def channels(width_mult: float, features: int = 64) -> list[int]:
+    """Returns the channels of five feature maps, each twice as many as the one before.
 
     Args:
-        width: multiplies all.
-        features: of the first map at width 1.
+        width_mult: multiplies all channels.
+        features: channels of the first map at width_mult 1.
     """
-    return [max(1, round(features * width)) << i for i in range(HALVINGS)]
+    return [max(1, round(features * width_mult)) << i for i in range(NUM_DOWNSAMPLES)]
 
 
-def smallest_map(image_size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a picture after five halvings.
+def bottleneck_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns height and width of an image after five halvings.
 
     Raises:
-        ValueError: it cannot be halved so often.
+        ValueError: a side is no multiple of 32.
     """
     height, width = image_size
     if min(image_size) < 32 or height % 32 or width % 32:
@@ -52,50 +53,52 @@ def smallest_map(image_size: tuple[int, int]) -> tuple[int, int]:
             f"image_size={height}x{width} (height x width): both must be multiples of 32, "
             "e.g. 128x96"
         )
-    return height >> HALVINGS, width >> HALVINGS
+    return height >> NUM_DOWNSAMPLES, width >> NUM_DOWNSAMPLES
 
 
 class IdentityEncoder(nn.Module):
-    """Six convolutions: a still -> its code and maps (Vougioukas et al. 2018, published layers).
+    """Encodes an image as a code and feature maps: six convolutions (Vougioukas et al. 2018).
+
+    The layers are those of the published code.
 
     Attributes:
         features: size of the code.
-        width: multiplies all channels but the code's.
-        image_size: height and width of pictures.
+        width_mult: multiplies all channels but the code's.
+        image_size: height and width of images.
         dtype: of the computation; None follows inputs and parameters.
     """
 
     features: int
-    width: float = 1.0
+    width_mult: float = 1.0
     image_size: tuple[int, int] = (128, 96)
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, still: jax.Array, train: bool) -> Still:
-        """(n, height, width, 3) -> Still."""
-        check(self, "still", still, None, *self.image_size, 3)
-        size, x, maps = smallest_map(self.image_size), still, []
-        for i, features in enumerate(channels(self.width)):
-            x = Block(features, (4, 4), 2, 1, dtype=self.dtype, name=f"conv_{i}")(x, train)
-            maps.append(x)
-        code = Block(
+    def __call__(self, image: jax.Array, train: bool) -> EncodedImage:
+        """Maps (n, height, width, 3) to EncodedImage."""
+        check_shape(self, "image", image, None, *self.image_size, 3)
+        size, x, skips = bottleneck_size(self.image_size), image, []
+        for i, features in enumerate(channels(self.width_mult)):
+            x = DCGANBlock(features, (4, 4), 2, 1, dtype=self.dtype, name=f"conv_{i}")(x, train)
+            skips.append(x)
+        code = DCGANBlock(
             self.features, size, norm=False, activation=jnp.tanh, dtype=self.dtype, name="code"
         )
-        return Still(code(x, train)[:, 0, 0], tuple(maps))
+        return EncodedImage(code(x, train)[:, 0, 0], tuple(skips))
 
 
 class FrameDecoder(nn.Module):
-    """Frames out of latents: a smallest map, five doublings, and the still's maps beside them.
+    """Decodes latents to frames: a smallest map and five doublings, with skip connections.
 
-    Papers differ in where the maps join, which is their `between`.
+    The papers differ in where the skips of the reference image enter: see `upsample_stages`.
 
     Attributes:
-        width: multiplies all channels.
-        image_size: height and width of pictures.
+        width_mult: multiplies all channels.
+        image_size: height and width of frames.
         dtype: of the computation; None follows inputs and parameters.
     """
 
-    width: float = 1.0
+    width_mult: float = 1.0
     image_size: tuple[int, int] = (128, 96)
     dtype: DTypeLike | None = None
 
@@ -103,69 +106,68 @@ class FrameDecoder(nn.Module):
     def __call__(
         self,
         latents: jax.Array,
-        maps: tuple[jax.Array, ...],
+        skips: tuple[jax.Array, ...],
         train: bool,
         mask: jax.Array | None = None,
     ) -> jax.Array:
-        """Draws frames.
+        """Decodes frames.
 
         Args:
             latents: (n * time, features).
-            maps: of the n stills, see Still.
+            skips: of the n reference images, see EncodedImage.
             train: whether BatchNorm uses and updates statistics of the batch.
             mask: bool (n * time,).
 
         Returns:
             float32 (n * time, height, width, 3).
         """
-        size, deepest = smallest_map(self.image_size), channels(self.width)[-1]
-        start = Block(deepest, size, transposed=True, dtype=self.dtype, name="start")
-        x = self.between(start(latents[:, None, None], train, mask), maps, train, mask)
-        last = self.double(3, norm=False, activation=jnp.tanh, name="output")
-        return float32(last(x, train))
+        size, deepest = bottleneck_size(self.image_size), channels(self.width_mult)[-1]
+        start = DCGANBlock(deepest, size, transposed=True, dtype=self.dtype, name="start")
+        x = self.upsample_stages(start(latents[:, None, None], train, mask), skips, train, mask)
+        last = self.upsample(3, norm=False, activation=jnp.tanh, name="output")
+        return at_least_float32(last(x, train))
 
-    def between(
-        self, x: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
+    def upsample_stages(
+        self, x: jax.Array, skips: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
     ) -> jax.Array:
-        """From the smallest map to half the picture's size; arguments as of a call."""
+        """Upsamples the smallest map to half the size of a frame; arguments as of a call."""
         raise NotImplementedError
 
-    def double(self, features: int, **options: Argument) -> Block:
-        """A layer that doubles height and width."""
-        return Block(features, (4, 4), 2, 1, transposed=True, dtype=self.dtype, **options)
+    def upsample(self, features: int, **options: Argument) -> DCGANBlock:
+        """Returns a layer that doubles height and width."""
+        return DCGANBlock(features, (4, 4), 2, 1, transposed=True, dtype=self.dtype, **options)
 
-    def join(self, features: int, **options: Argument) -> Block:
-        """A layer that a map of the still may join."""
-        return Block(features, (3, 3), 1, 1, dtype=self.dtype, **options)
+    def fuse_skip(self, features: int, **options: Argument) -> DCGANBlock:
+        """Returns a layer whose input a skip of the reference image may be appended to."""
+        return DCGANBlock(features, (3, 3), 1, 1, dtype=self.dtype, **options)
 
 
-class PictureCritic(nn.Module):
-    """Five strided convolutions and one that spans what is left: the body of discriminators.
+class ImageEncoder(nn.Module):
+    """Encodes images in discriminators: five strided convolutions and one over what remains.
 
     Attributes:
         features: outputs.
-        first: channels of the first map at width 1.
+        base_channels: channels of the first feature map at width_mult 1.
         activation: of the outputs.
         first_norm: whether BatchNorm follows the first convolution too.
-        first_bias: whether the first convolution has a bias.
-        width: multiplies the maps' channels.
+        width_mult: multiplies the channels of the feature maps.
         dtype: of the computation; None follows inputs and parameters.
     """
 
     features: int
-    first: int = 64
+    base_channels: int = 64
     activation: Callable[[jax.Array], jax.Array] = jnp.tanh
     first_norm: bool = False
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """(n, height, width, channels) and a mask (n,) -> (n, features)."""
-        size = smallest_map((x.shape[1], x.shape[2]))
-        for i, features in enumerate(channels(self.width, self.first)):
+        """Maps (n, height, width, channels) and a mask (n,) to (n, features)."""
+        size = bottleneck_size((x.shape[1], x.shape[2]))
+        for i, features in enumerate(channels(self.width_mult, self.base_channels)):
             norm = i > 0 or self.first_norm
-            block = Block(
+            block = DCGANBlock(
                 features,
                 (4, 4),
                 2,
@@ -176,13 +178,13 @@ class PictureCritic(nn.Module):
                 name=f"conv_{i}",
             )
             x = block(x, train, mask)
-        last = Block(
+        last = DCGANBlock(
             self.features,
             size,
             bias=True,
             norm=False,
             activation=self.activation,
             dtype=self.dtype,
-            name=f"conv_{HALVINGS}",
+            name=f"conv_{NUM_DOWNSAMPLES}",
         )
         return last(x, train)[:, 0, 0]

@@ -1,8 +1,9 @@
 """Optical flow of two frames, without weights and differentiable in the frames.
 
-Flow is (..., 2), to the right and down, in pixels: what is at (x, y) of the first frame is at
-(x + flow_x, y + flow_y) of the second. Frames are grey in [0, 1]. Separable filters are products
-with banded matrices, which hold the borders' rules: fast both ways at the sizes of lips.
+Flow is (..., 2), to the right and down, in pixels: the point (x, y) of the first frame is at
+(x + flow_x, y + flow_y) of the second. Frames are luminance in [0, 1]. Separable filters are
+products with banded matrices, which include the rules at the borders: fast forward and backward at
+the sizes of lip crops.
 """
 
 import functools
@@ -14,20 +15,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lipsync_jax.ops.luminance import RGB_WEIGHTS
+
 Border = Literal["edge", "reflect"]
 
-UNIT = 20.0  # pixels of flow that networks get as 1 (Dosovitskiy et al. 2015)
-POOL = 4  # pixels a side over which networks' flow is averaged
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
+FLOW_SCALE = 20.0  # pixels per unit of the networks' flow (Dosovitskiy et al. 2015)
+POOL = 4  # pixels a side over which the networks' flow is averaged
 
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 CENTRAL = np.array([-0.5, 0, 0.5])
-# Weights of Farneback's equations at the borders' pixels, from outside to inside (OpenCV).
-BORDER = (0.14, 0.14, 0.4472, 0.4472, 0.4472)
+# Weights of Farnebäck's equations at border pixels, from outside to inside (OpenCV).
+BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)
 
 
-def of_frames(frames: jax.Array, method: str = "farneback") -> jax.Array:
-    """Flow of successive frames as networks get it (Chen et al. 2018, section 3.2).
+def clip_flow(frames: jax.Array, method: str = "farneback") -> jax.Array:
+    """Computes the flow of successive frames for networks (Chen et al. 2018, section 3.2).
 
     Args:
         frames: (n, time, height, width, 3), RGB in [-1, 1]; sides multiples of 4.
@@ -41,17 +43,17 @@ def of_frames(frames: jax.Array, method: str = "farneback") -> jax.Array:
     """
     if method not in METHODS:
         raise ValueError(f"there is no optical flow {method!r}; choose one of {', '.join(METHODS)}")
-    grey = (frames @ jnp.asarray(LUMA, frames.dtype) + 1) / 2
+    grey = (frames @ jnp.asarray(RGB_WEIGHTS, frames.dtype) + 1) / 2
     n, time, height, width = grey.shape
     first, second = (x.reshape(-1, height, width) for x in (grey[:, :-1], grey[:, 1:]))
     flow = METHODS[method](first, second)
     blocks = flow.reshape(n, time - 1, height // POOL, POOL, width // POOL, POOL, 2)
-    return blocks.mean(axis=(3, 5)) / UNIT
+    return blocks.mean(axis=(3, 5)) / FLOW_SCALE
 
 
-def endpoint_error(flow: jax.Array, true: jax.Array) -> jax.Array:
-    """Mean length of the difference of two flows (..., 2)."""
-    return jnp.mean(jnp.sqrt(jnp.maximum(jnp.sum((flow - true) ** 2, axis=-1), 1e-12)))
+def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
+    """Computes the mean length of the difference of two flows (..., 2)."""
+    return jnp.mean(jnp.sqrt(jnp.maximum(jnp.sum((flow - target) ** 2, axis=-1), 1e-12)))
 
 
 def farneback(
@@ -60,22 +62,21 @@ def farneback(
     window: int = 9,
     levels: int = 3,
     iterations: int = 3,
-    reach: int = 5,
-    sigma: float = 1.2,
+    poly_n: int = 5,
+    poly_sigma: float = 1.2,
 ) -> jax.Array:
-    """Flow by polynomial expansion (Farnebäck 2003), as OpenCV computes it.
+    """Computes flow by polynomial expansion (Farnebäck 2003), equal to OpenCV's up to rounding.
 
-    OpenCV's results are met to rounding. `window` is by default smaller than the 15 that Chen et
-    al. use: more exact on small pictures.
+    The default of `window` is smaller than the 15 of Chen et al.: more exact on small images.
 
     Args:
-        first: (n, height, width), grey in [0, 1].
+        first: (n, height, width), luminance in [0, 1].
         second: the frame after it.
-        window: pixels a side over which motion is taken to be one, odd.
-        levels: halvings of the pictures, as long as no side falls below 32.
+        window: pixels a side over which motion is taken as constant, odd.
+        levels: halvings of the images, as long as no side falls below 32 pixels.
         iterations: at every size.
-        reach: pixels on either side that a polynomial is fitted to (OpenCV's poly_n).
-        sigma: of that fit's weights.
+        poly_n: pixels on either side of the fit of a polynomial (OpenCV's poly_n).
+        poly_sigma: deviation of the weights of the fit, pixels.
 
     Returns:
         (n, height, width, 2).
@@ -88,21 +89,21 @@ def farneback(
         smaller = (round(size[0] / 2**level), round(size[1] / 2**level))
         flow = jnp.zeros((len(first), *smaller, 2)) if flow is None else 2 * _resize(flow, smaller)
         deviation = (2**level - 1) / 2
-        # OpenCV takes the binomial filter for a deviation of 0.
+        # OpenCV uses the binomial filter for a deviation of 0.
         radius = max(1, round(5 * deviation) // 2)
         taps = _gaussian(deviation, radius) if level else np.array([1, 2, 1]) / 4
         pair = (_resize(_filter(255 * x, taps, taps, "reflect"), smaller) for x in (first, second))
-        one, other = (_expand(x, reach, sigma) for x in pair)
+        one, other = (_polynomial_expansion(x, poly_n, poly_sigma) for x in pair)
         for _ in range(iterations):
-            flow = _displace(one, other, flow, window)
+            flow = _update_flow(one, other, flow, window)
     assert flow is not None  # level 0 is always visited
     return flow
 
 
-def _expand(x: jax.Array, reach: int, sigma: float) -> jax.Array:
-    """Coefficients of x, y, x^2, y^2, xy that fit each pixel's surroundings: (n, h, w, 5)."""
-    steps = np.arange(-reach, reach + 1)
-    weights = _gaussian(sigma, reach)
+def _polynomial_expansion(x: jax.Array, poly_n: int, poly_sigma: float) -> jax.Array:
+    """Fits coefficients of x, y, x^2, y^2, xy around each pixel: (n, h, w, 5)."""
+    steps = np.arange(-poly_n, poly_n + 1)
+    weights = _gaussian(poly_sigma, poly_n)
     second, fourth = (float(weights @ steps**k) for k in (2, 4))
     moments = [weights * steps**k for k in range(3)]
 
@@ -122,21 +123,21 @@ def _expand(x: jax.Array, reach: int, sigma: float) -> jax.Array:
     )
 
 
-def _displace(one: jax.Array, other: jax.Array, flow: jax.Array, window: int) -> jax.Array:
-    """An iteration: the displacement that takes one expansion to the other (eq. 7.22-7.26)."""
+def _update_flow(one: jax.Array, other: jax.Array, flow: jax.Array, window: int) -> jax.Array:
+    """Updates the displacement from one expansion to the other (eq. 7.22-7.26)."""
     height, width = flow.shape[1:3]
-    x, y = _positions(flow)
+    x, y = _warped_positions(flow)
     inside = (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
-    moved = _sample(other, x, y)
-    # Beyond the frame, only the first expansion says something.
-    linear = jnp.where(inside[..., None], moved[..., :2], 0)
-    square = jnp.where(inside[..., None], moved[..., 2:], one[..., 2:])
+    warped = _sample(other, x, y)
+    # Beyond the frame only the first expansion is defined.
+    linear = jnp.where(inside[..., None], warped[..., :2], 0)
+    square = jnp.where(inside[..., None], warped[..., 2:], one[..., 2:])
     xx, yy, xy = jnp.moveaxis((one[..., 2:] + square) / 2, -1, 0)
     xy = xy / 2
     u, v = jnp.moveaxis(flow, -1, 0)
     right, down = jnp.moveaxis((one[..., :2] - linear) / 2, -1, 0)
     right, down = right + xx * u + xy * v, down + xy * u + yy * v
-    weights = (_border(height)[:, None] * _border(width)) ** 2
+    weights = (_border_weights(height)[:, None] * _border_weights(width)) ** 2
     terms = [xx**2 + xy**2, (xx + yy) * xy, yy**2 + xy**2]
     terms += [xx * right + xy * down, xy * right + yy * down]
     box = np.full(window, 1 / window)
@@ -144,9 +145,9 @@ def _displace(one: jax.Array, other: jax.Array, flow: jax.Array, window: int) ->
     return _solve(a, b, c, e, f, 1e-3)
 
 
-def _border(size: int) -> np.ndarray:
+def _border_weights(size: int) -> np.ndarray:
     weights = np.ones(size)
-    ends = np.array(BORDER[:size])
+    ends = np.array(BORDER_WEIGHTS[:size])
     weights[: len(ends)] *= ends
     weights[size - len(ends) :] *= ends[::-1]
     return weights
@@ -160,32 +161,32 @@ def horn_schunck(
     warps: int = 3,
     iterations: int = 20,
 ) -> jax.Array:
-    """Flow that is smooth everywhere (Horn and Schunck 1981), from coarse to fine.
+    """Computes smooth flow (Horn and Schunck 1981), from coarse to fine.
 
-    Its gradients are the smoothest of the three.
+    The gradients by the frames are the smoothest of the three methods.
 
     Args:
-        first: (n, height, width), grey in [0, 1].
+        first: (n, height, width), luminance in [0, 1].
         second: the frame after it.
         alpha: weight of smoothness; below about 0.05 it may diverge.
-        levels: sizes of the pictures, each half of the one before.
-        warps: how often the second frame is moved back at every size.
-        iterations: of Jacobi's method after each.
+        levels: number of image sizes, each half of the one before.
+        warps: warps of the second frame at every size.
+        iterations: of Jacobi's method after each warp.
 
     Returns:
         (n, height, width, 2).
     """
-    around = np.array([1, 2, 1]) / 4
+    average = np.array([1, 2, 1]) / 4
 
     def refine(one: jax.Array, other: jax.Array, start: jax.Array) -> jax.Array:
         dx, dy, dt = _derivatives(one, other, start)
 
         def step(_: jax.Array, flow: jax.Array) -> jax.Array:
-            mean = _filter(flow, around, around, "edge")
+            mean = _filter(flow, average, average, "edge")
             change = mean - start
-            fault = dx * change[..., 0] + dy * change[..., 1] + dt
-            share = fault / (alpha**2 + dx**2 + dy**2)
-            return mean - share[..., None] * jnp.stack([dx, dy], axis=-1)
+            residual = dx * change[..., 0] + dy * change[..., 1] + dt
+            scaled_residual = residual / (alpha**2 + dx**2 + dy**2)
+            return mean - scaled_residual[..., None] * jnp.stack([dx, dy], axis=-1)
 
         return jax.lax.fori_loop(0, iterations, step, start)
 
@@ -199,13 +200,13 @@ def lucas_kanade(
     levels: int = 3,
     iterations: int = 3,
 ) -> jax.Array:
-    """Flow that is one within a window (Lucas and Kanade 1981), from coarse to fine.
+    """Computes flow that is constant in a window (Lucas and Kanade 1981), from coarse to fine.
 
     Args:
-        first: (n, height, width), grey in [0, 1].
+        first: (n, height, width), luminance in [0, 1].
         second: the frame after it.
         sigma: deviation of the window, pixels.
-        levels: sizes of the pictures, each half of the one before.
+        levels: number of image sizes, each half of the one before.
         iterations: at every size.
 
     Returns:
@@ -252,11 +253,11 @@ def _coarse_to_fine(
 
 
 def _derivatives(one: jax.Array, other: jax.Array, flow: jax.Array) -> tuple[jax.Array, ...]:
-    """Along x, y and time, after the second frame was moved back by the flow; (n, h, w) each."""
-    moved = _sample(other[..., None], *_positions(flow))[..., 0]
-    mean, still = (one + moved) / 2, np.ones(1)
-    dx, dy = _filter(mean, still, CENTRAL, "edge"), _filter(mean, CENTRAL, still, "edge")
-    return dx, dy, moved - one
+    """Computes derivatives by x, y, time, the second frame warped by the flow; (n, h, w) each."""
+    warped = _sample(other[..., None], *_warped_positions(flow))[..., 0]
+    mean, no_filter = (one + warped) / 2, np.ones(1)
+    dx, dy = _filter(mean, no_filter, CENTRAL, "edge"), _filter(mean, CENTRAL, no_filter, "edge")
+    return dx, dy, warped - one
 
 
 def _solve(
@@ -268,20 +269,20 @@ def _solve(
     epsilon: float,
     diagonal: float = 0.0,
 ) -> jax.Array:
-    """(x, y) of a x + b y = e, b x + c y = f, at every pixel, regularised."""
+    """Solves a x + b y = e, b x + c y = f for (x, y) at every pixel, regularised."""
     a, c = a + diagonal, c + diagonal
     inverse = 1 / (a * c - b * b + epsilon)
     return jnp.stack([(c * e - b * f) * inverse, (a * f - b * e) * inverse], axis=-1)
 
 
-def _positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where the pixels are in the second frame."""
+def _warped_positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the positions of the pixels in the second frame."""
     height, width = flow.shape[1:3]
     return flow[..., 0] + jnp.arange(width), flow[..., 1] + jnp.arange(height)[:, None]
 
 
 def _sample(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Bilinear values of maps (n, h, w, c) at positions (n, h, w); beyond them their borders'."""
+    """Samples maps (n, h, w, c) bilinearly at positions (n, h, w), clipped to the borders."""
     n, height, width, channels = maps.shape
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
     left = jnp.minimum(jnp.floor(x), width - 2).astype(int)
@@ -304,14 +305,14 @@ def _gaussian(sigma: float, radius: int) -> np.ndarray:
 
 
 def _filter(x: jax.Array, along_y: np.ndarray, along_x: np.ndarray, border: Border) -> jax.Array:
-    """Correlates pictures (n, h, w) or (n, h, w, c) with the outer product of two sets of taps."""
+    """Correlates images (n, h, w) or (n, h, w, c) with the outer product of two sets of taps."""
     rows = _filter_matrix(x.shape[1], tuple(along_y), border)
     columns = _filter_matrix(x.shape[2], tuple(along_x), border)
     return _along_both(x, rows, columns)
 
 
 def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear, pixels' areas matched, without smoothing; (n, h, w) or (n, h, w, c)."""
+    """Resizes (n, h, w) or (n, h, w, c) bilinearly, pixel areas aligned, without smoothing."""
     if x.shape[1:3] == tuple(size):
         return x
     rows, columns = (_resize_matrix(*pair) for pair in zip(x.shape[1:3], size, strict=True))
@@ -325,7 +326,7 @@ def _along_both(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Arra
 
 @functools.lru_cache(maxsize=64)
 def _filter_matrix(size: int, taps: tuple[float, ...], border: Border) -> np.ndarray:
-    """(size, size): a correlation; beyond the ends pixels are mirrored ("reflect") or repeated."""
+    """Returns a correlation as (size, size); pixels beyond the ends mirror or repeat the border."""
     matrix, radius = np.zeros((size, size)), len(taps) // 2
     sources = np.pad(np.arange(size), radius, mode=border)
     for i in range(size):

@@ -1,1 +1,1 @@
-"""How a generated video says that it is synthetic."""
+"""Marks of synthetic media: metadata tag, content credentials, visible label."""

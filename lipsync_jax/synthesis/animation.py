@@ -1,7 +1,7 @@
-"""A still and a voice in, the still saying it out.
+"""Animates an image of a face by driving audio.
 
-One program draws the frames of a batch; what the network remembers is handed from batch to batch.
-A recording is heard just as a live voice is, piece by piece, so memory does not grow with length.
+One program generates the frames of a batch; the recurrent state is passed from batch to batch.
+Recordings are read in chunks, as streaming audio is, so memory does not grow with length.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from lipsync_jax.media.audio import SAMPLE_RATE
 from lipsync_jax.media.video_reader import Frame, VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import animation_model, blending, driving_audio
-from lipsync_jax.synthesis.animation_model import Performer
-from lipsync_jax.synthesis.audio_frontends import Samples
-from lipsync_jax.synthesis.batching import usual_batch
+from lipsync_jax.synthesis.animation_model import AnimationModel
+from lipsync_jax.synthesis.audio_frontends import StreamingAudio
+from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.synthesis.options import AnimationOptions
-from lipsync_jax.synthesis.progress import OnProgress, Progress, Report
+from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
@@ -40,27 +40,27 @@ def animate(
     *,
     on_progress: OnProgress | None = None,
     **options: Argument,
-) -> Report:
-    """Lets a picture say a recording.
+) -> GenerationResult:
+    """Animates a reference image by a recording of speech.
 
-        animate("runs/temporal_gan", "still.png", "speech.wav", "out.mp4", seed=3)
+        animate("runs/vougioukas", "portrait.png", "speech.wav", "out.mp4", seed=3)
 
-    The video has the network's frame rate, and as many frames as begin before the sound ends: the
-    recording's length times the rate, rounded up. What is heard is the recording's own sound.
+    The video has the network's frame rate, and as many frames as begin before the audio ends: the
+    recording's duration times the rate, rounded up. The output has the audio of the recording.
 
     Args:
         checkpoint: a training run's workdir, or what `lipsync convert` wrote.
-        face: a picture of a face from the front, or a video whose first frame is one; of several
-            faces the largest speaks.
-        audio: any file with sound.
-        outfile: .mp4, .m4v, .mov or .mkv; written under another name until it is complete.
+        face: an image of a frontal face, or a video whose first frame is one; of several faces the
+            largest is animated.
+        audio: any file with audio.
+        outfile: .mp4, .m4v, .mov or .mkv; written under another name until complete.
         on_progress: called after each frame.
         **options: fields of `options.AnimationOptions`.
 
     Raises:
         FileNotFoundError: an input or the checkpoint is missing.
-        ValueError: an input can't be used, shows no face, or an option has no such value; before
-            slow work.
+        ValueError: an input or the value of an option can't be used, or the image shows no face;
+            raised before slow work.
     """
     settings = AnimationOptions(**options)
     settings.check(face, audio, outfile)
@@ -68,14 +68,14 @@ def animate(
 
 
 class Animator:
-    """A trained network that animates stills, loaded and compiled once for many videos."""
+    """A trained network that animates images, loaded and compiled once for many videos."""
 
-    def __init__(self, performer: Performer) -> None:
-        self.performer = performer
+    def __init__(self, model: AnimationModel) -> None:
+        self.model = model
 
     @classmethod
     def load(cls, checkpoint: Pathlike) -> "Animator":
-        """Loads a checkpoint; see `performers.load` for what it raises."""
+        """Loads a checkpoint; see `animation_model.load` for what it raises."""
         return cls(animation_model.load(checkpoint))
 
     def animate(
@@ -86,27 +86,27 @@ class Animator:
         *,
         on_progress: OnProgress | None = None,
         **options: Argument,
-    ) -> Report:
+    ) -> GenerationResult:
         """See the function `animate`."""
         settings = AnimationOptions(**options)
         settings.check(face, audio, outfile)
         return self._animate(face, audio, outfile, settings, on_progress)
 
-    def prepare(self, face: Pathlike, **options: Argument) -> "Prepared":
-        """Finds the face of a picture and compiles, ready to say what comes: see `Prepared`.
+    def prepare(self, face: Pathlike, **options: Argument) -> "StreamingAnimator":
+        """Detects the face of an image and compiles, for streaming audio: see `StreamingAnimator`.
 
         Args:
             face: see `animate`.
-            **options: fields of `options.AnimationOptions`; those about files play no part.
+            **options: fields of `options.AnimationOptions`; those about files have no effect.
 
         Raises:
             FileNotFoundError, ValueError: as `animate`.
         """
         settings = AnimationOptions(**options)
         settings.check_inputs([("face", face)])
-        prepared = Prepared(self.performer, face, settings)
-        prepared.compile()
-        return prepared
+        animator = StreamingAnimator(self.model, face, settings)
+        animator.compile()
+        return animator
 
     def _animate(
         self,
@@ -115,65 +115,65 @@ class Animator:
         outfile: Pathlike,
         options: AnimationOptions,
         on_progress: OnProgress | None,
-    ) -> Report:
+    ) -> GenerationResult:
         started = time.monotonic()
         with contextlib.ExitStack() as cleanup:
             duration = driving_audio.duration(audio)
-            prepared = Prepared(self.performer, face, options)
-            sign = c2pa.signing(outfile, options.c2pa_certificate, options.c2pa_key)
+            animator = StreamingAnimator(self.model, face, options)
+            sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
             writer = VideoWriter(
                 cleanup.enter_context(sign),
-                prepared.frame_rate,
-                prepared.size,
+                animator.frame_rate,
+                animator.size,
                 **options.encoding,
-                metadata=metadata.tags(self.performer.model),
+                metadata=metadata.tags(self.model.model_hash),
                 audio=audio,
             )
             cleanup.enter_context(writer)
-            begun, total = time.monotonic(), math.ceil(duration * prepared.frame_rate)
-            stream, pieces = driving_audio.open_mono(audio)
-            for frame in prepared.recorded(pieces, stream.rate):
+            begun, total = time.monotonic(), math.ceil(duration * animator.frame_rate)
+            stream, chunks = driving_audio.open_mono_stream(audio)
+            for frame in animator.stream_overlapped(chunks, stream.rate):
                 writer.write(frame.image, frame.time)
                 if on_progress:
                     seconds = time.monotonic() - begun
                     on_progress(Progress("generate", writer.frames, total, seconds))
         now = time.monotonic()
-        return Report(
+        return GenerationResult(
             outfile=Path(outfile),
             frames=writer.frames,
             edited=writer.frames,
-            kept=0,
-            missing=(),
-            duration=float(writer.frames / prepared.frame_rate),
-            frame_rate=prepared.frame_rate,
-            seconds=now - started,
+            unchanged=0,
+            missing_intervals=(),
+            duration=float(writer.frames / animator.frame_rate),
+            frame_rate=animator.frame_rate,
+            wall_seconds=now - started,
             frames_per_second=writer.frames / max(now - begun, 1e-6),
-            model=self.performer.model,
+            model_hash=self.model.model_hash,
             notes=driving_audio.notes(stream),
         )
 
 
-class Prepared:
-    """A still whose face was found, with the network compiled; made by `Animator.prepare`.
+class StreamingAnimator:
+    """The face of an image, detected, with the network compiled; made by `Animator.prepare`.
 
-        prepared = animator.prepare("still.png", batch_size=1)
-        for frame in prepared.stream(microphone, rate=16_000):
+        streaming = animator.prepare("portrait.png", batch_size=1)
+        for frame in streaming.stream(microphone, rate=16_000):
             show(frame.image, frame.time)
 
-    **Look-ahead.** The frame shown at second t hears the voice up to t + `look_ahead`: 0.10 s with
-    windows of 0.16 s (Vougioukas et al. 2018), 0.12 s with those of 0.2 s (2020 and the published
-    checkpoints), 0.215 s with MFCCs (Jain et al.; 0.21 s Speech2Vid), 0.64 s where 16 frames are
-    drawn at once (Chen et al. 2018, VGAN). Resampling to the network's rate needs up to 0.06 s
-    more, and 0.13 s from 8 kHz.
+    **Look-ahead.** The frame shown at second t is conditioned on the audio up to t + `look_ahead`:
+    0.10 s with windows of 0.16 s (Vougioukas et al. 2018), 0.12 s with windows of 0.2 s (2020 and
+    the published checkpoints), 0.215 s with MFCCs (Jain et al.; 0.21 s Speech2Vid), 0.64 s where 16
+    frames are generated at once (Chen et al. 2018, VGAN). Resampling to the network's rate needs up
+    to 0.06 s more, and 0.13 s from 8 kHz.
 
-    **Latency.** To that come the chunk's own length, the time until `batch_size` frames are due
-    (none for `batch_size=1`; (batch_size - 1) / frame_rate in general; batches are multiples of
-    eight frames where windows are drawn) and the time that drawing takes. No chunk is taken before
-    all frames are given that can do without it.
+    **Latency.** The look-ahead, plus the chunk's length, plus the time until `batch_size` frames
+    are due (none for `batch_size=1`; (batch_size - 1) / frame_rate in general; batches are
+    multiples of eight frames where 16 frames are generated at once), plus the time of generation.
+    No chunk is consumed before all frames are yielded that do not need the chunk.
 
-    **Equality.** The frames are bit for bit those that `Animator.animate` gives its encoder for a
-    recording of the same samples, with the same options and the same `batch_size`. Another batch
-    size is another program, whose sums may round differently: a pixel may then differ by one level.
+    **Equality.** The frames are bit for bit those that `Animator.animate` encodes for a recording
+    of equal samples, with equal options and equal `batch_size`. Another batch size is another
+    program, whose sums may round differently: a pixel may then differ by one level.
 
     Attributes:
         frame_rate: frames a second, exact.
@@ -181,102 +181,106 @@ class Prepared:
         look_ahead: see above, exact.
     """
 
-    def __init__(self, performer: Performer, face: Pathlike, options: AnimationOptions) -> None:
-        """Finds the face; see `animate` for what it raises."""
-        self._performer, self._options = performer, options
-        wanted = options.batch_size or usual_batch()
-        self._batch_size = math.ceil(wanted / performer.unit) * performer.unit
-        self._picture, self._crop, self._matrix = _still(performer, face, options)
-        self._looked = performer.look(self._crop)
+    def __init__(self, model: AnimationModel, face: Pathlike, options: AnimationOptions) -> None:
+        """Detects the face; see `animate` for what it raises."""
+        self._model, self._options = model, options
+        requested = options.batch_size or default_batch_size()
+        self._batch_size = math.ceil(requested / model.frame_multiple) * model.frame_multiple
+        self._image, self._crop, self._matrix = _load_reference_image(model, face, options)
+        self._encoded_image = model.encode_image(self._crop)
         self._mask = self._paste_mask() if options.paste_back else None
-        shown = self._picture if options.paste_back else self._crop
-        self.size = shown.shape[1::-1]
-        self._label = visible_label.Label(options.label, self.size) if options.label else None
-        self.frame_rate, self.look_ahead = performer.frame_rate, performer.ear.look_ahead
+        canvas = self._image if options.paste_back else self._crop
+        self.size = canvas.shape[1::-1]
+        self._label = (
+            visible_label.VisibleWatermark(options.label, self.size) if options.label else None
+        )
+        self.frame_rate, self.look_ahead = model.frame_rate, model.audio_frontend.look_ahead
 
     def stream(self, chunks: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Iterator[Frame]:
-        """Draws the still saying a voice, as it comes.
+        """Generates frames while the audio arrives.
 
-        May be called again for another voice; each starts from the still, with the same noise.
-        Memory does not grow with length.
+        May be called again for other audio; each call starts from the initial state, with equal
+        noise. Memory does not grow with length.
 
         Args:
-            chunks: the voice in pieces of any length: int16, or float with full scale 1; (samples,)
-                or (samples, channels). They are taken one by one, in the caller's thread.
+            chunks: driving audio in chunks of any length: int16, or float with full scale 1;
+                (samples,) or (samples, channels). Consumed one by one, in the caller's thread.
             rate: samples a second.
 
         Yields:
-            Frames (uint8 RGB (height, width, 3), time in exact seconds of the voice, number), until
-            the voice ends.
+            Frames (uint8 RGB (height, width, 3), time in exact seconds of the audio, index), until
+            the audio ends.
 
         Raises:
             ValueError: samples are not finite.
         """
-        for drawn in self._batches(chunks, rate):
-            yield from self._finished(*drawn)
+        for batch in self._generate_batches(chunks, rate):
+            yield from self._finish_frames(*batch)
 
-    def recorded(self, chunks: Iterable[np.ndarray], rate: int) -> Iterator[Frame]:
-        """`stream`, but each batch is finished while the next is being drawn."""
-        before = None
-        for drawn in self._batches(chunks, rate):
-            if before:
-                yield from self._finished(*before)
-            before = drawn
-        if before:
-            yield from self._finished(*before)
+    def stream_overlapped(self, chunks: Iterable[np.ndarray], rate: int) -> Iterator[Frame]:
+        """Yields what `stream` yields; each batch is blended while the next is generated."""
+        previous = None
+        for batch in self._generate_batches(chunks, rate):
+            if previous:
+                yield from self._finish_frames(*previous)
+            previous = batch
+        if previous:
+            yield from self._finish_frames(*previous)
 
     def compile(self) -> None:
-        """Draws a batch that nobody sees."""
-        performer, n = self._performer, self._batch_size
-        heard, noise = (
+        """Compiles the program by generating a batch, which is discarded."""
+        model, n = self._model, self._batch_size
+        features, noise = (
             np.zeros((n, *shape), np.float32)
-            for shape in (performer.ear.shape, (performer.noise_size,))
+            for shape in (model.audio_frontend.shape, (model.noise_size,))
         )
-        np.asarray(performer.perform(self._looked, heard, noise, performer.start())[1])
+        np.asarray(model.step(self._encoded_image, features, noise, model.initial_state())[1])
 
-    def _batches(
+    def _generate_batches(
         self, chunks: Iterable[np.ndarray], rate: int
     ) -> Iterator[tuple[range, np.ndarray]]:
-        samples = Samples(chunks, rate, self._performer.ear.rate)
+        audio = StreamingAudio(chunks, rate, self._model.audio_frontend.rate)
         std, seed = self._options.noise_std, self._options.seed
-        return self._performer.say(self._looked, samples, self._batch_size, seed, std)
+        return self._model.generate(self._encoded_image, audio, self._batch_size, seed, std)
 
     def _paste_mask(self) -> np.ndarray:
-        everywhere = np.full_like(self._picture, 255)
-        assert self._matrix is not None  # there is one where the face is pasted back
-        covered = alignment.cut_out(everywhere, self._matrix, self._performer.size) == 255
+        white = np.full_like(self._image, 255)
+        assert self._matrix is not None  # set where the face is pasted back
+        covered = alignment.warp_crop(white, self._matrix, self._model.size) == 255
         return blending.frame_mask(covered.all(axis=-1))
 
-    def _finished(self, frames: range, drawn: np.ndarray) -> Iterator[Frame]:
-        for number, image in zip(frames, np.asarray(drawn), strict=False):
+    def _finish_frames(self, frames: range, generated: np.ndarray) -> Iterator[Frame]:
+        for number, image in zip(frames, np.asarray(generated), strict=False):
             if self._options.paste_back:
                 assert self._matrix is not None and self._mask is not None
                 image = blending.match_colours(image, self._crop, self._mask)
-                image = blending.blend_aligned(self._picture, image, self._mask, self._matrix)
+                image = blending.blend_aligned(self._image, image, self._mask, self._matrix)
             if self._label:
                 image = self._label(image)
             yield Frame(Fraction(number) / self.frame_rate, image, number)
 
 
-def _still(
-    performer: Performer, path: Pathlike, options: AnimationOptions
+def _load_reference_image(
+    model: AnimationModel, path: Pathlike, options: AnimationOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A picture, the crop that the network is shown, and the matrix between them."""
-    shown = frame_source.open_source(path, static=True, resize_factor=options.resize_factor)
-    with contextlib.closing(shown.frames()) as frames:
-        picture = next(frames).image
+    """Reads an image; returns the image, the network's input crop, and the matrix between them."""
+    source = frame_source.open_frame_source(path, static=True, resize_factor=options.resize_factor)
+    with contextlib.closing(source.frames()) as frames:
+        image = next(frames).image
     if options.aligned:
-        smaller = picture.shape[0] > performer.size[0]
-        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        return picture, cv2.resize(picture, performer.size[::-1], interpolation=how), None
-    found = faces.detect(picture, options.detector)
+        smaller = image.shape[0] > model.size[0]
+        interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        return image, cv2.resize(image, model.size[::-1], interpolation=interpolation), None
+    found = faces.detect(image, options.detector)
     if not found:
         raise ValueError(
-            f"{path}: no face was found; give a picture of one from the front, or say `aligned` "
-            "if it is a crop already"
+            f"{path}: no face was found; give an image of a frontal face, or use --aligned if the "
+            "image is a face crop already"
         )
     try:
-        matrix = performer.place(found[0])
+        matrix = model.align(found[0])
     except ValueError as error:
-        raise ValueError(f"{path}: its face can't be aligned ({error})") from error
-    return picture, alignment.cut_out(picture, matrix, performer.size), matrix
+        raise ValueError(
+            f"{path}: its face can't be aligned ({error}); give a frontal one"
+        ) from error
+    return image, alignment.warp_crop(image, matrix, model.size), matrix

@@ -1,4 +1,4 @@
-"""Trained networks that animate a still, whatever their paper, loaded and compiled."""
+"""Trained networks of any method that animate an image, loaded and compiled."""
 
 import dataclasses
 import functools
@@ -14,109 +14,110 @@ import numpy as np
 
 from lipsync_jax import faces, methods
 from lipsync_jax.data.audio_features import MFCC
-from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.faces import alignment
 from lipsync_jax.methods.common import lip_video_gan
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
 from lipsync_jax.methods.glance.model import FRAMES, SIZE
 from lipsync_jax.methods.jain import method as jain
 from lipsync_jax.methods.speech2vid import method as speech2vid
-from lipsync_jax.methods.vougioukas import method as temporal_gan
+from lipsync_jax.methods.vougioukas import method as vougioukas
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.nn.dcgan import STILL
+from lipsync_jax.nn.dcgan import REFERENCE_CACHE
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis.audio_frontends import (
-    Ear,
-    LogMelEar,
-    MFCCEar,
-    RawEar,
-    Samples,
-    SpectrumEar,
+    AudioFrontend,
+    LogMelFrontend,
+    MFCCFrontend,
+    SpectrogramFrontend,
+    StreamingAudio,
+    WaveformFrontend,
 )
 from lipsync_jax.training import checkpoints
-from lipsync_jax.types import Card, Tree, Variables
+from lipsync_jax.types import ModelCard, Tree, Variables
 
-# (check of the players' shapes, see `checkpoints.load_players`; their names) -> their variables.
-Read = Callable[..., dict[str, Tree]]
-NOISE_STD = 0.33  # of the published inference, where a checkpoint does not tell
+# (check of the networks' shapes, see `checkpoints.load_networks`; their names) -> their variables.
+ReadNetworks = Callable[..., dict[str, Tree]]
+NOISE_STD = 0.33  # of the published inference; where a checkpoint has no value
 
 
 @dataclasses.dataclass(frozen=True)
-class Performer:
-    """A network that lets a still speak, some frames at a time.
+class AnimationModel:
+    """A network that animates a reference image, some frames at a time.
 
     Attributes:
-        size: height and width of its pictures.
+        size: height and width of the frames.
         frame_rate: frames a second, exact.
-        ear: how it hears.
-        noise_size: numbers of noise a frame; 0 for a network without.
-        noise_std: their standard deviation, unless the user says.
-        place: a face -> the matrix from its picture to the network's, see `alignment.similarity`.
-        look: uint8 (*size, 3) RGB -> what `perform` takes of a still.
-        start: () -> what it remembers before the first frame.
-        perform: (looked, heard float32 (n, ...), noise float32 (n, noise_size), memory) -> the
-            memory after these frames; the frames, uint8 (n, *size, 3) RGB, an array that may still
-            be on its way from the device.
-        model: a name for its weights, see `provenance.model_hash`.
-        unit: it draws a multiple of so many frames at once.
+        audio_frontend: computes the audio features.
+        noise_size: noise values a frame; 0 for a network without noise.
+        noise_std: standard deviation of the noise, unless the user gives another.
+        align: a face -> the matrix from its image to the network's crop, see
+            `alignment.align_matrix`.
+        encode_image: uint8 (*size, 3) RGB -> the encoded image that `step` takes.
+        initial_state: () -> the state before the first frame.
+        step: (encoded image, audio features float32 (n, ...), noise float32 (n, noise_size), state)
+            -> the state after these frames; the frames, uint8 (n, *size, 3) RGB, a device array
+            that may not be ready.
+        model_hash: identifies the weights, see `metadata.model_hash`.
+        frame_multiple: the number of frames at once is a multiple of this.
     """
 
     size: tuple[int, int]
     frame_rate: Fraction
-    ear: Ear
+    audio_frontend: AudioFrontend
     noise_size: int
     noise_std: float
-    place: Callable[[faces.Face], np.ndarray]
-    look: Callable[[np.ndarray], Tree]
-    start: Callable[[], Tree]
-    perform: Callable[[Tree, np.ndarray, np.ndarray, Tree], tuple[Tree, Tree]]
-    model: str
-    unit: int = 1
+    align: Callable[[faces.Face], np.ndarray]
+    encode_image: Callable[[np.ndarray], Tree]
+    initial_state: Callable[[], Tree]
+    step: Callable[[Tree, np.ndarray, np.ndarray, Tree], tuple[Tree, Tree]]
+    model_hash: str
+    frame_multiple: int = 1
 
-    def say(
+    def generate(
         self,
-        looked: Tree,
-        samples: Samples,
-        batch: int,
+        encoded_image: Tree,
+        audio: StreamingAudio,
+        batch_size: int,
         seed: int = 0,
         noise_std: float | None = None,
     ) -> Iterator[tuple[range, np.ndarray]]:
-        """Draws a still saying a voice, until it ends.
+        """Generates frames until the audio ends.
 
         Args:
-            looked: what `look` made of the still.
-            samples: the voice, at the rate of `ear`.
-            batch: frames at once, a multiple of `unit`.
+            encoded_image: the reference image, see `encode_image`.
+            audio: driving audio, at the rate of `audio_frontend`.
+            batch_size: frames at once, a multiple of `frame_multiple`.
             seed: of the noise.
-            noise_std: its standard deviation; None takes `self.noise_std`.
+            noise_std: standard deviation of the noise; None takes `self.noise_std`.
 
         Yields:
-            Numbers of frames; and a batch whose first ones they are, (batch, *size, 3), see
-            `perform`.
+            Indices of frames; and a batch that begins with these frames, (batch, *size, 3), see
+            `step`.
         """
         std = self.noise_std if noise_std is None else noise_std
-        rng, memory, last = np.random.default_rng(seed), self.start(), 0
+        rng, state, last = np.random.default_rng(seed), self.initial_state(), 0
         while True:
             first = last
-            while last < first + batch and samples.length(last / self.frame_rate) > (
+            while last < first + batch_size and audio.length(last / self.frame_rate) > (
                 last / self.frame_rate
             ):
                 last += 1
             if first == last:
                 return
-            frames, missing = range(first, last), [(0, first + batch - last)]
-            heard = self.ear.hear(samples, frames)
+            frames, missing = range(first, last), [(0, first + batch_size - last)]
+            features = self.audio_frontend.extract(audio, frames)
             noise = std * rng.standard_normal((len(frames), self.noise_size), np.float32)
-            memory, drawn = self.perform(
-                looked,
-                np.pad(heard, [*missing, *[(0, 0)] * (heard.ndim - 1)]),
+            state, generated = self.step(
+                encoded_image,
+                np.pad(features, [*missing, *[(0, 0)] * (features.ndim - 1)]),
                 np.pad(noise, [*missing, (0, 0)]),
-                memory,
+                state,
             )
-            yield frames, drawn
+            yield frames, generated
 
 
-def load(directory: str | os.PathLike) -> Performer:
+def load(directory: str | os.PathLike) -> AnimationModel:
     """Loads a trained generator.
 
     Args:
@@ -124,200 +125,225 @@ def load(directory: str | os.PathLike) -> Performer:
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it has no generator.
-        ValueError: its method does not animate stills, or its weights are of another network.
+        ValueError: its method does not animate images, or the weights have other shapes than the
+            network.
     """
-    card = checkpoints.read_card(directory)
-    method = card["config"]["method"]
+    model_card = checkpoints.read_model_card(directory)
+    method = model_card["config"]["method"]
     if method not in METHODS:
         raise ValueError(
-            f"checkpoint {directory} is of the method {method}, which animates no stills; name one "
-            f"of {', '.join(METHODS)}"
+            f"checkpoint {directory} is of the method {method}, which does not animate images; "
+            f"give a checkpoint of {', '.join(METHODS)}"
         )
 
-    def read(check: checkpoints.Check, *players: str) -> dict[str, Tree]:
-        return jax.device_put(checkpoints.load_players(directory, players, check))
+    def read_networks(check: checkpoints.ShapeCheck, *networks: str) -> dict[str, Tree]:
+        return jax.device_put(checkpoints.load_networks(directory, networks, check))
 
-    with checkpoints.fitting(directory):
-        return METHODS[method](card, read)
-
-
-def _temporal_gan(card: Card, read: Read) -> Performer:
-    config = ml_collections.ConfigDict(card["config"])
-    network, rate = temporal_gan.network(config), _frame_rate(card)
-    ear = RawEar(network.audio_rate, network.audio_samples, rate)
-    return _recurrent(card, read, network, ear)
+    with checkpoints.raise_on_shape_mismatch(directory):
+        return METHODS[method](model_card, read_networks)
 
 
-def _jain(card: Card, read: Read) -> Performer:
-    config = ml_collections.ConfigDict(card["config"])
-    ear = MFCCEar(_frame_rate(card), float(config.mfcc_scale))
-    return _recurrent(card, read, jain.network(config), ear)
+def _vougioukas(model_card: ModelCard, read_networks: ReadNetworks) -> AnimationModel:
+    config = ml_collections.ConfigDict(model_card["config"])
+    network, rate = vougioukas.network(config), _frame_rate(model_card)
+    frontend = WaveformFrontend(network.audio_rate, network.audio_samples, rate)
+    return _recurrent(model_card, read_networks, network, frontend)
 
 
-def _recurrent(card: Card, read: Read, network: RecurrentGenerator, ear: Ear) -> Performer:
-    """A generator that carries states of the sound and of noise from frame to frame."""
+def _jain(model_card: ModelCard, read_networks: ReadNetworks) -> AnimationModel:
+    config = ml_collections.ConfigDict(model_card["config"])
+    frontend = MFCCFrontend(_frame_rate(model_card), float(config.audio_std))
+    return _recurrent(model_card, read_networks, jain.network(config), frontend)
 
-    def look(variables: Variables, picture: jax.Array) -> tuple[Tree, Tree]:
-        still = picture[None].astype(jnp.float32) / 127.5 - 1
-        moment = (jnp.zeros((1, 1, *n)) for n in (ear.shape, (network.noise_size,)))
-        _, kept = network.apply(variables, still, *moment, mutable=[STILL])
-        return network.apply(variables, still, method="encode_still"), kept
 
-    def perform(
-        variables: Variables, looked: Tree, heard: jax.Array, noise: jax.Array, carry: Tree
+def _recurrent(
+    model_card: ModelCard,
+    read_networks: ReadNetworks,
+    network: RecurrentGenerator,
+    frontend: AudioFrontend,
+) -> AnimationModel:
+    """Loads a generator with recurrent states of audio and noise."""
+
+    def encode_image(variables: Variables, image: jax.Array) -> tuple[Tree, Tree]:
+        reference = image[None].astype(jnp.float32) / 127.5 - 1
+        frame_inputs = (jnp.zeros((1, 1, *n)) for n in (frontend.shape, (network.noise_size,)))
+        _, collections = network.apply(
+            variables, reference, *frame_inputs, mutable=[REFERENCE_CACHE]
+        )
+        return network.apply(variables, reference, method="encode_reference"), collections
+
+    def step(
+        variables: Variables,
+        encoded_image: Tree,
+        features: jax.Array,
+        noise: jax.Array,
+        carry: Tree,
     ) -> tuple[Tree, jax.Array]:
-        still, kept = looked
-        drawn: Tree = network.apply(
-            {**variables, **kept}, still, heard[None], noise[None], carry, method="animate"
+        reference_code, collections = encoded_image
+        output: Tree = network.apply(
+            {**variables, **collections},
+            reference_code,
+            features[None],
+            noise[None],
+            carry,
+            method="generate",
         )
-        carry, frames = drawn
-        return carry, _as_bytes(frames[0])
+        carry, frames = output
+        return carry, _to_uint8(frames[0])
 
     def check(found: Mapping[str, Variables]) -> None:
-        picture = jax.ShapeDtypeStruct((*network.image_size, 3), jnp.uint8)
-        heard, noise = (
-            jax.ShapeDtypeStruct((1, *n), jnp.float32) for n in (ear.shape, (network.noise_size,))
+        image = jax.ShapeDtypeStruct((*network.image_size, 3), jnp.uint8)
+        features, noise = (
+            jax.ShapeDtypeStruct((1, *n), jnp.float32)
+            for n in (frontend.shape, (network.noise_size,))
         )
-        still = jax.eval_shape(look, found["generator"], picture)
-        carry = jax.eval_shape(lambda: network.start(1))
-        jax.eval_shape(perform, found["generator"], still, heard, noise, carry)
+        encoded_image = jax.eval_shape(encode_image, found["generator"], image)
+        carry = jax.eval_shape(lambda: network.initial_carry(1))
+        jax.eval_shape(step, found["generator"], encoded_image, features, noise, carry)
 
-    variables = read(check, "generator")["generator"]
-    return Performer(
+    variables = read_networks(check, "generator")["generator"]
+    return AnimationModel(
         size=(network.image_size[0], network.image_size[1]),
-        frame_rate=_frame_rate(card),
-        ear=ear,
+        frame_rate=_frame_rate(model_card),
+        audio_frontend=frontend,
         noise_size=network.noise_size,
-        noise_std=float(card["config"].get("sample_noise_std", NOISE_STD)),
-        place=_placing(card, (network.image_size[0], network.image_size[1])),
-        look=functools.partial(jit(look), variables),
-        start=functools.partial(network.start, 1),
-        perform=functools.partial(jit(perform), variables),
-        model=metadata.model_hash(variables),
+        noise_std=float(model_card["config"].get("eval_noise_std", NOISE_STD)),
+        align=_aligner(model_card, (network.image_size[0], network.image_size[1])),
+        encode_image=functools.partial(jit(encode_image), variables),
+        initial_state=functools.partial(network.initial_carry, 1),
+        step=functools.partial(jit(step), variables),
+        model_hash=metadata.model_hash(variables),
     )
 
 
-def _lip_clips(card: Card, read: Read) -> Performer:
-    """A network that draws windows of sixteen frames, each from one draw of noise: cross-faded.
+def _fixed_length_clip(model_card: ModelCard, read_networks: ReadNetworks) -> AnimationModel:
+    """Loads a network of windows of sixteen frames, one noise sample each; windows are cross-faded.
 
-    Where a voice ends the windows go on, so the last frames are not those of `LipClips.animate`,
-    whose last window ends with the clip.
+    Windows continue beyond the end of the audio, so the last frames are not those of
+    `FixedLengthClipMethod.generate_clip`, whose last window ends with the clip.
     """
-    config = ml_collections.ConfigDict(card["config"])
-    method = cast(lip_video_gan.LipClips, methods.load(config))
+    config = ml_collections.ConfigDict(model_card["config"])
+    method = cast(lip_video_gan.FixedLengthClipMethod, methods.load(config))
     rate, size = lip_video_gan.FRAME_RATE, (SIZE, SIZE)
-    ear = LogMelEar(rate, FRAMES, float(config.sound_mean), float(config.sound_scale))
+    frontend = LogMelFrontend(rate, FRAMES, float(config.audio_mean), float(config.audio_std))
 
-    def perform(
-        variables: Variables, picture: jax.Array, heard: jax.Array, noise: jax.Array, memory: Tree
+    def step(
+        variables: Variables, image: jax.Array, features: jax.Array, noise: jax.Array, state: Tree
     ) -> tuple[Tree, jax.Array]:
-        begun, rest, clip_noise = memory
-        clip_noise = jnp.where(begun, clip_noise, noise[0])
-        heard = heard[:: lip_video_gan.HOP]
-        still = picture.astype(jnp.float32) / 127.5 - 1
-        still, of_clip = (jnp.broadcast_to(x, (len(heard), *x.shape)) for x in (still, clip_noise))
-        windows = method.draw(variables, still, heard, of_clip)
-        frames, rest = lip_video_gan.fade_on(begun, rest, windows)
-        return (jnp.array(True), rest, clip_noise), _as_bytes(frames)
+        has_previous, previous_tail, clip_noise = state
+        clip_noise = jnp.where(has_previous, clip_noise, noise[0])
+        features = features[:: lip_video_gan.WINDOW_HOP]
+        reference = image.astype(jnp.float32) / 127.5 - 1
+        reference, noise_batch = (
+            jnp.broadcast_to(x, (len(features), *x.shape)) for x in (reference, clip_noise)
+        )
+        windows = method.generate_frames(variables, reference, features, noise_batch)
+        frames, previous_tail = lip_video_gan.cross_fade_streaming(
+            has_previous, previous_tail, windows
+        )
+        return (jnp.array(True), previous_tail, clip_noise), _to_uint8(frames)
 
-    def start() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rest = np.zeros((lip_video_gan.HOP, *size, 3), np.float32)
-        return np.array(False), rest, np.zeros(method.noise_size, np.float32)
+    def initial_state() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        previous_tail = np.zeros((lip_video_gan.WINDOW_HOP, *size, 3), np.float32)
+        return np.array(False), previous_tail, np.zeros(method.noise_size, np.float32)
 
-    picture = np.zeros((*size, 3), np.uint8)
-    heard, noise = (
-        np.zeros((lip_video_gan.HOP, *n), np.float32) for n in (ear.shape, (method.noise_size,))
+    image = np.zeros((*size, 3), np.uint8)
+    features, noise = (
+        np.zeros((lip_video_gan.WINDOW_HOP, *n), np.float32)
+        for n in (frontend.shape, (method.noise_size,))
     )
-    variables = read(
-        lambda found: jax.eval_shape(perform, found["generator"], picture, heard, noise, start()),
+    variables = read_networks(
+        lambda found: jax.eval_shape(
+            step, found["generator"], image, features, noise, initial_state()
+        ),
         "generator",
     )["generator"]
-    return Performer(
+    return AnimationModel(
         size=size,
         frame_rate=rate,
-        ear=ear,
+        audio_frontend=frontend,
         noise_size=method.noise_size,
         noise_std=1.0,
-        place=_placing(card, size),
-        look=jax.device_put,
-        start=start,
-        perform=functools.partial(jit(perform), variables),
-        model=metadata.model_hash(variables),
-        unit=lip_video_gan.HOP,
+        align=_aligner(model_card, size),
+        encode_image=jax.device_put,
+        initial_state=initial_state,
+        step=functools.partial(jit(step), variables),
+        model_hash=metadata.model_hash(variables),
+        frame_multiple=lip_video_gan.WINDOW_HOP,
     )
 
 
-def _speech2vid(card: Card, read: Read) -> Performer:
-    """A network that draws every frame by itself. Where it looks at several stills, all are one."""
-    config = ml_collections.ConfigDict(card["config"])
+def _speech2vid(model_card: ModelCard, read_networks: ReadNetworks) -> AnimationModel:
+    """Loads a network without recurrence; several reference images are copies of one."""
+    config = ml_collections.ConfigDict(model_card["config"])
     method = cast(speech2vid.Speech2Vid, methods.load(config))
-    ear, size = SpectrumEar(MFCC, _frame_rate(card)), (speech2vid.FACE,) * 2
+    frontend, size = SpectrogramFrontend(MFCC, _frame_rate(model_card)), (speech2vid.FACE_SIZE,) * 2
 
-    def perform(
-        players: Mapping[str, Variables],
-        picture: jax.Array,
-        heard: jax.Array,
+    def step(
+        networks: Mapping[str, Variables],
+        image: jax.Array,
+        features: jax.Array,
         noise: jax.Array,
-        memory: Tree,
+        state: Tree,
     ) -> tuple[Tree, jax.Array]:
         del noise
-        still = picture.astype(jnp.float32) / 255
-        stills = jnp.tile(still, (len(heard), 1, 1, config.stills))
-        _, sharp = method.draw(players, heard, stills)
-        return memory, _as_bytes(speech2vid.widened(sharp) * 2 - 1)
+        reference = image.astype(jnp.float32) / 255
+        references = jnp.tile(reference, (len(features), 1, 1, config.num_reference_images))
+        _, sharp = method.generate_frames(networks, features, references)
+        return state, _to_uint8(speech2vid.pad_to_face(sharp) * 2 - 1)
 
-    inputs = np.zeros((*size, 3), np.uint8), np.zeros((1, *ear.shape), np.float32)
-    players = read(
-        lambda found: jax.eval_shape(perform, found, *inputs, None, None), *method.players
+    inputs = np.zeros((*size, 3), np.uint8), np.zeros((1, *frontend.shape), np.float32)
+    networks = read_networks(
+        lambda found: jax.eval_shape(step, found, *inputs, None, None), *method.networks
     )
-    return Performer(
+    return AnimationModel(
         size=size,
-        frame_rate=_frame_rate(card),
-        ear=ear,
+        frame_rate=_frame_rate(model_card),
+        audio_frontend=frontend,
         noise_size=0,
         noise_std=0.0,
-        place=_placing(card, size),
-        look=jax.device_put,
-        start=lambda: None,
-        perform=functools.partial(jit(perform), players),
-        model=metadata.model_hash(players),
+        align=_aligner(model_card, size),
+        encode_image=jax.device_put,
+        initial_state=lambda: None,
+        step=functools.partial(jit(step), networks),
+        model_hash=metadata.model_hash(networks),
     )
 
 
-# Method of a checkpoint -> (card, reads its players) -> Performer.
-METHODS: Mapping[str, Callable[[Card, Read], Performer]] = {
-    "temporal_gan": _temporal_gan,
+# Method of a checkpoint -> (model model_card, reader of its networks) -> its animation model.
+METHODS: Mapping[str, Callable[[ModelCard, ReadNetworks], AnimationModel]] = {
+    "vougioukas": _vougioukas,
     "jain": _jain,
-    "glance": _lip_clips,
-    "vgan": _lip_clips,
+    "glance": _fixed_length_clip,
+    "vgan": _fixed_length_clip,
     "speech2vid": _speech2vid,
 }
 
 
-def _as_bytes(frames: jax.Array) -> jax.Array:
-    """[-1, 1] -> uint8."""
+def _to_uint8(frames: jax.Array) -> jax.Array:
+    """Maps [-1, 1] to uint8."""
     return jnp.rint(jnp.clip(frames * 0.5 + 0.5, 0, 1) * 255).astype(jnp.uint8)
 
 
-def _frame_rate(card: Card) -> Fraction:
-    rate = card.get("frame_rate") or card["config"]["frame_rate"]
+def _frame_rate(model_card: ModelCard) -> Fraction:
+    rate = model_card.get("frame_rate") or model_card["config"]["frame_rate"]
     return Fraction(rate).limit_denominator(1001)
 
 
-def _placing(card: Card, size: tuple[int, int]) -> Callable[[faces.Face], np.ndarray]:
-    """How stills are cut: as the network's training data was."""
-    if "canonical_face" in card:
-        canonical = np.asarray(card["canonical_face"], np.float64)[list(alignment.LANDMARKS)]
-        return lambda face: alignment.place(face.landmarks, canonical)
-    geometry = GEOMETRIES[card["config"]["data"]["geometry"]]
-    if geometry.cut == "aligned":
-        canonical = alignment.CANONICAL[geometry.part]
-        return lambda face: alignment.place(face.landmarks, canonical)
+def _aligner(model_card: ModelCard, size: tuple[int, int]) -> Callable[[faces.Face], np.ndarray]:
+    """Returns the alignment of the network's training data."""
+    if "canonical_face" in model_card:
+        canonical = np.asarray(model_card["canonical_face"], np.float64)[list(alignment.LANDMARKS)]
+        return lambda face: alignment.align_matrix(face.landmarks, canonical)
+    crop_spec = CROP_SPECS[model_card["config"]["data"]["crop"]]
+    if crop_spec.method == "aligned":
+        canonical = alignment.CANONICAL[crop_spec.region]
+        return lambda face: alignment.align_matrix(face.landmarks, canonical)
     return lambda face: _box_matrix(faces.face_box(face.box, face.landmarks), size)
 
 
 def _box_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The matrix that stretches a box to a picture, between centres of pixels."""
+    """Returns the matrix that scales a box to an image, between pixel centres."""
     scale = np.array(size[::-1]) / (box[2:] - box[:2])
     matrix = np.diag([*scale, 1.0])
     matrix[:2, 2] = scale * (0.5 - box[:2]) - 0.5

@@ -1,4 +1,4 @@
-"""What networks that animate a still hear at each frame, of a voice that may still be coming."""
+"""Audio frontends of the animation networks: features of each frame, from streaming audio."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,64 +8,64 @@ from typing import Protocol
 import numpy as np
 
 from lipsync_jax.data import audio_windows
-from lipsync_jax.data.audio_features import Spectrum
-from lipsync_jax.data.windows import take_windows
+from lipsync_jax.data.audio_features import AudioFeatureSpec
+from lipsync_jax.data.windows import gather_windows
 from lipsync_jax.media import audio
 from lipsync_jax.synthesis import driving_audio
 
-_STEP, _SPAN = 160, 400  # samples from one MFCC to the next, and of one
+_MFCC_HOP, _MFCC_WINDOW = 160, 400  # samples from one MFCC to the next, and per MFCC
 
 
-class Samples:
-    """A voice at one rate: taken as far as is asked for, forgotten once it was heard."""
+class StreamingAudio:
+    """Streaming audio at one rate: read as far as needed, discarded once used."""
 
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int, wanted: int) -> None:
-        """Starts listening.
+    def __init__(self, chunks: Iterable[np.ndarray], rate: int, target_rate: int) -> None:
+        """Stores the arguments; no chunk is consumed.
 
         Args:
-            chunks: see `speech.Incoming`.
-            rate: their samples a second.
-            wanted: samples a second to be heard.
+            chunks: see `driving_audio.AudioChunks`.
+            rate: samples a second of the chunks.
+            target_rate: samples a second to resample to.
         """
-        self._incoming = driving_audio.Incoming(chunks, rate)
-        self._pieces = driving_audio.resampled(self._incoming, rate, wanted)
-        self._held, self._first, self._ended = np.empty(0, np.float32), 0, False
+        self._chunks = driving_audio.AudioChunks(chunks, rate)
+        self._resampled = driving_audio.resample_chunks(self._chunks, rate, target_rate)
+        self._buffer, self._first, self._ended = np.empty(0, np.float32), 0, False
 
     def length(self, least: Fraction) -> Fraction:
-        """Seconds of the voice if it has ended; until then, some number above `least`."""
-        while not self._ended and self._incoming.seconds <= least:
-            self._listen()
-        return self._incoming.seconds
+        """Returns the seconds of the audio once it has ended; before, a number above `least`."""
+        while not self._ended and self._chunks.seconds <= least:
+            self._read_chunk()
+        return self._chunks.seconds
 
-    def take(self, first: int, last: int) -> np.ndarray:
-        """Samples `first` to `last` - 1, float32, as far as there are any.
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Returns samples `first` to `last` - 1, float32, fewer at the end of the audio.
 
-        What came before `first` is forgotten.
+        Samples before `first` are discarded.
         """
-        passed = min(max(first - self._first, 0), len(self._held))
-        self._held, self._first = self._held[passed:], self._first + passed
-        while not self._ended and self._first + len(self._held) < last:
-            self._listen()
-        return self._held[max(first - self._first, 0) : max(last - self._first, 0)]
+        passed = min(max(first - self._first, 0), len(self._buffer))
+        self._buffer, self._first = self._buffer[passed:], self._first + passed
+        while not self._ended and self._first + len(self._buffer) < last:
+            self._read_chunk()
+        return self._buffer[max(first - self._first, 0) : max(last - self._first, 0)]
 
-    def _listen(self) -> None:
-        piece = next(self._pieces, None)
-        if piece is None:
+    def _read_chunk(self) -> None:
+        chunk = next(self._resampled, None)
+        if chunk is None:
             self._ended = True
         else:
-            self._held = np.concatenate([self._held, piece])
+            self._buffer = np.concatenate([self._buffer, chunk])
 
 
-class Ear(Protocol):
-    """How a network hears.
+class AudioFrontend(Protocol):
+    """Computes the audio features that condition a network.
 
     Attributes:
-        rate: samples a second that it is given.
-        shape: of what it makes of a frame's sound.
-        look_ahead: seconds of the voice that it hears from when a frame is first shown.
+        rate: samples a second of the input.
+        shape: of the features of one frame.
+        look_ahead: seconds of audio after the start of a frame that the frame's features need.
     """
 
-    # Properties, since what is frozen has no attributes to set.
+    # Properties, since frozen dataclasses have no settable attributes.
     @property
     def rate(self) -> int:
         """See above."""
@@ -78,22 +78,22 @@ class Ear(Protocol):
     def look_ahead(self) -> Fraction:
         """See above."""
 
-    def hear(self, samples: Samples, frames: range) -> np.ndarray:
-        """What some frames sound like, float32 (frames, *shape); ask in the order of time."""
+    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+        """Computes features, float32 (frames, *shape); call in the order of time."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RawEar:
-    """Windows of raw sound around each frame's middle (`audio_windows.raw_windows`).
+class WaveformFrontend:
+    """Waveform windows around each frame's centre (`audio_windows.waveform_window_starts`).
 
     Attributes:
         rate: samples a second.
-        samples: of a window.
+        window_samples: samples of a window.
         frame_rate: frames a second.
     """
 
     rate: int
-    samples: int
+    window_samples: int
     frame_rate: Fraction
 
     @property
@@ -103,30 +103,30 @@ class RawEar:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """See Ear."""
-        return (self.samples,)
+        """See AudioFrontend."""
+        return (self.window_samples,)
 
     @property
     def look_ahead(self) -> Fraction:
-        """See Ear."""
-        return (self.samples + self.hop) / 2 / self.rate
+        """See AudioFrontend."""
+        return (self.window_samples + self.hop) / 2 / self.rate
 
-    def hear(self, samples: Samples, frames: range) -> np.ndarray:
-        """See Ear."""
-        starts = audio_windows.raw_starts(self.samples, self.hop, frames)
+    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+        """See AudioFrontend."""
+        starts = audio_windows.waveform_window_starts(self.window_samples, self.hop, frames)
         first = max(int(starts[0]), 0)
-        heard = samples.take(first, int(starts[-1]) + self.samples)
-        heard = heard if len(heard) else np.zeros(1, np.float32)
-        return take_windows(heard, starts - first, self.samples, fill=0)
+        waveform = stream.read(first, int(starts[-1]) + self.window_samples)
+        waveform = waveform if len(waveform) else np.zeros(1, np.float32)
+        return gather_windows(waveform, starts - first, self.window_samples, fill=0)
 
 
 @dataclasses.dataclass(frozen=True)
-class MFCCEar:
-    """Windows of MFCCs around each frame (`audio_windows.mfcc_windows`).
+class MFCCFrontend:
+    """Windows of MFCCs around each frame (`audio_windows.mfcc_window_starts`).
 
     Attributes:
         frame_rate: frames a second.
-        scale: what they are divided by.
+        scale: divisor of the MFCCs.
     """
 
     frame_rate: Fraction
@@ -136,36 +136,37 @@ class MFCCEar:
 
     @property
     def look_ahead(self) -> Fraction:
-        """See Ear."""
-        last = audio_windows.MFCC_STEPS - audio_windows.MFCC_LEAD - 1
-        return Fraction(last * _STEP + _SPAN, self.rate)
+        """See AudioFrontend."""
+        last = audio_windows.MFCC_STEPS - audio_windows.MFCC_LOOKBACK - 1
+        return Fraction(last * _MFCC_HOP + _MFCC_WINDOW, self.rate)
 
-    def hear(self, samples: Samples, frames: range) -> np.ndarray:
-        """See Ear."""
-        starts = audio_windows.mfcc_starts(frames, self.frame_rate)
+    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+        """See AudioFrontend."""
+        starts = audio_windows.mfcc_window_starts(frames, self.frame_rate)
         end = int(starts[-1]) + audio_windows.MFCC_STEPS
-        # One step more, since pre-emphasis looks at the sample before.
+        # One step more, since pre-emphasis uses the sample before.
         first = max(int(starts[0]) - 1, 0)
-        heard = samples.take(first * _STEP, (end - 1) * _STEP + _SPAN)
-        mfcc = audio.syncnet_mfcc(audio.to_int16(heard if len(heard) else np.zeros(1)))
-        known = np.asarray(mfcc[1 if first else 0 :, 1:], np.float32)
-        known = known if len(known) else np.zeros((1, self.shape[1]), np.float32)
+        waveform = stream.read(first * _MFCC_HOP, (end - 1) * _MFCC_HOP + _MFCC_WINDOW)
+        mfcc = audio.syncnet_mfcc(audio.to_int16(waveform if len(waveform) else np.zeros(1)))
+        features = np.asarray(mfcc[1 if first else 0 :, 1:], np.float32)
+        features = features if len(features) else np.zeros((1, self.shape[1]), np.float32)
         starts = starts - (first + 1 if first else 0)
-        return take_windows(known, starts, audio_windows.MFCC_STEPS, fill=0) / self.scale
+        return gather_windows(features, starts, audio_windows.MFCC_STEPS, fill=0) / self.scale
 
 
 @dataclasses.dataclass(frozen=True)
-class LogMelEar:
-    """Log-mel spectra of some frames from each on (`audio_windows.log_mel_windows`).
+class LogMelFrontend:
+    """Log-mel spectra of each frame and the following ones (`audio_windows.log_mel_windows`).
 
-    After the voice's end its last frame is heard on (one of which at least half is there): networks
-    that were trained on stretches of clips have never met what comes then.
+    After the audio's end the spectrum of its last frame is repeated (the last of which at least
+    half exists): networks that were trained on segments of clips have no training data for silence
+    after the end.
 
     Attributes:
         frame_rate: frames a second.
-        frames: of a window.
-        mean: what is subtracted, dB.
-        scale: what they are then divided by.
+        frames: frames of a window.
+        mean: subtracted from the spectra, dB.
+        scale: divisor of the spectra after the subtraction.
     """
 
     frame_rate: Fraction
@@ -176,64 +177,71 @@ class LogMelEar:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """See Ear."""
-        return (self.frames * audio_windows.LOG_MEL_ROWS, audio.LOG_MEL_BINS)
+        """See AudioFrontend."""
+        return (self.frames * audio_windows.LOG_MEL_STEPS, audio.LOG_MEL_BINS)
 
     @property
     def look_ahead(self) -> Fraction:
-        """See Ear."""
+        """See AudioFrontend."""
         seconds = Fraction(audio_windows.LOG_MEL_SAMPLES, self.rate)
         return (self.frames - 1) / self.frame_rate + seconds
 
-    def hear(self, samples: Samples, frames: range) -> np.ndarray:
-        """See Ear."""
+    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+        """See AudioFrontend."""
         ahead = self.frames - 1
-        starts = audio_windows.log_mel_starts(
+        starts = audio_windows.log_mel_window_starts(
             range(frames.start, frames.stop + ahead), self.frame_rate
         )
         starts, first = starts - starts[0], int(starts[0])
-        heard = samples.take(first, first + int(starts[-1]) + audio_windows.LOG_MEL_SAMPLES)
-        heard = heard if len(heard) else np.zeros(1, np.float32)
+        waveform = stream.read(first, first + int(starts[-1]) + audio_windows.LOG_MEL_SAMPLES)
+        waveform = waveform if len(waveform) else np.zeros(1, np.float32)
         length = audio_windows.LOG_MEL_SAMPLES
-        known = max(1, int(np.sum(starts + length // 2 < len(heard))))
-        spectra = audio.log_mel(take_windows(heard, starts[:known], length, fill=0))
+        num_complete = max(1, int(np.sum(starts + length // 2 < len(waveform))))
+        spectra = audio.log_mel(gather_windows(waveform, starts[:num_complete], length, fill=0))
         spectra = (spectra - np.float32(self.mean)) / np.float32(self.scale)
-        spectra = np.pad(spectra, [(0, len(starts) - known), (0, 0), (0, 0)], mode="edge")
+        spectra = np.pad(spectra, [(0, len(starts) - num_complete), (0, 0), (0, 0)], mode="edge")
         windows = [spectra[i : i + self.frames] for i in range(len(frames))]
         return np.stack(windows).reshape(len(frames), *self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
-class SpectrumEar:
-    """Windows of a spectrum around each frame (`data.spectra`).
+class SpectrogramFrontend:
+    """Windows of audio features around each frame (`data.audio_features`).
 
     Attributes:
-        spectrum: which.
+        feature_spec: which audio features.
         frame_rate: frames a second.
     """
 
-    spectrum: Spectrum
+    feature_spec: AudioFeatureSpec
     frame_rate: Fraction
     rate = audio.SAMPLE_RATE
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """See Ear."""
-        return (self.spectrum.window, self.spectrum.bins)
+        """See AudioFrontend."""
+        return (self.feature_spec.window, self.feature_spec.bins)
 
     @property
     def look_ahead(self) -> Fraction:
-        """See Ear."""
-        spectrum = self.spectrum
-        return Fraction(spectrum.window + spectrum.after, spectrum.rate) - spectrum.lead
+        """See AudioFrontend."""
+        feature_spec = self.feature_spec
+        return (
+            Fraction(feature_spec.window + feature_spec.right_context, feature_spec.rate)
+            - feature_spec.lookback
+        )
 
-    def hear(self, samples: Samples, frames: range) -> np.ndarray:
-        """See Ear."""
-        spectrum = self.spectrum
-        starts = spectrum.starts([frame / self.frame_rate for frame in frames])
-        end = int(starts[-1]) + spectrum.window
-        first = max(int(starts[0]) - spectrum.before, 0)
-        skip = min(first, spectrum.before)
-        heard = samples.take(first * spectrum.hop, (end + spectrum.after) * spectrum.hop)
-        known = spectrum.compute(heard if len(heard) else np.zeros(1, np.float32))[skip:]
-        return spectrum.take(known, starts - first - skip).astype(np.float32)
+    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+        """See AudioFrontend."""
+        feature_spec = self.feature_spec
+        starts = feature_spec.window_starts([frame / self.frame_rate for frame in frames])
+        end = int(starts[-1]) + feature_spec.window
+        first = max(int(starts[0]) - feature_spec.left_context, 0)
+        skip = min(first, feature_spec.left_context)
+        waveform = stream.read(
+            first * feature_spec.hop, (end + feature_spec.right_context) * feature_spec.hop
+        )
+        features = feature_spec.compute(waveform if len(waveform) else np.zeros(1, np.float32))[
+            skip:
+        ]
+        return feature_spec.gather(features, starts - first - skip).astype(np.float32)

@@ -1,81 +1,88 @@
-"""Batches of one shape for the device, made smaller by themselves where memory does not suffice."""
+"""Batches of one shape for the device, halved when the device runs out of memory."""
 
 import logging
 
 import jax
 import numpy as np
 
-from lipsync_jax.synthesis.dubbing_model import Editor
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 
-_GROUP_MEMORY = 64 << 20  # bytes of frames that may wait for one batch
+_MAX_PENDING_BYTES = 64 << 20  # bytes of frames that wait for one batch
 
 
-def fitting_batch(wanted: int, size: tuple[int, int]) -> int:
-    """The batch to run so that a batch of frames of (width, height) `size` fits in memory."""
+def max_batch_size_for(requested: int, size: tuple[int, int]) -> int:
+    """Returns the largest batch size, up to `requested`, whose frames fit in memory.
+
+    Args:
+        requested: frames.
+        size: (width, height) of the frames.
+    """
     width, height = size
-    most = max(1, _GROUP_MEMORY // (3 * width * height))
+    limit = max(1, _MAX_PENDING_BYTES // (3 * width * height))
     # Powers of two, so that videos of many sizes share few compiled programs.
-    return wanted if wanted <= most else 1 << (most.bit_length() - 1)
+    return requested if requested <= limit else 1 << (limit.bit_length() - 1)
 
 
-def usual_batch() -> int:
-    """Frames to draw at once where nobody chose."""
+def default_batch_size() -> int:
+    """Returns the number of frames per batch of this device."""
     return 16 if jax.default_backend() == "cpu" else 64
 
 
 class Batcher:
-    """Draws any number of faces in batches of one shape.
+    """Generates any number of faces in batches of one shape.
 
-    When the device runs out of memory, batches are halved, for good, and what was lost is drawn
-    again.
+    When the device runs out of memory, the batch size is halved for the rest of the run, and the
+    lost batch is generated again.
 
     Attributes:
-        editor: what draws.
-        size: faces in a batch.
+        model: generates the faces.
+        batch_size: faces in a batch.
     """
 
-    def __init__(self, editor: Editor, size: int) -> None:
-        self.editor, self.size = editor, size
+    def __init__(self, model: DubbingModel, batch_size: int) -> None:
+        self.model, self.batch_size = model, batch_size
 
     def compile(self) -> None:
-        """Draws nothing, so that the program is there when it is needed."""
-        self.start(*self.editor.empty_inputs(self.size)).read()
+        """Compiles the program by generating an empty batch."""
+        self.submit(*self.model.empty_inputs(self.batch_size)).result()
 
-    def start(self, sound: np.ndarray, faces: np.ndarray) -> "Pending":
-        """Starts drawing; see `Editor.draw` for shapes, of any number of faces."""
-        return Pending(self, sound, faces)
+    def submit(self, audio: np.ndarray, faces: np.ndarray) -> "PendingBatch":
+        """Starts generating any number of faces; see `DubbingModel.__call__` for shapes."""
+        return PendingBatch(self, audio, faces)
 
-    def halve(self, failed: int, error: Exception) -> None:
-        """Makes batches smaller than one that failed.
+    def reduce_batch_size(self, failed: int, error: Exception) -> None:
+        """Halves the batch size after a batch that failed.
 
         Raises:
-            MemoryError: it was of one face.
+            MemoryError: the failed batch had one face.
         """
         if failed == 1:
             raise MemoryError(
-                "the device has not enough memory to draw a single face; end other programs that "
-                "use it, or run on the CPU (JAX_PLATFORMS=cpu)"
+                "the device has not enough memory to generate a single face; end other programs "
+                "on the device, or run on the CPU (JAX_PLATFORMS=cpu)"
             ) from error
-        self.size = min(self.size, failed // 2)
-        logging.warning("out of memory: batches of %d from here on", self.size)
+        self.batch_size = min(self.batch_size, failed // 2)
+        logging.warning("out of memory: batches of %d from here on", self.batch_size)
 
 
-class Pending:
-    """Faces that are being drawn."""
+class PendingBatch:
+    """Faces that the device is generating."""
 
-    def __init__(self, batcher: Batcher, sound: np.ndarray, faces: np.ndarray) -> None:
-        self._batcher, self._sound, self._faces = batcher, sound, faces
-        self._size, self._parts = batcher.size, []
+    def __init__(self, batcher: Batcher, audio: np.ndarray, faces: np.ndarray) -> None:
+        self._batcher, self._audio, self._faces = batcher, audio, faces
+        self._batch_size, self._parts = batcher.batch_size, []
         try:
-            self._parts = [self._draw(first) for first in range(0, len(faces), self._size)]
+            self._parts = [
+                self._generate(first) for first in range(0, len(faces), self._batch_size)
+            ]
         except jax.errors.JaxRuntimeError as error:
             self._retry(error)
 
-    def read(self) -> np.ndarray:
+    def result(self) -> np.ndarray:
         """Waits for the faces, uint8 (n, size, size, 3), BGR.
 
         Raises:
-            MemoryError: not even one face can be drawn at a time.
+            MemoryError: the device can't generate a single face.
         """
         while True:
             try:
@@ -84,21 +91,21 @@ class Pending:
             except jax.errors.JaxRuntimeError as error:
                 self._retry(error)
 
-    def _draw(self, first: int) -> np.ndarray | jax.Array:
-        part = slice(first, first + self._size)
-        return self._batcher.editor(self._sound[part], self._faces[part], self._size)
+    def _generate(self, first: int) -> np.ndarray | jax.Array:
+        part = slice(first, first + self._batch_size)
+        return self._batcher.model(self._audio[part], self._faces[part], self._batch_size)
 
     def _retry(self, error: Exception) -> None:
-        """Draws all again in smaller batches, each awaited before the next."""
+        """Generates all faces again in smaller batches, each awaited before the next."""
         while True:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise error
-            self._parts.clear()  # frees what is on the device
-            self._batcher.halve(self._size, error)
-            self._size = self._batcher.size
+            self._parts.clear()  # frees memory of the device
+            self._batcher.reduce_batch_size(self._batch_size, error)
+            self._batch_size = self._batcher.batch_size
             try:
-                for first in range(0, len(self._faces), self._size):
-                    self._parts.append(np.asarray(self._draw(first)))
+                for first in range(0, len(self._faces), self._batch_size):
+                    self._parts.append(np.asarray(self._generate(first)))
                 return
             except jax.errors.JaxRuntimeError as again:
                 error = again

@@ -1,4 +1,4 @@
-"""Putting a redrawn face back into its frame so that no seam shows.
+"""Blends a generated face into its frame without a visible seam.
 
 Crops are uint8 (size, size, 3), masks float32 (size, size) in [0, 1], both over the face's box;
 those of aligned faces have the size of their frame.
@@ -15,14 +15,14 @@ from lipsync_jax.faces import alignment
 FRONTAL = np.array([[0.28, 0.35], [0.72, 0.35], [0.50, 0.53], [0.32, 0.67], [0.68, 0.67]])
 
 _FEATHER = 0.35  # of the mask's radius, over which it fades
-_TOP = (0.50, 0.58)  # rows over which it fades in: what lies above is never redrawn
+_TOP = (0.50, 0.58)  # rows over which it fades in: rows above are never replaced
 _BORDER = 0.05  # of the box, over which it fades out at its sides and bottom
-_LARGEST_SHIFT = 40.0  # levels by which colours are moved at most
-_RIM = 0.12  # of an aligned frame's shorter side, over which it fades out
+_MAX_COLOUR_SHIFT = 40.0  # levels by which colours are moved at most
+_FRAME_FADE = 0.12  # of an aligned frame's shorter side, over which it fades out
 
 
 def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Where a redrawn face replaces the original: mouth, jaw and chin, fading into the cheeks.
+    """Returns the mask of a generated face: mouth, jaw and chin, fading into the cheeks.
 
     Args:
         landmarks: (5, 2), those of `faces.Face` as fractions of the box; NaN stands for a frontal
@@ -30,7 +30,7 @@ def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
         size: rows and columns of the mask.
 
     Returns:
-        float32 (size, size); 0 in the upper half and all around.
+        float32 (size, size); 0 in the upper half and at the borders.
     """
     points = landmarks if np.isfinite(landmarks).all() else FRONTAL
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
@@ -53,52 +53,52 @@ def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def box_mask(size: int) -> np.ndarray:
-    """The whole box with hard edges, as published Wav2Lip pastes."""
+    """Returns a mask of the whole box with hard edges, as published Wav2Lip pastes."""
     return np.ones((size, size), np.float32)
 
 
 def frame_mask(covered: np.ndarray) -> np.ndarray:
-    """Where an aligned frame replaces its picture: all over, but for a rim over which it fades.
+    """Returns the mask of an aligned frame: 1 but for a border over which the frame fades out.
 
     Args:
-        covered: bool (rows, columns), where the frame shows the picture and not what is beyond.
+        covered: bool (rows, columns), where the frame lies inside the image.
 
     Returns:
-        float32 (rows, columns); 0 at the sides and where the picture ends.
+        float32 (rows, columns); 0 at the borders and beyond the image.
     """
     padded = np.pad(covered, 1).astype(np.uint8)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    return _ramp(depth, 1.5, _RIM * min(covered.shape)).astype(np.float32)
+    return _ramp(depth, 1.5, _FRAME_FADE * min(covered.shape)).astype(np.float32)
 
 
-def match_colours(drawn: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Moves a redrawn face's colours to those of the original along the mask's fading edge.
+def match_colours(generated: np.ndarray, original: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Shifts a generated face's colours to the original's along the mask's fading edge.
 
     Args:
-        drawn: uint8 (size, size, 3).
-        face: the original crop, of the same channel order.
+        generated: uint8 (size, size, 3).
+        original: uint8 (size, size, 3), the original crop, in the channel order of `generated`.
         mask: see `mouth_mask`.
 
     Returns:
         float32 (size, size, 3), not clipped.
     """
     edge = mask * (1 - mask)
-    drawn = drawn.astype(np.float32)
-    shift = np.tensordot(edge, face - drawn, 2) / max(float(edge.sum()), 1e-6)
-    return drawn + np.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT).astype(np.float32)
+    generated = generated.astype(np.float32)
+    shift = np.tensordot(edge, original - generated, 2) / max(float(edge.sum()), 1e-6)
+    return generated + np.clip(shift, -_MAX_COLOUR_SHIFT, _MAX_COLOUR_SHIFT).astype(np.float32)
 
 
 def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Mixes a patch into an image where the mask says.
+    """Blends a patch into an image by a mask.
 
     Args:
         image: uint8 (height, width, 3).
-        patch: float32 (rows, columns, 3), of the same channel order, values of 0 to 255.
+        patch: float32 (rows, columns, 3), in the image's channel order, values of 0 to 255.
         mask: float32 (rows, columns).
-        box: (4,), the patch's place; it may reach beyond the image.
+        box: (4,), the patch's box, which may reach beyond the image.
 
     Returns:
-        A new image; pixels where the mask is 0 are those of the old one.
+        A new image; pixels where the mask is 0 are unchanged.
     """
     result = image.copy()
     rows = np.flatnonzero(mask.any(axis=1))
@@ -125,36 +125,36 @@ def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarra
 def blend_aligned(
     image: np.ndarray, patch: np.ndarray, mask: np.ndarray, matrix: np.ndarray
 ) -> np.ndarray:
-    """Puts an aligned frame back into its picture where the mask says.
+    """Blends an aligned frame into the image that the frame was cropped from, by a mask.
 
     Args:
         image: uint8 (height, width, 3).
-        patch: float32 (rows, columns, 3), of the same channel order, values of 0 to 255.
-        mask: float32 (rows, columns), 0 at its sides.
-        matrix: from the picture to the frame, see `faces.alignment.similarity`.
+        patch: float32 (rows, columns, 3), in the image's channel order, values of 0 to 255.
+        mask: float32 (rows, columns), 0 at its borders.
+        matrix: maps the image to the frame, see `alignment.align_matrix`.
 
     Returns:
-        A new image; pixels where the mask is 0 are those of the old one.
+        A new image; pixels where the mask is 0 are unchanged.
     """
     rows, columns = mask.shape
     corners = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]])
-    inside = alignment.to_frame(corners, np.linalg.inv(matrix))
+    inside = alignment.transform_points(corners, np.linalg.inv(matrix))
     limits = image.shape[1], image.shape[0]
     left, top = np.clip(np.floor(inside.min(axis=0)), 0, limits).astype(int).tolist()
     right, bottom = np.clip(np.ceil(inside.max(axis=0)) + 1, 0, limits).astype(int).tolist()
     if left >= right or top >= bottom:
         return image.copy()
-    turned = cv2.warpAffine(
+    warped = cv2.warpAffine(
         np.concatenate([patch, mask[..., None]], axis=-1, dtype=np.float32),
         (matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]]))[:2],
         (right - left, bottom - top),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
-    return blend(image, turned[..., :3], turned[..., 3], np.array([left, top, right, bottom]))
+    return blend(image, warped[..., :3], warped[..., 3], np.array([left, top, right, bottom]))
 
 
 def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """How much of each pixel the box covers, (rows, columns, 1)."""
+    """Returns the fraction of each pixel that the box covers, (rows, columns, 1)."""
     x, y = np.arange(left, right), np.arange(top, bottom)
     across = np.clip(np.minimum(x + 1, box[2]) - np.maximum(x, box[0]), 0, 1)
     down = np.clip(np.minimum(y + 1, box[3]) - np.maximum(y, box[1]), 0, 1)
@@ -162,6 +162,6 @@ def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high` on, smooth between."""
+    """Returns 0 up to `low`, 1 from `high` on, and a smooth step between."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -1,8 +1,8 @@
-"""A face video or picture and a voice in, the face saying it out.
+"""Dubs a video or an image of a face: lip-syncs the face to driving audio.
 
-Two passes, each a stream: the first finds the faces in every frame, the second redraws one or
-several. Stages run on threads of their own with short queues between them, so memory does not grow
-with length.
+Two passes, each a stream: the first detects the faces in every frame, the second generates one or
+several faces. Each stage runs on its own thread with short queues between stages, so memory does
+not grow with length.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ import numpy as np
 
 from lipsync_jax.faces import trajectory
 from lipsync_jax.media import audio_mix, frame_source
-from lipsync_jax.media.frame_source import Source
+from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import driving_audio, face_detection_pass, preview, renderer, streaming
-from lipsync_jax.synthesis.batching import Batcher, fitting_batch, usual_batch
-from lipsync_jax.synthesis.driving_audio import Speech
-from lipsync_jax.synthesis.dubbing_model import Editor
-from lipsync_jax.synthesis.options import Options
-from lipsync_jax.synthesis.progress import OnProgress, Progress, Report
-from lipsync_jax.synthesis.renderer import Planned, Redrawing, Role
+from lipsync_jax.synthesis.batching import Batcher, default_batch_size, max_batch_size_for
+from lipsync_jax.synthesis.driving_audio import DrivingAudio
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
+from lipsync_jax.synthesis.options import DubbingOptions
+from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
+from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame, SpeakerTrack
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
@@ -41,41 +41,41 @@ def generate(
     *,
     on_progress: OnProgress | None = None,
     **options: Argument,
-) -> Report:
-    """Lip-syncs a video or picture to a voice.
+) -> GenerationResult:
+    """Lip-syncs a video or an image to driving audio.
 
         generate("runs/wav2lip", "face.mp4", "speech.wav", "out.mp4", crf=16)
 
     Args:
         checkpoint: a training run's workdir, or what `lipsync convert` wrote.
         face: any video or image FFmpeg reads.
-        audio: any file with sound; it is heard in the output as it is. With `speakers` it may be
-            None: then their mixed voices are heard.
-        outfile: .mp4, .m4v, .mov or .mkv; written under another name until it is complete.
+        audio: any file with audio; the output has this audio. With `speakers` it may be None: the
+            output then has the mix of theirs.
+        outfile: .mp4, .m4v, .mov or .mkv; written under another name until complete.
         on_progress: called after each frame.
-        **options: fields of `options.Options`.
+        **options: fields of `options.DubbingOptions`.
 
     Raises:
         FileNotFoundError: an input or the checkpoint is missing.
-        ValueError: an input can't be used, or an option has no such value; before slow work.
+        ValueError: an input or the value of an option can't be used; raised before slow work.
             Also when no frame shows a face, or with `on_missing_face="error"` some do not.
-        MemoryError: the device can't draw a single face.
+        MemoryError: the device can't generate a single face.
     """
-    settings = Options(**options)
+    settings = DubbingOptions(**options)
     settings.check(face, audio, outfile)
-    return Synthesizer.load(checkpoint)._generate(face, audio, outfile, settings, on_progress)
+    return LipSyncPipeline.load(checkpoint)._generate(face, audio, outfile, settings, on_progress)
 
 
-class Synthesizer:
+class LipSyncPipeline:
     """A trained generator, loaded and compiled once for many videos."""
 
-    def __init__(self, editor: Editor) -> None:
-        self.editor = editor
+    def __init__(self, model: DubbingModel) -> None:
+        self.model = model
 
     @classmethod
-    def load(cls, checkpoint: Pathlike) -> "Synthesizer":
-        """Loads a checkpoint; see `Editor.load` for what it raises."""
-        return cls(Editor.load(checkpoint))
+    def load(cls, checkpoint: Pathlike) -> "LipSyncPipeline":
+        """Loads a checkpoint; see `dubbing_model.load_generator` for what it raises."""
+        return cls(DubbingModel.load(checkpoint))
 
     def generate(
         self,
@@ -85,120 +85,134 @@ class Synthesizer:
         *,
         on_progress: OnProgress | None = None,
         **options: Argument,
-    ) -> Report:
+    ) -> GenerationResult:
         """See the function `generate`."""
-        settings = Options(**options)
+        settings = DubbingOptions(**options)
         settings.check(face, audio, outfile)
         return self._generate(face, audio, outfile, settings, on_progress)
 
     def prepare(
         self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Argument
-    ) -> streaming.Prepared:
-        """Finds the face of a video, ready to say what comes: see `live.Prepared`.
+    ) -> streaming.StreamingDubber:
+        """Detects the face of a video and compiles, for streaming audio: see `StreamingDubber`.
 
         Args:
-            face: any video or image FFmpeg reads; it is read to its end.
+            face: any video or image FFmpeg reads; read to its end.
             on_progress: called after each frame.
-            **options: fields of `options.Options`; those about files play no part.
+            **options: fields of `options.DubbingOptions`; those about files have no effect.
 
         Raises:
-            FileNotFoundError, ValueError: as `generate`; or an option needs the whole voice.
+            FileNotFoundError, ValueError: as `generate`; or an option needs the whole audio.
         """
-        settings = Options(**options)
-        settings.check_live(face)
-        shown = _open(face, settings)
-        reference = _reference(settings)
-        batcher = self._batcher(shown, settings)
-        told = on_progress or _silent
-        found = face_detection_pass.survey(
-            shown, None, settings, lambda *state: told(Progress("faces", *state))
+        settings = DubbingOptions(**options)
+        settings.check_streaming(face)
+        video = _open_video(face, settings)
+        reference = _reference_appearance(settings)
+        batcher = self._batcher(video, settings)
+        report_progress = on_progress or _ignore_progress
+        video_faces = face_detection_pass.detect_faces_in_video(
+            video, None, settings, lambda *state: report_progress(Progress("faces", *state))
         )
-        path = face_detection_pass.path_to_redraw(shown, found, None, settings, reference)
+        face_trajectory = face_detection_pass.select_trajectory(
+            video, video_faces, None, settings, reference
+        )
         if settings.on_missing_face == "error":
-            face_detection_pass.check_missing(shown, path, None)
+            face_detection_pass.require_faces(video, face_trajectory, None)
         batcher.compile()
-        return streaming.Prepared(batcher, shown, path, settings)
+        return streaming.StreamingDubber(batcher, video, face_trajectory, settings)
 
-    def _batcher(self, shown: Source, options: Options) -> Batcher:
-        return Batcher(self.editor, fitting_batch(options.batch_size or usual_batch(), shown.size))
+    def _batcher(self, video: FrameSource, options: DubbingOptions) -> Batcher:
+        return Batcher(
+            self.model, max_batch_size_for(options.batch_size or default_batch_size(), video.size)
+        )
 
     def _generate(
         self,
         face: Pathlike,
         audio: Pathlike | None,
         outfile: Pathlike,
-        options: Options,
+        options: DubbingOptions,
         on_progress: OnProgress | None,
-    ) -> Report:
+    ) -> GenerationResult:
         started = time.monotonic()
-        on_progress = on_progress or _silent
+        on_progress = on_progress or _ignore_progress
         with contextlib.ExitStack() as cleanup:
-            shown, reference = _open(face, options), _reference(options)
-            sign = c2pa.signing(outfile, options.c2pa_certificate, options.c2pa_key)
-            label = visible_label.Label(options.label, shown.size) if options.label else None
-            hears = self.editor.hears
-            voices = {
-                number: driving_audio.load(path, hears)
+            video, reference = _open_video(face, options), _reference_appearance(options)
+            sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
+            label = (
+                visible_label.VisibleWatermark(options.label, video.size) if options.label else None
+            )
+            feature_spec = self.model.audio_features
+            speaker_audio = {
+                number: driving_audio.load(path, feature_spec)
                 for number, path in dict(options.speakers).items()
             }
             if audio is None:
                 folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lipsync_"))
-                audio = audio_mix.mix([v.path for v in voices.values()], Path(folder) / "mix.wav")
-            voice = driving_audio.load(audio, hears)
-            batcher = self._batcher(shown, options)
-            # The output is opened now, so that a codec or folder that won't do is told at once.
+                audio = audio_mix.mix(
+                    [v.path for v in speaker_audio.values()], Path(folder) / "mix.wav"
+                )
+            main_audio = driving_audio.load(audio, feature_spec)
+            batcher = self._batcher(video, options)
+            # The output is opened now, so that an unusable codec or folder is reported at once.
             target = cleanup.enter_context(sign)
-            writer = cleanup.enter_context(self._writer(target, shown, audio, options))
+            writer = cleanup.enter_context(self._writer(target, video, audio, options))
             compiler = cleanup.enter_context(ThreadPoolExecutor(1))
             compiled = compiler.submit(batcher.compile)
-            roles = _cast(shown, voice, voices, reference, options, on_progress)
+            speaker_tracks = _assign_speakers(
+                video, main_audio, speaker_audio, reference, options, on_progress
+            )
             compiled.result()
-            run = Redrawing(batcher, shown, roles, options, label)
-            planned = [*renderer.plan(shown, roles[0].path.times, voice.length, options.loop)]
+            face_renderer = FaceRenderer(batcher, video, speaker_tracks, options, label)
+            schedule = [
+                *renderer.schedule_frames(
+                    video, speaker_tracks[0].trajectory.times, main_audio.length, options.loop
+                )
+            ]
             if options.preview:
-                preview.write(outfile, run, planned, options.preview)
+                preview.write(outfile, face_renderer, schedule, options.preview)
             begun = time.monotonic()
-            edited = _write(writer, run, planned, on_progress)
-        now, heard = time.monotonic(), [*voices.values(), voice]
-        moments = [moment for _, moment in planned]
-        end = moments[-1] + 1 / shown.output_rate
-        missing = trajectory.spans(moments, end, _faceless(roles, planned))
-        return Report(
+            edited = _write(writer, face_renderer, schedule, on_progress)
+        now, recordings = time.monotonic(), [*speaker_audio.values(), main_audio]
+        moments = [moment for _, moment in schedule]
+        end = moments[-1] + 1 / video.output_rate
+        missing = trajectory.intervals(moments, end, _frames_without_face(speaker_tracks, schedule))
+        return GenerationResult(
             outfile=Path(outfile),
-            frames=len(planned),
+            frames=len(schedule),
             edited=edited,
-            kept=len(planned) - edited,
-            missing=tuple((float(a), float(b)) for a, b in missing),
+            unchanged=len(schedule) - edited,
+            missing_intervals=tuple((float(a), float(b)) for a, b in missing),
             duration=float(end),
-            frame_rate=shown.output_rate,
-            seconds=now - started,
-            frames_per_second=len(planned) / max(now - begun, 1e-6),
-            model=self.editor.model,
-            notes=(*shown.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in heard)))),
+            frame_rate=video.output_rate,
+            wall_seconds=now - started,
+            frames_per_second=len(schedule) / max(now - begun, 1e-6),
+            model_hash=self.model.model_hash,
+            notes=(*video.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in recordings)))),
         )
 
     def _writer(
-        self, target: Pathlike, shown: Source, audio: Pathlike, options: Options
+        self, target: Pathlike, video: FrameSource, audio: Pathlike, options: DubbingOptions
     ) -> VideoWriter:
         return VideoWriter(
             target,
-            shown.output_rate,
-            shown.size,
+            video.output_rate,
+            video.size,
             **options.encoding,
-            pixel_aspect=shown.pixel_aspect,
-            colours=shown.colours,
-            metadata=metadata.tags(self.editor.model),
+            pixel_aspect=video.pixel_aspect,
+            colours=video.colours,
+            metadata=metadata.tags(self.model.model_hash),
             audio=audio,
             shortest=options.loop == "none",
         )
 
 
-def _silent(progress: Progress) -> None:
+def _ignore_progress(progress: Progress) -> None:
     del progress
 
 
-def _open(face: Pathlike, options: Options) -> Source:
-    shown = frame_source.open_source(
+def _open_video(face: Pathlike, options: DubbingOptions) -> FrameSource:
+    video = frame_source.open_frame_source(
         face,
         static=options.static,
         frame_rate=options.fps,
@@ -206,60 +220,72 @@ def _open(face: Pathlike, options: Options) -> Source:
         rotate=options.rotate,
         crop=options.crop,
     )
-    options.check_box(shown.size)
-    return shown
+    options.check_box(video.size)
+    return video
 
 
-def _reference(options: Options) -> np.ndarray | None:
+def _reference_appearance(options: DubbingOptions) -> np.ndarray | None:
     return (
-        face_detection_pass.read_reference(options.face_ref, options) if options.face_ref else None
+        face_detection_pass.reference_appearance(options.face_ref, options)
+        if options.face_ref
+        else None
     )
 
 
-def _cast(
-    shown: Source,
-    voice: Speech,
-    voices: Mapping[int, Speech],
+def _assign_speakers(
+    video: FrameSource,
+    main_audio: DrivingAudio,
+    speaker_audio: Mapping[int, DrivingAudio],
     reference: np.ndarray | None,
-    options: Options,
+    options: DubbingOptions,
     on_progress: OnProgress,
-) -> list[Role]:
-    """The first pass: which faces say what."""
-    # Who is who is asked of the whole video, so that numbers don't depend on the voice.
-    end = None if options.loop == "none" else voice.duration
-    whole = None if options.chooses else end
-    found = face_detection_pass.survey(
-        shown, whole, options, lambda *state: on_progress(Progress("faces", *state))
+) -> list[SpeakerTrack]:
+    """Runs the first pass: detects faces, and assigns audio to them."""
+    # Identities are clustered over the whole video, so that numbers don't depend on the audio.
+    end = None if options.loop == "none" else main_audio.duration
+    whole = None if options.selects_identity else end
+    video_faces = face_detection_pass.detect_faces_in_video(
+        video, whole, options, lambda *state: on_progress(Progress("faces", *state))
     )
-    if voices:
-        paths = [
-            face_detection_pass.path_of_person(shown, found, number, options) for number in voices
+    if speaker_audio:
+        trajectories = [
+            face_detection_pass.identity_trajectory(video, video_faces, number, options)
+            for number in speaker_audio
         ]
     else:
-        paths = [face_detection_pass.path_to_redraw(shown, found, end, options, reference)]
+        trajectories = [
+            face_detection_pass.select_trajectory(video, video_faces, end, options, reference)
+        ]
     if options.on_missing_face == "error":
-        for path in paths:
-            face_detection_pass.check_missing(shown, path, end)
-    said = [*voices.values()] or [voice]
-    gated = options.silence != "model"
-    gates = [driving_audio.voice_gate(v.path) if gated else None for v in said]
-    return [*map(Role, paths, said, gates)]
+        for face_trajectory in trajectories:
+            face_detection_pass.require_faces(video, face_trajectory, end)
+    assigned_audio = [*speaker_audio.values()] or [main_audio]
+    needs_vad = options.silence_mode != "model"
+    vad_envelopes = [
+        driving_audio.vad_envelope(v.path) if needs_vad else None for v in assigned_audio
+    ]
+    return [*map(SpeakerTrack, trajectories, assigned_audio, vad_envelopes)]
 
 
 def _write(
-    writer: VideoWriter, run: Redrawing, planned: Sequence[Planned], on_progress: OnProgress
+    writer: VideoWriter,
+    face_renderer: FaceRenderer,
+    schedule: Sequence[ScheduledFrame],
+    on_progress: OnProgress,
 ) -> int:
-    """The second pass; returns how many frames were redrawn."""
+    """Runs the second pass; returns the number of frames with a generated face."""
     begun = time.monotonic()
-    with contextlib.closing(run.images(planned)) as images:
-        for (_, moment), image in zip(planned, images, strict=True):
+    with contextlib.closing(face_renderer.images(schedule)) as images:
+        for (_, moment), image in zip(schedule, images, strict=True):
             writer.write(image, moment)
             seconds = time.monotonic() - begun
-            on_progress(Progress("generate", writer.frames, len(planned), seconds))
-    return run.edited
+            on_progress(Progress("generate", writer.frames, len(schedule), seconds))
+    return face_renderer.edited
 
 
-def _faceless(roles: Sequence[Role], planned: Sequence[Planned]) -> np.ndarray:
-    """For each frame shown, whether none of the faces was found."""
-    found = np.any([role.path.found for role in roles], axis=0)
-    return ~found[[number for number, _ in planned]]
+def _frames_without_face(
+    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+) -> np.ndarray:
+    """Returns for each output frame whether none of the faces was found."""
+    found = np.any([speaker.trajectory.face_present for speaker in speaker_tracks], axis=0)
+    return ~found[[number for number, _ in schedule]]

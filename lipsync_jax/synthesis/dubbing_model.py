@@ -1,4 +1,4 @@
-"""A trained face-editing method, loaded and compiled for one batch shape."""
+"""A trained dubbing network, loaded and compiled for one batch shape."""
 
 import os
 from collections.abc import Callable
@@ -11,117 +11,130 @@ import numpy as np
 
 from lipsync_jax import methods
 from lipsync_jax.data import windows
-from lipsync_jax.data.audio_features import MEL, Spectrum
-from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
+from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
 from lipsync_jax.types import Tree, Variables
 
-Draw = Callable[[np.ndarray, np.ndarray], jax.Array]
+GenerateFn = Callable[[np.ndarray, np.ndarray], jax.Array]
 
 
-class Editor:
-    """Redraws faces so that they say a sound. The face itself is the reference picture.
+class DubbingModel:
+    """Generates the mouths of faces from audio. Each face is its own reference image.
 
     Attributes:
-        draw: (windows of sound float32 (n, columns, bins), faces uint8 (n, size, size, 3) BGR) ->
-            the redrawn faces, of the faces' shape and type; an array that may still be on its way
-            from the device.
-        size: side of its faces, pixels.
-        model: a name for its weights, see `provenance.model_hash`.
-        hears: the spectrum that the windows are of.
+        generate: (audio windows float32 (n, columns, bins), faces uint8 (n, size, size, 3) BGR) ->
+            the generated faces, of the faces' shape and dtype; a device array that may not be
+            ready.
+        size: rows and columns of the face crops, pixels.
+        model_hash: identifies the weights, see `metadata.model_hash`.
+        audio_features: the audio features that the windows hold.
     """
 
-    def __init__(self, draw: Draw, size: int, model: str, hears: Spectrum = MEL) -> None:
-        self.draw, self.size, self.model, self.hears = draw, size, model, hears
+    def __init__(
+        self,
+        generate: GenerateFn,
+        size: int,
+        model_hash: str,
+        audio_features: AudioFeatureSpec = MEL,
+    ) -> None:
+        self.generate, self.size, self.model_hash, self.audio_features = (
+            generate,
+            size,
+            model_hash,
+            audio_features,
+        )
 
     @classmethod
-    def load(cls, directory: str | os.PathLike) -> "Editor":
+    def load(cls, directory: str | os.PathLike) -> "DubbingModel":
         """Loads a trained generator; see `load_generator`."""
         method, variables = load_generator(directory)
-        size = GEOMETRIES[method.config.data.geometry].height
-        draw = _compiled(method, variables)
-        return cls(draw, size, metadata.model_hash(variables), method.hears)
+        size = CROP_SPECS[method.config.data.crop].height
+        generate = _compile_generator(method, variables)
+        return cls(generate, size, metadata.model_hash(variables), method.audio_features)
 
-    def __call__(self, sound: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
-        """Starts one batch; short ones are filled up, so that only one program is compiled.
+    def __call__(self, audio: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
+        """Starts one batch; a short batch is padded, so that only one program is compiled.
 
         Args:
-            sound: float32 (n, columns, bins), n <= batch_size.
+            audio: float32 (n, columns, bins), n <= batch_size.
             faces: uint8 (n, size, size, 3), BGR.
-            batch_size: the shape to run.
+            batch_size: faces of the compiled program.
 
         Returns:
-            uint8 (batch_size, size, size, 3), BGR; rows from n on mean nothing. Reading it
-            (`np.asarray`) waits for the device.
+            uint8 (batch_size, size, size, 3), BGR; rows from n on are padding. `np.asarray`
+            waits for the device.
         """
         missing = [(0, batch_size - len(faces))]
-        return self.draw(
-            np.pad(sound, [*missing, (0, 0), (0, 0)]),
+        return self.generate(
+            np.pad(audio, [*missing, (0, 0), (0, 0)]),
             np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)]),
         )
 
     def empty_inputs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros of the shapes that `draw` takes, to compile with."""
+        """Returns zeros of the shapes that `__call__` takes, to compile with."""
         return (
-            np.zeros((count, self.hears.window, self.hears.bins), np.float32),
+            np.zeros((count, self.audio_features.window, self.audio_features.bins), np.float32),
             np.zeros((count, self.size, self.size, 3), np.uint8),
         )
 
 
 class FaceMethod(Protocol):
-    """A method that redraws faces."""
+    """A method that generates the mouth of a given face."""
 
     config: ml_collections.ConfigDict
-    hears: Spectrum
+    audio_features: AudioFeatureSpec
 
-    def draw(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
-        """See `methods.wav2lip.method.Wav2LipMethod.draw`."""
+    def generate_frames(
+        self, variables: Variables, audio: jax.Array, faces: jax.Array
+    ) -> jax.Array:
+        """See `methods.wav2lip.method.Wav2LipMethod.generate_frames`."""
 
 
 def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, Tree]]:
-    """The method and the generator's variables of a checkpoint that redraws faces.
+    """Loads the method and the generator's variables of a dubbing checkpoint.
 
     Args:
         directory: a training run's workdir, or what `lipsync convert` wrote.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it has no generator.
-        ValueError: its method does not redraw faces, or its weights are of another network.
+        ValueError: its method does not dub, or the weights have other shapes than the network.
     """
-    config = ml_collections.ConfigDict(checkpoints.read_card(directory)["config"])
-    with checkpoints.fitting(directory):
+    config = ml_collections.ConfigDict(checkpoints.read_model_card(directory)["config"])
+    with checkpoints.raise_on_shape_mismatch(directory):
         loaded = methods.load(config)
-    if not hasattr(loaded, "hears"):
+    if not hasattr(loaded, "audio_features"):
         raise ValueError(
-            f"checkpoint {directory} is of the method {config.method}, which draws no faces; "
-            "name the folder of a generator, e.g. of configs/wav2lip.py"
+            f"checkpoint {directory} is of the method {config.method}, which does not dub faces; "
+            "give a generator's folder, e.g. a run of configs/wav2lip.py"
         )
 
     method = cast(FaceMethod, loaded)
 
     def check(variables: Variables) -> None:
-        size, hears = GEOMETRIES[config.data.geometry].height, method.hears
-        inputs = (1, hears.bins, hears.window, 1), (1, size, size, 6)
-        jax.eval_shape(method.draw, variables, *map(np.zeros, inputs))
+        size, feature_spec = CROP_SPECS[config.data.crop].height, method.audio_features
+        inputs = (1, feature_spec.bins, feature_spec.window, 1), (1, size, size, 6)
+        jax.eval_shape(method.generate_frames, variables, *map(np.zeros, inputs))
 
-    variables, _ = checkpoints.load_inference(directory, "generator", check)
+    variables, _ = checkpoints.load_network(directory, "generator", check)
     return method, variables
 
 
-def _compiled(method: FaceMethod, variables: Variables) -> Draw:
+def _compile_generator(method: FaceMethod, variables: Variables) -> GenerateFn:
     variables = jax.device_put(dict(variables))
 
-    def draw(variables: Variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
+    def generate(variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
         faces = faces.astype(jnp.float32) / 255
-        drawn = method.draw(
+        generated = method.generate_frames(
             variables,
-            windows.as_images(sound),
+            windows.windows_to_nhwc(audio),
             jnp.concatenate([mask_lower_half(faces), faces], axis=-1),
         )
-        return jnp.rint(jnp.clip(drawn, 0, 1) * 255).astype(jnp.uint8)
+        return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
-    compiled = jit(draw)
-    return lambda sound, faces: compiled(variables, sound, faces)
+    compiled = jit(generate)
+    return lambda audio, faces: compiled(variables, audio, faces)

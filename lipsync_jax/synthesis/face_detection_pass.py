@@ -1,4 +1,4 @@
-"""The first pass over a face video: where its faces are, and which of them speak."""
+"""The first pass over a face video: detects the faces and selects those to dub."""
 
 import contextlib
 import math
@@ -12,175 +12,194 @@ import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.faces import cache, trajectory
-from lipsync_jax.faces.trajectory import FacePath, Survey
+from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
 from lipsync_jax.media import prefetch, video_reader
-from lipsync_jax.media.frame_source import Source
+from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import Frame
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import DubbingOptions
 
 QUEUE = 4  # single frames that may wait between two stages
-_DOUBT = 0.03  # difference of two likenesses to a reference that decides nothing
+_MIN_SIMILARITY_MARGIN = 0.03  # smaller differences of two similarities are ambiguous
 
 OnFrame = Callable[[int, int, float], None]  # frames done, of how many, seconds since the start
 
 
-def survey(shown: Source, end: Fraction | None, options: Options, on_frame: OnFrame) -> Survey:
-    """Finds the faces of a video, or remembers where they were.
+def detect_faces_in_video(
+    video: FrameSource, end: Fraction | None, options: DubbingOptions, on_frame: OnFrame
+) -> VideoFaces:
+    """Detects the faces of a video, or loads them from the cache.
 
     Args:
-        shown: the video.
+        video: the video.
         end: seconds that are needed; None for all.
-        options: how.
-        on_frame: called after each frame.
+        options: of reading and detection.
+        on_frame: called after each frame with frames done, total frames and seconds.
 
     Returns:
-        A survey of the frames before `end` and of a stretch behind it, so that averages over time
-        don't depend on where it ends.
+        The faces of the frames before `end` and of a second after, so that temporal averages
+        before `end` don't depend on `end`.
     """
     if end is not None:
-        end += max(Fraction(1), 16 / shown.frame_rate)
-    # A box needs no looking, a picture no time; a function as detector has no lasting name.
-    lasting = options.cache and isinstance(options.detector, str) and not shown.still
-    name = cache.key(shown.path, _settings(options)) if lasting else ""
-    found = cache.load(name, end) if lasting else None
-    if found is not None:
-        found = found.until(_frames_before(found, end))
-        on_frame(len(found.times), len(found.times), 0.0)
-        return found
-    total = shown.frames_estimate
+        end += max(Fraction(1), 16 / video.frame_rate)
+    # A constant box or an image is quick; a function as detector has no name to store by.
+    cacheable = options.cache and isinstance(options.detector, str) and not video.single_frame
+    name = cache.cache_key(video.path, _cache_settings(options)) if cacheable else ""
+    video_faces = cache.load(name, end) if cacheable else None
+    if video_faces is not None:
+        video_faces = video_faces.first_frames(_frames_before(video_faces, end))
+        on_frame(len(video_faces.times), len(video_faces.times), 0.0)
+        return video_faces
+    total = video.frames_estimate
     if end is not None:
-        total = min(total, math.ceil(end * shown.frame_rate) + 1)
-    begun, whole = time.monotonic(), True
+        total = min(total, math.ceil(end * video.frame_rate) + 1)
+    begun, reached_end = time.monotonic(), True
 
     def until(frames: Iterator[Frame]) -> Iterator[Frame]:
-        nonlocal whole
+        nonlocal reached_end
         for frame in frames:
             yield frame
             if end is not None and frame.time >= end:
-                whole = False
+                reached_end = False
                 return
 
     def count(done: int) -> None:
         on_frame(done, max(done, total), time.monotonic() - begun)
 
-    with contextlib.closing(prefetch.prefetch(shown.frames(), QUEUE)) as frames:
-        found = trajectory.look(until(frames), shown.frame_rate, options, count)
-    if lasting:
-        cache.store(name, found, whole)
-    return found
+    with contextlib.closing(prefetch.prefetch(video.frames(), QUEUE)) as frames:
+        video_faces = trajectory.track_video(until(frames), video.frame_rate, options, count)
+    if cacheable:
+        cache.store(name, video_faces, reached_end)
+    return video_faces
 
 
-def _settings(options: Options) -> dict[str, object]:
+def _cache_settings(options: DubbingOptions) -> dict[str, object]:
     names = ("resize_factor", "rotate", "crop", "detect_every", "detector")
     settings = {name: getattr(options, name) for name in names}
-    if options.box is None:  # the one that `auto` stands for: another machine may have another
+    if options.box is None:  # what `auto` resolves to, which may differ between machines
         settings["detector"] = faces.resolve_detector(cast(str, options.detector))
     return settings | {"box": options.box is not None}
 
 
-def _frames_before(found: Survey, end: Fraction | None) -> int:
-    """Frames up to the first at or after `end`, as reading would have stopped there."""
+def _frames_before(video_faces: VideoFaces, end: Fraction | None) -> int:
+    """Returns the number of frames up to the first at or after `end`, where reading stops."""
     if end is None:
-        return len(found.times)
-    return 1 + next((i for i, t in enumerate(found.times) if t >= end), len(found.times))
+        return len(video_faces.times)
+    return 1 + next(
+        (i for i, t in enumerate(video_faces.times) if t >= end), len(video_faces.times)
+    )
 
 
-def read_reference(path: str | os.PathLike, options: Options) -> np.ndarray:
-    """What the person of a picture looks like, see `faces.likeness`.
+def reference_appearance(path: str | os.PathLike, options: DubbingOptions) -> np.ndarray:
+    """Computes the appearance of the person in an image, see `faces.appearance_descriptor`.
 
     Raises:
-        FileNotFoundError, ValueError: it can't be read, or shows no face.
+        FileNotFoundError, ValueError: the image can't be read, or shows no face.
     """
     with contextlib.closing(video_reader.read_frames(path)) as frames:
         image = next(frames).image
     found = faces.detect(image, options.detector)
     if not found:
-        raise ValueError(f"face_ref {path}: no face is found in it; give a picture that shows one")
-    return faces.likeness(image, found[0])
+        raise ValueError(f"face_ref {path}: no face was found; give an image that shows one")
+    return faces.appearance_descriptor(image, found[0])
 
 
-def path_to_redraw(
-    shown: Source,
-    found: Survey,
+def select_trajectory(
+    video: FrameSource,
+    video_faces: VideoFaces,
     end: Fraction | None,
-    options: Options,
+    options: DubbingOptions,
     reference: np.ndarray | None = None,
-) -> FacePath:
-    """The one face to redraw.
+) -> FaceTrajectory:
+    """Selects the face to dub.
 
     Args:
-        shown: the video.
-        found: its faces.
-        end: seconds that will be shown; None for all.
-        options: who.
-        reference: what the person looks like, with `face_ref`.
+        video: the video.
+        video_faces: faces of the video.
+        end: seconds of the output; None for all.
+        options: select the face.
+        reference: appearance of the person, with `face_ref`.
 
     Raises:
-        ValueError: there is no face, not that person, or the reference is ambiguous.
+        ValueError: there is no face, not that identity, or the reference is ambiguous.
     """
-    count = len(found.times) if end is None else sum(moment < end for moment in found.times)
-    if options.box is None and all(track.start >= count for track in found.tracks):
+    count = (
+        len(video_faces.times) if end is None else sum(moment < end for moment in video_faces.times)
+    )
+    if options.box is None and all(track.start >= count for track in video_faces.tracks):
         raise ValueError(
-            f"{shown.path}: no face was found in any of {count} frames; check that it is upright "
-            "(--rotate turns it), or give its place with --box"
+            f"{video.path}: no face was found in any of {count} frames; check that the video is "
+            "upright (--rotate turns it), or give the face's box with --box"
         )
-    number = options.face_id
+    face_id = options.face_id
     if reference is not None:
-        number = _most_alike(shown, found, reference, options.face_ref)
-    if number is not None:
-        return path_of_person(shown, found, number, options)
-    return trajectory.path_of(found, trajectory.choose(found.tracks), options)
+        face_id = _most_similar_identity(video, video_faces, reference, options.face_ref)
+    if face_id is not None:
+        return identity_trajectory(video, video_faces, face_id, options)
+    return trajectory.face_trajectory(
+        video_faces, trajectory.select_main_tracks(video_faces.tracks), options
+    )
 
 
-def path_of_person(shown: Source, found: Survey, number: int, options: Options) -> FacePath:
-    """The face of a person by his id.
+def identity_trajectory(
+    video: FrameSource, video_faces: VideoFaces, face_id: int, options: DubbingOptions
+) -> FaceTrajectory:
+    """Returns the trajectory of an identity.
 
     Raises:
-        ValueError: there is no such person.
+        ValueError: the video has no identity of that number.
     """
-    people = found.people()
-    if not 0 <= number < len(people):
-        known = "only face 0" if len(people) == 1 else f"faces 0 to {len(people) - 1}"
+    identities = video_faces.identities()
+    if not 0 <= face_id < len(identities):
+        known = "only face 0" if len(identities) == 1 else f"faces 0 to {len(identities) - 1}"
         raise ValueError(
-            f"{shown.path} shows {known if people else 'no face'}, there is no face {number}; "
-            f"see them with: lipsync faces {shown.path}"
+            f"{video.path} shows {known if identities else 'no face'}, there is no face {face_id}; "
+            f"list the faces with: lipsync list-faces {video.path}"
         )
-    return trajectory.path_of(found, people[number], options)
+    return trajectory.face_trajectory(video_faces, identities[face_id], options)
 
 
-def _most_alike(
-    shown: Source, found: Survey, reference: np.ndarray, path: str | os.PathLike | None
+def _most_similar_identity(
+    video: FrameSource,
+    video_faces: VideoFaces,
+    reference: np.ndarray,
+    path: str | os.PathLike | None,
 ) -> int:
-    likes = [
-        float(max(track.likeness @ reference for track in tracks)) for tracks in found.people()
+    similarities = [
+        float(max(track.descriptor @ reference for track in tracks))
+        for tracks in video_faces.identities()
     ]
-    order = np.argsort(likes)[::-1].tolist()
-    if len(order) > 1 and likes[order[0]] - likes[order[1]] < _DOUBT:
+    order = np.argsort(similarities)[::-1].tolist()
+    if len(order) > 1 and similarities[order[0]] - similarities[order[1]] < _MIN_SIMILARITY_MARGIN:
         raise ValueError(
-            f"face_ref {path} resembles the faces {order[0]} and {order[1]} of {shown.path} alike; "
-            "choose one with --face_id"
+            f"face_ref {path} resembles the faces {order[0]} and {order[1]} of {video.path} alike; "
+            "choose one with --face-id"
         )
     return order[0]
 
 
-def check_missing(shown: Source, path: FacePath, end: Fraction | None) -> None:
-    """Looks whether a face is there all the time.
+def require_faces(
+    video: FrameSource, face_trajectory: FaceTrajectory, end: Fraction | None
+) -> None:
+    """Checks that a face is present in all frames.
 
     Args:
-        shown: the video.
-        path: its face.
-        end: seconds that will be shown; None for all.
+        video: the video.
+        face_trajectory: the face.
+        end: seconds of the output; None for all.
 
     Raises:
-        ValueError: it isn't; with the times.
+        ValueError: the face is absent at some times, which the message lists.
     """
-    last = path.times[-1] + 1 / shown.frame_rate
-    needed = [end is None or moment < end for moment in path.times]
-    flags = [not there and need for there, need in zip(path.found, needed, strict=True)]
-    gaps = trajectory.spans(path.times, last, flags)
+    last = face_trajectory.times[-1] + 1 / video.frame_rate
+    needed = [end is None or moment < end for moment in face_trajectory.times]
+    flags = [
+        not present and need
+        for present, need in zip(face_trajectory.face_present, needed, strict=True)
+    ]
+    gaps = trajectory.intervals(face_trajectory.times, last, flags)
     if gaps:
-        where = ", ".join(f"{float(a):.2f}-{float(b):.2f}" for a, b in gaps)
+        times = ", ".join(f"{float(a):.2f}-{float(b):.2f}" for a, b in gaps)
         raise ValueError(
-            f"{shown.path}: no face from second to second {where}; cut these parts out, or choose "
+            f"{video.path}: no face from second to second {times}; cut these parts out, or choose "
             "--on-missing-face keep or hold"
         )

@@ -1,4 +1,4 @@
-"""What a user can choose about a video that is made, and what is wrong with a choice."""
+"""Options of dubbing and animation, and their checks."""
 
 import dataclasses
 import os
@@ -7,28 +7,29 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipsync_jax import faces
-from lipsync_jax.data.windows import ALIGNMENTS
+from lipsync_jax.data.windows import AUDIO_OFFSETS
 from lipsync_jax.faces.trajectory import MISSING_FACE, FaceOptions
 from lipsync_jax.media.timeline import LOOPS
 from lipsync_jax.types import Argument
 
-SILENCE = ("model", "close", "original")
-BLENDS = ("mask", "box")
+SILENCE_MODES = ("model", "zero-audio", "passthrough")
+BLEND_MODES = ("mask", "box")
 
 
 @dataclasses.dataclass(frozen=True)
 class OutputOptions:
-    """How a video is drawn in batches, written, and says what it is.
+    """Options of batching, encoding and provenance.
 
     Attributes:
-        batch_size: frames drawn at once; None chooses by device.
+        batch_size: frames per batch; None chooses by device.
         codec: FFmpeg's name of the video encoder.
-        crf: its constant quality, lower is better; None for encoders without it.
-        preset: its speed; None for encoders without it.
-        lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few players show it.
-        label: a line of text to be seen on every frame.
-        c2pa_certificate: PEM file; sign the output, see `credentials.signing`.
-        c2pa_key: PEM file of its private key.
+        crf: the encoder's constant quality, lower is better; None for encoders without it.
+        preset: the encoder's speed; None for encoders without it.
+        lossless: store every pixel exactly (libx264rgb); for .mkv and .mp4, few video players
+            decode it.
+        label: a line of text written on every frame.
+        c2pa_certificate: PEM file; sign the output, see `c2pa.sign_on_close`.
+        c2pa_key: PEM file of the certificate's private key.
     """
 
     batch_size: int | None = None
@@ -49,12 +50,12 @@ class OutputOptions:
 
     @property
     def encoding(self) -> Mapping[str, Argument]:
-        """Those that `video.VideoWriter` takes."""
+        """The options that `video_writer.VideoWriter` takes."""
         names = ("codec", "crf", "preset", "lossless")
         return {name: getattr(self, name) for name in names}
 
     def check_inputs(self, inputs: Sequence[tuple[str, str | os.PathLike]]) -> None:
-        """Looks whether files are there, (name of an option, path) each; else FileNotFoundError."""
+        """Raises FileNotFoundError for a missing file of (name of an option, path) pairs."""
         for option, path in inputs:
             if not Path(path).is_file():
                 what = "is a folder" if Path(path).is_dir() else "does not exist"
@@ -63,15 +64,15 @@ class OutputOptions:
     def check_files(
         self, inputs: Sequence[tuple[str, str | os.PathLike]], outfile: str | os.PathLike
     ) -> None:
-        """Looks whether files can be what they are to be, without opening them.
+        """Checks inputs and output without opening them.
 
         Args:
-            inputs: name of an option and its path.
-            outfile: the video.
+            inputs: (name of an option, path) pairs.
+            outfile: path of the output video.
 
         Raises:
             FileNotFoundError: an input is missing.
-            ValueError: the output is a folder, one of the inputs, or can't be written there.
+            ValueError: the output is a folder, one of the inputs, or can't be written.
         """
         self.check_inputs(inputs)
         if Path(outfile).is_dir():
@@ -79,27 +80,30 @@ class OutputOptions:
         for option, path in inputs:
             if Path(outfile).exists() and os.path.samefile(path, outfile):
                 raise ValueError(
-                    f"outfile {outfile} is the {option} itself, which would be lost; give another"
+                    f"outfile {outfile} is also the {option}, which would be overwritten; give "
+                    "another path"
                 )
         folder = Path(outfile).absolute().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"outfile {outfile}: its folder can't be made ({error})") from error
+            raise ValueError(
+                f"outfile {outfile}: the folder can't be made ({error}); give another"
+            ) from error
         if not os.access(folder, os.W_OK):
-            raise ValueError(f"outfile {outfile}: its folder can't be written to; give another")
+            raise ValueError(f"outfile {outfile}: the folder can't be written to; give another")
 
 
 @dataclasses.dataclass(frozen=True)
 class AnimationOptions(OutputOptions):
-    """Options of an animated still beside those of `OutputOptions`.
+    """Options of an animation, in addition to those of `OutputOptions`.
 
     Attributes:
-        seed: of the noise that moves what the voice does not tell; the same one, the same video.
-        noise_std: its standard deviation; None is what the network was validated with.
-        paste_back: show the whole picture with the face in it moving, not the crop alone.
-        aligned: the picture is a crop already, as `lipsync animate` shows one: look for no face.
-        resize_factor: divide the picture's width and height by this, first of all.
+        seed: of the noise for the motion that the audio does not determine.
+        noise_std: standard deviation of that noise; None is the value used in validation.
+        paste_back: output the whole image with the animated face, not only the crop.
+        aligned: the image is a face crop already, as `lipsync animate` outputs it: skip detection.
+        resize_factor: divide the image's width and height by this, before anything else.
         detector: see `faces.get_detector`.
     """
 
@@ -119,7 +123,7 @@ class AnimationOptions(OutputOptions):
                 raise ValueError(f"{name}={getattr(self, name)}: give a number from 0")
         if self.aligned and self.paste_back:
             raise ValueError(
-                "aligned and paste_back exclude each other: a crop has no picture around it"
+                "aligned and paste_back exclude each other: a crop has no surrounding image"
             )
 
     def check(
@@ -128,38 +132,40 @@ class AnimationOptions(OutputOptions):
         audio: str | os.PathLike | None,
         outfile: str | os.PathLike,
     ) -> None:
-        """Looks whether the files can be what they are to be, see `check_files`.
+        """Checks the files, see `check_files`.
 
         Raises:
             FileNotFoundError: an input is missing.
-            ValueError: there is no voice, or the output can't be written.
+            ValueError: there is no driving audio, or the output can't be written.
         """
         if audio is None:
-            raise ValueError("audio is missing; give a recording of the voice")
+            raise ValueError("audio is missing; give a recording of speech")
         self.check_files([("face", face), ("audio", audio)], outfile)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(FaceOptions, OutputOptions):
-    """Options of a generation beside those of `tracking.FaceOptions` and `OutputOptions`.
+class DubbingOptions(FaceOptions, OutputOptions):
+    """Options of dubbing, in addition to those of `trajectory.FaceOptions` and `OutputOptions`.
 
     Attributes:
         static: use the video's first frame only.
-        fps: frames a second made of a picture, 25 by default; a video keeps its own.
-        resize_factor: divide the frames' width and height by this, first of all.
-        rotate: then turn them by 90 degrees clockwise.
+        fps: frame rate of a video made from an image, 25 by default; a video keeps its own.
+        resize_factor: divide the frames' width and height by this, before anything else.
+        rotate: then rotate by 90 degrees clockwise.
         crop: then keep these pixels: top, bottom, left, right; -1 is the far border.
-        loop: what follows the video's last frame while the voice goes on, see `timeline.passes`.
-        silence: what the face does in pauses: `model` decides by what it hears, `close` hears
-            digital silence, `original` shows the frame as it was.
-        blend: `mask` redraws mouth, jaw and chin and fades into the rest; `box` pastes the whole
-            face with hard edges, as published Wav2Lip does.
-        match_colours: move the redrawn face's colours to the original's at the seam.
-        alignment: see `data.windows`; `published` is 40 ms early, as published Wav2Lip.
-        speakers: what each face says, {person: recording}; see `face_id` for numbers. Faces without
-            a recording stay as they are.
-        preview: draw so many frames first and write them beside the output.
-        cache: remember where the faces of this video are.
+        loop: what follows the video's last frame while the audio continues, see
+            `timeline.loop_indices`.
+        silence_mode: in pauses of the speech, `model` generates from the audio as it is,
+            `zero-audio` from digital silence, and `passthrough` keeps the original frame.
+        blend: `mask` replaces mouth, jaw and chin and fades into the rest; `box` pastes the whole
+            face crop with hard edges, as published Wav2Lip does.
+        match_colours: shift the generated face's colours to the original's at the seam.
+        audio_offset: `corrected` aligns audio windows as in training; `reference` as published
+            Wav2Lip does at inference, the audio is then 40 ms later than the lips.
+        speakers: driving audio of each face, {face number: recording}; see `face_id` for numbers.
+            Faces without a recording stay unchanged.
+        preview: generate this number of frames first and write them next to the output.
+        cache: keep the detected faces of this video in the cache folder.
     """
 
     static: bool = False
@@ -168,10 +174,10 @@ class Options(FaceOptions, OutputOptions):
     rotate: bool = False
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
     loop: str = "ping-pong"
-    silence: str = "model"
+    silence_mode: str = "model"
     blend: str = "mask"
     match_colours: bool = True
-    alignment: str = "matched"
+    audio_offset: str = "corrected"
     speakers: Mapping[int, str | os.PathLike] | Sequence[tuple[int, str | os.PathLike]] = ()
     preview: int = 0
     cache: bool = True
@@ -181,9 +187,9 @@ class Options(FaceOptions, OutputOptions):
         for name, choices in (
             ("on_missing_face", MISSING_FACE),
             ("loop", LOOPS),
-            ("silence", SILENCE),
-            ("blend", BLENDS),
-            ("alignment", tuple(ALIGNMENTS)),
+            ("silence_mode", SILENCE_MODES),
+            ("blend", BLEND_MODES),
+            ("audio_offset", tuple(AUDIO_OFFSETS)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -204,37 +210,39 @@ class Options(FaceOptions, OutputOptions):
         if self.fps is not None:
             object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
         if self.preview < 0 or (self.face_id or 0) < 0:
-            raise ValueError("preview and face_id are numbers from 0")
+            raise ValueError("preview and face_id must be numbers from 0")
         speakers = self.speakers
         pairs = tuple(dict(speakers).items())
         if len(pairs) != len(speakers):
-            raise ValueError("speakers: each face says one recording; name it once")
+            raise ValueError("speakers: a face has two recordings; give one for each face")
         object.__setattr__(self, "speakers", pairs)
-        ways = ("box", "face_id", "face_ref", "speakers")
-        given = [name for name in ways if getattr(self, name) not in (None, ())]
+        selectors = ("box", "face_id", "face_ref", "speakers")
+        given = [name for name in selectors if getattr(self, name) not in (None, ())]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} all tell which face to redraw; give only one")
+            raise ValueError(f"{' and '.join(given)} all select the face to dub; give only one")
 
     @property
-    def chooses(self) -> bool:
-        """Whether the faces to redraw are chosen by person."""
+    def selects_identity(self) -> bool:
+        """Whether the faces to dub are selected by identity."""
         return self.face_id is not None or self.face_ref is not None or bool(self.speakers)
 
-    def check_live(self, face: str | os.PathLike) -> None:
-        """Looks whether a face can be prepared for a voice that is still to come.
+    def check_streaming(self, face: str | os.PathLike) -> None:
+        """Checks the options of a face that streaming audio will drive.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: an option needs the whole voice.
+            ValueError: an option needs the whole audio.
         """
         self.check_inputs([("face", face)])
-        if self.silence != "model":
+        if self.silence_mode != "model":
             raise ValueError(
-                f"silence={self.silence!r} must know the whole voice to tell its pauses; only "
-                "'model' does for a live voice"
+                f"silence_mode={self.silence_mode!r} needs the whole audio to detect pauses; "
+                "streaming needs 'model'"
             )
         if self.speakers:
-            raise ValueError("speakers: a live voice is one; choose its face by face_id")
+            raise ValueError(
+                "speakers: streaming audio drives one face; select the face by face_id"
+            )
 
     def check(
         self,
@@ -242,26 +250,26 @@ class Options(FaceOptions, OutputOptions):
         audio: str | os.PathLike | None,
         outfile: str | os.PathLike,
     ) -> None:
-        """Looks whether the files can be what they are to be, see `check_files`.
+        """Checks the files, see `check_files`.
 
         Raises:
             FileNotFoundError: an input is missing.
-            ValueError: there is no voice, or the output can't be written.
+            ValueError: there is no driving audio, or the output can't be written.
         """
         if audio is None and not self.speakers:
-            raise ValueError("audio is missing; give a recording of the voice")
+            raise ValueError("audio is missing; give a recording of speech")
         inputs = [("face", face), *([] if audio is None else [("audio", audio)])]
         inputs += [(f"speaker {number}", path) for number, path in dict(self.speakers).items()]
         self.check_files(inputs, outfile)
 
     def check_box(self, size: tuple[int, int]) -> None:
-        """Looks whether the constant box is one and lies in the frames.
+        """Checks that the constant box lies in the frames.
 
         Args:
             size: (width, height) of the frames.
 
         Raises:
-            ValueError: it doesn't.
+            ValueError: the box is empty or reaches beyond the frames.
         """
         if self.box is None:
             return
@@ -269,13 +277,13 @@ class Options(FaceOptions, OutputOptions):
         width, height = size
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise ValueError(
-                f"box={tuple(self.box)} (top, bottom, left, right) is no part of the {width}x"
-                f"{height} frames; top must be above bottom, left before right, both inside"
+                f"box={tuple(self.box)} (top, bottom, left, right) does not lie in the "
+                f"{width}x{height} frames; top must be above bottom, left before right, both inside"
             )
 
 
 def _check_detector(detector: str | faces.Detector) -> None:
-    """Tries a detector that was asked for; `auto` waits until a face is needed."""
+    """Resolves a named detector; `auto` is resolved when a face is needed."""
     if isinstance(detector, str) and detector != faces.AUTO:
         faces.resolve_detector(detector)
 

@@ -1,4 +1,4 @@
-"""A few frames before and after, drawn ahead of the whole run."""
+"""A contact sheet of some frames before and after dubbing, written before the whole video."""
 
 import contextlib
 import os
@@ -9,42 +9,45 @@ import cv2
 import numpy as np
 
 from lipsync_jax.media import video_reader
-from lipsync_jax.synthesis.renderer import Planned, Redrawing
+from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame
 
 _WIDTH = 480  # most pixels of one frame
 _COLUMNS = 4
 
 
 def path_for(outfile: str | os.PathLike) -> Path:
-    """Where the preview of a video goes: beside it, as NAME.preview.png."""
+    """Returns the path of a video's preview: NAME.preview.png in the same folder."""
     return Path(outfile).with_suffix(".preview.png")
 
 
 def write(
-    outfile: str | os.PathLike, run: Redrawing, planned: Sequence[Planned], count: int
+    outfile: str | os.PathLike,
+    face_renderer: FaceRenderer,
+    schedule: Sequence[ScheduledFrame],
+    count: int,
 ) -> None:
-    """Writes a picture of evenly spaced frames, each above its redrawn self.
+    """Writes an image of evenly spaced frames, each above its dubbed version.
 
     Args:
         outfile: the video; see `path_for`.
-        run: what will draw the video.
-        planned: the video's frames.
-        count: how many to show.
+        face_renderer: generates the frames.
+        schedule: the video's frames.
+        count: number of frames.
     """
-    chosen = np.unique(np.linspace(0, len(planned) - 1, count + 2)[1:-1].round().astype(int))
-    some, before = [planned[i] for i in chosen], run.edited
+    chosen = np.unique(np.linspace(0, len(schedule) - 1, count + 2)[1:-1].round().astype(int))
+    scheduled_frames, edited = [schedule[i] for i in chosen], face_renderer.edited
     with (
-        contextlib.closing(run.originals(some)) as originals,
-        contextlib.closing(run.images(some)) as images,
+        contextlib.closing(face_renderer.original_images(scheduled_frames)) as originals,
+        contextlib.closing(face_renderer.images(scheduled_frames)) as images,
     ):
         pairs = zip(originals, images, strict=True)
-        tiles = [np.concatenate([_small(old), _small(new)]) for old, new in pairs]
-    run.edited = before  # these frames will come again
-    sheet = video_reader.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
-    video_reader.write_image(path_for(outfile), sheet)
+        tiles = [np.concatenate([_shrink(old), _shrink(new)]) for old, new in pairs]
+    face_renderer.edited = edited  # these frames are counted in the whole video
+    contact_sheet = video_reader.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
+    video_reader.write_image(path_for(outfile), contact_sheet)
 
 
-def _small(image: np.ndarray) -> np.ndarray:
+def _shrink(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     if width <= _WIDTH:
         return image

@@ -1,4 +1,4 @@
-"""What a generation tells while it runs and when it is done."""
+"""Progress and results of dubbing and animation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         stage: `faces`, then `generate`.
-        done: frames.
-        total: frames of this stage; about, for `faces`.
-        seconds: since this stage began.
+        done: frames finished.
+        total: frames of this stage; an estimate for `faces`.
+        seconds: time since this stage began.
     """
 
     stage: str
@@ -27,31 +27,32 @@ OnProgress = Callable[[Progress], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What was done.
+class GenerationResult:
+    """The result of a run.
 
     Attributes:
-        outfile: the video.
+        outfile: path of the video.
         frames: frames written.
-        edited: those in which a face was redrawn.
-        kept: those left as they were: no face, or by `silence="original"` no voice.
-        missing: (start, end) seconds of the output for which no face was found.
-        duration: seconds of picture.
+        edited: frames in which a face was generated.
+        unchanged: frames without a generated face: no face was found, or there was no speech and
+            `silence_mode="passthrough"`.
+        missing_intervals: (start, end) seconds of the output in which no face was found.
+        duration: seconds of video.
         frame_rate: frames a second of the video.
-        seconds: that the run took, all in all.
-        frames_per_second: frames written a second of the second pass.
-        model: a name for the weights, see `provenance.model_hash`.
-        notes: what was changed or lost of the files' content, a sentence each.
+        wall_seconds: elapsed time of the run.
+        frames_per_second: frames a second of generation and encoding.
+        model_hash: identifies the weights, see `metadata.model_hash`.
+        notes: changes and losses of the files' content, a sentence each.
     """
 
     outfile: Path
     frames: int
     edited: int
-    kept: int
-    missing: tuple[tuple[float, float], ...]
+    unchanged: int
+    missing_intervals: tuple[tuple[float, float], ...]
     duration: float
     frame_rate: Fraction
-    seconds: float
+    wall_seconds: float
     frames_per_second: float
-    model: str
+    model_hash: str
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The second pass over a face video: its frames in the order of the output, faces redrawn."""
+"""The second pass over a face video: generates faces, frame by frame of the output."""
 
 import contextlib
 import itertools
@@ -9,170 +9,180 @@ from typing import NamedTuple
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.faces.trajectory import FacePath
+from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import frame_source, prefetch, timeline
-from lipsync_jax.media.frame_source import Source
+from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import blending, driving_audio
-from lipsync_jax.synthesis.batching import Batcher, Pending
+from lipsync_jax.synthesis.batching import Batcher, PendingBatch
 from lipsync_jax.synthesis.face_detection_pass import QUEUE
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import DubbingOptions
 
-Planned = tuple[int, Fraction]  # number of a frame of the face video, seconds at which it is shown
+# Index of a frame of the face video, seconds at which the output shows the frame.
+ScheduledFrame = tuple[int, Fraction]
 
 
-class Role(NamedTuple):
-    """One face and what it says.
+class SpeakerTrack(NamedTuple):
+    """One face and its driving audio.
 
     Attributes:
-        path: where the face is.
-        voice: what it says.
-        gate: at which seconds it speaks, see `speech.voice_gate`; None where that plays no part.
+        trajectory: boxes of the face.
+        audio: driving audio of the face.
+        vad_envelope: time in seconds -> speech activity, see `driving_audio.vad_envelope`; None
+            where `silence_mode` does not need it.
     """
 
-    path: FacePath
-    voice: driving_audio.Speech | driving_audio.Live
-    gate: Callable[[Fraction], float] | None = None
+    trajectory: FaceTrajectory
+    audio: driving_audio.DrivingAudio | driving_audio.StreamingFeatures
+    vad_envelope: Callable[[Fraction], float] | None = None
 
 
-def plan(
-    shown: Source,
+def schedule_frames(
+    video: FrameSource,
     times: Sequence[Fraction],
     length: Callable[[Fraction], Fraction],
     loop: str,
-) -> Iterator[Planned]:
-    """Which frame is shown when, until the voice ends.
+) -> Iterator[ScheduledFrame]:
+    """Yields the frames of the output, until the audio ends.
 
     Args:
-        shown: the face video.
+        video: the face video.
         times: seconds at which its frames are shown.
-        length: of the voice, see `timeline.schedule`.
-        loop: see `timeline.passes`.
+        length: of the audio, see `timeline.schedule`.
+        loop: see `timeline.loop_indices`.
     """
-    even = frame_source.even_times(times, shown.frame_rate)
-    numbers, moments = timeline.fill_gaps(even, shown.frame_rate, shown.output_rate)
-    for i, moment in timeline.schedule(moments, 1 / shown.output_rate, length, loop):
+    even = frame_source.snap_times(times, video.frame_rate)
+    numbers, moments = timeline.fill_gaps(even, video.frame_rate, video.output_rate)
+    for i, moment in timeline.schedule(moments, 1 / video.output_rate, length, loop):
         yield numbers[i], moment
 
 
-class Redrawing:
-    """Redraws the faces of a video.
+class FaceRenderer:
+    """Generates the faces of a video and blends them into the frames.
 
     Attributes:
-        edited: frames that were redrawn so far.
+        edited: number of frames with a generated face so far.
     """
 
     def __init__(
         self,
         batcher: Batcher,
-        shown: Source,
-        roles: Sequence[Role],
-        options: Options,
-        label: visible_label.Label | None = None,
+        video: FrameSource,
+        speaker_tracks: Sequence[SpeakerTrack],
+        options: DubbingOptions,
+        label: visible_label.VisibleWatermark | None = None,
     ) -> None:
-        """Nothing is read yet.
+        """Stores the arguments; no frame is read.
 
         Args:
-            batcher: what draws.
-            shown: the face video.
-            roles: its faces that speak, over the same frames.
-            options: how.
-            label: what is written on every frame.
+            batcher: generates the faces.
+            video: the face video.
+            speaker_tracks: the faces to dub, over equal frames.
+            options: of silence, blending and audio offset.
+            label: written on every frame.
         """
-        self._batcher, self._shown, self._roles = batcher, shown, tuple(roles)
+        self._batcher, self._video, self._speaker_tracks = batcher, video, tuple(speaker_tracks)
         self._options, self._label, self.edited = options, label, 0
 
-    def originals(self, planned: Iterable[Planned]) -> Generator[np.ndarray, None, None]:
-        """The same frames as `images` gives, as they are in the face video."""
-        return (frame.image for frame in self._frames(planned))
+    def original_images(
+        self, schedule: Iterable[ScheduledFrame]
+    ) -> Generator[np.ndarray, None, None]:
+        """Yields the frames of a schedule as they are in the face video."""
+        return (frame.image for frame in self._frames(schedule))
 
     def images(
-        self, planned: Iterable[Planned], ahead: bool = True
+        self, schedule: Iterable[ScheduledFrame], parallel: bool = True
     ) -> Generator[np.ndarray, None, None]:
-        """The output's frames in order, uint8 RGB (height, width, 3).
+        """Yields the output's frames in order, uint8 RGB (height, width, 3).
 
         Args:
-            planned: what to show.
-            ahead: read, draw and blend at the same time, each on a thread, before they are asked
-                for; else no more of the plan is taken than the frames asked for need.
+            schedule: the frames of the output.
+            parallel: whether reading, generation and blending run ahead, each on a thread; else no
+                more of the schedule is consumed than the requested frames need.
         """
 
         def stage(items: Generator, depth: int) -> Generator:
-            return prefetch.prefetch(items, depth) if ahead else items
+            return prefetch.prefetch(items, depth) if parallel else items
 
-        frames = stage(self._frames(planned), QUEUE)
-        return stage(self._blended(stage(self._drawn(frames), 1)), QUEUE)
+        frames = stage(self._frames(schedule), QUEUE)
+        return stage(self._composited(stage(self._generated_batches(frames), 1)), QUEUE)
 
-    def _frames(self, planned: Iterable[Planned]) -> Generator["_Frame", None, None]:
+    def _frames(self, schedule: Iterable[ScheduledFrame]) -> Generator["_Frame", None, None]:
         with contextlib.closing(
-            frame_source.Player(self._shown, self._roles[0].path.times)
-        ) as player:
-            for number, moment in planned:
-                yield _Frame(number, moment, player[number])
+            frame_source.FrameReader(self._video, self._speaker_tracks[0].trajectory.times)
+        ) as reader:
+            for number, moment in schedule:
+                yield _Frame(number, moment, reader[number])
 
-    def _drawn(self, frames: Generator["_Frame", None, None]) -> Generator["_Group", None, None]:
-        """Groups of frames, with their faces that the device is still drawing."""
+    def _generated_batches(
+        self, frames: Generator["_Frame", None, None]
+    ) -> Generator["_FrameBatch", None, None]:
+        """Yields batches of frames, with the faces that the device is still generating."""
         with contextlib.closing(frames):
-            while group := list(itertools.islice(frames, self._batcher.size)):
-                cells = [
-                    cell
-                    for i, frame in enumerate(group)
-                    for role in self._roles
-                    if (cell := self._cell(i, frame, role)) is not None
+            while batch_frames := list(itertools.islice(frames, self._batcher.batch_size)):
+                face_crops = [
+                    face_crop
+                    for i, frame in enumerate(batch_frames)
+                    for speaker in self._speaker_tracks
+                    if (face_crop := self._crop_face(i, frame, speaker)) is not None
                 ]
-                drawn = None
-                if cells:
-                    crops = np.stack([cell.crop for cell in cells])[..., ::-1]
-                    drawn = self._batcher.start(self._sound(cells), crops)
-                yield _Group([frame.image for frame in group], cells, drawn)
+                pending = None
+                if face_crops:
+                    crops = np.stack([face_crop.crop for face_crop in face_crops])[..., ::-1]
+                    pending = self._batcher.submit(self._audio_windows(face_crops), crops)
+                yield _FrameBatch([frame.image for frame in batch_frames], face_crops, pending)
 
-    def _cell(self, place: int, frame: "_Frame", role: Role) -> "_Cell | None":
-        box = role.path.boxes[frame.number]
-        weight = 1.0 if role.gate is None else role.gate(frame.moment)
-        unheard = self._options.silence == "original" and not weight
-        if not np.isfinite(box[0]) or unheard:
+    def _crop_face(
+        self, frame_index: int, frame: "_Frame", speaker: SpeakerTrack
+    ) -> "_FaceCrop | None":
+        box = speaker.trajectory.boxes[frame.number]
+        weight = 1.0 if speaker.vad_envelope is None else speaker.vad_envelope(frame.moment)
+        skip = self._options.silence_mode == "passthrough" and not weight
+        if not np.isfinite(box[0]) or skip:
             return None
-        crop = faces.crop(frame.image, box, self._batcher.editor.size)
-        return _Cell(place, frame.number, frame.moment, role, weight, crop)
+        crop = faces.crop(frame.image, box, self._batcher.model.size)
+        return _FaceCrop(frame_index, frame.number, frame.moment, speaker, weight, crop)
 
-    def _sound(self, cells: Sequence["_Cell"]) -> np.ndarray:
-        hears = self._batcher.editor.hears
-        sound = np.empty((len(cells), hears.window, hears.bins), np.float32)
-        for role in self._roles:
-            mine = [i for i, cell in enumerate(cells) if cell.role is role]
-            if not mine:
+    def _audio_windows(self, face_crops: Sequence["_FaceCrop"]) -> np.ndarray:
+        feature_spec = self._batcher.model.audio_features
+        audio = np.empty((len(face_crops), feature_spec.window, feature_spec.bins), np.float32)
+        for speaker in self._speaker_tracks:
+            indices = [i for i, face_crop in enumerate(face_crops) if face_crop.speaker is speaker]
+            if not indices:
                 continue
-            moments = [cells[i].moment for i in mine]
-            starts = hears.starts(moments, self._options.alignment)
-            sound[mine] = role.voice.windows(starts)
-        if self._options.silence == "close":
-            weights = np.array([cell.weight for cell in cells], np.float32)[:, None, None]
-            sound = hears.silence + (sound - hears.silence) * weights
-        return sound.astype(np.float32)
+            moments = [face_crops[i].moment for i in indices]
+            starts = feature_spec.window_starts(moments, self._options.audio_offset)
+            audio[indices] = speaker.audio.windows(starts)
+        if self._options.silence_mode == "zero-audio":
+            weights = np.array([crop.vad_weight for crop in face_crops], np.float32)[:, None, None]
+            audio = feature_spec.silence + (audio - feature_spec.silence) * weights
+        return audio.astype(np.float32)
 
-    def _blended(
-        self, groups: Generator["_Group", None, None]
+    def _composited(
+        self, batches: Generator["_FrameBatch", None, None]
     ) -> Generator[np.ndarray, None, None]:
-        with contextlib.closing(groups):
-            for images, cells, drawn in groups:
-                redrawn = () if drawn is None else drawn.read()[..., ::-1]
-                for cell, new in zip(cells, redrawn, strict=True):
-                    images[cell.place] = self._paste(images[cell.place], cell, new)
-                self.edited += len({cell.place for cell in cells})
+        with contextlib.closing(batches):
+            for images, face_crops, pending in batches:
+                generated_faces = () if pending is None else pending.result()[..., ::-1]
+                for face_crop, new in zip(face_crops, generated_faces, strict=True):
+                    images[face_crop.frame_index] = self._paste(
+                        images[face_crop.frame_index], face_crop, new
+                    )
+                self.edited += len({face_crop.frame_index for face_crop in face_crops})
                 for image in images:
                     yield image if self._label is None else self._label(image)
 
-    def _paste(self, image: np.ndarray, cell: "_Cell", new: np.ndarray) -> np.ndarray:
-        path, face = cell.role.path, cell.crop
+    def _paste(self, image: np.ndarray, face_crop: "_FaceCrop", new: np.ndarray) -> np.ndarray:
+        trajectory, face = face_crop.speaker.trajectory, face_crop.crop
         if self._options.blend == "box":
             mask = blending.box_mask(len(face))
         else:
-            mask = blending.mouth_mask(path.landmarks[cell.number], len(face))
+            mask = blending.mouth_mask(trajectory.landmarks[face_crop.frame_number], len(face))
         if self._options.match_colours:
             new = blending.match_colours(new, face, mask)
-        if self._options.silence == "original":
-            mask = mask * np.float32(cell.weight)
-        return blending.blend(image, new, mask, path.boxes[cell.number])
+        if self._options.silence_mode == "passthrough":
+            mask = mask * np.float32(face_crop.vad_weight)
+        return blending.blend(image, new, mask, trajectory.boxes[face_crop.frame_number])
 
 
 class _Frame(NamedTuple):
@@ -181,18 +191,18 @@ class _Frame(NamedTuple):
     image: np.ndarray
 
 
-class _Cell(NamedTuple):
-    """One face of one frame that is to be redrawn."""
+class _FaceCrop(NamedTuple):
+    """One face to generate in one frame."""
 
-    place: int  # of the frame in its group
-    number: int
+    frame_index: int  # of the frame in its batch
+    frame_number: int  # in the face video
     moment: Fraction
-    role: Role
-    weight: float  # of its voice's gate
+    speaker: SpeakerTrack
+    vad_weight: float  # speech activity, 0 to 1
     crop: np.ndarray  # RGB
 
 
-class _Group(NamedTuple):
+class _FrameBatch(NamedTuple):
     images: list[np.ndarray]  # RGB
-    cells: list[_Cell]
-    drawn: Pending | None  # the cells' faces, BGR
+    face_crops: list[_FaceCrop]
+    pending: PendingBatch | None  # the generated faces, BGR

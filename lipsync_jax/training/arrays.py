@@ -1,8 +1,8 @@
-"""The arrays of a checkpoint's item: names, shapes and types first, values when these fit.
+"""Reads the arrays of a checkpoint's item: names, shapes and types first, values if these fit.
 
-A few bytes can claim arrays that no memory holds, and Orbax makes room for them before it looks
-further; where one of its reads fails, the others call back into a loop that is gone. So files of
-strangers are opened with TensorStore, as Orbax lays them out.
+A few bytes of metadata can claim arrays that exceed the memory, and Orbax allocates them before it
+reads further; if one of its reads fails, the others call back into a closed event loop. Untrusted
+files are therefore opened with TensorStore, in the layout that Orbax writes.
 """
 
 import json
@@ -21,12 +21,12 @@ from flax import traverse_util
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json, Tree
 
-_FREE = (
-    1 << 30
-)  # bytes of arrays that need no proof: new networks are mostly zeros, which pack well
-_PACKED = 16  # times its bytes on disk that a larger network may have; trained ones have 1.1
+# Arrays up to this size are accepted at any ratio: new networks are mostly zeros.
+_UNCHECKED_BYTES = 1 << 30
+# Bytes of larger arrays over their bytes on disk; trained networks have 1.1.
+_MAX_COMPRESSION = 16
 _MAX_METADATA = 16 << 20  # bytes
-_MAX_DEPTH = 32  # of modules within each other
+_MAX_DEPTH = 32  # nested modules
 _KEY = re.compile(r"[\w\-]{1,200}")
 
 
@@ -35,13 +35,13 @@ class CheckpointError(ValueError):
 
 
 def shapes(item: Path) -> dict[str, Tree]:
-    """The arrays of a checkpoint's item, without their values.
+    """Returns the arrays of a checkpoint's item, without their values.
 
     Args:
-        item: a checkpoint's folder of one player.
+        item: a checkpoint's folder of one network.
 
     Returns:
-        The tree that is stored, of jax.ShapeDtypeStruct.
+        The stored tree, of jax.ShapeDtypeStruct.
 
     Raises:
         CheckpointError: the metadata is damaged, of other than floating-point arrays, or claims far
@@ -51,7 +51,7 @@ def shapes(item: Path) -> dict[str, Tree]:
 
 
 def read(item: Path) -> dict[str, Tree]:
-    """The same with their values, as numpy arrays, whatever devices they were saved from.
+    """Reads the arrays of a checkpoint's item as numpy arrays, from whatever devices they came.
 
     Raises:
         CheckpointError: see `shapes`; or an array is damaged.
@@ -64,29 +64,32 @@ def read(item: Path) -> dict[str, Tree]:
         raise _damaged(item, error) from error
 
 
-def difference(found: Mapping[str, Tree], wanted: Mapping[str, Tree]) -> str | None:
-    """The first array that a checkpoint and a network do not have alike, None if there is none.
+def first_mismatch(found: Mapping[str, Tree], expected: Mapping[str, Tree]) -> str | None:
+    """Returns the first array in which a checkpoint and a network differ; None without one.
 
     Args:
-        found: of `shapes`.
-        wanted: the network's variables, arrays or jax.ShapeDtypeStruct.
+        found: from `shapes`.
+        expected: the network's variables, arrays or jax.ShapeDtypeStruct.
     """
-    found, wanted = (traverse_util.flatten_dict(tree, sep="/") for tree in (found, wanted))
-    for name in sorted(found.keys() | wanted.keys()):
-        here, there = _said(found.get(name)), _said(wanted.get(name))
-        if here != there:
-            return f"{printable(name, 80)} is {here} in the checkpoint, {there} in the config"
+    found, expected = (traverse_util.flatten_dict(tree, sep="/") for tree in (found, expected))
+    for name in sorted(found.keys() | expected.keys()):
+        found_text, expected_text = _describe(found.get(name)), _describe(expected.get(name))
+        if found_text != expected_text:
+            return (
+                f"{printable(name, 80)} is {found_text} in the checkpoint, {expected_text} in the "
+                "config"
+            )
     return None
 
 
-def _said(leaf: Tree) -> str:
+def _describe(leaf: Tree) -> str:
     if leaf is None:
         return "absent"
     return f"{'' if leaf.dtype == jnp.float32 else leaf.dtype}{tuple(leaf.shape)}"
 
 
 def _open(item: Path) -> dict[str, Json]:
-    """The tree of an item, of tensorstore.TensorStore: opened, but not read."""
+    """Opens the arrays of an item without reading them, as a tree of tensorstore.TensorStore."""
     try:
         path = item / "_METADATA"
         if path.stat().st_size > _MAX_METADATA:
@@ -102,19 +105,19 @@ def _open(item: Path) -> dict[str, Json]:
     except Exception as error:  # whatever JSON and TensorStore raise at damaged files
         raise _damaged(item, error) from error
     claimed, stored = sum(sizes.values()), _bytes_on_disk(item)
-    if claimed > max(_FREE, _PACKED * stored):
+    if claimed > max(_UNCHECKED_BYTES, _MAX_COMPRESSION * stored):
         name = "/".join(max(sizes.items(), key=lambda size: size[1])[0])
         raise CheckpointError(
             f"checkpoint {item.parent}: {item.name} claims arrays of {claimed} bytes (the largest "
             f"is {printable(name, 80)}) but has {stored} bytes on disk; it is damaged or made to "
-            "fill the memory: copy the folder again"
+            "exhaust the memory: copy the folder again"
         )
     return tree
 
 
 def _specs(item: Path, metadata: Mapping[str, Json]) -> dict[tuple[str, ...], Json]:
-    """Keys of each leaf -> its TensorStore spec, {} for an empty dict."""
-    found: dict[tuple[str, ...], Tree] = {}
+    """Returns the keys of each leaf -> its TensorStore spec, {} for an empty dict."""
+    specs: dict[tuple[str, ...], Tree] = {}
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     for entry in metadata["tree_metadata"].values():
         keys = tuple(str(part["key"]) for part in entry["key_metadata"])
@@ -122,19 +125,19 @@ def _specs(item: Path, metadata: Mapping[str, Json]) -> dict[tuple[str, ...], Js
             raise ValueError("_METADATA has a name that no array has")
         name = ".".join(keys)
         if entry["value_metadata"].get("skip_deserialize"):
-            found[keys] = {}
+            specs[keys] = {}
         elif metadata.get("use_ocdbt", True):
             base = {"driver": "file", "path": f"{os.path.abspath(item)}/"}
             store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
-            found[keys] = {"driver": driver, "kvstore": store}
+            specs[keys] = {"driver": driver, "kvstore": store}
         else:
             store = {"driver": "file", "path": f"{os.path.abspath(item)}/{name}/"}
-            found[keys] = {"driver": driver, "kvstore": store}
-    return found
+            specs[keys] = {"driver": driver, "kvstore": store}
+    return specs
 
 
 def _bytes(store: tensorstore.TensorStore) -> int:
-    """What reading it takes; a chunk is unpacked whole, even one larger than the array."""
+    """Returns the bytes that reading takes; chunks are unpacked whole, even beyond the array."""
     chunk = store.chunk_layout.read_chunk.shape or ()
     dtype = store.dtype.numpy_dtype
     if not jnp.issubdtype(dtype, jnp.floating):
@@ -155,5 +158,5 @@ def _damaged(item: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"checkpoint {item.parent}: the arrays of {item.name} are damaged "
         f"({printable(str(error) or type(error).__name__, 300)}); copy the folder again, or "
-        "convert or train it anew"
+        "convert or train it again"
     )

@@ -1,15 +1,17 @@
-"""Orbax checkpoints: one item a player, so that inference reads just the network it runs.
+"""Orbax checkpoints: one item a network, so that inference reads just the network it runs.
 
 A run's folder holds
 
-    checkpoints/<step>/  <player>..., train (optimisers, step, key, schedule), run (loader position)
-    best/<step>/         <player>..., card (config, validation figures)
-    damaged/             what a resumed run did not trust, see `damage`
+    checkpoints/<step>/  <network>..., train (optimizers, step, key, host scalars),
+                         run (data loader position, best metric, format)
+    best/<step>/         <network>..., model_card (config, validation metrics, format)
+    damaged/             checkpoints whose digests differ, see `damage`
 
-and `lipsync convert` writes a single folder shaped like one of best/'s. Reading those for inference
-is in `inference`, whose functions are found here too.
+and `lipsync convert` writes a single folder with the layout of best/<step>/. Reading for inference
+is in `inference`, whose functions are available here too.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,36 +22,36 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from lipsync_jax.methods.base import PlayerState, State
-from lipsync_jax.training import arrays, damage
+from lipsync_jax.methods.base import NetworkState, State
+from lipsync_jax.training import arrays, damage, model_cards
 from lipsync_jax.training.inference import (
-    OTHER_SHAPES,
-    Check,
+    SHAPE_ERRORS,
     CheckpointError,
-    find,
-    find_player,
-    fitting,
-    load_inference,
-    load_players,
-    read_card,
+    ShapeCheck,
+    find_network,
+    load_network,
+    load_networks,
+    raise_on_shape_mismatch,
     read_item,
+    read_model_card,
+    resolve_checkpoint,
 )
-from lipsync_jax.types import Card, Json, Tree
+from lipsync_jax.types import Json, ModelCard, Tree
 
 __all__ = [
-    "OTHER_SHAPES",
-    "Check",
+    "SHAPE_ERRORS",
     "CheckpointError",
     "Checkpoints",
-    "find",
-    "find_player",
-    "fitting",
-    "load_inference",
-    "load_players",
-    "read_card",
+    "ShapeCheck",
+    "check_compatible",
+    "export_networks",
+    "find_network",
+    "load_network",
+    "load_networks",
+    "raise_on_shape_mismatch",
     "read_item",
-    "require_same",
-    "save_inference",
+    "read_model_card",
+    "resolve_checkpoint",
 ]
 
 
@@ -58,81 +60,91 @@ class Checkpoints:
 
     Args:
         workdir: the run's folder.
-        keep: how many of the latest checkpoints stay.
-        trained: names of the players that learn; frozen ones are not saved again.
-        gap: steps from one checkpoint to the next at most, see `damage.set_aside`.
+        trainable: names of the networks that are trained; frozen ones are not saved again.
+        max_to_keep: how many of the latest checkpoints stay.
+        max_step_gap: steps from one checkpoint to the next at most, see
+            `damage.quarantine_damaged`.
 
     Raises:
-        ValueError: all checkpoints are damaged, or best/ is not of this run.
+        ValueError: the newest checkpoint has another format, all checkpoints are damaged, or best/
+            is not of this run.
     """
 
     def __init__(
-        self, workdir: Path, trained: tuple[str, ...], keep: int = 2, gap: int = 0
+        self, workdir: Path, trainable: tuple[str, ...], max_to_keep: int = 2, max_step_gap: int = 0
     ) -> None:
         workdir = Path(workdir).absolute()
-        self._workdir, self._trained = workdir, trained
-        _on_first(lambda: damage.set_aside(workdir, ("train", "run", *trained), gap))
-        self._last = _manager(workdir / "checkpoints", keep)
+        self._workdir, self._trainable = workdir, trainable
+
+        def prepare() -> None:
+            _check_run_format(workdir)
+            damage.quarantine_damaged(workdir, ("train", "run", *trainable), max_step_gap)
+
+        _on_primary_process(prepare)
+        self._latest = _manager(workdir / "checkpoints", max_to_keep)
         self._best = _manager(workdir / "best", 1)
 
     def latest_step(self) -> int | None:
-        """The newest whole checkpoint's step, None when there is none."""
-        return self._last.latest_step()
+        """Returns the step of the newest complete checkpoint; None without one."""
+        return self._latest.latest_step()
 
     def save(self, state: State, run: Mapping[str, Json]) -> None:
-        """Starts an asynchronous save; it appears under its name only when whole.
+        """Starts an asynchronous save; the checkpoint gets its name when it is complete.
 
         Args:
             state: the training state.
-            run: JSON values of the host: loader position, best figure so far.
+            run: JSON values of the host: data loader position, best metric so far.
 
         Raises:
             FloatingPointError: a weight is not finite; nothing is saved.
         """
         self._require_finite(state)
         step = int(state.step)
-        if step == self._last.latest_step():
+        if step == self._latest.latest_step():
             return
         train = {
             "step": state.step,
             "key": jax.random.key_data(state.key),
-            "schedule": state.schedule,
-            "opt_states": {name: state.players[name].opt_state for name in self._trained},
+            "host_scalars": state.host_scalars,
+            "opt_states": {name: state.networks[name].opt_state for name in self._trainable},
         }
-        self._last.save(
+        self._latest.save(
             step,
             args=ocp.args.Composite(
                 train=ocp.args.StandardSave(train),
-                run=ocp.args.JsonSave(dict(run)),
-                **self._players(state),
+                run=ocp.args.JsonSave({**run, **model_cards.stamp()}),
+                **self._network_items(state),
             ),
         )
 
-    def save_best(self, state: State, card: Card) -> None:
-        """Saves the players for inference with a card of config and figures; see `save`."""
+    def save_best(self, state: State, model_card: ModelCard) -> None:
+        """Saves the trained networks for inference, with a model card; see `save`."""
         self._require_finite(state)
         self._best.save(
             int(state.step),
-            args=ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **self._players(state)),
+            args=ocp.args.Composite(
+                model_card=ocp.args.JsonSave({**model_card, **model_cards.stamp()}),
+                **self._network_items(state),
+            ),
         )
 
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, the oldest first."""
-        self._last.wait_until_finished()
-        return sorted(self._last.all_steps())
+        """Returns the steps of all complete checkpoints, the oldest first."""
+        self._latest.wait_until_finished()
+        return sorted(self._latest.all_steps())
 
-    def set_aside(self, step: int) -> None:
+    def quarantine(self, step: int) -> None:
         """Moves a checkpoint to `damaged/`."""
-        folder = self._last.directory / str(step)
-        _on_first(lambda: damage.move(Path(folder), self._workdir))
-        self._last.reload()
+        folder = self._latest.directory / str(step)
+        _on_primary_process(lambda: damage.quarantine(Path(folder), self._workdir))
+        self._latest.reload()
 
-    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Json]]:
-        """A checkpoint.
+    def restore(self, target: State, step: int | None = None) -> tuple[State, dict[str, Json]]:
+        """Restores a checkpoint.
 
         Args:
-            like: a state of the same structure and shardings; its frozen players are kept.
-            step: which one; the newest when None.
+            target: a state of the same structure and shardings; its frozen networks are kept.
+            step: of the checkpoint; None restores the newest.
 
         Returns:
             The state and the host's values.
@@ -140,72 +152,72 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is of another network or method.
         """
-        step = self._last.latest_step() if step is None else step
-        abstract = jax.tree.map(_like, like)
-        folder = self._last.directory / str(step)
+        step = self._latest.latest_step() if step is None else step
+        abstract = jax.tree.map(_abstract_like, target)
+        folder = self._latest.directory / str(step)
         for name, value in self._variables(abstract).items():
-            require_same(folder / name, value)
+            check_compatible(folder / name, value)
         train = {
             "step": abstract.step,
-            "key": _like(jax.random.key_data(like.key)),
-            "schedule": abstract.schedule,
-            "opt_states": {name: abstract.players[name].opt_state for name in self._trained},
+            "key": _abstract_like(jax.random.key_data(target.key)),
+            "host_scalars": abstract.host_scalars,
+            "opt_states": {name: abstract.networks[name].opt_state for name in self._trainable},
         }
         items = {
             name: ocp.args.StandardRestore(value)
             for name, value in self._variables(abstract).items()
         }
         try:
-            found = self._last.restore(
+            found = self._latest.restore(
                 step,
                 args=ocp.args.Composite(
                     train=ocp.args.StandardRestore(train), run=ocp.args.JsonRestore(), **items
                 ),
             )
         except Exception as error:  # whatever Orbax and TensorStore raise
-            if (folder / damage.NAME).exists():  # its bytes are those that were saved
-                why = f"its optimisers are not those of the config ({error})"
-                raise ValueError(_misfit(folder, why)) from error
+            if (folder / damage.DIGESTS_FILE).exists():  # its bytes are those that were saved
+                reason = f"its optimizers are not those of the config ({error})"
+                raise ValueError(_mismatch_error(folder, reason)) from error
             raise ValueError(
-                f"checkpoint {folder} is damaged, or its optimisers are not those of the config "
+                f"checkpoint {folder} is damaged, or its optimizers are not those of the config "
                 f"({error}); remove it to go on from the one before"
             ) from error
-        players = dict(like.players)
-        for name in self._trained:
-            players[name] = PlayerState(
+        networks = dict(target.networks)
+        for name in self._trainable:
+            networks[name] = NetworkState(
                 found[name]["params"], found[name]["batch_stats"], found.train["opt_states"][name]
             )
         train = found.train
         key = jax.random.wrap_key_data(train["key"])
-        return State(train["step"], key, players, train["schedule"]), found.run
+        return State(train["step"], key, networks, train["host_scalars"]), found.run
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
-        for manager in (self._last, self._best):
+        """Waits until every save is on disk."""
+        for manager in (self._latest, self._best):
             try:
                 manager.wait_until_finished()
             finally:
                 manager.close()
 
     def preempted(self, step: int) -> bool:
-        """Whether the cluster asked all hosts to stop at this step."""
-        return self._last.reached_preemption(step)
+        """Returns whether the cluster asked all hosts to stop at this step."""
+        return self._latest.reached_preemption(step)
 
     def _require_finite(self, state: State) -> None:
-        """Figures can be finite when an update no more is; what is kept must be good."""
-        for name in self._trained:
-            if not bool(_all_finite(state.players[name])):
+        """Refuses weights that an update made infinite or NaN while the metrics were finite."""
+        for name in self._trainable:
+            if not bool(_all_finite(state.networks[name])):
                 raise FloatingPointError(f"weights of {name} are not finite")
 
     def _variables(self, state: State) -> dict[str, Tree]:
-        return {name: state.players[name].variables for name in self._trained}
+        return {name: state.networks[name].variables for name in self._trainable}
 
-    def _players(self, state: State) -> dict[str, Tree]:
+    def _network_items(self, state: State) -> dict[str, Tree]:
         variables = self._variables(state)
         return {name: ocp.args.StandardSave(value) for name, value in variables.items()}
 
 
-def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
+def _abstract_like(x: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
@@ -215,23 +227,36 @@ def _all_finite(tree: Tree) -> jax.Array:
     return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
 
 
-def _on_first(do: Callable[[], object]) -> None:
-    """Runs something on the first process while the others wait; all fail if it fails."""
-    failed: Exception | None = None
+def _on_primary_process(action: Callable[[], object]) -> None:
+    """Runs a function on the first process while the others wait; all fail if it fails."""
+    failure: Exception | None = None
     if jax.process_index() == 0:
         try:
-            do()
+            action()
         except (OSError, ValueError) as error:
-            failed = error
+            failure = error
     if jax.process_count() > 1:
-        sent = np.int32(failed is not None)
-        if multihost_utils.broadcast_one_to_all(sent) and failed is None:
-            failed = ValueError("the first process can't use the run's checkpoints, and says why")
-    if failed is not None:
-        raise failed
+        flag = np.int32(failure is not None)
+        if multihost_utils.broadcast_one_to_all(flag) and failure is None:
+            failure = ValueError(
+                "the first process can't use the run's checkpoints; its own message says why"
+            )
+    if failure is not None:
+        raise failure
 
 
-def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
+def _check_run_format(workdir: Path) -> None:
+    """Refuses a run of another format; damaged checkpoints are left to `damage`."""
+    for folder in damage.steps_of(workdir / "checkpoints")[-1:]:
+        try:
+            run = json.loads((folder / "run" / "metadata").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if isinstance(run, dict) and "loader" in run:
+            model_cards.check_format(run, folder)
+
+
+def _manager(directory: Path, max_to_keep: int) -> ocp.CheckpointManager:
     def digest() -> None:
         if jax.process_index() == 0:
             damage.write_missing_digests(directory)
@@ -239,7 +264,7 @@ def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.LatestN(keep),
+            preservation_policy=checkpoint_managers.LatestN(max_to_keep),
             create=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=digest),
             # Two managers finish their saves at the same time: barriers of their own.
@@ -253,35 +278,36 @@ def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
 _OTHER_RUN = "resume with the config it was made with, or take another workdir"
 
 
-def _misfit(folder: Path, why: object, remedy: str = _OTHER_RUN) -> str:
-    return f"checkpoint {folder} does not fit this config's networks ({remedy}): {why}"
+def _mismatch_error(folder: Path, reason: object, remedy: str = _OTHER_RUN) -> str:
+    return f"checkpoint {folder} does not fit this config's networks ({remedy}): {reason}"
 
 
-def require_same(item: Path, like: Mapping[str, Tree], remedy: str = _OTHER_RUN) -> None:
-    """Refuses another network before any array is read: a read that stops half way leaves
-    Orbax's other readers to call back into a loop that is gone.
+def check_compatible(item: Path, expected: Mapping[str, Tree], remedy: str = _OTHER_RUN) -> None:
+    """Refuses the weights of another network before any array is read.
+
+    A read that fails half way leaves Orbax's other readers to call back into a closed event loop.
 
     Args:
-        item: a checkpoint's folder of one player.
-        like: that player's variables in the config.
+        item: a checkpoint's folder of one network.
+        expected: the variables of that network as the config builds it.
         remedy: what to do, for the error.
 
     Raises:
         ValueError: an array's name, shape or type differs, see also `arrays.shapes`.
     """
-    if (fault := arrays.difference(arrays.shapes(item), like)) is not None:
-        raise ValueError(_misfit(item.parent, f"{item.name}/{fault}", remedy))
+    if (mismatch := arrays.first_mismatch(arrays.shapes(item), expected)) is not None:
+        raise ValueError(_mismatch_error(item.parent, f"{item.name}/{mismatch}", remedy))
 
 
-def save_inference(
-    directory: Path, variables: Mapping[str, Mapping[str, Tree]], card: Card
+def export_networks(
+    directory: Path, variables: Mapping[str, Mapping[str, Tree]], model_card: ModelCard
 ) -> None:
-    """Writes a checkpoint that only inference and frozen players read.
+    """Writes a checkpoint for inference and for use as a frozen network.
 
     Args:
         directory: must not exist.
-        variables: player -> {"params": ..., "batch_stats": ...}.
-        card: JSON values; `card["config"]` must rebuild the networks.
+        variables: network name -> {"params": ..., "batch_stats": ...}.
+        model_card: JSON values; `model_card["config"]` must rebuild the networks.
     """
     items = {
         name: ocp.args.StandardSave(jax.tree.map(np.asarray, dict(value)))
@@ -290,5 +316,7 @@ def save_inference(
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             Path(directory).absolute(),
-            ocp.args.Composite(card=ocp.args.JsonSave(dict(card)), **items),
+            ocp.args.Composite(
+                model_card=ocp.args.JsonSave({**model_card, **model_cards.stamp()}), **items
+            ),
         )

@@ -1,7 +1,8 @@
-"""Digests of checkpoints, and what a run does when its newest ones are damaged.
+"""Digests of checkpoints, and the quarantine of damaged ones when a run is resumed.
 
 A digest of every file is written before a checkpoint gets its name. On resuming, checkpoints are
-compared with theirs from the newest on; those that differ go to `damaged/` in the run's folder.
+compared with their digests from the newest on; those that differ are moved to `damaged/` in the
+run's folder.
 """
 
 import hashlib
@@ -13,64 +14,65 @@ from pathlib import Path
 
 from absl import logging
 
-NAME = "digests.json"
+DIGESTS_FILE = "digests.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 
 def write_digests(folder: Path) -> None:
     """Writes `digests.json` into a checkpoint: its items' files' SHA-256, by their paths."""
     text = json.dumps(_digests(folder), indent=0, sort_keys=True)
-    partial = folder / f".{NAME}.partial"
+    partial = folder / f".{DIGESTS_FILE}.partial"
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / NAME)
+    os.replace(partial, folder / DIGESTS_FILE)
 
 
 def write_missing_digests(directory: Path) -> None:
-    """The same for every checkpoint of a folder that has none yet, one being written too."""
+    """Writes digests for every checkpoint of a folder that has none, finished or unfinished."""
     for folder in [*directory.glob(_UNFINISHED), *steps_of(directory)]:
-        if not (folder / NAME).exists():
+        if not (folder / DIGESTS_FILE).exists():
             write_digests(folder)
 
 
-def fault(folder: Path, items: Sequence[str] = (), strict: bool = True) -> str | None:
-    """What is wrong with a checkpoint; None when nothing is.
+def find_damage(folder: Path, items: Sequence[str] = (), strict: bool = True) -> str | None:
+    """Returns what is wrong with a checkpoint; None if nothing is.
 
     Args:
         folder: the checkpoint.
-        items: folders that it must have.
-        strict: False accepts one without digests, which older versions wrote.
+        items: folders that the checkpoint must have.
+        strict: False accepts a checkpoint without digests.
     """
     present = {p.name for p in folder.iterdir()}
     if not present:
         return "it is empty"
-    if lost := [name for name in items if name not in present]:
-        return f"it has no {lost[0]}"
-    if NAME not in present:
-        return f"it has no {NAME}" if strict else _fault_of_run(folder)
+    if missing := [name for name in items if name not in present]:
+        return f"it has no {missing[0]}"
+    if DIGESTS_FILE not in present:
+        return f"it has no {DIGESTS_FILE}" if strict else _find_run_damage(folder)
     try:
-        wanted = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        expected = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
         found = _digests(folder)
-        if not isinstance(wanted, dict):
-            raise ValueError(f"{NAME} holds no digests")
+        if not isinstance(expected, dict):
+            raise ValueError(f"{DIGESTS_FILE} holds no digests")
     except (OSError, ValueError) as error:
         return f"it can't be read: {error}"
-    for name in sorted(wanted.keys() | found.keys()):
+    for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             return f"{name} is missing"
-        if name not in wanted:
+        if name not in expected:
             return f"{name} was not there when it was saved"
-        if wanted[name] != found[name]:
+        if expected[name] != found[name]:
             return f"{name} is not what was saved"
     return None
 
 
-def set_aside(workdir: Path, items: Sequence[str], gap: int) -> None:
-    """Leaves a run's newest undamaged checkpoint its newest, and removes unfinished ones.
+def quarantine_damaged(workdir: Path, items: Sequence[str], max_step_gap: int) -> None:
+    """Moves damaged checkpoints newer than the newest sound one away, and removes unfinished ones.
 
     Args:
         workdir: the run's folder, which no other process writes to.
         items: folders that a checkpoint must have.
-        gap: steps between checkpoints. A best checkpoint may be ahead of the newest one by these.
+        max_step_gap: steps between checkpoints; a best checkpoint may be ahead of the newest
+            checkpoint by as many steps.
 
     Raises:
         ValueError: all checkpoints are damaged, or the best one is of a later step than the run.
@@ -79,56 +81,61 @@ def set_aside(workdir: Path, items: Sequence[str], gap: int) -> None:
         for folder in directory.glob(_UNFINISHED):  # of a run that was killed
             shutil.rmtree(folder, ignore_errors=True)
     steps = steps_of(workdir / "checkpoints")
-    strict = any((folder / NAME).exists() for folder in steps)
+    strict = any((folder / DIGESTS_FILE).exists() for folder in steps)
     faults = {}
-    while steps and (why := fault(steps[-1], items, strict)) is not None:
-        faults[steps.pop()] = why
-    told = "; ".join(f"{folder.name}: {why}" for folder, why in faults.items())
+    while steps and (reason := find_damage(steps[-1], items, strict)) is not None:
+        faults[steps.pop()] = reason
+    reasons = "; ".join(f"{folder.name}: {why}" for folder, why in faults.items())
     if faults and not steps:
         raise ValueError(
-            f"every checkpoint in {workdir / 'checkpoints'} is damaged ({told}): copy the folder "
-            "again from where it came, or start anew in another --workdir"
+            f"every checkpoint in {workdir / 'checkpoints'} is damaged ({reasons}): copy the "
+            "folder again from where it came, or start again in another --workdir"
         )
     step = int(steps[-1].name) if steps else 0
-    for folder, why in faults.items():
-        logging.warning("checkpoint %s is damaged (%s), going on from %d", folder.name, why, step)
-        move(folder, workdir)
+    for folder, reason in faults.items():
+        logging.warning(
+            "checkpoint %s is damaged (%s), resuming from step %d", folder.name, reason, step
+        )
+        quarantine(folder, workdir)
     for best in steps_of(workdir / "best"):
         if int(best.name) <= step:
             continue
-        if not faults and int(best.name) - step > gap:
+        if not faults and int(best.name) - step > max_step_gap:
             raise ValueError(
-                f"{best} is newer than the run, which stands at step {step}: put the checkpoints "
-                f"back that belong to it, move {best.parent} elsewhere, or take another --workdir"
+                f"{best} is newer than the run, whose last checkpoint is of step {step}: restore "
+                f"the missing checkpoints, move {best.parent} elsewhere, or name another --workdir"
             )
-        kept = move(best, workdir)
+        moved_to = quarantine(best, workdir)
         logging.warning(
-            "%s is ahead of step %d and will be made anew; it is now %s", best, step, kept
+            "%s is ahead of step %d and will be written again; it was moved to %s",
+            best,
+            step,
+            moved_to,
         )
 
 
 def steps_of(directory: Path) -> list[Path]:
-    """A folder's checkpoints, oldest first."""
+    """Returns a folder's checkpoints, the oldest first."""
     folders = directory.iterdir() if directory.is_dir() else ()
     return sorted(
         (p for p in folders if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name)
     )
 
 
-def move(folder: Path, workdir: Path) -> Path:
-    """Puts a checkpoint into `damaged/`, in place of one of its name; returns where it is."""
-    into = workdir / "damaged"
-    into.mkdir(exist_ok=True)
-    kept = into / f"{folder.parent.name}-{folder.name}"
-    if kept.exists():
-        shutil.rmtree(kept)
-    folder.rename(kept)
-    return kept
+def quarantine(folder: Path, workdir: Path) -> Path:
+    """Moves a checkpoint to `damaged/`, replacing one of that name; returns the new path."""
+    damaged = workdir / "damaged"
+    damaged.mkdir(exist_ok=True)
+    target = damaged / f"{folder.parent.name}-{folder.name}"
+    if target.exists():
+        shutil.rmtree(target)
+    folder.rename(target)
+    return target
 
 
 def _digests(folder: Path) -> dict[str, str]:
     found = {}
-    for path in sorted(folder.glob("*/**/*")):  # beside the items lie times alone, written later
+    for path in sorted(folder.glob("*/**/*")):  # beside the items are only times, written later
         name = path.relative_to(folder).as_posix()
         if path.is_file():
             with path.open("rb") as file:
@@ -136,11 +143,11 @@ def _digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def _fault_of_run(folder: Path) -> str | None:
-    """Of the host's values, for a checkpoint without digests."""
+def _find_run_damage(folder: Path) -> str | None:
+    """Returns what is wrong with the host's values of a checkpoint without digests."""
     try:
         run = json.loads((folder / "run" / "metadata").read_text(encoding="utf-8"))
-        lost = [name for name in ("loader", "best") if name not in run]
+        missing = [name for name in ("loader", "best") if name not in run]
     except (OSError, ValueError, TypeError) as error:
         return f"run can't be read: {error}"
-    return f"its run has no {lost[0]}" if lost else None
+    return f"its run has no {missing[0]}" if missing else None

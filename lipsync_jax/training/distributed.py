@@ -1,4 +1,4 @@
-"""What must happen before the first array, and how a command ends: caches, clusters, logs."""
+"""Initializes caches, clusters and logs before the first array, and ends commands."""
 
 import errno
 import os
@@ -11,8 +11,8 @@ from typing import NoReturn
 import jax
 from absl import logging
 
-# Not the whole project: its folder may hold the environment with all libraries.
-_OWN = tuple(
+# Not the project's root: it may contain the environment with all libraries.
+_OWN_FOLDERS = tuple(
     f"{folder}{os.sep}"
     for folder in (
         Path(__file__).parents[1],
@@ -21,29 +21,29 @@ _OWN = tuple(
 )
 
 
-def start(
+def initialize(
     distributed: bool = False,
     coordinator: str | None = None,
-    processes: int | None = None,
-    process: int | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
 ) -> None:
-    """Turns on the compilation cache and joins a cluster when asked.
+    """Turns on the compilation cache and, on request, joins a cluster.
 
     Args:
-        distributed: join the other hosts; the arguments below are found by JAX on pods and
-            under Slurm.
+        distributed: join the other hosts; JAX finds the arguments below itself on pods and under
+            Slurm.
         coordinator: `host:port` of process 0.
-        processes: how many there are.
-        process: which one this is.
+        num_processes: number of processes.
+        process_id: number of this process.
     """
     logging.set_verbosity(logging.INFO)
     for handler in getLogger().handlers:
-        handler.addFilter(_worth_reading)
+        handler.addFilter(_is_relevant)
     if distributed:
-        jax.distributed.initialize(coordinator, processes, process)
+        jax.distributed.initialize(coordinator, num_processes, process_id)
     if jax.process_count() > 1 and jax.default_backend() == "cpu":
-        # The first process alone finds its programs there; their collectives do not match those
-        # of programs that the others compile, and all wait for ever.
+        # Only the first process finds its programs in the cache; their collectives do not match
+        # those of the programs that the others compile, and all processes wait forever.
         jax.config.update("jax_enable_compilation_cache", False)
     else:
         enable_compilation_cache()
@@ -52,7 +52,7 @@ def start(
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX was told of another."""
+    """Keeps compiled programs in the user's cache folder, unless JAX has another folder set."""
     # jax.config makes its attributes at run time.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
@@ -60,24 +60,26 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _worth_reading(record: LogRecord) -> bool:
-    """Progress is this project's own; of the libraries only warnings that mean something."""
+def _is_relevant(record: LogRecord) -> bool:
+    """Returns whether to show a record: this project's own, and relevant warnings of libraries."""
     if "orbax" in record.pathname:  # warns of optional metadata when it reads a single item
-        return record.levelno >= ERROR and not record.exc_info  # what it raises is said anyway
-    return record.levelno >= WARNING or record.pathname.startswith(_OWN)
+        return (
+            record.levelno >= ERROR and not record.exc_info
+        )  # errors with a traceback are raised anyway
+    return record.levelno >= WARNING or record.pathname.startswith(_OWN_FOLDERS)
 
 
-def sentence(error: Exception) -> str | None:
-    """What a user is told of an error; None where only the traceback says what happened."""
+def user_message(error: Exception) -> str | None:
+    """Returns the message for a user; None for errors that need their traceback."""
     if isinstance(error, OSError) and error.errno is not None:
         what = error.strerror or type(error).__name__
         where = f": {error.filename}" if error.filename else ""
         return f"{what}{where}{_REMEDIES.get(error.errno, '')}"
     text = " ".join(str(error).split())
-    if jax.process_count() > 1 and any(sign in text for sign in _LOST):
+    if jax.process_count() > 1 and any(sign in text for sign in _LOST_PROCESS_SIGNS):
         return (
             f"another process of this run has died or can't be reached ({text[:160]}). Stop the "
-            "processes that are left and give every host its same command again: the run goes on "
+            "remaining processes and give the same command on every host again: the run resumes "
             "from its last checkpoint"
         )
     if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in text:
@@ -93,8 +95,8 @@ def sentence(error: Exception) -> str | None:
     return None
 
 
-# In what JAX raises, as RuntimeError or ValueError, when another process is gone.
-_LOST = (
+# Parts of the RuntimeError or ValueError that JAX raises when another process is lost.
+_LOST_PROCESS_SIGNS = (
     "Gloo",
     "NCCL",
     "UNAVAILABLE:",
@@ -104,22 +106,22 @@ _LOST = (
     "closed by peer",
     "reset by peer",
 )
-_ELSEWHERE = "; name another --workdir"
+_OTHER_WORKDIR = "; name another --workdir"
 _REMEDIES = {
-    errno.ENOSPC: "; make room, and the same command goes on from the last checkpoint",
-    errno.EDQUOT: "; make room, and the same command goes on from the last checkpoint",
-    errno.EROFS: _ELSEWHERE,
-    errno.EACCES: _ELSEWHERE,
-    errno.EPERM: _ELSEWHERE,
-    errno.ENOTDIR: " is under a file, not a folder" + _ELSEWHERE,
-    errno.EEXIST: " is a file, not a folder" + _ELSEWHERE,
+    errno.ENOSPC: "; make room, and the same command resumes from the last checkpoint",
+    errno.EDQUOT: "; make room, and the same command resumes from the last checkpoint",
+    errno.EROFS: _OTHER_WORKDIR,
+    errno.EACCES: _OTHER_WORKDIR,
+    errno.EPERM: _OTHER_WORKDIR,
+    errno.ENOTDIR: " is under a file, not a folder" + _OTHER_WORKDIR,
+    errno.EEXIST: " is a file, not a folder" + _OTHER_WORKDIR,
 }
 
 
-def leave(status: int, message: str) -> NoReturn:
+def exit_with_message(status: int, message: str) -> NoReturn:
     """Ends the command with a message.
 
-    One of several processes ends at once: JAX's way out waits for the others, which may be dead.
+    One of several processes exits at once: the exit of JAX waits for the others, which may be dead.
     """
     print(message, file=sys.stderr, flush=True)
     if jax.process_count() > 1 and status == 1:
@@ -128,6 +130,6 @@ def leave(status: int, message: str) -> NoReturn:
     sys.exit(status)
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+def is_primary_process() -> bool:
+    """Returns whether this process is the one that writes and prints."""
     return jax.process_index() == 0

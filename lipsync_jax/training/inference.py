@@ -1,4 +1,4 @@
-"""Reads checkpoints for inference: nothing is read of arrays that do not fit the network."""
+"""Reads checkpoints for inference; array values are read only where the shapes fit the network."""
 
 import contextlib
 import os
@@ -9,17 +9,15 @@ import flax
 
 from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
-from lipsync_jax.training import arrays, cards
+from lipsync_jax.training import arrays, model_cards
 from lipsync_jax.training.arrays import CheckpointError
 from lipsync_jax.types import Json, Tree
 
+ShapeCheck = Callable[[Mapping[str, Tree]], Tree]
 _PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
-
-Check = Callable[[Mapping[str, Tree]], Tree]
-_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
-OTHER_SHAPES = (flax.errors.FlaxError, TypeError)
-# All that a network built from a stranger's numbers, or shown a stranger's shapes, raises.
-_MISFITS = (
+SHAPE_ERRORS = (flax.errors.FlaxError, TypeError)
+# What a network that is built from an untrusted config, or applied to untrusted shapes, raises.
+_MISMATCH_ERRORS = (
     flax.errors.FlaxError,
     ArithmeticError,
     AssertionError,
@@ -32,15 +30,15 @@ _MISFITS = (
 )
 
 
-def find(directory: str | os.PathLike) -> Path:
-    """The newest inference checkpoint of a folder.
+def resolve_checkpoint(directory: str | os.PathLike) -> Path:
+    """Returns the newest inference checkpoint of a folder.
 
     Args:
         directory: a run's workdir, its best/ or one checkpoint itself.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is a file, or no folder was given.
+        FileNotFoundError: the folder holds no checkpoint.
+        ValueError: the path is a file, or empty.
     """
     if not str(directory):
         raise ValueError("the checkpoint's folder is empty: name a run's workdir")
@@ -56,13 +54,13 @@ def find(directory: str | os.PathLike) -> Path:
             f"checkpoint folder {directory} does not exist; name a training run's workdir or a "
             "folder that `lipsync convert` wrote"
         )
-    if (directory / "card").is_dir():
+    if model_cards.is_checkpoint(directory):
         return directory
     for folder in (directory / "best", directory):
         steps = sorted(
             (int(p.name), p)
             for p in (folder.iterdir() if folder.is_dir() else ())
-            if p.name.isdigit() and (p / "card").is_dir()
+            if p.name.isdigit() and model_cards.is_checkpoint(p)
         )
         if steps:
             return steps[-1][1]
@@ -72,105 +70,121 @@ def find(directory: str | os.PathLike) -> Path:
     )
 
 
-def read_card(directory: str | os.PathLike) -> dict[str, Json]:
-    """The card of a checkpoint: config, validation figures, step or source; see `cards.read`.
+def read_model_card(directory: str | os.PathLike) -> dict[str, Json]:
+    """Reads a checkpoint's model card: config, validation metrics, step or source.
 
-    The config of an older checkpoint has the fields that were added since.
+    Args:
+        directory: see `resolve_checkpoint`.
+
+    Returns:
+        JSON values; fields that were added to configs since the checkpoint was written have their
+        defaults.
+
+    Raises:
+        FileNotFoundError, ValueError: see `resolve_checkpoint` and `model_cards.read`.
     """
-    card = cards.read(find(directory))
-    return {**card, "config": fields.complete(card["config"])}
+    model_card = model_cards.read(resolve_checkpoint(directory))
+    return {**model_card, "config": fields.with_defaults(model_card["config"])}
 
 
-def load_inference(
-    directory: str | os.PathLike, player: str, check: Check | None = None
+def load_network(
+    directory: str | os.PathLike, name: str, check: ShapeCheck | None = None
 ) -> tuple[dict[str, Tree], dict[str, Tree]]:
-    """One player's variables, as numpy arrays, whatever devices they were saved from.
+    """Loads one network's variables, as numpy arrays, whatever devices they were saved from.
 
     Args:
-        directory: see `find`.
-        player: its name, e.g. `generator`.
-        check: see `load_players`; of this player's variables.
+        directory: see `resolve_checkpoint`.
+        name: of the network, e.g. `generator`.
+        check: see `load_networks`; of this network's variables.
 
     Returns:
-        ({"params": ..., "batch_stats": ...}, card).
+        ({"params": ..., "batch_stats": ...}, model card).
 
     Raises:
-        FileNotFoundError: no checkpoint, or it lacks this player.
-        ValueError: the checkpoint is damaged, or of another network.
+        FileNotFoundError: there is no checkpoint, or it lacks this network.
+        ValueError: the checkpoint is damaged, of another network or of another format.
     """
-    card = read_card(directory)
-    check_all = None if check is None else lambda found: check(found[player])
-    return load_players(directory, (player,), check_all)[player], card
+    model_card = read_model_card(directory)
+    check_all = None if check is None else lambda found: check(found[name])
+    return load_networks(directory, (name,), check_all)[name], model_card
 
 
-def load_players(
-    directory: str | os.PathLike, players: Sequence[str], check: Check | None = None
+def load_networks(
+    directory: str | os.PathLike, names: Sequence[str], check: ShapeCheck | None = None
 ) -> dict[str, Tree]:
-    """The variables of several players, as numpy arrays.
+    """Loads the variables of several networks, as numpy arrays.
 
     Args:
-        directory: see `find`.
-        players: their names.
-        check: (player -> variables as jax.ShapeDtypeStruct) -> runs the networks on them without
-            values, as `jax.eval_shape` does: so nothing is read of a checkpoint that does not fit.
+        directory: see `resolve_checkpoint`.
+        names: of the networks.
+        check: (network name -> variables as jax.ShapeDtypeStruct) -> applies the networks to the
+            shapes, as `jax.eval_shape` does, so that no values are read of a checkpoint that does
+            not fit.
 
     Returns:
-        Player -> {"params": ..., "batch_stats": ...}.
+        Network name -> {"params": ..., "batch_stats": ...}.
 
     Raises:
-        FileNotFoundError: no checkpoint, or it lacks a player.
+        FileNotFoundError: there is no checkpoint, or it lacks a network.
         ValueError: the checkpoint is damaged, or its arrays are not those of the networks.
     """
-    items = {player: find_player(directory, player) for player in players}
-    found = {player: arrays.shapes(item) for player, item in items.items()}
+    items = {name: find_network(directory, name) for name in names}
+    found = {name: arrays.shapes(item) for name, item in items.items()}
     if check is not None:
-        with fitting(directory):
+        with raise_on_shape_mismatch(directory):
             check(found)
-    return {player: read_item(item) for player, item in items.items()}
+    return {name: read_item(item) for name, item in items.items()}
 
 
-def find_player(directory: str | os.PathLike, player: str) -> Path:
-    """The folder of one player in a checkpoint.
+def find_network(directory: str | os.PathLike, name: str) -> Path:
+    """Returns the folder of one network in a checkpoint.
+
+    Args:
+        directory: see `resolve_checkpoint`.
+        name: of the network.
 
     Raises:
-        FileNotFoundError: no checkpoint, or it lacks this player.
+        FileNotFoundError: there is no checkpoint, or it lacks this network.
+        ValueError: the checkpoint has another format.
     """
-    folder = find(directory)
-    if not (folder / player).is_dir():
-        has = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "card")
+    folder = resolve_checkpoint(directory)
+    if not (folder / name).is_dir():
+        if not (folder / model_cards.ITEM).is_dir():
+            model_cards.read(folder)  # refuses other formats
+        present = model_cards.network_names(folder)
         raise FileNotFoundError(
-            f"checkpoint {folder} has no {player}; it holds {printable(', '.join(has), 200)}"
+            f"checkpoint {folder} has no {name}; it holds {printable(', '.join(present), 200)}"
         )
-    return folder / player
+    return folder / name
 
 
 @contextlib.contextmanager
-def fitting(
-    directory: str | os.PathLike, errors: tuple[type[Exception], ...] = _MISFITS
+def raise_on_shape_mismatch(
+    directory: str | os.PathLike, errors: tuple[type[Exception], ...] = _MISMATCH_ERRORS
 ) -> Iterator[None]:
-    """For building a network as a card says, and its first look at variables.
+    """Turns errors of building and applying a checkpoint's network into errors of the checkpoint.
 
     Args:
         directory: the checkpoint, for the message.
-        errors: those that are the checkpoint's fault; OTHER_SHAPES where a user's config can be
-            wrong too.
+        errors: types of errors that the checkpoint causes; SHAPE_ERRORS where the user's config
+            can be wrong too.
 
     Raises:
-        ValueError: the card describes no network, or the weights are of another one; names the
-            checkpoint.
+        ValueError: the model card describes no network, or the weights are of another one; names
+            the checkpoint.
     """
     try:
         yield
     except CheckpointError:
         raise
     except errors as error:
-        fault = printable(str(error).partition(" (https")[0] or type(error).__name__, 300)
+        reason = printable(str(error).partition(" (https")[0] or type(error).__name__, 300)
         raise CheckpointError(
             f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"if another version of lipsync_jax wrote it, train or convert it anew ({fault})"
+            f"if another version of lipsync_jax wrote it, train or convert it again ({reason})"
         ) from error
 
 
 def read_item(folder: Path) -> Tree:
-    """The arrays of one player's folder as numpy arrays; see `arrays.read`."""
+    """Reads the arrays of one network's folder as numpy arrays; see `arrays.read`."""
     return arrays.read(folder)

@@ -1,59 +1,59 @@
-"""What a run needs before it can start: data, and the checkpoints of its frozen networks."""
+"""Checks what a run needs before it can start: data, and checkpoints of its frozen networks."""
 
 import ml_collections
 
 from lipsync_jax.methods import fields
-from lipsync_jax.types import Card
+from lipsync_jax.types import ModelCard
 
 
-def require(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
+def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
     """Refuses a config that lacks fields, data or frozen networks, all in one message.
 
     Args:
         config: the experiment.
-        with_data: False where clips come from elsewhere.
+        with_data: False where the data folder is not read.
 
     Raises:
-        ValueError: something is missing; says which commands make it.
+        ValueError: a field, data or a checkpoint is missing; says which commands make it.
     """
-    if lacking := fields.lacking(config.to_dict()):
+    if missing_fields := fields.missing_fields(config.to_dict()):
         raise ValueError(
-            f"the config has no {', '.join(lacking)}: make its blocks with configs/common.py, "
-            "which has every field"
+            f"the config has no {', '.join(missing_fields)}: make its blocks with "
+            "configs/common.py, which has every field"
         )
     missing, data = [], "DATA"
-    if "dir" in config.data:  # else the method draws its own examples
+    if "dir" in config.data:  # else the method makes its own examples
         data = config.data.dir or data
         if with_data and not config.data.dir:
             missing.append(
-                "--config.data.dir=DATA, a folder of clips that this writes:\n    lipsync prepare "
-                f"--input VIDEOS --out DATA --geometry {config.data.geometry}"
+                "--config.data.dir=DATA, a folder of clips that this command writes:\n    "
+                f"lipsync prepare --input VIDEOS --out DATA --crop {config.data.crop}"
             )
     for name, network in config.frozen.items():
         if not network.checkpoint:
             run = f"runs/{network.method}"
             missing.append(
-                f"--config.frozen.{name}.checkpoint={run}, a run that this trains:\n    lipsync "
-                f"train --config={network.method} --workdir={run} --config.data.dir={data}"
+                f"--config.frozen.{name}.checkpoint={run}, a run that this command trains:\n    "
+                f"lipsync train --config={network.method} --workdir={run} --config.data.dir={data}"
             )
     if missing:
-        raise ValueError("\n  ".join([f"{config.method} can't start yet; give also", *missing]))
+        raise ValueError("\n  ".join([f"{config.method} can't start yet; add", *missing]))
 
 
-def require_method(config: ml_collections.ConfigDict, name: str, card: Card) -> None:
+def require_method(config: ml_collections.ConfigDict, name: str, model_card: ModelCard) -> None:
     """Refuses a checkpoint of another method as a frozen network.
 
     Args:
         config: the experiment.
         name: of the network in `config.frozen`.
-        card: of its checkpoint.
+        model_card: of its checkpoint.
 
     Raises:
-        ValueError: it is of another method; names both.
+        ValueError: the checkpoint is of another method; names both.
     """
-    network, found = config.frozen[name], card["config"]["method"]
-    if found != network.method:
+    network, found_method = config.frozen[name], model_card["config"]["method"]
+    if found_method != network.method:
         raise ValueError(
-            f"config.frozen.{name}.checkpoint={network.checkpoint} holds a {found}; it must be a "
-            f"{network.method}, a run of configs/{network.method}.py"
+            f"config.frozen.{name}.checkpoint={network.checkpoint} holds a {found_method}; it must "
+            f"be a {network.method}, a run of configs/{network.method}.py"
         )

@@ -1,4 +1,4 @@
-"""The training loop: it knows what a method is, and no paper."""
+"""The training loop, the same for every method."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from absl import logging
 
 from lipsync_jax import methods
 from lipsync_jax.data import loader
-from lipsync_jax.methods.base import Method, PlayerState, State
+from lipsync_jax.methods.base import Method, NetworkState, State
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import (
     arrays,
@@ -27,104 +27,109 @@ from lipsync_jax.training import (
     sharding,
     stopping,
 )
-from lipsync_jax.training.metric_writer import Progress, Writer, plot
-from lipsync_jax.training.watch import Compiling, Watch, told
-from lipsync_jax.types import Argument, Card, Native, Tree
+from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
+from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
+from lipsync_jax.types import Argument, ModelCard, Tree, Untyped
 
 
 @dataclass(frozen=True)
-class Steps:
-    """A method's functions, compiled for a mesh; each is traced once per shape."""
+class CompiledSteps:
+    """A method's functions, compiled for a mesh; each is traced once per shape of batch."""
 
-    init: Callable[[jax.Array, dict], State]
-    # (State, batch) -> (State, scalars), as `jax.jit` returns it: it has `eval_shape`, too.
-    update: Native
-    measure: Callable[[State, dict], dict]
-    pictures: Callable[[State, dict], tuple]
+    init_state: Callable[[jax.Array, dict], State]
+    # (State, batch) -> (State, scalars), as `jax.jit` returns it, with `eval_shape`.
+    train_step: Untyped
+    eval_step: Callable[[State, dict], dict]
+    sample_images: Callable[[State, dict], tuple]
 
 
-def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> Steps:
-    """Jits a method over a mesh: the batch is split along `data`, the state is on every device."""
-    same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
+def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
+    """Compiles a method for a mesh; batches are split along `data`, the state is replicated."""
+    replicated, batch_split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
 
-    def update(state: State, batch: dict) -> tuple[State, dict]:
-        return method.update(state, batch, jax.random.fold_in(state.key, state.step))
+    def train_step(state: State, batch: dict) -> tuple[State, dict]:
+        return method.train_step(state, batch, jax.random.fold_in(state.key, state.step))
 
-    def measure(state: State, batch: dict) -> dict:
-        return {**method.measure(state, batch), "valid": batch["valid"]}
+    def eval_step(state: State, batch: dict) -> dict:
+        return {**method.eval_step(state, batch), "example_mask": batch["example_mask"]}
 
-    shared: dict[str, Argument] = {"in_shardings": (same, split), "out_shardings": same}
-    return Steps(
-        init=jit(method.init, once=True, **shared),
-        update=jit(update, donate_argnums=0, **shared),
-        measure=jit(measure, **shared),
-        pictures=jit(method.pictures, **shared),
+    shardings: dict[str, Argument] = {
+        "in_shardings": (replicated, batch_split),
+        "out_shardings": replicated,
+    }
+    return CompiledSteps(
+        init_state=jit(method.init, optimize=False, **shardings),
+        train_step=jit(train_step, donate_argnums=0, **shardings),
+        eval_step=jit(eval_step, **shardings),
+        sample_images=jit(method.sample_images, **shardings),
     )
 
 
 def load_method(config: ml_collections.ConfigDict) -> Method:
-    """The config's method, with the cards of the frozen networks it names.
+    """Builds the config's method, with the model cards of the frozen networks it names.
 
     Raises:
-        ValueError: the config, or a network it names, lacks something; says what to do.
+        ValueError: the config is incomplete, or a frozen network does not fit; says what to do.
     """
-    inputs.require(config, with_data=False)
-    cards = {}
+    inputs.require_inputs(config, with_data=False)
+    model_cards = {}
     for name, frozen in config.frozen.items():
-        cards[name] = checkpoints.read_card(frozen.checkpoint)
-        inputs.require_method(config, name, cards[name])
-        with checkpoints.fitting(frozen.checkpoint):
-            methods.load(ml_collections.ConfigDict(cards[name]["config"]))
-    method = methods.load(config, cards)
-    method.check()
+        model_cards[name] = checkpoints.read_model_card(frozen.checkpoint)
+        inputs.require_method(config, name, model_cards[name])
+        with checkpoints.raise_on_shape_mismatch(frozen.checkpoint):
+            methods.load(ml_collections.ConfigDict(model_cards[name]["config"]))
+    method = methods.load(config, model_cards)
+    method.validate_config()
     return method
 
 
 def train(
     config: ml_collections.ConfigDict, workdir: str | Path, allow_changes: bool = False
 ) -> dict[str, float]:
-    """Trains a method, resuming where `workdir` stands.
+    """Trains a method, or resumes the run in `workdir`.
 
     Args:
-        config: a whole experiment, see configs/.
-        workdir: the run's folder; made when missing.
+        config: a complete experiment, see configs/.
+        workdir: the run's folder; created if missing.
         allow_changes: resume with another seed, batch, data or model than the run was begun with.
 
     Returns:
-        The last validation's scalars.
+        The scalars of the last validation.
 
     Raises:
         ValueError: config, data or checkpoints don't fit, or another process trains in `workdir`;
-            said before any step.
-        FloatingPointError: a loss or weight stopped being finite; says how to go on.
-        KeyboardInterrupt: SIGTERM, SIGHUP or Ctrl-C came; everything is saved.
+            raised before any step.
+        FloatingPointError: a loss or weight is not finite; says how to resume.
+        KeyboardInterrupt: SIGTERM, SIGHUP or Ctrl-C was received; everything is saved.
     """
-    inputs.require(config)
+    inputs.require_inputs(config)
     workdir = Path(workdir).absolute()
     method = load_method(config)
     mesh = sharding.make_mesh()
-    data = Data(config, method, mesh)
+    data = DataPipeline(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
-    learning = tuple(n for n, p in method.players.items() if p.optimiser)
-    first = jax.process_index() == 0
+    trainable = tuple(n for n, p in method.networks.items() if p.optimizer)
+    is_primary = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        if first:
-            stack.enter_context(run_lock.hold(workdir))
-        stop = stack.enter_context(stopping.on_signals())
-        gap = max(config.train.validate_every, config.train.checkpoint_every)
-        saved = checkpoints.Checkpoints(workdir, learning, config.train.keep, gap)
-        stack.callback(saved.close)
-        if saved.latest_step() is not None:
-            resume.check(config, workdir, allow_changes)
-        writer = Writer(workdir, active=first)
+        if is_primary:
+            stack.enter_context(run_lock.acquire(workdir))
+        stop = stack.enter_context(stopping.catch_signals())
+        max_step_gap = max(config.train.validate_every, config.train.checkpoint_every)
+        saved_checkpoints = checkpoints.Checkpoints(
+            workdir, trainable, config.train.keep_checkpoints, max_step_gap
+        )
+        stack.callback(saved_checkpoints.close)
+        if saved_checkpoints.latest_step() is not None:
+            resume.check_config_unchanged(config, workdir, allow_changes)
+        writer = MetricWriter(workdir, active=is_primary)
         stack.callback(writer.close)
-        return _run(config, workdir, method, mesh, data, saved, writer, stop)
+        return _run(config, workdir, method, mesh, data, saved_checkpoints, writer, stop)
 
 
 def evaluate(
     config: ml_collections.ConfigDict, workdir: str | Path, split: str
 ) -> dict[str, float]:
-    """Measures a run's best checkpoint on every clip of a split.
+    """Computes the validation metrics of a run's best checkpoint on every clip of a split.
 
     Args:
         config: the run's config.
@@ -132,35 +137,36 @@ def evaluate(
         split: `validation` or `test`.
 
     Returns:
-        The method's scalars.
+        The scalars of `Method.aggregate_metrics`.
     """
-    inputs.require(config)
+    inputs.require_inputs(config)
     method = load_method(config)
     mesh = sharding.make_mesh()
-    data = Data(config, method, mesh)
+    data = DataPipeline(config, method, mesh)
     steps = compile_steps(method, mesh)
-    state = fresh_state(config, method, mesh, data, steps)
-    players = dict(state.players)
-    for name, player in method.players.items():
-        if player.optimiser:
-            item = checkpoints.find_player(workdir, name)
-            checkpoints.require_same(item, state.players[name].variables)
+    state = create_train_state(config, method, mesh, data, steps)
+    networks = dict(state.networks)
+    for name, network in method.networks.items():
+        if network.optimizer:
+            item = checkpoints.find_network(workdir, name)
+            checkpoints.check_compatible(item, state.networks[name].variables)
             variables = checkpoints.read_item(item)
-            players[name] = PlayerState(**sharding.replicate(variables, mesh))
-    state = state.replace(players=players)
-    return _validate(method, mesh, steps, state, data.validation(split, limit=0))
+            networks[name] = NetworkState(**sharding.replicate(variables, mesh))
+    state = state.replace(networks=networks)
+    return _validate(method, mesh, steps, state, data.validation_batches(split, limit=0))
 
 
-class Data:
-    """The config's data set as this host's batches.
+class DataPipeline:
+    """Makes this host's batches of the config's data set.
 
     Args:
         config: the experiment.
-        method: makes examples of clips.
+        method: makes examples from clips.
         mesh: the devices a batch is split over.
 
     Raises:
-        FileNotFoundError, ValueError: no such data, or its crops or batch sizes don't fit.
+        FileNotFoundError, ValueError: there is no such data set, or its crops or the batch sizes
+            don't fit.
     """
 
     def __init__(
@@ -168,47 +174,54 @@ class Data:
     ) -> None:
         self._config, self._method = config.data, method
         self._seed = config.seed
-        self._host = {"process": jax.process_index(), "processes": jax.process_count()}
-        self._batch = sharding.local_batch_size(config.data.batch_size, mesh)
-        self._validation_batch = sharding.local_batch_size(
+        self._process_kwargs = {
+            "process_index": jax.process_index(),
+            "process_count": jax.process_count(),
+        }
+        self._batch_size = sharding.local_batch_size(config.data.batch_size, mesh)
+        self._validation_batch_size = sharding.local_batch_size(
             config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
         )
-        self._clips: dict[str, loader.Source] = {}
-        made = method.source("train")
-        if made is None:
-            self._folder = loader.find_dataset(config.data.dir, config.data.geometry)
-            clips = loader.Clips(self._folder, "train")
-            loader.check_geometry(clips, config.data.geometry)
+        self._clips: dict[str, loader.DataSource] = {}
+        source = method.data_source("train")
+        if source is None:
+            self._folder = loader.find_dataset(config.data.dir, config.data.crop)
+            clips = loader.ClipDataSource(self._folder, "train")
+            loader.check_crop(clips, config.data.crop)
             self._clips["train"] = clips
             logging.info("%d training clips in %s", len(clips), self._folder)
         else:
-            self._clips["train"] = made
+            self._clips["train"] = source
 
-    def training(self) -> grain.DatasetIterator:
-        """Endless batches; the same from the start at every call."""
+    def training_batches(self) -> grain.DatasetIterator:
+        """Returns endless batches; every call starts with the same one."""
         return loader.training_batches(
             self._clips["train"],
-            self._method.example,
-            self._batch,
+            self._method.make_example,
+            self._batch_size,
             seed=self._seed,
             collate=self._method.collate,
-            threads=self._config.threads,
-            **self._host,
+            num_threads=self._config.num_threads,
+            **self._process_kwargs,
         )
 
-    def validation(self, split: str = "validation", limit: int | None = None) -> Iterator[dict]:
-        """One pass over a split."""
+    def validation_batches(
+        self, split: str = "validation", limit: int | None = None
+    ) -> Iterator[dict]:
+        """Returns one pass over a split; `limit` clips at most, 0 for all."""
         if split not in self._clips:
-            made = self._method.source(split)
-            self._clips[split] = loader.Clips(self._folder, split) if made is None else made
+            source = self._method.data_source(split)
+            self._clips[split] = (
+                loader.ClipDataSource(self._folder, split) if source is None else source
+            )
         clips = self._clips[split]
         return loader.validation_batches(
             clips,
-            self._method.validation_example,
-            self._validation_batch,
+            self._method.make_validation_example,
+            self._validation_batch_size,
             limit=self._config.validation_clips if limit is None else limit,
             collate=self._method.collate,
-            **self._host,
+            **self._process_kwargs,
         )
 
 
@@ -217,170 +230,206 @@ def _run(
     workdir: Path,
     method: Method,
     mesh: jax.sharding.Mesh,
-    data: Data,
-    saved: checkpoints.Checkpoints,
-    writer: Writer,
-    stop: stopping.Stop,
+    data: DataPipeline,
+    saved_checkpoints: checkpoints.Checkpoints,
+    writer: MetricWriter,
+    stop: stopping.StopTest,
 ) -> dict[str, float]:
     steps = compile_steps(method, mesh)
-    batches = data.training()
-    last, resumed = config.train.steps, saved.latest_step()
-    compiling = Compiling(config, begun=resumed is None or resumed < last)
-    weights = {} if resumed is not None else pretrained.find(config, method)
-    state = fresh_state(config, method, mesh, data, steps)
-    state = pretrained.begin(state, weights, config, mesh)
-    best, waited = -math.inf, 0
-    if resumed is not None:
-        state, run = saved.restore(state)
+    batches = data.training_batches()
+    last, resume_step = config.train.steps, saved_checkpoints.latest_step()
+    compiling = CompilationTimer(config, starts=resume_step is None or resume_step < last)
+    pretrained_items = (
+        {} if resume_step is not None else pretrained.resolve_pretrained(config, method)
+    )
+    state = create_train_state(config, method, mesh, data, steps)
+    state = pretrained.init_from_pretrained(state, pretrained_items, config, mesh)
+    best, validations_without_gain = -math.inf, 0
+    if resume_step is not None:
+        state, run = saved_checkpoints.restore(state)
         batches.set_state(run["loader"])
-        best, waited = run["best"], run.get("waited", 0)
+        best, validations_without_gain = run["best"], run["validations_without_gain"]
         logging.info("resumed from step %d of %s", int(state.step), workdir)
     if writer.active:
-        resume.record(config, workdir)  # only now: a run that can't go on keeps its own
+        resume.write_config(config, workdir)  # only now: a run that can't be resumed keeps its own
     batch, scalars, step = None, {}, int(state.step)
-    learning = tuple(name for name, player in method.players.items() if player.optimiser)
-    progress, watch = Progress(step, last), Watch(config, workdir, learning)
-    clock = stopping.Clock(config.train.checkpoint_minutes, config.train.log_every)
-    name, sign = method.best
+    trainable = tuple(name for name, network in method.networks.items() if network.optimizer)
+    progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, trainable)
+    checkpoint_timer = stopping.CheckpointTimer(
+        config.train.checkpoint_minutes, config.train.log_every
+    )
+    name, mode = method.best_metric
+    sign = {"max": 1, "min": -1}[mode]
 
-    def save(card: Card | None = None) -> None:
-        watch.check()
-        if card is not None:
-            saved.save_best(state, card)
-        saved.save(state, {"loader": batches.get_state(), "best": best, "waited": waited})
-        clock.reset()
+    def save(model_card: ModelCard | None = None) -> None:
+        buffer.check_finite()
+        if model_card is not None:
+            saved_checkpoints.save_best(state, model_card)
+        saved_checkpoints.save(
+            state,
+            {
+                "loader": batches.get_state(),
+                "best": best,
+                "validations_without_gain": validations_without_gain,
+            },
+        )
+        checkpoint_timer.reset()
 
-    def done() -> bool:
-        return 0 < config.train.patience <= waited
+    def early_stop() -> bool:
+        return 0 < config.train.early_stopping_patience <= validations_without_gain
 
     try:
-        while step < last and not done() and not stop(saved.preempted, step):
+        while step < last and not early_stop() and not stop(saved_checkpoints.preempted, step):
             batch = next(batches)
             clip_ids = batch.pop("clip_id")
-            state, figures = steps.update(state, sharding.to_devices(batch, mesh))
+            state, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
             step += 1
             compiling.done()
-            watch.see(step, figures, clip_ids)
+            buffer.add(step, metrics, clip_ids)
             if step % config.train.log_every == 0 or step == last:
-                means = watch.means()
-                progress.line(step, means)
+                means = buffer.flush()
+                progress.log(step, means)
                 writer.scalars(step, means, "train")
             if step % config.train.validate_every == 0 or step == last:
-                watch.check()
-                scalars = _validate(method, mesh, steps, state, data.validation())
-                logging.info("validation at step %d: %s", step, told(scalars))
+                buffer.check_finite()
+                scalars = _validate(method, mesh, steps, state, data.validation_batches())
+                logging.info("validation at step %d: %s", step, format_scalars(scalars))
                 writer.scalars(step, scalars, "validation")
-                writer.sheet(step, _pictures(mesh, steps, state, data))
-                gained = scalars[name] * sign > best
-                if step % config.train.validate_every == 0:  # not at an end that may move
-                    state = _steered(method, mesh, state, scalars)
-                    waited = 0 if gained else waited + 1
-                if gained:
+                writer.images(step, _sample_images(mesh, steps, state, data))
+                improved = scalars[name] * sign > best
+                if step % config.train.validate_every == 0:  # train.steps may be raised later
+                    state = _update_host_scalars(method, mesh, state, scalars)
+                    validations_without_gain = 0 if improved else validations_without_gain + 1
+                if improved:
                     best = scalars[name] * sign
-                save(_card(config, step, scalars) if gained else None)
-            elif step % config.train.checkpoint_every == 0 or clock.due(step):
+                save(_model_card(config, step, scalars) if improved else None)
+            elif step % config.train.checkpoint_every == 0 or checkpoint_timer.due(step):
                 save()
         if 0 < step < last:
             save()
     except FloatingPointError as error:
-        good = None if batch is None else _last_good(saved, state, steps, mesh, batch)
-        raise watch.diverged(error, good) from error
+        last_good_step = (
+            None
+            if batch is None
+            else _last_finite_checkpoint(saved_checkpoints, state, steps, mesh, batch)
+        )
+        raise buffer.divergence_error(error, last_good_step) from error
     if writer.active:
-        plot(workdir, workdir / "training.png")
-    if done():
-        logging.info("%s has not gained in %d validations; the run ends at %d", name, waited, step)
+        plot_scalars(workdir, workdir / "training.png")
+    if early_stop():
+        logging.info(
+            "%s has not improved in %d validations; the run ends at step %d",
+            name,
+            validations_without_gain,
+            step,
+        )
     elif step < last:
-        where = f"stopped at step {step}; the same command resumes there"
-        raise KeyboardInterrupt(where if step else "stopped before step 1; nothing was to be saved")
+        message = f"stopped at step {step}; the same command resumes there"
+        raise KeyboardInterrupt(
+            message if step else "stopped before step 1; there was nothing to save"
+        )
     return scalars
 
 
-def _last_good(
-    saved: checkpoints.Checkpoints, like: State, steps: Steps, mesh: jax.sharding.Mesh, batch: dict
+def _last_finite_checkpoint(
+    saved_checkpoints: checkpoints.Checkpoints,
+    target: State,
+    steps: CompiledSteps,
+    mesh: jax.sharding.Mesh,
+    batch: dict,
 ) -> int | None:
-    """The newest checkpoint whose weights give finite figures; newer ones are set aside.
+    """Returns the newest checkpoint whose weights give finite metrics; quarantines newer ones.
 
-    Weights are finite long before what they compute is.
+    Finite weights can give metrics that are not finite.
     """
-    for step in reversed(saved.steps()):
-        state, _ = saved.restore(like, step)
-        like, figures = steps.update(state, sharding.to_devices(batch, mesh))  # donates `state`
-        if all(np.isfinite(value).all() for value in jax.device_get(figures).values()):
+    for step in reversed(saved_checkpoints.steps()):
+        state, _ = saved_checkpoints.restore(target, step)
+        # Donates `state`.
+        target, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
+        if all(np.isfinite(value).all() for value in jax.device_get(metrics).values()):
             return step
-        saved.set_aside(step)
+        saved_checkpoints.quarantine(step)
     return None
 
 
-def fresh_state(
+def create_train_state(
     config: ml_collections.ConfigDict,
     method: Method,
     mesh: jax.sharding.Mesh,
-    data: Data,
-    steps: Steps,
+    data: DataPipeline,
+    steps: CompiledSteps,
 ) -> State:
-    """The state before the first step, frozen players read from their checkpoints."""
-    batch = next(iter(data.training()))
+    """Creates the state before the first step, with frozen networks from their checkpoints."""
+    batch = next(iter(data.training_batches()))
     batch.pop("clip_id")
-    batch = sharding.to_devices(batch, mesh)
-    state = steps.init(sharding.replicate(jax.random.key(config.seed), mesh), batch)
+    batch = sharding.shard_batch(batch, mesh)
+    state = steps.init_state(sharding.replicate(jax.random.key(config.seed), mesh), batch)
     frozen = {}
     for name, variables in _read_frozen(config, state, batch, steps).items():
-        frozen[name] = PlayerState(**sharding.replicate(variables, mesh))
-    return state.replace(players={**state.players, **frozen})
+        frozen[name] = NetworkState(**sharding.replicate(variables, mesh))
+    return state.replace(networks={**state.networks, **frozen})
 
 
 def _read_frozen(
-    config: ml_collections.ConfigDict, state: State, batch: dict, steps: Steps
+    config: ml_collections.ConfigDict, state: State, batch: dict, steps: CompiledSteps
 ) -> dict[str, Tree]:
-    """The variables of the frozen players; a step is traced with their shapes before any is read.
+    """Reads the variables of the frozen networks, after a step was traced with their shapes.
 
-    Its compilation takes that trace, so that it costs nothing.
+    The later compilation of the step reuses that trace.
     """
     sources = config.frozen
     items = {
-        name: checkpoints.find_player(source.checkpoint, source.player)
+        name: checkpoints.find_network(source.checkpoint, source.network)
         for name, source in sources.items()
     }
     if not items:
         return {}
-    shown = {name: PlayerState(**arrays.shapes(item)) for name, item in items.items()}
+    abstract_networks = {name: NetworkState(**arrays.shapes(item)) for name, item in items.items()}
     folders = ", ".join(str(item.parent) for item in items.values())
-    with checkpoints.fitting(folders, checkpoints.OTHER_SHAPES):
-        steps.update.eval_shape(state.replace(players={**state.players, **shown}), batch)
+    with checkpoints.raise_on_shape_mismatch(folders, checkpoints.SHAPE_ERRORS):
+        steps.train_step.eval_shape(
+            state.replace(networks={**state.networks, **abstract_networks}), batch
+        )
     return {name: checkpoints.read_item(item) for name, item in items.items()}
 
 
 def _validate(
-    method: Method, mesh: jax.sharding.Mesh, steps: Steps, state: State, batches: Iterator[dict]
+    method: Method,
+    mesh: jax.sharding.Mesh,
+    steps: CompiledSteps,
+    state: State,
+    batches: Iterator[dict],
 ) -> dict[str, float]:
     rows: list[dict[str, np.ndarray]] = []
     for batch in batches:
         batch.pop("clip_id")
-        rows.append(jax.device_get(steps.measure(state, sharding.to_devices(batch, mesh))))
-    measured = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    valid = measured.pop("valid") > 0
-    return method.summarise({name: values[valid] for name, values in measured.items()})
+        rows.append(jax.device_get(steps.eval_step(state, sharding.shard_batch(batch, mesh))))
+    metrics = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    is_example = metrics.pop("example_mask") > 0
+    return method.aggregate_metrics({name: values[is_example] for name, values in metrics.items()})
 
 
-def _pictures(mesh: jax.sharding.Mesh, steps: Steps, state: State, data: Data) -> tuple:
-    batch = next(data.validation())
+def _sample_images(
+    mesh: jax.sharding.Mesh, steps: CompiledSteps, state: State, data: DataPipeline
+) -> tuple:
+    batch = next(data.validation_batches())
     batch.pop("clip_id")
-    return jax.device_get(steps.pictures(state, sharding.to_devices(batch, mesh)))
+    return jax.device_get(steps.sample_images(state, sharding.shard_batch(batch, mesh)))
 
 
-def _steered(
+def _update_host_scalars(
     method: Method, mesh: jax.sharding.Mesh, state: State, scalars: Mapping[str, float]
 ) -> State:
-    before = {name: float(value) for name, value in state.schedule.items()}
-    after = method.steer(before, scalars)
+    before = {name: float(value) for name, value in state.host_scalars.items()}
+    after = method.on_validation_end(before, scalars)
     if after == before:
         return state
-    logging.info("schedule: %s -> %s", told(before), told(after))
-    schedule = {name: np.float32(value) for name, value in after.items()}
-    return state.replace(schedule=sharding.replicate(schedule, mesh))
+    logging.info("host scalars: %s -> %s", format_scalars(before), format_scalars(after))
+    host_scalars = {name: np.float32(value) for name, value in after.items()}
+    return state.replace(host_scalars=sharding.replicate(host_scalars, mesh))
 
 
-def _card(
+def _model_card(
     config: ml_collections.ConfigDict, step: int, scalars: Mapping[str, float]
 ) -> dict[str, Tree]:
     return {

@@ -1,4 +1,4 @@
-"""Scalars to stdout, JSON lines and TensorBoard; the training plot; sample sheets."""
+"""Writes scalars to stdout, JSON lines and TensorBoard; the training plot; sample images."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from absl import logging
 
-from lipsync_jax.progress import clock
+from lipsync_jax.progress import format_duration
 
 
-class Writer:
-    """Writes one run's figures under its workdir; does nothing on hosts but the first.
+class MetricWriter:
+    """Writes one run's metrics to its workdir; does nothing on hosts but the first.
 
     Args:
-        workdir: the run's folder; `scalars.jsonl`, `tensorboard/` and `samples/` appear in it.
+        workdir: the run's folder; `scalars.jsonl`, `tensorboard/` and `samples/` are written there.
         active: False on every host but one.
     """
 
@@ -26,22 +26,22 @@ class Writer:
         if active:
             from tensorboardX import SummaryWriter  # slow to import, needed by one host only
 
-            end_last_line(workdir / "scalars.jsonl")
-            self._lines = (workdir / "scalars.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(workdir / "tensorboard"))
+            truncate_torn_line(workdir / "scalars.jsonl")
+            self._scalars_file = (workdir / "scalars.jsonl").open("a", encoding="utf-8")
+            self._tensorboard = SummaryWriter(str(workdir / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float], group: str) -> None:
-        """Records some figures of a step; `group` is `train` or `validation`."""
+        """Writes the scalars of a step; `group` is `train` or `validation`."""
         if not self.active:
             return
         values = {name: float(value) for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
-        self._lines.flush()
+        self._scalars_file.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self._scalars_file.flush()
         for name, value in values.items():
-            self._board.add_scalar(f"{group}/{name}", value, step)
+            self._tensorboard.add_scalar(f"{group}/{name}", value, step)
 
-    def sheet(self, step: int, columns: Sequence[np.ndarray]) -> None:
-        """Writes a picture: one row an example, `columns` side by side.
+    def images(self, step: int, columns: Sequence[np.ndarray]) -> None:
+        """Writes an image with one row an example, and `columns` side by side.
 
         Args:
             step: names the file.
@@ -58,47 +58,52 @@ class Writer:
     def close(self) -> None:
         """Flushes everything."""
         if self.active:
-            self._lines.close()
-            self._board.close()
+            self._scalars_file.close()
+            self._tensorboard.close()
 
 
-class Progress:
-    """A line every so often: step, figures, steps a second, time left."""
+class ProgressLogger:
+    """Logs lines with step, metrics, steps a second and the time left."""
 
     def __init__(self, first_step: int, last_step: int) -> None:
         self._last_step = last_step
         self._step, self._time = first_step, time.monotonic()
 
-    def line(self, step: int, values: Mapping[str, float]) -> str:
-        """Prints and returns the line for the steps since the last call."""
-        now = time.monotonic()
-        rate = (step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
-        left = (self._last_step - step) / rate if rate > 0 else math.inf
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        text = f"step {step}/{self._last_step}  {figures}  {rate:.2f} steps/s  ETA {clock(left)}"
+    def log(self, step: int, values: Mapping[str, float]) -> str:
+        """Logs and returns the line for the steps since the last call."""
+        current_time = time.monotonic()
+        rate = (step - self._step) / max(current_time - self._time, 1e-9)
+        self._step, self._time = step, current_time
+        seconds_left = (self._last_step - step) / rate if rate > 0 else math.inf
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        eta = format_duration(seconds_left)
+        text = f"step {step}/{self._last_step}  {metrics}  {rate:.2f} steps/s  ETA {eta}"
         logging.info(text)
         return text
 
 
-def end_last_line(path: Path) -> None:
-    """Removes what a killed run or a full disk left of a last line."""
+def truncate_torn_line(path: Path) -> None:
+    """Removes an incomplete last line, which a killed run or a full disk leaves."""
     if path.is_file():
         with path.open("rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
-    """The lines of one group, in order; after a resume a step may come twice, the last counts.
+    """Reads the scalars of one group by rising step; of a repeated step the last line counts.
+
+    Args:
+        workdir: a run's folder.
+        group: `train` or `validation`.
 
     Raises:
-        ValueError: a line holds no figures; the last one may be torn.
+        ValueError: a line holds no scalars; only the last one may be incomplete.
     """
     path, by_step = Path(workdir) / "scalars.jsonl", {}
-    *whole, last = path.read_bytes().split(b"\n")
-    if last and not last.startswith(b"{"):  # else torn, by a run that was killed while it wrote
-        whole.append(last)
-    for number, line in enumerate(whole, 1):
+    *complete_lines, last = path.read_bytes().split(b"\n")
+    if last and not last.startswith(b"{"):  # else a run was killed while it wrote the line
+        complete_lines.append(last)
+    for number, line in enumerate(complete_lines, 1):
         try:
             values = json.loads(line)
             if values.pop("group") == group:
@@ -108,15 +113,15 @@ def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def plot(workdir: Path, outfile: Path) -> Path | None:
-    """Draws every scalar over the steps, training and validation in one panel each.
+def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
+    """Plots every scalar over the steps, training and validation in one panel each.
 
     Args:
         workdir: a run's folder.
-        outfile: a picture, by its ending.
+        outfile: an image file; its suffix says the format.
 
     Returns:
-        outfile; None where there is nothing to draw yet, or figures that can't be read.
+        outfile; None where there are no scalars yet, or none that can be read.
     """
     import matplotlib
 
@@ -126,7 +131,7 @@ def plot(workdir: Path, outfile: Path) -> Path | None:
     try:
         groups = {group: read_scalars(workdir, group) for group in ("train", "validation")}
     except ValueError as error:
-        logging.warning("%s is not drawn: %s", outfile, error)
+        logging.warning("%s is not plotted: %s", outfile, error)
         return None
     names = sorted({n for lines in groups.values() for v in lines for n in v if n != "step"})
     if not names:

@@ -1,6 +1,7 @@
-"""Runs that begin with another run's weights: a discriminator added later, a converted checkpoint.
+"""Initializes networks from another checkpoint: a run's, or a converted one.
 
-`config.start_from` names a checkpoint a player. Optimisers, step and schedule start anew.
+`config.init_from` names a checkpoint for each network. Optimizers, step and host scalars start
+from their initial values.
 """
 
 from collections.abc import Mapping
@@ -14,54 +15,60 @@ from lipsync_jax.methods.base import Method, State
 from lipsync_jax.training import checkpoints, sharding
 
 
-def find(config: ml_collections.ConfigDict, method: Method) -> dict[str, Path]:
-    """The checkpoints that a config's players begin with.
+def resolve_pretrained(config: ml_collections.ConfigDict, method: Method) -> dict[str, Path]:
+    """Returns the checkpoints that a config's networks are initialized from.
 
     Args:
-        config: the experiment; `start_from`: player -> a run's workdir (its best
-            checkpoint is taken), a converted checkpoint, or "" for none.
-        method: the config's.
+        config: the experiment; `init_from`: network name -> a run's workdir (its best checkpoint
+            is read), a converted checkpoint, or "" for none.
+        method: the config's method.
 
     Returns:
-        Player -> its folder in the checkpoint.
+        Network name -> its folder in the checkpoint.
 
     Raises:
-        ValueError: no such player learns.
-        FileNotFoundError: there is no such checkpoint, or it lacks the player.
+        ValueError: no network of that name is trained.
+        FileNotFoundError: there is no such checkpoint, or it lacks the network.
     """
     found = {}
-    for name, directory in config.start_from.items():
+    for name, directory in config.init_from.items():
         if not directory:
             continue
-        learning = [name for name, player in method.players.items() if player.optimiser]
-        if name not in learning:
+        trainable = [name for name, network in method.networks.items() if network.optimizer]
+        if name not in trainable:
             raise ValueError(
-                f"config.start_from.{name}: no player of that name learns here; choose from "
-                f"{', '.join(learning)}"
+                f"config.init_from.{name}: no network of that name is trained here; choose from "
+                f"{', '.join(trainable)}"
             )
-        found[name] = checkpoints.find_player(directory, name)
-        logging.info("%s starts from %s", name, found[name].parent)
+        found[name] = checkpoints.find_network(directory, name)
+        logging.info("%s is initialized from %s", name, found[name].parent)
     return found
 
 
-def begin(
+def init_from_pretrained(
     state: State,
-    found: Mapping[str, Path],
+    items: Mapping[str, Path],
     config: ml_collections.ConfigDict,
     mesh: Mesh,
 ) -> State:
-    """A fresh state with what `find` found read into its players.
+    """Replaces the weights of some networks by those of checkpoints.
+
+    Args:
+        state: a new training state.
+        items: from `resolve_pretrained`.
+        config: the experiment.
+        mesh: the devices of the state.
 
     Raises:
         ValueError: a checkpoint is of another network; names the first array that differs.
     """
-    players = dict(state.players)
-    for name, item in found.items():
-        checkpoints.require_same(
+    networks = dict(state.networks)
+    for name, item in items.items():
+        checkpoints.check_compatible(
             item,
-            players[name].variables,
-            f"start with the config.model it was made with, or without config.start_from.{name}",
+            networks[name].variables,
+            f"give the config.model that it was trained with, or no config.init_from.{name}",
         )
         variables = checkpoints.read_item(item)
-        players[name] = players[name].replace(**sharding.replicate(variables, mesh))
-    return state.replace(players=players)
+        networks[name] = networks[name].replace(**sharding.replicate(variables, mesh))
+    return state.replace(networks=networks)

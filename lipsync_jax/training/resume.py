@@ -1,4 +1,4 @@
-"""What may differ when a run goes on: its config.json against the config that is given now."""
+"""Compares a run's config.json with the config that is given when the run is resumed."""
 
 import json
 from pathlib import Path
@@ -9,93 +9,99 @@ from absl import logging
 from lipsync_jax.methods import fields
 from lipsync_jax.types import Json
 
-NAME = "config.json"
-# They steer logs, checkpoints and speed alone, or were used up at the first step.
-_FREE = ("config.train.", "config.data.threads", "config.start_from")
-# With other values of these the run would be another one.
-_BOUND = (
+CONFIG_FILE = "config.json"
+# Fields that affect logs, checkpoints and speed only, or the first step only.
+_IGNORED_FIELDS = ("config.train.", "config.data.num_threads", "config.init_from")
+# Fields whose values identify a run.
+_FIXED_FIELDS = (
     "config.method",
     "config.seed",
     "config.precision",
     "config.frame_rate",
     "config.data.",
     "config.model.",
-    "config.discriminator.",
+    "config.discriminators.",
     "config.frozen.",
     "config.vocabulary",
     "config.windows_per_clip",
     "config.frames_per_clip",
     "config.frames",
-    "config.stills",
-    "config.lengths",
-    "config.shortest",
-    "config.longest",
+    "config.num_reference_images",
+    "config.length_buckets",
+    "config.min_frames",
+    "config.max_frames",
 )
 _ABSENT = "absent"
 
 
-def check(config: ml_collections.ConfigDict, workdir: Path, allow_changes: bool = False) -> None:
-    """Says what differs from the values a run was begun with.
+def check_config_unchanged(
+    config: ml_collections.ConfigDict, workdir: Path, allow_changes: bool = False
+) -> None:
+    """Logs fields that differ from those a run was begun with; refuses those that identify it.
 
     Args:
         config: the experiment as given now.
         workdir: the run's folder.
-        allow_changes: say it only, also of what makes it another run.
+        allow_changes: log every difference and refuse none.
 
     Raises:
-        ValueError: seed, batch, data or model differ; names each, its old and new value.
+        ValueError: seed, batch, data or model differ; names each with its old and new value.
     """
     changes = differences(workdir, config)
     if changes is None or not changes:
         return
-    bound = {name: each for name, each in changes.items() if _is_bound(name, *each)}
-    if bound and not allow_changes:
+    fixed = {name: each for name, each in changes.items() if _is_fixed(name, *each)}
+    if fixed and not allow_changes:
         raise ValueError(
-            f"{workdir} was begun with other values: {_told(bound)}. Give the old ones, or another "
-            "--workdir, or --allow_changes to go on with the new ones all the same"
+            f"{workdir} was begun with other values: {_describe_changes(fixed)}. Give the old "
+            "values, or another --workdir, or --allow_changes to resume with the new values"
         )
     for name, each in changes.items():
-        logging.info("changed since the run was begun: %s", _told({name: each}))
+        logging.info("changed since the run was begun: %s", _describe_changes({name: each}))
 
 
 def differences(
     workdir: Path, config: ml_collections.ConfigDict
 ) -> dict[str, tuple[Json, Json]] | None:
-    """Full name -> (value in the run's config.json, value now); None where that can't be read."""
-    path = workdir / NAME
+    """Returns field name -> (value in the run's config.json, value now); None if unreadable."""
+    path = workdir / CONFIG_FILE
     try:
-        before = fields.flat(fields.complete(json.loads(path.read_text(encoding="utf-8"))))
+        saved = fields.flatten(fields.with_defaults(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        logging.warning("%s can't be read (%s): what has changed since is unknown", path, error)
+        logging.warning(
+            "%s can't be read (%s), so changes of the config are not checked", path, error
+        )
         return None
-    now = fields.flat(json.loads(config.to_json_best_effort()))
-    names = [*now, *(name for name in before if name not in now)]
-    pairs = {name: (before.get(name, _ABSENT), now.get(name, _ABSENT)) for name in names}
+    current = fields.flatten(json.loads(config.to_json_best_effort()))
+    names = [*current, *(name for name in saved if name not in current)]
+    pairs = {name: (saved.get(name, _ABSENT), current.get(name, _ABSENT)) for name in names}
     return {name: (a, b) for name, (a, b) in pairs.items() if a != b and not _same_path(name, a, b)}
 
 
-def record(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """Writes config.json, whole or not at all."""
-    partial = workdir / f".{NAME}.partial"
+def write_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Writes config.json atomically."""
+    partial = workdir / f".{CONFIG_FILE}.partial"
     partial.write_text(config.to_json_best_effort(indent=2), encoding="utf-8")
-    partial.replace(workdir / NAME)
+    partial.replace(workdir / CONFIG_FILE)
 
 
-def _is_bound(name: str, before: Json, now: Json) -> bool:
-    if before == _ABSENT or name.startswith(_FREE):  # a field that is new may have any value
+def _is_fixed(name: str, saved: Json, current: Json) -> bool:
+    if saved == _ABSENT or name.startswith(_IGNORED_FIELDS):  # a new field may have any value
         return False
-    inner = ".model." in name or name.endswith(".width")
-    if now == _ABSENT:
-        return inner or name.startswith(("config.method", "config.model.", "config.frozen."))
-    return inner or name.startswith(_BOUND)
+    is_model_field = ".model." in name or name.endswith(".width_mult")
+    if current == _ABSENT:
+        return is_model_field or name.startswith(
+            ("config.method", "config.model.", "config.frozen.")
+        )
+    return is_model_field or name.startswith(_FIXED_FIELDS)
 
 
-def _same_path(name: str, before: Json, now: Json) -> bool:
-    """Whether two spellings name one folder."""
-    if not name.endswith((".dir", ".checkpoint")) or not (before and now):
+def _same_path(name: str, saved: Json, current: Json) -> bool:
+    """Returns whether two spellings name one folder."""
+    if not name.endswith((".dir", ".checkpoint")) or not (saved and current):
         return False
-    return Path(str(before)).resolve() == Path(str(now)).resolve()
+    return Path(str(saved)).resolve() == Path(str(current)).resolve()
 
 
-def _told(changes: dict[str, tuple[Json, Json]]) -> str:
-    return ", ".join(f"{name} {before} -> {now}" for name, (before, now) in changes.items())
+def _describe_changes(changes: dict[str, tuple[Json, Json]]) -> str:
+    return ", ".join(f"{name} {saved} -> {current}" for name, (saved, current) in changes.items())

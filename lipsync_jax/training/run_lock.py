@@ -1,4 +1,4 @@
-"""One run, one process: a lock on the run's folder that ends with the process that holds it."""
+"""A lock on a run's folder, so that one process trains there; it ends with that process."""
 
 import contextlib
 import os
@@ -12,47 +12,49 @@ from absl import logging
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # which is what the code below asks
+    fcntl = None  # type: ignore[assignment]  # checked below
 
-NAME = ".lock"
+LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def hold(workdir: Path) -> Iterator[None]:
+def acquire(workdir: Path) -> Iterator[None]:
     """Holds the lock of a run's folder.
 
     Args:
-        workdir: exists.
+        workdir: the run's folder, which must exist.
 
     Raises:
-        ValueError: another process holds it; names that.
+        ValueError: another process holds the lock; names that process.
     """
     if fcntl is None:
         yield
         return
-    # Never removed: who removes a lock can remove the next one's.
-    with (workdir / NAME).open("a+", encoding="utf-8") as file:
+    # The file is never removed: removing it could remove the lock of the next holder.
+    with (workdir / LOCK_FILE).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise ValueError(_in_use(workdir, file.read())) from None
+            raise ValueError(_describe_holder(workdir, file.read())) from None
         except OSError as error:  # some network file systems have no locks
-            logging.warning("%s can't be locked (%s): start no second run in it", workdir, error)
+            logging.warning(
+                "%s can't be locked (%s): do not start a second run in it", workdir, error
+            )
         else:
             file.truncate(0)
-            began = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"{os.getpid()} {socket.gethostname()} {began}\n")
+            start_time = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"{os.getpid()} {socket.gethostname()} {start_time}\n")
             file.flush()
         yield
 
 
-def _in_use(workdir: Path, text: str) -> str:
+def _describe_holder(workdir: Path, text: str) -> str:
     pid, _, rest = text.strip().partition(" ")
-    host, _, began = rest.partition(" ")
-    holder = f"process {pid} on {host}, since {began}," if pid else "another process"
-    stop = f" or stop it (`kill {pid}` on {host} saves and ends it)" if pid else ""
+    host, _, start_time = rest.partition(" ")
+    holder = f"process {pid} on {host}, since {start_time}," if pid else "another process"
+    stop = f" or stop it (`kill {pid}` on {host}: it saves a checkpoint and ends)" if pid else ""
     return (
-        f"{workdir} is in use: {holder} trains there. Wait for its end{stop}, or take another "
+        f"{workdir} is in use: {holder} trains there. Wait until it ends{stop}, or name another "
         "--workdir"
     )

@@ -1,4 +1,4 @@
-"""Where arrays live: the batch along one `data` axis of all devices, parameters on each."""
+"""Shards batches along one `data` axis of all devices, and replicates parameters."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from lipsync_jax.types import Tree
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Devices in one axis named `data`; by default all of all hosts."""
+    """Makes a mesh with one axis named `data`, by default of all devices of all hosts."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The same value on every device."""
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of a value that is the same on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def along_batch(mesh: Mesh) -> NamedSharding:
-    """The leading axis split over the devices."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of a batch whose leading axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def local_batch_size(batch_size: int, mesh: Mesh, name: str = "config.data.batch_size") -> int:
-    """Examples this host reads of a global batch.
+    """Returns the number of examples of a global batch that this host reads.
 
     Raises:
         ValueError: the batch can't be split evenly over the devices.
@@ -35,14 +35,14 @@ def local_batch_size(batch_size: int, mesh: Mesh, name: str = "config.data.batch
     if batch_size % devices:
         raise ValueError(
             f"{name}={batch_size} can't be split over {devices} devices; "
-            f"take a multiple of {devices}"
+            f"give a multiple of {devices}"
         )
     return batch_size // jax.process_count()
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """One host's arrays (its share of the batch) -> global arrays."""
-    sharding = along_batch(mesh)
+def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Makes global arrays from each host's share of a batch."""
+    sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, values)
         for name, values in batch.items()
@@ -50,14 +50,16 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
-    """Host arrays, the same on every host -> replicated device arrays."""
-    sharding = replicated(mesh)
+    """Replicates host arrays, which are equal on every host, on all devices."""
+    sharding = replicated_sharding(mesh)
 
-    def place(x: jax.Array) -> jax.Array:
+    def put(x: jax.Array) -> jax.Array:
         if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            data = place(jax.random.key_data(x))
+            data = put(jax.random.key_data(x))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-        whole = np.asarray(x)
-        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+        host_array = np.asarray(x)
+        return jax.make_array_from_callback(
+            host_array.shape, sharding, lambda index: host_array[index]
+        )
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(put, tree)

@@ -1,4 +1,4 @@
-"""Signals that end a run after the step under way, and the clock of its checkpoints."""
+"""Signals that end a run after the current step, and the timer of its checkpoints."""
 
 import contextlib
 import os
@@ -11,71 +11,71 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-Stop = Callable[[Callable[[int], bool], int], bool]
+StopTest = Callable[[Callable[[int], bool], int], bool]
 
 
 @contextlib.contextmanager
-def on_signals() -> Iterator[Stop]:
-    """Yields a test for SIGTERM, SIGHUP or Ctrl-C: (saved.preempted, step) -> whether to stop.
+def catch_signals() -> Iterator[StopTest]:
+    """Yields a test for SIGTERM, SIGHUP or Ctrl-C: (preempted, step) -> whether to stop.
 
-    One that comes while a program is compiled counts when that is done. The second one ends the
-    run at once, without saving.
+    A signal during compilation takes effect after the compilation. The second signal ends the run
+    at once, without saving.
     """
-    asked: list[int] = []
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if received:
             raise KeyboardInterrupt(
-                "stopped at once, without saving; the same command goes on from the last checkpoint"
+                "stopped at once, without saving; the same command resumes from the last checkpoint"
             )
-        asked.append(number)
+        received.append(number)
 
     def stop(preempted: Callable[[int], bool], step: int) -> bool:
         # Hosts must agree on the step they stop at.
-        return preempted(step) if jax.process_count() > 1 else bool(asked)
+        return preempted(step) if jax.process_count() > 1 else bool(received)
 
     handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), handle)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        handlers[signal.SIGHUP] = handle  # ignored under nohup, which stays so
-    if jax.process_count() > 1:  # the cluster's own handler has SIGTERM, and tells the other hosts
+        handlers[signal.SIGHUP] = handle  # nohup ignores it, which must stay so
+    if jax.process_count() > 1:  # the cluster's own handler of SIGTERM notifies the other hosts
         as_term = {k: lambda *_: os.kill(os.getpid(), signal.SIGTERM) for k in handlers}
         handlers = {k: v for k, v in as_term.items() if k == getattr(signal, "SIGHUP", None)}
-    before = {}
+    previous_handlers = {}
     try:
         for number, handler in handlers.items():
-            before[number] = signal.signal(number, handler)
+            previous_handlers[number] = signal.signal(number, handler)
     except ValueError:  # not the main thread, as in some notebooks
         pass
     try:
         yield stop
     finally:
-        for number, former in before.items():
-            signal.signal(number, former)
+        for number, previous in previous_handlers.items():
+            signal.signal(number, previous)
 
 
-class Clock:
-    """Tells when a checkpoint is due by time.
+class CheckpointTimer:
+    """Computes when a checkpoint is due by time.
 
     Args:
         minutes: between checkpoints; 0: never due.
-        every: steps from one look at the clock to the next where several hosts must agree.
+        check_every: steps between readings of the clock where several hosts must agree.
     """
 
-    def __init__(self, minutes: float, every: int) -> None:
-        self._seconds, self._every = 60 * minutes, every
+    def __init__(self, minutes: float, check_every: int) -> None:
+        self._seconds, self._check_every = 60 * minutes, check_every
         self.reset()
 
     def reset(self) -> None:
-        """A checkpoint was saved now."""
-        self._since = time.monotonic()
+        """Restarts the timer after a checkpoint was saved."""
+        self._last_save = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether to save at this step; by the clock of the first host."""
+        """Returns whether to save at this step, by the clock of the first host."""
         if self._seconds <= 0:
             return False
-        passed = time.monotonic() - self._since >= self._seconds
+        passed = time.monotonic() - self._last_save >= self._seconds
         if jax.process_count() == 1:
             return passed
-        if step % self._every:
+        if step % self._check_every:
             return False
         return bool(multihost_utils.broadcast_one_to_all(np.int32(passed)))

@@ -7,9 +7,9 @@ from lipsync_jax.data.audio_windows import (
     frames_within,
     log_mel_windows,
     mfcc_windows,
-    published_hop,
-    published_resample,
-    raw_windows,
+    reference_hop,
+    reference_resample,
+    waveform_windows,
     window_samples,
 )
 from lipsync_jax.media import audio
@@ -19,8 +19,8 @@ from tests.golden.tgan import recipe
 def test_windows_are_those_of_the_published_code():
     for row in recipe.expected("windows")["rows"]:
         rate, length, fps, hop, samples, count, first, last, *zeros = row.astype(int)
-        assert published_hop(rate, float(fps)) == hop
-        windows = raw_windows(np.arange(1, samples + 1), length, hop)
+        assert reference_hop(rate, float(fps)) == hop
+        windows = waveform_windows(np.arange(1, samples + 1), length, hop)
         assert len(windows) == frames_within(samples, hop) == count
         assert windows[0, (length - hop) // 2] == first and windows[-1].max() == last
         assert [(window == 0).sum() for window in (windows[0], windows[-1])] == zeros
@@ -34,7 +34,7 @@ def test_resampling_is_that_of_the_published_code():
         source, target = map(int, pair.split("_"))
         t = np.arange(source // 5) / source
         chirp = np.floor(20000 * np.sin(2 * np.pi * (200 * t + 900 * t**2)) + 0.5)
-        found = published_resample(chirp.astype(np.int16), source, target) / 32767
+        found = reference_resample(chirp.astype(np.int16), source, target) / 32767
         middle = len(found) // 2
         assert len(found) == expected[f"{pair}_len"]
         np.testing.assert_allclose(found[:64], expected[f"{pair}_first64"], atol=1e-6)
@@ -46,36 +46,36 @@ def test_resampling_is_that_of_the_published_code():
 
 def test_resampling_to_the_same_rate_changes_nothing():
     samples = np.arange(10, dtype=np.int16)
-    np.testing.assert_array_equal(published_resample(samples, 16_000, 16_000), samples)
+    np.testing.assert_array_equal(reference_resample(samples, 16_000, 16_000), samples)
 
 
 @pytest.mark.parametrize("hop", [640, Fraction(16_000 * 1001, 30_000)])
-def test_chunks_have_the_windows_of_the_whole(hop):
+def test_chunks_have_the_windows_of_the_whole_clip(hop):
     samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    whole = raw_windows(samples, 2560, hop)
+    whole = waveform_windows(samples, 2560, hop)
     assert len(whole) == 16_000 // hop and whole.dtype == np.float32
-    parts = [raw_windows(samples, 2560, hop, range(first, first + 5)) for first in (0, 5)]
+    parts = [waveform_windows(samples, 2560, hop, range(first, first + 5)) for first in (0, 5)]
     np.testing.assert_array_equal(np.concatenate(parts), whole[:10])
-    beyond = raw_windows(samples, 2560, hop, range(100, 102))
+    beyond = waveform_windows(samples, 2560, hop, range(100, 102))
     assert beyond.shape == (2, 2560) and not beyond.any()
 
 
 def test_windows_do_not_drift_from_their_frames():
     hop = Fraction(16_000 * 1001, 30_000)
     ticks = np.arange(16_000 * 60)
-    windows = raw_windows(ticks, 3200, hop)
+    windows = waveform_windows(ticks, 3200, hop)
     middles = windows[10:-10].mean(axis=1)
     frames = np.arange(10, len(windows) - 10)
     assert np.abs(middles - (frames + 0.5) * float(hop)).max() <= 1  # of samples
 
 
-def test_refuses_sound_without_a_frame():
-    with pytest.raises(ValueError, match="639 samples of sound are shorter than a frame of 640"):
-        raw_windows(np.zeros(639), 2560, 640)
+def test_refuses_audio_shorter_than_a_frame():
+    with pytest.raises(ValueError, match="639 samples of audio are shorter than a frame of 640"):
+        waveform_windows(np.zeros(639), 2560, 640)
     with pytest.raises(ValueError, match=r"shape \(700, 2\) must be mono"):
-        raw_windows(np.zeros((700, 2)), 2560, 640)
+        waveform_windows(np.zeros((700, 2)), 2560, 640)
     with pytest.raises(ValueError, match="500 samples does not cover a frame of 640"):
-        raw_windows(np.zeros(700), 500, 640)
+        waveform_windows(np.zeros(700), 500, 640)
 
 
 def test_mfcc_windows_are_centred_and_silent_outside():

@@ -11,7 +11,7 @@ def _example(clip, rng):
 
 @pytest.fixture
 def clips(toy_data):
-    return loader.Clips(loader.find_dataset(str(toy_data), "face96"), "train")
+    return loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "train")
 
 
 def _ids(batches, count):
@@ -54,7 +54,12 @@ def test_hosts_share_the_clips_between_them(clips):
     seen = [
         set(
             np.concatenate(
-                _ids(loader.training_batches(clips, _example, 2, seed=1, process=p, processes=3), 2)
+                _ids(
+                    loader.training_batches(
+                        clips, _example, 2, seed=1, process_index=p, process_count=3
+                    ),
+                    2,
+                )
             )
         )
         for p in range(3)
@@ -63,22 +68,24 @@ def test_hosts_share_the_clips_between_them(clips):
 
 
 def test_validation_is_padded_and_the_same_every_time(toy_data):
-    clips = loader.Clips(loader.find_dataset(str(toy_data), "face96"), "validation")
+    clips = loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "validation")
     first = list(loader.validation_batches(clips, _example, 4))
     second = list(loader.validation_batches(clips, _example, 4))
-    assert [list(b["valid"]) for b in first] == [[1, 1, 1, 1], [1, 0, 0, 0]]
+    assert [list(b["example_mask"]) for b in first] == [[1, 1, 1, 1], [1, 0, 0, 0]]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a["draw"], b["draw"])
 
 
 def test_hosts_validate_the_same_clips_as_one_host(toy_data):
-    clips = loader.Clips(loader.find_dataset(str(toy_data), "face96"), "validation")
+    clips = loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "validation")
 
     def seen(process, processes):
         batches = loader.validation_batches(
-            clips, _example, 2, process=process, processes=processes
+            clips, _example, 2, process_index=process, process_count=processes
         )
-        return [i for b in batches for i, ok in zip(b["clip_id"], b["valid"], strict=True) if ok]
+        return [
+            i for b in batches for i, ok in zip(b["clip_id"], b["example_mask"], strict=True) if ok
+        ]
 
     assert sorted(seen(0, 2) + seen(1, 2)) == sorted(seen(0, 1))
 
@@ -89,9 +96,9 @@ def test_errors_say_what_to_do(toy_data, tmp_path, clips):
     with pytest.raises(FileNotFoundError, match="lipsync prepare"):
         loader.find_dataset(str(toy_data), "face128")
     with pytest.raises(ValueError, match="no clips in its split 'dev'"):
-        loader.Clips(loader.find_dataset(str(toy_data), "face96"), "dev")
+        loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "dev")
     with pytest.raises(ValueError, match="means 128x128"):
-        loader.check_geometry(clips, "face128")
+        loader.check_crop(clips, "face128")
 
 
 def test_a_damaged_shard_is_named(toy_data, tmp_path):
@@ -103,8 +110,8 @@ def test_a_damaged_shard_is_named(toy_data, tmp_path):
         data = bytearray(shard.read_bytes())
         data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
         shard.write_bytes(data)
-    clips = loader.Clips(folder, "train")
-    with pytest.raises(ValueError, match=r"copy.*train.*Write the data set again"):
+    clips = loader.ClipDataSource(folder, "train")
+    with pytest.raises(ValueError, match=r"copy.*train.*Prepare the data set again"):
         [clips[i] for i in range(len(clips))]
 
 

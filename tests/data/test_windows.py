@@ -34,24 +34,24 @@ def test_training_windows_are_the_published_ones(golden):
 @pytest.mark.parametrize("rate", ["23.976", "24", "25", "29.97", "30", "50", "60"])
 @pytest.mark.parametrize("columns", [161, 400])
 def test_published_inference_is_the_published_one(golden, rate, columns):
-    starts = windows.published_inference_starts(columns, Fraction(rate))
+    starts = windows.reference_inference_starts(columns, Fraction(rate))
     np.testing.assert_array_equal(starts, golden[f"infer_starts_fps{rate}_L{columns}"])
 
 
 @pytest.mark.parametrize("rate", RATES)
 def test_starts_are_exact_floors(rate):
     frames = np.array([0, 1, 2, 7, 1001, 24_000, 30_001, 10**6, 10**7 + 3])
-    lead = windows.LEAD
+    lead = windows.WINDOW_LOOKBACK
     assert windows.mel_window_start(frames, rate).tolist() == [
         math.floor(80 * int(f) / rate) for f in frames
     ]
-    matched = [math.floor(80 * (int(f) / rate - lead)) for f in frames]
-    assert windows.generator_window_start(frames, rate).tolist() == matched
-    assert [windows.generator_window_start(int(f), rate) for f in frames] == matched
-    assert [windows.window_at(int(f) / rate - lead) for f in frames] == matched
+    corrected = [math.floor(80 * (int(f) / rate - lead)) for f in frames]
+    assert windows.generator_window_start(frames, rate).tolist() == corrected
+    assert [windows.generator_window_start(int(f), rate) for f in frames] == corrected
+    assert [windows.column_at(int(f) / rate - lead) for f in frames] == corrected
 
 
-def test_a_whole_column_is_never_missed():
+def test_integer_columns_are_exact():
     # In binary fractions 80 · (f / 29.97…) falls just under a whole column now and then.
     frames = np.arange(0, 30_000 * 20, 30_000)
     starts = windows.mel_window_start(frames, Fraction(30_000, 1001))
@@ -60,40 +60,40 @@ def test_a_whole_column_is_never_missed():
 
 @pytest.mark.parametrize("rate", RATES)
 def test_inference_matches_training_unless_asked(rate):
-    matched = windows.inference_starts(50, rate)
-    assert matched.dtype == np.int64
+    corrected = windows.inference_starts(50, rate)
+    assert corrected.dtype == np.int64
     _, trained = windows.training_windows(7, rate)
-    np.testing.assert_array_equal(matched[7:12], trained)
-    published = windows.inference_starts(50, rate, "published")
-    np.testing.assert_array_equal(published, windows.mel_window_start(np.arange(50), rate))
+    np.testing.assert_array_equal(corrected[7:12], trained)
+    reference = windows.inference_starts(50, rate, "reference")
+    np.testing.assert_array_equal(reference, windows.mel_window_start(np.arange(50), rate))
     times = [i / rate for i in range(50)]
-    for alignment in ("matched", "published"):
+    for audio_offset in ("corrected", "reference"):
         np.testing.assert_array_equal(
-            windows.inference_starts_at(times, alignment),
-            windows.inference_starts(50, rate, alignment),
+            windows.inference_starts_at(times, audio_offset),
+            windows.inference_starts(50, rate, audio_offset),
         )
 
 
-def test_published_alignment_is_40_ms_late():
-    """At 25 frames a second, the published window of a frame is the trained one of the next."""
+def test_the_reference_offset_is_40_ms_late():
+    """At 25 frames a second, the reference window of a frame is the training window of the next."""
     np.testing.assert_array_equal(
-        windows.inference_starts(49, alignment="published"), windows.inference_starts(50)[1:]
+        windows.inference_starts(49, audio_offset="reference"), windows.inference_starts(50)[1:]
     )
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("samples", [1, 3200, 16_000, 31_999, 32_001])
-def test_every_sample_is_heard_by_a_frame(rate, samples):
+def test_frames_cover_every_sample(rate, samples):
     frames = windows.frames_covering(samples, 16_000, rate)
     assert frames / rate >= Fraction(samples, 16_000) > (frames - 1) / rate
     mel = audio.mel_spectrogram(np.full(samples, 0.1, np.float32))
-    taken = windows.take_windows(mel, windows.inference_starts(frames, rate))
+    taken = windows.gather_windows(mel, windows.inference_starts(frames, rate))
     assert taken.shape == (frames, 16, 80)
 
 
-def test_windows_outside_the_sound_are_silent():
+def test_windows_outside_the_audio_are_silent():
     features = np.arange(20 * 3, dtype=np.float32).reshape(20, 3)
-    taken = windows.take_windows(features, np.array([[-2, 0], [15, 40]]), length=8)
+    taken = windows.gather_windows(features, np.array([[-2, 0], [15, 40]]), length=8)
     assert taken.shape == (2, 2, 8, 3)
     assert taken.dtype == features.dtype
     np.testing.assert_array_equal(taken[0, 0, :2], audio.MEL_SILENCE)
@@ -107,16 +107,16 @@ def test_windows_outside_the_sound_are_silent():
 
 def test_windows_as_images_put_bins_in_rows():
     taken = np.random.default_rng(0).random((2, 5, 16, 80))
-    images = windows.as_images(taken)
+    images = windows.windows_to_nhwc(taken)
     assert images.shape == (2, 5, 80, 16, 1)
     assert images[1, 2, 30, 4, 0] == taken[1, 2, 4, 30]
 
 
-def test_wrong_rates_alignments_and_lengths_are_told():
+def test_wrong_rates_offsets_and_lengths_are_refused():
     for rate in (0, -25):
         with pytest.raises(ValueError, match="must be positive"):
             windows.mel_window_start(1, rate)
     with pytest.raises(ValueError, match="'early' is unknown; choose from"):
-        windows.inference_starts(5, alignment="early")
+        windows.inference_starts(5, audio_offset="early")
     with pytest.raises(ValueError, match="less than one window"):
-        windows.published_inference_starts(15)
+        windows.reference_inference_starts(15)

@@ -17,7 +17,7 @@ def test_a_folder_names_its_speakers_by_sub_folders(tmp_path):
     assert folder.words(folder.find([tmp_path])[0]) == ()
 
 
-def test_linked_folders_are_followed_and_never_in_circles(tmp_path):
+def test_linked_folders_are_followed_and_never_in_cycles(tmp_path):
     touch(tmp_path, "disk/ann/1.mp4", "disk/ann/2.mp4")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "bea").symlink_to(tmp_path / "disk" / "ann")
@@ -27,10 +27,12 @@ def test_linked_folders_are_followed_and_never_in_circles(tmp_path):
 
 
 MODULE = """
-from lipsync_jax.data_prep.corpora import Video, files, unique
+from lipsync_jax.data_prep.corpora import Video, video_files, with_unique_ids
 
 def find(sources):
-    return unique(Video(path, path.stem, "somebody") for path, _ in files(sources))
+    return with_unique_ids(
+        Video(path, path.stem, "somebody") for path, _ in video_files(sources)
+    )
 
 def words(video):
     return ()
@@ -42,19 +44,19 @@ def test_a_module_anywhere_is_a_corpus(tmp_path):
     (tmp_path / "mine.py").write_text(MODULE)
     name = str(tmp_path / "mine.py")
     (video,) = corpora.get(name).find([tmp_path])
-    assert (video.speaker, corpora.name_of(name)) == ("somebody", "mine")
+    assert (video.speaker, corpora.dataset_name(name)) == ("somebody", "mine")
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import nowhere_at_all", "mine.py can't be imported: ModuleNotFoundError"),
         ("def find(sources): return []", "mine.py has no function words"),
     ],
 )
-def test_a_module_that_is_no_corpus_is_one_sentence(code, said, tmp_path):
+def test_a_module_that_is_no_corpus_is_one_sentence(code, message, tmp_path):
     (tmp_path / "mine.py").write_text(code)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         corpora.get(str(tmp_path / "mine.py"))
 
 

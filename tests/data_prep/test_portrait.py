@@ -14,15 +14,15 @@ SIZE = 128
 
 @pytest.fixture(scope="module")
 def portraits():
-    people = [Identity.sample(np.random.default_rng(seed)) for seed in range(60, 66)]
-    people = [dataclasses.replace(person, beard="none") for person in people]
-    return [Portrait(person, 2 * SIZE / 5.2) for person in people]
+    identities = [Identity.sample(np.random.default_rng(seed)) for seed in range(60, 66)]
+    identities = [dataclasses.replace(identity, beard="none") for identity in identities]
+    return [Portrait(identity, 2 * SIZE / 5.2) for identity in identities]
 
 
 @pytest.fixture(scope="module")
-def takes(portraits):
+def performances(portraits):
     rngs = [np.random.default_rng(seed) for seed in range(len(portraits))]
-    return [render_clips.act(Voice.sample(rng), 3.0, rng) for rng in rngs]
+    return [render_clips.sample_performance(Voice.sample(rng), 3.0, rng) for rng in rngs]
 
 
 def _crop(portrait, state, rows=96, columns=96):
@@ -30,13 +30,13 @@ def _crop(portrait, state, rows=96, columns=96):
     return portrait.render(state, (rows, columns), tuple(box.tolist()))
 
 
-def _still(state):
+def _static_frame(state):
     """Only the mouth of a state, on a head at rest."""
     names = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
     return FaceState(**{name: getattr(state, name) for name in names})
 
 
-def test_pictures_are_bgr_and_do_not_depend_on_what_came_before(portraits):
+def test_frames_are_bgr_and_do_not_depend_on_what_came_before(portraits):
     portrait = portraits[0]
     state = FaceState(opening=0.4, jaw=0.4, blink=0.3)
     first = portrait.render(state, (60, 80))
@@ -53,17 +53,17 @@ def test_skin_is_redder_than_blue(portraits):
         assert cheek[2] > cheek[0]
 
 
-def test_people_differ(portraits):
+def test_identities_differ(portraits):
     small = [cv2.resize(_crop(p, FaceState()), (24, 24)).astype(float) for p in portraits]
     for i, one in enumerate(small):
         assert all(np.abs(one - other).mean() > 8 for other in small[:i])
 
 
-def test_the_picture_opens_with_the_articulation(portraits, takes):
+def test_the_mouth_opens_with_the_articulation(portraits, performances):
     """What changes around the lips, against a shut mouth, goes with the articulated gap."""
-    for portrait, take in zip(portraits, takes, strict=True):
+    for portrait, performance in zip(portraits, performances, strict=True):
         shut = _crop(portrait, FaceState(opening=0.0, jaw=0.0)).astype(float)
-        states = [_still(state) for state in take.states[::3]]
+        states = [_static_frame(state) for state in performance.states[::3]]
         change = [
             np.abs(_crop(portrait, state).astype(float) - shut)[62:92, 36:60].mean()
             for state in states
@@ -91,14 +91,16 @@ def test_a_blink_changes_the_eyes_only(portraits):
         assert rows.min() > 15 and rows.max() < 50
 
 
-def test_crops_are_framed_as_those_of_real_videos(portraits, takes):
-    for portrait, take in zip(portraits, takes, strict=True):
-        boxes, landmarks = render_clips.crop_boxes(portrait, take.states, np.random.default_rng(0))
+def test_crops_are_framed_as_those_of_real_videos(portraits, performances):
+    for portrait, performance in zip(portraits, performances, strict=True):
+        boxes, landmarks = render_clips.crop_boxes(
+            portrait, performance.states, np.random.default_rng(0)
+        )
         inside = faces.to_crop(landmarks, boxes, 1)
         assert (inside[:, 3:, 1] > 0.5).all() and (inside[:, 3:, 1] < 0.9).all()
         assert (inside[:, 3, 0] < inside[:, 4, 0]).all() and (inside[:, :2, 1] < 0.5).all()
         chins = [(0.0, portrait.identity.chin)]
-        chins = np.stack([portrait.project(np.array(chins), state) for state in take.states])
+        chins = np.stack([portrait.project(np.array(chins), state) for state in performance.states])
         assert (faces.to_crop(chins, boxes, 1)[..., 1] < 1).all()
 
 
@@ -115,18 +117,21 @@ def test_landmarks_lie_on_what_they_name(portraits):
         assert abs((columns.min() + columns.max()) / 2 - (left + right) / 2) < 3
 
 
-def test_the_detector_finds_them(portraits, takes):
-    for portrait, take in zip(portraits, takes, strict=True):
-        for state in take.states[::40]:
-            picture = portrait.render(state, (256, 256))
-            found = faces.detect(np.ascontiguousarray(picture[..., ::-1]))
-            assert len(found) == 1
+def test_the_detector_finds_them(portraits, performances):
+    for portrait, performance in zip(portraits, performances, strict=True):
+        for state in performance.states[::40]:
+            image = portrait.render(state, (256, 256))
+            detected = faces.detect(np.ascontiguousarray(image[..., ::-1]))
+            assert len(detected) == 1
 
 
-def test_heads_move_and_eyes_blink(takes):
-    for take in takes:
-        assert len(take.states) == 75
-        turn = np.array([(state.yaw, state.pitch, state.roll) for state in take.states])
+def test_heads_move_and_eyes_blink(performances):
+    for performance in performances:
+        assert len(performance.states) == 75
+        turn = np.array([(state.yaw, state.pitch, state.roll) for state in performance.states])
         assert (turn.std(0) > 0.003).all() and (np.abs(turn) < 0.5).all()
         assert np.abs(np.diff(turn, axis=0)).max() < 0.1  # no jumps between frames
-    assert sum(max(state.blink for state in take.states) > 0.9 for take in takes) >= 3
+    assert (
+        sum(max(state.blink for state in performance.states) > 0.9 for performance in performances)
+        >= 3
+    )

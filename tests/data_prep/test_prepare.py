@@ -8,21 +8,31 @@ from lipsync_jax.cli import main
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
-from lipsync_jax.data_prep.extract_clips import Settings, cut
+from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
-from tests.helpers.colour_faces import DEADLY, at, buzz, detect, detect_or_die, film, picture
+from tests.helpers.colour_faces import (
+    CRASH_COLOUR,
+    buzz,
+    detect,
+    detect_or_crash,
+    face_image,
+    square_box,
+    write_video,
+)
 
-SETTINGS = Settings(detector=detect, min_face=10, min_seconds=0.4)
+SETTINGS = ExtractionSettings(detector=detect, min_face_height=10, min_seconds=0.4)
 
 
 @pytest.fixture
 def raw(tmp_path):
-    """Five good videos and four of which nothing can be made."""
+    """Five good videos and four unusable ones."""
     folder = tmp_path / "raw"
     folder.mkdir()
     for number in range(5):
-        film(folder / f"good {number}.mkv", [picture(at(4 * number))] * 12, buzz(0.48))
-    film(folder / "mute.mkv", [picture(at(20))] * 12)
+        write_video(
+            folder / f"good {number}.mkv", [face_image(square_box(4 * number))] * 12, buzz(0.48)
+        )
+    write_video(folder / "mute.mkv", [face_image(square_box(20))] * 12)
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.avi").write_text("not a video\n" * 50)
     whole = (folder / "good 0.mkv").read_bytes()
@@ -31,7 +41,7 @@ def raw(tmp_path):
 
 
 def ids(out, split):
-    clips = loader.Clips(loader.find_dataset(str(out), "face96"), split)
+    clips = loader.ClipDataSource(loader.find_dataset(str(out), "face96"), split)
     return {clips[i].clip_id for i in range(len(clips))}
 
 
@@ -39,29 +49,36 @@ def test_good_videos_become_a_data_set_and_bad_ones_are_reported(raw, tmp_path):
     report = prepare.prepare([raw], tmp_path / "out", settings=SETTINGS)
     assert report["videos"] == 9
     assert report["videos_used"] == 5
-    assert report["dropped_by_reason"] == {"unreadable": 3, "no audio": 1}
-    assert {item["clip_id"] for item in report["dropped"]} == {"cut short", "empty", "mute", "text"}
+    assert report["rejected_by_reason"] == {"unreadable": 3, "no audio": 1}
+    assert {item["clip_id"] for item in report["rejected"]} == {
+        "cut short",
+        "empty",
+        "mute",
+        "text",
+    }
     assert json.loads((tmp_path / "out/folder/face96/report.json").read_text()) == report
     for split in prepare.SPLITS:
         expected = {name for name, where in report["video_splits"].items() if where == split}
         assert ids(tmp_path / "out", split) == expected
         assert report["splits"][split]["clips"] == len(expected) > 0
-    text = prepare.table(report)
+    text = prepare.format_report(report)
     assert "5 of 9 videos used" in text
     assert "no audio, e.g. mute" in text
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_the_share_of_frames_with_a_face_does_not_depend_on_every(every, tmp_path):
-    nobody = np.zeros_like(picture(at(0)))
-    film(tmp_path / "a.mkv", [*[picture(at(0))] * 24, *[nobody] * 8], buzz(1.28))
-    settings = Settings(detector=detect, min_face=10, min_seconds=0.4, every=every)
+def test_the_fraction_of_frames_with_a_face_does_not_depend_on_every(every, tmp_path):
+    nobody = np.zeros_like(face_image(square_box(0)))
+    write_video(tmp_path / "a.mkv", [*[face_image(square_box(0))] * 24, *[nobody] * 8], buzz(1.28))
+    settings = ExtractionSettings(
+        detector=detect, min_face_height=10, min_seconds=0.4, detect_every=every
+    )
     report = prepare.prepare([tmp_path], tmp_path / "out", settings=settings)
     assert report["frames_with_face"] == pytest.approx(0.75, abs=0.04)
 
 
-def test_a_corpus_module_of_ones_own_names_the_data_set(tmp_path):
-    film(tmp_path / "raw" / "a.mkv", [picture(at(0))] * 12, buzz(0.48))
+def test_a_user_corpus_module_names_the_data_set(tmp_path):
+    write_video(tmp_path / "raw" / "a.mkv", [face_image(square_box(0))] * 12, buzz(0.48))
     (tmp_path / "mine.py").write_text(
         "from lipsync_jax.data_prep.corpora import folder\n"
         "find, words = folder.find, folder.words\n"
@@ -71,37 +88,37 @@ def test_a_corpus_module_of_ones_own_names_the_data_set(tmp_path):
     assert report["corpus"] == "mine" and "/out/mine/face96/" in report["data"]
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch):
-    cut_now = []
+def test_an_interrupted_run_resumes(raw, tmp_path, monkeypatch):
+    extracted = []
 
     def interrupted(source, *rest):
-        if len(cut_now) == 4:
+        if len(extracted) == 4:
             raise KeyboardInterrupt
-        cut_now.append(source.video_id)
-        return cut(source, *rest)
+        extracted.append(source.video_id)
+        return extract_clips(source, *rest)
 
     def counted(source, *rest):
-        cut_now.append(source.video_id)
-        return cut(source, *rest)
+        extracted.append(source.video_id)
+        return extract_clips(source, *rest)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(worker_pool, "cut", interrupted)
+    monkeypatch.setattr(worker_pool, "extract_clips", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare([raw], out, settings=SETTINGS)
-    monkeypatch.setattr(worker_pool, "cut", counted)
+    monkeypatch.setattr(worker_pool, "extract_clips", counted)
     report = prepare.prepare([raw], out, settings=SETTINGS)
-    good = [name for name in cut_now if name.startswith("good")]
+    good = [name for name in extracted if name.startswith("good")]
     assert sorted(good) == sorted(set(good)) == sorted(report["video_splits"])
 
     # Nothing new: only what could not be read is tried again, and the shards stay.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
-    cut_now.clear()
+    extracted.clear()
     prepare.prepare([raw], out, settings=SETTINGS)
-    assert sorted(cut_now) == ["cut short", "empty", "text"]
+    assert sorted(extracted) == ["cut short", "empty", "text"]
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
 
     # A new video comes in.
-    film(raw / "late.mkv", [picture(at(30))] * 12, buzz(0.48))
+    write_video(raw / "late.mkv", [face_image(square_box(30))] * 12, buzz(0.48))
     grown = prepare.prepare([raw], out, settings=SETTINGS)
     everything = set.union(*(ids(out, split) for split in prepare.SPLITS))
     assert everything == set(grown["video_splits"]) == {*report["video_splits"], "late"}
@@ -109,15 +126,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(raw, tmp_path, monkeypatch)
 
 def test_splits_are_by_hash_and_never_move():
     names = [f"s{i}" for i in range(400)]
-    chosen = splits.split(names, 0.1, 0.1)
+    chosen = splits.split_groups(names, 0.1, 0.1)
     counts = {split: list(chosen.values()).count(split) for split in prepare.SPLITS}
     assert 25 <= counts["test"] <= 55
     assert 25 <= counts["validation"] <= 55
-    # A hash for ever: data sets made by different versions can be compared.
+    # The hash never changes, so that data sets of different versions can be compared.
     assert [name for name in names[:20] if chosen[name] == "test"] == ["s1"]
-    half = splits.split(names[::2], 0.1, 0.1)
+    half = splits.split_groups(names[::2], 0.1, 0.1)
     assert half.items() <= chosen.items()
-    assert splits.split(reversed(names), 0.1, 0.1) == chosen
+    assert splits.split_groups(reversed(names), 0.1, 0.1) == chosen
 
 
 def test_papers_test_on_the_same_speakers_where_they_are_there():
@@ -141,9 +158,9 @@ def test_papers_test_on_the_same_speakers_where_they_are_there():
 
 @pytest.mark.parametrize("count", range(6))
 def test_small_corpora_get_every_split_if_they_can(count):
-    chosen = list(splits.split([str(i) for i in range(count)], 0.1, 0.1).values())
+    chosen = list(splits.split_groups([str(i) for i in range(count)], 0.1, 0.1).values())
     assert set(chosen) == set(prepare.SPLITS if count >= 3 else ["train"][:count])
-    assert "test" not in splits.split(["a", "b", "c", "d"], 0.5, 0).values()
+    assert "test" not in splits.split_groups(["a", "b", "c", "d"], 0.5, 0).values()
 
 
 def test_many_speakers_are_kept_apart(tmp_path):
@@ -151,7 +168,7 @@ def test_many_speakers_are_kept_apart(tmp_path):
         (tmp_path / f"raw/p{speaker}").mkdir(parents=True)
         for number in range(2):
             path = tmp_path / f"raw/p{speaker}/{number}.mkv"
-            film(path, [picture(at(20))] * 10, buzz(0.4))
+            write_video(path, [face_image(square_box(20))] * 10, buzz(0.4))
     report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=SETTINGS)
     assert report["split_by"] == "speaker"
     for speaker in range(10):
@@ -160,15 +177,19 @@ def test_many_speakers_are_kept_apart(tmp_path):
 
 def test_a_video_that_kills_its_process_costs_no_other(tmp_path):
     (tmp_path / "raw").mkdir()
-    for name, ground in (("a", DEADLY), ("b", (9, 9, 9)), ("c", (9, 9, 9))):
-        film(tmp_path / f"raw/{name}.mkv", [picture(at(20), ground=ground)] * 12, buzz(0.48))
-    settings = Settings(detector=detect_or_die, min_face=10, min_seconds=0.4)
+    for name, ground in (("a", CRASH_COLOUR), ("b", (9, 9, 9)), ("c", (9, 9, 9))):
+        write_video(
+            tmp_path / f"raw/{name}.mkv",
+            [face_image(square_box(20), background=ground)] * 12,
+            buzz(0.48),
+        )
+    settings = ExtractionSettings(detector=detect_or_crash, min_face_height=10, min_seconds=0.4)
     report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=settings, workers=1)
     assert sorted(report["video_splits"]) == ["b", "c"]
-    (dropped,) = report["dropped"]
-    assert dropped["clip_id"] == "a"
-    assert "its process died" in dropped["detail"]
-    assert not list((tmp_path / "out").rglob("*.trying"))
+    (rejected,) = report["rejected"]
+    assert rejected["clip_id"] == "a"
+    assert "its process died" in rejected["detail"]
+    assert not list((tmp_path / "out").rglob("*.in_progress"))
 
 
 def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
@@ -184,11 +205,11 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
     ]
     (tmp_path / "raw").mkdir()
     for name in "abc":
-        film(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
+        write_video(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
     arguments = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "0"]
     assert main.main(["prepare", *arguments]) == 0
     assert "3 of 3 videos used" in capsys.readouterr().out
-    clip = loader.Clips(loader.find_dataset(str(tmp_path / "out"), "face96"), "train")[0]
+    clip = loader.ClipDataSource(loader.find_dataset(str(tmp_path / "out"), "face96"), "train")[0]
     assert len(clip.frames) == 32
     assert clip.frame_rate == Fraction(25)
     assert (len(clip.audio), clip.audio_rate) == (32 * 320, 8000)
@@ -196,16 +217,19 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
     assert (mouth_rows > 48).all() and (mouth_rows < 90).all()
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys):
+def test_the_command_reports_errors(tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main.main(["prepare", "--input", str(tmp_path / "none"), "--out", out]) == 1
     assert "none does not exist" in capsys.readouterr().err
     (tmp_path / "a.mp4").write_bytes(b"")
     assert main.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
-    shown = capsys.readouterr().out
-    assert "unreadable, e.g. a" in shown
-    assert "no clip could be made" in shown
-    for wrong, message in ((["--test", "1"], "nothing to train on"), (["--every", "0"], "step")):
+    output = capsys.readouterr().out
+    assert "unreadable, e.g. a" in output
+    assert "no clip could be made" in output
+    for wrong, message in (
+        (["--test", "1"], "nothing to train on"),
+        (["--detect-every", "0"], "step"),
+    ):
         arguments = ["prepare", "--input", str(tmp_path), "--out", out, *wrong]
         assert main.main(arguments) == 1
         assert message in capsys.readouterr().err
@@ -217,7 +241,7 @@ def test_copies_are_found_by_content(tmp_path):
     for name, data in {"b": b"one", "a": b"one", "c": b"two", "d": b"three", "e": b"one"}.items():
         (tmp_path / name).write_bytes(data)
     paths = {path.name: path for path in tmp_path.iterdir()}
-    assert splits.copies_of(paths) == {"b": "a", "e": "a"}
+    assert splits.find_duplicates(paths) == {"b": "a", "e": "a"}
 
 
 def test_copies_never_sit_in_two_splits():
@@ -228,13 +252,13 @@ def test_copies_never_sit_in_two_splits():
     assert any(alone[a] != alone[b] for a, b in copies.items())
     assert all(chosen[a] == chosen[b] for a, b in copies.items())
     assert all(chosen[v] == alone[v] for v in videos if int(v[1:]) >= 40)
-    # By speaker, those who share a file stay together, through several files too.
+    # By speaker, speakers that share a file stay together, also through several files.
     videos = {f"s{i}/{n}": f"s{i}" for i in range(30) for n in "ab"}
     copies = {"s3/a": "s1/a", "s3/b": "s2/a", "s9/b": "s7/b"}
     _, chosen = splits.assign_splits(videos, "speaker", (), 0.3, 0.3, copies)
     for group in (("s1", "s2", "s3"), ("s7", "s9")):
         assert len({chosen[f"{s}/{n}"] for s in group for n in "ab"}) == 1
-    # Whoever shares a file with a published test speaker is tested on, too.
+    # A speaker that shares a file with a published test speaker is a test speaker too.
     _, chosen = splits.assign_splits(videos, "published", {"s7"}, 0.2, 0, copies)
     assert {v for v, name in chosen.items() if name == "test"} == {
         "s7/a", "s7/b", "s9/a", "s9/b"
@@ -249,4 +273,4 @@ def test_a_folder_with_copies(raw, tmp_path):
     where = report["video_splits"]
     assert all(where[f"good {n}"] == where[f"again {n}"] for n in range(5))
     assert set(where.values()) == set(prepare.SPLITS)
-    assert "copies      5  of other videos, in the same split" in prepare.table(report)
+    assert "copies      5  of other videos, in the same split" in prepare.format_report(report)

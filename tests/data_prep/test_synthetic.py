@@ -19,19 +19,23 @@ CLIPS = 7
 def corpus(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "SECONDS", 0.8)
-        yield synthetic.make(tmp_path_factory.mktemp("synthetic"), CLIPS, seed=3, workers=1)
+        yield synthetic.generate_corpus(
+            tmp_path_factory.mktemp("synthetic"), CLIPS, seed=3, workers=1
+        )
 
 
 @pytest.fixture(scope="module")
 def splits(corpus):
-    found = {split: loader.Clips(corpus, split) for split in ("train", "validation", "test")}
+    found = {
+        split: loader.ClipDataSource(corpus, split) for split in ("train", "validation", "test")
+    }
     return {split: [clips[i] for i in range(len(clips))] for split, clips in found.items()}
 
 
 def test_the_loader_finds_it(corpus):
     assert loader.find_dataset(str(corpus), "face96") == corpus
     assert loader.find_dataset(str(corpus.parents[2]), "face96") == corpus
-    loader.check_geometry(loader.Clips(corpus, "train"), "face96")
+    loader.check_crop(loader.ClipDataSource(corpus, "train"), "face96")
 
 
 def test_clips_are_whole(splits):
@@ -45,37 +49,39 @@ def test_clips_are_whole(splits):
         assert (clip.landmarks[:, 3:, 1] > 48).all() and (clip.landmarks[:, 3:, 1] < 86).all()
 
 
-def test_people_are_in_one_split_only(splits):
-    people = {split: {clip.speaker for clip in clips} for split, clips in splits.items()}
-    assert [len(p) for p in people.values()] == [2, 1, 1]
-    assert len(set.union(*people.values())) == 4
+def test_identities_are_in_one_split_only(splits):
+    identities = {split: {clip.speaker for clip in clips} for split, clips in splits.items()}
+    assert [len(p) for p in identities.values()] == [2, 1, 1]
+    assert len(set.union(*identities.values())) == 4
 
 
 @pytest.mark.parametrize("clips", [6, 7, 40, 160, 1001])
 def test_split_sizes(clips):
-    people = synthetic.splits(clips)
-    numbers = [number for part in people.values() for number in part]
+    identities = synthetic.split_clips(clips)
+    numbers = [number for part in identities.values() for number in part]
     assert sorted(numbers) == list(range(-(-clips // 2)))
     if clips >= 40:
-        assert len(people["validation"]) == len(people["test"])
-        assert abs(len(people["test"]) / len(numbers) - 0.1) < 0.01
+        assert len(identities["validation"]) == len(identities["test"])
+        assert abs(len(identities["test"]) / len(numbers) - 0.1) < 0.01
 
 
-def test_few_people_share_all_splits():
-    takes = synthetic.splits(23, people=2)
-    assert all(list(of_person) == [0, 1] for of_person in takes.values())
-    for person, count in ((0, 12), (1, 11)):
-        numbers = [take for of_person in takes.values() for take in of_person[person]]
+def test_few_identities_share_all_splits():
+    clip_numbers = synthetic.split_clips(23, num_identities=2)
+    assert all(list(of_identity) == [0, 1] for of_identity in clip_numbers.values())
+    for identity, count in ((0, 12), (1, 11)):
+        numbers = [
+            number for of_identity in clip_numbers.values() for number in of_identity[identity]
+        ]
         assert sorted(numbers) == list(range(count))
-        assert len(takes["test"][person]) == len(takes["validation"][person]) == 1
+        assert len(clip_numbers["test"][identity]) == len(clip_numbers["validation"][identity]) == 1
     with pytest.raises(ValueError, match="ask for 30"):
-        synthetic.make("unused", clips=29, people=3)
+        synthetic.generate_corpus("unused", clips=29, num_identities=3)
 
 
 def test_the_same_seed_gives_the_same_bytes(splits):
     clip = splits["validation"][0]
-    person = np.random.SeedSequence(3, spawn_key=(0, int(clip.speaker[1:])))
-    again = render_clips.film_speaker(person, clip.speaker, range(2), 0.8, "face96")
+    identity = np.random.SeedSequence(3, spawn_key=(0, int(clip.speaker[1:])))
+    again = render_clips.render_speaker(identity, clip.speaker, range(2), 0.8, "face96")
     again = next(other for other in again if other.clip_id == clip.clip_id)
     assert again.frames == clip.frames
     np.testing.assert_array_equal(again.audio, clip.audio)
@@ -84,54 +90,54 @@ def test_the_same_seed_gives_the_same_bytes(splits):
 
 
 def test_another_seed_gives_others(splits):
-    person = np.random.SeedSequence(4, spawn_key=(0, 0))
-    (other,) = render_clips.film_speaker(person, "p0000", range(1), 0.2, "face96")
+    identity = np.random.SeedSequence(4, spawn_key=(0, 0))
+    (other,) = render_clips.render_speaker(identity, "p0000", range(1), 0.2, "face96")
     assert all(other.frames[0] != clip.frames[0] for clips in splits.values() for clip in clips)
 
 
-def test_aligned_people_sit_where_the_canonical_face_does():
-    def film(geometry):
-        person = np.random.SeedSequence(3, spawn_key=(0, 1))
-        return render_clips.film_speaker(person, "p0001", range(1), 0.6, geometry)[0]
+def test_aligned_crops_match_the_canonical_face():
+    def render(crop):
+        identity = np.random.SeedSequence(3, spawn_key=(0, 1))
+        return render_clips.render_speaker(identity, "p0001", range(1), 0.6, crop)[0]
 
-    clip = film("aligned128x96")
+    clip = render("aligned128x96")
     assert decode_frames(clip, range(15)).shape == (15, 128, 96, 3)
     points = alignment.stable_points(clip.landmarks).mean(axis=0) - 0.5
     assert np.abs(points - alignment.CANONICAL_FACE).max() < 4
     mouth = clip.landmarks[:, 3:].mean(axis=(0, 1))
     assert 40 < mouth[0] < 58 and 75 < mouth[1] < 95
-    np.testing.assert_array_equal(clip.audio, film("face96").audio)
+    np.testing.assert_array_equal(clip.audio, render("face96").audio)
 
 
 def test_a_finished_corpus_is_used_again_and_another_one_is_not_mixed_in(corpus, monkeypatch):
     monkeypatch.setattr(synthetic, "SECONDS", 0.8)
-    monkeypatch.setattr(render_clips, "film_speaker", None)  # nothing may be filmed
+    monkeypatch.setattr(render_clips, "render_speaker", None)  # nothing may be rendered
     out = corpus.parents[2]
-    assert synthetic.make(out, CLIPS, seed=3) == corpus
+    assert synthetic.generate_corpus(out, CLIPS, seed=3) == corpus
     with pytest.raises(ValueError, match="choose another folder"):
-        synthetic.make(out, CLIPS, seed=4)
+        synthetic.generate_corpus(out, CLIPS, seed=4)
 
 
-def test_what_an_interrupted_run_left_is_redone(corpus, tmp_path, monkeypatch):
+def test_an_incomplete_corpus_is_written_anew(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "SECONDS", 0.2)
     folder = tmp_path / "synthetic" / "face96" / "1.0.0"
     shutil.copytree(corpus, folder)
     (folder / "recipe.json").unlink()
     (folder.parent / "incomplete.ABCDEF_1.0.0").mkdir()
-    assert synthetic.make(tmp_path, 6, seed=5, workers=1) == folder
+    assert synthetic.generate_corpus(tmp_path, 6, seed=5, workers=1) == folder
     assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
-    assert len(loader.Clips(folder, "train")[0].frames) == 5
+    assert len(loader.ClipDataSource(folder, "train")[0].frames) == 5
 
 
-def test_what_cannot_be_made_is_told_at_once(tmp_path):
+def test_impossible_requests_are_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="ask for 6"):
-        synthetic.make(tmp_path, clips=5)
-    with pytest.raises(ValueError, match="geometry 'oval96'"):
-        synthetic.make(tmp_path, geometry="oval96")
+        synthetic.generate_corpus(tmp_path, clips=5)
+    with pytest.raises(ValueError, match="--crop 'oval96'"):
+        synthetic.generate_corpus(tmp_path, crop="oval96")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_video_talks_and_shows_a_face(tmp_path):
+def test_a_video_has_a_face_and_audio(tmp_path):
     path = synthetic.write_video(tmp_path / "face.mp4", seconds=0.6, size=256)
     info = video_reader.probe(path)
     assert (info.width, info.height, info.frame_rate) == (256, 256, 25)
@@ -150,7 +156,7 @@ def test_speech_is_written(tmp_path):
 
 def test_the_command(corpus, monkeypatch, capsys):
     monkeypatch.setattr(synthetic, "SECONDS", 0.8)
-    monkeypatch.setattr(synthetic, "_SHOWN", range(0, 20, 4))
+    monkeypatch.setattr(synthetic, "_SHEET_FRAMES", range(0, 20, 4))
     parser = argparse.ArgumentParser()
     synthetic.add_arguments(parser)
     out = corpus.parents[2]
@@ -164,6 +170,8 @@ def test_the_command(corpus, monkeypatch, capsys):
 @pytest.mark.slow
 def test_processes_do_not_change_the_corpus(corpus, splits, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "SECONDS", 0.8)
-    clips = loader.Clips(synthetic.make(tmp_path, CLIPS, seed=3, workers=2), "train")
+    clips = loader.ClipDataSource(
+        synthetic.generate_corpus(tmp_path, CLIPS, seed=3, workers=2), "train"
+    )
     for i, clip in enumerate(splits["train"]):
         assert clips[i].clip_id == clip.clip_id and clips[i].frames == clip.frames

@@ -1,4 +1,4 @@
-"""Each injected fault is named, and nothing else; healthy data is told healthy."""
+"""Each injected fault is named, and no other; healthy data has no fault."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from lipsync_jax.diagnostics.sync_expert import (
     diagnose,
     learning_checks,
     overfit,
-    run_checks,
+    run_history,
     synthetic_clips,
 )
 from lipsync_jax.methods.wav2lip import sync_expert
@@ -28,7 +28,7 @@ from tests.conftest import toy_clip
 
 def narrow(variant="small_data", **changes):
     config = expert_config.get_config(variant)
-    config.model.width, config.model.depth = 0.03, 0.0
+    config.model.width_mult, config.model.depth_mult = 0.03, 0.0
     config.data.batch_size = 8
     config.update(changes)
     return config
@@ -55,13 +55,13 @@ def toys():
 
 @pytest.fixture(scope="module")
 def bench():
-    return overfit.Bench(narrow())
+    return overfit.OverfitTest(narrow())
 
 
 @pytest.fixture
 def _shared_bench(monkeypatch, bench):
-    """Faults of the data leave the training as it is, so it is compiled once for them."""
-    monkeypatch.setattr(overfit, "Bench", lambda config: bench)
+    """Faults of the data do not change the training, which is compiled once."""
+    monkeypatch.setattr(overfit, "OverfitTest", lambda config: bench)
 
 
 def states(found):
@@ -98,46 +98,48 @@ def test_a_fault_of_the_data_is_named_and_no_other(name, toys):
     found = diagnose.examine(narrow(), DATA_FAULTS[name](toys))
     assert found.faults == [name]
     assert found.verdict == f"found: {name}"
-    (fault,) = (finding for finding in found.findings if finding.fault)
+    (fault,) = (finding for finding in found.findings if finding.cause)
     assert f"{name.upper()}\n  measured  " in fault.text
-    assert all(sentence in fault.text for sentence in (fault.measured, fault.means, fault.do))
+    assert all(
+        sentence in fault.text for sentence in (fault.measurement, fault.explanation, fault.action)
+    )
 
 
 @pytest.mark.parametrize("seconds", [-0.3, -0.1, 0.3])
 def test_a_shift_is_measured_to_a_quarter_of_a_frame(seconds, toys):
     clips = [delayed(clip, seconds) for clip in toys]
-    finding = av_offset.check(clip_stats.observe(clips))
-    assert finding.figures["lag_ms"] == pytest.approx(1000 * seconds, abs=10)
-    assert f"Move the sound by {-finding.figures['lag_ms']:+.0f} ms" in finding.do
+    finding = av_offset.check(clip_stats.compute_clip_stats(clips))
+    assert finding.metrics["offset_ms"] == pytest.approx(1000 * seconds, abs=10)
+    assert f"Shift the audio by {-finding.metrics['offset_ms']:+.0f} ms" in finding.action
 
 
 def test_copies_of_one_clip_are_one_clip(toys):
     copies = [dataclasses.replace(toys[0], clip_id=f"copy/{n}") for n in range(12)]
-    observed = clip_stats.observe(copies)
-    assert data_checks.variety(observed, 12, "contrastive").fault == "single-clip data set"
+    stats = clip_stats.compute_clip_stats(copies)
+    assert data_checks.check_variety(stats, 12, "info_nce").cause == "single-clip data set"
 
 
-def test_minutes_are_enough_for_one_loss_and_not_for_the_other(toys):
-    observed = clip_stats.observe(toys)
-    assert data_checks.variety(observed, 600, "contrastive").state == findings.OK
-    assert data_checks.variety(observed, 600, "cosine_bce").state == findings.NOTE
+def test_minutes_are_enough_for_one_objective_and_not_for_the_other(toys):
+    stats = clip_stats.compute_clip_stats(toys)
+    assert data_checks.check_variety(stats, 600, "info_nce").state == findings.OK
+    assert data_checks.check_variety(stats, 600, "cosine_bce").state == findings.NOTE
 
 
 def test_noise_that_hides_everything_is_not_called_swapped(toys):
     rng = np.random.default_rng(0)
-    excess = rng.normal(0, 3, (8, 31))
-    finding = av_offset.check(clip_stats.observe(toys))
+    margin = rng.normal(0, 3, (8, 31))
+    finding = av_offset.check(clip_stats.compute_clip_stats(toys))
     assert finding.state == findings.OK
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(av_offset, "measure", lambda *_: av_offset.Pairing(excess))
-        assert av_offset.check(clip_stats.observe(toys)).state == findings.SKIPPED
+        patch.setattr(av_offset, "correlate", lambda *_: av_offset.AVCorrelation(margin))
+        assert av_offset.check(clip_stats.compute_clip_stats(toys)).state == findings.SKIPPED
 
 
 def test_weights_without_updates_are_named(toys, monkeypatch):
-    monkeypatch.setattr(sync_expert, "adam", lambda config: optax.set_to_zero())
+    monkeypatch.setattr(sync_expert, "make_optimizer", lambda config: optax.set_to_zero())
     found = diagnose.examine(narrow(), toys)
     assert found.faults == ["frozen weights"]
-    assert "did not change" in found.findings[-2].measured
+    assert "did not change" in found.findings[-2].measurement
 
 
 @pytest.mark.slow
@@ -150,71 +152,75 @@ def test_a_tower_without_updates_is_named_with_its_layers(bench, monkeypatch):
             },
         )
 
-    monkeypatch.setattr(sync_expert, "adam", half)
+    monkeypatch.setattr(sync_expert, "make_optimizer", half)
     known = synthetic_clips.clips("face96")
-    weights, batch = learning_checks.check(overfit.Bench(narrow()), known, known, mended=True)
-    assert weights.fault == "frozen weights"
-    assert "face_encoder_0" in weights.measured and "audio" not in weights.measured
+    weights, batch = learning_checks.check(
+        overfit.OverfitTest(narrow()), known, known, no_faults=True
+    )
+    assert weights.cause == "frozen weights"
+    assert "face_encoder_0" in weights.measurement and "audio" not in weights.measurement
     assert batch.state == findings.SKIPPED
 
 
 def test_a_learning_rate_100_times_too_high_is_named_with_a_better_one(toys):
     config = narrow()
-    config.optimiser.learning_rate *= 100
+    config.optimizer.learning_rate *= 100
     found = diagnose.examine(config, toys)
     assert found.faults == ["learning rate too high"]
-    (fault,) = (finding for finding in found.findings if finding.fault)
-    assert fault.do == "Set --config.optimiser.learning_rate=0.003."
+    (fault,) = (finding for finding in found.findings if finding.cause)
+    assert fault.action == "Set --config.optimizer.learning_rate=0.003."
 
 
-def test_labels_that_are_turned_round_are_named(monkeypatch):
-    example = sync_expert.SyncExpertMethod.example
+def test_inverted_labels_are_named(monkeypatch):
+    example = sync_expert.SyncExpertMethod.make_example
 
     def turned(self, clip, rng):
         made = example(self, clip, rng)
         return {**made, "label": 1 - made["label"]}
 
-    config = overfit.bare(narrow("published"), 16)
+    config = overfit.strip_regularization(narrow("published"), 16)
     method = sync_expert.make(config, {})
     assert [f.state for f in synthetic_clips.check(method)] == [findings.OK, findings.OK]
-    monkeypatch.setattr(sync_expert.SyncExpertMethod, "example", turned)
+    monkeypatch.setattr(sync_expert.SyncExpertMethod, "make_example", turned)
     in_step, balance = synthetic_clips.check(method)
-    assert in_step.fault == "examples out of step"
+    assert in_step.cause == "misaligned training windows"
     assert balance.state == findings.OK
 
 
 def test_windows_cut_too_late_are_named(monkeypatch):
     start = sync_expert.windows.mel_window_start
-    method = sync_expert.make(overfit.bare(narrow(), 4), {})
+    method = sync_expert.make(overfit.strip_regularization(narrow(), 4), {})
     monkeypatch.setattr(
         sync_expert.windows, "mel_window_start", lambda frame, rate=25: start(frame, rate) + 8
     )
     in_step, _ = synthetic_clips.check(method)
-    assert in_step.measured.endswith("0 of 32 labelled true are in sync")
+    assert in_step.measurement.endswith("0 of 32 labelled true are in sync")
 
 
 def test_labels_of_one_kind_are_named(monkeypatch):
-    example = sync_expert.SyncExpertMethod.example
+    example = sync_expert.SyncExpertMethod.make_example
 
     def only_true(self, clip, rng):
         made = example(self, clip, rng)
         keep = np.flatnonzero(made["label"])[:1].repeat(len(made["label"]))
         return {name: values[keep] for name, values in made.items()}
 
-    monkeypatch.setattr(sync_expert.SyncExpertMethod, "example", only_true)
-    _, balance = synthetic_clips.check(sync_expert.make(overfit.bare(narrow("published"), 16), {}))
-    assert balance.fault == "labels unbalanced"
+    monkeypatch.setattr(sync_expert.SyncExpertMethod, "make_example", only_true)
+    _, balance = synthetic_clips.check(
+        sync_expert.make(overfit.strip_regularization(narrow("published"), 16), {})
+    )
+    assert balance.cause == "labels unbalanced"
 
 
 def test_small_batches_and_batches_of_copies_are_noted():
     assert learning_checks.batch_size(narrow(), 100).state == findings.OK
     assert learning_checks.batch_size(narrow(windows_per_clip=1), 100).state == findings.NOTE
-    assert "or less" in learning_checks.batch_size(narrow(), 5).do
+    assert "or less" in learning_checks.batch_size(narrow(), 5).action
 
 
 def run_folder(folder, losses, config):
     lines = [
-        json.dumps({"step": step, "group": "train", "loss": loss, "cosine_spread": 0.01})
+        json.dumps({"step": step, "group": "train", "loss": loss, "cosine_std": 0.01})
         for step, loss in enumerate(losses, 1)
     ]
     (folder / "scalars.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -224,35 +230,35 @@ def run_folder(folder, losses, config):
 
 def test_a_run_at_chance_and_one_that_left_it(tmp_path):
     config = narrow("published")
-    assert run_checks.check(tmp_path, config) == []
-    (stuck,) = run_checks.check(run_folder(tmp_path, [0.7] + [0.693] * 20, config), config)
-    assert stuck.state == findings.NOTE and "guessing gives 0.693" in stuck.measured
-    (gone,) = run_checks.check(run_folder(tmp_path, [0.7] * 5 + [0.4] * 20, config), config)
+    assert run_history.check(tmp_path, config) == []
+    (stuck,) = run_history.check(run_folder(tmp_path, [0.7] + [0.693] * 20, config), config)
+    assert stuck.state == findings.NOTE and "chance is 0.693" in stuck.measurement
+    (gone,) = run_history.check(run_folder(tmp_path, [0.7] * 5 + [0.4] * 20, config), config)
     assert gone.state == findings.OK
-    config.optimiser.learning_rate = 0.5
-    _, other = run_checks.check(tmp_path, config)
-    assert "optimiser.learning_rate was 0.0001, is 0.5" in other.measured
+    config.optimizer.learning_rate = 0.5
+    _, other = run_history.check(tmp_path, config)
+    assert "optimizer.learning_rate was 0.0001, is 0.5" in other.measurement
 
 
-def test_a_run_whose_weights_stand_still_is_named(tmp_path):
+def test_a_run_with_unchanged_weights_is_named(tmp_path):
     config = narrow("published")
     run_folder(tmp_path, [0.7, 0.6, 0.5], config)
     kernel = np.ones((2, 2), np.float32)
     for step, moved in ((1, kernel), (2, kernel), (3, 2 * kernel)):
         params = {"face": {"kernel": moved, "bias": moved[0]}, "audio": {"kernel": step * kernel}}
-        checkpoints.save_inference(
+        checkpoints.export_networks(
             tmp_path / "checkpoints" / str(step), {"expert": {"params": params}}, {}
         )
         if step == 2:
-            still = run_checks.check(tmp_path, config)[-1]
-    assert still.fault == "frozen weights" and "face/kernel does not" in still.measured
-    assert run_checks.check(tmp_path, config)[-1].measured.startswith("2 of 2 layers differ")
+            still = run_history.check(tmp_path, config)[-1]
+    assert still.cause == "frozen weights" and "face/kernel does not" in still.measurement
+    assert run_history.check(tmp_path, config)[-1].measurement.startswith("2 of 2 layers differ")
 
 
-def test_figures_of_something_else_are_one_error(tmp_path):
+def test_invalid_metrics_are_one_error(tmp_path):
     (tmp_path / "scalars.jsonl").write_text("not JSON", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"scalars\.jsonl can't be read as the figures"):
-        run_checks.check(tmp_path, narrow())
+    with pytest.raises(ValueError, match=r"scalars\.jsonl can't be read as the metrics"):
+        run_history.check(tmp_path, narrow())
 
 
 def test_a_clip_that_cannot_be_read_is_one_error(toys):
@@ -260,10 +266,12 @@ def test_a_clip_that_cannot_be_read_is_one_error(toys):
     with pytest.raises(ValueError, match="clip toy/3: frame 0 is not a readable JPEG"):
         diagnose.examine(narrow(), [*toys[:3], broken])
     short = toy_clip("toy/short", 0, frames=8)
-    with pytest.raises(ValueError, match=r"no example can be made of clip toy/short: it has 8"):
-        overfit.Bench(narrow()).overfit([short])
+    with pytest.raises(
+        ValueError, match=r"no example can be made of clip toy/short: the clip has 8"
+    ):
+        overfit.OverfitTest(narrow()).overfit([short])
     silent = dataclasses.replace(toys[3], audio=np.zeros(0, np.int16))
-    with pytest.raises(ValueError, match="clip toy/3 has unusable sound"):
+    with pytest.raises(ValueError, match="clip toy/3 has unusable audio"):
         diagnose.examine(narrow(), [silent])
 
 
@@ -277,7 +285,7 @@ COMMAND = ["diagnose", "--config=configs/sync_expert.py:small_data"]
 
 @pytest.mark.usefixtures("_shared_bench")
 def test_the_command_prints_and_writes_what_it_found(toy_data, tmp_path, capsys):
-    overrides = [f"--config.data.dir={toy_data}", "--config.model.width=0.03"]
+    overrides = [f"--config.data.dir={toy_data}", "--config.model.width_mult=0.03"]
     assert main.main([*COMMAND, *overrides, f"--workdir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert "nothing wrong was found" in printed
@@ -289,8 +297,8 @@ def test_the_command_prints_and_writes_what_it_found(toy_data, tmp_path, capsys)
     [
         ([*COMMAND], "config.data.dir is empty"),
         ([*COMMAND, "--config.data.dir=nowhere"], "nowhere does not exist"),
-        ([*COMMAND, "--config.optimizer.learning_rate=1"], "optimizer"),
-        ([*COMMAND, "--config.optimiser.learning_rate=fast"], "learning_rate"),
+        ([*COMMAND, "--config.optimiser.learning_rate=1"], "optimiser"),
+        ([*COMMAND, "--config.optimizer.learning_rate=fast"], "learning_rate"),
         ([*COMMAND, "--loud"], "loud"),
         (["diagnose", "--config=configs/sync_expert.py:huge"], "no variant 'huge'"),
         (["diagnose", "--config=configs/nothing.py"], "nothing.py"),

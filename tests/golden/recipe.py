@@ -1,6 +1,6 @@
 """Rebuilds the weights and inputs that the golden outputs of the Wav2Lip family belong to.
 
-Nothing large is stored: every tensor is drawn from a seeded NumPy generator in the order of a
+Nothing large is stored: every tensor is sampled from a seeded NumPy generator in the order of a
 manifest, which lists the names and shapes of an official state dict. Outputs in
 `golden_public_*.npz` were computed once from the same tensors by the official networks.
 """
@@ -76,10 +76,10 @@ def _mel(rng, *shape: int) -> np.ndarray:
 
 def inputs(network: str, seed: int = 0) -> dict[str, np.ndarray]:
     """A network's inputs, float32 in the official layout (channels first)."""
-    return {name: x.astype(np.float32) for name, x in _draw(network, seed).items()}
+    return {name: x.astype(np.float32) for name, x in _sample_inputs(network, seed).items()}
 
 
-def _draw(network: str, seed: int) -> dict[str, np.ndarray]:
+def _sample_inputs(network: str, seed: int) -> dict[str, np.ndarray]:
     rng = generator(seed + (2 if network == "trainstep" else 1))
     if network == "wav2lip":
         return {
@@ -93,13 +93,13 @@ def _draw(network: str, seed: int) -> dict[str, np.ndarray]:
     if network == "wav2lip_disc_qual":
         return {"faces": rng.random((2, 3, 5, 96, 96))}
     if network == "syncnet_v2":
-        drawn = {
+        values = {
             "lip": rng.integers(0, 256, (2, 3, 5, 224, 224)),
             "mfcc": 10 * rng.standard_normal((2, 1, 13, 20)),
             "vfeat": rng.standard_normal((40, 1024)),
         }
         noise = rng.standard_normal((40, 1024))
-        return {**drawn, "afeat": np.roll(drawn["vfeat"], 3, axis=0) + 0.5 * noise}
+        return {**values, "afeat": np.roll(values["vfeat"], 3, axis=0) + 0.5 * noise}
     if network == "trainstep":
         return {
             "gt": rng.random((4, 3, 5, 96, 96)),

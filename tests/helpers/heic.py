@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 
-def write(path: Path, image: np.ndarray, tile: int = 64) -> Path:
+def write_heic(path: Path, image: np.ndarray, tile: int = 64) -> Path:
     """Writes uint8 RGB whose sizes are multiples of the tile's."""
     rows, columns = image.shape[0] // tile, image.shape[1] // tile
     tiles, header = [], b""

@@ -1,4 +1,4 @@
-"""Tiny media files, written by PyAV alone so that the project's own writer is not its judge."""
+"""Tiny media files, written by PyAV alone, independent of the project's own writer."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,50 +11,52 @@ WIDTH, HEIGHT = 64, 48
 TICK = Fraction(1, 90_000)
 
 
-def even(count: int, rate: Fraction | int = 25, start: Fraction | int = 0) -> list[Fraction]:
-    """Times of `count` frames."""
+def uniform_times(
+    count: int, rate: Fraction | int = 25, start: Fraction | int = 0
+) -> list[Fraction]:
+    """Returns the times of `count` frames."""
     return [start + i / Fraction(rate) for i in range(count)]
 
 
 def quadrants() -> np.ndarray:
-    """uint8 RGB (48, 64, 3): red, green over blue, white."""
+    """Returns uint8 RGB (48, 64, 3): red, green over blue, white."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[:24, :32, 0] = image[:24, 32:, 1] = image[24:, :32, 2] = 255
     image[24:, 32:] = 255
     return image
 
 
-def grey(index: int) -> np.ndarray:
-    """A picture that tells which one it is."""
+def grey_image(index: int) -> np.ndarray:
+    """Returns an image whose grey level encodes its index."""
     return np.full((HEIGHT, WIDTH, 3), 10 + 8 * (index % 30), np.uint8)
 
 
 def click(at: Fraction | float, seconds: float, rate: int) -> np.ndarray:
-    """float32 silence of some seconds with a short, loud click."""
+    """Returns float32 silence of some seconds with a short, loud click."""
     samples = np.zeros(round(seconds * rate), np.float32)
     samples[round(at * rate) :][: rate // 1000] = 0.9
     return samples
 
 
 def tone(hertz: float, seconds: float, rate: int) -> np.ndarray:
-    """float32 sine of amplitude 0.5."""
+    """Returns a float32 sine of amplitude 0.5."""
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype("f4")
 
 
-def write(
+def write_media(
     path: Path,
     times: Sequence[Fraction] = (),
     samples: np.ndarray | None = None,
     *,
     rate: int = 48_000,
-    sound_at: Fraction | int = 0,
+    audio_start: Fraction | int = 0,
     codec: str = "libx264",
     audio_codec: str = "aac",
     tick: Fraction = TICK,
     rotation: int = 0,
     images: Sequence[np.ndarray] | None = None,
 ) -> Path:
-    """Writes frames, by default `grey` ones, and sound, (samples,) or (samples, channels)."""
+    """Writes frames, by default `grey_image`, and audio, (samples,) or (samples, channels)."""
     with av.open(str(path), "w") as container:
         video = audio = None
         if len(times):
@@ -69,26 +71,26 @@ def write(
             audio = container.add_stream(audio_codec, rate=rate, layout=layout)
         container.start_encoding()
         for index, time in enumerate(times):
-            image = grey(index) if images is None else images[index]
+            image = grey_image(index) if images is None else images[index]
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time / tick), tick
             container.mux(video.encode(frame))
         if video:
             container.mux(video.encode(None))
         if audio:
-            write_sound(container, audio, samples, rate, round(sound_at * rate))
+            encode_audio(container, audio, samples, rate, round(audio_start * rate))
     return path
 
 
-def write_sound(container, stream, samples, rate, position):
-    """Encodes (samples, channels) into a stream from a position, samples, on."""
+def encode_audio(container, stream, samples, rate, position):
+    """Encodes (samples, channels) into a stream, starting at a position in samples."""
     context = stream.codec_context
     size = context.frame_size or 1024
-    reframe = av.AudioResampler(context.format.name, context.layout.name, rate, frame_size=size)
-    sound = np.ascontiguousarray(samples.T.astype(np.float32))
-    sound = av.AudioFrame.from_ndarray(sound, "fltp", context.layout.name)
-    sound.sample_rate = rate
-    for frame in [*reframe.resample(sound), *reframe.resample(None)]:
+    resampler = av.AudioResampler(context.format.name, context.layout.name, rate, frame_size=size)
+    planar = np.ascontiguousarray(samples.T.astype(np.float32))
+    planar = av.AudioFrame.from_ndarray(planar, "fltp", context.layout.name)
+    planar.sample_rate = rate
+    for frame in [*resampler.resample(planar), *resampler.resample(None)]:
         frame.pts, frame.time_base = position, Fraction(1, rate)
         position += frame.samples
         container.mux(stream.encode(frame))

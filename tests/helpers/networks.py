@@ -1,4 +1,4 @@
-"""Networks to try without compiling their initialisation: shapes, and weights drawn with NumPy."""
+"""Networks without compiling their initialization: shapes, and weights sampled with NumPy."""
 
 import math
 
@@ -10,39 +10,42 @@ from lipsync_jax.methods import base
 from lipsync_jax.nn.cpu.jit import jit
 
 
-def drawn(*shape, seed=0):
+def random_array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def shapes(module, *inputs, n=2, **options):
-    """Outputs and variables for inputs (n, *shape), as shapes; nothing is computed."""
+def abstract_variables(module, *inputs, n=2, **options):
+    """Returns outputs and variables for inputs (n, *shape), as shapes."""
     inputs = [jax.ShapeDtypeStruct((n, *shape), jnp.float32) for shape in inputs]
     return jax.eval_shape(
         lambda *x: module.init_with_output(jax.random.key(0), *x, **options), *inputs
     )
 
 
-def count(tree):
+def count_parameters(tree):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def variables(module, *inputs, **options):
-    """Variables for inputs (n, *shape): signals of about the same size leave every layer."""
-    return filled(shapes(module, *inputs, **options)[1])
+def random_variables(module, *inputs, **options):
+    """Returns variables for inputs (n, *shape), with about equal variance after every layer."""
+    return random_variables_like(abstract_variables(module, *inputs, **options)[1])
 
 
-def drawn_state(method, batch):
-    """A fresh state of a method, its players' weights drawn."""
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch).players
-    players = {}
-    for name, player in shapes.items():
-        variables = {"params": filled(player.params), "batch_stats": filled(player.batch_stats)}
-        players[name] = jit(method.players[name].start)(variables)
-    return base.fresh_state(jax.random.key(0), players)
+def random_state(method, batch):
+    """Returns a state of a method at step 0, with random weights."""
+    abstract_networks = jax.eval_shape(method.init, jax.random.key(0), batch).networks
+    networks = {}
+    for name, network in abstract_networks.items():
+        variables = {
+            "params": random_variables_like(network.params),
+            "batch_stats": random_variables_like(network.batch_stats),
+        }
+        networks[name] = jit(method.networks[name].init_state)(variables)
+    return base.init_train_state(jax.random.key(0), networks)
 
 
-def filled(tree):
-    """Shapes of variables as variables."""
+def random_variables_like(tree):
+    """Returns random variables of given shapes."""
     rng = np.random.default_rng(1)
 
     def fill(path, leaf):

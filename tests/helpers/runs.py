@@ -1,4 +1,4 @@
-"""What training runs left, compared."""
+"""Comparison of the checkpoints of two training runs."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import orbax.checkpoint as ocp
 
 
 def saved_arrays(workdir):
-    """Every array of the newest training checkpoint, by item and path."""
+    """Reads every array of the newest training checkpoint, by item and path."""
     newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
     return {
         item.name + jax.tree_util.keystr(path): leaf

@@ -12,7 +12,7 @@ from lipsync_jax import methods
 from lipsync_jax.cli import main
 from lipsync_jax.interop import convert
 from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
-from lipsync_jax.synthesis.dubbing_model import Editor
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.training import checkpoints
 from tests.golden import recipe
 
@@ -34,8 +34,8 @@ def small(official):
     return {name: np.zeros(1, np.float32) for name in recipe.manifest(official)}
 
 
-def test_every_network_has_a_kind():
-    assert convert.KINDS.keys() == wav2lip.NETWORKS.keys()
+def test_every_network_has_an_entry():
+    assert convert.OFFICIAL_NETWORKS.keys() == wav2lip.NETWORKS.keys()
 
 
 def test_converts_bit_for_bit(tmp_path, capsys, discriminator):
@@ -45,23 +45,23 @@ def test_converts_bit_for_bit(tmp_path, capsys, discriminator):
     assert main.main(["convert", str(source), str(out)]) == 0
     assert digest in capsys.readouterr().out
 
-    variables, card = checkpoints.load_inference(out, "discriminator")
+    variables, model_card = checkpoints.load_network(out, "discriminator")
     assert variables["batch_stats"] == {}
     expected = wav2lip.to_variables(discriminator, "quality_discriminator")["params"]
-    found = flatten_dict(variables["params"])
-    assert found.keys() == flatten_dict(expected).keys()
+    converted = flatten_dict(variables["params"])
+    assert converted.keys() == flatten_dict(expected).keys()
     for name, value in flatten_dict(expected).items():
-        np.testing.assert_array_equal(found[name], value, strict=True)
-    assert card["network"] == "quality_discriminator"
-    assert card["source"] == {
+        np.testing.assert_array_equal(converted[name], value, strict=True)
+    assert model_card["network"] == "quality_discriminator"
+    assert model_card["source"] == {
         "file": source.name,
         "bytes": source.stat().st_size,
         "sha256": digest,
     }
-    assert "non-commercial" in card["licence"]
-    method = methods.load(ml_collections.ConfigDict(card["config"]))
+    assert "non-commercial" in model_card["licence"]
+    method = methods.load(ml_collections.ConfigDict(model_card["config"]))
     shapes = jax.eval_shape(
-        method.players["discriminator"].module.init,
+        method.networks["discriminator"].module.init,
         jax.random.key(0),
         jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32),
     )
@@ -109,7 +109,7 @@ def test_names_the_first_keys_that_differ(tmp_path, official, network):
     assert "of another shape" in str(error.value)
 
 
-def test_says_that_there_is_no_state_dict(tmp_path):
+def test_reports_a_missing_state_dict(tmp_path):
     source = tmp_path / "none.safetensors"
     safetensors.numpy.save_file({}, source)
     with pytest.raises(ValueError, match=r"none.safetensors can't .*no state dict"):
@@ -120,13 +120,13 @@ def test_says_that_there_is_no_state_dict(tmp_path):
 def test_inference_runs_a_converted_generator(tmp_path):
     source = saved(recipe.weights("wav2lip"), tmp_path / "wav2lip.safetensors")
     out = convert.convert(source, tmp_path / "out")
-    variables, card = checkpoints.load_inference(out, "generator")
-    method = methods.load(ml_collections.ConfigDict(card["config"]))
+    variables, model_card = checkpoints.load_network(out, "generator")
+    method = methods.load(ml_collections.ConfigDict(model_card["config"]))
     given, expected = recipe.inputs("wav2lip"), recipe.expected("wav2lip")
     audio, faces = (given[name].transpose(0, 2, 3, 1) for name in ("audio4", "face4"))
     with jax.default_matmul_precision("highest"):
-        drawn = method.draw(variables, audio, faces)
+        generated = method.generate_frames(variables, audio, faces)
     np.testing.assert_allclose(
-        np.asarray(drawn).transpose(0, 3, 1, 2), expected["out4"], rtol=0, atol=2e-5
+        np.asarray(generated).transpose(0, 3, 1, 2), expected["out4"], rtol=0, atol=2e-5
     )
-    assert Editor.load(out).size == 96
+    assert DubbingModel.load(out).size == 96

@@ -21,7 +21,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def signal():
-    """Two seconds of two chirps, noise and a stretch of silence: the golden features' input."""
+    """Returns the input of the golden features: two seconds of chirps, noise and silence."""
     s = np.arange(32_000) / 16_000
     x = 0.35 * np.sin(2 * np.pi * (80 * s + 980 * s**2))
     x += 0.20 * np.sin(2 * np.pi * (6000 * s - 1450 * s**2))
@@ -48,7 +48,7 @@ def test_log_mel_range_is_80_decibels_and_silence_is_even():
     np.testing.assert_array_equal(silence, -100)
     tone = audio.log_mel(0.5 * np.sin(0.1 * np.arange(1764))[None])
     np.testing.assert_allclose(tone.max() - tone.min(), 80, atol=1e-4)
-    with pytest.raises(ValueError, match="pieces of 512 samples are too short"):
+    with pytest.raises(ValueError, match="chunks of 512 samples are too short"):
         audio.log_mel(np.zeros((2, 512)))
 
 
@@ -89,7 +89,7 @@ def test_mel_basis_is_the_published_one(golden):
 
 
 @pytest.mark.parametrize("length", [1, 199, 200, 3199, 3200])
-def test_mel_of_silence_and_of_very_short_sound(length):
+def test_mel_of_silence_and_of_very_short_audio(length):
     mel = audio.mel_spectrogram(np.zeros(length, np.float32))
     assert mel.shape == (1 + length // 200, 80)
     np.testing.assert_array_equal(mel, audio.MEL_SILENCE)
@@ -118,7 +118,7 @@ def test_mfcc_frame_count(length, frames):
         (np.array([0, np.nan], np.float32), "not finite"),
     ],
 )
-def test_features_refuse_what_is_no_sound(samples, message):
+def test_features_refuse_invalid_samples(samples, message):
     with pytest.raises(ValueError, match=message):
         audio.mel_spectrogram(samples)
     with pytest.raises(ValueError, match=message):
@@ -181,8 +181,8 @@ def test_save_clips_and_load_gives_channels(tmp_path):
 )
 def test_load_any_container(tmp_path, name, codec, audio_codec):
     tone = media_files.tone(440, 1, 48_000)
-    times = media_files.even(10) if codec else ()
-    path = media_files.write(
+    times = media_files.uniform_times(10) if codec else ()
+    path = media_files.write_media(
         tmp_path / name, times, tone, codec=codec, audio_codec=audio_codec, tick=Fraction(1, 25)
     )
     samples, rate = audio.load(path, rate=16_000)
@@ -196,15 +196,15 @@ def test_load_any_container(tmp_path, name, codec, audio_codec):
 @pytest.mark.parametrize(
     ("picture_at", "sound_at"), [(0, 0), (0, Fraction(1, 5)), (Fraction(1, 5), 0)]
 )
-def test_load_aligned_starts_with_the_first_picture(tmp_path, picture_at, sound_at):
-    path = media_files.write(
+def test_loading_starts_with_the_first_video_frame(tmp_path, picture_at, sound_at):
+    path = media_files.write_media(
         tmp_path / "a.mkv",
-        media_files.even(10, start=picture_at),
+        media_files.uniform_times(10, start=picture_at),
         media_files.click(0.5, 1, 48_000),
-        sound_at=sound_at,
+        audio_start=sound_at,
         audio_codec="pcm_s16le",
     )
-    samples, rate = audio.load_aligned(path)
+    samples, rate = audio.load_from_video_start(path)
     assert np.argmax(samples > 0.5) / rate == pytest.approx(float(sound_at - picture_at) + 0.5)
     assert len(samples) / rate == pytest.approx(float(sound_at - picture_at) + 1)
     alone, _ = audio.load(path)
@@ -212,7 +212,7 @@ def test_load_aligned_starts_with_the_first_picture(tmp_path, picture_at, sound_
 
 
 def test_lost_packets_are_silence(tmp_path):
-    whole = media_files.write(
+    whole = media_files.write_media(
         tmp_path / "whole.mkv", (), media_files.click(0.8, 1, 48_000), audio_codec="pcm_s16le"
     )
     holey = tmp_path / "holey.mkv"
@@ -236,7 +236,7 @@ def test_refuses_implausible_sample_rates(tmp_path, rate):
         audio.load(tmp_path / "odd.wav")
 
 
-def test_load_tells_what_is_wrong(tmp_path):
+def test_load_refuses_files_without_audio(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         audio.load(tmp_path / "none.wav")
     with pytest.raises(ValueError, match="is a folder"):
@@ -247,15 +247,15 @@ def test_load_tells_what_is_wrong(tmp_path):
     (tmp_path / "text.wav").write_text("not a sound\n" * 20)
     with pytest.raises(ValueError, match="cannot be read as audio or video"):
         audio.load(tmp_path / "text.wav")
-    silent = media_files.write(tmp_path / "silent.mp4", media_files.even(3))
+    silent = media_files.write_media(tmp_path / "silent.mp4", media_files.uniform_times(3))
     with pytest.raises(ValueError, match="no audio stream"):
         audio.load(silent)
     with wave.open(str(tmp_path / "header.wav"), "wb") as file:
         file.setnchannels(1), file.setsampwidth(2), file.setframerate(16_000)
-    with pytest.raises(ValueError, match="holds no sound"):
+    with pytest.raises(ValueError, match="has no samples from"):
         audio.load(tmp_path / "header.wav")
     broken = np.array([0, np.nan] * 1000, np.float32)
-    path = media_files.write(tmp_path / "nan.wav", (), broken, audio_codec="pcm_f32le")
+    path = media_files.write_media(tmp_path / "nan.wav", (), broken, audio_codec="pcm_f32le")
     with pytest.raises(ValueError, match="not finite"):
         audio.load(path)
 

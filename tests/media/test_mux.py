@@ -1,4 +1,4 @@
-"""Sound beside a picture: in step, whole, copied where that is possible."""
+"""Muxing of audio and video: in sync, complete, copied where possible."""
 
 from fractions import Fraction
 
@@ -19,13 +19,13 @@ def codecs(path):
 
 
 def click_time(path):
-    """When the click of `media.click` is heard after the first picture."""
-    samples, rate = audio.load_aligned(path)
+    """Returns the time of the click of `media_files.click` after the first video frame."""
+    samples, rate = audio.load_from_video_start(path)
     return np.argmax(np.abs(samples) > 0.3) / rate
 
 
 def encode(source, path, **options):
-    """Decodes and writes the frames anew with the sound of the same file."""
+    """Decodes and encodes a file's frames, with its audio."""
     with video_reader.VideoWriter(
         path, 25, SIZE, preset="ultrafast", audio=source, **options
     ) as writer:
@@ -35,8 +35,10 @@ def encode(source, path, **options):
 
 @pytest.fixture(scope="module")
 def silent(tmp_path_factory):
-    """A second of picture whose frames are stored out of order."""
-    return media_files.write(tmp_path_factory.mktemp("silent") / "a.mp4", media_files.even(25))
+    """Writes a second of video whose frames are stored out of order."""
+    return media_files.write_media(
+        tmp_path_factory.mktemp("silent") / "a.mp4", media_files.uniform_times(25)
+    )
 
 
 @pytest.mark.parametrize("outfile", ["o.mp4", "o.mkv", "o.mov", "o.m4v"])
@@ -52,21 +54,21 @@ def silent(tmp_path_factory):
     ],
 )
 @pytest.mark.parametrize("late", [Fraction(0), Fraction(1, 5), Fraction(-1, 5)])
-def test_sound_stays_in_step(tmp_path, name, codec, outfile, late):
-    """The click keeps its distance from the first picture, copied or encoded anew."""
-    source = media_files.write(
+def test_audio_stays_in_sync(tmp_path, name, codec, outfile, late):
+    """The click keeps its distance from the first frame, copied or encoded."""
+    source = media_files.write_media(
         tmp_path / name,
-        media_files.even(25, start=max(-late, 0)),
+        media_files.uniform_times(25, start=max(-late, 0)),
         media_files.click(0.5, 1, RATE),
         rate=RATE,
-        sound_at=max(late, 0),
+        audio_start=max(late, 0),
         audio_codec=codec,
     )
     video_reader.mux(source, source, tmp_path / outfile)
     assert click_time(tmp_path / outfile) == pytest.approx(0.5 + float(late), abs=0.002)
     times = [frame.time for frame in video_reader.read_frames(tmp_path / outfile)]
     assert len(times) == 25
-    for time, expected in zip(times, media_files.even(25), strict=True):
+    for time, expected in zip(times, media_files.uniform_times(25), strict=True):
         assert abs(time - expected) <= (Fraction(1, 1000) if ".mkv" in name + outfile else 0)
     encode(source, tmp_path / f"anew_{outfile}")
     assert click_time(tmp_path / f"anew_{outfile}") == pytest.approx(0.5 + float(late), abs=0.002)
@@ -86,9 +88,9 @@ def test_sound_stays_in_step(tmp_path, name, codec, outfile, late):
         ("flac", "o.mkv", True),
     ],
 )
-def test_sound_is_copied_where_players_know_it(tmp_path, silent, codec, outfile, copied):
+def test_audio_is_copied_where_players_support_it(tmp_path, silent, codec, outfile, copied):
     sound = media_files.tone(440, 0.5, RATE)
-    source = media_files.write(tmp_path / "a.mkv", (), sound, rate=RATE, audio_codec=codec)
+    source = media_files.write_media(tmp_path / "a.mkv", (), sound, rate=RATE, audio_codec=codec)
     video_reader.mux(silent, source, tmp_path / outfile)
     (own,), (picture, copy) = codecs(source), codecs(tmp_path / outfile)
     assert (picture, copy) == ("h264", own if copied else "aac")
@@ -102,10 +104,10 @@ def test_sound_is_copied_where_players_know_it(tmp_path, silent, codec, outfile,
 
 @pytest.mark.parametrize("outfile", ["o.mp4", "o.mkv"])
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
-def test_no_sound_is_lost_after_the_picture(tmp_path, silent, codec, outfile):
-    """The picture lasts 1 s, the click comes at 1.9 s of 2."""
+def test_no_audio_is_lost_after_the_video(tmp_path, silent, codec, outfile):
+    """The video lasts 1 s; the click is at 1.9 s of 2."""
     sound = media_files.click(1.9, 2, RATE)
-    source = media_files.write(tmp_path / "a.mkv", (), sound, rate=RATE, audio_codec=codec)
+    source = media_files.write_media(tmp_path / "a.mkv", (), sound, rate=RATE, audio_codec=codec)
     video_reader.mux(silent, source, tmp_path / outfile)
     assert click_time(tmp_path / outfile) == pytest.approx(1.9, abs=0.002)
     assert len(audio.load(tmp_path / outfile)[0]) >= 2 * RATE
@@ -115,7 +117,7 @@ def test_no_sound_is_lost_after_the_picture(tmp_path, silent, codec, outfile):
         tmp_path / "w.mp4", 25, SIZE, preset="ultrafast", audio=source, shortest=True
     ) as writer:
         for index in range(25):
-            writer.write(media_files.grey(index))
+            writer.write(media_files.grey_image(index))
     assert 1 * RATE <= len(audio.load(tmp_path / "w.mp4")[0]) <= 1.1 * RATE
     assert video_reader.probe(tmp_path / "w.mp4").duration == 1
 
@@ -136,9 +138,11 @@ def test_any_wav_becomes_aac(tmp_path, silent, rate, channels):
         )
 
 
-def test_too_many_channels_are_told(tmp_path, silent):
+def test_too_many_channels_are_refused(tmp_path, silent):
     audio.save(tmp_path / "a.wav", np.zeros((800, 9), np.int16), 8000)
-    with pytest.raises(ValueError, match="its 9 channels; convert its sound to stereo first"):
+    with pytest.raises(
+        ValueError, match="its 9 channels is unknown; convert its audio to stereo first"
+    ):
         video_reader.mux(silent, tmp_path / "a.wav", tmp_path / "o.mp4")
     assert not (tmp_path / "o.mp4").exists()
 
@@ -153,15 +157,15 @@ def test_too_many_channels_are_told(tmp_path, silent):
         ("a.avi", "mpeg4", Fraction(1, 25)),
     ],
 )
-def test_picture_is_copied_frame_for_frame(tmp_path, name, codec, tick):
-    source = media_files.write(
-        tmp_path / name, media_files.even(25, start=0), codec=codec, tick=tick
+def test_video_is_copied_frame_by_frame(tmp_path, name, codec, tick):
+    source = media_files.write_media(
+        tmp_path / name, media_files.uniform_times(25, start=0), codec=codec, tick=tick
     )
     audio.save(tmp_path / "a.wav", media_files.tone(440, 1, 16_000), 16_000)
     for outfile in (tmp_path / "o.mp4", tmp_path / "o.mkv"):
         video_reader.mux(source, tmp_path / "a.wav", outfile)
         copies = list(video_reader.read_frames(outfile))
-        assert [frame.time for frame in copies] == media_files.even(25)
+        assert [frame.time for frame in copies] == media_files.uniform_times(25)
         for frame, copy in zip(video_reader.read_frames(source), copies, strict=True):
             np.testing.assert_array_equal(frame.image, copy.image)
         assert video_reader.probe(outfile).frame_rate == 25
@@ -169,8 +173,8 @@ def test_picture_is_copied_frame_for_frame(tmp_path, name, codec, tick):
 
 
 def test_rotation_and_tags_are_kept(tmp_path):
-    source = media_files.write(
-        tmp_path / "a.mp4", media_files.even(5), media_files.click(0, 1, RATE), rotation=90
+    source = media_files.write_media(
+        tmp_path / "a.mp4", media_files.uniform_times(5), media_files.click(0, 1, RATE), rotation=90
     )
     video_reader.mux(source, source, tmp_path / "o.mp4", metadata={"title": "turned"})
     assert video_reader.probe(tmp_path / "o.mp4").rotation == 90
@@ -180,14 +184,14 @@ def test_rotation_and_tags_are_kept(tmp_path):
 
 def test_uneven_times_are_kept(tmp_path):
     uneven = [Fraction(0), Fraction(1, 30), Fraction(1, 10), Fraction(11, 90), Fraction(1, 2)]
-    source = media_files.write(tmp_path / "a.mp4", uneven, media_files.click(0.3, 1, RATE))
+    source = media_files.write_media(tmp_path / "a.mp4", uneven, media_files.click(0.3, 1, RATE))
     video_reader.mux(source, source, tmp_path / "o.mp4")
     assert [frame.time for frame in video_reader.read_frames(tmp_path / "o.mp4")] == uneven
 
 
 def test_the_output_may_be_the_input(tmp_path):
-    path = media_files.write(
-        tmp_path / "a.mp4", media_files.even(25), media_files.click(0.2, 1, RATE)
+    path = media_files.write_media(
+        tmp_path / "a.mp4", media_files.uniform_times(25), media_files.click(0.2, 1, RATE)
     )
     audio.save(tmp_path / "b.wav", media_files.click(0.7, 1, RATE), RATE)
     video_reader.mux(path, tmp_path / "b.wav", path)
@@ -195,17 +199,19 @@ def test_the_output_may_be_the_input(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "b.wav"]
 
 
-def test_failures_are_told_and_leave_nothing(tmp_path, silent):
+def test_failures_are_errors_and_leave_no_file(tmp_path, silent):
     audio.save(tmp_path / "a.wav", media_files.click(0.2, 1, 16_000), 16_000)
-    reordered = media_files.write(tmp_path / "b.avi", media_files.even(25), tick=Fraction(1, 25))
-    old = media_files.write(
-        tmp_path / "c.avi", media_files.even(3), codec="msmpeg4v2", tick=Fraction(1, 25)
+    reordered = media_files.write_media(
+        tmp_path / "b.avi", media_files.uniform_times(25), tick=Fraction(1, 25)
+    )
+    old = media_files.write_media(
+        tmp_path / "c.avi", media_files.uniform_times(3), codec="msmpeg4v2", tick=Fraction(1, 25)
     )
     (tmp_path / "o.mp4").write_bytes(b"what was there")
     here = sorted(tmp_path.iterdir())
     for picture, sound, outfile, error, message in [
         (silent, silent, "o.mp4", ValueError, "no audio stream"),
-        (tmp_path / "a.wav", tmp_path / "a.wav", "o.mp4", ValueError, "has no picture"),
+        (tmp_path / "a.wav", tmp_path / "a.wav", "o.mp4", ValueError, "has no video stream"),
         (tmp_path / "none.mp4", tmp_path / "a.wav", "o.mp4", FileNotFoundError, "does not exist"),
         (silent, tmp_path / "none.wav", "o.mp4", FileNotFoundError, "does not exist"),
         (silent, tmp_path / "a.wav", "o.webm", ValueError, "written as one of"),
@@ -235,12 +241,12 @@ def many(path, subtitles=True):
             for i, (a, b, name) in enumerate(ends, 1)
         ])  # fmt: skip
         for index in range(25):
-            frame = av.VideoFrame.from_ndarray(media_files.grey(index))
+            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
             frame.pts, frame.time_base = index, Fraction(1, 25)
             out.mux(picture.encode(frame))
         out.mux(picture.encode(None))
         for track, at in zip(tracks, (0.3, 0.6), strict=True):
-            media_files.write_sound(out, track, media_files.click(at, 1, RATE)[:, None], RATE, 0)
+            media_files.encode_audio(out, track, media_files.click(at, 1, RATE)[:, None], RATE, 0)
         for packet in text.demux() if subtitles else ():
             if packet.size:
                 packet.stream = words
@@ -276,7 +282,7 @@ def test_further_tracks_subtitles_and_chapters_are_kept(tmp_path):
     np.testing.assert_allclose(clicks, [0.4, 0.7], atol=0.03)
 
 
-def test_what_the_output_cannot_hold_is_told(tmp_path):
+def test_streams_that_the_output_cannot_hold_are_reported(tmp_path):
     source = many(tmp_path / "a.mkv")
     assert video_reader.mux(source, source, tmp_path / "o.mp4") == ("1 subtitle track (subrip)",)
     kinds, names = inside(tmp_path / "o.mp4")
@@ -285,7 +291,7 @@ def test_what_the_output_cannot_hold_is_told(tmp_path):
     audio.save(tmp_path / "b.wav", media_files.click(0.5, 1, RATE), RATE)
     assert video_reader.mux(source, tmp_path / "b.wav", tmp_path / "p.mkv") == ()
     assert [kind for kind, _ in inside(tmp_path / "p.mkv")[0]] == ["video", "audio", "subtitle"]
-    assert set(video_reader.probe(source).beside) == {
+    assert set(video_reader.probe(source).extra_streams) == {
         "1 further audio track (aac)", "1 subtitle track (subrip)", "2 chapters"
     }  # fmt: skip
 

@@ -21,17 +21,17 @@ def joined(path, pieces):
 
 
 def clicks(path):
-    """Seconds after the first picture at which clicks are heard, to the centisecond."""
-    sound, rate = audio.load_aligned(path)
+    """Returns the times of clicks after the first video frame, to the centisecond."""
+    sound, rate = audio.load_from_video_start(path)
     loud = np.flatnonzero(np.abs(sound) > 0.3) / rate
     return sorted({round(float(t), 2) for t in loud[np.diff(loud, prepend=-1) > 0.1]})
 
 
 @pytest.fixture
 def piece(tmp_path):
-    """A second of grey frames in which a click is heard at 0.5 s."""
-    return media_files.write(
-        tmp_path / "piece.ts", media_files.even(25), media_files.click(0.5, 1, RATE)
+    """Writes a second of grey frames with a click at 0.5 s."""
+    return media_files.write_media(
+        tmp_path / "piece.ts", media_files.uniform_times(25), media_files.click(0.5, 1, RATE)
     )
 
 
@@ -52,9 +52,9 @@ def test_joined_transport_streams_go_on_in_step(tmp_path, piece, count):
 
 
 def test_many_joined_pieces_stay_in_step(tmp_path):
-    """Their sound ends 0.2 s before their picture does."""
-    piece = media_files.write(
-        tmp_path / "1.ts", media_files.even(25), media_files.click(0.5, 0.8, RATE)
+    """Their audio ends 0.2 s before their video."""
+    piece = media_files.write_media(
+        tmp_path / "1.ts", media_files.uniform_times(25), media_files.click(0.5, 0.8, RATE)
     )
     path = joined(tmp_path / "a.ts", [piece] * 6)
     starts = [float(frame.time) for frame in video_reader.read_frames(path)][::25]
@@ -62,7 +62,7 @@ def test_many_joined_pieces_stay_in_step(tmp_path):
 
 
 @pytest.mark.parametrize("outfile", ["o.mp4", "o.mkv"])
-def test_joined_transport_streams_are_copied_whole(tmp_path, piece, outfile):
+def test_joined_transport_streams_are_copied_completely(tmp_path, piece, outfile):
     path = joined(tmp_path / "a.ts", [piece] * 2)
     out = tmp_path / outfile
     video_reader.mux(path, path, out)
@@ -78,8 +78,8 @@ def test_joined_transport_streams_are_copied_whole(tmp_path, piece, outfile):
      ("a.mp3", "libmp3lame"), ("a.ac3", "ac3")],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*damaged .* packets were skipped")
-def test_all_of_joined_recordings_is_heard(tmp_path, name, codec):
-    piece = media_files.write(
+def test_joined_recordings_are_decoded_completely(tmp_path, name, codec):
+    piece = media_files.write_media(
         tmp_path / f"piece_{name}", (), media_files.tone(300, 1.2, RATE), audio_codec=codec
     )
     path = joined(tmp_path / name, [piece] * 2)
@@ -87,7 +87,7 @@ def test_all_of_joined_recordings_is_heard(tmp_path, name, codec):
     assert 2.4 <= len(sound) / rate < 2.55
     for part in (slice(rate // 10, rate), slice(14 * rate // 10, 22 * rate // 10)):
         assert np.std(sound[part]) == pytest.approx(0.35, rel=0.1)
-    silent = media_files.write(tmp_path / "silent.mp4", media_files.even(5))
+    silent = media_files.write_media(tmp_path / "silent.mp4", media_files.uniform_times(5))
     video_reader.mux(silent, path, tmp_path / "o.mp4")
     assert len(audio.load(tmp_path / "o.mp4")[0]) / rate == pytest.approx(
         len(sound) / rate, abs=0.1
@@ -97,11 +97,13 @@ def test_all_of_joined_recordings_is_heard(tmp_path, name, codec):
 @pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (48_000, 2), (24_000, 2)])
 @pytest.mark.filterwarnings("ignore:.*damaged .* packets were skipped")
 def test_pieces_of_another_rate_or_layout_are_brought_to_the_first(tmp_path, rate, channels):
-    first = media_files.write(
+    first = media_files.write_media(
         tmp_path / "1.mp3", (), media_files.tone(300, 0.6, RATE), audio_codec="libmp3lame"
     )
     tone = np.stack([media_files.tone(300, 0.6, rate)] * channels, axis=1)
-    second = media_files.write(tmp_path / "2.mp3", (), tone, rate=rate, audio_codec="libmp3lame")
+    second = media_files.write_media(
+        tmp_path / "2.mp3", (), tone, rate=rate, audio_codec="libmp3lame"
+    )
     path = joined(tmp_path / "a.mp3", [first, second])
     sound, own = audio.load(path)
     assert 1.2 <= len(sound) / own < 1.4
@@ -109,7 +111,7 @@ def test_pieces_of_another_rate_or_layout_are_brought_to_the_first(tmp_path, rat
     assert np.std(tail) == pytest.approx(0.35, rel=0.1)
     assert np.abs(np.fft.rfft(tail)).argmax() / 0.3 == pytest.approx(300, abs=5)
     assert not samples.is_uniform(path) and samples.is_uniform(first)
-    silent = media_files.write(tmp_path / "silent.mp4", media_files.even(5))
+    silent = media_files.write_media(tmp_path / "silent.mp4", media_files.uniform_times(5))
     video_reader.mux(silent, path, tmp_path / "o.mp4")
     copied, own = audio.load(tmp_path / "o.mp4")
     assert 1.2 <= len(copied) / own < 1.5
@@ -133,12 +135,12 @@ class Faulty:
 
 @pytest.mark.parametrize(("errors", "lost"), [(1, 0), (7, 0), (10_000, 1)])
 def test_a_demux_error_is_not_the_end(tmp_path, errors, lost):
-    path = media_files.write(
+    path = media_files.write_media(
         tmp_path / "a.mkv", (), media_files.tone(300, 1, RATE), audio_codec="pcm_s16le"
     )
     with containers.open_container(path) as container:
         whole = sum(packet.size for packet in container.demux())
-    damage = packets.Damage()
+    damage = packets.DecodeErrors()
     with containers.open_container(path) as container:
         stream = container.streams.audio[0]
         read = packets.Packets(Faulty(container, errors), [stream], path, damage)
@@ -146,8 +148,8 @@ def test_a_demux_error_is_not_the_end(tmp_path, errors, lost):
     assert damage.packets >= 1 + lost
 
 
-def test_what_damage_takes_is_told_in_seconds(tmp_path):
-    path = media_files.write(tmp_path / "a.mp4", (), media_files.tone(300, 2, RATE))
+def test_lost_audio_is_reported_in_seconds(tmp_path):
+    path = media_files.write_media(tmp_path / "a.mp4", (), media_files.tone(300, 2, RATE))
     data = bytearray(path.read_bytes())
     middle = slice(len(data) // 3, len(data) // 3 + len(data) // 8)
     data[middle] = np.random.default_rng(0).bytes(middle.stop - middle.start)
@@ -158,25 +160,25 @@ def test_what_damage_takes_is_told_in_seconds(tmp_path):
         length = sum(map(len, stream))
     assert length / RATE == pytest.approx(2, abs=0.1)
     assert 0.05 < stream.lost < 0.6
-    assert f"{float(stream.lost):.2f} s of sound are lost" in str(caught[0].message)
+    assert f"{float(stream.lost):.2f} s of audio are lost" in str(caught[0].message)
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_a_missing_end_is_told_in_seconds(tmp_path, suffix):
+def test_a_missing_end_is_reported_in_seconds(tmp_path, suffix):
     with av.open(str(tmp_path / f"whole.{suffix}"), "w", options={"movflags": "faststart"}) as out:
         stream = out.add_stream("aac", rate=RATE, layout="mono")
-        media_files.write_sound(out, stream, media_files.tone(300, 4, RATE)[:, None], RATE, 0)
+        media_files.encode_audio(out, stream, media_files.tone(300, 4, RATE)[:, None], RATE, 0)
     data = (tmp_path / f"whole.{suffix}").read_bytes()
     (tmp_path / f"a.{suffix}").write_bytes(data[: len(data) * 3 // 5])
     stream = samples.SampleStream(tmp_path / f"a.{suffix}")
-    with pytest.warns(UserWarning, match=r"1\.\d\d s of sound are lost"):
+    with pytest.warns(UserWarning, match=r"1\.\d\d s of audio are lost"):
         length = sum(map(len, stream))
     assert length / RATE + float(stream.lost) == pytest.approx(4, abs=0.3)
 
 
-def test_packets_that_give_no_sound_are_told(tmp_path):
+def test_packets_without_samples_are_reported(tmp_path):
     """Of joined Opus files of one page each, FFmpeg decodes the first."""
-    piece = media_files.write(
+    piece = media_files.write_media(
         tmp_path / "1.ogg", (), media_files.tone(300, 0.6, RATE), audio_codec="libopus"
     )
     stream = samples.SampleStream(joined(tmp_path / "a.ogg", [piece] * 2))
@@ -185,10 +187,10 @@ def test_packets_that_give_no_sound_are_told(tmp_path):
     assert length / RATE + float(stream.lost) == pytest.approx(1.2, abs=0.05)
 
 
-def test_a_change_that_cannot_be_read_is_told(tmp_path):
+def test_a_change_that_cannot_be_decoded_is_refused(tmp_path):
     mono = media_files.tone(300, 0.5, RATE)
     pieces = [
-        media_files.write(tmp_path / f"{n}.ogg", (), sound, audio_codec="libopus")
+        media_files.write_media(tmp_path / f"{n}.ogg", (), sound, audio_codec="libopus")
         for n, sound in enumerate((mono, np.stack([mono, mono], axis=1)))
     ]
     path = joined(tmp_path / "a.ogg", pieces)
@@ -214,7 +216,7 @@ def test_the_main_stream_is_not_the_thumbnail_before_it(tmp_path, suffix, flag):
         container.mux(small.encode(thumb))
         container.mux(small.encode(None))
         for index in range(10):
-            frame = av.VideoFrame.from_ndarray(media_files.grey(index))
+            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(large.encode(frame))
         container.mux(large.encode(None))
@@ -277,7 +279,7 @@ def test_a_clock_that_is_damaged_in_one_stream_alone_moves_the_other_nowhere(tmp
 def test_long_pauses_in_ogg_are_silence(tmp_path):
     sound = np.concatenate([media_files.tone(300, 0.5, RATE), np.zeros(RATE * 13, np.float32)])
     sound = np.concatenate([sound, media_files.tone(300, 0.5, RATE)])
-    path = media_files.write(tmp_path / "whole.ogg", (), sound, audio_codec="libopus")
+    path = media_files.write_media(tmp_path / "whole.ogg", (), sound, audio_codec="libopus")
     with av.open(str(path)) as source, av.open(str(tmp_path / "a.ogg"), "w") as out:
         copy = out.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux():

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax.media import still_images, video_reader
+from lipsync_jax.media import image_files, video_reader
 from tests.helpers import media_files
 
 
@@ -57,7 +57,7 @@ def interlaced(tmp_path_factory):
 def test_interlaced_frames_lose_their_combs(interlaced):
     assert video_reader.probe(interlaced).interlaced
     frames = list(video_reader.read_frames(interlaced))
-    assert [frame.time for frame in frames] == media_files.even(15)
+    assert [frame.time for frame in frames] == media_files.uniform_times(15)
     for number, frame in enumerate(frames[1:-1], 1):
         assert comb(woven(number)) > 9 > 1 > comb(frame.image)
         lost = np.abs(frame.image.astype(int) - woven(number)).mean(axis=(1, 2))
@@ -107,7 +107,7 @@ def test_transparent_video_shows_a_plain_ground(tmp_path, codec, pix_fmt):
     image[:, 48:] = (9, 80, 200, 0)
     path = encode(tmp_path / "a.mov", [image] * 2, codec, pix_fmt, {})
     for frame in video_reader.read_frames(path):
-        assert (frame.image[:, 50:] == still_images.GROUND).all()
+        assert (frame.image[:, 50:] == image_files.BACKGROUND).all()
         inside = frame.image[4:20, 4:28].astype(int)
         assert np.abs(inside - media_files.quadrants()[4:20, 4:28]).max() < 8
 
@@ -122,7 +122,7 @@ def stripes(rows):
 @pytest.mark.parametrize("rows", [96, 720])
 @pytest.mark.parametrize("tags", [(2, 2, 2), (6, 6, 6), (1, 1, 1)])
 def test_colours_come_out_with_the_hue_and_the_tags_they_had(tmp_path, rows, tags):
-    """Untagged ones are stored as they were, whatever a player takes them for."""
+    """Untagged colours are stored unchanged."""
     with video_reader.VideoWriter(
         tmp_path / "a.mp4", 25, (64, rows), crf=2, colours=tags
     ) as writer:

@@ -39,7 +39,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.05, len(VOICE)).astype(np.float32)
 @pytest.mark.parametrize("parts", ["FC", "FL FR"])
 def test_speech_is_as_loud_as_in_its_channels(tmp_path, layout, parts):
     path = surround(tmp_path / "a.mkv", layout, **dict.fromkeys(parts.split(), VOICE))
-    for sound in (audio.load(path)[0], np.concatenate([*driving_audio.mono(path)[1]])):
+    for sound in (audio.load(path)[0], np.concatenate([*driving_audio.read_mono_chunks(path)[1]])):
         np.testing.assert_allclose(sound, VOICE, atol=1e-6)
 
 
@@ -52,13 +52,13 @@ def test_the_same_in_all_channels_is_no_louder_and_bass_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.95])
-def test_stereo_with_one_side_inverted_is_heard(tmp_path, strength):
+def test_stereo_with_one_side_inverted_does_not_cancel(tmp_path, strength):
     path = tmp_path / "a.wav"
     audio.save(path, np.stack([VOICE, -strength * VOICE], axis=1), RATE)
     assert level(audio.load(path)[0]) == pytest.approx(level(VOICE), rel=0.01)
     spoken = driving_audio.load(path)
     audio.save(tmp_path / "mono.wav", VOICE, RATE)
-    assert np.abs(spoken.mel - driving_audio.load(tmp_path / "mono.wav").mel).max() < 0.05
+    assert np.abs(spoken.features - driving_audio.load(tmp_path / "mono.wav").features).max() < 0.05
     mixed = audio_mix.mix([path, tmp_path / "mono.wav"], tmp_path / "mix.wav")
     assert audio.load(mixed, mono=False)[0].shape[1] == 2
 
@@ -69,7 +69,7 @@ def test_ordinary_stereo_is_averaged(tmp_path):
     assert samples.mono_weights(tmp_path / "a.wav").tolist() == [0.5, 0.5]
 
 
-def test_a_file_that_is_replaced_is_judged_anew(tmp_path):
+def test_a_replaced_file_is_inspected_again(tmp_path):
     path = tmp_path / "a.wav"
     audio.save(path, np.stack([VOICE, -VOICE], axis=1), RATE)
     assert samples.mono_weights(path).tolist() == [1, 0]
@@ -80,10 +80,10 @@ def test_a_file_that_is_replaced_is_judged_anew(tmp_path):
 @pytest.mark.parametrize("outfile", ["o.mp4", "o.mov", "o.mkv"])
 @pytest.mark.parametrize("layout", ["2.1", "quad", "5.1(side)", "6.1", "7.1", "7.1(wide)"])
 def test_any_layout_fits_a_video(tmp_path, layout, outfile):
-    """What AAC has no place for becomes 5.1, the voice in the centre at its level."""
+    """Layouts that AAC lacks become 5.1, with the centre at its level."""
     voice = "FC" if "FC" in layout or layout[0] in "567" else "FL"
     path = surround(tmp_path / "a.mkv", layout, **{voice: VOICE})
-    silent = media_files.write(tmp_path / "silent.mp4", media_files.even(5))
+    silent = media_files.write_media(tmp_path / "silent.mp4", media_files.uniform_times(5))
     video_reader.mux(silent, path, tmp_path / outfile, copy_audio=False)
     sound, rate = audio.load(tmp_path / outfile, mono=False)
     with av.open(str(tmp_path / outfile)) as container:
@@ -95,18 +95,20 @@ def test_any_layout_fits_a_video(tmp_path, layout, outfile):
 
 
 @pytest.mark.skipif("libopencore_amrnb" not in av.codecs_available, reason="no AMR encoder")
-def test_amr_is_heard(tmp_path):
+def test_amr_is_decoded(tmp_path):
     codec = "libopencore_amrnb"
     tone = media_files.tone(300, 1, 8000)
-    path = media_files.write(tmp_path / "a.amr", (), tone, rate=8000, audio_codec=codec)
+    path = media_files.write_media(tmp_path / "a.amr", (), tone, rate=8000, audio_codec=codec)
     sound, rate = audio.load(path)
     assert rate == 8000 and len(sound) / rate == pytest.approx(1, abs=0.05)
     assert level(sound[800:7200]) == pytest.approx(0.35, rel=0.2)
 
 
-def test_aac_that_doubles_its_rate_is_heard(tmp_path):
+def test_aac_that_doubles_its_rate_is_decoded(tmp_path):
     # HE-AAC by its header: object type 5 (SBR) at 24 kHz that becomes 48 kHz.
-    path = media_files.write(tmp_path / "a.m4a", (), media_files.tone(300, 1, 24_000), rate=24_000)
+    path = media_files.write_media(
+        tmp_path / "a.m4a", (), media_files.tone(300, 1, 24_000), rate=24_000
+    )
     data = bytearray(path.read_bytes())
     at = data.index(b"\x05\x80\x80\x80", data.index(b"esds")) + 4
     assert data[at] >= 4
@@ -115,7 +117,7 @@ def test_aac_that_doubles_its_rate_is_heard(tmp_path):
     sound, rate = audio.load(path)
     assert rate == 48_000 and len(sound) / rate == pytest.approx(1, abs=0.1)
     assert level(sound[4800:43_000]) == pytest.approx(0.35, rel=0.1)
-    silent = media_files.write(tmp_path / "silent.mp4", media_files.even(5))
+    silent = media_files.write_media(tmp_path / "silent.mp4", media_files.uniform_times(5))
     video_reader.mux(silent, path, tmp_path / "o.mp4")
     copied, rate = audio.load(tmp_path / "o.mp4")
     assert rate == 48_000 and len(copied) / rate == pytest.approx(1, abs=0.1)

@@ -1,4 +1,4 @@
-"""Reading and writing moving pictures: exact times, true colours, one clear error."""
+"""Reading and writing videos: exact times and colours, clear errors."""
 
 import warnings
 from fractions import Fraction
@@ -24,12 +24,12 @@ RATES = [
 def write(path, count=12, rate=25, **options):
     with video_reader.VideoWriter(path, rate, SIZE, preset="ultrafast", **options) as writer:
         for index in range(count):
-            writer.write(media_files.grey(index))
+            writer.write(media_files.grey_image(index))
     return path
 
 
 def numbers(frames):
-    """Which `media.grey` each frame shows."""
+    """Returns the index of the `media_files.grey_image` in each frame."""
     return [round((float(np.mean(frame.image)) - 10) / 8) for frame in frames]
 
 
@@ -42,7 +42,7 @@ def only(folder):
 def test_round_trip_keeps_every_frame_and_time(tmp_path, name, rate):
     path = write(tmp_path / "folder" / name, rate=rate)
     frames = list(video_reader.read_frames(path))
-    assert [frame.time for frame in frames] == media_files.even(12, rate)
+    assert [frame.time for frame in frames] == media_files.uniform_times(12, rate)
     assert [frame.index for frame in frames] == numbers(frames) == list(range(12))
     info = video_reader.probe(path)
     assert (info.frame_rate, info.duration, info.frames_estimate) == (rate, 12 / rate, 12)
@@ -60,8 +60,12 @@ def test_matroska_rounds_times_to_milliseconds(tmp_path):
 
 def test_probe_tells_what_is_there(tmp_path):
     stereo = np.zeros((44_100, 2), np.float32)
-    path = media_files.write(
-        tmp_path / "a.mp4", media_files.even(25, start=2), stereo, rate=44_100, sound_at=2
+    path = media_files.write_media(
+        tmp_path / "a.mp4",
+        media_files.uniform_times(25, start=2),
+        stereo,
+        rate=44_100,
+        audio_start=2,
     )
     assert video_reader.probe(path) == video_reader.VideoInfo(
         path=path,
@@ -141,7 +145,7 @@ UNEVEN = [Fraction(0), Fraction(1, 30), Fraction(1, 10), Fraction(11, 90), Fract
 def test_uneven_times_are_kept(tmp_path):
     with video_reader.VideoWriter(tmp_path / "a.mp4", 30, SIZE) as writer:
         for index, time in enumerate(UNEVEN):
-            writer.write(media_files.grey(index), time)
+            writer.write(media_files.grey_image(index), time)
     frames = list(video_reader.read_frames(tmp_path / "a.mp4"))
     assert [frame.time for frame in frames] == UNEVEN
     assert numbers(frames) == list(range(5))
@@ -150,20 +154,26 @@ def test_uneven_times_are_kept(tmp_path):
 
 def test_uneven_times_of_others_are_read(tmp_path):
     for name in ("a.mp4", "a.mkv"):
-        frames = list(video_reader.read_frames(media_files.write(tmp_path / name, UNEVEN)))
+        frames = list(video_reader.read_frames(media_files.write_media(tmp_path / name, UNEVEN)))
         assert numbers(frames) == list(range(5))
         for frame, time in zip(frames, UNEVEN, strict=True):
             assert abs(frame.time - time) <= (Fraction(1, 1000) if name == "a.mkv" else 0)
 
 
 def test_constant_rate_takes_the_nearest_frame():
-    uneven = [video_reader.Frame(time, media_files.grey(i), i) for i, time in enumerate(UNEVEN[:4])]
-    even = list(video_reader.constant_rate(iter(uneven), 30))
-    assert [frame.time for frame in even] == media_files.even(len(even), 30)
+    uneven = [
+        video_reader.Frame(time, media_files.grey_image(i), i) for i, time in enumerate(UNEVEN[:4])
+    ]
+    even = list(video_reader.resample_fps(iter(uneven), 30))
+    assert [frame.time for frame in even] == media_files.uniform_times(len(even), 30)
     assert numbers(even) == [0, 1, 1, 2]
-    assert list(video_reader.constant_rate(iter([]), 30)) == []
-    doubled = video_reader.constant_rate(
-        [video_reader.Frame(t, media_files.grey(0), 0) for t in media_files.even(10)], 50
+    assert list(video_reader.resample_fps(iter([]), 30)) == []
+    doubled = video_reader.resample_fps(
+        [
+            video_reader.Frame(t, media_files.grey_image(0), 0)
+            for t in media_files.uniform_times(10)
+        ],
+        50,
     )
     assert len(list(doubled)) == 20
 
@@ -179,12 +189,14 @@ def test_constant_rate_takes_the_nearest_frame():
     ],
 )
 def test_other_containers(tmp_path, name, codec, tick):
-    path = media_files.write(tmp_path / name, media_files.even(25), codec=codec, tick=tick)
+    path = media_files.write_media(
+        tmp_path / name, media_files.uniform_times(25), codec=codec, tick=tick
+    )
     frames = list(video_reader.read_frames(path))
-    assert [frame.time for frame in frames] == media_files.even(25)
+    assert [frame.time for frame in frames] == media_files.uniform_times(25)
     assert numbers(frames) == list(range(25))
     later = list(video_reader.read_frames(path, start=Fraction(17, 25)))
-    assert [frame.time for frame in later] == media_files.even(25)[17:]
+    assert [frame.time for frame in later] == media_files.uniform_times(25)[17:]
     assert [frame.index for frame in later] == list(range(8))
     assert numbers(later) == list(range(17, 25))
 
@@ -198,8 +210,8 @@ def test_start_lies_between_frames(tmp_path):
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_rotation_is_applied(tmp_path, rotation):
     images = [media_files.quadrants()] * 2
-    path = media_files.write(
-        tmp_path / "a.mp4", media_files.even(2), rotation=rotation, images=images
+    path = media_files.write_media(
+        tmp_path / "a.mp4", media_files.uniform_times(2), rotation=rotation, images=images
     )
     expected = np.rot90(media_files.quadrants(), rotation // 90)
     info = video_reader.probe(path)
@@ -220,7 +232,7 @@ def test_images_are_videos_of_one_frame(tmp_path):
 
 
 def test_contact_sheet():
-    frames = np.stack([media_files.grey(index) for index in range(5)])
+    frames = np.stack([media_files.grey_image(index) for index in range(5)])
     sheet = video_reader.contact_sheet(frames, 3)
     assert sheet.shape == (96, 192, 3)
     np.testing.assert_array_equal(sheet[48:, 64:128], frames[4])
@@ -236,7 +248,7 @@ def test_failure_leaves_what_was_there(tmp_path):
         pytest.raises(KeyboardInterrupt),
         video_reader.VideoWriter(path, 25, SIZE) as writer,
     ):
-        writer.write(media_files.grey(0))
+        writer.write(media_files.grey_image(0))
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     assert only(tmp_path) == ["a.mp4"]
@@ -251,13 +263,13 @@ def test_failure_leaves_what_was_there(tmp_path):
         ("a.mp4", {"audio": "none.wav"}, "does not exist"),
     ],
 )
-def test_bad_settings_are_told_before_the_first_frame(tmp_path, name, options, message):
+def test_bad_settings_are_refused_before_the_first_frame(tmp_path, name, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         video_reader.VideoWriter(tmp_path / name, 25, SIZE, **options)
     assert only(tmp_path) == []
 
 
-def test_bad_frames_are_told(tmp_path):
+def test_bad_frames_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no frame was written"):
         write(tmp_path / "a.mp4", count=0)
     with pytest.raises(ValueError, match="is no video"):
@@ -266,14 +278,14 @@ def test_bad_frames_are_told(tmp_path):
         pytest.raises(ValueError, match=r"frame 1 is uint8 \(48, 65, 3\), not"),
         video_reader.VideoWriter(tmp_path / "a.mp4", 25, SIZE) as writer,
     ):
-        writer.write(media_files.grey(0))
+        writer.write(media_files.grey_image(0))
         writer.write(np.zeros((48, 65, 3), np.uint8))
     with (
         pytest.raises(ValueError, match=r"frame 1 at 0\.040000 s is not later"),
         video_reader.VideoWriter(tmp_path / "a.mp4", 25, SIZE) as writer,
     ):
-        writer.write(media_files.grey(0), Fraction(1, 25))
-        writer.write(media_files.grey(1))
+        writer.write(media_files.grey_image(0), Fraction(1, 25))
+        writer.write(media_files.grey_image(1))
     assert only(tmp_path) == []
 
 
@@ -285,21 +297,23 @@ def test_tags_are_written(tmp_path):
         assert tags.items() <= found.items()
 
 
-def test_what_is_no_video_is_told(tmp_path):
+def test_files_without_video_are_refused(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video\n" * 20)
-    media_files.write(
+    media_files.write_media(
         tmp_path / "sound.wav", (), np.zeros(800, np.float32), audio_codec="pcm_s16le"
     )
     whole = write(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "head.mp4").write_bytes(whole[: whole.index(b"mdat") + 4])  # no frame
-    moved = media_files.write(tmp_path / "moved.mp4", media_files.even(12)).read_bytes()
+    moved = media_files.write_media(
+        tmp_path / "moved.mp4", media_files.uniform_times(12)
+    ).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(moved[: len(moved) // 2])  # its index was at the end
     for name, error, message in [
         ("none.mp4", FileNotFoundError, "does not exist; check the path"),
         ("empty.mp4", ValueError, "is empty"),
         ("text.mp4", ValueError, "cannot be read as audio or video"),
-        ("sound.wav", ValueError, "has no picture"),
+        ("sound.wav", ValueError, "has no video stream"),
         ("cut.mp4", ValueError, "cannot be read as audio or video"),
         ("", ValueError, "is a folder"),
     ]:
@@ -324,6 +338,6 @@ def test_a_file_cut_short_gives_what_it_has(tmp_path):
         warnings.simplefilter("always")
         frames = list(video_reader.read_frames(tmp_path / "cut.mp4"))
     assert 5 < len(frames) < 20
-    assert [frame.time for frame in frames] == media_files.even(len(frames))
+    assert [frame.time for frame in frames] == media_files.uniform_times(len(frames))
     assert len(caught) <= 1
     assert all("damaged video packets were skipped" in str(one.message) for one in caught)

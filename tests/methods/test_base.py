@@ -3,25 +3,27 @@ import numpy as np
 import pytest
 
 from lipsync_jax.configs import common
-from lipsync_jax.methods.base import adam
+from lipsync_jax.methods.base import make_optimizer
 
 
 def rates(steps, **fields):
-    """Learning rates: with equal gradients each of Adam's steps is as long as its rate."""
-    optimiser = adam(common.optimiser(0.1, **fields))
+    """Returns learning rates: with equal gradients each of Adam's steps is as long as its rate."""
+    optimizer = make_optimizer(common.optimizer(0.1, **fields))
     params = jnp.zeros(())
-    state, found = optimiser.init(params), []
+    state, found = optimizer.init(params), []
     for _ in range(steps):
-        update, state = optimiser.update(jnp.ones(()), state, params)
+        update, state = optimizer.update(jnp.ones(()), state, params)
         found.append(-float(update))
     return np.array(found)
 
 
 def test_the_rate_falls_by_steps_from_a_step_on():
-    found = rates(8, decay=0.5, decay_from=3, decay_every=2)
+    found = rates(8, lr_decay=0.5, lr_decay_from=3, lr_decay_every=2)
     assert found == pytest.approx(0.1 * np.array([1, 1, 1, 1, 1, 0.5, 0.5, 0.25]), rel=1e-3)
 
 
-def test_it_stays_where_nothing_else_is_said():
+def test_the_rate_is_constant_by_default():
     assert rates(3) == pytest.approx([0.1] * 3, rel=1e-3)
-    assert rates(3, decay=0.5, decay_from=0, decay_every=0) == pytest.approx([0.1] * 3, rel=1e-3)
+    assert rates(3, lr_decay=0.5, lr_decay_from=0, lr_decay_every=0) == pytest.approx(
+        [0.1] * 3, rel=1e-3
+    )

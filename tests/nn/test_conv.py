@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import (
-    FEW_FEATURES,
+    MIN_PHASE_FEATURES,
     ConvBlock,
     ConvTranspose,
     ConvTransposeBlock,
@@ -33,7 +33,7 @@ SHAPES = [
 ]
 
 
-def drawn(*shape, seed=0):
+def random_array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
@@ -61,11 +61,11 @@ def derived(x, kernel, strides, padding, output_padding):
 
 
 # Pictures of many positions, of few, and of a single one take ways of their own.
-@pytest.mark.parametrize("picture", [(2, 8, 9), (1, 2, 3), (2, 1, 1)])
+@pytest.mark.parametrize("image", [(2, 8, 9), (1, 2, 3), (2, 1, 1)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_transposed_convolution_by_definition(shape, picture):
+def test_transposed_convolution_by_definition(shape, image):
     size, *options = shape
-    x, kernel = drawn(*picture, 5), drawn(*size, 6, 5, seed=1)
+    x, kernel = random_array(*image, 5), random_array(*size, 6, 5, seed=1)
     np.testing.assert_allclose(
         conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
     )
@@ -74,14 +74,18 @@ def test_transposed_convolution_by_definition(shape, picture):
 @pytest.mark.parametrize("shape", [*SHAPES, ((2, 3), (3, 2), (0, 0), (0, 1))])
 def test_wide_transposed_convolutions_by_definition(shape):
     size, *options = shape
-    x, kernel = drawn(2, 8, 9, 5), drawn(*size, FEW_FEATURES, 5, seed=1)
+    x, kernel = random_array(2, 8, 9, 5), random_array(*size, MIN_PHASE_FEATURES, 5, seed=1)
     np.testing.assert_allclose(
         conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
     )
 
 
-def test_a_picture_smaller_than_the_kernel_is_turned_round_in_its_place():
-    x, kernel, options = drawn(1, 7, 8, 2), drawn(5, 5, 6, 2, seed=1), ((1, 1), (2, 1), (0, 0))
+def test_an_image_smaller_than_the_kernel_is_reversed_instead():
+    x, kernel, options = (
+        random_array(1, 7, 8, 2),
+        random_array(5, 5, 6, 2, seed=1),
+        ((1, 1), (2, 1), (0, 0)),
+    )
     np.testing.assert_allclose(
         conv_transpose(x, kernel, *options), scattered(x, kernel, *options), atol=1e-5
     )
@@ -90,10 +94,10 @@ def test_a_picture_smaller_than_the_kernel_is_turned_round_in_its_place():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_transposed_convolutions_gradients(shape):
     size, *options = shape
-    x, kernel = drawn(2, 3, 4, 5), drawn(*size, 6, 5, seed=1)
+    x, kernel = random_array(2, 3, 4, 5), random_array(*size, 6, 5, seed=1)
     out, pull = jax.vjp(lambda *both: conv_transpose(*both, *options), x, kernel)
     expected, pull_derived = jax.vjp(lambda *both: derived(*both, *options), x, kernel)
-    weights = drawn(*out.shape, seed=2)
+    weights = random_array(*out.shape, seed=2)
     np.testing.assert_allclose(out, expected, atol=1e-5)
     for ours, reference in zip(pull(weights), pull_derived(weights), strict=True):
         np.testing.assert_allclose(ours, reference, atol=3e-5)
@@ -101,7 +105,10 @@ def test_transposed_convolutions_gradients(shape):
 
 def test_transposed_convolution_has_a_second_derivative():
     with jax.enable_x64(True):
-        x, kernel = (drawn(1, 2, 3, 2).astype(float), drawn(3, 3, 2, 2, seed=1).astype(float))
+        x, kernel = (
+            random_array(1, 2, 3, 2).astype(float),
+            random_array(3, 3, 2, 2, seed=1).astype(float),
+        )
         check_grads(
             lambda *both: conv_transpose(*both, (2, 2), (1, 1), (1, 1)) ** 2,
             (x, kernel),
@@ -112,7 +119,7 @@ def test_transposed_convolution_has_a_second_derivative():
 
 def test_training_avoids_the_convolutions_that_are_slow_on_cpu():
     """Derived by JAX, the kernel's gradient would be a dilated convolution of the input too."""
-    x, kernel = drawn(1, 8, 8, 2), drawn(3, 3, 2, 2)
+    x, kernel = random_array(1, 8, 8, 2), random_array(3, 3, 2, 2)
 
     def loss(function):
         return jax.grad(lambda *both: function(*both, (2, 2), (1, 1), (1, 1)).sum(), (0, 1))
@@ -150,13 +157,13 @@ def test_training_avoids_the_convolutions_that_are_slow_on_cpu():
 )
 def test_convolutions_gradients(size, strides, pads):
     axes = "DHW"[-len(size) :]
-    x, kernel = drawn(2, *(9, 8, 7)[: len(size)], 3), drawn(*size, 3, 4, seed=1)
+    x, kernel = random_array(2, *(9, 8, 7)[: len(size)], 3), random_array(*size, 3, 4, seed=1)
 
     def reference(x, kernel, strides, pads):
         names = f"N{axes}C", f"{axes}IO", f"N{axes}C"
         return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=names)
 
-    weights = drawn(*reference(x, kernel, strides, pads).shape, seed=2)
+    weights = random_array(*reference(x, kernel, strides, pads).shape, seed=2)
 
     def gradients(function):
         def weighted(*both):
@@ -177,7 +184,7 @@ def test_convolutions_gradients(size, strides, pads):
 )
 def test_convolutions_in_a_branch_keep_the_axes_that_are_quick_on_cpu(function):
     """Derived by JAX, gradients would have axes that XLA doesn't put in order there."""
-    x, kernel = drawn(2, 9, 9, 3), drawn(3, 3, 3, 3)
+    x, kernel = random_array(2, 9, 9, 3), random_array(3, 3, 3, 3)
 
     def loss(x, kernel, wanted):
         return lax.cond(
@@ -191,7 +198,7 @@ def test_convolutions_in_a_branch_keep_the_axes_that_are_quick_on_cpu(function):
 
 def test_sizes_and_initialisation_of_transposed_convolution():
     module = ConvTranspose(6, (3, 5), (2, 1), (1, 2), (1, 0))
-    out, variables = module.init_with_output(jax.random.key(0), drawn(1, 7, 8, 4))
+    out, variables = module.init_with_output(jax.random.key(0), random_array(1, 7, 8, 4))
     assert out.shape == (1, 14, 8, 6)
     params = variables["params"]
     assert params["kernel"].shape == (3, 5, 6, 4)
@@ -201,7 +208,7 @@ def test_sizes_and_initialisation_of_transposed_convolution():
 
 
 def test_initialisation_of_convolution():
-    params = conv(64, 3, 1, 1, 8).init(jax.random.key(0), drawn(1, 4, 4, 8))["params"]
+    params = conv(64, 3, 1, 1, 8).init(jax.random.key(0), random_array(1, 4, 4, 8))["params"]
     bound = 1 / math.sqrt(3 * 3 * 8)
     for leaf in jax.tree.leaves(params):
         assert 0.9 * bound < jnp.abs(leaf).max() <= bound
@@ -213,10 +220,10 @@ def test_batch_norm_is_flaxs(train, masked):
     ours = BatchNorm()
     flaxs = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
     variables = {
-        "params": {"scale": drawn(4), "bias": drawn(4, seed=1)},
-        "batch_stats": {"mean": drawn(4, seed=2), "var": drawn(4, seed=3) ** 2},
+        "params": {"scale": random_array(4), "bias": random_array(4, seed=1)},
+        "batch_stats": {"mean": random_array(4, seed=2), "var": random_array(4, seed=3) ** 2},
     }
-    x, weights = 3 * drawn(3, 5, 6, 4) + 7, drawn(3, 5, 6, 4, seed=4)
+    x, weights = 3 * random_array(3, 5, 6, 4) + 7, random_array(3, 5, 6, 4, seed=4)
     mask = np.array([True, False, True]) if masked else None
     flaxs_mask = None if mask is None else mask[:, None, None, None]
 
@@ -244,10 +251,10 @@ def normalised(y, params):
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_block_adds_its_input_after_the_normalisation(residual):
-    x = drawn(2, 5, 6, 4)
+    x = random_array(2, 5, 6, 4)
     block = ConvBlock(4, residual=residual)
     variables = block.init(jax.random.key(0), x, train=False)
-    params = jax.tree.map(lambda leaf: leaf + drawn(*leaf.shape), variables["params"])
+    params = jax.tree.map(lambda leaf: leaf + random_array(*leaf.shape), variables["params"])
     out, new = block.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
     y = conv(4, 3, 1, 1, 4).apply({"params": params["conv"]}, x)
     y, mean, var = normalised(np.asarray(y), params["norm"])
@@ -258,7 +265,7 @@ def test_block_adds_its_input_after_the_normalisation(residual):
 
 
 def test_block_without_activation():
-    x = drawn(2, 5, 6, 4)
+    x = random_array(2, 5, 6, 4)
     block = ConvBlock(3, activation=False)
     out, variables = block.init_with_output(jax.random.key(0), x, train=False)
     assert out.min() < 0
@@ -267,7 +274,7 @@ def test_block_without_activation():
 
 
 def test_transposed_block_is_normalised_and_rectified():
-    x = drawn(2, 5, 6, 4)
+    x = random_array(2, 5, 6, 4)
     block = ConvTransposeBlock(3)
     variables = block.init(jax.random.key(0), x, train=False)
     out, _ = block.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -279,7 +286,7 @@ def test_transposed_block_is_normalised_and_rectified():
 
 
 def test_leaky_block():
-    x = drawn(2, 5, 6, 4)
+    x = random_array(2, 5, 6, 4)
     block = LeakyConvBlock(3, slope=0.1)
     out, variables = block.init_with_output(jax.random.key(0), x)
     y = conv(3, 3, 1, 1, 4).apply({"params": variables["params"]["conv"]}, x)
@@ -291,7 +298,7 @@ def test_leaky_block():
     "block", [ConvBlock(4, dtype="bfloat16"), ConvTransposeBlock(4, dtype="bfloat16")]
 )
 def test_reduced_precision_keeps_parameters_and_statistics(block):
-    x = drawn(2, 4, 4, 4)
+    x = random_array(2, 4, 4, 4)
     variables = block.init(jax.random.key(0), x, train=False)
     out, new = block.apply(variables, x, train=True, mutable=["batch_stats"])
     assert out.dtype == jnp.bfloat16

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lipsync_jax.nn.gru import GRU, fold_time, initial_carry, unfold_time
-from tests.helpers.networks import drawn
+from lipsync_jax.nn.gru import GRU, merge_time, split_time, zero_carry
+from tests.helpers.networks import random_array
 
 N, TIME, INPUTS, FEATURES = 3, 7, 4, 5
 
@@ -13,7 +13,7 @@ N, TIME, INPUTS, FEATURES = 3, 7, 4, 5
 def unit():
     """Two layers with weights, and a jitted application."""
     module = GRU(FEATURES, 2)
-    variables = module.init(jax.random.key(0), drawn(N, TIME, INPUTS))
+    variables = module.init(jax.random.key(0), random_array(N, TIME, INPUTS))
     return variables, jax.jit(module.apply)
 
 
@@ -39,7 +39,7 @@ def by_definition(params, x, layer, state):
 
 def test_computes_its_definition(unit):
     variables, apply = unit
-    x, carry = drawn(N, TIME, INPUTS), 0.5 * drawn(2, N, FEATURES, seed=1)
+    x, carry = random_array(N, TIME, INPUTS), 0.5 * random_array(2, N, FEATURES, seed=1)
     with jax.default_matmul_precision("highest"):
         states, y = apply(variables, x, carry)
     first, between = by_definition(variables["params"], x, 0, carry[0])
@@ -57,9 +57,9 @@ def test_weights_are_within_the_published_bounds(unit):
 
 def test_goes_on_where_it_stopped(unit):
     variables, apply = unit
-    x = drawn(N, TIME, INPUTS)
+    x = random_array(N, TIME, INPUTS)
     carry, whole = apply(variables, x)
-    middle, begun = apply(variables, x[:, :3], initial_carry(2, N, FEATURES))
+    middle, begun = apply(variables, x[:, :3], zero_carry(2, N, FEATURES))
     end, rest = apply(variables, x[:, 3:], middle)
     np.testing.assert_allclose(np.concatenate([begun, rest], axis=1), whole, atol=1e-6)
     np.testing.assert_allclose(end, carry, atol=1e-6)
@@ -68,7 +68,7 @@ def test_goes_on_where_it_stopped(unit):
 def test_padding_leaves_no_trace(unit):
     variables, apply = unit
     lengths = [7, 4, 1]
-    x = drawn(N, TIME, INPUTS)
+    x = random_array(N, TIME, INPUTS)
     mask = np.arange(TIME) < np.array(lengths)[:, None]
     carry, y = apply(variables, np.where(mask[..., None], x, 1e3), None, mask)
     for i, length in enumerate(lengths):
@@ -94,7 +94,7 @@ def test_keeps_its_state_in_float32():
 
 
 def test_folds_time_into_the_batch_and_back():
-    x = drawn(2, 3, 4)
-    np.testing.assert_array_equal(fold_time(x)[4], x[1, 1])
-    np.testing.assert_array_equal(unfold_time(fold_time(x), 3), x)
-    assert fold_time(None) is None
+    x = random_array(2, 3, 4)
+    np.testing.assert_array_equal(merge_time(x)[4], x[1, 1])
+    np.testing.assert_array_equal(split_time(merge_time(x), 3), x)
+    assert merge_time(None) is None

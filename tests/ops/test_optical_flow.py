@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lipsync_jax.data.flow_pairs import pairs
+from lipsync_jax.data.synthetic_flow import sample_flow_pairs
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.ops import optical_flow
+from lipsync_jax.ops.luminance import RGB_WEIGHTS
 from tests.golden.glance import recipe
 
 METHODS = pytest.mark.parametrize("method", optical_flow.METHODS)
@@ -37,8 +38,8 @@ def golden():
 @pytest.fixture(scope="module")
 def synthetic():
     """Grey pairs and their flow."""
-    drawn = pairs(7, 24)
-    return (*(x @ np.float32(optical_flow.LUMA) for x in drawn[:2]), drawn.flow)
+    examples = sample_flow_pairs(7, 24)
+    return (*(x @ np.float32(RGB_WEIGHTS) for x in examples[:2]), examples.flow)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,14 @@ def test_farneback_is_opencvs_with_other_settings(shape, window, levels, reach, 
         first, second, None, 0.5, levels, window, 2, reach, sigma, 0
     )
     run = functools.partial(
-        optical_flow.farneback, window=window, levels=levels, iterations=2, reach=reach, sigma=sigma
+        optical_flow.farneback,
+        window=window,
+        levels=levels,
+        iterations=2,
+        poly_n=reach,
+        poly_sigma=sigma,
     )
-    found = jit(run, once=True)(first[None] / np.float32(255), second[None] / np.float32(255))
+    found = jit(run, optimize=False)(first[None] / np.float32(255), second[None] / np.float32(255))
     np.testing.assert_allclose(found[0], expected, atol=2e-3)
 
 
@@ -107,7 +113,7 @@ def test_nothing_moves_in_blank_frames(method):
     def amount(second):
         return jnp.abs(short(method)(blank, second)).mean()
 
-    value, gradient = jit(jax.value_and_grad(amount), once=True)(blank)
+    value, gradient = jit(jax.value_and_grad(amount), optimize=False)(blank)
     assert abs(value) < 1e-4 and np.isfinite(gradient).all()
 
 
@@ -123,8 +129,8 @@ def test_gradients_are_the_derivatives(method, synthetic):
 
     with jax.enable_x64(True):
         pair = np.stack([first, second]).astype(np.float64)
-        run = jit(jax.vmap(value), once=True)
-        gradient = jit(jax.grad(value), once=True)(pair)
+        run = jit(jax.vmap(value), optimize=False)
+        gradient = jit(jax.grad(value), optimize=False)(pair)
         assert np.isfinite(gradient).all()
         step = 1e-6
         both = np.concatenate([pair + sign * step * directions for sign in (1, -1)])
@@ -137,35 +143,35 @@ def test_flow_of_frames_is_pooled_grey_and_in_units():
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (2, 3, 32, 32, 3)).astype(np.float32)
     frames = np.stack([[cv2.GaussianBlur(x, (0, 0), 3) for x in clip] for clip in frames]) * 4
-    found = jit(optical_flow.of_frames, once=True)(frames)
+    found = jit(optical_flow.clip_flow, optimize=False)(frames)
     assert found.shape == (2, 2, 8, 8, 2)
     grey = (np.stack([cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in frames[1]]) + 1) / 2
-    single = jit(optical_flow.farneback, once=True)(grey[1:2], grey[2:])[0]
+    single = jit(optical_flow.farneback, optimize=False)(grey[1:2], grey[2:])[0]
     expected = cv2.resize(np.asarray(single), (8, 8), interpolation=cv2.INTER_AREA) / 20
     np.testing.assert_allclose(found[1, 1], expected, atol=1e-4)
 
 
 def test_refuses_an_unknown_method():
     with pytest.raises(ValueError, match="no optical flow 'raft'; choose one of farneback, "):
-        optical_flow.of_frames(jnp.zeros((1, 2, 64, 64, 3)), "raft")
+        optical_flow.clip_flow(jnp.zeros((1, 2, 64, 64, 3)), "raft")
 
 
 def test_pairs_are_the_same_for_the_same_seed_and_place():
-    few, more = pairs(3, 2), pairs(3, 3)
+    few, more = sample_flow_pairs(3, 2), sample_flow_pairs(3, 3)
     for one, other in zip(few, more, strict=True):
         np.testing.assert_array_equal(one, other[:2])
-    assert not np.array_equal(pairs(4, 1).first, few.first[:1])
+    assert not np.array_equal(sample_flow_pairs(4, 1).first, few.first[:1])
     assert few.first.shape == (2, 64, 64, 3) and few.flow.shape == (2, 64, 64, 2)
     assert 0 <= few.first.min() and few.first.max() <= 1
 
 
-def test_second_pictures_of_pairs_are_the_first_moved_by_the_flow():
-    drawn = pairs(5, 8)
+def test_second_frames_of_pairs_are_the_first_warped_by_the_flow():
+    examples = sample_flow_pairs(5, 8)
     y, x = np.mgrid[:64, :64].astype(np.float32)
-    still, moved = [], []
-    for first, second, way in zip(*drawn, strict=True):
+    unwarped, warped = [], []
+    for first, second, way in zip(*examples, strict=True):
         back = cv2.remap(second, x + way[..., 0], y + way[..., 1], cv2.INTER_LINEAR)
         inside = slice(8, -8)
-        still.append(np.median(np.abs(second - first)[inside, inside]))
-        moved.append(np.median(np.abs(back - first)[inside, inside]))
-    assert np.mean(moved) < 0.5 * np.mean(still)
+        unwarped.append(np.median(np.abs(second - first)[inside, inside]))
+        warped.append(np.median(np.abs(back - first)[inside, inside]))
+    assert np.mean(warped) < 0.5 * np.mean(unwarped)

@@ -1,6 +1,5 @@
 """`lipsync animate`, and what checkpoints it takes."""
 
-import argparse
 import csv
 from fractions import Fraction
 
@@ -8,8 +7,8 @@ import numpy as np
 import pytest
 
 from lipsync_jax import faces
-from lipsync_jax.cli import animate, main
-from lipsync_jax.data.clip import GEOMETRIES
+from lipsync_jax.cli import _parser, animate, main
+from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import animation, animation_model, options
@@ -22,9 +21,9 @@ FILES = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A picture, a voice, and a command that needs no checkpoint."""
-    reference_images.picture(tmp_path / "face.png")
+    reference_images.write_face_image(tmp_path / "face.png")
     for name in "ab":
-        scenes.voice(tmp_path / f"{name}.wav", 0.2)
+        scenes.write_tone(tmp_path / f"{name}.wav", 0.2)
     monkeypatch.setattr(animation.Animator, "load", lambda checkpoint: reference_images.animator())
     monkeypatch.setattr(
         "lipsync_jax.faces.detection.get_detector", lambda _: reference_images.DETECTOR["detector"]
@@ -34,10 +33,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def parse(*arguments):
-    parser = argparse.ArgumentParser()
+    parser = _parser.Parser()
     animate.add_arguments(parser)
     parsed = vars(parser.parse_args([*FILES, *arguments]))
-    for name in ("checkpoint_path", "face", "audio", "outfile", "batch"):
+    for name in ("checkpoint_path", "face", "audio", "outfile", "manifest"):
         del parsed[name]
     return options.AnimationOptions(**parsed)
 
@@ -72,7 +71,7 @@ def test_many_voices_from_a_table(folder, capsys):
                 ["b.wav", "4.mp4", "many"],
             ]
         )
-    words = ["--checkpoint_path", "c", "--face", "face.png", "--batch", "list.csv"]
+    words = ["--checkpoint_path", "c", "--face", "face.png", "--manifest", "list.csv"]
     assert main.main(["animate", *words]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[:4]] == ["done", "FAILED", "done", "FAILED"]
@@ -85,53 +84,57 @@ def test_many_voices_from_a_table(folder, capsys):
 
 
 def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
-    card = checkpoints.read_card(reference_images.checkpoint(tmp_path / "ours", "temporal_gan"))
-    variables, _ = checkpoints.load_inference(tmp_path / "ours", "generator")
+    card = checkpoints.read_model_card(
+        reference_images.write_checkpoint(tmp_path / "ours", "vougioukas")
+    )
+    variables, _ = checkpoints.load_network(tmp_path / "ours", "generator")
     found = reference_images.DETECTOR["detector"](video_picture(tmp_path))[0]
 
     ours = animation_model.load(tmp_path / "ours")
-    np.testing.assert_allclose(ours.place(found), alignment.place(found.landmarks))
+    np.testing.assert_allclose(ours.align(found), alignment.align_matrix(found.landmarks))
     assert (ours.frame_rate, ours.noise_std, ours.size) == (25, 0.5, (32, 32))
 
     # As `lipsync convert` writes it.
     face = np.zeros((68, 2))
     face[list(alignment.LANDMARKS)] = alignment.CANONICAL_FACE / 4
-    config = {"method": "temporal_gan", "model": card["config"]["model"]}
+    config = {"method": "vougioukas", "model": card["config"]["model"]}
     converted = {"config": config, "frame_rate": 29.97, "canonical_face": face.tolist()}
-    checkpoints.save_inference(tmp_path / "official", {"generator": variables}, converted)
+    checkpoints.export_networks(tmp_path / "official", {"generator": variables}, converted)
     official = animation_model.load(tmp_path / "official")
-    centre = alignment.to_frame(found.landmarks[2:3], official.place(found))
+    centre = alignment.transform_points(found.landmarks[2:3], official.align(found))
     np.testing.assert_allclose(centre, [[12.5, 16.5]], atol=1)
     assert official.frame_rate == Fraction(2997, 100).limit_denominator(1001)
     assert official.noise_std == animation_model.NOISE_STD
 
-    card["config"]["data"]["geometry"] = "face128"
-    checkpoints.save_inference(tmp_path / "boxes", {"generator": variables}, card)
-    matrix = animation_model.load(tmp_path / "boxes").place(found)
+    card["config"]["data"]["crop"] = "face128"
+    checkpoints.export_networks(tmp_path / "boxes", {"generator": variables}, card)
+    matrix = animation_model.load(tmp_path / "boxes").align(found)
     box = faces.face_box(found.box, found.landmarks)
-    corners = alignment.to_frame(np.array([box[:2], box[2:]]), matrix)
+    corners = alignment.transform_points(np.array([box[:2], box[2:]]), matrix)
     np.testing.assert_allclose(corners, [[0, 0], [32, 32]], atol=1e-4)
-    assert GEOMETRIES["face128"].cut == "box"
+    assert CROP_SPECS["face128"].method == "box"
 
 
 def video_picture(folder):
-    return next(video_reader.read_frames(reference_images.picture(folder / "face.png"))).image
+    return next(
+        video_reader.read_frames(reference_images.write_face_image(folder / "face.png"))
+    ).image
 
 
 def test_checkpoints_that_do_not_animate_are_told(tmp_path):
-    reference_images.checkpoint(tmp_path / "ours", "jain")
-    variables, card = checkpoints.load_inference(tmp_path / "ours", "generator")
+    reference_images.write_checkpoint(tmp_path / "ours", "jain")
+    variables, card = checkpoints.load_network(tmp_path / "ours", "generator")
     card["config"]["method"] = "wav2lip"
-    checkpoints.save_inference(tmp_path / "other", {"generator": variables}, card)
-    with pytest.raises(ValueError, match="of the method wav2lip, which animates no stills"):
+    checkpoints.export_networks(tmp_path / "other", {"generator": variables}, card)
+    with pytest.raises(ValueError, match="of the method wav2lip, which does not animate images"):
         animation_model.load(tmp_path / "other")
-    card["config"]["method"] = "temporal_gan"
-    card["config"]["model"] = {"width": 1 / 8, "image_size": (32, 32)}
-    checkpoints.save_inference(tmp_path / "wrong", {"generator": variables}, card)
+    card["config"]["method"] = "vougioukas"
+    card["config"]["model"] = {"width_mult": 1 / 8, "image_size": (32, 32)}
+    checkpoints.export_networks(tmp_path / "wrong", {"generator": variables}, card)
     with pytest.raises(ValueError, match="weights are not those of the network it describes"):
         animation_model.load(tmp_path / "wrong")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         animation.animate(
-            tmp_path / "gone", reference_images.picture(tmp_path / "f.png"),
-            scenes.voice(tmp_path / "v.wav"), tmp_path / "o.mp4",
+            tmp_path / "gone", reference_images.write_face_image(tmp_path / "f.png"),
+            scenes.write_tone(tmp_path / "v.wav"), tmp_path / "o.mp4",
         )  # fmt: skip

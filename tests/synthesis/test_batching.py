@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from lipsync_jax.synthesis import batching
-from lipsync_jax.synthesis.dubbing_model import Editor
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 
 
 def test_batches_are_made_smaller_for_large_frames():
-    assert batching.fitting_batch(64, (640, 360)) == 64
-    assert batching.fitting_batch(64, (3840, 2160)) == 2
-    assert batching.fitting_batch(2, (3840, 2160)) == 2
-    assert batching.fitting_batch(64, (100_000, 100_000)) == 1
+    assert batching.max_batch_size_for(64, (640, 360)) == 64
+    assert batching.max_batch_size_for(64, (3840, 2160)) == 2
+    assert batching.max_batch_size_for(2, (3840, 2160)) == 2
+    assert batching.max_batch_size_for(64, (100_000, 100_000)) == 1
 
 
 class Late:
@@ -50,24 +50,24 @@ def some(count):
 @pytest.mark.parametrize("count", [1, 8, 21])
 def test_out_of_memory_halves_the_batch_and_loses_nothing(late, count):
     device = Device(fits=3, late=late)
-    batcher = batching.Batcher(Editor(device, 8, "name"), 16)
+    batcher = batching.Batcher(DubbingModel(device, 8, "name"), 16)
     mels, faces = some(count)
-    first, second = batcher.start(mels, faces), batcher.start(mels, 255 - faces)
-    np.testing.assert_array_equal(first.read(), 255 - faces)
-    np.testing.assert_array_equal(second.read(), faces)
-    assert batcher.size == 2 and set(device.shapes) == {16, 8, 4, 2}
+    first, second = batcher.submit(mels, faces), batcher.submit(mels, 255 - faces)
+    np.testing.assert_array_equal(first.result(), 255 - faces)
+    np.testing.assert_array_equal(second.result(), faces)
+    assert batcher.batch_size == 2 and set(device.shapes) == {16, 8, 4, 2}
     device.shapes.clear()
-    batcher.start(mels, faces).read()
+    batcher.submit(mels, faces).result()
     assert set(device.shapes) == {2}  # it stays so
 
 
 def test_no_memory_for_one_face_is_an_error_that_says_what_to_do():
-    batcher = batching.Batcher(Editor(Device(fits=0), 8, "name"), 4)
+    batcher = batching.Batcher(DubbingModel(Device(fits=0), 8, "name"), 4)
     with pytest.raises(MemoryError, match=r"not enough memory .*JAX_PLATFORMS=cpu"):
         batcher.compile()
 
 
 def test_other_failures_of_the_device_are_not_hidden():
-    batcher = batching.Batcher(Editor(Device(fits=0, message="INTERNAL: lost"), 8, "name"), 4)
+    batcher = batching.Batcher(DubbingModel(Device(fits=0, message="INTERNAL: lost"), 8, "name"), 4)
     with pytest.raises(jax.errors.JaxRuntimeError, match="lost"):
-        batcher.start(*some(3))
+        batcher.submit(*some(3))

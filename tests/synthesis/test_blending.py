@@ -77,15 +77,15 @@ def test_an_aligned_frame_goes_back_to_where_it_came_from():
     turn = 0.9 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     matrix = np.eye(3)
     matrix[:2, :2], matrix[:2, 2] = turn, [-8, -30]
-    crop = alignment.cut_out(image, matrix)
+    crop = alignment.warp_crop(image, matrix)
     everywhere = np.full_like(image, 255)
-    mask = blending.frame_mask((alignment.cut_out(everywhere, matrix) == 255).all(axis=-1))
+    mask = blending.frame_mask((alignment.warp_crop(everywhere, matrix) == 255).all(axis=-1))
     again = blending.blend_aligned(image, crop.astype(np.float32), mask, matrix)
     assert np.abs(again.astype(int) - image).max() < 8
     other = blending.blend_aligned(image, np.full((128, 96, 3), 255, np.float32), mask, matrix)
     changed = (other != image).any(axis=-1)
     rows, columns = np.nonzero(changed)
-    inside = alignment.to_frame(np.stack([columns, rows], axis=-1) + 0.5, matrix)
+    inside = alignment.transform_points(np.stack([columns, rows], axis=-1) + 0.5, matrix)
     assert len(rows) > 5000 and (inside > -0.5).all() and (inside < [96.5, 128.5]).all()
     np.testing.assert_array_equal(image, blending.blend_aligned(image, crop, mask, matrix - 900))
 

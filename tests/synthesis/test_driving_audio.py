@@ -14,7 +14,7 @@ def test_blocks_give_the_spectrogram_of_the_whole(tmp_path, seconds):
     audio.save(tmp_path / "a.wav", samples, 16_000)
     voice = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav")[0])
-    np.testing.assert_allclose(voice.mel, whole, atol=1e-5)
+    np.testing.assert_allclose(voice.features, whole, atol=1e-5)
     assert voice.duration == Fraction(len(samples), 16_000)
 
 
@@ -23,7 +23,7 @@ def test_other_rates_and_channels(tmp_path):
     audio.save(tmp_path / "a.wav", np.stack([tone, 0 * tone], axis=1), 44_100)
     voice = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav", 16_000)[0])
-    np.testing.assert_allclose(voice.mel, whole, atol=2e-2)
+    np.testing.assert_allclose(voice.features, whole, atol=2e-2)
     assert voice.duration == Fraction(3, 2)
 
 
@@ -37,7 +37,7 @@ def test_the_gate_opens_before_a_voice_and_closes_after_it(tmp_path):
     samples = np.zeros(48_000, np.float32)
     samples[16_000:32_000] = media_files.tone(400, 1, 16_000)
     audio.save(tmp_path / "a.wav", samples, 16_000)
-    times = media_files.even(100)  # longer than the voice
-    gate = np.array([*map(driving_audio.voice_gate(tmp_path / "a.wav"), times)])
+    times = media_files.uniform_times(100)  # longer than the voice
+    gate = np.array([*map(driving_audio.vad_envelope(tmp_path / "a.wav"), times)])
     assert (gate[24:51] == 1).all() and not gate[:18].any() and not gate[58:].any()
     assert (np.diff(gate[:40]) >= 0).all() and ((gate > 0) & (gate < 1)).sum() >= 4

@@ -1,4 +1,4 @@
-"""Whole generations, with a stand-in for the network and for the detector."""
+"""Whole dubbing runs, with stand-ins for the network and the detector."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from lipsync_jax import faces
 from lipsync_jax.data import windows
 from lipsync_jax.media import audio, containers, video_reader
 from lipsync_jax.synthesis import blending, driving_audio, dubbing
-from lipsync_jax.synthesis.dubbing_model import Editor
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from tests.helpers import media_files
 
 SIZE = (96, 80)
@@ -17,7 +17,7 @@ FILM = Fraction(24000, 1001)
 
 
 def scene(number: int, face: bool = True) -> np.ndarray:
-    """A green "face" that wanders over textured ground; the corner tells the frame's number."""
+    """Draws a moving green "face" on a texture; the corner encodes the frame's number."""
     image = np.random.default_rng(7).integers(90, 110, (SIZE[1], SIZE[0], 3), np.uint8)
     if face:
         left = 26 + number % 6
@@ -46,42 +46,42 @@ def write_face(path, times, rate=Fraction(25), faceless=(), lossless=True):
     return path
 
 
-def write_voice(path, seconds=1.0, voiced=(0.0, 9.0)):
+def write_audio(path, seconds=1.0, voiced=(0.0, 9.0)):
     samples = media_files.tone(220, seconds, 16_000)
     time = np.arange(len(samples)) / 16_000
     audio.save(path, np.where((time >= voiced[0]) & (time < voiced[1]), samples, 0), 16_000)
     return path
 
 
-def black_or_white(mels, faces_):
-    """White faces from when the tone is heard at the frame's own time, 40 ms into its window."""
-    heard = mels[:, 3].max(axis=1) > 0
-    return np.broadcast_to(255 * heard[:, None, None, None], faces_.shape).astype(np.uint8)
+def black_or_white(audio_windows, faces_):
+    """Returns white faces where the tone sounds at the frame's time, 40 ms into the window."""
+    audio_received = audio_windows[:, 3].max(axis=1) > 0
+    return np.broadcast_to(255 * audio_received[:, None, None, None], faces_.shape).astype(np.uint8)
 
 
-def synthesizer(draw=black_or_white):
-    return dubbing.Synthesizer(Editor(draw, 48, "0123456789ab"))
+def pipeline_of(draw=black_or_white):
+    return dubbing.LipSyncPipeline(DubbingModel(draw, 48, "0123456789ab"))
 
 
 def run(face, voice, outfile, draw=black_or_white, **options):
     options = {"detector": detect, "lossless": True, "match_colours": False, **options}
-    report = synthesizer(draw).generate(face, voice, outfile, **options)
+    report = pipeline_of(draw).generate(face, voice, outfile, **options)
     return report, list(video_reader.read_frames(outfile))
 
 
-def redrawn(frame: video_reader.Frame) -> bool:
+def regenerated_frames(frame: video_reader.Frame) -> bool:
     return not np.array_equal(frame.image, scene(number_of(frame.image)))
 
 
 @pytest.mark.parametrize("rate", [FILM, 25, Fraction(30)])
 @pytest.mark.parametrize(("frames", "seconds"), [(12, 1.3), (40, 0.9)])
 def test_the_picture_lasts_as_long_as_the_voice(tmp_path, rate, frames, seconds):
-    face = write_face(tmp_path / "face.mp4", media_files.even(frames, rate), rate)
-    voice = write_voice(tmp_path / "voice.wav", seconds)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(frames, rate), rate)
+    voice = write_audio(tmp_path / "voice.wav", seconds)
     report, shown = run(face, voice, tmp_path / "out.mp4")
     assert abs(report.duration - seconds) < 1 / rate
-    assert report.frames == len(shown) == report.edited and not report.kept
-    assert [f.time for f in shown] == media_files.even(len(shown), rate)
+    assert report.frames == len(shown) == report.edited and not report.unchanged
+    assert [f.time for f in shown] == media_files.uniform_times(len(shown), rate)
     assert video_reader.probe(tmp_path / "out.mp4").frame_rate == rate == report.frame_rate
     order = [*range(frames), *[*range(frames - 2, -1, -1), *range(1, frames)] * 2]
     assert [number_of(f.image) for f in shown] == order[: len(shown)]
@@ -89,8 +89,8 @@ def test_the_picture_lasts_as_long_as_the_voice(tmp_path, rate, frames, seconds)
 
 @pytest.mark.parametrize("rate", [FILM, 25, Fraction(30), Fraction(60)])
 def test_lips_move_at_the_moment_of_the_sound(tmp_path, rate):
-    face = write_face(tmp_path / "face.mp4", media_files.even(16, rate), rate)
-    voice = write_voice(tmp_path / "voice.wav", 1.2, voiced=(0.7, 1.2))
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(16, rate), rate)
+    voice = write_audio(tmp_path / "voice.wav", 1.2, voiced=(0.7, 1.2))
     _, shown = run(face, voice, tmp_path / "out.mp4")
     mouth = np.array([f.image[50:54, 46:52].mean() > 128 for f in shown])
     first = shown[int(np.argmax(mouth))].time
@@ -104,54 +104,56 @@ def test_uneven_times_are_kept_and_each_frame_hears_its_own(tmp_path):
     times = [Fraction(int(t), 50) for t in np.cumsum([0, *steps[:-1]])]
     face = write_face(tmp_path / "face.mp4", times)
     seconds = float(times[-1]) + 0.3
-    voice = write_voice(tmp_path / "voice.wav", seconds, voiced=(0.33, 9))
-    heard = []
+    voice = write_audio(tmp_path / "voice.wav", seconds, voiced=(0.33, 9))
+    audio_received = []
 
-    def draw(mels, faces_):
+    def draw(audio_windows, faces_):
         if faces_.any():  # not the zeros that it is compiled with
-            heard.extend(mels)
+            audio_received.extend(audio_windows)
         return faces_
 
     report, shown = run(face, voice, tmp_path / "out.mp4", draw, batch_size=4)
     assert [f.time for f in shown[:20]] == times
     mel = audio.mel_spectrogram(audio.load(voice, 16_000)[0])
     starts = windows.inference_starts_at([f.time for f in shown])
-    np.testing.assert_allclose(heard[: len(shown)], windows.take_windows(mel, starts), atol=1e-5)
+    np.testing.assert_allclose(
+        audio_received[: len(shown)], windows.gather_windows(mel, starts), atol=1e-5
+    )
     assert abs(report.duration - seconds) < 0.08
 
 
 @pytest.mark.parametrize("policy", ["keep", "hold"])
 def test_frames_without_a_face(tmp_path, policy):
     gone = range(10, 30)
-    face = write_face(tmp_path / "face.mp4", media_files.even(40), faceless=gone)
-    voice = write_voice(tmp_path / "voice.wav", 1.6)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(40), faceless=gone)
+    voice = write_audio(tmp_path / "voice.wav", 1.6)
     options = {"detect_every": 1, "on_missing_face": policy}
     report, shown = run(face, voice, tmp_path / "out.mp4", **options)
-    assert report.missing == ((0.4, 1.2),)
+    assert report.missing_intervals == ((0.4, 1.2),)
     for i, frame in enumerate(shown):
         untouched = np.array_equal(frame.image, scene(i, i not in gone))
         assert untouched == (i in gone and policy == "keep")
-    assert (report.edited, report.kept) == ((20, 20) if policy == "keep" else (40, 0))
+    assert (report.edited, report.unchanged) == ((20, 20) if policy == "keep" else (40, 0))
 
 
 def test_missing_faces_as_an_error_leave_nothing(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(40), faceless=range(10, 30))
-    voice = write_voice(tmp_path / "voice.wav", 1.6)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(40), faceless=range(10, 30))
+    voice = write_audio(tmp_path / "voice.wav", 1.6)
     with pytest.raises(ValueError, match=r"face\.mp4: no face from second to second 0.40-1.20"):
         run(face, voice, tmp_path / "o" / "x.mp4", detect_every=1, on_missing_face="error")
-    empty = write_face(tmp_path / "empty.mp4", media_files.even(5), faceless=range(5))
+    empty = write_face(tmp_path / "empty.mp4", media_files.uniform_times(5), faceless=range(5))
     with pytest.raises(ValueError, match=r"empty\.mp4: no face was found in any of 5 frames"):
         run(empty, voice, tmp_path / "o" / "x.mp4")
-    short = write_voice(tmp_path / "short.wav", 0.4)
-    late = write_face(tmp_path / "late.mp4", media_files.even(40), faceless=range(20))
+    short = write_audio(tmp_path / "short.wav", 0.4)
+    late = write_face(tmp_path / "late.mp4", media_files.uniform_times(40), faceless=range(20))
     with pytest.raises(ValueError, match=r"late\.mp4: no face was found in any of 10 frames"):
         run(late, short, tmp_path / "o" / "x.mp4")
     assert not list((tmp_path / "o").iterdir())
 
 
 def test_pixels_outside_the_mask_are_untouched(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(8))
-    voice = write_voice(tmp_path / "voice.wav", 0.32)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(8))
+    voice = write_audio(tmp_path / "voice.wav", 0.32)
     options = {"smooth": False, "detect_every": 1}
     _, shown = run(face, voice, tmp_path / "out.mp4", **options)
     for i, frame in enumerate(shown):
@@ -168,15 +170,15 @@ def test_pixels_outside_the_mask_are_untouched(tmp_path):
 def test_a_picture_becomes_a_video(tmp_path):
     face = tmp_path / "ein Gesicht 顔.png"
     video_reader.write_image(face, scene(3))
-    voice = write_voice(tmp_path / "eine Stimme ü.wav", 0.7)
+    voice = write_audio(tmp_path / "eine Stimme ü.wav", 0.7)
     report, shown = run(face, voice, tmp_path / "ein Film é.mp4", fps=30)
     assert report.frames == len(shown) == 21 and report.frame_rate == 30
     assert all(number_of(f.image) == 3 for f in shown) and report.edited == 21
 
 
 def test_static_shows_the_first_frame_only(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(8))
-    voice = write_voice(tmp_path / "voice.wav", 0.6)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(8))
+    voice = write_audio(tmp_path / "voice.wav", 0.6)
     report, shown = run(face, voice, tmp_path / "out.mp4", static=True)
     assert report.frames == 15 and {number_of(f.image) for f in shown} == {0}
 
@@ -190,52 +192,55 @@ def test_static_shows_the_first_frame_only(tmp_path):
     ],
 )
 def test_what_follows_the_last_frame(tmp_path, loop, frames, order):
-    face = write_face(tmp_path / "face.mp4", media_files.even(10))
-    voice = write_voice(tmp_path / "voice.wav", 0.6)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(10))
+    voice = write_audio(tmp_path / "voice.wav", 0.6)
     report, shown = run(face, voice, tmp_path / "out.mp4", loop=loop)
     assert report.frames == frames and [number_of(f.image) for f in shown] == list(order)
 
 
 def test_the_sound_is_that_of_the_voice(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(10))
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(10))
     samples = np.zeros(24_000, np.float32)
     samples[10_000:10_100] = 0.9
-    media_files.write(tmp_path / "voice.m4a", samples=samples, rate=24_000)
+    media_files.write_media(tmp_path / "voice.m4a", samples=samples, rate=24_000)
     run(face, tmp_path / "voice.m4a", tmp_path / "out.mp4")
     before = audio.load(tmp_path / "voice.m4a")[0]
-    after, rate = audio.load_aligned(tmp_path / "out.mp4")
+    after, rate = audio.load_from_video_start(tmp_path / "out.mp4")
     assert rate == 24_000 and abs(int(np.argmax(after)) - int(np.argmax(before))) <= 1
     np.testing.assert_array_equal(after[:20_000], before[:20_000])  # copied
 
 
 def test_sound_of_a_video_is_heard_from_its_first_picture_on(tmp_path):
     path = tmp_path / "late.mp4"
-    media_files.write(
-        path, media_files.even(25), media_files.tone(220, 0.7, 48_000), sound_at=Fraction(3, 10)
+    media_files.write_media(
+        path,
+        media_files.uniform_times(25),
+        media_files.tone(220, 0.7, 48_000),
+        audio_start=Fraction(3, 10),
     )
     voice = driving_audio.load(path)
     assert abs(voice.duration - 1) < 0.05
-    assert (voice.mel[:18] < -3.9).all() and voice.mel[30:60].max() > 0
+    assert (voice.features[:18] < -3.9).all() and voice.features[30:60].max() > 0
 
 
-def test_silence_shows_the_original_or_hears_none(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(50))
-    voice = write_voice(tmp_path / "voice.wav", 2, voiced=(0.8, 1.3))
-    report, shown = run(face, voice, tmp_path / "a.mp4", silence="original")
+def test_pauses_show_the_original_or_get_silent_audio(tmp_path):
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(50))
+    voice = write_audio(tmp_path / "voice.wav", 2, voiced=(0.8, 1.3))
+    report, shown = run(face, voice, tmp_path / "a.mp4", silence_mode="passthrough")
     same = np.array([np.array_equal(f.image, scene(i)) for i, f in enumerate(shown)])
     assert same[:12].all() and same[42:].all() and not same[20:32].any()
-    assert report.kept >= same[:12].sum() + same[42:].sum() and not report.missing
+    assert report.unchanged >= same[:12].sum() + same[42:].sum() and not report.missing_intervals
 
-    heard = []
-    options = {"silence": "close", "batch_size": 50}
-    run(face, voice, tmp_path / "b.mp4", lambda m, f: (heard.append(m), f)[1], **options)
-    loud = heard[-1].max(axis=(1, 2))
+    audio_received = []
+    options = {"silence_mode": "zero-audio", "batch_size": 50}
+    run(face, voice, tmp_path / "b.mp4", lambda m, f: (audio_received.append(m), f)[1], **options)
+    loud = audio_received[-1].max(axis=(1, 2))
     assert (loud[:12] == -4).all() and (loud[42:] == -4).all() and (loud[20:32] > 0).all()
 
 
 def test_size_can_be_changed_first(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(4))
-    voice = write_voice(tmp_path / "voice.wav", 0.16)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(4))
+    voice = write_audio(tmp_path / "voice.wav", 0.16)
     options = {"rotate": True, "crop": (2, 90, 0, -1), "box": (20, 60, 20, 60), "batch_size": 3}
     _, shown = run(face, voice, tmp_path / "a.mp4", **options)
     turned = np.rot90(scene(1), -1)[2:90]
@@ -246,15 +251,15 @@ def test_size_can_be_changed_first(tmp_path):
 
 
 def test_one_batch_shape_whatever_the_length(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(25), faceless=range(16, 25))
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(25), faceless=range(16, 25))
     shapes = set()
 
-    def draw(mels, faces_):
-        shapes.add((mels.shape, mels.dtype.name, faces_.shape, faces_.dtype.name))
+    def draw(audio_windows, faces_):
+        shapes.add((audio_windows.shape, audio_windows.dtype.name, faces_.shape, faces_.dtype.name))
         return faces_
 
     for seconds in (0.3, 0.9):
-        voice = write_voice(tmp_path / "voice.wav", seconds)
+        voice = write_audio(tmp_path / "voice.wav", seconds)
         run(face, voice, tmp_path / "out.mp4", draw, batch_size=8)
     assert shapes == {((8, 16, 80), "float32", (8, 48, 48, 3), "uint8")}
 
@@ -263,8 +268,8 @@ def test_one_batch_shape_whatever_the_length(tmp_path):
 def test_a_failure_leaves_no_file_and_no_thread(tmp_path, stage):
     import threading
 
-    face = write_face(tmp_path / "face.mp4", media_files.even(30))
-    voice = write_voice(tmp_path / "voice.wav", 3)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(30))
+    voice = write_audio(tmp_path / "voice.wav", 3)
     calls = []
 
     def fail(limit, otherwise, *arguments):
@@ -287,8 +292,8 @@ def test_a_failure_leaves_no_file_and_no_thread(tmp_path, stage):
 
 
 def test_progress_covers_both_passes(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(10))
-    voice = write_voice(tmp_path / "voice.wav", 0.8)
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(10))
+    voice = write_audio(tmp_path / "voice.wav", 0.8)
     seen = []
     run(face, voice, tmp_path / "out.mp4", on_progress=seen.append)
     assert [(p.stage, p.done, p.total) for p in seen] == [
@@ -298,8 +303,8 @@ def test_progress_covers_both_passes(tmp_path):
 
 
 def test_the_file_says_that_it_is_synthetic(tmp_path):
-    face = write_face(tmp_path / "face.mp4", media_files.even(3))
-    run(face, write_voice(tmp_path / "voice.wav", 0.1), tmp_path / "out.mp4")
+    face = write_face(tmp_path / "face.mp4", media_files.uniform_times(3))
+    run(face, write_audio(tmp_path / "voice.wav", 0.1), tmp_path / "out.mp4")
     with containers.open_container(tmp_path / "out.mp4") as container:
         comment = container.metadata["comment"]
     assert "synthetic" in comment and "lipsync_jax" in comment and "0123456789ab" in comment
@@ -310,33 +315,33 @@ def test_the_file_says_that_it_is_synthetic(tmp_path):
     [
         ({"face": "gone.mp4"}, "face .*gone.mp4 does not exist; give"),
         ({"audio": "gone.wav"}, "audio .*gone.wav does not exist; give"),
-        ({"face": "voice.wav"}, "voice.wav has no picture; name"),
+        ({"face": "voice.wav"}, "voice.wav has no video stream; name"),
         ({"audio": "face.mp4"}, "face.mp4 has no audio stream; name"),
         ({"face": "noise.mp4"}, "noise.mp4 cannot be read"),
         ({"outfile": "."}, "outfile .* is a folder; give"),
-        ({"outfile": "face.mp4"}, "outfile .*face.mp4 is the face itself.*; give another"),
+        ({"outfile": "face.mp4"}, "outfile .*face.mp4 is also the face.*; give another"),
         ({"outfile": "out.avi"}, r"out.avi: a video is written as one of \.mp4"),
-        ({"outfile": "voice.wav/out.mp4"}, "its folder can't be made"),
+        ({"outfile": "voice.wav/out.mp4"}, "the folder can't be made"),
         ({"codec": "nonesuch"}, "codec 'nonesuch' cannot be written"),
         ({"preset": "nonesuch"}, "the encoder refuses its settings"),
         ({"crf": 99}, "crf=99: give 0 to 51"),
-        ({"silence": "loud"}, "silence='loud' is unknown; choose from model, close, original"),
+        ({"silence_mode": "loud"}, "silence_mode='loud' is unknown; choose from model, zero-audio"),
         ({"loop": "twice"}, "loop='twice' is unknown; choose"),
         ({"detect_every": 0}, "detect_every=0: give a number above 0"),
         ({"pads": (1, 2)}, r"pads=\(1, 2\): give four numbers"),
-        ({"box": (10, 5, 0, 20)}, "is no part of the 96x80 frames"),
+        ({"box": (10, 5, 0, 20)}, "does not lie in the 96x80 frames"),
         ({"crop": (70, 20, 0, -1)}, "leaves nothing of its frames"),
         ({"detector": "nonesuch"}, "no face detector 'nonesuch'; choose"),
     ],
 )
-def test_mistakes_are_told_before_work(tmp_path, change, message):
-    write_face(tmp_path / "face.mp4", media_files.even(2))
-    write_voice(tmp_path / "voice.wav", 0.1)
+def test_mistakes_are_reported_before_work(tmp_path, change, message):
+    write_face(tmp_path / "face.mp4", media_files.uniform_times(2))
+    write_audio(tmp_path / "voice.wav", 0.1)
     (tmp_path / "noise.mp4").write_bytes(b"\1\2\3" * 99)
     files = {"face": "face.mp4", "audio": "voice.wav", "outfile": "out.mp4"}
     paths = {name: tmp_path / change.get(name, file) for name, file in files.items()}
     options = {"detector": detect} | {k: v for k, v in change.items() if k not in files}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        synthesizer().generate(**paths, **options)
+        pipeline_of().generate(**paths, **options)
     left = {p.name for p in tmp_path.iterdir()}
     assert left == {"face.mp4", "voice.wav", "noise.mp4"}

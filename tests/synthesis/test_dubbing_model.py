@@ -6,7 +6,7 @@ from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis.dubbing_model import Editor, _compiled
+from lipsync_jax.synthesis.dubbing_model import DubbingModel, _compile_generator
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
 
@@ -15,14 +15,14 @@ from tests.helpers import media_files
 def checkpoint(tmp_path_factory):
     """A generator with random weights, the smallest there is."""
     config = wav2lip_config.get_config("tiny")
-    config.model.width = 0.02
-    module = methods.load(config).players["generator"].module
+    config.model.width_mult = 0.02
+    module = methods.load(config).networks["generator"].module
     inputs = np.zeros((1, 80, 16, 1), np.float32), np.zeros((1, 96, 96, 6), np.float32)
     shapes = jax.eval_shape(lambda key: module.init(key, *inputs, train=False), jax.random.key(0))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: rng.uniform(0.1, 0.2, x.shape).astype(np.float32), shapes)
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
-    checkpoints.save_inference(folder, {"generator": variables}, {"config": config.to_dict()})
+    checkpoints.export_networks(folder, {"generator": variables}, {"config": config.to_dict()})
     return folder, variables
 
 
@@ -32,13 +32,13 @@ def test_the_network_gets_its_inputs_as_it_knows_them():
     faces = rng.integers(0, 256, (3, 96, 96, 3), np.uint8)
 
     class Method:
-        def draw(self, variables, audio, both):
+        def generate_frames(self, variables, audio, both):
             assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6)
             # The upper half as it was, the lower half of the reference dimmed; then the sound.
             drawn = both[..., :3] + variables["dim"] * (both[..., 3:] - both[..., :3])
             return drawn.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])
 
-    editor = Editor(_compiled(Method(), {"dim": np.float32(0.5)}), 96, "name")
+    editor = DubbingModel(_compile_generator(Method(), {"dim": np.float32(0.5)}), 96, "name")
     drawn = np.asarray(editor(mels, faces, 4))
     assert drawn.shape == (4, 96, 96, 3) and drawn.dtype == np.uint8
     np.testing.assert_array_equal(drawn[:3, 0, 0, 0], np.rint(255 * mels[:, 5, 7].clip(0, 1)))
@@ -53,45 +53,45 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
 
 
 def test_empty_inputs_have_the_shapes_to_compile():
-    mels, faces = Editor(None, 96, "name").empty_inputs(5)
+    mels, faces = DubbingModel(None, 96, "name").empty_inputs(5)
     assert mels.shape == (5, 16, 80) and faces.shape == (5, 96, 96, 3)
 
 
 def test_a_checkpoint_that_draws_nothing_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist"):
-        Editor.load(tmp_path / "nowhere")
+        DubbingModel.load(tmp_path / "nowhere")
     config = expert_config.get_config("tiny")
-    checkpoints.save_inference(
+    checkpoints.export_networks(
         tmp_path / "expert", {"expert": {"params": {"w": np.ones(1)}}}, {"config": config.to_dict()}
     )
-    with pytest.raises(ValueError, match="sync_expert, which draws no faces; name"):
-        Editor.load(tmp_path / "expert")
+    with pytest.raises(ValueError, match="sync_expert, which does not dub faces; give"):
+        DubbingModel.load(tmp_path / "expert")
 
 
 def test_weights_of_another_network_are_told_at_once(checkpoint, tmp_path):
     config = wav2lip_config.get_config("tiny")
-    config.model.width = 0.1
-    checkpoints.save_inference(
+    config.model.width_mult = 0.1
+    checkpoints.export_networks(
         tmp_path / "run", {"generator": checkpoint[1]}, {"config": config.to_dict()}
     )
     with pytest.raises(ValueError, match=r"run: its weights are not those of the network"):
-        Editor.load(tmp_path / "run")
+        DubbingModel.load(tmp_path / "run")
 
 
 def test_the_command_from_end_to_end(checkpoint, tmp_path, capsys):
     from lipsync_jax.cli import main
 
-    media_files.write(
-        tmp_path / "a b.mp4", media_files.even(10), media_files.tone(200, 0.4, 48_000)
+    media_files.write_media(
+        tmp_path / "a b.mp4", media_files.uniform_times(10), media_files.tone(200, 0.4, 48_000)
     )
     path = str(tmp_path / "a b.mp4")
     files = ["--checkpoint_path", str(checkpoint[0]), "--face", path, "--audio", path]
     outfile = str(tmp_path / "out ü.mp4")
     box = ["--box", "4", "44", "10", "50", "--batch_size", "4"]
-    status = main.main(["generate", *files, "--outfile", outfile, *box])
+    status = main.main(["dub", *files, "--outfile", outfile, *box])
     said = capsys.readouterr()
-    assert status == 0 and "10 frames redrawn, 0 left as they were" in said.out
+    assert status == 0 and "10 frames edited, 0 unchanged" in said.out
     assert "generate 10/10" in said.err
 
-    status = main.main(["generate", *files, "--outfile", outfile, "--nosmooth", "--silence", "no"])
-    assert status == 1 and "silence='no' is unknown" in capsys.readouterr().err
+    status = main.main(["dub", *files, "--outfile", outfile, "--nosmooth", "--silence-mode", "no"])
+    assert status == 1 and "silence_mode='no' is unknown" in capsys.readouterr().err

@@ -17,30 +17,30 @@ from tests.media.test_pixels import encode
 
 # Damage is the subject here: the warning that counts it is no fault.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(damaged .* packets were skipped|s of sound are lost)"
+    "ignore:.*(damaged .* packets were skipped|s of audio are lost)"
 )
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(dubbing.Synthesizer, "load", lambda _: scenes.synthesizer())
+    monkeypatch.setattr(dubbing.LipSyncPipeline, "load", lambda _: scenes.lip_sync_pipeline())
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     monkeypatch.chdir(tmp_path)
-    scenes.film(tmp_path / "film.mkv", [(LEFT, RIGHT)])
-    scenes.voice(tmp_path / "voice.wav", 0.2)
+    scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    scenes.write_tone(tmp_path / "voice.wav", 0.2)
     return tmp_path
 
 
 def run(capsys, face="film.mkv", voice="voice.wav", out="out.mp4", *words):
     """The exit status and what was said; asserts that an error is one line and leaves nothing."""
     status = main.main(
-        ["generate", "--checkpoint_path=c", f"--face={face}", f"--audio={voice}",
+        ["dub", "--checkpoint-path=c", f"--face={face}", f"--audio={voice}",
          f"--outfile={out}", "--preset=ultrafast", *words]
     )  # fmt: skip
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     if status:
-        assert status == 1 and said.err.splitlines()[-1].startswith("lipsync generate: ")
+        assert status == 1 and said.err.splitlines()[-1].startswith("lipsync dub: ")
     return status, said.out + said.err
 
 
@@ -53,9 +53,14 @@ def cut(path, part):
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_truncated_videos(folder, capsys, part, suffix):
     face = folder / f"cut.{suffix}"
-    images = [colour_faces.picture(LEFT, size=(48, 64))] * 20
-    media_files.write(face, media_files.even(20), media_files.tone(200, 0.8, 48_000), images=images,
-                audio_codec="mp3" if suffix == "avi" else "aac")  # fmt: skip
+    images = [colour_faces.face_image(LEFT, size=(48, 64))] * 20
+    media_files.write_media(
+        face,
+        media_files.uniform_times(20),
+        media_files.tone(200, 0.8, 48_000),
+        images=images,
+        audio_codec="mp3" if suffix == "avi" else "aac",
+    )
     cut(face, part)
     status, said = run(capsys, face.name, "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")
     if status:
@@ -90,23 +95,23 @@ def test_bytes_that_mean_nothing(folder, capsys):
 
 def test_a_video_without_sound_is_no_voice(folder, capsys):
     status, said = run(capsys, voice="film.mkv")
-    assert status == 1 and "film.mkv has no audio stream; name a file with sound" in said
+    assert status == 1 and "film.mkv has no audio stream; name a file with audio" in said
 
 
 def test_one_frame_and_one_sample(folder, capsys):
-    scenes.film(folder / "one.mp4", [(LEFT, None)], frames=1)
+    scenes.write_scenes(folder / "one.mp4", [(LEFT, None)], frames=1)
     status, said = run(capsys, "one.mp4")
-    assert status == 0 and "5 frames redrawn" in said
+    assert status == 0 and "5 frames edited" in said
     audio.save(folder / "short.wav", np.zeros(1, np.int16), 16_000)
     status, said = run(capsys, "film.mkv", "short.wav")
-    assert status == 0 and "1 frames redrawn" in said
+    assert status == 0 and "1 frames edited" in said
 
 
 @pytest.mark.parametrize("name", ["alpha.png", "palette.gif", "grey.png", "deep.png"])
 def test_pictures_of_every_kind(folder, capsys, name):
     import cv2
 
-    image = colour_faces.picture(LEFT, size=(81, 121))
+    image = colour_faces.face_image(LEFT, size=(81, 121))
     if name == "alpha.png":
         alpha = np.full(image.shape[:2], 128, np.uint8)
         cv2.imwrite(name, np.dstack([image[..., ::-1], alpha]))
@@ -115,7 +120,7 @@ def test_pictures_of_every_kind(folder, capsys, name):
             stream = container.add_stream("gif", rate=10)
             stream.width, stream.height, stream.pix_fmt = 120, 80, "rgb8"
             for i in range(4):
-                moved = colour_faces.picture(tuple(v + i for v in LEFT), size=(80, 120))
+                moved = colour_faces.face_image(tuple(v + i for v in LEFT), size=(80, 120))
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, "rgb24")))
             container.mux(stream.encode(None))
     elif name == "grey.png":
@@ -159,7 +164,7 @@ def test_eight_thousand_pixels_and_odd(folder, capsys):
     image = np.full((4321, 7681, 3), (40, 40, 60), np.uint8)
     image[1000:2500, 3000:4200] = (255, 0, 0)
     video_reader.write_image(folder / "large.png", image)
-    scenes.voice(folder / "short.wav", 0.08)
+    scenes.write_tone(folder / "short.wav", 0.08)
     box = ["--box", "1000", "2500", "3000", "4200"]
     status, said = run(capsys, "large.png", "short.wav", "out.mp4", *box)
     assert status == 0, said
@@ -168,7 +173,7 @@ def test_eight_thousand_pixels_and_odd(folder, capsys):
 
 
 def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
-    images = [colour_faces.picture(LEFT)] * 5
+    images = [colour_faces.face_image(LEFT)] * 5
     size = images[0].shape[1::-1]
     with video_reader.VideoWriter(folder / "hlg.mp4", 25, size, colours=(9, 18, 9)) as writer:
         for image in images:
@@ -182,21 +187,21 @@ def test_the_colours_of_hlg_video_stay_tagged(folder, capsys):
 def test_no_frame_of_a_slow_video_stands_still(folder, capsys, rate):
     with video_reader.VideoWriter(folder / "slow.mkv", rate, scenes.SIZE, lossless=True) as writer:
         for _ in range(3):
-            writer.write(colour_faces.picture(LEFT, size=scenes.SIZE[::-1]))
-    scenes.voice(folder / "long.wav", 1.3)
+            writer.write(colour_faces.face_image(LEFT, size=scenes.SIZE[::-1]))
+    scenes.write_tone(folder / "long.wav", 1.3)
     status, said = run(capsys, "slow.mkv", "long.wav", "out.mp4")
     assert status == 0, said
     times = [frame.time for frame in video_reader.read_frames(folder / "out.mp4")]
-    assert max(b - a for a, b in itertools.pairwise(times)) <= timeline.LONGEST
+    assert max(b - a for a, b in itertools.pairwise(times)) <= timeline.MAX_FRAME_DURATION
     assert abs(video_reader.probe(folder / "out.mp4").duration - Fraction(13, 10)) < Fraction(1, 10)
 
 
 def test_what_is_done_or_lost_is_said(folder, capsys):
-    woven = [colour_faces.picture(LEFT, size=(80, 120)) for _ in range(10)]
+    woven = [colour_faces.face_image(LEFT, size=(80, 120)) for _ in range(10)]
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
     encode(folder / "woven.mp4", woven, options=options)
     status, said = run(capsys, "woven.mp4")
-    assert status == 0 and "woven.mp4 is interlaced: its combs were removed" in said
+    assert status == 0 and "woven.mp4 is interlaced: its frames are deinterlaced" in said
     many(folder / "many.mkv")
     status, said = run(capsys, "many.mkv", "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")
     assert status == 0
@@ -212,13 +217,13 @@ def test_no_error_of_a_decoder_ends_a_batch_or_shows_a_traceback(
             raise error
         return original(path)
 
-    original = frame_source.open_source
+    original = frame_source.open_frame_source
     lines = ["face,audio,outfile", "film.mkv,voice.wav,1.mp4", "other.mkv,voice.wav,2.mp4"]
     (folder / "list.csv").write_text("\n".join(lines))
-    scenes.film(folder / "other.mkv", [(LEFT, None)])
-    monkeypatch.setattr(frame_source, "open_source", lambda path, **_: failing(path))
-    words = ["--batch", "list.csv", "--preset", "ultrafast"]
-    assert main.main(["generate", "--checkpoint_path=c", *words]) == 1
+    scenes.write_scenes(folder / "other.mkv", [(LEFT, None)])
+    monkeypatch.setattr(frame_source, "open_frame_source", lambda path, **_: failing(path))
+    words = ["--manifest", "list.csv", "--preset", "ultrafast"]
+    assert main.main(["dub", "--checkpoint-path=c", *words]) == 1
     said = capsys.readouterr()
     assert "1 of 2 made, 1 failed" in said.out and (folder / "2.mp4").is_file()
     assert "Traceback" not in said.err + said.out

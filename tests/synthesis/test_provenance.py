@@ -14,13 +14,13 @@ from tests.helpers.scenes import LEFT
 
 @pytest.fixture
 def film(tmp_path):
-    return scenes.film(tmp_path / "film.mkv", [(LEFT, None)])
+    return scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, None)])
 
 
 def generate(film, out, **options):
     options = {**scenes.OPTIONS, "lossless": False, **options}
-    voice = scenes.voice(film.with_name("voice.wav"), 0.2)
-    return scenes.synthesizer().generate(film, voice, out, **options)
+    voice = scenes.write_tone(film.with_name("voice.wav"), 0.2)
+    return scenes.lip_sync_pipeline().generate(film, voice, out, **options)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
@@ -28,7 +28,7 @@ def test_a_file_says_what_made_it_and_when(film, tmp_path, suffix, capsys):
     out = tmp_path / f"out ü.{suffix}"
     generate(film, out)
     mark = metadata.read(out)
-    assert (mark.version, mark.model) == (__version__, "0123456789ab")
+    assert (mark.version, mark.model_hash) == (__version__, "0123456789ab")
     made = datetime.datetime.fromisoformat(mark.date)
     assert abs((datetime.datetime.now(datetime.UTC) - made).total_seconds()) < 600
     with containers.open_container(out) as container:  # where every program looks
@@ -48,7 +48,7 @@ def test_dates_can_be_given_so_that_files_are_reproducible(film, tmp_path, monke
 
 def test_verify_fails_for_files_that_are_not_marked(film, tmp_path, capsys):
     generate(film, tmp_path / "out.mp4")
-    plain = media_files.write(tmp_path / "plain.mp4", media_files.even(3))
+    plain = media_files.write_media(tmp_path / "plain.mp4", media_files.uniform_times(3))
     assert main.main(["verify", str(plain)]) == 1
     assert "plain.mp4: not marked as synthetic" in capsys.readouterr().out
     assert main.main(["verify", str(tmp_path / "out.mp4"), str(plain)]) == 1
@@ -125,18 +125,18 @@ def test_content_credentials_are_signed_and_tell_changes(film, tmp_path, certifi
     out = tmp_path / "out.mp4"
     generate(film, out, **certificate)
     signed = c2pa.read(out)
-    assert signed.synthetic and signed.state == "Valid" and signed.signer == "Studio"
+    assert signed.synthetic and signed.validation_state == "Valid" and signed.signer == "Studio"
     assert signed.generator == f"lipsync_jax {__version__}"
     assert {p.name for p in tmp_path.iterdir()} == {"out.mp4", "film.mkv", "voice.wav"}
     assert len([*video_reader.read_frames(out)]) == 5
-    assert c2pa.present(out) and main.main(["verify", str(out)]) == 0
+    assert c2pa.has_credentials(out) and main.main(["verify", str(out)]) == 0
     assert "valid, by lipsync_jax" in capsys.readouterr().out
     data = bytearray(out.read_bytes())
     data[data.rindex(b"mdat") + 100] ^= 255
     out.write_bytes(data)
-    assert c2pa.read(out).state == "Invalid" and main.main(["verify", str(out)]) == 1
+    assert c2pa.read(out).validation_state == "Invalid" and main.main(["verify", str(out)]) == 1
     generate(film, out)
-    assert c2pa.read(out) is None and not c2pa.present(out)
+    assert c2pa.read(out) is None and not c2pa.has_credentials(out)
 
 
 def test_signing_that_cannot_be_done_is_told_first(film, tmp_path, certificate, monkeypatch):
@@ -147,7 +147,7 @@ def test_signing_that_cannot_be_done_is_told_first(film, tmp_path, certificate, 
     with pytest.raises(ValueError, match=r"a\.mkv: C2PA signs \.mp4"):
         generate(film, tmp_path / "a.mkv", **certificate)
     with monkeypatch.context() as patch:
-        patch.setattr(c2pa, "available", lambda: False)
+        patch.setattr(c2pa, "is_installed", lambda: False)
         with pytest.raises(ValueError, match=r"pip install 'lipsync_jax\[c2pa\]'"):
             generate(film, tmp_path / "a.mp4", **certificate)
     pytest.importorskip("c2pa")

@@ -6,20 +6,20 @@ import pytest
 from lipsync_jax.media import audio, packets, video_reader
 from lipsync_jax.media.samples import SampleStream
 from lipsync_jax.synthesis import driving_audio, dubbing
-from lipsync_jax.synthesis.dubbing_model import Editor
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from tests.helpers import media_files, scenes
 from tests.helpers.scenes import LEFT, RIGHT
 
 
 def noise(seconds, rate=16_000):
-    """Speech-like loudness: noise that comes and goes, int16."""
+    """Returns noise with the loudness of speech, int16."""
     samples = np.random.default_rng(5).normal(0, 0.2, round(seconds * rate))
     envelope = np.sin(np.arange(len(samples)) * 7 / rate) ** 2
     return audio.to_int16((samples * envelope).clip(-1, 1))
 
 
-def pieces(samples, sizes):
-    """The samples in chunks of changing sizes."""
+def chunks_of(samples, sizes):
+    """Yields the samples in chunks of changing sizes."""
     first = 0
     for size in np.resize(sizes, len(samples)).tolist():
         if first >= len(samples):
@@ -30,38 +30,40 @@ def pieces(samples, sizes):
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
 @pytest.mark.parametrize("sizes", [[160], [1, 7, 4000], [10**6]])
-def test_a_live_voice_hears_what_a_file_gives_to_the_last_bit(tmp_path, rate, sizes):
+def test_streaming_features_are_those_of_the_file_bit_for_bit(tmp_path, rate, sizes):
     samples = noise(1.3, rate)
     audio.save(tmp_path / "a.wav", samples, rate)
     whole = driving_audio.load(tmp_path / "a.wav")
-    live = driving_audio.Live(pieces(samples, sizes), rate)
-    heard = [live.windows(np.array([start]))[0] for start in range(-4, 120)]
+    streaming_features = driving_audio.StreamingFeatures(chunks_of(samples, sizes), rate)
+    found = [streaming_features.windows(np.array([start]))[0] for start in range(-4, 120)]
     expected = whole.windows(np.arange(-4, 120))
-    np.testing.assert_array_equal(heard, expected)
-    assert live.length(Fraction(99)) == whole.duration == Fraction(len(samples), rate)
+    np.testing.assert_array_equal(found, expected)
+    assert streaming_features.length(Fraction(99)) == whole.duration == Fraction(len(samples), rate)
 
 
-def draw(mels, faces):
-    """Faces that depend on every bit of what is heard."""
-    grey = np.frombuffer(mels.sum(axis=(1, 2)).astype("<f4").tobytes(), np.uint8).reshape(-1, 4)
+def generate(audio_windows, faces):
+    """Returns faces that depend on every bit of the audio features."""
+    grey = np.frombuffer(audio_windows.sum(axis=(1, 2)).astype("<f4").tobytes(), np.uint8).reshape(
+        -1, 4
+    )
     return np.broadcast_to(grey[:, 0, None, None, None], faces.shape)
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
+def face_video(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.mkv"
-    return scenes.film(path, [(LEFT, None), (RIGHT, None), (None, None)])
+    return scenes.write_scenes(path, [(LEFT, None), (RIGHT, None), (None, None)])
 
 
 @pytest.mark.parametrize("loop", ["ping-pong", "hold", "none"])
 @pytest.mark.parametrize(("seconds", "batch_size"), [(0.5, 1), (0.5, 4), (2.33, 3)])
-def test_streamed_frames_are_those_of_the_whole(tmp_path, film, loop, seconds, batch_size):
+def test_streamed_frames_are_those_of_the_whole(tmp_path, face_video, loop, seconds, batch_size):
     options = {**scenes.OPTIONS, "loop": loop, "batch_size": batch_size}
-    synthesizer = dubbing.Synthesizer(Editor(draw, 48, "0"))
+    pipeline = dubbing.LipSyncPipeline(DubbingModel(generate, 48, "0"))
     samples = noise(seconds)
-    streamed = [*synthesizer.prepare(film, **options).stream(pieces(samples, [333, 2000]))]
+    streamed = [*pipeline.prepare(face_video, **options).stream(chunks_of(samples, [333, 2000]))]
     audio.save(tmp_path / "voice.wav", samples, 16_000)
-    synthesizer.generate(film, tmp_path / "voice.wav", tmp_path / "out.mkv", **options)
+    pipeline.generate(face_video, tmp_path / "voice.wav", tmp_path / "out.mkv", **options)
     frames = [*video_reader.read_frames(tmp_path / "out.mkv")]
     assert [f.index for f in streamed] == [f.index for f in frames]
     assert [f.time for f in streamed] == [Fraction(i, 25) for i in range(len(frames))]
@@ -69,55 +71,60 @@ def test_streamed_frames_are_those_of_the_whole(tmp_path, film, loop, seconds, b
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
-def test_no_more_is_heard_than_the_stated_look_ahead(film, batch_size):
-    prepared = scenes.synthesizer().prepare(film, **scenes.OPTIONS, batch_size=batch_size)
-    heard = 0
+def test_no_more_audio_is_consumed_than_the_stated_look_ahead(face_video, batch_size):
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, batch_size=batch_size)
+    consumed = 0
 
     def chunks():
-        nonlocal heard
-        for chunk in pieces(noise(1.6), [80]):
-            heard += len(chunk)
+        nonlocal consumed
+        for chunk in chunks_of(noise(1.6), [80]):
+            consumed += len(chunk)
             yield chunk
 
-    for frame in prepared.stream(chunks()):
+    for frame in dubber.stream(chunks()):
         last = (frame.index // batch_size + 1) * batch_size - 1  # of its batch
-        assert heard / 16_000 <= min(last / 25 + 0.225 + 0.005, 1.6) + 1e-9
+        assert consumed / 16_000 <= min(last / 25 + 0.225 + 0.005, 1.6) + 1e-9
 
 
-def test_the_same_face_says_several_voices(film):
-    prepared = scenes.synthesizer().prepare(film, **scenes.OPTIONS)
-    assert prepared.size == scenes.SIZE and prepared.frame_rate == 25
+def test_one_face_takes_several_streams(face_video):
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS)
+    assert dubber.size == scenes.SIZE and dubber.frame_rate == 25
     stereo = np.stack([media_files.tone(300, 0.3, 16_000)] * 2, axis=1)
-    first = [frame.image for frame in prepared.stream([stereo])]
-    again = [frame.image for frame in prepared.stream([stereo[:, 0]])]
+    first = [frame.image for frame in dubber.stream([stereo])]
+    again = [frame.image for frame in dubber.stream([stereo[:, 0]])]
     np.testing.assert_array_equal(first, again)
     with pytest.raises(ValueError, match="not finite"):
-        list(prepared.stream([np.full(1000, np.nan)]))
+        list(dubber.stream([np.full(1000, np.nan)]))
 
 
-def test_no_voice_at_all(film):
-    silent = scenes.synthesizer().prepare(film, **scenes.OPTIONS)
+def test_empty_audio(face_video):
+    silent = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS)
     assert not list(silent.stream([])) and not list(silent.stream([np.zeros(0)]))
-    whole = scenes.synthesizer().prepare(film, **scenes.OPTIONS, loop="none")
+    whole = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, loop="none")
     assert len(list(whole.stream([]))) == 30
 
 
-def test_what_a_live_voice_cannot_do_is_told(film, tmp_path):
-    synthesizer = scenes.synthesizer()
-    with pytest.raises(ValueError, match="silence='original' must know the whole voice"):
-        synthesizer.prepare(film, silence="original")
-    with pytest.raises(ValueError, match="a live voice is one"):
-        synthesizer.prepare(film, speakers={0: film})
+def test_options_that_streaming_lacks_are_refused(face_video, tmp_path):
+    pipeline = scenes.lip_sync_pipeline()
+    with pytest.raises(ValueError, match="silence_mode='passthrough' needs the whole audio"):
+        pipeline.prepare(face_video, silence_mode="passthrough")
+    with pytest.raises(ValueError, match="streaming audio drives one face"):
+        pipeline.prepare(face_video, speakers={0: face_video})
     with pytest.raises(FileNotFoundError, match=r"face .*gone"):
-        synthesizer.prepare(tmp_path / "gone.mp4")
+        pipeline.prepare(tmp_path / "gone.mp4")
 
 
-def test_a_late_start_of_the_sound_is_silence_in_both(tmp_path):
+def test_a_late_start_of_the_audio_is_silence_in_both(tmp_path):
     path = tmp_path / "late.mp4"
-    media_files.write(
-        path, media_files.even(25), media_files.tone(220, 0.7, 48_000), sound_at=Fraction(3, 10)
+    media_files.write_media(
+        path,
+        media_files.uniform_times(25),
+        media_files.tone(220, 0.7, 48_000),
+        audio_start=Fraction(3, 10),
     )
     whole = driving_audio.load(path)
-    stream = SampleStream(path, packets.origin(path))
-    live = driving_audio.Live(stream, stream.rate)
-    np.testing.assert_array_equal(live.windows(np.arange(60)), whole.windows(np.arange(60)))
+    stream = SampleStream(path, packets.video_start_time(path))
+    streaming_features = driving_audio.StreamingFeatures(stream, stream.rate)
+    np.testing.assert_array_equal(
+        streaming_features.windows(np.arange(60)), whole.windows(np.arange(60))
+    )

@@ -19,9 +19,9 @@ OPTIONS = [
     "--config.data.validation_batch_size=8",
     "--config.data.validation_frames=40",
     "--config.windows_per_clip=2",
-    "--config.model.width=0.03",
+    "--config.model.width_mult=0.03",
     "--config.model.dropout=0.0",
-    "--config.augment=0.0",
+    "--config.augment_magnitude=0.0",
     "--config.train.steps=2",
     "--config.train.log_every=1",
     "--config.train.validate_every=2",
@@ -62,7 +62,7 @@ def test_two_processes_train_together(toy_data, tmp_path):
     said = [[line for line in out.splitlines() if "[Gloo]" not in line] for out, _ in outputs]
     assert not said[1], "only the first process prints"
     pair = json.loads(said[0][-1])
-    variables, card = checkpoints.load_inference(tmp_path / "pair", "expert")
+    variables, card = checkpoints.load_network(tmp_path / "pair", "expert")
     assert card["step"] == 2 and variables["params"]
 
     # One device restores what two processes saved, and goes on.

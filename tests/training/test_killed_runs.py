@@ -1,4 +1,4 @@
-"""A real run under kill -9, again and again: its end equals that of one left alone, bit for bit."""
+"""A run under repeated kill -9 ends bit for bit like an uninterrupted one."""
 
 import os
 import random
@@ -23,9 +23,9 @@ def start(workdir, data, steps=12):
         "data.validation_batch_size": 4,
         "data.validation_frames": 40,
         "data.validation_clips": 4,
-        "data.threads": 1,
+        "data.num_threads": 1,
         "windows_per_clip": 1,
-        "model.width": 0.03,
+        "model.width_mult": 0.03,
         "train.steps": steps,
         "train.log_every": 2,
         "train.validate_every": 3,
@@ -44,7 +44,7 @@ def start(workdir, data, steps=12):
 
 
 def kill_somewhere(workdir, data, rng):
-    """Kills a run in the middle of what it does once it has saved something new."""
+    """Kills a run at a random time after it has saved a new checkpoint."""
     before = newest(workdir)
     with start(workdir, data) as process:
         while process.poll() is None and newest(workdir) <= before:
@@ -74,7 +74,7 @@ def kill_often(data, root, kills, seed=0):
     assert not left
     for folder in ("checkpoints", "best"):
         for step in damage.steps_of(root / "killed" / folder):
-            assert damage.fault(step) is None
+            assert damage.find_damage(step) is None
     return reached
 
 

@@ -1,4 +1,4 @@
-"""What a run may go on with: the config it was begun with, alone in its folder."""
+"""Resuming a run: with the config it was begun with, by one process."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lipsync_jax.configs import sync_expert, temporal_gan, wav2lip
+from lipsync_jax.configs import sync_expert, vougioukas, wav2lip
 from lipsync_jax.training import checkpoints, damage, loop, resume, run_lock, stopping
 from tests.helpers.runs import saved_arrays
 
@@ -19,7 +19,7 @@ from tests.helpers.runs import saved_arrays
 def begun(tmp_path):
     config = wav2lip.get_config("tiny")
     config.data.dir = str(tmp_path / "data")
-    resume.record(config, tmp_path)
+    resume.write_config(config, tmp_path)
     return config, tmp_path
 
 
@@ -29,18 +29,18 @@ def begun(tmp_path):
         ("seed", 1, "config.seed 0 -> 1"),
         ("data.batch_size", 8, "config.data.batch_size 4 -> 8"),
         ("data.dir", "elsewhere", r"config.data.dir .*data -> elsewhere"),
-        ("model.width", 0.5, "config.model.width 0.125 -> 0.5"),
+        ("model.width_mult", 0.5, "config.model.width_mult 0.125 -> 0.5"),
         ("windows_per_clip", 2, "config.windows_per_clip 1 -> 2"),
-        ("frozen.expert.player", "other", "config.frozen.expert.player expert -> other"),
+        ("frozen.expert.network", "other", "config.frozen.expert.network expert -> other"),
     ],
 )
-def test_another_run_is_refused_unless_it_is_meant(begun, name, value, told, caplog):
+def test_fixed_fields_are_refused_unless_changes_are_allowed(begun, name, value, told, caplog):
     config, workdir = begun
     config.update_from_flattened_dict({name: value})
-    with pytest.raises(ValueError, match=f"{told}.*--allow_changes to go on"):
-        resume.check(config, workdir)
+    with pytest.raises(ValueError, match=f"{told}.*--allow_changes to resume"):
+        resume.check_config_unchanged(config, workdir)
     with caplog.at_level(logging.INFO, logger="absl"):
-        resume.check(config, workdir, allow_changes=True)
+        resume.check_config_unchanged(config, workdir, allow_changes=True)
     assert "changed since the run was begun: " in caplog.text
 
 
@@ -48,83 +48,86 @@ def test_another_run_is_refused_unless_it_is_meant(begun, name, value, told, cap
     ("name", "value"),
     [
         ("train.steps", 5),
-        ("train.keep", 5),
+        ("train.keep_checkpoints", 5),
         ("train.log_every", 1),
-        ("data.threads", 7),
-        ("optimiser.learning_rate", 1e-5),
-        ("lower_half_weight", 1.0),
-        ("start_from.generator", "gone"),
+        ("data.num_threads", 7),
+        ("optimizer.learning_rate", 1e-5),
+        ("loss.lower_half", 1.0),
+        ("init_from.generator", "gone"),
     ],
 )
-def test_what_steers_the_run_may_change_and_is_said(begun, name, value, caplog):
+def test_other_fields_may_change_and_are_logged(begun, name, value, caplog):
     config, workdir = begun
     config.update_from_flattened_dict({name: value})
     with caplog.at_level(logging.INFO, logger="absl"):
-        resume.check(config, workdir)
+        resume.check_config_unchanged(config, workdir)
     assert f"changed since the run was begun: config.{name} " in caplog.text
 
 
-def test_nothing_is_said_of_the_same_config(begun, caplog, monkeypatch):
+def test_an_equal_config_logs_nothing(begun, caplog, monkeypatch):
     config, workdir = begun
     monkeypatch.chdir(workdir)
     config.data.dir = "data"  # the same folder, as named from here
     with caplog.at_level(logging.INFO, logger="absl"):
-        resume.check(config, workdir)
+        resume.check_config_unchanged(config, workdir)
     assert not caplog.text
     before = json.loads((workdir / "config.json").read_text())
     del before["train"]["checkpoint_minutes"], before["frozen"]["expert"]["method"]
     (workdir / "config.json").write_text(json.dumps(before))  # an older version's
-    resume.check(config, workdir)
+    resume.check_config_unchanged(config, workdir)
 
 
 def test_a_discriminator_more_is_no_other_run_but_one_less_is(tmp_path):
-    resume.record(temporal_gan.get_config("tiny_frame"), tmp_path)
-    with pytest.raises(ValueError, match=r"config.judges.frame.model.width 0.125 -> absent"):
-        resume.check(temporal_gan.get_config("tiny_l1"), tmp_path)
+    resume.write_config(vougioukas.get_config("tiny_frame"), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"config.discriminators.frame.model.width_mult 0.125 -> absent"
+    ):
+        resume.check_config_unchanged(vougioukas.get_config("tiny_l1"), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_a_torn_config_is_said_and_not_in_the_way(begun, text, caplog):
+def test_an_unreadable_config_is_logged_and_ignored(begun, text, caplog):
     config, workdir = begun
     (workdir / "config.json").write_text(text)
     with caplog.at_level("INFO", logger="absl"):
-        resume.check(config, workdir)
-    assert "what has changed since is unknown" in caplog.text
+        resume.check_config_unchanged(config, workdir)
+    assert "so changes of the config are not checked" in caplog.text
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
-    with run_lock.hold(tmp_path):
+    with run_lock.acquire(tmp_path):
         with pytest.raises(ValueError, match=rf"is in use: process {os.getpid()} on .*kill"):
-            with run_lock.hold(tmp_path):
+            with run_lock.acquire(tmp_path):
                 pass
-    with run_lock.hold(tmp_path):
+    with run_lock.acquire(tmp_path):
         pass
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
     code = (
         "import pathlib, sys, time; from lipsync_jax.training import run_lock\n"
-        "with run_lock.hold(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with run_lock.acquire(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(ValueError, match=f"process {holder.pid} on "):
-            with run_lock.hold(tmp_path):
+            with run_lock.acquire(tmp_path):
                 pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    with run_lock.hold(tmp_path):
+    with run_lock.acquire(tmp_path):
         pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_is_heard_and_the_second_one_ends_it(number):
+def test_a_signal_stops_the_run_and_the_second_one_at_once(number):
     if signal.getsignal(number) == signal.SIG_IGN:  # the tests run under nohup
         pytest.skip("ignored here, which is kept")
     before = signal.getsignal(number)
-    with stopping.on_signals() as stop:
+    with stopping.catch_signals() as stop:
         assert not stop(None, 0)
         os.kill(os.getpid(), number)
         assert stop(None, 0)
@@ -134,10 +137,10 @@ def test_a_signal_is_heard_and_the_second_one_ends_it(number):
     assert signal.getsignal(number) == before
 
 
-def test_hanging_up_is_ignored_where_the_user_said_so():
+def test_sighup_stays_ignored_under_nohup():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with stopping.on_signals():
+        with stopping.catch_signals():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -146,7 +149,10 @@ def test_hanging_up_is_ignored_where_the_user_said_so():
 def test_checkpoints_are_due_by_the_clock(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock, never = stopping.Clock(10.0, every=100), stopping.Clock(0.0, every=100)
+    clock, never = (
+        stopping.CheckpointTimer(10.0, check_every=100),
+        stopping.CheckpointTimer(0.0, check_every=100),
+    )
     now[0] = 599.0
     assert not clock.due(1)
     now[0] = 600.0
@@ -164,9 +170,9 @@ def test_the_advice_after_a_divergence_works(toy_data, tmp_path):
         config.data.batch_size = config.data.validation_batch_size = 4
         config.data.validation_frames = 40
         config.windows_per_clip = 1
-        config.model.width = 0.03
-        config.optimiser.warmup = 0
-        config.optimiser.learning_rate = rate
+        config.model.width_mult = 0.03
+        config.optimizer.warmup_steps = 0
+        config.optimizer.learning_rate = rate
         config.train.steps, config.train.validate_every = steps, 2
         config.train.log_every = config.train.checkpoint_every = 1
         return config
@@ -181,15 +187,15 @@ def test_the_advice_after_a_divergence_works(toy_data, tmp_path):
     with pytest.raises(FloatingPointError) as caught:
         loop.train(config(8, 1e38), run)
     told = str(caught.value)
-    assert "is good: the same command with a lower --config.optimiser.learning_rate" in told
+    assert "is good: the same command with a lower --config.optimizer.learning_rate" in told
     step = int(told.partition("The checkpoint of step ")[2].split()[0])
     assert [p.name for p in damage.steps_of(run / "checkpoints")] == [str(step)]
     assert damage.steps_of(run / "damaged") == []
     assert any((run / "damaged").iterdir())  # saved with finite weights that give no finite loss
     assert "loss" in loop.train(config(step + 2, 1e-3), run)  # the advice
-    assert f"--config.start_from.expert={run}" in told
+    assert f"--config.init_from.expert={run}" in told
     anew = config(1, 1e-3)
-    anew.start_from.expert = str(run)
+    anew.init_from.expert = str(run)
     loop.train(anew, tmp_path / "anew")
     assert saved_arrays(tmp_path / "anew")
-    assert checkpoints.read_card(tmp_path / "anew")["step"] == 1
+    assert checkpoints.read_model_card(tmp_path / "anew")["step"] == 1

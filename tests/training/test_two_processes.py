@@ -15,12 +15,12 @@ SAVE_BOTH = """
 import sys, pathlib
 import jax, jax.numpy as jnp, numpy as np, optax
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from lipsync_jax.methods.base import PlayerState, fresh_state
+from lipsync_jax.methods.base import NetworkState, init_train_state
 from lipsync_jax.training import checkpoints, sharding
 mesh = sharding.make_mesh()
 params = {f"layer{n}": np.ones((32, 32), np.float32) for n in range(8)}
-player = PlayerState(params, {}, optax.adam(1e-3).init(params))
-state = sharding.replicate(fresh_state(jax.random.key(0), {"expert": player}), mesh)
+network = NetworkState(params, {}, optax.adam(1e-3).init(params))
+state = sharding.replicate(init_train_state(jax.random.key(0), {"expert": network}), mesh)
 saved = checkpoints.Checkpoints(pathlib.Path(sys.argv[3]), ("expert",))
 for step in range(1, 13):
     state = state.replace(step=sharding.replicate(np.int32(step), mesh))
@@ -67,15 +67,15 @@ import jax, numpy as np
 from lipsync_jax.training import distributed, sharding
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 mesh = sharding.make_mesh()
-same, split = sharding.replicated(mesh), sharding.along_batch(mesh)
+same, split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
 mean = jax.jit(lambda batch: batch["x"].mean(), in_shardings=split, out_shardings=same)
 try:
     for step in range(100):
-        float(mean(sharding.to_devices({"x": np.ones(4, np.float32)}, mesh)))
+        float(mean(sharding.shard_batch({"x": np.ones(4, np.float32)}, mesh)))
         if step == 3 and sys.argv[2] == sys.argv[3]:
             os.kill(os.getpid(), 9)
 except Exception as error:
-    distributed.leave(1, f"error: {distributed.sentence(error)}")
+    distributed.exit_with_message(1, f"error: {distributed.user_message(error)}")
 """
 
 
@@ -88,4 +88,6 @@ def test_the_one_that_is_left_says_so(victim):
     assert both[victim].returncode == -signal.SIGKILL
     assert both[1 - victim].returncode == 1, outputs
     last = outputs[1 - victim].strip().splitlines()[-1]
-    assert re.match("error: another process of this run has died .*same command again", last)
+    assert re.match(
+        "error: another process of this run has died .*same command on every host again", last
+    )

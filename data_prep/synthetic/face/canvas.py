@@ -1,4 +1,4 @@
-"""A drawing plane in head units, and the few strokes everything is drawn with.
+"""A drawing plane in head units and its drawing operations.
 
 Head units: x right and y down from between the eyes, 1 = half the width of the face. Colours are
 BGR in linear light, taken as the square of display values (a gamma of 2, so that the way back is
@@ -32,27 +32,27 @@ class Canvas:
 
     @classmethod
     def over(cls, box: tuple[float, float, float, float], scale: float) -> "Canvas":
-        """The canvas that covers (left, top, right, bottom)."""
+        """Returns the canvas that covers (left, top, right, bottom)."""
         left, top, right, bottom = box
         return cls(left, top, scale, round((right - left) * scale), round((bottom - top) * scale))
 
     @functools.cached_property
     def x(self) -> np.ndarray:
-        """Abscissae of the pixel centres, float32 (1, width)."""
+        """Returns the abscissae of the pixel centres, float32 (1, width)."""
         return self.left + (np.arange(self.width, dtype=np.float32)[None] + 0.5) / self.scale
 
     @functools.cached_property
     def y(self) -> np.ndarray:
-        """Ordinates of the pixel centres, float32 (height, 1)."""
+        """Returns the ordinates of the pixel centres, float32 (height, 1)."""
         return self.top + (np.arange(self.height, dtype=np.float32)[:, None] + 0.5) / self.scale
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Head units (..., 2) to float32 pixel coordinates (..., 2), centres at integers."""
+        """Converts head units to pixels, both (..., 2), float32, centres at integers."""
         corner = np.array([self.left, self.top])
         return ((np.asarray(points) - corner) * self.scale - 0.5).astype(np.float32)
 
     def window(self, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
-        """The rows and columns that cover (left, top, right, bottom)."""
+        """Returns the rows and columns that cover (left, top, right, bottom)."""
         left, top, right, bottom = box
         rows = (np.array([top, bottom]) - self.top) * self.scale
         columns = (np.array([left, right]) - self.left) * self.scale
@@ -60,8 +60,8 @@ class Canvas:
         columns = np.clip(np.round(columns), 0, self.width).astype(int).tolist()
         return slice(*rows), slice(*columns)
 
-    def part(self, window: tuple[slice, slice]) -> "Canvas":
-        """The canvas of such a window."""
+    def crop(self, window: tuple[slice, slice]) -> "Canvas":
+        """Returns the canvas of a window of rows and columns."""
         rows, columns = window
         return Canvas(
             self.left + columns.start / self.scale,
@@ -72,32 +72,32 @@ class Canvas:
         )
 
     def bump(self, x: float, y: float, sigma_x: float, sigma_y: float) -> np.ndarray:
-        """A Gaussian of height 1, float32 (height, width)."""
+        """Computes a Gaussian of height 1, float32 (height, width)."""
         across = np.exp(-0.5 * ((self.x - x) / sigma_x) ** 2)
         return np.exp(-0.5 * ((self.y - y) / sigma_y) ** 2) * across
 
     def pair(self, x: float, y: float, sigma_x: float, sigma_y: float) -> np.ndarray:
-        """Two such bumps, at x and -x."""
+        """Computes two Gaussians of height 1, at x and -x."""
         return self.bump(x, y, sigma_x, sigma_y) + self.bump(-x, y, sigma_x, sigma_y)
 
     def blur(self, image: np.ndarray, sigma: float) -> np.ndarray:
-        """Gaussian blur with sigma in head units."""
+        """Blurs by a Gaussian with sigma in head units."""
         return cv2.GaussianBlur(image, (0, 0), max(sigma * self.scale, 0.3))
 
     def fill(self, polygon: np.ndarray, soft: float = 0.006) -> np.ndarray:
-        """Coverage of a polygon (n, 2), float32 (height, width) in [0, 1], edges blurred."""
+        """Fills a polygon (n, 2): coverage, float32 (height, width) in [0, 1], edges blurred."""
         mask = np.zeros((self.height, self.width), np.uint8)
         corners = np.round(self.pixels(polygon) * 16).astype(np.int32)
         cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, shift=4)
         return self.blur(mask.astype(np.float32) / 255, soft)
 
     def strokes(self, lines: np.ndarray, thickness: float, values: np.ndarray) -> np.ndarray:
-        """Draws polylines one over the other.
+        """Draws polylines, later ones over earlier ones.
 
         Args:
             lines: (n, points, 2) in head units.
             thickness: head units; at least one pixel is drawn.
-            values: (n,) in (0, 1], what each leaves behind, quantised to 1/255.
+            values: (n,) in (0, 1], value of each line, quantised to 1/255.
 
         Returns:
             float32 (height, width), 0 where nothing was drawn.
@@ -106,7 +106,7 @@ class Canvas:
         corners = np.round(self.pixels(lines) * 16).astype(np.int32)
         width = max(1, round(thickness * self.scale))
         levels = np.clip(np.round(values * 255), 1, 255).astype(int)
-        # One call draws one grey level: lines come in runs of equal level, back to front.
+        # One call draws one grey level, so lines are drawn in runs of equal level.
         starts = np.flatnonzero(np.diff(levels, prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(levels)], strict=True):
             cv2.polylines(
@@ -115,17 +115,17 @@ class Canvas:
         return image.astype(np.float32) / 255
 
     def noise(self, rng: np.random.Generator, size: float, aspect: float = 1.0) -> np.ndarray:
-        """Smooth noise of unit variance, with grains of `size` (and `size * aspect` in y)."""
+        """Samples smooth noise of unit variance, grains of `size` (`size * aspect` in y)."""
         columns = max(2, round(self.width / self.scale / size) + 2)
         rows = max(2, round(self.height / self.scale / (size * aspect)) + 2)
         grains = rng.normal(size=(rows, columns)).astype(np.float32)
         image = cv2.resize(grains, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-        return image * 1.5  # cubic interpolation averages some of the variance away
+        return image * 1.5  # cubic interpolation reduces the variance
 
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """One key light and what the room gives back, all BGR linear.
+    """A key light and ambient light, BGR linear.
 
     Attributes:
         direction: unit vector towards the light; x right, y down, z to the viewer.
@@ -145,24 +145,24 @@ def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 
 
 def colour(red: float, green: float, blue: float) -> np.ndarray:
-    """Display RGB in 0 to 255 as linear BGR, float32 (3,)."""
+    """Converts display RGB in 0 to 255 to linear BGR, float32 (3,)."""
     return (np.array([blue, green, red], np.float32) / 255) ** 2
 
 
 def mix(a: np.ndarray, b: np.ndarray, t: np.ndarray | float) -> np.ndarray:
-    """Between a (t = 0) and b (t = 1); a mask t (height, width) goes with colours (..., 3)."""
+    """Interpolates between a (t = 0) and b (t = 1); t may be a mask, a and b colours (..., 3)."""
     t = np.asarray(t, np.float32)
     t = t[..., None] if t.ndim == 2 else t
     return a + (b - a) * t
 
 
-def lit(relief: np.ndarray, scale: float, light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """Light on a surface.
+def shade_surface(relief: np.ndarray, scale: float, light: Light) -> tuple[np.ndarray, np.ndarray]:
+    """Shades a surface.
 
     Args:
         relief: height towards the viewer, head units, float32 (height, width).
         scale: pixels a head unit.
-        light: what falls on it.
+        light: that illuminates the surface.
 
     Returns:
         diffuse light, BGR (height, width, 3), red reaching furthest into the shade as it does in
@@ -174,7 +174,7 @@ def lit(relief: np.ndarray, scale: float, light: Light) -> tuple[np.ndarray, np.
     inverse = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
     x, y, z = light.direction
     facing = (z - x * slope_x - y * slope_y) * inverse
-    up = 0.5 + 0.5 * slope_y * inverse  # 1 where the surface looks up
+    up = 0.5 + 0.5 * slope_y * inverse  # 1 where the surface faces up
     wrap = np.array([0.12, 0.18, 0.32], np.float32)
     diffuse = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None) * light.key
     diffuse += (0.55 + 0.45 * up)[..., None] * light.ambient

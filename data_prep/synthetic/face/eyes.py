@@ -1,4 +1,4 @@
-"""Eyes that look, blink and shine, painted for every frame."""
+"""Paints the eyes of every frame: gaze, blinks and highlights."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _BLACK = colour(26, 22, 22)
 
 
 class Eye:
-    """One eye on its own small canvas; everything that never moves is worked out once."""
+    """One eye on a small canvas; static parts are computed once."""
 
     def __init__(self, identity: Identity, canvas: Canvas, side: int, rng: np.random.Generator):
         """`side` is -1 for the eye at the image's left, 1 for the other."""
@@ -25,7 +25,7 @@ class Eye:
             1.05 * reach,
         )
         self.window = canvas.window(self.box)
-        self._canvas = part = canvas.part(self.window)
+        self._canvas = part = canvas.crop(self.window)
         # u runs from the inner corner (-1) to the outer one (1), v down, both in eye widths.
         self._u = side * (part.x - self._middle) / reach
         self._side = side
@@ -54,11 +54,11 @@ class Eye:
         opened = smoothstep(-soft, soft, v - upper) * smoothstep(-soft, soft, lower - v)
         opened = opened * self._across
         image = self._lids(skin, upper, lower, blink)
-        image = mix(image, self._ball(upper, gaze), opened)
+        image = mix(image, self._eyeball(upper, gaze), opened)
         return self._lashes(image, upper, lower)
 
-    def _ball(self, upper: np.ndarray, gaze: tuple[float, float]) -> np.ndarray:
-        """White, iris, pupil and highlight, in the shade of the upper lid."""
+    def _eyeball(self, upper: np.ndarray, gaze: tuple[float, float]) -> np.ndarray:
+        """Paints white, iris, pupil and highlight, in the shade of the upper lid."""
         identity, u, v = self._identity, self._u, self._v
         x = self._side * gaze[0] * 0.3
         y = gaze[1] * 0.18 - 0.06
@@ -80,7 +80,7 @@ class Eye:
         return ball * 0.9 + (0.85 * shine)[..., None] * identity.light.key
 
     def _lids(self, skin, upper, lower, blink) -> np.ndarray:
-        """The fold above the eye, the lid that unrolls below it, and the lower lid's rim."""
+        """Paints the fold above the eye, the upper lid and the rim of the lower lid."""
         v, age = self._v, self._identity.age
         fold = self._upper - 0.15 - 0.05 * (1 - np.abs(self._u))
         line = np.exp(-0.5 * ((v - fold) / 0.05) ** 2) * smoothstep(1.15, 0.7, np.abs(self._u))
@@ -94,7 +94,7 @@ class Eye:
         return skin * (shade * (1 + 0.16 * rim))[..., None]
 
     def _lashes(self, image, upper, lower) -> np.ndarray:
-        """Dark lines along both lids; the upper one is thicker, and more so with makeup."""
+        """Paints lashes along both lids, thicker at the upper lid and with makeup."""
         u, v, makeup = self._u, self._v, self._identity.makeup
         thick = (0.045 + 0.035 * makeup) * (0.6 + 0.5 * smoothstep(-1, 1, u))
         reach = smoothstep(1.12 + 0.12 * makeup, 0.85, np.abs(u + 0.02))

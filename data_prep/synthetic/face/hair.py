@@ -1,9 +1,9 @@
-"""Hair as strands combed between guide curves, in front of the head and behind it."""
+"""Paints hair as strands between guide curves, in front of the head and behind the head."""
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from lipsync_jax.data_prep.synthetic.face.canvas import Canvas, lit, smoothstep
+from lipsync_jax.data_prep.synthetic.face.canvas import Canvas, shade_surface, smoothstep
 from lipsync_jax.data_prep.synthetic.face.identity import Identity
 from lipsync_jax.data_prep.synthetic.face.skin import CROWN, TEMPLE
 
@@ -51,7 +51,7 @@ def _comb(
 
 
 def _top(angle: np.ndarray, grow: float = 1.0) -> np.ndarray:
-    """Points on the skull at degrees from its crown, pushed out by `grow`."""
+    """Computes points on the skull at degrees from its crown, pushed out by `grow`."""
     turn = np.deg2rad(angle)
     return np.stack(
         [0.985 * grow * np.sin(turn), TEMPLE - (TEMPLE - CROWN) * grow * np.cos(turn)], -1
@@ -59,7 +59,7 @@ def _top(angle: np.ndarray, grow: float = 1.0) -> np.ndarray:
 
 
 def _hairline(identity: Identity) -> np.ndarray:
-    """Roots along the forehead from one sideburn to the other, (11, 2)."""
+    """Computes the roots along the forehead between the sideburns, (11, 2)."""
     top = identity.hairline
     right = [
         (0.0, top), (0.3, top + 0.005), (0.56, top + 0.06 * identity.male + 0.06),
@@ -145,7 +145,7 @@ def _tied(identity: Identity, rng: np.random.Generator) -> list:
 
 
 def _curls(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Little rings all over the skull and around it, (n, 9, 2)."""
+    """Samples small rings over and around the skull, (n, 9, 2)."""
     grow = 1.16 + 0.14 * (1 - identity.male)
     centres = rng.uniform((-1.5, -2.1), (1.5, 0.35), (5200, 2))
     radius = np.hypot(centres[:, 0] / (grow * 1.02), (centres[:, 1] + 0.42) / (grow * 1.26))
@@ -162,12 +162,12 @@ def _curls(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.n
 
 
 def _cap(identity: Identity) -> np.ndarray:
-    """Outline of the hairy part of the skull, (n, 2)."""
+    """Computes the outline of the hairy part of the skull, (n, 2)."""
     return np.concatenate([_hairline(identity), _top(np.linspace(98, -98, 60), 1.01)])
 
 
 def _buzz(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Stubble on the skull, coverage (height, width)."""
+    """Paints stubble on the skull: coverage (height, width)."""
     return canvas.fill(_cap(identity), 0.03) * np.clip(
         0.82 + 0.1 * canvas.noise(rng, 0.02), 0, 0.95
     )
@@ -176,11 +176,11 @@ def _buzz(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.nd
 def _finish(
     identity: Identity, canvas: Canvas, tone: np.ndarray, cover: np.ndarray, depth: float
 ) -> np.ndarray:
-    """Colour of drawn strands, (height, width, 3)."""
+    """Computes the colour of the strands, (height, width, 3)."""
     x, y = canvas.x, canvas.y
     ball = np.sqrt(np.clip(1.1 - (x / 1.75) ** 2 - (np.minimum(y + 0.4, 0) / 2.1) ** 2, 0.04, None))
-    light, _ = lit((0.9 * ball + 0.05 * canvas.blur(cover, 0.06)).astype(np.float32), canvas.scale,
-                   identity.light)  # fmt: skip
+    relief = (0.9 * ball + 0.05 * canvas.blur(cover, 0.06)).astype(np.float32)
+    light, _ = shade_surface(relief, canvas.scale, identity.light)
     band = np.exp(-0.5 * ((y + 1.28 - 0.28 * x**2) / 0.13) ** 2)
     band = band + 0.5 * np.exp(-0.5 * ((y - 0.6) / 0.25) ** 2)
     shine = (0.16 + 0.5 * identity.hair_colour.mean()) * band * tone**3
@@ -191,7 +191,7 @@ def _finish(
 def paint_hair(
     identity: Identity, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Hair in front of the head and behind it, each as colour and coverage."""
+    """Paints the hair in front of the head and behind the head, as colour and coverage."""
     nothing = np.zeros((canvas.height, canvas.width), np.float32)
     black = np.zeros((canvas.height, canvas.width, 3), np.float32)
     style = identity.hair
@@ -220,18 +220,18 @@ def paint_hair(
             base = np.maximum(base, canvas.fill(_cap(identity), 0.012))
     tones = np.clip(rng.normal(0.58, 0.15, len(strands)), 0.28, 1.0)
     # Strands that lie further out were combed later and catch more light.
-    drawn = canvas.strokes(strands, 0.011, np.round(tones * 24) / 24)
-    drawn = 0.6 * drawn + 0.4 * canvas.blur(drawn, 0.008)
-    cover = np.clip(np.maximum(base, smoothstep(0.0, 0.34, drawn)), 0, 1)
-    tone = np.maximum(drawn, 0.26 * base)
+    painted = canvas.strokes(strands, 0.011, np.round(tones * 24) / 24)
+    painted = 0.6 * painted + 0.4 * canvas.blur(painted, 0.008)
+    cover = np.clip(np.maximum(base, smoothstep(0.0, 0.34, painted)), 0, 1)
+    tone = np.maximum(painted, 0.26 * base)
     front = _finish(identity, canvas, tone, cover, 1.0), cover
-    return front, _behind(identity, canvas, rng)
+    return front, _back_hair(identity, canvas, rng)
 
 
-def _behind(
+def _back_hair(
     identity: Identity, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What shows behind the neck or above the head."""
+    """Paints the hair visible behind the neck or above the head."""
     style = identity.hair
     cover = np.zeros((canvas.height, canvas.width), np.float32)
     tone = cover
@@ -250,7 +250,7 @@ def _behind(
         sweep = start + np.linspace(0, 1.8, 12)
         size = rng.uniform(0.1, 1.02, (500, 1))
         loops = centre + np.stack([0.42 * size * np.cos(sweep), 0.34 * size * np.sin(sweep)], -1)
-        drawn = canvas.strokes(loops, 0.011, np.clip(rng.normal(0.5, 0.15, 500), 0.2, 1))
-        cover = np.maximum(canvas.fill(polygon, 0.015), smoothstep(0, 0.34, drawn))
-        return _finish(identity, canvas, np.maximum(drawn, 0.25 * cover), cover, 0.8), cover
+        painted = canvas.strokes(loops, 0.011, np.clip(rng.normal(0.5, 0.15, 500), 0.2, 1))
+        cover = np.maximum(canvas.fill(polygon, 0.015), smoothstep(0, 0.34, painted))
+        return _finish(identity, canvas, np.maximum(painted, 0.25 * cover), cover, 0.8), cover
     return np.zeros((canvas.height, canvas.width, 3), np.float32), cover

@@ -1,4 +1,4 @@
-"""Who is in the picture: the numbers that make one person, drawn from a random generator."""
+"""Parameters of a rendered identity, sampled from a random generator."""
 
 import dataclasses
 
@@ -48,10 +48,10 @@ _WALLS = (
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """A person, a place and its light. Lengths are in head units, colours linear BGR.
+    """A face, a background and a light. Lengths are in head units, colours linear BGR.
 
     Attributes:
-        seed: of everything textured (hairs, freckles, folds of cloth).
+        seed: of all textures (hair, freckles, folds of cloth).
         male: 0 to 1; shapes and the voice's tract length lean on it.
         melanin: 0 light to 1 dark.
         skin: albedo.
@@ -142,7 +142,7 @@ class Identity:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Identity":
-        """A random person."""
+        """Samples an identity."""
         male = float(np.clip(rng.choice([0.12, 0.88]) + rng.normal(0, 0.12), 0, 1))
         melanin = float(rng.beta(0.9, 1.1))
         age = float(rng.beta(1.4, 2.0))
@@ -155,27 +155,27 @@ class Identity:
             skin=skin,
             age=age,
             makeup=makeup,
-            **_face(rng, male),
-            **_marks(rng, male, melanin, age, makeup, skin),
-            **_style(rng, male, melanin, age),
-            **_place(rng),
+            **_sample_shape(rng, male),
+            **_sample_skin(rng, male, melanin, age, makeup, skin),
+            **_sample_style(rng, male, melanin, age),
+            **_sample_scene(rng),
         )
 
     @property
     def tract(self) -> float:
-        """Vocal tract length that suits the face, for `articulation.Voice.sample`."""
+        """Vocal tract length that matches the face, for `Voice.sample`."""
         return 0.84 + 0.19 * self.male
 
 
 def _ramp(table: tuple, position: float) -> np.ndarray:
-    """Linear BGR between the rows of a table of display RGB."""
+    """Interpolates linear BGR between the rows of a table of display RGB."""
     rows = np.array([colour(*row) for row in table])
     at = position * (len(rows) - 1)
     return np.array([np.interp(at, np.arange(len(rows)), c) for c in rows.T], np.float32)
 
 
-def _face(rng: np.random.Generator, male: float) -> dict[str, float]:
-    """Shapes."""
+def _sample_shape(rng: np.random.Generator, male: float) -> dict[str, float]:
+    """Samples the shapes of the face."""
     values = {
         "jaw": np.clip(0.25 + 0.5 * male + rng.normal(0, 0.15), 0, 1),
         "cheeks": rng.normal(0.98, 0.045),
@@ -200,8 +200,8 @@ def _face(rng: np.random.Generator, male: float) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _marks(rng, male, melanin, age, makeup, skin) -> dict:
-    """What is on the skin."""
+def _sample_skin(rng, male, melanin, age, makeup, skin) -> dict:
+    """Samples skin and marks."""
     beard = rng.choice(["none", "moustache", "goatee", "full"], p=[0.6, 0.08, 0.1, 0.22])
     rose = colour(*(rng.normal((196, 96, 98), 14)))
     natural = skin * np.array([0.50, 0.46, 0.72], np.float32)
@@ -217,8 +217,8 @@ def _marks(rng, male, melanin, age, makeup, skin) -> dict:
     }
 
 
-def _style(rng, male, melanin, age) -> dict:
-    """Hair, glasses and clothes."""
+def _sample_style(rng, male, melanin, age) -> dict:
+    """Samples hair, glasses and clothes."""
     weights = [4, 6, 12, 12, 14, 6, 0, 3, 2, 0] if male > 0.5 else [0, 1, 2, 2, 7, 7, 9, 12, 12, 9]
     weights = np.array(weights, float)
     names = list(_HAIRS)
@@ -241,8 +241,8 @@ def _style(rng, male, melanin, age) -> dict:
     }
 
 
-def _place(rng) -> dict:
-    """Background and light."""
+def _sample_scene(rng) -> dict:
+    """Samples background and light."""
     azimuth, elevation = rng.choice([-1, 1]) * rng.uniform(0.25, 0.85), rng.uniform(0.35, 0.75)
     direction = np.array([
         np.sin(azimuth) * np.cos(elevation), -np.sin(elevation),

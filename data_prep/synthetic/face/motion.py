@@ -1,4 +1,4 @@
-"""How a speaker moves: the mouth follows the articulation, the head and the eyes their own ways."""
+"""Animates a face: the mouth follows the articulation, head and eyes move at random."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -8,7 +8,7 @@ from lipsync_jax.data_prep.synthetic.face.portrait import FaceState
 
 SHUTTER = 0.25  # the middle of a half-open shutter, frames after a frame's time
 _MOUTH = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
-_WANDER = {  # slow wandering: standard deviation, and seconds over which it is smooth
+_HEAD_DRIFT = {  # slow motion: standard deviation, and smoothing in seconds
     "yaw": (0.075, 0.40),
     "pitch": (0.035, 0.35),
     "roll": (0.028, 0.45),
@@ -20,33 +20,33 @@ _WANDER = {  # slow wandering: standard deviation, and seconds over which it is 
 }
 
 
-def perform(
+def animate_face(
     articulation: Articulation, frames: int, frame_rate: float, rng: np.random.Generator
 ) -> list[FaceState]:
-    """The face at every frame of a take.
+    """Computes the face in every frame.
 
     Args:
-        articulation: what is said; it starts with frame 0.
-        frames: how many.
+        articulation: of the utterance; starts with frame 0.
+        frames: number of frames.
         frame_rate: frames a second.
-        rng: decides how the head moves, when the eyes blink and where they look.
+        rng: of head motion, blinks and gaze.
 
     Returns:
         `frames` states.
     """
     times = (np.arange(frames) + SHUTTER) / frame_rate
-    mouth = {name: articulation.at(name, times) for name in _MOUTH}
-    lively = rng.uniform(0.5, 1.1)
-    wander = {
-        name: lively * spread * _drift(rng, frames, seconds * frame_rate)
-        for name, (spread, seconds) in _WANDER.items()
+    mouth = {name: articulation.interpolate(name, times) for name in _MOUTH}
+    liveliness = rng.uniform(0.5, 1.1)
+    drift = {
+        name: liveliness * spread * _drift(rng, frames, seconds * frame_rate)
+        for name, (spread, seconds) in _HEAD_DRIFT.items()
     }
     stress = _stress(articulation, times)
-    wander["yaw"] += rng.normal(0, 0.06)  # few people face the camera squarely
-    wander["pitch"] += rng.normal(0, 0.02) + rng.uniform(0.0, 0.03) * stress
-    wander["roll"] += rng.normal(0, 0.02)
+    drift["yaw"] += rng.normal(0, 0.06)  # few people face the camera squarely
+    drift["pitch"] += rng.normal(0, 0.02) + rng.uniform(0.0, 0.03) * stress
+    drift["roll"] += rng.normal(0, 0.02)
     blink = _blinks(times, rng)
-    gaze = _glances(times, rng)
+    gaze = _gaze_shifts(times, rng)
     brow = np.clip(0.35 * stress * rng.uniform(0, 1.5) + 0.2 * _drift(rng, frames, 10), -1, 1)
     return [
         FaceState(
@@ -54,19 +54,19 @@ def perform(
             blink=float(blink[i]),
             gaze=(float(gaze[i, 0]), float(gaze[i, 1])),
             brow=float(brow[i]),
-            yaw=float(wander["yaw"][i]),
-            pitch=float(wander["pitch"][i]),
-            roll=float(wander["roll"][i]),
-            shift=(float(wander["shift_x"][i]), float(wander["shift_y"][i])),
-            zoom=float(1 + wander["zoom"][i]),
-            camera=(float(wander["camera_x"][i]), float(wander["camera_y"][i])),
+            yaw=float(drift["yaw"][i]),
+            pitch=float(drift["pitch"][i]),
+            roll=float(drift["roll"][i]),
+            shift=(float(drift["shift_x"][i]), float(drift["shift_y"][i])),
+            zoom=float(1 + drift["zoom"][i]),
+            camera=(float(drift["camera_x"][i]), float(drift["camera_y"][i])),
         )
         for i in range(frames)
     ]
 
 
 def _drift(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
-    """Smooth noise of unit variance; `smooth` is the Gaussian's sigma in frames."""
+    """Samples smooth noise of unit variance; `smooth` is the Gaussian's sigma in frames."""
     margin = int(4 * smooth)
     noise = rng.normal(size=frames + 2 * margin)
     # Smoothing leaves 1 / (2 sigma sqrt(pi)) of white noise's variance.
@@ -74,7 +74,7 @@ def _drift(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
 
 
 def _stress(articulation: Articulation, times: np.ndarray) -> np.ndarray:
-    """Where the voice rises: brows and head go along with pitch accents, about -1 to 1."""
+    """Computes pitch accents, about -1 to 1, which brows and head follow."""
     semitones = 12 * np.log2(articulation.pitch / np.median(articulation.pitch))
     spoken = gaussian_filter1d(semitones * np.minimum(articulation.voice, 1), 16, mode="nearest")
     seconds = np.arange(len(spoken)) / CONTROL_RATE
@@ -82,7 +82,7 @@ def _stress(articulation: Articulation, times: np.ndarray) -> np.ndarray:
 
 
 def _blinks(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lids fall within about 0.1 s and rise within 0.2 s, every few seconds."""
+    """Samples blinks: lids close within about 0.1 s and open within 0.2 s, every few seconds."""
     lids = np.zeros_like(times)
     moment = rng.uniform(-1.0, 3.0)
     while moment < times[-1] + 0.2:
@@ -90,12 +90,12 @@ def _blinks(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         since = times - moment
         lids = np.maximum(lids, np.exp(-0.5 * (since / np.where(since < 0, fall, rise)) ** 2))
         moment += rng.choice([0.35, 1.0], p=[0.12, 0.88]) * rng.uniform(1.2, 5.0)
-    # A plateau: shut lids stay so for a frame or two.
+    # Closed lids stay closed for a frame or two.
     return np.clip(1.25 * lids - 0.06, 0, 1)
 
 
-def _glances(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The eyes rest, then jump; (frames, 2)."""
+def _gaze_shifts(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Samples fixations and saccades; (frames, 2)."""
     gaze, moment = np.zeros((len(times), 2)), 0.0
     while moment < times[-1]:
         place = rng.normal(0, (0.25, 0.12)) if rng.random() < 0.75 else rng.normal(0, (0.8, 0.3))

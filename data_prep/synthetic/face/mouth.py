@@ -1,11 +1,17 @@
-"""The mouth and all that moves with the jaw, painted for every frame."""
+"""Paints the mouth and the lower face of every frame."""
 
 import dataclasses
 
 import cv2
 import numpy as np
 
-from lipsync_jax.data_prep.synthetic.face.canvas import Canvas, colour, lit, mix, smoothstep
+from lipsync_jax.data_prep.synthetic.face.canvas import (
+    Canvas,
+    colour,
+    mix,
+    shade_surface,
+    smoothstep,
+)
 from lipsync_jax.data_prep.synthetic.face.identity import Identity
 
 _GAP = 0.41  # head units between the lips at opening 1
@@ -33,22 +39,22 @@ class Lips:
 
 
 class Mouth:
-    """The lower face of one person."""
+    """The lower face of one identity."""
 
     def __init__(self, identity: Identity, canvas: Canvas, rng: np.random.Generator):
         self._identity = identity
         middle = identity.mouth_y
         self.jaw_window = canvas.window((-1.16, middle - 0.5, 1.16, identity.chin + 0.4))
-        self._jaw = canvas.part(self.jaw_window)
+        self._jaw = canvas.crop(self.jaw_window)
         self._chin, self._lift, self._pinch = self._fields()
         self._columns = np.arange(self._jaw.width, dtype=np.float32)[None]
         self._rows = np.arange(self._jaw.height, dtype=np.float32)[:, None]
         self._window = self._jaw.window((-0.56, middle - 0.36, 0.56, middle + 0.72))
-        self._canvas = self._jaw.part(self._window)
+        self._canvas = self._jaw.crop(self._window)
         self._wrinkles = rng.normal(size=(2, 80)).astype(np.float32)
 
     def _fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """How far the skin moves (in full jaw, lip lift and spread) at each pixel."""
+        """Computes the displacement of the skin by jaw, lip lift and spread at each pixel."""
         x, y, middle = self._jaw.x, self._jaw.y, self._identity.mouth_y
         hinge = 1 - smoothstep(0.5, 1.12, np.abs(x))
         chin = smoothstep(middle - 0.28, middle + 0.26, y) * hinge
@@ -58,7 +64,7 @@ class Mouth:
         return chin, lift, pinch
 
     def lips(self, state) -> Lips:
-        """Contours for a `FaceState`."""
+        """Computes the contours for a `FaceState`."""
         identity, x = self._identity, self._canvas.x
         gap = _GAP * max(state.opening, 0.0)
         press = min(max(-state.opening / 0.3, 0.0), 1.0)
@@ -91,13 +97,13 @@ class Mouth:
         )
 
     def corners(self, state) -> np.ndarray:
-        """The mouth corners, image-left first, (2, 2) in head units."""
+        """Returns the mouth corners, image-left first, (2, 2) in head units."""
         lips = self.lips(state)
         y = self._identity.mouth_y - self._identity.smile - 0.02 * state.width + 0.2 * lips.gap
         return np.array([[-lips.half_width, y], [lips.half_width, y]])
 
     def move_skin(self, skin: np.ndarray, state) -> np.ndarray:
-        """The lower face, BGRA uint8 of `jaw_window`, pulled along by jaw and lips."""
+        """Warps the lower face by jaw and lips: BGRA uint8 of `jaw_window`."""
         scale = self._jaw.scale
         spread = 0.1 * state.width - 0.2 * state.rounding
         down = _DROP * state.jaw * self._chin - 0.05 * max(state.opening, 0) * self._lift
@@ -108,20 +114,22 @@ class Mouth:
         )  # fmt: skip
 
     def paint(self, skin: np.ndarray, state) -> np.ndarray:
-        """Paints lips and what is between them on BGRA uint8 skin of `jaw_window`, in place."""
+        """Paints lips and mouth interior on BGRA uint8 skin of `jaw_window`, in place."""
         lips = self.lips(state)
         patch = skin[self._window]
         image = (patch[..., :3].astype(np.float32) / 255) ** 2
-        image = self._around(image, lips, state)
+        image = self._shade_surroundings(image, lips, state)
         top, bottom = lips.upper_outer.min() - 0.04, lips.lower_outer.max() + 0.04
         rows, columns = self._canvas.window((-1, top, 1, bottom))
-        canvas = self._canvas.part((rows, columns))
-        image[rows] = self._flesh(canvas, image[rows], self._inside(canvas, lips, state), lips)
+        canvas = self._canvas.crop((rows, columns))
+        image[rows] = self._paint_lips(
+            canvas, image[rows], self._mouth_interior(canvas, lips, state), lips
+        )
         patch[..., :3] = np.sqrt(np.clip(image, 0, 1)) * 255 + 0.5
         return skin
 
-    def _around(self, image: np.ndarray, lips: Lips, state) -> np.ndarray:
-        """Shade below the lower lip and at the corners, and the folds of a wide mouth."""
+    def _shade_surroundings(self, image: np.ndarray, lips: Lips, state) -> np.ndarray:
+        """Paints shade below the lower lip and at the corners, and the folds of a wide mouth."""
         x, y, identity = self._canvas.x, self._canvas.y, self._identity
         inside = np.clip(1 - lips.u**2, 0, None)
         below = np.exp(-0.5 * ((y - lips.lower_outer - 0.055) / 0.05) ** 2) * inside**0.5
@@ -136,8 +144,8 @@ class Mouth:
         dark = 0.26 * below + 0.42 * corner + fold * max(0.25, 0.25 + 0.6 * state.width)
         return image * (1 - np.clip(dark, 0, 0.8) * 0.9 + 0.08 * ridge)[..., None]
 
-    def _inside(self, canvas: Canvas, lips: Lips, state) -> np.ndarray:
-        """Throat, tongue and teeth, BGR of the lips' canvas."""
+    def _mouth_interior(self, canvas: Canvas, lips: Lips, state) -> np.ndarray:
+        """Paints throat, tongue and teeth, BGR of the lips' canvas."""
         y, u, soft = canvas.y, lips.u, 0.8 / canvas.scale
         opening = lips.lower_inner - lips.upper_inner
         deep = smoothstep(0.0, 0.22, opening)
@@ -179,10 +187,10 @@ class Mouth:
         )
         return mix(image, upper, row)
 
-    def _flesh(
+    def _paint_lips(
         self, canvas: Canvas, image: np.ndarray, inside: np.ndarray, lips: Lips
     ) -> np.ndarray:
-        """Lips over the skin, and the inside where they part."""
+        """Paints lips over the skin, and the interior where they part."""
         x, y, identity, scale = canvas.x, canvas.y, self._identity, canvas.scale
         soft = 1.0 / scale
         above = np.maximum(lips.upper_inner - lips.upper_outer, 1e-4)
@@ -196,7 +204,7 @@ class Mouth:
             0.62 * below * np.sin(np.pi * (0.18 + 0.81 * s)) ** 0.8,
         )
         roll = np.where(is_upper, t, 1 - s)  # 1 at the inner edge
-        light, shine = lit(bulge.astype(np.float32) - 0.25 * x**2, scale, identity.light)
+        light, shine = shade_surface(bulge.astype(np.float32) - 0.25 * x**2, scale, identity.light)
         position = np.clip((lips.u + 1) * 39.5, 0, 78.9)
         wrinkle = np.stack([np.interp(position[0], np.arange(80), row) for row in self._wrinkles])
         wrinkle = wrinkle.astype(np.float32)

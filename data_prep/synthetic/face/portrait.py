@@ -1,29 +1,29 @@
-"""A person in front of a camera: still layers painted once, a face painted for every frame."""
+"""Renders a portrait: static layers are painted once, the face for every frame."""
 
 import dataclasses
 
 import cv2
 import numpy as np
 
+from lipsync_jax.data_prep.synthetic.face.background import paint_background
 from lipsync_jax.data_prep.synthetic.face.canvas import Canvas, smoothstep
 from lipsync_jax.data_prep.synthetic.face.eyes import Eye
 from lipsync_jax.data_prep.synthetic.face.hair import paint_hair
 from lipsync_jax.data_prep.synthetic.face.identity import Identity
 from lipsync_jax.data_prep.synthetic.face.mouth import Mouth
-from lipsync_jax.data_prep.synthetic.face.scenery import paint_plate
 from lipsync_jax.data_prep.synthetic.face.skin import paint_head
 
-FRAME = (-2.6, -2.45, 2.6, 2.75)  # what a square frame shows, head units
+FRAME = (-2.6, -2.45, 2.6, 2.75)  # extent of a square frame, head units
 _HEAD = (-1.75, -2.35, 1.75, 2.5)
 _PLATE = (-2.8, -2.65, 2.8, 2.95)
-_PIVOT = np.array([0.0, 1.3])  # where head and neck turn
-_AXIS = 0.3  # depth of the vertical axis the head turns about
-_STEP = 8  # the pose is worked out every so many pixels
+_PIVOT = np.array([0.0, 1.3])  # centre of rotation of the head
+_AXIS = 0.3  # depth of the vertical axis of rotation
+_STEP = 8  # the pose map is computed at every n-th pixel
 
 
 @dataclasses.dataclass(frozen=True)
 class FaceState:
-    """One moment of a face.
+    """Pose and expression of a face in one frame.
 
     Attributes:
         jaw: 0 shut to 1 wide.
@@ -40,7 +40,7 @@ class FaceState:
         roll: radians, positive tilts clockwise.
         shift: of the head, head units.
         zoom: size of the head, about 1.
-        camera: shift of the whole picture, head units.
+        camera: shift of the whole frame, head units.
     """
 
     jaw: float = 0.0
@@ -61,19 +61,19 @@ class FaceState:
 
 
 class Portrait:
-    """One person, ready to be filmed."""
+    """One rendered identity."""
 
     def __init__(self, identity: Identity, scale: float):
-        """Paints the still layers.
+        """Paints the static layers.
 
         Args:
-            identity: who.
-            scale: pixels a head unit of the layers; twice that of the pictures to be taken.
+            identity: parameters of the face.
+            scale: pixels per head unit of the layers, twice the scale of the frames.
         """
         rng = np.random.default_rng(identity.seed)
         self.identity = identity
         self._canvas = canvas = Canvas.over(_HEAD, scale)
-        self._plate_canvas = Canvas.over(_PLATE, scale / 2)  # out of focus: needs no more
+        self._plate_canvas = Canvas.over(_PLATE, scale / 2)  # out of focus
         colour, cover, relief = paint_head(identity, canvas, rng)
         (hair, front), (behind, back) = paint_hair(identity, canvas, rng)
         shade = canvas.blur(np.roll(front, round(0.06 * scale), axis=0), 0.06)
@@ -83,11 +83,11 @@ class Portrait:
         self._behind = _layer(behind, back)
         self._front = _over(_layer(glasses, rims), _layer(hair, front))
         self._depth = canvas.blur(np.clip(relief, 0.25, None).astype(np.float32), 0.07)
-        self._still = _over(self._front, _over(self._skin, self._behind))
+        self._static_head = _over(self._front, _over(self._skin, self._behind))
         self._eyes = [Eye(identity, canvas, side, rng) for side in (-1, 1)]
-        self._seen: tuple | None = None  # the last eyes painted, and for which state
+        self._cached_eyes: tuple | None = None  # the last eyes painted, and for which state
         self._mouth = Mouth(identity, canvas, rng)
-        plate = paint_plate(identity, self._plate_canvas, rng)
+        plate = paint_background(identity, self._plate_canvas, rng)
         self._plate = _layer(plate, np.ones(plate.shape[:2], np.float32))
 
     def render(
@@ -96,19 +96,19 @@ class Portrait:
         size: tuple[int, int],
         window: tuple[float, float, float, float] = FRAME,
     ) -> np.ndarray:
-        """Takes a picture.
+        """Renders a frame.
 
         Args:
             state: the face at that moment.
-            size: rows and columns of the picture.
+            size: rows and columns of the frame.
             window: left, top, right and bottom of what it shows, head units of the frame.
 
         Returns:
             BGR uint8 (rows, columns, 3).
         """
-        rows, columns = size[0] * 2, size[1] * 2  # drawn twice as large, then averaged
+        rows, columns = size[0] * 2, size[1] * 2  # rendered at twice the size, then averaged
         map_x, map_y = self._pose_maps(state, rows, columns, window)
-        head = cv2.remap(self._act(state), map_x, map_y, cv2.INTER_LINEAR)
+        head = cv2.remap(self._animated_head(state), map_x, map_y, cv2.INTER_LINEAR)
         head = cv2.resize(head, size[::-1], interpolation=cv2.INTER_AREA)
         step = np.array([(window[2] - window[0]) / size[1], (window[3] - window[1]) / size[0]])
         scale = self._plate_canvas.scale
@@ -123,7 +123,7 @@ class Portrait:
         return _over(head, plate)[..., :3].copy()
 
     def landmarks(self, state: FaceState) -> np.ndarray:
-        """Eyes, nose tip and mouth corners, image-left first: float64 (5, 2), frame head units."""
+        """Returns eyes, nose tip, mouth corners, image-left first: float64 (5, 2), head units."""
         identity = self.identity
         points = [
             (-identity.eye_x, -0.02), (identity.eye_x, -0.02), (0.0, identity.nose_y),
@@ -132,9 +132,9 @@ class Portrait:
         return self.project(np.array(points), state)
 
     def box(self, state: FaceState) -> np.ndarray:
-        """The box a face detector would give, float64 (4,): forehead to chin without ears.
+        """Returns the box of an ideal face detector, float64 (4,): forehead to chin without ears.
 
-        Fitted to libfacedetection's on 320 pictures, but for how the jaw moves the lower edge: the
+        Fitted to libfacedetection's on 320 images, except how the jaw moves the lower edge: the
         crop would tell what the mouth does.
         """
         identity = self.identity
@@ -145,7 +145,7 @@ class Portrait:
         return np.array([x, y, x, y]) + reach * [-1, -1, 1, 1]
 
     def project(self, points: np.ndarray, state: FaceState) -> np.ndarray:
-        """Points (n, 2) of the face at rest, head units, to where the frame shows them."""
+        """Projects points (n, 2) of the face at rest, head units, to the frame."""
         turned = np.array(points, float)
         for _ in range(4):  # the parallax is known at the place it leads to
             turned = points + self._parallax(turned[:, 0], turned[:, 1], state)
@@ -154,29 +154,32 @@ class Portrait:
         turned = turned @ np.array([[cosine, sine], [-sine, cosine]]) * state.zoom
         return turned + _PIVOT + state.shift + state.camera
 
-    def _act(self, state: FaceState) -> np.ndarray:
-        """The head with this moment's eyes and mouth, BGRA uint8 premultiplied."""
-        head = self._still.copy()
+    def _animated_head(self, state: FaceState) -> np.ndarray:
+        """Paints the head with eyes and mouth of a state, BGRA uint8 premultiplied."""
+        head = self._static_head.copy()
         window = self._mouth.jaw_window
         skin = self._mouth.move_skin(self._skin[window], state)
         skin = self._mouth.paint(skin, state)
         head[window] = _over(self._front[window], _over(skin, self._behind[window]))
-        if self._seen is None or self._seen[0] != (state.blink, state.gaze):
+        if self._cached_eyes is None or self._cached_eyes[0] != (state.blink, state.gaze):
             # Eyes rest for many frames on end.
-            self._seen = (state.blink, state.gaze), [self._look(eye, state) for eye in self._eyes]
-        for eye, patch in zip(self._eyes, self._seen[1], strict=True):
+            self._cached_eyes = (
+                (state.blink, state.gaze),
+                [self._render_eye(eye, state) for eye in self._eyes],
+            )
+        for eye, patch in zip(self._eyes, self._cached_eyes[1], strict=True):
             head[eye.window] = patch
         return head
 
-    def _look(self, eye: Eye, state: FaceState) -> np.ndarray:
-        """One eye and what is in front of it."""
+    def _render_eye(self, eye: Eye, state: FaceState) -> np.ndarray:
+        """Paints one eye and the layers in front of the eye."""
         skin = (self._skin[eye.window][..., :3].astype(np.float32) / 255) ** 2
         patch = np.full((*skin.shape[:2], 4), 255, np.uint8)
         patch[..., :3] = _display(eye.paint(skin, state.blink, state.gaze))
         return _over(self._front[eye.window], patch)
 
     def _parallax(self, x: np.ndarray, y: np.ndarray, state: FaceState) -> np.ndarray:
-        """How far a turn of the head moves the points (x, y) of the picture, (..., 2)."""
+        """Computes the displacement of points (x, y) by a turn of the head, (..., 2)."""
         at = self._canvas.pixels(np.stack([np.atleast_2d(x), np.atleast_2d(y)], -1))
         depth = cv2.remap(
             self._depth, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -190,7 +193,7 @@ class Portrait:
     def _pose_maps(
         self, state: FaceState, rows: int, columns: int, window: tuple[float, float, float, float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where each pixel of the picture comes from on the head's canvas."""
+        """Computes the source position of each frame pixel on the head's canvas."""
         # A coarse grid with a cell to spare on each side, since resizing clamps at the border.
         grid_x = (np.arange(-1, -(-columns // _STEP) + 1) + 0.5) * _STEP / columns
         grid_y = (np.arange(-1, -(-rows // _STEP) + 1) + 0.5) * _STEP / rows
@@ -208,25 +211,25 @@ class Portrait:
 
 
 def _display(image: np.ndarray) -> np.ndarray:
-    """Linear light to uint8."""
+    """Converts linear light to uint8."""
     return (np.sqrt(np.clip(image, 0, 1)) * 255 + 0.5).astype(np.uint8)
 
 
 def _layer(image: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """BGRA uint8, colours premultiplied in display values."""
+    """Converts to BGRA uint8, colours premultiplied in display values."""
     shown = np.sqrt(np.clip(image, 0, 1)) * cover[..., None]
     return (np.dstack([shown, cover]) * 255 + 0.5).astype(np.uint8)
 
 
 def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """One premultiplied BGRA layer over another."""
+    """Composites a premultiplied BGRA layer over another."""
     remaining = cv2.cvtColor(cv2.bitwise_not(above[..., 3]), cv2.COLOR_GRAY2BGRA)
     remaining[..., 3] = remaining[..., 0]
     return cv2.add(above, cv2.multiply(below, remaining, scale=1 / 255))
 
 
 def _glasses(identity: Identity, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and a faint reflection, as colour and coverage."""
+    """Paints glasses with a faint reflection, as colour and coverage."""
     image = np.zeros((canvas.height, canvas.width, 3), np.float32)
     if identity.glasses == "none":
         return image, image[..., 0]

@@ -1,9 +1,15 @@
-"""The bare head: outline, relief, complexion, brows and beard, lit once for a whole clip."""
+"""Paints the head without eyes, lips and hair; shaded once per clip."""
 
 import cv2
 import numpy as np
 
-from lipsync_jax.data_prep.synthetic.face.canvas import Canvas, colour, lit, mix, smoothstep
+from lipsync_jax.data_prep.synthetic.face.canvas import (
+    Canvas,
+    colour,
+    mix,
+    shade_surface,
+    smoothstep,
+)
 from lipsync_jax.data_prep.synthetic.face.identity import Identity
 
 TEMPLE = -0.35  # y of the widest part of the head
@@ -11,7 +17,7 @@ CROWN = -1.66
 
 
 def half_width(identity: Identity, y: np.ndarray) -> np.ndarray:
-    """Half the width of the head at ordinates y; 0 above the crown and below the chin."""
+    """Computes half the width of the head at ordinates y; 0 above the crown and below the chin."""
     above = np.clip((TEMPLE - y) / (TEMPLE - CROWN), 0, 1)
     below = np.clip((y - TEMPLE) / (identity.chin - TEMPLE), 0, 1)
     jaw = 2.75 + 1.2 * identity.jaw
@@ -24,7 +30,7 @@ def half_width(identity: Identity, y: np.ndarray) -> np.ndarray:
 
 
 def outline(identity: Identity) -> np.ndarray:
-    """The head's outline without hair and ears, (n, 2), clockwise from the crown."""
+    """Computes the head's outline without hair and ears, (n, 2), clockwise from the crown."""
     turn = np.linspace(0, np.pi, 160)
     y = 0.5 * (CROWN + identity.chin) - 0.5 * (identity.chin - CROWN) * np.cos(turn)
     x = half_width(identity, y)
@@ -32,7 +38,7 @@ def outline(identity: Identity) -> np.ndarray:
 
 
 def relief(identity: Identity, canvas: Canvas, mask: np.ndarray) -> np.ndarray:
-    """Height of the face towards the viewer, head units, without eyes and lips."""
+    """Computes the height of the face towards the viewer, head units, without eyes and lips."""
     x, y = canvas.x, canvas.y
     bump, pair = canvas.bump, canvas.pair
     ball = 1.02 - (x / 1.12) ** 2 * (1 - 0.1 * smoothstep(0, 1, y)) - ((y - 0.05) / 2.25) ** 2
@@ -62,7 +68,7 @@ def relief(identity: Identity, canvas: Canvas, mask: np.ndarray) -> np.ndarray:
 
 
 def _nose(identity: Identity, canvas: Canvas) -> np.ndarray:
-    """Bridge, tip and wings."""
+    """Computes the relief of the nose."""
     x, y, tip = canvas.x, canvas.y, identity.nose_y
     wide = identity.nose_width
     along = np.clip((y + 0.2) / (tip + 0.2), 0, 1)
@@ -76,7 +82,7 @@ def _nose(identity: Identity, canvas: Canvas) -> np.ndarray:
 
 
 def _creases(identity: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Folds from the wings of the nose to beside the mouth, 0 to 1."""
+    """Computes the nasolabial folds, 0 to 1."""
     top, bottom = identity.nose_y + 0.02, identity.mouth_y + 0.1
     along = (y - top) / (bottom - top)
     line = 0.23 * identity.nose_width + 0.26 * np.clip(along, 0, 1.4) ** 0.75
@@ -84,8 +90,8 @@ def _creases(identity: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return fade * np.exp(-0.5 * ((np.abs(x) - line) / 0.05) ** 2)
 
 
-def complexion(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Albedo of the skin, (height, width, 3)."""
+def skin_texture(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+    """Computes the albedo of the skin, (height, width, 3)."""
     bump, pair = canvas.bump, canvas.pair
     red = 0.5 * pair(0.58, 0.42, 0.22, 0.17) + 0.55 * bump(0, identity.nose_y, 0.16, 0.12)
     red += 0.25 * bump(0, identity.chin - 0.2, 0.2, 0.12) + 0.4 * pair(1.03, 0.15, 0.1, 0.25)
@@ -110,7 +116,7 @@ def complexion(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> 
 def _hairs_on_skin(
     identity: Identity, canvas: Canvas, skin: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Brows and beard."""
+    """Paints brows and beard."""
     tone = identity.hair_colour * min(0.55, 0.2 / float(identity.hair_colour.max()))
     shave = smoothstep(0.62, 1.0, canvas.y) * (1 - 0.9 * canvas.bump(0, 0.8, 0.3, 0.14))
     skin = mix(skin, skin * np.array([0.8, 0.72, 0.66], np.float32), 0.5 * identity.shadow * shave)
@@ -124,7 +130,7 @@ def _hairs_on_skin(
 
 
 def _beard(identity: Identity, canvas: Canvas) -> np.ndarray | None:
-    """Coverage of the beard, 0 to 1."""
+    """Computes the coverage of the beard, 0 to 1."""
     x, y, mouth = np.abs(canvas.x), canvas.y, identity.mouth_y
     if identity.beard == "none":
         return None
@@ -149,7 +155,7 @@ def _beard(identity: Identity, canvas: Canvas) -> np.ndarray | None:
 def _brows(
     identity: Identity, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Single hairs, and the soft shade beneath them."""
+    """Paints the brows: single hairs and their soft shade."""
     count, weight = 240, identity.brow_weight
     along = rng.uniform(0, 1, 2 * count)
     side = np.repeat([-1, 1], count)
@@ -172,7 +178,7 @@ def _brows(
 def paint_head(
     identity: Identity, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The head without eyes, lips and hair.
+    """Paints the head without eyes, lips and hair.
 
     Returns:
         colour (height, width, 3), coverage (height, width) and relief (height, width).
@@ -180,12 +186,12 @@ def paint_head(
     mask = canvas.fill(outline(identity))
     ears = _ears(canvas)
     z = relief(identity, canvas, mask)
-    light, shine = lit(z, canvas.scale, identity.light)
+    light, shine = shade_surface(z, canvas.scale, identity.light)
     hollow = np.clip(canvas.blur(z, 0.09) - z, 0, None) + 0.5 * np.clip(
         canvas.blur(z, 0.03) - z, 0, None
     )
     light *= np.exp(-np.array([6.0, 5.2, 3.8], np.float32) * hollow[..., None])
-    skin = _hairs_on_skin(identity, canvas, complexion(identity, canvas, rng), rng)
+    skin = _hairs_on_skin(identity, canvas, skin_texture(identity, canvas, rng), rng)
     oily = 0.05 + 0.05 * canvas.bump(0, 0.3, 0.3, 0.5) + 0.05 * canvas.bump(0, -0.7, 0.4, 0.25)
     oily = oily * (1 + 0.15 * canvas.noise(rng, 0.018)) * (1 - 0.35 * identity.makeup)
     image = skin * light
@@ -197,7 +203,7 @@ def paint_head(
 
 
 def _nostrils(identity: Identity, canvas: Canvas, image: np.ndarray) -> np.ndarray:
-    """Two dark openings and the shade beneath the nose."""
+    """Paints the nostrils and the shade beneath the nose."""
     wide, tip = identity.nose_width, identity.nose_y
     holes = canvas.pair(0.082 * wide, tip + 0.088, 0.034 * wide, 0.017)
     image = mix(
@@ -208,7 +214,7 @@ def _nostrils(identity: Identity, canvas: Canvas, image: np.ndarray) -> np.ndarr
 
 
 def _ears(canvas: Canvas) -> np.ndarray:
-    """Coverage of both ears."""
+    """Computes the coverage of both ears."""
     turn = np.linspace(0, 2 * np.pi, 40)
     radius = 1 + 0.12 * np.cos(turn - 2.2)
     ear = np.stack([1.0 + 0.115 * radius * np.cos(turn), 0.14 + 0.32 * radius * np.sin(turn)], 1)
@@ -217,7 +223,7 @@ def _ears(canvas: Canvas) -> np.ndarray:
 
 
 def _ear_colour(identity: Identity, canvas: Canvas, ear: np.ndarray) -> np.ndarray:
-    """Ears: a bright rim and a dark bowl, by plain tones."""
+    """Paints the ears: a bright rim and a dark bowl."""
     bowl = canvas.pair(1.0, 0.16, 0.05, 0.15)
     side = 0.5 + 0.5 * np.sign(identity.light.direction[0]) * np.sign(canvas.x)
     tone = (0.75 + 0.35 * side) * (1 - 0.5 * bowl)

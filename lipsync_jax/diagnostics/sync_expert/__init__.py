@@ -1,5 +1,5 @@
-"""Why a sync loss stays at chance: checks of the data, of the examples and of the training.
+"""Checks why a sync loss stays at chance: of the data, the examples and the training.
 
-Each check measures one thing and says it as a `Finding`. Checks of the data need no network; those
-of the training take their steps on clips made in memory, so that faulty data has no part in them.
+Each check measures one quantity and returns a `Finding`. Checks of the data need no network; checks
+of the training run steps on synthetic clips, so that they do not depend on the data.
 """

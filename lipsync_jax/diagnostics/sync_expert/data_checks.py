@@ -1,131 +1,135 @@
-"""What can be wrong with the clips themselves: too few, still pictures, silence."""
+"""Checks of the clips: their number, motion and speech."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
-from lipsync_jax.diagnostics.sync_expert.clip_stats import Observed
+from lipsync_jax.diagnostics.sync_expert.clip_stats import ClipStats
 from lipsync_jax.types import Json
 
 SINGLE_CLIP, TOO_FEW = "single-clip data set", "too few clips"
 CONSTANT, SILENT = "constant frames", "silent clips"
 
-LEAST_CLIPS = 8  # unlike ones
-# Minutes; 13 of one speaker gave the figures in docs/results.md, the published ones took hours.
-_LITTLE = {"contrastive": 10, "cosine_bce": 300}
-_STILL = 0.2  # grey values of 255, mean change of the lower face in 40 ms
-_MANY = 0.1  # share of clips
+MIN_CLIPS = 8  # distinct clips
+# 13 minutes of one speaker gave the results in docs/results.md; published results took hours.
+_MIN_MINUTES = {"info_nce": 10, "cosine_bce": 300}
+_MIN_MOTION = 0.2  # grey values of 255, mean change of the lower face in 40 ms
+_MAX_BAD_FRACTION = 0.1  # of the clips
 
 
-def variety(observed: Sequence[Observed], total: int, loss: str) -> Finding:
-    """Whether there are clips enough, each another one.
+def check_variety(stats: Sequence[ClipStats], total: int, objective: str) -> Finding:
+    """Checks that there are enough distinct clips.
 
     Args:
-        observed: some of the clips.
-        total: clips in the split.
-        loss: `config.loss`; the published one needs more.
+        stats: of some clips.
+        total: number of clips in the split.
+        objective: `config.objective`; the published one needs more clips.
     """
-    unlike = len({each.fingerprint for each in observed})
-    seconds = float(np.mean([each.clip.duration for each in observed]))
-    speakers = len({each.clip.speaker for each in observed})
+    num_distinct = len({each.fingerprint for each in stats})
+    seconds = float(np.mean([each.clip.duration for each in stats]))
+    speakers = len({each.clip.speaker for each in stats})
     minutes = total * seconds / 60
-    differ = f"{unlike} of {len(observed)}" if unlike < len(observed) else f"all of {unlike}"
-    measured = (
-        f"{_plural(total, 'training clip')} of {seconds:.1f} s on average, {minutes:.1f} minutes; "
-        f"{differ} looked at differ, by {_plural(speakers, 'speaker')}"
+    distinct_text = (
+        f"{num_distinct} of {len(stats)}" if num_distinct < len(stats) else f"all of {num_distinct}"
     )
-    figures = {"clips": total, "unlike": unlike, "looked_at": len(observed), "minutes": minutes}
-    if unlike < LEAST_CLIPS:
+    measurement = (
+        f"{_plural(total, 'training clip')} of {seconds:.1f} s on average, {minutes:.1f} minutes; "
+        f"{distinct_text} inspected differ, by {_plural(speakers, 'speaker')}"
+    )
+    metrics: dict[str, Json] = {"clips": total, "distinct": num_distinct, "inspected": len(stats)}
+    metrics["minutes"] = minutes
+    if num_distinct < MIN_CLIPS:
         return Finding(
             "clips",
             FAULT,
-            measured,
-            "The expert learns these clips by heart, and what it has learnt fits no other.",
-            f"Prepare at least {LEAST_CLIPS} different clips, better hundreds; look in the report "
-            "of `lipsync prepare` for what was dropped.",
-            SINGLE_CLIP if unlike == 1 else TOO_FEW,
-            figures,
+            measurement,
+            "The expert overfits to these clips and does not generalize to others.",
+            f"Prepare at least {MIN_CLIPS} different clips, better hundreds; look in the report "
+            "of `lipsync prepare` for rejected clips.",
+            SINGLE_CLIP if num_distinct == 1 else TOO_FEW,
+            metrics,
         )
-    if minutes < _LITTLE[loss] or unlike < (1 - _MANY) * len(observed):
+    if minutes < _MIN_MINUTES[objective] or num_distinct < (1 - _MAX_BAD_FRACTION) * len(stats):
         return Finding(
             "clips",
             NOTE,
-            measured,
-            f"That is little for the loss `{loss}`; it may stay at chance or fit just these clips.",
+            measurement,
+            f"That is little for the objective `{objective}`: it may stay at chance or overfit.",
             "Add clips, or use the variant `small_data` of configs/sync_expert.py, which learns "
             "from minutes.",
-            figures=figures,
+            metrics=metrics,
         )
-    return Finding("clips", OK, measured, "There is enough to learn from.", figures=figures)
+    return Finding("clips", OK, measurement, "There is enough to learn from.", metrics=metrics)
 
 
-def movement(observed: Sequence[Observed]) -> Finding:
-    """Whether the lower faces move."""
-    motion = np.array([each.motion for each in observed])
-    still = [
-        each.clip.clip_id for each, moves in zip(observed, motion, strict=True) if moves < _STILL
+def check_motion(stats: Sequence[ClipStats]) -> Finding:
+    """Checks that the lower faces move."""
+    motion = np.array([each.motion for each in stats])
+    static = [
+        each.clip.clip_id for each, value in zip(stats, motion, strict=True) if value < _MIN_MOTION
     ]
-    measured = (
+    measurement = (
         f"the lower face changes by {np.median(motion):.2f} grey values of 255 in 40 ms (median); "
-        f"{_count(still, observed)} stand still"
+        f"{_count(static, stats)} are static"
     )
-    figures = {"motion": [round(float(x), 3) for x in motion], "still": still}
+    metrics = {"motion": [round(float(x), 3) for x in motion], "static": static}
     return _verdict(
         "faces",
-        measured,
-        still,
-        observed,
-        figures,
+        measurement,
+        static,
+        stats,
+        metrics,
         "Lips move.",
-        "A picture that never changes fits every sound alike, so there is nothing to tell true "
-        "pairs from false ones by.",
-        "Look at the clips: a frozen video, a photograph or a crop beside the face was prepared.",
+        "A static image matches every audio equally, so positive pairs can't be told from negative "
+        "ones.",
+        "Look at the clips for frozen videos, photographs and crops beside the face.",
         CONSTANT,
     )
 
 
-def loudness(observed: Sequence[Observed]) -> Finding:
-    """Whether there is speech."""
-    silent = [each.clip.clip_id for each in observed if each.speech == 0]
-    share = np.mean([each.speech for each in observed])
-    measured = f"speech in {share:.0%} of the time; {_count(silent, observed)} have none"
+def check_speech(stats: Sequence[ClipStats]) -> Finding:
+    """Checks that there is speech."""
+    silent = [each.clip.clip_id for each in stats if each.speech == 0]
+    speech_fraction = np.mean([each.speech for each in stats])
+    measurement = f"speech in {speech_fraction:.0%} of the time; {_count(silent, stats)} have none"
     return _verdict(
-        "sound",
-        measured,
+        "audio",
+        measurement,
         silent,
-        observed,
-        {"speech": float(share), "silent": silent},
-        "There is something to hear.",
-        "Silence fits every picture alike, so there is nothing to tell true pairs from false "
-        "ones by.",
-        "Play the clips: was the right audio track taken, is it muted?",
+        stats,
+        {"speech": float(speech_fraction), "silent": silent},
+        "There is speech.",
+        "Silence matches every image equally, so positive pairs can't be told from negative ones.",
+        "Play the clips: is the audio track the right one, is it muted?",
         SILENT,
     )
 
 
 def _verdict(
     check: str,
-    measured: str,
+    measurement: str,
     bad: Sequence[str],
-    observed: Sequence[Observed],
-    figures: Mapping[str, Json],
-    fine: str,
-    means: str,
-    do: str,
-    fault: str,
+    stats: Sequence[ClipStats],
+    metrics: Mapping[str, Json],
+    ok_explanation: str,
+    explanation: str,
+    action: str,
+    cause: str,
 ) -> Finding:
-    """A fault where many clips are bad, a note where some are."""
+    """Returns a fault if many clips are bad, a note if some are."""
     if not bad:
-        return Finding(check, OK, measured, fine, figures=figures)
-    if len(bad) <= _MANY * len(observed):
-        return Finding(check, NOTE, f"{measured} ({', '.join(bad)})", means, do, figures=figures)
-    return Finding(check, FAULT, measured, means, do, fault, figures)
+        return Finding(check, OK, measurement, ok_explanation, metrics=metrics)
+    if len(bad) <= _MAX_BAD_FRACTION * len(stats):
+        return Finding(
+            check, NOTE, f"{measurement} ({', '.join(bad)})", explanation, action, metrics=metrics
+        )
+    return Finding(check, FAULT, measurement, explanation, action, cause, metrics)
 
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _count(bad: Sequence[str], observed: Sequence[Observed]) -> str:
-    return f"{len(bad)} of {len(observed)} clips"
+def _count(bad: Sequence[str], stats: Sequence[ClipStats]) -> str:
+    return f"{len(bad)} of {len(stats)} clips"

@@ -1,4 +1,4 @@
-"""Does the config's training learn at all? Verdicts about a few steps on one batch."""
+"""Checks of the training by a few steps on one batch: weights, learning rate, overfitting."""
 
 import logging
 import math
@@ -9,195 +9,201 @@ import numpy as np
 
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, SKIPPED, Finding
-from lipsync_jax.diagnostics.sync_expert.overfit import STEPS, Bench, Trial
+from lipsync_jax.diagnostics.sync_expert.overfit import MAX_STEPS, OverfitResult, OverfitTest
 from lipsync_jax.types import Json
 
 FROZEN, TOO_HIGH, TOO_LOW = "frozen weights", "learning rate too high", "learning rate too low"
-UNLEARNABLE, BROKEN = "clips can't be learnt", "training does not learn"
+CANNOT_OVERFIT, NOT_LEARNING = "cannot overfit one batch", "training does not learn"
 
-# Change of a layer's weights by a step, over their size. The configs here make 0.005 to 0.09.
+# Change of a layer's weights by a step, over their norm; 0.005 to 0.09 with the configs here.
 LARGE_STEP = 0.3
 _GOOD_STEP = 0.03
 
 log = logging.getLogger(__name__)
 
 
-def check(bench: Bench, known: Sequence[Clip], own: Sequence[Clip], mended: bool) -> list[Finding]:
-    """Names weights that don't move, a rate that is wrong, clips that can't be learnt.
+def check(
+    overfit_test: OverfitTest,
+    synthetic: Sequence[Clip],
+    user_clips: Sequence[Clip],
+    no_faults: bool,
+) -> list[Finding]:
+    """Checks for weights that do not change, a wrong learning rate, and clips that can't be learnt.
 
     Args:
-        bench: the training.
-        known: clips that can certainly be learnt, so that the data has no part in the verdict.
-        own: clips of the data set.
-        mended: whether no fault was found before; else the own clips are not tried.
+        overfit_test: of the config.
+        synthetic: synthetic clips, which can be learnt.
+        user_clips: clips of the data set.
+        no_faults: whether no fault was found before; else the user's clips are not tested.
     """
-    if not bench.learns:
-        return [_frozen("the config gives the expert no optimiser", {})]
-    log.info("compiling, then %d steps at most on known-answer clips", STEPS)
-    trial = bench.overfit(known)
-    findings = [_weights(trial)]
+    if not overfit_test.trainable:
+        return [_frozen("the config gives the expert no optimizer", {})]
+    log.info("compiling, then %d steps at most on synthetic clips", MAX_STEPS)
+    result = overfit_test.overfit(synthetic)
+    findings = [_weights(result)]
     if findings[0].state != FAULT:
-        findings.append(_rate(bench, trial, known))
-    if any(finding.state == FAULT for finding in findings) or not mended:
+        findings.append(_rate(overfit_test, result, synthetic))
+    if any(finding.state == FAULT for finding in findings) or not no_faults:
         return [
             *findings,
             Finding(
                 "batch",
                 SKIPPED,
-                "a batch of your clips was not tried",
-                "What was found before would decide how it ends.",
+                "a batch of your clips was not tested",
+                "The faults found before would decide the result.",
             ),
         ]
-    log.info("%d steps at most on your clips", STEPS)
-    return [*findings, _own(bench.overfit(own), trial)]
+    log.info("%d steps at most on your clips", MAX_STEPS)
+    return [*findings, _user_batch(overfit_test.overfit(user_clips), result)]
 
 
-def _weights(trial: Trial) -> Finding:
-    if not trial.still and not trial.unreached:
+def _weights(result: OverfitResult) -> Finding:
+    if not result.unchanged and not result.without_gradient:
         return Finding(
             "weights",
             OK,
-            f"all {trial.kernels} layers move and have gradients (norm of all "
-            f"{trial.gradient_norm:.3g})",
+            f"all {result.kernels} layers change and have gradients (global norm "
+            f"{result.grad_norm:.3g})",
             "Every layer learns.",
-            figures=trial.figures,
+            metrics=result.metrics,
         )
-    names = trial.still or trial.unreached
-    where = f"{len(names)} of {trial.kernels} layers ({_few(names)})"
-    steps = len(trial.losses)
-    if trial.unreached:
-        return _frozen(f"in {steps} steps no gradient reaches {where}", trial.figures)
+    names = result.unchanged or result.without_gradient
+    layers = f"{len(names)} of {result.kernels} layers ({_first_names(names)})"
+    steps = len(result.losses)
+    if result.without_gradient:
+        return _frozen(f"in {steps} steps no gradient reaches {layers}", result.metrics)
     return _frozen(
-        f"{where} have gradients (norm of all {trial.gradient_norm:.3g}) and did not change in "
+        f"{layers} have gradients (global norm {result.grad_norm:.3g}) and did not change in "
         f"{steps} steps",
-        trial.figures,
+        result.metrics,
     )
 
 
-def _frozen(measured: str, figures: Mapping[str, Json]) -> Finding:
+def _frozen(measurement: str, metrics: Mapping[str, Json]) -> Finding:
     return Finding(
         "weights",
         FAULT,
-        measured,
-        "Weights that stand still can't learn; the loss stays where the initial weights put it.",
-        "Look at `config.optimiser.learning_rate` (is it 0?), at the optimiser's masks, and for a "
-        "stop_gradient in the network or its loss.",
+        measurement,
+        "Weights that do not change can't learn; the loss stays at its initial value.",
+        "Check `config.optimizer.learning_rate` (is it 0?), the optimizer's masks, and the network "
+        "and its loss for a stop_gradient.",
         FROZEN,
-        figures,
+        metrics,
     )
 
 
-def _rate(bench: Bench, trial: Trial, known: Sequence[Clip]) -> Finding:
-    """Judges the learning rate; where it looks wrong, another one is tried on the same batch."""
-    rate = float(bench.method.config.optimiser.learning_rate)
-    change = f"one step at {rate:g} changes the median layer by {_percent(trial.step_size)}"
-    figures = {"rate": rate, "step_size": trial.step_size, "configured": trial.figures}
-    high = not trial.finite or trial.step_size > LARGE_STEP
-    if trial.learnt and not high:
+def _rate(overfit_test: OverfitTest, result: OverfitResult, synthetic: Sequence[Clip]) -> Finding:
+    """Checks the learning rate; a suspect one is compared with another rate on the same batch."""
+    rate = float(overfit_test.method.config.optimizer.learning_rate)
+    step_text = f"one step at {rate:g} changes the median layer by {_percent(result.step_size)}"
+    metrics = {"rate": rate, "step_size": result.step_size, "configured": result.metrics}
+    too_large = not result.finite or result.step_size > LARGE_STEP
+    if result.converged and not too_large:
         return Finding(
             "rate",
             OK,
-            f"{change}, and on one known-answer batch {trial.outcome}",
+            f"{step_text}, and on one synthetic batch {result.outcome}",
             "The learning rate and the loss work.",
-            figures=figures,
+            metrics=metrics,
         )
-    power = round(math.log10(_GOOD_STEP / trial.step_size)) if 0 < trial.step_size < np.inf else -2
-    factor = 10.0 ** (min(power, -1) if high else power or -1)
-    log.info("the same batch at a rate of %g", rate * factor)
-    other = bench.overfit(known, factor)
-    figures["other"] = {"rate": rate * factor, **other.figures}
-    measured = (
-        f"{change}; on one known-answer batch {trial.outcome}, and at a rate of "
-        f"{rate * factor:g} {other.outcome}"
+    exponent = (
+        round(math.log10(_GOOD_STEP / result.step_size)) if 0 < result.step_size < np.inf else -2
     )
-    if not high and not other.learnt:
+    factor = 10.0 ** (min(exponent, -1) if too_large else exponent or -1)
+    log.info("the same batch at a rate of %g", rate * factor)
+    other_result = overfit_test.overfit(synthetic, factor)
+    metrics["other"] = {"rate": rate * factor, **other_result.metrics}
+    measurement = (
+        f"{step_text}; on one synthetic batch {result.outcome}, and at a rate of "
+        f"{rate * factor:g} {other_result.outcome}"
+    )
+    if not too_large and not other_result.converged:
         return Finding(
             "rate",
             FAULT,
-            measured,
-            "Not even lips and sound that follow each other exactly are learnt, at no rate that "
-            "was tried; guessing gives "
-            f"{trial.chance:.2f}.",
-            "Look at the network and its loss rather than at the data: are the embeddings all "
-            f"alike (spread of the cosines {trial.spread:.3f})?",
-            BROKEN,
-            figures,
+            measurement,
+            "Not even synthetic clips with exactly matching audio are learnt at the tested rates; "
+            f"the loss of chance is {result.chance_loss:.2f}.",
+            "Check the network and its loss, not the data: are all embeddings equal (standard "
+            f"deviation of the cosines {result.cosine_std:.3f})?",
+            NOT_LEARNING,
+            metrics,
         )
-    high = factor < 1
+    too_large = factor < 1
     return Finding(
         "rate",
         FAULT,
-        measured,
-        "Each step overwrites what the steps before it have learnt."
-        if high
-        else "The steps are too small to leave chance in any sensible time.",
-        f"Set --config.optimiser.learning_rate={rate * factor:.1g}.",
-        TOO_HIGH if high else TOO_LOW,
-        figures,
+        measurement,
+        "Each step undoes the steps before."
+        if too_large
+        else "The steps are too small to leave chance in reasonable time.",
+        f"Set --config.optimizer.learning_rate={rate * factor:.1g}.",
+        TOO_HIGH if too_large else TOO_LOW,
+        metrics,
     )
 
 
-def _own(trial: Trial, known: Trial) -> Finding:
-    measured = (
-        f"on one batch of your clips {trial.outcome}, where guessing gives {trial.chance:.2f}; "
-        f"spread of its cosines {trial.spread:.2f}"
+def _user_batch(result: OverfitResult, synthetic_result: OverfitResult) -> Finding:
+    measurement = (
+        f"on one batch of your clips {result.outcome}, where chance is {result.chance_loss:.2f}; "
+        f"standard deviation of the cosines {result.cosine_std:.2f}"
     )
-    if trial.learnt:
+    if result.converged:
         return Finding(
             "batch",
             OK,
-            measured,
-            "The expert can tell your clips' windows apart.",
-            figures=trial.figures,
+            measurement,
+            "The expert can discriminate the windows of your clips.",
+            metrics=result.metrics,
         )
     return Finding(
         "batch",
         FAULT,
-        f"{measured}; the known-answer batch took {len(known.losses)} steps",
-        "The training works, but the windows of your clips look or sound alike to the expert.",
-        "Look at the contact sheet that `lipsync prepare` writes: the mouth has to be in the "
-        "lower half of the crops, sharp and well lit.",
-        UNLEARNABLE,
-        trial.figures,
+        f"{measurement}; the synthetic batch took {len(synthetic_result.losses)} steps",
+        "The training works, but the expert can't discriminate the windows of your clips.",
+        "Check the contact sheet of `lipsync prepare`: mouths must be in the lower half of the "
+        "crops, sharp and well lit.",
+        CANNOT_OVERFIT,
+        result.metrics,
     )
 
 
 def batch_size(config: ml_collections.ConfigDict, clips: int) -> Finding:
-    """Whether batches are large enough for the loss and for BatchNorm.
+    """Checks that batches are large enough for the loss and for BatchNorm.
 
     Args:
         config: of the sync expert.
-        clips: in the training split.
+        clips: number of clips in the training split.
     """
     size, windows = config.data.batch_size, config.data.batch_size * config.windows_per_clip
-    measured = f"a batch has {windows} windows of {size} clips out of {clips}"
-    figures = {"windows": windows, "batch_size": size, "clips": clips}
-    few, repeated = windows < 16, clips < size
-    if not few and not repeated:
+    measurement = f"a batch has {windows} windows of {size} clips out of {clips}"
+    metrics = {"windows": windows, "batch_size": size, "clips": clips}
+    too_few, repeated = windows < 16, clips < size
+    if not too_few and not repeated:
         return Finding(
             "batch size",
             OK,
-            measured,
-            "That is enough for BatchNorm and the loss.",
-            figures=figures,
+            measurement,
+            "The batch is large enough for BatchNorm and the loss.",
+            metrics=metrics,
         )
     return Finding(
         "batch size",
         NOTE,
-        measured,
-        "Statistics of so few windows are noisy, and a window has few others to be told from."
-        if few
-        else "The same clip comes several times in a batch, with little that is new.",
+        measurement,
+        "BatchNorm's statistics of so few windows are noisy, and there are few negatives."
+        if too_few
+        else "A clip is repeated within a batch.",
         "Raise config.data.batch_size or config.windows_per_clip."
-        if few
+        if too_few
         else f"Set config.data.batch_size to {clips} or less, or add clips.",
-        figures=figures,
+        metrics=metrics,
     )
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g} %" if fraction < 1 else f"{100 * fraction:.0f} %"

@@ -1,1 +1,1 @@
-"""Metrics, one a file; functions of arrays."""
+"""Metrics, one per file; functions of arrays."""

@@ -1,4 +1,4 @@
-"""Average content distance: does the face stay the same person."""
+"""Average content distance: how well the identity of the face is preserved."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ DISTANCES = ("cosine", "euclidean")
 
 
 def acd(frames: np.ndarray, reference: np.ndarray, distance: str = "cosine") -> float:
-    """Mean distance of each frame's face embedding to the reference's (Tulyakov et al. 2018).
+    """Computes the mean distance of face embeddings to the reference's (Tulyakov et al. 2018).
 
-    ACD-C is 1 − cosine, ACD-E the Euclidean distance, of embeddings as they are. Values depend on
-    the embedding network and can't be compared between networks: name it with the result. (In
-    Tulyakov's paper the distance is between pairs of frames; in Vougioukas et al. 2018, as here, to
-    the still that is animated.)
+    ACD-C is 1 − cosine, ACD-E the Euclidean distance, of embeddings as they are. Values are not
+    comparable between embedding networks: name the network with the result. (In Tulyakov's paper
+    the distance is between pairs of frames; in Vougioukas et al. 2018, as here, to the reference
+    image.)
 
     Args:
-        frames: (frames, d), one embedding a frame; rows of NaN (no face found) don't count.
+        frames: (frames, d), one embedding per frame; rows of NaN (no face found) are ignored.
         reference: (d,).
         distance: one of DISTANCES.
 
@@ -22,7 +22,7 @@ def acd(frames: np.ndarray, reference: np.ndarray, distance: str = "cosine") -> 
         The mean; NaN where no frame has an embedding.
 
     Raises:
-        ValueError: shapes don't fit, or there is no such distance.
+        ValueError: the shapes don't fit, or there is no such distance.
     """
     frames, reference = np.asarray(frames, np.float64), np.asarray(reference, np.float64)
     if frames.ndim != 2 or reference.shape != frames.shape[1:]:

@@ -1,4 +1,4 @@
-"""Blinks: how often and how long."""
+"""Rate and duration of blinks."""
 
 from typing import NamedTuple
 
@@ -6,34 +6,35 @@ import numpy as np
 import scipy.signal
 
 _EYES = (slice(36, 42), slice(42, 48))  # of the 68-point scheme (iBUG)
-CLOSING = 0.072  # least fall of the eye aspect ratio within one frame that is a blink
-APART = 4  # frames; nearer falls are one blink
+MIN_EAR_DROP = 0.072  # least decrease of the eye aspect ratio within one frame in a blink
+MIN_SEPARATION = 4  # frames; closer decreases are one blink
 
 
 class Blinks(NamedTuple):
     """The blinks of a clip.
 
     Attributes:
-        spans: int (blinks, 2), the frame at which each begins and the one at which it has ended.
-        rate: blinks a second; people talking blink about 0.28 to 0.4 times.
+        intervals: int (blinks, 2), the frame at which each begins and the one at which it has
+            ended.
+        rate: blinks a second; speakers have about 0.28 to 0.4.
         duration: mean seconds, NaN without blinks.
     """
 
-    spans: np.ndarray
+    intervals: np.ndarray
     rate: float
     duration: float
 
 
 def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
-    """How open the eyes are: (|p2 − p6| + |p3 − p5|) / (2·|p1 − p4|), the mean of both eyes.
+    """Computes the eye aspect ratio (|p2 − p6| + |p3 − p5|) / (2·|p1 − p4|), the mean of both eyes.
 
-    Soukupová & Čech 2016, eq. 1. It doesn't depend on scale or rotation in the picture.
+    Soukupová & Čech 2016, eq. 1. Invariant to scale and rotation in the image plane.
 
     Args:
         landmarks: (..., 68, 2), the 68-point scheme (iBUG).
 
     Returns:
-        float64 (...), about 0.3 open and below 0.15 closed; NaN where landmarks are.
+        float64 (...), about 0.3 for open eyes, below 0.15 for closed ones; NaN where landmarks are.
     """
     ratios = []
     for eye in _EYES:
@@ -44,15 +45,15 @@ def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
 
 
 def blinks(openness: np.ndarray, frame_rate: float = 25.0) -> Blinks:
-    """Blinks of a clip, as Vougioukas et al. 2020 count them.
+    """Detects the blinks of a clip as Vougioukas et al. 2020.
 
-    A blink is where the ratio falls by `CLOSING` or more within a frame; falls within `APART`
-    frames are one. It begins at the last local maximum before that is above the middle of the
-    clip's range, and ends at the next such maximum. The threshold is a fall in one frame, so it
-    suits 25 frames a second.
+    A blink is a decrease of the ratio by `MIN_EAR_DROP` or more within a frame; decreases within
+    `MIN_SEPARATION` frames are one blink. A blink begins at the last local maximum before the
+    decrease that is above the middle of the clip's range, and ends at the next such maximum. The
+    threshold applies to one frame at 25 frames a second.
 
     Args:
-        openness: (frames,), see `eye_aspect_ratio`; NaN is bridged.
+        openness: (frames,), see `eye_aspect_ratio`; NaN is interpolated.
         frame_rate: frames a second.
 
     Raises:
@@ -64,32 +65,34 @@ def blinks(openness: np.ndarray, frame_rate: float = 25.0) -> Blinks:
         raise ValueError("blinks need the openness of the eyes in at least one frame")
     frames = np.arange(len(openness))
     openness = np.interp(frames, frames[known], openness[known])
-    falls, _ = scipy.signal.find_peaks(-np.diff(openness), height=CLOSING, distance=APART)
-    starts, ends = _tops(openness)
+    drops, _ = scipy.signal.find_peaks(
+        -np.diff(openness), height=MIN_EAR_DROP, distance=MIN_SEPARATION
+    )
+    starts, ends = _peak_plateaus(openness)
     spans = []
-    for number, fall in enumerate(falls):
-        before = ends[ends <= fall]
+    for number, drop in enumerate(drops):
+        before = ends[ends <= drop]
         begin = before[-1] if len(before) else 0
-        if number + 1 < len(falls):
-            after = starts[(starts > fall) & (starts <= falls[number + 1])]
+        if number + 1 < len(drops):
+            after = starts[(starts > drop) & (starts <= drops[number + 1])]
             if not len(after):
-                continue  # the eyes never opened again before the next
+                continue  # the eyes did not open before the next blink
         else:
-            after = starts[starts > fall]
+            after = starts[starts > drop]
         spans.append((begin, after[0] if len(after) else len(openness) - 1))
     found = np.array(spans, int).reshape(-1, 2)
     lengths = (found[:, 1] - found[:, 0]) / frame_rate
     lengths = lengths[lengths > 0]
     return Blinks(
-        spans=found,
+        intervals=found,
         rate=len(found) * frame_rate / len(openness),
         duration=float(lengths.mean()) if len(lengths) else float("nan"),
     )
 
 
-def _tops(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last frames of local maxima, level or not, above the middle of the range."""
-    walled = np.pad(values, 1, constant_values=-np.inf)  # so that the clip's ends count
+def _peak_plateaus(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns first and last frames of local maxima and plateaus above the middle of the range."""
+    padded = np.pad(values, 1, constant_values=-np.inf)  # so that the clip's ends count
     middle = (values.min() + values.max()) / 2
-    _, shape = scipy.signal.find_peaks(walled, height=middle, plateau_size=1)
+    _, shape = scipy.signal.find_peaks(padded, height=middle, plateau_size=1)
     return shape["left_edges"] - 1, shape["right_edges"] - 1

@@ -3,17 +3,17 @@
 import numpy as np
 import scipy.ndimage
 
-_REACH = 100  # pixels; no edge is followed further
+_MAX_WIDTH = 100  # pixels; no edge is followed further
 
 
 def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> np.ndarray:
-    """Canny's edges (Canny 1986), with gradients interpolated between pixels.
+    """Detects edges (Canny 1986), with gradients interpolated between pixels.
 
     Args:
         grey: float (height, width), from 0 to 255.
-        sigma: of the Gaussian that smooths first, pixels; beyond the border is nothing.
+        sigma: of the Gaussian smoothing, pixels; pixels beyond the border have no weight.
         low: least gradient (of the unnormalised Sobel operator) of an edge.
-        high: least gradient somewhere along an edge.
+        high: least gradient at one pixel of each edge at least.
 
     Returns:
         bool (height, width).
@@ -32,7 +32,7 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 0.1, high: float = 
 
 
 def _is_ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Where the gradient is no smaller than half a step up and down along its own direction."""
+    """Returns where the gradient is a maximum along its own direction, bool (height, width)."""
     ridge = np.zeros(strength.shape, bool)
     inner = (slice(1, -1), slice(1, -1))
     height, width = strength.shape
@@ -50,7 +50,7 @@ def _is_ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.
     weight = np.divide(short, long, out=np.zeros_like(short), where=long > 0)
     keep = np.ones(middle.shape, bool)
     for sign in (1, -1):
-        # Along a falling gradient (down and right) both grow together, else they part.
+        # Along a falling gradient (down and right) rows and columns grow together.
         straight = np.where(
             steep,
             np.where(falling, beside(sign, 0), beside(-sign, 0)),
@@ -63,7 +63,7 @@ def _is_ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.
 
 
 def vertical_edges(grey: np.ndarray) -> np.ndarray:
-    """Thinned edges of the horizontal Sobel operator, above the root mean square response.
+    """Detects thinned edges of the horizontal Sobel operator, above the RMS response.
 
     Args:
         grey: float (height, width).
@@ -73,7 +73,7 @@ def vertical_edges(grey: np.ndarray) -> np.ndarray:
     """
     kernel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     response = np.square(scipy.ndimage.convolve(grey, kernel))
-    # A threshold of 2 · sqrt(mean) on squared responses is what the published MATLAB code has.
+    # The published MATLAB code has this threshold, 2 · sqrt(mean), on squared responses.
     response[response <= 2 * np.sqrt(response.mean())] = 0
     padded = np.pad(response, 1)
     inner = padded[1:-1, 1:-1]
@@ -83,22 +83,23 @@ def vertical_edges(grey: np.ndarray) -> np.ndarray:
 
 
 def widths(grey: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Widths of vertical edges: pixels between the extrema on both sides (Marziliano et al. 2004).
+    """Computes the widths of vertical edges (Marziliano et al. 2004).
+
+    The width is the number of pixels between the extrema on both sides.
 
     Args:
         grey: float (height, width).
         edges: bool (height, width), see `vertical_edges`.
 
     Returns:
-        int (height, width); 0 where there is no edge, or one that isn't within 22.5 degrees of
-        vertical.
+        int (height, width); 0 where there is no edge within 22.5 degrees of vertical.
     """
     found = np.zeros(grey.shape, int)
     height, width = grey.shape
     if min(height, width) < 3:
         return found
     down, across = np.gradient(grey)
-    # Where nothing changes across, the published code takes the angle for 0.
+    # The published code uses angle 0 where the horizontal gradient is 0.
     angle = np.where(across == 0, 0, np.degrees(np.arctan2(down, across)))
     quarter = 45 * np.rint(angle / 45)
     inside = np.zeros(grey.shape, bool)
@@ -106,20 +107,20 @@ def widths(grey: np.ndarray, edges: np.ndarray) -> np.ndarray:
     step = np.diff(grey, axis=1)
     for mask, rising in ((quarter == 0, True), (np.abs(quarter) == 180, False)):
         grows = step > 0 if rising else step < 0
-        right, left = _run(grows), _run(grows[:, ::-1])[:, ::-1]
-        # right[:, j] counts steps that go on from pixel j to the right, left[:, j] up to it.
+        right, left = _run_lengths(grows), _run_lengths(grows[:, ::-1])[:, ::-1]
+        # right[:, j] counts monotonic steps to the right of pixel j, left[:, j] to the left.
         right = np.concatenate([right, np.zeros((height, 1), int)], axis=1)
         left = np.concatenate([np.zeros((height, 1), int), left], axis=1)
         both = np.zeros(grey.shape, int)
         both[:, 1:-1] = (
-            2 + np.minimum(left[:, :-2], _REACH - 1) + np.minimum(right[:, 2:], _REACH - 1)
+            2 + np.minimum(left[:, :-2], _MAX_WIDTH - 1) + np.minimum(right[:, 2:], _MAX_WIDTH - 1)
         )
         found[inside & mask] = both[inside & mask]
     return found
 
 
-def _run(grows: np.ndarray) -> np.ndarray:
-    """How many True follow in a row, each place included; (height, n) bool -> int."""
+def _run_lengths(grows: np.ndarray) -> np.ndarray:
+    """Counts consecutive True values from each place on; (height, n) bool -> int."""
     count = np.zeros(grows.shape, int)
     running = np.zeros(len(grows), int)
     for j in range(grows.shape[1] - 1, -1, -1):

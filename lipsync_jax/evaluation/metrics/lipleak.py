@@ -1,4 +1,4 @@
-"""LipLeak: how much a mouth moves when it is told to be silent."""
+"""LipLeak: mouth motion of a video generated from silent audio."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ _LEFT_EYE, _RIGHT_EYE = 36, 45  # outer corners
 
 
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-    """Mean distance of the inner lips over that of the outer corners of the eyes.
+    """Computes the mean distance of the inner lips over that of the outer eye corners.
 
     Args:
         landmarks: (..., 68, 2), the 68-point scheme (iBUG).
@@ -22,20 +22,21 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
 
 
 def lipleak(silent: np.ndarray, driven: np.ndarray) -> float:
-    """Mouth motion under silent sound over that of the same face driven by speech.
+    """Computes mouth motion under silent audio, relative to motion under speech.
 
-    mean |m(t + 1) − m(t)| of the silent clip, divided by the same of the driven one. 0: the
-    generator follows the sound alone; near 1: what moves the mouth is the face it was shown.
+    mean |m(t + 1) − m(t)| of the clip driven by silence, divided by that of the clip driven by
+    speech. Lower is better. 0: the mouth follows the audio alone; near 1: the mouth follows the
+    input face and not the audio.
 
     Args:
-        silent: (frames,), the mouth's opening (`mouth_opening`) when the sound is digital silence.
-        driven: (frames,), when it is speech. Frames with NaN don't count.
+        silent: (frames,), `mouth_opening` of the clip driven by digital silence.
+        driven: (frames,), of the clip driven by speech. Frames with NaN are ignored.
 
     Returns:
-        The ratio; NaN where the driven mouth never moves, or nothing was measured.
+        The ratio; NaN where the driven mouth does not move, or no frame has a value.
     """
-    still, moving = _motion(silent), _motion(driven)
-    return still / moving if moving > 0 else float("nan")
+    silent_motion, driven_motion = _motion(silent), _motion(driven)
+    return silent_motion / driven_motion if driven_motion > 0 else float("nan")
 
 
 def _motion(opening: np.ndarray) -> float:

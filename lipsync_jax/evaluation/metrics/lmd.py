@@ -5,18 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOUTH = slice(
-    48, 68
-)  # the mouth of the 68-point scheme (iBUG; dlib's predictor): 12 outer, 8 inner
+MOUTH = slice(48, 68)  # of the 68-point scheme (iBUG; dlib's predictor): 12 outer, 8 inner points
 
 
-class Distance(NamedTuple):
+class LandmarkDistance(NamedTuple):
     """Landmark distances of a clip.
 
     Attributes:
-        value: mean over the frames in which both faces have landmarks, NaN without any.
-        frames: float64 (frames,), each frame's own; NaN where landmarks are missing.
-        detected: share of the frames in which both have landmarks.
+        value: mean over the frames in which both faces have landmarks, pixels; NaN without any.
+        frames: float64 (frames,), distance of each frame; NaN where landmarks are missing.
+        detected: fraction of the frames in which both have landmarks.
     """
 
     value: float
@@ -24,28 +22,28 @@ class Distance(NamedTuple):
     detected: float
 
 
-READINGS: Mapping[str, str] = {
+VARIANTS: Mapping[str, str] = {
     "mean": "per-point mean, shapes centred in each frame (Chen et al. 2018, eq. 5)",
     "sum": "sum over points, shapes centred in each frame (what the published script computes)",
     "clip_mean": "per-point mean, shapes centred once for the whole clip",
 }
 
 
-def lmd(real: np.ndarray, fake: np.ndarray, reading: str = "mean") -> Distance:
-    """Landmark distance of mouths (Chen et al. 2018, "Lip Movements Generation at a Glance").
+def lmd(real: np.ndarray, fake: np.ndarray, variant: str = "mean") -> LandmarkDistance:
+    """Computes the landmark distance of mouths (Chen et al. 2018, "At a Glance").
 
-    LMD = 1/T · 1/P · Σt Σp ‖R(t,p) − F(t,p)‖₂ (eq. 5), after the mean points of the two shapes
-    were brought together. Neither scale nor rotation is removed, so name the crop and its size with
-    the result: LMD grows with it. Independent noise of σ a coordinate on one of the two gives
+    LMD = 1/T · 1/P · Σt Σp ‖R(t,p) − F(t,p)‖₂ (eq. 5), after both shapes are centred at
+    their mean points. Neither scale nor rotation is removed, so name the crop and its size with the
+    result: LMD grows with the size. Independent noise of σ a coordinate on one of the two gives
     σ·√(π/2)·√(1 − 1/P). Over several clips the mean is over all frames, not over clips.
 
     Args:
-        real: (frames, points, 2), pixels; NaN where there are none.
-        fake: the same shape; the same detector on the same kind of crop.
-        reading: one of READINGS.
+        real: (frames, points, 2), pixels; NaN where no face was found.
+        fake: of equal shape, from the same detector on the same kind of crop.
+        variant: one of VARIANTS.
 
     Raises:
-        ValueError: shapes differ or are no landmarks, or there is no such reading.
+        ValueError: the shapes differ or are no landmarks, or there is no such variant.
     """
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if real.shape != fake.shape or real.ndim != 3 or real.shape[2] != 2:
@@ -53,14 +51,14 @@ def lmd(real: np.ndarray, fake: np.ndarray, reading: str = "mean") -> Distance:
             f"landmarks of shapes {real.shape} and {fake.shape} can't be compared; both must be "
             "(frames, points, 2)"
         )
-    if reading not in READINGS:
-        raise ValueError(f"LMD has no reading {reading!r}; choose from {', '.join(READINGS)}")
+    if variant not in VARIANTS:
+        raise ValueError(f"LMD has no variant {variant!r}; choose from {', '.join(VARIANTS)}")
     known = np.isfinite(real).all(axis=(1, 2)) & np.isfinite(fake).all(axis=(1, 2))
-    axes = (0, 1) if reading == "clip_mean" else (1,)
+    axes = (0, 1) if variant == "clip_mean" else (1,)
     frames = np.full(len(real), np.nan)
     if known.any():
         a, b = (x[known] - x[known].mean(axis=axes, keepdims=True) for x in (real, fake))
         distance = np.linalg.norm(a - b, axis=2)
-        frames[known] = distance.sum(axis=1) if reading == "sum" else distance.mean(axis=1)
+        frames[known] = distance.sum(axis=1) if variant == "sum" else distance.mean(axis=1)
     value = float(frames[known].mean()) if known.any() else float("nan")
-    return Distance(value, frames, float(known.mean()) if len(known) else 0.0)
+    return LandmarkDistance(value, frames, float(known.mean()) if len(known) else 0.0)

@@ -1,27 +1,27 @@
-"""Colour pictures to luminance, as the sharpness metrics and classic SSIM see them."""
+"""Luminance of colour images, for the sharpness metrics and SSIM of luminance."""
 
 import numpy as np
 
-_BGR = (0.114, 0.587, 0.299)  # ITU-R BT.601
+from lipsync_jax.ops.luminance import BGR_WEIGHTS, RGB_WEIGHTS
 
 
-def luminance(pictures: np.ndarray, order: str = "bgr") -> np.ndarray:
-    """Luminance 0.299·R + 0.587·G + 0.114·B (ITU-R BT.601), of gamma-coded values as they are.
+def luminance(images: np.ndarray, order: str = "bgr") -> np.ndarray:
+    """Computes luminance 0.299·R + 0.587·G + 0.114·B (ITU-R BT.601) of gamma-coded values.
 
     Args:
-        pictures: (..., height, width, 3), on any scale.
-        order: of their channels, `bgr` or `rgb`.
+        images: (..., height, width, 3), on any scale.
+        order: of the channels, `bgr` or `rgb`.
 
     Returns:
-        float32 (..., height, width), on the same scale.
+        float32 (..., height, width), on the images' scale.
 
     Raises:
-        ValueError: no such order, or not three channels.
+        ValueError: there is no such order, or not three channels.
     """
-    if order not in ("bgr", "rgb") or pictures.shape[-1] != 3:
+    if order not in ("bgr", "rgb") or images.shape[-1] != 3:
         raise ValueError(
-            f"luminance is of (..., 3) pictures in the order 'bgr' or 'rgb', not of "
-            f"{pictures.shape} in {order!r}"
+            f"luminance takes (..., 3) images in the order 'bgr' or 'rgb', not "
+            f"{images.shape} in {order!r}"
         )
-    weights = _BGR if order == "bgr" else _BGR[::-1]
-    return np.asarray(pictures, np.float32) @ np.array(weights, np.float32)
+    weights = BGR_WEIGHTS if order == "bgr" else RGB_WEIGHTS
+    return np.asarray(images, np.float32) @ np.array(weights, np.float32)

@@ -6,23 +6,23 @@ import jax.numpy as jnp
 
 @jax.jit
 def psnr(a: jax.Array, b: jax.Array, peak: float = 1.0) -> jax.Array:
-    """10 · log10(peak² / MSE), the mean square error over all pixels and channels of a picture.
+    """Computes 10 · log10(peak² / MSE), the mean squared error over all pixels and channels.
 
-    Symmetric in its pictures; blind to the order of channels and to where the error is. Integers
-    are subtracted as numbers (subtracting uint8 wraps around, and then no two pictures are less
-    alike than 27.9 dB: published tables between 28 and 30 dB may be that). The mean over a clip's
-    frames is a mean of decibels.
+    Symmetric; invariant to the order of channels and to the position of errors. Integers are
+    converted to float32 before subtraction (uint8 subtraction wraps around, after which PSNR is at
+    least 27.9 dB: published tables between 28 and 30 dB may have this error). The mean over a
+    clip's frames is a mean of decibels.
 
     Args:
         a: (..., height, width, channels), on a scale from 0 to `peak`.
-        b: the same shape and scale.
+        b: of equal shape and scale.
         peak: the greatest possible value: 1.0, or 255 for uint8.
 
     Returns:
-        float32 (...), decibels; inf where the pictures are the same.
+        float32 (...), decibels; inf for identical images.
 
     Raises:
-        ValueError: shapes differ or aren't those of pictures.
+        ValueError: the shapes differ, or are not those of images.
     """
     check_pair(a, b)
     error = jnp.asarray(a, jnp.float32) - jnp.asarray(b, jnp.float32)
@@ -30,9 +30,9 @@ def psnr(a: jax.Array, b: jax.Array, peak: float = 1.0) -> jax.Array:
 
 
 def check_pair(a: jax.Array, b: jax.Array) -> None:
-    """Raises ValueError unless both are pictures of one shape (..., height, width, channels)."""
+    """Raises ValueError unless both are images of one shape (..., height, width, channels)."""
     if a.shape != b.shape or a.ndim < 3:
         raise ValueError(
-            f"pictures of shapes {a.shape} and {b.shape} can't be compared; both must be "
+            f"images of shapes {a.shape} and {b.shape} can't be compared; both must be "
             "(..., height, width, channels)"
         )

@@ -12,10 +12,10 @@ from lipsync_jax.evaluation.metrics.psnr import check_pair
 
 
 class Window(NamedTuple):
-    """Where means and variances are taken.
+    """A window over which means and variances are computed.
 
     Attributes:
-        weights: of one axis; the window is their outer product.
+        weights: along one axis; the window is their outer product.
         unbiased: whether variances are divided by n - 1.
     """
 
@@ -37,23 +37,25 @@ WINDOWS: Mapping[str, Window] = {
 
 @functools.partial(jax.jit, static_argnames="window")
 def ssim(a: jax.Array, b: jax.Array, peak: float = 1.0, window: str = "gaussian11") -> jax.Array:
-    """Structural similarity (Wang, Bovik, Sheikh, Simoncelli 2004, eq. 13), K1 0.01, K2 0.03.
+    """Computes structural similarity (Wang et al. 2004, eq. 13), K1 0.01, K2 0.03.
 
     SSIM = (2·µa·µb + C1)·(2·σab + C2) / ((µa² + µb² + C1)·(σa² + σb² + C2)), with C = (K·peak)²,
-    over the windows that lie wholly in the picture, then the mean over windows and channels. The
-    paper's own figures are of luminance alone: pass `grey.luminance(pictures)[..., None]`.
+    over the windows that lie wholly in the image, then the mean over windows and channels. The
+    paper's values are of luminance alone: pass `luminance.luminance(images)[..., None]`.
 
     Args:
         a: (..., height, width, channels), on a scale from 0 to `peak`.
-        b: the same shape and scale.
+        b: of equal shape and scale.
         peak: the greatest possible value: 1.0, or 255 for uint8.
-        window: one of WINDOWS; published figures differ by it, so name it with the result.
+        window: one of WINDOWS; published values differ by window, so name the window with the
+            result.
 
     Returns:
         float32 (...), at most 1.
 
     Raises:
-        ValueError: shapes differ, pictures are smaller than the window, or there is no such window.
+        ValueError: the shapes differ, images are smaller than the window, or there is no such
+            window.
     """
     check_pair(a, b)
     if window not in WINDOWS:
@@ -61,8 +63,8 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 1.0, window: str = "gaussian1
     weights, unbiased = WINDOWS[window]
     size = len(weights)
     if min(a.shape[-3:-1]) < size:
-        raise ValueError(f"pictures of {a.shape[-3]}x{a.shape[-2]} are smaller than SSIM's window")
-    # Variances don't depend on the zero; near the middle of the scale float32 loses least.
+        raise ValueError(f"images of {a.shape[-3]}x{a.shape[-2]} are smaller than SSIM's window")
+    # Variances are invariant to the offset; around 0 float32 has the least rounding error.
     a, b = (jnp.asarray(x, jnp.float32) / peak - 0.5 for x in (a, b))
     mean_a, mean_b = _means(a, weights), _means(b, weights)
     scale = size**2 / (size**2 - 1) if unbiased else 1.0
@@ -75,8 +77,8 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 1.0, window: str = "gaussian1
 
 
 def _means(x: jax.Array, weights: tuple[float, ...]) -> jax.Array:
-    """Weighted means over every window that lies wholly inside, rows then columns."""
-    # As products with band matrices: they compile and run faster than sums of shifted pictures.
+    """Computes weighted means over every window inside the image, rows then columns."""
+    # As products with band matrices: they compile and run faster than sums of shifted images.
     rows, columns = (_band(length, weights) for length in x.shape[-3:-1])
     x = jnp.einsum("or,...rcd->...ocd", rows, x, precision="highest")
     return jnp.einsum("oc,...rcd->...rod", columns, x, precision="highest")
@@ -84,6 +86,6 @@ def _means(x: jax.Array, weights: tuple[float, ...]) -> jax.Array:
 
 def _band(length: int, weights: tuple[float, ...]) -> np.ndarray:
     count = length - len(weights) + 1
-    return sum(  # type: ignore[return-value]  # there is a weight at least
+    return sum(  # type: ignore[return-value]  # there is at least one weight
         w * np.eye(count, length, i, np.float32) for i, w in enumerate(weights)
     )

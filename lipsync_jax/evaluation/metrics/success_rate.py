@@ -4,27 +4,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Success(NamedTuple):
-    """How many clips were usable.
+class SuccessRate(NamedTuple):
+    """The fraction of clips that could be scored.
 
     Attributes:
-        rate: share of the clips asked for, NaN where none was.
-        failed: (clip, reason) of the others, in order.
+        rate: fraction of the requested clips, NaN without clips.
+        failed: (clip, reason) of the other clips, in order.
     """
 
     rate: float
     failed: tuple[tuple[str, str], ...]
 
 
-def success(outcomes: Sequence[tuple[str, str]]) -> Success:
-    """Share of clips that were generated, can be read and show a face in at least one frame.
+def success_rate(results: Sequence[tuple[str, str]]) -> SuccessRate:
+    """Computes the fraction of clips that were generated, are readable and show a face.
 
-    Means of other metrics are over those clips only, so they flatter a method that gives up on the
-    difficult ones: read them beside this.
+    Means of other metrics are over these clips only, which favours a method that fails on difficult
+    clips: report the success rate with them.
 
     Args:
-        outcomes: (clip, reason it failed, or "" where it did not).
+        results: (clip, reason of the failure, or "" for success).
     """
-    failed = tuple((clip, reason) for clip, reason in outcomes if reason)
-    rate = 1 - len(failed) / len(outcomes) if outcomes else float("nan")
-    return Success(rate, failed)
+    failed = tuple((clip, reason) for clip, reason in results if reason)
+    rate = 1 - len(failed) / len(results) if results else float("nan")
+    return SuccessRate(rate, failed)

@@ -6,14 +6,14 @@ from lipsync_jax.data.word_labels import edit_distance
 
 
 def wer(reference: str, hypothesis: str) -> float:
-    """Edits that turn the reference into what was read, a word of the reference.
+    """Computes the word error rate: edits per word of the reference.
 
-    WER = (substitutions + deletions + insertions) / words of the reference (Levenshtein 1966). May
-    exceed 1. Words are what white space divides; upper and lower case differ.
+    WER = (substitutions + deletions + insertions) / words of the reference (Levenshtein 1966). WER
+    may exceed 1. Words are separated by white space; upper and lower case differ.
 
     Args:
-        reference: what is said.
-        hypothesis: what a lip reader read.
+        reference: the transcript.
+        hypothesis: the lip reader's transcript.
 
     Raises:
         ValueError: the reference has no words.
@@ -22,17 +22,20 @@ def wer(reference: str, hypothesis: str) -> float:
 
 
 def corpus_wer(pairs: Iterable[tuple[str, str]]) -> float:
-    """Edits over all (reference, hypothesis) pairs, by the words of all references.
+    """Computes edits over all (reference, hypothesis) pairs, per word of all references.
 
-    It isn't the mean of the pairs' rates: long sentences count for more.
+    Not the mean of the pairs' rates: long sentences weigh more.
 
     Raises:
         ValueError: the references have no words.
     """
     edits = words = 0
     for reference, hypothesis in pairs:
-        said, read = reference.split(), hypothesis.split()
-        edits, words = edits + edit_distance(said, read), words + len(said)
+        reference_words, hypothesis_words = reference.split(), hypothesis.split()
+        edits, words = (
+            edits + edit_distance(reference_words, hypothesis_words),
+            words + len(reference_words),
+        )
     if not words:
         raise ValueError("a word error rate needs a reference with at least one word")
     return edits / words

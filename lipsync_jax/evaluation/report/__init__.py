@@ -1,1 +1,1 @@
-"""Results as a page: HTML, plots, videos side by side."""
+"""Reports of results: HTML, plots, videos side by side."""

@@ -1,4 +1,4 @@
-"""A result as one HTML file that needs nothing beside it."""
+"""Reports a result as one self-contained HTML file."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax.evaluation.report import plots
-from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, Shown, cell
+from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, ReportSample, cell
 from lipsync_jax.types import Json
 
 _STYLE = """
@@ -22,32 +22,35 @@ th, td { text-align: right; padding: .28rem .8rem; border-bottom: 1px solid #e6e
          white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 650; } td span { color: #888; font-size: .78rem; }
-td.given { color: #666; }
+td.reference { color: #666; }
 figure { margin: .3rem 0; } figcaption { font-size: .8rem; color: #555; }
 img { max-width: 100%; display: block; }
 """
 
 
 def write(
-    path: str | os.PathLike, result: Mapping[str, Json], shown: Sequence[Shown], title: str
+    path: str | os.PathLike,
+    result: Mapping[str, Json],
+    report_samples: Sequence[ReportSample],
+    title: str,
 ) -> None:
     """Writes the report.
 
     Args:
         path: the .html file.
         result: of `results.evaluate`.
-        shown: the clips to picture.
-        title: its heading.
+        report_samples: the clips to show.
+        title: heading of the page.
     """
     colours = plots.colours_of(result["order"])
     parts = [
         _heading(result, title),
-        "<h2>Figures</h2>",
+        "<h2>Metrics</h2>",
         _table(result),
         _failures(result),
         _intervals(result, colours),
-        _lags(result, colours),
-        *(_clip(each, colours) for each in shown),
+        _offsets(result, colours),
+        *(_clip(each, colours) for each in report_samples),
         "<h2>Protocol</h2>",
         _protocol(result),
     ]
@@ -62,20 +65,20 @@ def write(
 
 
 def _heading(result: Mapping[str, Json], title: str) -> str:
-    protocol, judge = result["protocol"], result["judge"]
-    who = "sync was not judged"
-    if judge:
-        kind = "SyncNet v2" if judge["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
-        who = f"sync judged by {kind}, weights {html.escape(judge['model'])}"
+    protocol, sync_model = result["protocol"], result["sync_model"]
+    description = "sync was not evaluated"
+    if sync_model:
+        kind = "SyncNet v2" if sync_model["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
+        description = f"sync evaluated by {kind}, weights {html.escape(sync_model['model'])}"
     if result["lip_reader"]:
-        who += f", lips read by {html.escape(str(result['lip_reader']))}"
+        description += f", lip reader {html.escape(str(result['lip_reader']))}"
     clips = "1 clip" if result["clips"] == 1 else f"{result['clips']} clips"
     name = html.escape(f"{protocol['name']}-{protocol['version']}")
     return (
         f"<h1>{html.escape(title)}</h1>\n<p class=note>{clips}, protocol "
-        f"{name}, {who}; lipsync_jax {result['lipsync_jax']}. "
-        f"Means over clips with {protocol['level']:.0%} bootstrap intervals over clips. Bold: the "
-        "best of the methods; the truth and what needs no model are beside them.</p>"
+        f"{name}, {description}; lipsync_jax {result['lipsync_jax']}. "
+        f"Means over clips with {protocol['confidence_level']:.0%} bootstrap intervals over clips. "
+        "Bold: the best of the methods; ground truth and baselines are in grey.</p>"
     )
 
 
@@ -86,13 +89,13 @@ def _table(result: Mapping[str, Json]) -> str:
         found = {name: methods[name]["metrics"].get(metric) for name in order}
         if not any(found.values()):
             continue
-        best = _best(found, about.better)
+        best = _best(found, about.direction)
         cells = []
         for name in order:
             mean, _, rest = cell(metric, found[name]).partition(" ")
-            kind = "best" if name == best else "given" if name in (TRUTH, *BASELINES) else ""
+            kind = "best" if name == best else "reference" if name in (TRUTH, *BASELINES) else ""
             cells.append(f'<td class="{kind}">{mean} <span>{rest}</span></td>')
-        arrow = {1: " ↑", -1: " ↓", 0: ""}[about.better]
+        arrow = {1: " ↑", -1: " ↓", 0: ""}[about.direction]
         lines.append(f"<tr><td>{html.escape(about.label)}{arrow}</td>{''.join(cells)}</tr>")
     rates = [methods[name].get("success") for name in order]
     rated = (
@@ -103,15 +106,15 @@ def _table(result: Mapping[str, Json]) -> str:
     return f"<div class=wide><table>{''.join(lines)}</table></div>"
 
 
-def _best(found: Mapping[str, Json], better: int) -> str | None:
-    judged = {
+def _best(found: Mapping[str, Json], direction: int) -> str | None:
+    candidates = {
         name: each["mean"]
         for name, each in found.items()
         if each and each["mean"] is not None and name not in (TRUTH, *BASELINES)
     }
-    if not better or len(judged) < 2:
+    if not direction or len(candidates) < 2:
         return None
-    return max(judged, key=lambda name: better * judged[name])
+    return max(candidates, key=lambda name: direction * candidates[name])
 
 
 def _failures(result: Mapping[str, Json]) -> str:
@@ -122,8 +125,8 @@ def _failures(result: Mapping[str, Json]) -> str:
     if not lines:
         return ""
     rows = "".join(
-        f"<li>{html.escape(who)}, {html.escape(each['clip'])}: {html.escape(each['reason'])}</li>"
-        for who, each in lines
+        f"<li>{html.escape(name)}, {html.escape(each['clip'])}: {html.escape(each['reason'])}</li>"
+        for name, each in lines
     )
     return f"<h2>Left out</h2><ul>{rows}</ul>"
 
@@ -136,42 +139,50 @@ def _intervals(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
             for name in result["order"]
             if (each := result["methods"][name]["metrics"].get(metric)) and each["mean"] is not None
         }
-        if about.better and len(found) > 1:
+        if about.direction and len(found) > 1:
             metrics[about.label] = found
     if not metrics:
         return ""
-    return f"<h2>Intervals</h2>{_figure(plots.means(metrics, colours), '')}"
+    return f"<h2>Intervals</h2>{_figure(plots.confidence_intervals(metrics, colours), '')}"
 
 
-def _lags(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
+def _offsets(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
     protocol = result["protocol"]
-    for who in ("syncnet", "expert"):
+    for prefix in ("syncnet", "sync"):
         found = {}
         for name in result["order"]:
             clips = result["methods"][name]["clips"].values()
-            pairs = [(c[f"{who}_lag"], c[f"{who}_clarity"]) for c in clips if f"{who}_lag" in c]
+            pairs = [
+                (clip[f"{prefix}_offset"], clip[f"{prefix}_prominence"])
+                for clip in clips
+                if f"{prefix}_offset" in clip
+            ]
             if pairs:
-                clear = [lag for lag, clarity in pairs if clarity >= protocol["clear"]]
-                vague = [lag for lag, clarity in pairs if clarity < protocol["clear"]]
-                found[name] = clear, vague
+                least = protocol["min_prominence"]
+                confident = [offset for offset, prominence in pairs if prominence >= least]
+                uncertain = [offset for offset, prominence in pairs if prominence < least]
+                found[name] = confident, uncertain
         if found:
-            picture = plots.lags(found, protocol["offset_range"], colours)
+            plot = plots.offset_histograms(found, protocol["offset_range"], colours)
             note = (
-                "Positive: the sound comes late. The grey band is in sync, at most a frame; pale "
-                "bars are clips in which no offset is clear, so that theirs mean nothing."
+                "Positive: the audio is later than the video. The grey band is in sync, at most "
+                "one frame; pale bars are clips without a confident offset."
             )
-            return f"<h2>Lag of the sound</h2><p class=note>{note}</p>{_figure(picture, '')}"
+            return f"<h2>Audio offset</h2><p class=note>{note}</p>{_figure(plot, '')}"
     return ""
 
 
-def _clip(shown: Shown, colours: Mapping[str, str]) -> str:
+def _clip(report_sample: ReportSample, colours: Mapping[str, str]) -> str:
     strips = "".join(
-        _figure(plots.strip(faces), name, "jpeg") for name, faces in shown.faces.items()
+        _figure(plots.face_strip(faces), name, "jpeg")
+        for name, faces in report_sample.face_crops.items()
     )
     plot = ""
-    if shown.distances:
-        plot = _figure(plots.over_time(shown.distances, colours), "landmark distance over time")
-    return f"<h2>{html.escape(shown.clip)}</h2>{strips}{plot}"
+    if report_sample.distances:
+        plot = _figure(
+            plots.landmark_distance(report_sample.distances, colours), "landmark distance over time"
+        )
+    return f"<h2>{html.escape(report_sample.clip)}</h2>{strips}{plot}"
 
 
 def _protocol(result: Mapping[str, Json]) -> str:
@@ -186,8 +197,8 @@ def _protocol(result: Mapping[str, Json]) -> str:
     return f"<div class=wide><table>{rows}</table></div>"
 
 
-def _figure(picture: bytes, caption: str, kind: str = "png") -> str:
-    data = base64.b64encode(picture).decode()
+def _figure(image: bytes, caption: str, kind: str = "png") -> str:
+    data = base64.b64encode(image).decode()
     text = html.escape(caption)
     return (
         f'<figure><figcaption>{text}</figcaption><img alt="{text}" '

@@ -1,4 +1,7 @@
-"""The report's pictures: strips of faces, landmark distance over time, lags."""
+"""Plots of the report: strips of faces, landmark distance over time, audio offsets.
+
+Audio offsets are positive where the audio is later than the video.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,22 +14,22 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lipsync_jax.evaluation.sync_models import RATE
+from lipsync_jax.evaluation.sync_models import FRAME_RATE
 
 _COLOURS = ("#4c4c4c", "#b0b0b0", "#8a9bb0", "#0b6fd0", "#d1492e", "#1d8a5b", "#8e44ad", "#c08a00")
 
 
-def strip(faces: np.ndarray) -> bytes:
-    """Faces side by side as JPEG; uint8 (n, size, size, 3) BGR."""
+def face_strip(faces: np.ndarray) -> bytes:
+    """Encodes faces side by side as JPEG; uint8 (n, size, size, 3) BGR."""
     row = np.concatenate([*faces], axis=1)
     return cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
-def over_time(series: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> bytes:
-    """Landmark distance of each frame, a line a method, as PNG."""
+def landmark_distance(series: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> bytes:
+    """Plots the landmark distance of each frame, one line per method, as PNG."""
     figure, ((axes,),) = _grid(1, 1, 9, 2.4, left=0.6, bottom=0.45, top=0.35)
     for name, values in series.items():
-        seconds = np.arange(len(values)) / RATE
+        seconds = np.arange(len(values)) / FRAME_RATE
         axes.plot(seconds, values, color=colours[name], linewidth=1.4, label=name)
     axes.set_xlabel("seconds")
     axes.set_ylabel("LMD, pixels")
@@ -35,15 +38,21 @@ def over_time(series: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> b
     return _png(figure)
 
 
-def lags(
-    found: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    shift: int,
+def offset_histograms(
+    offsets: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    max_offset: int,
     colours: Mapping[str, str],
 ) -> bytes:
-    """How many clips of each method have which lag, clear ones and pale ones, as PNG."""
-    figure, grid = _grid(len(found), 1, 9, 0.85, left=0.6, bottom=0.45, top=0.3)
-    edges = np.arange(-shift - 0.5, shift + 1)
-    for axes, (name, values) in zip(grid[:, 0], found.items(), strict=True):
+    """Plots histograms of the audio offsets of each method, as PNG.
+
+    Args:
+        offsets: method -> offsets of confident clips and of the others, frames.
+        max_offset: limit of the axis, frames.
+        colours: of the methods; clips that are not confident are pale.
+    """
+    figure, grid = _grid(len(offsets), 1, 9, 0.85, left=0.6, bottom=0.45, top=0.3)
+    edges = np.arange(-max_offset - 0.5, max_offset + 1)
+    for axes, (name, values) in zip(grid[:, 0], offsets.items(), strict=True):
         axes.axvspan(-1.5, 1.5, color="#000000", alpha=0.06, linewidth=0)
         shades = [colours[name], to_rgba(colours[name], 0.25)]
         axes.hist([np.rint(each) for each in values], edges, stacked=True, color=shades, rwidth=0.9)
@@ -52,36 +61,36 @@ def lags(
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.set_ylabel("clips", fontsize=8)
         axes.set_title(name, loc="left", fontsize=9)
-    grid[-1, 0].set_xlabel("frames by which the sound comes after the picture")
+    grid[-1, 0].set_xlabel("audio offset, frames (positive: the audio is later than the video)")
     return _png(figure)
 
 
-def delays(shifts: Sequence[int], correlations: np.ndarray, best: np.ndarray) -> bytes:
-    """Correlation over shifts, clip by clip and their mean; how many clips have which best one.
+def shift_correlations(shifts: Sequence[int], correlations: np.ndarray, best: np.ndarray) -> bytes:
+    """Plots correlations over shifts, by clip and their mean, and a histogram of best shifts.
 
     Args:
-        shifts: frames.
+        shifts: frames by which motion follows the audio.
         correlations: (clips, len(shifts)).
-        best: (clips,), frames.
+        best: (clips,), best shift of each clip, frames.
     """
     figure, ((curves, counts),) = _grid(1, 2, 4.2, 2.6, left=0.6, top=0.3, bottom=0.45)
     pale = min(0.4, 20 / len(correlations))
     curves.plot(shifts, correlations.T, color=_COLOURS[2], alpha=pale, linewidth=0.7)
     curves.plot(shifts, correlations.mean(axis=0), color=_COLOURS[3], linewidth=2.2)
-    curves.set_title("correlation of sound and motion", loc="left", fontsize=9)
+    curves.set_title("correlation of audio and motion", loc="left", fontsize=9)
     counts.hist(best, np.arange(shifts[0] - 0.5, shifts[-1] + 1), color=_COLOURS[3], rwidth=0.85)
-    counts.set_title("clips by their best shift", loc="left", fontsize=9)
+    counts.set_title("clips by best shift", loc="left", fontsize=9)
     counts.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (curves, counts):
-        axes.set_xlabel("frames by which motion follows sound", fontsize=8)
+        axes.set_xlabel("frames by which motion follows audio", fontsize=8)
         axes.axvline(0, color="#000000", alpha=0.15, linewidth=1)
     return _png(figure)
 
 
-def means(
+def confidence_intervals(
     metrics: Mapping[str, Mapping[str, Mapping]], colours: Mapping[str, str], columns: int = 3
 ) -> bytes:
-    """Means of all methods with their confidence intervals, metric by metric, as PNG.
+    """Plots means of all methods with their confidence intervals, for each metric, as PNG.
 
     Args:
         metrics: label -> method -> {"mean", "low", "high"}.
@@ -108,7 +117,7 @@ def means(
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """One colour a method, the same in all plots."""
+    """Assigns a colour to each method, for all plots."""
     return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
 
 
@@ -116,7 +125,7 @@ def _grid(
     rows: int, columns: int, width: float, height: float, *, left: float, top: float,
     bottom: float = 0.1,
 ) -> tuple[Figure, np.ndarray]:  # fmt: skip
-    """Axes of a size in inches each; margins are set by hand, as layout engines take seconds."""
+    """Creates axes of a size in inches; margins are explicit, since layout engines take seconds."""
     between, below = 0.25, 0.5 if columns > 1 else 0.4
     size = (
         left + columns * width + (columns - 1) * between + 0.15,

@@ -1,1 +1,1 @@
-"""How late or early the audio of a video is."""
+"""Audio offsets of videos; positive where the audio is later than the video."""

@@ -1,4 +1,8 @@
-"""By how many frames the picture's motion follows the sound's changes ("At a Glance", Fig. 4)."""
+"""Correlates audio changes and mouth motion over shifts (Chen et al. 2018, "At a Glance", Fig. 4).
+
+A shift is positive where motion follows the audio. It is the negative of an audio offset, which is
+positive where the audio is later than the video.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,103 +14,108 @@ import numpy as np
 
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.clip import Clip, decode_frames
+from lipsync_jax.faces.regions import MOUTH_FLOW, crop_mouth
 from lipsync_jax.media import audio
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.ops import optical_flow
+from lipsync_jax.ops import luminance, optical_flow
 
 SHIFTS = range(-7, 8)  # frames
-CHUNK = 16  # frames that are correlated at a time, as the paper's networks see them
-
-# Rows and columns of a face crop that hold the mouth, as shares.
-ROWS, COLUMNS = (0.5, 1.0), (0.2, 0.8)
+CHUNK = 16  # frames per correlation, the length of the paper's clips
 
 
-class Delay(NamedTuple):
-    """What `measure` finds in one clip.
+class ShiftCorrelation(NamedTuple):
+    """Correlations of one clip.
 
     Attributes:
-        correlations: (len(shifts),), mean correlation at each shift.
-        best: the shift with the largest, in frames; positive where motion comes after sound.
+        correlations: float64 (len(shifts),), mean correlation at each shift.
+        best_shift: shift of the largest correlation, frames; positive where motion follows the
+            audio (the audio offset is `-best_shift`).
     """
 
     correlations: np.ndarray
-    best: int
+    best_shift: int
 
 
-def sound_change(clip: Clip) -> np.ndarray:
-    """Mean absolute change of the log-mel spectrum from each frame to the next, (frames - 1,)."""
-    heard = log_mel_windows(
+def audio_change(clip: Clip) -> np.ndarray:
+    """Computes the mean absolute change of the log-mel spectrum between frames, (frames - 1,)."""
+    spectra = log_mel_windows(
         clip.samples(audio.LOG_MEL_RATE), range(len(clip.frames)), clip.frame_rate
     )
-    return np.abs(np.diff(heard, axis=0)).mean(axis=(1, 2))
+    return np.abs(np.diff(spectra, axis=0)).mean(axis=(1, 2))
 
 
 def mouth_motion(clip: Clip) -> np.ndarray:
-    """Mean length of the optical flow (Farneback's) around the mouth, pixels, (frames - 1,)."""
+    """Computes the mean length of Farneback's optical flow of the mouth, pixels, (frames - 1,)."""
     frames = decode_frames(clip, range(len(clip.frames)))
-    (top, bottom), (left, right) = (
-        (round(low * size), round(high * size))
-        for (low, high), size in zip((ROWS, COLUMNS), frames.shape[1:3], strict=True)
-    )
-    return np.asarray(_lengths()(frames[:, top:bottom, left:right]))
+    return np.asarray(_flow_magnitudes()(crop_mouth(frames, MOUTH_FLOW)))
 
 
 @functools.cache
-def _lengths() -> Callable[[np.ndarray], jax.Array]:
-    def lengths(frames: jax.Array) -> jax.Array:
-        grey = frames[..., ::-1].astype(jnp.float32) @ jnp.asarray(optical_flow.LUMA) / 255
-        moved = optical_flow.farneback(grey[:-1], grey[1:])
-        return jnp.linalg.norm(moved, axis=-1).mean(axis=(1, 2))
+def _flow_magnitudes() -> Callable[[np.ndarray], jax.Array]:
+    def magnitudes(frames: jax.Array) -> jax.Array:
+        grey = frames[..., ::-1].astype(jnp.float32) @ jnp.asarray(luminance.RGB_WEIGHTS) / 255
+        flow = optical_flow.farneback(grey[:-1], grey[1:])
+        return jnp.linalg.norm(flow, axis=-1).mean(axis=(1, 2))
 
-    return jit(lengths)
+    return jit(magnitudes)
 
 
 def correlate(
-    sound: np.ndarray, motion: np.ndarray, shifts: Sequence[int] = SHIFTS, chunk: int = CHUNK
-) -> Delay:
-    """Correlates both over chunks of time, with the motion moved against the sound.
+    audio_changes: np.ndarray,
+    motion_magnitudes: np.ndarray,
+    shifts: Sequence[int] = SHIFTS,
+    chunk: int = CHUNK,
+) -> ShiftCorrelation:
+    """Correlates audio changes with mouth motion over chunks of time, at each shift.
 
-    r(k) = mean over chunks c of Pearson(sound[c], motion[c + k]) (Chen et al. 2018, section 3.2 and
-    Fig. 4). Chunks start at every moment and are the same for all shifts; those in which either
-    does not vary are left out.
+    r(k) = mean over chunks c of Pearson(audio[c], motion[c + k]) (Chen et al. 2018, section 3.2 and
+    Fig. 4). Chunks start at every frame and are equal for all shifts; chunks in which either does
+    not vary are left out.
 
     Args:
-        sound: (moments,), how much the sound changes.
-        motion: (moments,), how much the picture moves.
-        shifts: frames by which motion may come after sound; negative: before.
-        chunk: moments a chunk.
+        audio_changes: (n,), change of the audio between frames.
+        motion_magnitudes: (n,), motion between frames.
+        shifts: frames by which motion follows the audio; negative: precedes.
+        chunk: frames of a chunk.
 
     Raises:
-        ValueError: lengths differ, no chunk has room for all shifts, or nothing varies.
+        ValueError: lengths differ, the clip is too short for all shifts, or nothing varies.
     """
-    sound, motion = np.asarray(sound, np.float64), np.asarray(motion, np.float64)
-    if sound.shape != motion.shape or sound.ndim != 1:
-        raise ValueError(f"sound {sound.shape} and motion {motion.shape} must be of one length")
-    first, last = max(0, -min(shifts)), len(sound) - max(0, *shifts)
+    audio_changes, motion_magnitudes = (
+        np.asarray(audio_changes, np.float64),
+        np.asarray(motion_magnitudes, np.float64),
+    )
+    if audio_changes.shape != motion_magnitudes.shape or audio_changes.ndim != 1:
+        raise ValueError(
+            f"audio {audio_changes.shape} and motion {motion_magnitudes.shape} must be of one "
+            "length"
+        )
+    first, last = max(0, -min(shifts)), len(audio_changes) - max(0, *shifts)
     starts = range(first, last - chunk + 1)
     if not starts:
         raise ValueError(
-            f"{len(sound)} moments hold no chunk of {chunk} with shifts from {min(shifts)} to "
-            f"{max(shifts)}"
+            f"{len(audio_changes)} frames hold no chunk of {chunk} with shifts from {min(shifts)} "
+            f"to {max(shifts)}"
         )
     found = np.array(
-        [[_pearson(sound[s : s + chunk], motion[s + k : s + k + chunk]) for s in starts]
+        [[_pearson(audio_changes[s : s + chunk], motion_magnitudes[s + k : s + k + chunk]) for s in
+        starts]
          for k in shifts]
     )  # fmt: skip
     varied = np.isfinite(found).all(axis=0)
     if not varied.any():
-        raise ValueError("sound or picture never changes, so they can't be correlated")
+        raise ValueError("audio or video never changes, so they can't be correlated")
     means = found[:, varied].mean(axis=1)
-    return Delay(means, int(shifts[int(np.argmax(means))]))
+    return ShiftCorrelation(means, int(shifts[int(np.argmax(means))]))
 
 
-def measure(clip: Clip) -> Delay:
-    """`correlate` of a clip's sound and mouth.
+def measure(clip: Clip) -> ShiftCorrelation:
+    """Correlates a clip's audio and mouth motion, see `correlate`.
 
     Raises:
         ValueError: the clip is too short, or nothing in it changes.
     """
-    return correlate(sound_change(clip), mouth_motion(clip))
+    return correlate(audio_change(clip), mouth_motion(clip))
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:

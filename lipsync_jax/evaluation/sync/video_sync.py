@@ -1,4 +1,7 @@
-"""By how much the sound of any video is early or late, face by face and shot by shot."""
+"""Audio offsets of any video, for each face in each shot.
+
+Audio offsets are positive where the audio is later than the video.
+"""
 
 import dataclasses
 import os
@@ -10,168 +13,182 @@ import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.evaluation import cropping
-from lipsync_jax.evaluation.metrics.lse import SHIFT
+from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 from lipsync_jax.evaluation.sync import offset
-from lipsync_jax.evaluation.sync_models import RATE, Judge
+from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.faces import trajectory
-from lipsync_jax.faces.trajectory import Survey
+from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import audio, frame_source, mux
 from lipsync_jax.synthesis import face_detection_pass
-from lipsync_jax.synthesis.options import Options
+from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.types import Argument
 
-LEAST_SECONDS = 1  # shorter tracks are not measured
+MIN_SECONDS = 1  # shorter tracks are not measured
 
 OnFrame = Callable[[int, int, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackSync:
-    """The sync of one face through one shot.
+    """The audio offset of one face in one shot.
 
     Attributes:
-        face: its number, as `lipsync faces` shows it.
-        start: seconds of its first frame.
-        end: seconds of its end.
-        found: what was measured; None where the track is too short, or lacks sound.
-        reason: why it was not.
+        face: number of the face, as `lipsync list-faces` shows it.
+        start: seconds of the track's first frame.
+        end: seconds of the track's end.
+        av_offset: the offset; None where the track is too short, or lacks audio.
+        reason: why the offset was not measured.
     """
 
     face: int
     start: float
     end: float
-    found: offset.Sync | None
+    av_offset: offset.AVOffset | None
     reason: str = ""
 
     @property
-    def lag_ms(self) -> float:
-        """Milliseconds by which the sound comes after the picture; NaN if not measured."""
-        return 1000 * self.found.exact / RATE if self.found else float("nan")
+    def offset_ms(self) -> float:
+        """Milliseconds by which the audio is later than the video; NaN if not measured."""
+        return 1000 * self.av_offset.subframe / FRAME_RATE if self.av_offset else float("nan")
 
     @property
-    def sure(self) -> bool:
-        """Whether one offset stands out so clearly that it is to be believed."""
-        return self.found is not None and self.found.clarity >= offset.CLEAR
+    def is_confident(self) -> bool:
+        """Whether the offset's prominence is at least MIN_PROMINENCE."""
+        return self.av_offset is not None and self.av_offset.prominence >= offset.MIN_PROMINENCE
 
 
 def measure(
     path: str | os.PathLike,
-    judge: Judge,
-    shift: int = SHIFT,
+    sync_model: SyncModel,
+    max_offset: int = MAX_OFFSET,
     on_frame: OnFrame = lambda *_: None,
     **options: Argument,
 ) -> list[TrackSync]:
-    """Measures every face of a video in every shot.
+    """Measures the audio offset of every face of a video in every shot.
 
     Args:
-        path: a video with sound, at any frame rate.
-        judge: tells which lips belong to which sound.
-        shift: frames of 25 a second to try either way.
-        on_frame: called after each frame that was looked at, see `finding.survey`.
-        **options: fields of `options.Options` about reading and detection.
+        path: a video with audio, at any frame rate.
+        sync_model: embeds video and audio.
+        max_offset: largest offset to try, frames of 25 a second, both ways.
+        on_frame: called after each frame, see `face_detection_pass.detect_faces_in_video`.
+        **options: fields of `DubbingOptions` about reading and detection.
 
     Returns:
-        One for each track, in the order of time; none where no face was found.
+        One result for each track, in the order of time; empty where no face was found.
 
     Raises:
-        FileNotFoundError, ValueError: the video can't be read, or has no sound.
+        FileNotFoundError, ValueError: the video can't be read, or has no audio.
     """
-    samples, _ = audio.load_aligned(path, audio.SAMPLE_RATE)
-    settings = Options(**options)
-    shown = frame_source.open_source(
+    samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE)
+    settings = DubbingOptions(**options)
+    video = frame_source.open_frame_source(
         path, resize_factor=settings.resize_factor, rotate=settings.rotate, crop=settings.crop
     )
-    survey = face_detection_pass.survey(shown, None, settings, on_frame)
-    tracks = [(number, t) for number, person in enumerate(survey.people()) for t in person]
+    video_faces = face_detection_pass.detect_faces_in_video(video, None, settings, on_frame)
+    tracks = [
+        (number, t)
+        for number, tracks_of_identity in enumerate(video_faces.identities())
+        for t in tracks_of_identity
+    ]
     return [
-        _measure(shown, survey, number, track, samples, judge, shift, settings)
+        _measure(video, video_faces, number, track, samples, sync_model, max_offset, settings)
         for number, track in sorted(tracks, key=lambda pair: (pair[1].start, pair[0]))
     ]
 
 
 def _measure(
-    shown: frame_source.Source,
-    survey: Survey,
+    video: frame_source.FrameSource,
+    video_faces: VideoFaces,
     number: int,
     track: faces.Track,
     samples: np.ndarray,
-    judge: Judge,
-    shift: int,
-    settings: Options,
+    sync_model: SyncModel,
+    max_offset: int,
+    settings: DubbingOptions,
 ) -> TrackSync:
-    times = frame_source.even_times(survey.times, shown.frame_rate)
-    start, end = times[track.start], _end(times, track.frames.stop, shown.frame_rate)
-    about = number, float(start), float(end)
-    if end - start < LEAST_SECONDS:
-        return TrackSync(*about, None, f"shorter than {LEAST_SECONDS} s")
-    boxes = boxes_for(judge, survey, track, settings)
-    numbers = cropping.numbers_at_rate([times[i] - start for i in track.frames])
-    images = cropping.read(shown, survey.times, [track.start + i for i in numbers])
+    times = frame_source.snap_times(video_faces.times, video.frame_rate)
+    start, end = times[track.start], _end(times, track.frames.stop, video.frame_rate)
+    where = number, float(start), float(end)
+    if end - start < MIN_SECONDS:
+        return TrackSync(*where, None, f"shorter than {MIN_SECONDS} s")
+    boxes = crop_boxes(sync_model, video_faces, track, settings)
+    indices = cropping.frame_indices_at_rate([times[i] - start for i in track.frames])
+    images = cropping.read_frames(video, video_faces.times, [track.start + i for i in indices])
     crops = (
-        cropping.for_judge(image, boxes[i], judge.size, judge.cut)
-        for i, image in zip(numbers, images, strict=True)
+        cropping.crop_for_model(image, boxes[i], sync_model.size, sync_model.crop_style)
+        for i, image in zip(indices, images, strict=True)
     )
-    lips = judge.lips(crops)
+    video_embeddings = sync_model.embed_video(crops)
     first = round(start * audio.SAMPLE_RATE)
-    heard, inside = judge.sound_around(samples, first, len(lips), shift)
+    audio_embeddings, mask = sync_model.embed_audio_with_offsets(
+        samples, first, len(video_embeddings), max_offset
+    )
     try:
-        return TrackSync(*about, offset.measure(lips, heard, inside, shift))
+        return TrackSync(
+            *where, offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
+        )
     except ValueError as error:
-        return TrackSync(*about, None, str(error))
+        return TrackSync(*where, None, str(error))
 
 
-def boxes_for(
-    judge: Judge, survey: Survey, track: faces.Track, settings: trajectory.FaceOptions
+def crop_boxes(
+    sync_model: SyncModel,
+    video_faces: VideoFaces,
+    track: faces.Track,
+    settings: trajectory.FaceOptions,
 ) -> np.ndarray:
-    """The boxes of a judge's crops through a track, float32 (frames, 4)."""
-    if judge.cut == "syncnet":
+    """Returns the boxes of a sync model's crops of a track, float32 (frames, 4)."""
+    if sync_model.crop_style == "syncnet":
         return cropping.syncnet_boxes(track.boxes)
     span = track.frames
-    return trajectory.path_of(survey, [track], settings).boxes[span.start : span.stop]
+    return trajectory.face_trajectory(video_faces, [track], settings).boxes[span.start : span.stop]
 
 
 def _end(times: Sequence[Fraction], stop: int, frame_rate: Fraction) -> Fraction:
     return times[stop] if stop < len(times) else times[-1] + 1 / frame_rate
 
 
-def common_lag(tracks: Sequence[TrackSync]) -> float:
-    """The lag of a whole video in seconds: the mean of its sure tracks, weighed by length.
+def video_offset(tracks: Sequence[TrackSync]) -> float:
+    """Returns the audio offset of a video in seconds: the mean of confident tracks by length.
+
+    Positive where the audio is later than the video.
 
     Raises:
-        ValueError: no track is sure, or sure ones differ by more than a frame and a half.
+        ValueError: no track is confident, or confident ones differ by more than a frame and a half.
     """
-    sure = [track for track in tracks if track.sure]
-    if not sure:
+    confident = [track for track in tracks if track.is_confident]
+    if not confident:
         raise ValueError(
-            "no face shows clearly by how much the sound is early or late, so nothing was moved; "
-            "measure a stretch in which someone speaks on camera for some seconds"
+            "no face has a confident audio offset, so the audio was not shifted; use a part of the "
+            "video in which someone speaks on camera for some seconds"
         )
-    lags = [track.lag_ms for track in sure]
-    if max(lags) - min(lags) > 1500 / RATE:
+    offsets_ms = [track.offset_ms for track in confident]
+    if max(offsets_ms) - min(offsets_ms) > 1500 / FRAME_RATE:
         raise ValueError(
-            f"its faces disagree: the sound lags by {min(lags):.0f} to {max(lags):.0f} ms, which "
-            "no single shift can mend; cut the video where that changes, and fix each part"
+            f"the faces disagree: audio offsets from {min(offsets_ms):.0f} to "
+            f"{max(offsets_ms):.0f} ms, which no single shift corrects; cut the video where the "
+            "offset changes, and correct each part"
         )
-    lengths = [track.end - track.start for track in sure]
-    return float(np.average(lags, weights=lengths)) / 1000
+    lengths = [track.end - track.start for track in confident]
+    return float(np.average(offsets_ms, weights=lengths)) / 1000
 
 
-def fix(
+def shift_audio(
     path: str | os.PathLike, outfile: str | os.PathLike, tracks: Sequence[TrackSync]
 ) -> tuple[float, tuple[str, ...]]:
-    """Writes a video with its sound moved to where the lips are; the picture is copied as it is.
+    """Writes a video with its audio shifted by minus the offset; images are copied, not encoded.
 
     Args:
-        path: the video that was measured.
+        path: the measured video.
         outfile: .mp4, .m4v, .mov or .mkv.
-        tracks: what `measure` found.
+        tracks: the result of `measure`.
 
     Returns:
-        Seconds by which the sound was moved later; and what the output can't hold, see
-        `muxing.mux`.
+        Seconds by which the audio was shifted to later times; and the streams that the output can't
+        hold, see `mux.mux`.
 
     Raises:
-        FileNotFoundError, ValueError: see `common_lag` and `muxing.mux`.
+        FileNotFoundError, ValueError: see `video_offset` and `mux.mux`.
     """
-    delay = -Fraction(common_lag(tracks)).limit_denominator(48_000)
+    delay = -Fraction(video_offset(tracks)).limit_denominator(48_000)
     return float(delay), mux.mux(path, path, Path(outfile), delay=delay)

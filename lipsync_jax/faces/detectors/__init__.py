@@ -1,1 +1,1 @@
-"""Face detectors, one a module; `faces.get_detector` chooses one by its name."""
+"""Face detectors, one a module; `faces.get_detector` returns one by its name."""

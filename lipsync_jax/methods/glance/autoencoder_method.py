@@ -1,6 +1,6 @@
-"""The video autoencoder whose codes "At a Glance" compares (Chen et al. 2018, section 4.1).
+"""The video autoencoder of the perceptual loss of "At a Glance" (Chen et al. 2018, section 4.1).
 
-It is trained from scratch to draw the frames it is shown; then `methods.glance` takes it frozen.
+The autoencoder is trained from scratch to reconstruct frames; `methods.glance` then uses it frozen.
 """
 
 import jax
@@ -10,101 +10,109 @@ import numpy as np
 
 from lipsync_jax import losses
 from lipsync_jax.data.clip import Clip, decode_frames
-from lipsync_jax.methods.base import Arrays, Method, Player, State, adam, fresh_state, global_norm
+from lipsync_jax.methods.base import (
+    Arrays,
+    Method,
+    Network,
+    State,
+    global_norm,
+    init_train_state,
+    make_optimizer,
+)
 from lipsync_jax.methods.glance.autoencoder_model import VideoAutoencoder
 from lipsync_jax.methods.glance.model import FRAMES
-from lipsync_jax.types import Cards, Tree
+from lipsync_jax.types import ModelCards, Tree
 
-SHEET_CLIPS, SHEET_FRAMES = 4, 8
+NUM_SAMPLE_CLIPS, NUM_SAMPLE_FRAMES = 4, 8
 
 
-def make(config: ml_collections.ConfigDict, cards: Cards) -> "GlanceAutoencoder":
-    """The method of a config."""
-    return GlanceAutoencoder(config, cards)
+def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "GlanceAutoencoder":
+    """Returns the method of a config."""
+    return GlanceAutoencoder(config, model_cards)
 
 
 def network(config: ml_collections.ConfigDict) -> VideoAutoencoder:
-    """The autoencoder that a config describes, a checkpoint's config too."""
+    """Returns the autoencoder of a config, also of a checkpoint's config."""
     return VideoAutoencoder(dtype=jnp.dtype(config.precision), **config.model)
 
 
-def stretch(clip: Clip, rng: np.random.Generator) -> range:
-    """Sixteen frames in a row, anywhere in a clip.
+def sample_segment(clip: Clip, rng: np.random.Generator) -> range:
+    """Samples 16 successive frames of a clip.
 
     Raises:
-        ValueError: the clip has fewer.
+        ValueError: the clip has fewer frames.
     """
     last = len(clip.frames) - FRAMES
     if last < 0:
-        raise ValueError(f"it has {len(clip.frames)} frames, fewer than {FRAMES}")
+        raise ValueError(f"it has {len(clip.frames)} frames; at least {FRAMES} are required")
     start = int(rng.integers(last + 1))
     return range(start, start + FRAMES)
 
 
-def as_seen(pictures: jax.Array) -> jax.Array:
-    """uint8 (..., 3) BGR -> float32, RGB in [-1, 1]."""
-    return pictures[..., ::-1].astype(jnp.float32) / 127.5 - 1
+def normalize_to_pm1(images: jax.Array) -> jax.Array:
+    """Converts uint8 (..., 3) BGR to float32, RGB in [-1, 1]."""
+    return images[..., ::-1].astype(jnp.float32) / 127.5 - 1
 
 
-def sheet(*rows: jax.Array) -> tuple[jax.Array, ...]:
-    """Columns of a sample sheet: moments of a few clips, one row each of `rows` below another.
+def image_grid(*rows: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns columns of a grid: frames of a few clips, the arrays of `rows` below one another.
 
     Args:
-        rows: (n, time, height, width, 3) each, RGB in [-1, 1].
+        *rows: (n, time, height, width, 3) each, RGB in [-1, 1].
     """
-    few = jnp.stack([row[:SHEET_CLIPS] for row in rows], axis=1)
-    shown = few.reshape(-1, *few.shape[2:])[..., ::-1] / 2 + 0.5
-    moments = np.linspace(0, shown.shape[1] - 1, SHEET_FRAMES).round().astype(int)
-    return tuple(shown[:, t] for t in moments)
+    stacked = jnp.stack([row[:NUM_SAMPLE_CLIPS] for row in rows], axis=1)
+    images = stacked.reshape(-1, *stacked.shape[2:])[..., ::-1] / 2 + 0.5
+    times = np.linspace(0, images.shape[1] - 1, NUM_SAMPLE_FRAMES).round().astype(int)
+    return tuple(images[:, t] for t in times)
 
 
 class GlanceAutoencoder(Method):
-    """Player: `autoencoder`."""
+    """Network: `autoencoder`."""
 
-    best = ("psnr", 1)
+    best_metric = ("psnr", "max")
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        super().__init__(config, cards)
-        self.players = {"autoencoder": Player(network(config), adam(config.optimiser))}
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        super().__init__(config, model_cards)
+        self.networks = {"autoencoder": Network(network(config), make_optimizer(config.optimizer))}
 
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Frames of a clip: uint8 (16, height, width, 3), BGR."""
-        return {"frames": decode_frames(clip, stretch(clip, rng))}
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Samples frames of a clip: uint8 (16, height, width, 3), BGR."""
+        return {"frames": decode_frames(clip, sample_segment(clip, rng))}
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
-        player = self.players["autoencoder"]
-        variables = player.module.init(key, as_seen(batch["frames"][:1, :1]))
-        return fresh_state(key, {"autoencoder": player.start(variables)})
+        autoencoder = self.networks["autoencoder"]
+        variables = autoencoder.module.init(key, normalize_to_pm1(batch["frames"][:1, :1]))
+        return init_train_state(key, {"autoencoder": autoencoder.init_state(variables)})
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """One step on the mean squared error."""
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Takes a step on the mean squared error."""
         del key  # nothing here is random
-        player, before = self.players["autoencoder"], state.players["autoencoder"]
-        frames = as_seen(batch["frames"])
+        autoencoder, before = self.networks["autoencoder"], state.networks["autoencoder"]
+        frames = normalize_to_pm1(batch["frames"])
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            (drawn, _), stats = player.train(params, before.batch_stats, frames)
-            return losses.mean_squared(drawn, frames), stats
+            (reconstructed, _), stats = autoencoder.apply_train(params, before.batch_stats, frames)
+            return losses.mse(reconstructed, frames), stats
 
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
-        after = player.learn(before, grads, stats)
-        return state.replace_players(autoencoder=after), {
+        after = autoencoder.apply_gradients(before, grads, stats)
+        return state.next_step(autoencoder=after), {
             "loss": value,
-            "gradient_norm": global_norm(grads),
+            "grad_norm": global_norm(grads),
         }
 
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """PSNR of each clip, decibels, of all colours."""
-        frames = as_seen(batch["frames"])
-        error = jnp.mean(((self._draw(state, frames) - frames) / 2) ** 2, axis=(1, 2, 3, 4))
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes the PSNR of each clip over RGB, decibels; higher is better."""
+        frames = normalize_to_pm1(batch["frames"])
+        error = jnp.mean(((self._reconstruct(state, frames) - frames) / 2) ** 2, axis=(1, 2, 3, 4))
         return {"psnr": -10 * jnp.log10(error)}
 
-    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
-        """Moments of a few clips, the frames above what is drawn of their codes."""
-        frames = as_seen(batch["frames"][:SHEET_CLIPS])
-        return sheet(frames, self._draw(state, frames))
+    def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
+        """Returns frames of a few clips, real above reconstructed."""
+        frames = normalize_to_pm1(batch["frames"][:NUM_SAMPLE_CLIPS])
+        return image_grid(frames, self._reconstruct(state, frames))
 
-    def _draw(self, state: State, frames: jax.Array) -> jax.Array:
-        player = state.players["autoencoder"]
-        return self.players["autoencoder"].module.apply(player.variables, frames)[0]
+    def _reconstruct(self, state: State, frames: jax.Array) -> jax.Array:
+        network_state = state.networks["autoencoder"]
+        return self.networks["autoencoder"].module.apply(network_state.variables, frames)[0]

@@ -1,65 +1,65 @@
 """Autoencoders of "Lip Movements Generation at a Glance" (Chen et al. 2018).
 
-One of videos, whose frozen encoder the perceptual loss compares codes of (section 4.1), and two
-that the published code holds for the correlation but that no loss of the paper uses. Widths are the
-published ones. Pictures are RGB in [-1, 1].
+One of videos, whose codes the perceptual loss compares (section 4.1), and two of the published
+code, of audio and flow, that no loss of the paper uses. Widths are the published ones. Images are
+RGB in [-1, 1].
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lipsync_jax.methods.glance.model import HALVING, HALVING_3D
-from lipsync_jax.nn.conv_norm import Network
-from lipsync_jax.nn.dcgan import float32
-from lipsync_jax.nn.gru import fold_time, unfold_time
+from lipsync_jax.methods.glance.model import DOWNSAMPLE_2X, DOWNSAMPLE_2X_3D
+from lipsync_jax.nn.blocks import TableModule
+from lipsync_jax.nn.dcgan import at_least_float32
+from lipsync_jax.nn.gru import merge_time, split_time
 from lipsync_jax.types import Argument
 
-# Of the other two: features, and whether height and width are halved or doubled.
+# The autoencoders of audio and flow: channels, and whether sizes are halved or doubled.
 ENCODER = (
     *((32, True), (64, False), (128, True), (256, False)),
     *((512, True), (512, False), (512, True)),
 )
-SOUND_DECODER = ((512, False), (256, True), (128, False), (64, True), (32, False), (32, True))
+AUDIO_DECODER = ((512, False), (256, True), (128, False), (64, True), (32, False), (32, True))
 FLOW_DECODER = ((512, False), (512, True), (256, False), (128, True), (64, False), (32, True))
 
 
-class _OfVideo(Network):
-    """Fields of both halves of the video's autoencoder.
+class _VideoModule(TableModule):
+    """Fields of both halves of the autoencoder of videos.
 
     Attributes:
-        clips: whether kernels span time; if not, frames are coded one by one.
+        temporal_kernels: whether kernels span time; if not, frames are encoded one by one.
     """
 
-    clips: bool = False
+    temporal_kernels: bool = False
 
-    def size(self, side: int) -> tuple[int, ...]:
-        """A kernel."""
-        return (side,) * (3 if self.clips else 2)
+    def kernel_size(self, side: int) -> tuple[int, ...]:
+        """Returns the size of a kernel."""
+        return (side,) * (3 if self.temporal_kernels else 2)
 
     @property
-    def halving(self) -> tuple:
+    def downsample(self) -> tuple:
         """Kernel, strides, padding of a layer that halves or doubles height and width."""
-        return HALVING_3D if self.clips else HALVING
+        return DOWNSAMPLE_2X_3D if self.temporal_kernels else DOWNSAMPLE_2X
 
     @property
-    def edges(self) -> str:
-        """What is beyond the borders where a layer keeps the size."""
-        return "edge" if self.clips else "reflect"
+    def padding_mode(self) -> str:
+        """Padding of the layers that keep the size."""
+        return "edge" if self.temporal_kernels else "reflect"
 
 
-class VideoEncoder(_OfVideo):
-    """Frames -> codes.
+class VideoEncoder(_VideoModule):
+    """Encodes frames.
 
     Attributes:
-        residual_blocks: that follow two halvings.
+        residual_blocks: number of blocks after the two halvings.
     """
 
     residual_blocks: int = 6
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Encodes.
+        """Encodes frames.
 
         Args:
             frames: (n, time, side, side, 3), RGB in [-1, 1], side a multiple of 4.
@@ -68,98 +68,108 @@ class VideoEncoder(_OfVideo):
         Returns:
             (n, time, side / 4, side / 4, channels).
         """
-        x = frames if self.clips else fold_time(frames)
-        x = self.layer(64, self.size(7), 1, 3, edges=self.edges, name="stem")(x, train)
-        x = self.stack(x, [(c, *self.halving) for c in (128, 256)], train, "down")
+        x = frames if self.temporal_kernels else merge_time(frames)
+        x = self.conv_block(
+            64, self.kernel_size(7), 1, 3, padding_mode=self.padding_mode, name="stem"
+        )(x, train)
+        x = self.conv_stack(x, [(c, *self.downsample) for c in (128, 256)], train, "down")
         same: dict[str, Argument] = {
             "features": 256,
-            "kernel": self.size(3),
+            "kernel": self.kernel_size(3),
             "padding": 1,
-            "edges": self.edges,
+            "padding_mode": self.padding_mode,
         }
         for i in range(self.residual_blocks):
-            y = self.layer(**same, name=f"residual_{i}_0")(x, train)
-            x = x + self.layer(**same, activation=None, name=f"residual_{i}_1")(y, train)
-        return x if self.clips else unfold_time(x, frames.shape[1])
+            y = self.conv_block(**same, name=f"residual_{i}_0")(x, train)
+            x = x + self.conv_block(**same, activation=None, name=f"residual_{i}_1")(y, train)
+        return x if self.temporal_kernels else split_time(x, frames.shape[1])
 
 
-class VideoAutoencoder(_OfVideo):
-    """Draws the frames it was shown from their codes.
+class VideoAutoencoder(_VideoModule):
+    """Reconstructs frames from their codes.
 
     Attributes:
-        residual_blocks: of the encoder.
+        residual_blocks: number of blocks in the encoder.
     """
 
     residual_blocks: int = 6
 
     def __call__(self, frames: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """The frames again, float32, and their codes; see VideoEncoder."""
+        """Returns reconstructed frames, float32, and their codes; see VideoEncoder."""
         logits, codes = self.logits(frames, train)
         return jnp.tanh(logits), codes
 
     @nn.compact
     def logits(self, frames: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """The frames before the tanh, and the codes; arguments as of a call."""
-        fields = (self.width, self.dtype, self.clips, self.residual_blocks)
+        """Computes the frames before the tanh, and the codes; arguments as of a call."""
+        fields = (self.width_mult, self.dtype, self.temporal_kernels, self.residual_blocks)
         codes = VideoEncoder(*fields, name="encoder")(frames, train)
-        x = codes if self.clips else fold_time(codes)
-        extra = (0, 1, 1) if self.clips else 1
+        x = codes if self.temporal_kernels else merge_time(codes)
+        extra = (0, 1, 1) if self.temporal_kernels else 1
         for i, features in enumerate((128, 64)):
-            x = self.layer(features, *self.halving, extra, True, name=f"up_{i}")(x, train)
-        x = self.output(3, self.size(7), 1, 3, edges=self.edges, name="output")(x, train)
-        return float32(x if self.clips else unfold_time(x, frames.shape[1])), codes
+            x = self.conv_block(features, *self.downsample, extra, True, name=f"up_{i}")(x, train)
+        x = self.head(3, self.kernel_size(7), 1, 3, padding_mode=self.padding_mode, name="output")(
+            x, train
+        )
+        return at_least_float32(
+            x if self.temporal_kernels else split_time(x, frames.shape[1])
+        ), codes
 
 
-class SoundAutoencoder(Network):
-    """Reconstructs differences of successive rows of sound (published code; in no loss).
+class AudioAutoencoder(TableModule):
+    """Reconstructs differences of successive rows of audio (published code; in no loss).
 
-    The encoder halves time too, twice, and the decoder does not undo that.
+    The encoder halves time too, twice, and the decoder does not restore the length.
 
     Attributes:
-        derivative: whether the differences are encoded, or the sound itself.
+        derivative: whether the differences are encoded, or the audio.
     """
 
     derivative: bool = True
 
     @nn.compact
     def __call__(self, audio: jax.Array, train: bool = False) -> jax.Array:
-        """(n, rows, bins), bins a multiple of 16 -> (n, rows / 4 rounded up, bins)."""
+        """Maps (n, rows, bins), bins a multiple of 16, to (n, rows / 4 rounded up, bins)."""
         x = (audio[:, 1:] - audio[:, :-1] if self.derivative else audio)[..., None]
-        for i, (features, half) in enumerate(ENCODER):
-            # From the fifth on, halvings are of time too.
-            strides = (2 if i >= 4 else 1, 2) if half else 1
+        for i, (features, downsample) in enumerate(ENCODER):
+            # From the fifth layer on, time is halved too.
+            strides = (2 if i >= 4 else 1, 2) if downsample else 1
             shape = ((3, 7), strides, (1, 3)) if i == 0 else (3, strides, 1)
-            x = self.layer(features, *shape, bias=True, name=f"down_{i}")(x, train)
-        for i, (features, double) in enumerate(SOUND_DECODER):
-            strides, extra = ((1, 2), (0, 1)) if double else (1, 0)
-            layer = self.layer(features, 3, strides, 1, extra, True, bias=True, name=f"up_{i}")
+            x = self.conv_block(features, *shape, bias=True, name=f"down_{i}")(x, train)
+        for i, (features, upsample) in enumerate(AUDIO_DECODER):
+            strides, extra = ((1, 2), (0, 1)) if upsample else (1, 0)
+            layer = self.conv_block(features, 3, strides, 1, extra, True, bias=True, name=f"up_{i}")
             x = layer(x, train)
-        return float32(self.output(1, 3, (1, 2), 1, (0, 1), True, name="output")(x, train))[..., 0]
+        return at_least_float32(self.head(1, 3, (1, 2), 1, (0, 1), True, name="output")(x, train))[
+            ..., 0
+        ]
 
 
-class FlowAutoencoder(Network):
+class FlowAutoencoder(TableModule):
     """Reconstructs changes of successive flows (published code; in no loss).
 
     Attributes:
-        derivative: whether the differences are encoded, or what is given.
+        derivative: whether the differences are encoded, or the input.
     """
 
     derivative: bool = True
 
     @nn.compact
     def __call__(self, flow: jax.Array, train: bool = False) -> jax.Array:
-        """(n, time, side, side, c), side a multiple of 16 -> the same, time - 1 if derivative."""
+        """Reconstructs (n, time, side, side, c), side a multiple of 16."""
         x = flow[:, 1:] - flow[:, :-1] if self.derivative else flow
-        for i, (features, half) in enumerate(ENCODER):
+        for i, (features, downsample) in enumerate(ENCODER):
             shape = ((3, 7, 7), (1, 3, 3)) if i == 0 else ((3, 3, 3), 1)
-            strides = (1, 2, 2) if half else 1
-            layer = self.layer(features, shape[0], strides, shape[1], bias=True, name=f"down_{i}")
+            strides = (1, 2, 2) if downsample else 1
+            layer = self.conv_block(
+                features, shape[0], strides, shape[1], bias=True, name=f"down_{i}"
+            )
             x = layer(x, train)
-        for i, (features, double) in enumerate(FLOW_DECODER):
-            strides, extra = ((1, 2, 2), (0, 1, 1)) if double else (1, 0)
-            layer = self.layer(
+        for i, (features, upsample) in enumerate(FLOW_DECODER):
+            strides, extra = ((1, 2, 2), (0, 1, 1)) if upsample else (1, 0)
+            layer = self.conv_block(
                 features, (3, 3, 3), strides, 1, extra, True, bias=True, name=f"up_{i}"
             )
             x = layer(x, train)
-        last = self.output(flow.shape[-1], *HALVING_3D, (0, 1, 1), True, name="output")
-        return float32(last(x, train))
+        last = self.head(flow.shape[-1], *DOWNSAMPLE_2X_3D, (0, 1, 1), True, name="output")
+        return at_least_float32(last(x, train))

@@ -1,9 +1,10 @@
-"""Lip Movements Generation at a Glance (Chen et al. 2018): lips of a clip, drawn all at once.
+"""Lip Movements Generation at a Glance (Chen et al. 2018): all frames of the lips at once.
 
-A still of the lips and 0.64 s of log-mel sound become 16 frames. Four terms make the loss (eq. 2):
-how far changes of sound and picture correlate, absolute error, distance of codes of a frozen video
-autoencoder, and what a discriminator of clips, sound and motion says. A term of weight 0 is left
-out, and so are its networks; that is how the configs' variants are the paper's ablations.
+A reference image of the lips and 0.64 s of log-mel audio become 16 frames. The loss has four terms
+(eq. 2): correlation of the changes of audio and image, absolute error, distance of codes of a
+frozen video autoencoder, and an adversarial loss against a discriminator of clips, audio and
+motion. A term of weight 0 is omitted together with its networks, as in the ablations of
+configs/glance.py.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,18 @@ import ml_collections
 from lipsync_jax import losses
 from lipsync_jax.methods.base import (
     Arrays,
-    Player,
-    PlayerState,
+    Network,
+    NetworkState,
     State,
-    adam,
-    fresh_state,
     global_norm,
+    init_train_state,
+    make_optimizer,
 )
-from lipsync_jax.methods.common.lip_video_gan import ClipJudge, LipClips, Scene
+from lipsync_jax.methods.common.lip_video_gan import (
+    ConditionalClipDiscriminatorLoss,
+    FixedLengthClipMethod,
+    LipClipBatch,
+)
 from lipsync_jax.methods.glance import autoencoder_method
 from lipsync_jax.methods.glance.model import (
     DerivativeEncoder,
@@ -32,210 +37,233 @@ from lipsync_jax.methods.glance.model import (
     MotionEncoder,
 )
 from lipsync_jax.ops import optical_flow
-from lipsync_jax.types import Cards, Tree, Variables
+from lipsync_jax.types import ModelCards, Tree, Variables
 
 
-class StreamsJudge(ClipJudge):
-    """The discriminator of clips, their sound and, where it has that stream, their flow."""
+class ThreeStreamDiscriminatorLoss(ConditionalClipDiscriminatorLoss):
+    """A discriminator of clips, their audio and, with motion="flow", their flow."""
 
-    call = "logits"
+    apply_method = "logits"
 
-    def look(self, footage: Scene, key: jax.Array) -> tuple[jax.Array, ...]:
-        """See Judge."""
-        shown = super().look(footage, key)
-        if self.player.module.motion != "flow":
-            return shown
-        assert footage.flow is not None  # `_with` computes it for this network
-        return (*shown, footage.flow)
+    def discriminator_inputs(self, clips: LipClipBatch, key: jax.Array) -> tuple[jax.Array, ...]:
+        """See DiscriminatorLoss."""
+        inputs = super().discriminator_inputs(clips, key)
+        if self.network.module.motion != "flow":
+            return inputs
+        assert clips.flow is not None  # `_with_frames` computes the flow for this network
+        return (*inputs, clips.flow)
 
 
-def make(config: ml_collections.ConfigDict, cards: Cards) -> "Glance":
-    """The method of a config."""
-    return Glance(config, cards)
+def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Glance":
+    """Returns the method of a config."""
+    return Glance(config, model_cards)
 
 
 def network(config: ml_collections.ConfigDict) -> Generator:
-    """The generator that a config describes, a checkpoint's config too."""
+    """Returns the generator of a config, also of a checkpoint's config."""
     return Generator(dtype=jnp.dtype(config.precision), **config.model)
 
 
-class Glance(LipClips):
-    """Players: `generator`, and those of the terms whose weights are not 0.
+class Glance(FixedLengthClipMethod):
+    """Networks: `generator`, and those of the terms with a weight other than 0.
 
-    Of the correlation `sound_encoder` and `motion_encoder`, which learn with the generator; of the
-    adversarial term `discriminator`; of the perceptual one the frozen `autoencoder`.
+    The correlation term has `audio_encoder` and `motion_encoder`, trained with the generator; the
+    adversarial term `discriminator`; the perceptual term the frozen `autoencoder`.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        super().__init__(config, cards)
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        super().__init__(config, model_cards)
         dtype = jnp.dtype(config.precision)
-        self.players = {"generator": Player(network(config), adam(config.optimiser))}
+        self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
         self.encoders: tuple[str, ...] = ()
         if config.correlation.weight:
-            sound = DerivativeEncoder(
-                config.correlation.width, dtype, derivative=config.correlation.derivative
+            audio_encoder = DerivativeEncoder(
+                config.correlation.width_mult, dtype, derivative=config.correlation.derivative
             )
-            for name, module in (("sound", sound), ("motion", MotionEncoder(dtype=dtype))):
+            for name, module in (("audio", audio_encoder), ("motion", MotionEncoder(dtype=dtype))):
                 self.encoders += (f"{name}_encoder",)
-                self.players[f"{name}_encoder"] = Player(module, adam(config.correlation.optimiser))
-        if config.adversarial.weight:
-            discriminator = Discriminator(dtype=dtype, **config.adversarial.model)
-            player = Player(discriminator, adam(config.adversarial.optimiser))
-            self.judge = StreamsJudge(player, config.adversarial)
-            self.players["discriminator"] = player
-        if "autoencoder" in cards:
-            card = ml_collections.ConfigDict(cards["autoencoder"]["config"])
-            self.players["autoencoder"] = Player(autoencoder_method.network(card))
-
-    def check(self) -> None:
-        """Refuses pictures of another size, and losses that lack what they need."""
-        super().check()
-        config, name = self.config, self.config.data.geometry
-        if bool(config.perceptual_weight) != ("autoencoder" in self.cards):
-            raise ValueError(
-                f"config.perceptual_weight={config.perceptual_weight}, which needs "
-                "config.frozen.autoencoder if it is not 0, and must not have it if it is"
+                self.networks[f"{name}_encoder"] = Network(
+                    module, make_optimizer(config.correlation.optimizer)
+                )
+        clip = config.discriminators.get("clip")
+        if clip and clip.weight:
+            self.networks["discriminator"] = Network(
+                Discriminator(dtype=dtype, **clip.model), make_optimizer(clip.optimizer)
             )
-        if not config.perceptual_weight:
-            return
-        card = self.cards["autoencoder"]["config"]
-        if card["method"] != "glance_autoencoder" or card["data"]["geometry"] != name:
+            self.discriminator_loss = ThreeStreamDiscriminatorLoss(
+                self.networks["discriminator"], clip
+            )
+        if "autoencoder" in model_cards:
+            autoencoder_config = ml_collections.ConfigDict(model_cards["autoencoder"]["config"])
+            self.networks["autoencoder"] = Network(autoencoder_method.network(autoencoder_config))
+
+    def validate_config(self) -> None:
+        """Raises ValueError for images of another size, and a loss without its network."""
+        super().validate_config()
+        config, name = self.config, self.config.data.crop
+        if bool(config.loss.perceptual) != ("autoencoder" in self.model_cards):
             raise ValueError(
-                f"{config.frozen.autoencoder.checkpoint} holds a {card['method']} of "
-                f"{card['data']['geometry']}; config.frozen.autoencoder.checkpoint must be a run "
-                f"of configs/autoencoder_method.py on {name}"
+                f"config.loss.perceptual={config.loss.perceptual}, which needs "
+                "config.frozen.autoencoder where it is not 0, and excludes it where it is 0"
+            )
+        if not config.loss.perceptual:
+            return
+        model_card = self.model_cards["autoencoder"]["config"]
+        if model_card["method"] != "glance_autoencoder" or model_card["data"]["crop"] != name:
+            raise ValueError(
+                "config.frozen.autoencoder.checkpoint="
+                f"{config.frozen.autoencoder.checkpoint} holds a {model_card['method']} of "
+                f"{model_card['data']['crop']}; name a run of configs/glance_autoencoder.py with "
+                f"config.data.crop={name}"
             )
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
-        keys = dict(zip(self.players, jax.random.split(key, len(self.players)), strict=True))
-        few = self._scene({name: batch[name][:1] for name in ("still", "frames", "audio")})
-        drawn, generated = self.players["generator"].module.init_with_output(
-            keys["generator"], few.still, few.audio
+        keys = dict(zip(self.networks, jax.random.split(key, len(self.networks)), strict=True))
+        names = "reference", "frames", "audio"
+        clips = self._clip_batch({name: batch[name][:1] for name in names})
+        outputs, generator_variables = self.networks["generator"].module.init_with_output(
+            keys["generator"], clips.reference, clips.audio
         )
-        players = {"generator": self.players["generator"].start(generated)}
-        for name, seen in zip(self.encoders, (drawn.heard, self._moving(few)), strict=False):
-            variables = self.players[name].module.init(keys[name], seen)
-            players[name] = self.players[name].start(variables)
-        if self.judge:
-            shown = self.judge.look(few, key)
-            module = self.players["discriminator"].module
-            variables = module.init(keys["discriminator"], *shown, method="logits")
-            players["discriminator"] = self.players["discriminator"].start(variables)
-        return fresh_state(key, players)
+        networks = {"generator": self.networks["generator"].init_state(generator_variables)}
+        for name, encoder_inputs in zip(
+            self.encoders, (outputs.audio_features, self._motion_inputs(clips)), strict=False
+        ):
+            variables = self.networks[name].module.init(keys[name], encoder_inputs)
+            networks[name] = self.networks[name].init_state(variables)
+        if self.discriminator_loss:
+            inputs = self.discriminator_loss.discriminator_inputs(clips, key)
+            module = self.networks["discriminator"].module
+            variables = module.init(keys["discriminator"], *inputs, method="logits")
+            networks["discriminator"] = self.networks["discriminator"].init_state(variables)
+        return init_train_state(key, networks)
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """One step of the discriminator, then, on the same frames, one of all others (eq. 2)."""
-        real = self._scene(batch)
-        generator, before = self.players["generator"], state.players["generator"]
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Takes a step of the discriminator, then, on the same frames, of the others (eq. 2)."""
+        real = self._clip_batch(batch)
+        generator, before = self.networks["generator"], state.networks["generator"]
 
-        def animate(params: Tree) -> tuple[tuple[Scene, jax.Array], Tree]:
-            drawn, stats = generator.train(params, before.batch_stats, real.still, real.audio)
-            return (self._with(real, drawn.frames), drawn.heard), stats
+        def generate(params: Tree) -> tuple[tuple[LipClipBatch, jax.Array], Tree]:
+            outputs, stats = generator.apply_train(
+                params, before.batch_stats, real.reference, real.audio
+            )
+            return (self._with_frames(real, outputs.frames), outputs.audio_features), stats
 
-        (drawn, heard), pull, stats = jax.vjp(animate, before.params, has_aux=True)
-        players: dict[str, PlayerState] = {}
+        (generated, audio_features), generator_vjp, stats = jax.vjp(
+            generate, before.params, has_aux=True
+        )
+        networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
-        if self.judge:
-            players["discriminator"], judged = self.judge.learn(
-                state.players["discriminator"], real, drawn, key
+        if self.discriminator_loss:
+            networks["discriminator"], metrics = self.discriminator_loss.discriminator_step(
+                state.networks["discriminator"], real, generated, key
             )
-            scalars |= {f"discriminator_{name}": value for name, value in judged.items()}
+            scalars |= {f"discriminator/{name}": value for name, value in metrics.items()}
 
-        def loss(drawn: Scene, heard: jax.Array, encoders: Tree) -> tuple[jax.Array, Tree]:
-            return self._loss({**state.players, **players}, real, drawn, heard, encoders, key)
+        def loss(
+            generated: LipClipBatch, audio_features: jax.Array, encoders: Tree
+        ) -> tuple[jax.Array, Tree]:
+            return self._loss(
+                {**state.networks, **networks}, real, generated, audio_features, encoders, key
+            )
 
-        encoders = {name: state.players[name].params for name in self.encoders}
-        (value, (terms, encoder_stats)), (*of_drawn, of_encoders) = jax.value_and_grad(
+        encoders = {name: state.networks[name].params for name in self.encoders}
+        (value, (terms, encoder_stats)), (*output_grads, encoder_grads) = jax.value_and_grad(
             loss, argnums=(0, 1, 2), has_aux=True
-        )(drawn, heard, encoders)
-        (grads,) = pull(tuple(of_drawn))
-        players["generator"] = generator.learn(before, grads, stats)
+        )(generated, audio_features, encoders)
+        (grads,) = generator_vjp(tuple(output_grads))
+        networks["generator"] = generator.apply_gradients(before, grads, stats)
         for name in self.encoders:
-            players[name] = self.players[name].learn(
-                state.players[name], of_encoders[name], encoder_stats[name]
+            networks[name] = self.networks[name].apply_gradients(
+                state.networks[name], encoder_grads[name], encoder_stats[name]
             )
-        scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
-        return state.replace_players(**players), scalars
+        scalars |= {"loss": value, **terms, "grad_norm": global_norm(grads)}
+        return state.next_step(**networks), scalars
 
-    def draw(
-        self, variables: Variables, still: jax.Array, audio: jax.Array, noise: jax.Array
+    def generate_frames(
+        self, variables: Variables, reference: jax.Array, audio: jax.Array, noise: jax.Array
     ) -> jax.Array:
-        """See LipClips."""
-        del noise  # it has none
-        return self.players["generator"].module.apply(variables, still, audio).frames
+        """See FixedLengthClipMethod."""
+        del noise  # the generator takes none
+        return self.networks["generator"].module.apply(variables, reference, audio).frames
 
-    def _scene(self, batch: Arrays) -> Scene:
-        scene = super()._scene(batch)
-        return self._with(scene, scene.frames)
+    def _clip_batch(self, batch: Arrays) -> LipClipBatch:
+        clips = super()._clip_batch(batch)
+        return self._with_frames(clips, clips.frames)
 
-    def _with(self, scene: Scene, frames: jax.Array) -> Scene:
-        """The scene with other frames and their flow."""
+    def _with_frames(self, clips: LipClipBatch, frames: jax.Array) -> LipClipBatch:
+        """Returns the clips with other frames and their flow."""
         correlation = self.config.correlation
-        by_judge = self.judge and self.judge.player.module.motion == "flow"
-        if by_judge or (correlation.weight and correlation.derivative):
-            return scene._replace(
-                frames=frames, flow=optical_flow.of_frames(frames, self.config.flow)
+        discriminator_uses_flow = (
+            self.discriminator_loss and self.discriminator_loss.network.module.motion == "flow"
+        )
+        if discriminator_uses_flow or (correlation.weight and correlation.derivative):
+            return clips._replace(
+                frames=frames, flow=optical_flow.clip_flow(frames, self.config.flow)
             )
-        return scene._replace(frames=frames)
+        return clips._replace(frames=frames)
 
-    def _moving(self, scene: Scene) -> jax.Array:
-        """What the motion encoder sees: flow beside the sound's changes, frames beside itself."""
-        # Without encoders there may be no flow, and nobody looks.
-        return cast(jax.Array, scene.flow) if self.config.correlation.derivative else scene.frames
+    def _motion_inputs(self, clips: LipClipBatch) -> jax.Array:
+        """Returns the inputs of the motion encoder: flow for audio changes, frames for audio."""
+        # Without encoders the flow may be None and is unused.
+        return cast(jax.Array, clips.flow) if self.config.correlation.derivative else clips.frames
 
     def _loss(
         self,
-        players: Mapping[str, PlayerState],
-        real: Scene,
-        drawn: Scene,
-        heard: jax.Array,
+        networks: Mapping[str, NetworkState],
+        real: LipClipBatch,
+        generated: LipClipBatch,
+        audio_features: jax.Array,
         encoders: Tree,
         key: jax.Array,
     ) -> tuple[jax.Array, Tree]:
         config = self.config
-        terms = {"l1": losses.l1(drawn.frames, real.frames)}
+        terms = {"l1": losses.l1(generated.frames, real.frames)}
         stats: dict[str, Tree] = {}
-        value = config.pixel_weight * terms["l1"]
+        value = config.loss.l1 * terms["l1"]
         if config.correlation.weight:
-            of_real, of_drawn, stats = self._correlate(players, encoders, real, drawn, heard)
-            terms |= {"correlation_of_real": of_real, "correlation_of_drawn": of_drawn}
-            value += config.correlation.weight * (of_real + of_drawn) / 2
-        if config.perceptual_weight:
-            autoencoder = self.players["autoencoder"].module
+            loss_real, loss_fake, stats = self._correlation_losses(
+                networks, encoders, real, generated, audio_features
+            )
+            terms |= {"correlation_loss_real": loss_real, "correlation_loss_fake": loss_fake}
+            value += config.correlation.weight * (loss_real + loss_fake) / 2
+        if config.loss.perceptual:
+            autoencoder = self.networks["autoencoder"].module
             codes = [
-                autoencoder.apply(players["autoencoder"].variables, frames)[1]
-                for frames in (real.frames, drawn.frames)
+                autoencoder.apply(networks["autoencoder"].variables, frames)[1]
+                for frames in (real.frames, generated.frames)
             ]
-            terms["perceptual"] = losses.mean_squared(*codes)
-            value += config.perceptual_weight * terms["perceptual"]
-        if self.judge:
-            terms["deceived"] = self.judge.deceived(players["discriminator"], drawn, key)
-            value += self.judge.weight * terms["deceived"]
+            terms["perceptual"] = losses.mse(*codes)
+            value += config.loss.perceptual * terms["perceptual"]
+        if self.discriminator_loss:
+            terms["gen_adv_loss"] = self.discriminator_loss.generator_loss(
+                networks["discriminator"], generated, key
+            )
+            value += self.discriminator_loss.weight * terms["gen_adv_loss"]
         return value, (terms, stats)
 
-    def _correlate(
+    def _correlation_losses(
         self,
-        players: Mapping[str, PlayerState],
+        networks: Mapping[str, NetworkState],
         encoders: Tree,
-        real: Scene,
-        drawn: Scene,
-        heard: jax.Array,
+        real: LipClipBatch,
+        generated: LipClipBatch,
+        audio_features: jax.Array,
     ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
-        """Eq. 1 of real and drawn frames, as the published code trains; and new statistics."""
-        stats = {name: players[name].batch_stats for name in encoders}
+        """Computes eq. 1 of real and generated frames, as the published code; and statistics."""
+        stats = {name: networks[name].batch_stats for name in encoders}
 
         def encode(name: str, x: jax.Array) -> jax.Array:
-            features, stats[name] = self.players[name].train(encoders[name], stats[name], x)
+            features, stats[name] = self.networks[name].apply_train(encoders[name], stats[name], x)
             return features
 
-        sound_profile = encode("sound_encoder", heard)
-        of_real, of_drawn = (
-            losses.correlation(
-                sound_profile,
-                encode("motion_encoder", self._moving(scene)),
-                self.config.correlation.profile,
+        encoded_audio = encode("audio_encoder", audio_features)
+        loss_real, loss_fake = (
+            losses.derivative_correlation_loss(
+                encoded_audio,
+                encode("motion_encoder", self._motion_inputs(clips)),
+                self.config.correlation.mean_over_features,
             )
-            for scene in (real, drawn)
+            for clips in (real, generated)
         )
-        return of_real, of_drawn, stats
+        return loss_real, loss_fake, stats

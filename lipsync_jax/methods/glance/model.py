@@ -1,11 +1,11 @@
 """Networks of "Lip Movements Generation at a Glance" (Chen et al. 2018), sizes as published.
 
-A still of the lips and the log-mel spectrogram of a clip become its frames, all at once. Pictures
-are RGB in [-1, 1], 64 x 64; sound is (4 * time rows, 128 mel bins) in dB
-(`data.audio_windows.log_mel_windows`), four rows a frame; flow is that of successive frames as
-`flow.of_frames` gives it, (time - 1, 16, 16, 2). `time` is 16 as published. Where the paper's
-tables and its published code differ the tables win, unless the sizes they give do not fit each
-other (strides of the sound, and of the flow's stream).
+A reference image of the lips and the log-mel spectrogram of a clip become all frames at once.
+Images are RGB in [-1, 1], 64 x 64; audio is (4 * time rows, 128 mel bins) in dB
+(`data.audio_windows.log_mel_windows`), four rows a frame; flow is that of successive frames from
+`ops.optical_flow.clip_flow`, (time - 1, 16, 16, 2). `time` is 16 as published. Where the tables of
+the paper and its published code differ, the networks follow the tables, unless the sizes in the
+tables are inconsistent (strides of the audio, and of the stream of the flow).
 """
 
 from collections.abc import Sequence
@@ -15,162 +15,180 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lipsync_jax.nn.conv_norm import Network
-from lipsync_jax.nn.dcgan import float32
-from lipsync_jax.nn.shape_checks import check
+from lipsync_jax.nn.blocks import TableModule
+from lipsync_jax.nn.dcgan import at_least_float32
+from lipsync_jax.nn.shape_checks import check_shape
 
-FRAMES, SIZE, MEL_BINS, ROWS = 16, 64, 128, 4
+FRAMES, SIZE, MEL_BINS, MEL_ROWS_PER_FRAME = 16, 64, 128, 4
 
 # Rows are (features, kernel, strides, padding).
-SOUND = ((32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1), (256, 3, 2, 1))  # Tab. 4
-HALVING, HALVING_3D = (3, 2, 1), ((3, 3, 3), (1, 2, 2), 1)
-STILL = ((128, *HALVING), (256, *HALVING))  # Tab. 5, after its first row
-SOUND_CHANGES: tuple[tuple, ...] = tuple((c, 3, (1, 2), 1) for c in (128, 64, 32, 16))  # Tab. 7
-MOTION = (4, 8, 16, 16)  # Tab. 8; the last is repeated for larger pictures
-PROFILE = 16  # features of both correlation networks
+AUDIO_ENCODER = ((32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1), (256, 3, 2, 1))  # Tab. 4
+DOWNSAMPLE_2X, DOWNSAMPLE_2X_3D = (3, 2, 1), ((3, 3, 3), (1, 2, 2), 1)
+IMAGE_ENCODER = ((128, *DOWNSAMPLE_2X), (256, *DOWNSAMPLE_2X))  # Tab. 5, after its first row
+AUDIO_DERIVATIVE_ENCODER: tuple[tuple, ...] = tuple(
+    (c, 3, (1, 2), 1) for c in (128, 64, 32, 16)
+)  # Tab. 7
+MOTION_CHANNELS = (4, 8, 16, 16)  # Tab. 8; the last is repeated for larger images
+CORRELATION_FEATURES = 16  # features of both correlation networks
 
-CUBE = (4, 4, 4)
-VIDEO = (  # Tab. 10
-    (64, CUBE, 2, 1),
-    (128, CUBE, 2, 1),
-    (256, CUBE, 2, 1),
-    (256, CUBE, (1, 2, 2), 1),
+KERNEL_3D = (4, 4, 4)
+VIDEO_STREAM = (  # Tab. 10
+    (64, KERNEL_3D, 2, 1),
+    (128, KERNEL_3D, 2, 1),
+    (256, KERNEL_3D, 2, 1),
+    (256, KERNEL_3D, (1, 2, 2), 1),
 )
-FLOW = (  # Tab. 11
+FLOW_STREAM = (  # Tab. 11
     (64, (3, 3, 3), 2, 1),
     (128, (3, 3, 3), (2, 1, 1), 1),
     (256, (3, 3, 3), 2, 1),
     (256, (3, 3, 3), (2, 1, 1), 1),
 )
-DIFFERENCE = tuple((c, (3, 3, 3), 2, 1) for c in (64, 128, 256, 256))
+DIFFERENCE_STREAM = tuple((c, (3, 3, 3), 2, 1) for c in (64, 128, 256, 256))
 
 
-class Drawn(NamedTuple):
-    """What the generator returns.
+class GeneratorOutput(NamedTuple):
+    """Outputs of the generator.
 
     Attributes:
         frames: float32 (n, time, 64, 64, 3), RGB in [-1, 1].
-        heard: (n, time, 16 frequencies, channels), the sound as DerivativeEncoder takes it.
+        audio_features: (n, time, 16 frequencies, channels), the input of DerivativeEncoder.
     """
 
     frames: jax.Array
-    heard: jax.Array
+    audio_features: jax.Array
 
 
-class Generator(Network):
+class Generator(TableModule):
     """The generator (section 3.1, Tab. 4-6).
 
     Attributes:
-        residual_blocks: between the fusion and the upsampling.
-        residual_time: frames that a residual block's kernels span; 3 in one published variant.
-        audio_tail: how frequencies are halved last: by a max pool (the paper's table), or by a
+        residual_blocks: number of blocks between the fusion and the upsampling.
+        residual_kernel_t: frames that a residual block's kernels span; 3 in one published variant.
+        audio_downsample: the last halving of frequencies: a max pool (the paper's table), or a
             convolution (some published variants).
-        head_size: frames, rows and columns of the last convolution's kernel, odd; 7 as published.
-        head_edges: what it sees beyond the borders.
+        output_kernel: frames, rows and columns of the last convolution's kernel, odd; 7 as
+            published.
+        output_padding_mode: padding of the last convolution.
     """
 
     residual_blocks: int = 9
-    residual_time: int = 1
-    audio_tail: Literal["pool", "conv"] = "pool"
-    head_size: int = 7
-    head_edges: Literal["zeros", "edge"] = "zeros"
+    residual_kernel_t: int = 1
+    audio_downsample: Literal["pool", "conv"] = "pool"
+    output_kernel: int = 7
+    output_padding_mode: Literal["zeros", "edge"] = "zeros"
 
-    def __call__(self, still: jax.Array, audio: jax.Array, train: bool = False) -> Drawn:
-        """Animates stills.
+    def __call__(
+        self, reference: jax.Array, audio: jax.Array, train: bool = False
+    ) -> GeneratorOutput:
+        """Generates clips.
 
         Args:
-            still: (n, 64, 64, 3), RGB in [-1, 1].
-            audio: (n, 4 * time, 128), see the module.
+            reference: (n, 64, 64, 3), RGB in [-1, 1].
+            audio: log-mel (n, 4 * time, 128), normalised by the method.
             train: whether BatchNorm uses and updates statistics of the batch.
         """
-        logits, heard = self.logits(still, audio, train)
-        return Drawn(jnp.tanh(logits), heard)
+        logits, audio_features = self.logits(reference, audio, train)
+        return GeneratorOutput(jnp.tanh(logits), audio_features)
 
     @nn.compact
-    def logits(self, still: jax.Array, audio: jax.Array, train: bool = False) -> Drawn:
-        """The frames before the tanh; arguments as of a call."""
-        check(self, "still", still, None, SIZE, SIZE, 3)
-        check(self, "audio", audio, len(still), None, MEL_BINS)
-        if audio.shape[1] % ROWS:
-            raise ValueError(f"audio has {audio.shape[1]} rows; four a frame are needed")
-        heard = self._hear(audio, train)
-        x = self._fuse(self._look(still, train), heard)
-        x = self.layer(256, (3, 3, 3), 1, 1, name="compress")(x, train)
-        size = (self.residual_time, 3, 3)
-        padding = (self.residual_time // 2, 1, 1)
+    def logits(
+        self, reference: jax.Array, audio: jax.Array, train: bool = False
+    ) -> GeneratorOutput:
+        """Computes the frames before the tanh; arguments as of a call."""
+        check_shape(self, "reference", reference, None, SIZE, SIZE, 3)
+        check_shape(self, "audio", audio, len(reference), None, MEL_BINS)
+        if audio.shape[1] % MEL_ROWS_PER_FRAME:
+            raise ValueError(
+                f"audio has {audio.shape[1]} rows; a multiple of {MEL_ROWS_PER_FRAME} is required"
+            )
+        audio_features = self._encode_audio(audio, train)
+        x = self._fuse(self._encode_image(reference, train), audio_features)
+        x = self.conv_block(256, (3, 3, 3), 1, 1, name="compress")(x, train)
+        size = (self.residual_kernel_t, 3, 3)
+        padding = (self.residual_kernel_t // 2, 1, 1)
         for i in range(self.residual_blocks):
-            y = self.layer(256, size, 1, padding, name=f"residual_{i}_0")(x, train)
-            last = self.layer(256, size, 1, padding, activation=None, name=f"residual_{i}_1")
+            y = self.conv_block(256, size, 1, padding, name=f"residual_{i}_0")(x, train)
+            last = self.conv_block(256, size, 1, padding, activation=None, name=f"residual_{i}_1")
             x = x + last(y, train)
         for i, features in enumerate((128, 64)):
-            up = self.layer(features, *HALVING_3D, (0, 1, 1), True, name=f"up_{i}")
+            up = self.conv_block(features, *DOWNSAMPLE_2X_3D, (0, 1, 1), True, name=f"up_{i}")
             x = up(x, train)
-        size = (self.head_size,) * 3
-        head = self.output(3, size, 1, self.head_size // 2, edges=self.head_edges, name="output")
-        return Drawn(float32(head(x, train)), heard)
+        size = (self.output_kernel,) * 3
+        output = self.head(
+            3,
+            size,
+            1,
+            self.output_kernel // 2,
+            padding_mode=self.output_padding_mode,
+            name="output",
+        )
+        return GeneratorOutput(at_least_float32(output(x, train)), audio_features)
 
-    def _hear(self, audio: jax.Array, train: bool) -> jax.Array:
-        """(n, 4 * time, 128) -> (n, time, 16, channels)."""
-        x = self.stack(audio[..., None], SOUND, train, "audio")
-        if self.audio_tail == "pool":
+    def _encode_audio(self, audio: jax.Array, train: bool) -> jax.Array:
+        """Maps (n, 4 * time, 128) to (n, time, 16, channels)."""
+        x = self.conv_stack(audio[..., None], AUDIO_ENCODER, train, "audio")
+        if self.audio_downsample == "pool":
             return nn.max_pool(x, (1, 2), (1, 2))
-        return self.layer(256, 3, (1, 2), 1, name=f"audio_{len(SOUND)}")(x, train)
+        return self.conv_block(256, 3, (1, 2), 1, name=f"audio_{len(AUDIO_ENCODER)}")(x, train)
 
-    def _look(self, still: jax.Array, train: bool) -> jax.Array:
-        """(n, 64, 64, 3) -> (n, 16, 16, channels)."""
-        x = self.layer(64, 7, 1, 3, edges="reflect", name="still_0")(still, train)
-        for i, row in enumerate(STILL, 1):
-            x = self.layer(*row, name=f"still_{i}")(x, train)
+    def _encode_image(self, reference: jax.Array, train: bool) -> jax.Array:
+        """Maps (n, 64, 64, 3) to (n, 16, 16, channels)."""
+        x = self.conv_block(64, 7, 1, 3, padding_mode="reflect", name="image_0")(reference, train)
+        for i, row in enumerate(IMAGE_ENCODER, 1):
+            x = self.conv_block(*row, name=f"image_{i}")(x, train)
         return x
 
     @staticmethod
-    def _fuse(seen: jax.Array, heard: jax.Array) -> jax.Array:
-        """The still at every moment beside the sound, whose frequencies become rows."""
-        n, time, rows, _ = heard.shape
-        columns = seen.shape[2]
-        seen = jnp.broadcast_to(seen[:, None], (n, time, *seen.shape[1:]))
-        heard = jnp.broadcast_to(heard[:, :, :, None], (n, time, rows, columns, heard.shape[-1]))
-        return jnp.concatenate([seen, heard], axis=-1)
+    def _fuse(image_features: jax.Array, audio_features: jax.Array) -> jax.Array:
+        """Concatenates the image features at every frame and the audio, frequencies as rows."""
+        n, time, rows, _ = audio_features.shape
+        columns = image_features.shape[2]
+        image_features = jnp.broadcast_to(
+            image_features[:, None], (n, time, *image_features.shape[1:])
+        )
+        audio_features = jnp.broadcast_to(
+            audio_features[:, :, :, None], (n, time, rows, columns, audio_features.shape[-1])
+        )
+        return jnp.concatenate([image_features, audio_features], axis=-1)
 
 
-class DerivativeEncoder(Network):
-    """How the sound changes: 16 features a step (section 3.2, Tab. 7).
+class DerivativeEncoder(TableModule):
+    """Encodes changes of the audio: 16 features a step (section 3.2, Tab. 7).
 
     Attributes:
-        derivative: whether the sound's differences are encoded (15 steps of 16), or itself.
+        derivative: whether differences of the audio are encoded (15 steps of 16), or the audio.
     """
 
     derivative: bool = True
 
     @nn.compact
-    def __call__(self, heard: jax.Array, train: bool = False) -> jax.Array:
-        """(n, time, 16, channels) of the generator -> (n, time - 1 or time, 16), at least 0."""
-        check(self, "heard", heard, None, None, PROFILE, None)
-        x = heard[:, :-1] - heard[:, 1:] if self.derivative else heard
-        *rows, (features, *shape) = SOUND_CHANGES
-        x = self.stack(x, rows, train, "conv", bias=True)
-        last = self.output(
-            features, *shape, norm=True, activation=nn.relu, name=f"conv_{len(rows)}"
-        )
+    def __call__(self, audio_features: jax.Array, train: bool = False) -> jax.Array:
+        """Maps (n, time, 16, channels) to (n, time - 1 or time, 16), at least 0."""
+        check_shape(self, "audio_features", audio_features, None, None, CORRELATION_FEATURES, None)
+        x = audio_features[:, :-1] - audio_features[:, 1:] if self.derivative else audio_features
+        *rows, (features, *shape) = AUDIO_DERIVATIVE_ENCODER
+        x = self.conv_stack(x, rows, train, "conv", bias=True)
+        last = self.head(features, *shape, norm=True, activation=nn.relu, name=f"conv_{len(rows)}")
         return last(x, train)[:, :, 0]
 
 
-class MotionEncoder(Network):
-    """How the pictures change: 16 features a step (section 3.2, Tab. 8).
+class MotionEncoder(TableModule):
+    """Encodes motion: 16 features a step (section 3.2, Tab. 8).
 
-    One convolution a halving: four for 16 x 16 flow as published, six for 64 x 64 flow or frames.
+    One convolution per halving: four for 16 x 16 flow as published, six for 64 x 64 flow or frames.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """(n, time, side, side, channels), side a power of 2 -> (n, time, 16), at least 0."""
+        """Maps (n, time, side, side, channels), side a power of 2, to (n, time, 16), at least 0."""
         side = x.shape[2]
         if x.shape[3] != side or side < 2 or side & (side - 1):
             raise ValueError(f"motion has shape {x.shape}; its sides must be equal powers of two")
         for i in range(side.bit_length() - 1):
-            layer = self.output(
-                MOTION[min(i, len(MOTION) - 1)],
-                *HALVING_3D,
+            layer = self.head(
+                MOTION_CHANNELS[min(i, len(MOTION_CHANNELS) - 1)],
+                *DOWNSAMPLE_2X_3D,
                 norm=True,
                 activation=nn.relu,
                 name=f"conv_{i}",
@@ -179,12 +197,12 @@ class MotionEncoder(Network):
         return x[:, :, 0, 0]
 
 
-class Discriminator(Network):
-    """Judges a clip with its sound in three streams (section 4.2, Tab. 9-11), or in two.
+class Discriminator(TableModule):
+    """Classifies clips with their audio in three streams (section 4.2, Tab. 9-11), or in two.
 
     Attributes:
-        motion: the third stream: "flow" is given to it; "difference" is that of successive frames;
-            "none" leaves it out (and the joint layer then gets 512 features of the video).
+        motion: input of the third stream: "flow"; "difference" of successive frames; "none": no
+            third stream (the fusion then has 512 features of the video).
     """
 
     motion: Literal["flow", "difference", "none"] = "flow"
@@ -196,7 +214,7 @@ class Discriminator(Network):
         flow: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """Probabilities of being real and in sync; arguments as of `logits`."""
+        """Computes probabilities of being real and in sync; arguments as of `logits`."""
         return nn.sigmoid(self.logits(frames, audio, flow, train))
 
     @nn.compact
@@ -207,7 +225,7 @@ class Discriminator(Network):
         flow: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """Judges.
+        """Computes logits of being real and in sync.
 
         Args:
             frames: (n, 16, 64, 64, 3), RGB in [-1, 1].
@@ -218,30 +236,45 @@ class Discriminator(Network):
         Returns:
             float32 (n,).
         """
-        check(self, "frames", frames, None, FRAMES, SIZE, SIZE, 3)
-        check(self, "audio", audio, len(frames), FRAMES * ROWS, MEL_BINS)
-        streams = self.motion != "none"
-        video = VIDEO if streams else (*VIDEO[:-1], (512, *VIDEO[-1][1:]))
-        seen = [self._watch(frames, video, train, "video")]
+        check_shape(self, "frames", frames, None, FRAMES, SIZE, SIZE, 3)
+        check_shape(self, "audio", audio, len(frames), FRAMES * MEL_ROWS_PER_FRAME, MEL_BINS)
+        three_streams = self.motion != "none"
+        video = (
+            VIDEO_STREAM if three_streams else (*VIDEO_STREAM[:-1], (512, *VIDEO_STREAM[-1][1:]))
+        )
+        streams_out = [self._video_stream(frames, video, train, "video")]
         if self.motion == "flow":
             if flow is None:
-                raise ValueError("Discriminator judges by the flow too; give it")
-            check(self, "flow", flow, len(frames), FRAMES - 1, 16, 16, 2)
-            seen.append(self._watch(flow, FLOW, train, "motion"))
-        elif streams:
-            seen.append(self._watch(frames[:, 1:] - frames[:, :-1], DIFFERENCE, train, "motion"))
-        heard = self.stack(audio[..., None], SOUND, train, "audio")
-        dense = {"bias": not streams, "norm": streams, "name": "audio_dense"}
-        heard = self.layer(256, heard.shape[1:3], **dense)(heard, train)[:, None]
-        heard = jnp.broadcast_to(heard, (*seen[0].shape[:4], heard.shape[-1]))
-        x = jnp.concatenate([*seen, heard], axis=-1)
-        x = self.layer(512, (3, 3, 3), 1, 1, name="joint")(x, train)
-        verdict = self.output(1, x.shape[1:4], name="verdict")(x, train)
-        return float32(verdict).reshape(len(frames))
+                raise ValueError(
+                    f"Discriminator with motion='flow' needs flow, shape ({len(frames)}, "
+                    f"{FRAMES - 1}, 16, 16, 2); got None"
+                )
+            check_shape(self, "flow", flow, len(frames), FRAMES - 1, 16, 16, 2)
+            streams_out.append(self._video_stream(flow, FLOW_STREAM, train, "motion"))
+        elif three_streams:
+            streams_out.append(
+                self._video_stream(
+                    frames[:, 1:] - frames[:, :-1], DIFFERENCE_STREAM, train, "motion"
+                )
+            )
+        audio_features = self.conv_stack(audio[..., None], AUDIO_ENCODER, train, "audio")
+        dense = {"bias": not three_streams, "norm": three_streams, "name": "audio_dense"}
+        audio_features = self.conv_block(256, audio_features.shape[1:3], **dense)(
+            audio_features, train
+        )[:, None]
+        audio_features = jnp.broadcast_to(
+            audio_features, (*streams_out[0].shape[:4], audio_features.shape[-1])
+        )
+        x = jnp.concatenate([*streams_out, audio_features], axis=-1)
+        x = self.conv_block(512, (3, 3, 3), 1, 1, name="fusion")(x, train)
+        head = self.head(1, x.shape[1:4], name="logits")(x, train)
+        return at_least_float32(head).reshape(len(frames))
 
-    def _watch(self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str) -> jax.Array:
-        """A stream; its first row has a bias and no norm."""
-        x = self.layer(*rows[0], bias=True, norm=False, name=f"{name}_0")(x, train)
+    def _video_stream(
+        self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str
+    ) -> jax.Array:
+        """Applies a stream; its first row has a bias and no norm."""
+        x = self.conv_block(*rows[0], bias=True, norm=False, name=f"{name}_0")(x, train)
         for i, row in enumerate(rows[1:], 1):
-            x = self.layer(*row, name=f"{name}_{i}")(x, train)
+            x = self.conv_block(*row, name=f"{name}_{i}")(x, train)
         return x

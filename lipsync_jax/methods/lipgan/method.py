@@ -1,9 +1,9 @@
-"""LipGAN (KR et al. 2019): redraw the lower face so that it says a given sound.
+"""LipGAN (KR et al. 2019): generates the lower half of a face for given audio.
 
-The generator sees another frame of the same face, the face with its lower half blanked, and 0.35 s
-of sound; a discriminator that learns beside it measures how far a face is from a sound. It is shown
-real faces with their sound, which should be near, and drawn faces or real ones with another clip's
-sound, which should be far apart.
+The generator is conditioned on another frame of the face, on the face with its lower half masked,
+and on 0.35 s of audio. The discriminator embeds a face and its audio; the contrastive loss makes
+their distance small for real pairs, and large for generated faces and for real faces with
+mismatched audio.
 """
 
 import jax
@@ -17,216 +17,236 @@ from lipsync_jax.data.audio_features import LIPGAN
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.methods.base import (
     Arrays,
-    Player,
-    PlayerState,
+    Network,
+    NetworkState,
     State,
-    adam,
     global_norm,
+    make_optimizer,
 )
-from lipsync_jax.methods.common.frame_synthesis import SHEET_FRAMES, SingleFrames, per_example
-from lipsync_jax.methods.common.validation_metrics import mouth_error
+from lipsync_jax.methods.common.frame_synthesis import (
+    NUM_SAMPLE_FRAMES,
+    FrameSynthesisMethod,
+    mean_per_example,
+)
+from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.lipgan.model import SIZE, Discriminator, Generator
 from lipsync_jax.methods.wav2lip.method import mask_lower_half, weighted_l1
-from lipsync_jax.types import Cards, Tree, Variables
+from lipsync_jax.types import ModelCards, Tree, Variables
 
-APART = 6  # frames, at least, from a face to the other one of the same person
+MIN_REFERENCE_DISTANCE = 6  # frames between a face and its reference image
 
 
-def make(config: ml_collections.ConfigDict, cards: Cards) -> "LipGAN":
-    """The method of a config."""
-    return LipGAN(config, cards)
+def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "LipGAN":
+    """Returns the method of a config."""
+    return LipGAN(config, model_cards)
 
 
 def network(config: ml_collections.ConfigDict) -> Generator:
-    """The generator that a config describes, a checkpoint's config too."""
+    """Returns the generator that a config, or a checkpoint's config, describes."""
     return Generator(dtype=jnp.dtype(config.precision), **config.model)
 
 
-class LipGAN(SingleFrames):
-    """Players: `generator`, and where the adversarial term's weight is not 0 `discriminator`.
+class LipGAN(FrameSynthesisMethod):
+    """Networks: `generator`, and `discriminator` where the config has one of a positive weight.
 
     Attributes:
-        hears: the spectrum of its branch, see `data.spectra`.
+        audio_features: those of the config's branch, see `data.audio_features`.
     """
 
-    given = "reference"
-
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        super().__init__(config, cards)
-        self.hears = self.spectrum = LIPGAN[config.model.sound]
-        self.players = {"generator": Player(network(config), adam(config.optimiser))}
-        if config.adversarial.weight:
-            self.players["discriminator"] = Player(
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        super().__init__(config, model_cards)
+        self.audio_features = self.audio_spec = LIPGAN[config.model.audio_features]
+        self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
+        if "distance" in config.discriminators and config.discriminators.distance.weight:
+            self.networks["discriminator"] = Network(
                 Discriminator(
-                    sound=config.model.sound,
-                    width=config.adversarial.width,
+                    audio_features=config.model.audio_features,
                     dtype=jnp.dtype(config.precision),
+                    **config.discriminators.distance.model,
                 ),
-                adam(config.adversarial.optimiser),
+                make_optimizer(config.discriminators.distance.optimizer),
             )
 
-    def check(self) -> None:
-        """Refuses faces of another size, and batches that have no other clip's sound."""
-        self.check_pictures("LipGAN", SIZE, "face96")
-        if self.config.adversarial.weight and self.config.data.batch_size < 2:
+    def validate_config(self) -> None:
+        """Raises ValueError for faces of another size, and for batches without mismatched audio."""
+        self.require_image_size("LipGAN", SIZE, "face96")
+        if "discriminator" in self.networks and self.config.data.batch_size < 2:
             raise ValueError(
-                "the discriminator needs other clips' sound; set config.data.batch_size to 2 or "
-                "more, or config.adversarial.weight to 0"
+                f"config.data.batch_size={self.config.data.batch_size}: the discriminator takes "
+                "audio of other clips of a batch; set --config.data.batch_size to 2 or more, or "
+                "--config.discriminators.distance.weight=0"
             )
 
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Some frames of one clip, for each another one of the same face, and their sound.
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns frames of one clip, with a reference image and audio of each.
 
         Returns:
-            target: uint8 (frames, 96, 96, 3), BGR.
-            reference: uint8 (frames, 96, 96, 3), at least 6 frames away.
-            sound: float32 (frames, columns, bins), see `hears`.
+            frames: uint8 (frames, 96, 96, 3), BGR.
+            reference: uint8 (frames, 96, 96, 3), BGR, at least 6 frames away.
+            audio: float32 (frames, columns, bins), see `audio_features`.
         """
-        made, _ = self.frames(clip, rng)
+        example, _ = self.make_unaugmented_example(clip, rng)
         count = self.config.frames_per_clip
-        faces = np.concatenate([made["target"], made["reference"]])
-        faces = augment.augment_faces(faces, rng, self.config.augment)
-        return {**made, "target": faces[:count], "reference": faces[count:]}
+        faces = np.concatenate([example["frames"], example["reference"]])
+        faces = augment.augment_faces(faces, rng, self.config.augment_magnitude)
+        return {**example, "frames": faces[:count], "reference": faces[count:]}
 
-    def shown_first(
-        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    def init_inputs(
+        self, model_inputs: tuple[jax.Array, jax.Array, jax.Array]
     ) -> dict[str, tuple[jax.Array, ...]]:
-        """See SingleFrames."""
-        sound, faces, target = inputs
-        return {"generator": (sound, faces), "discriminator": (sound, target)}
+        """See `FrameSynthesisMethod`."""
+        audio, faces, target = model_inputs
+        return {"generator": (audio, faces), "discriminator": (audio, target)}
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """Two steps of the discriminator, then one of the generator against it.
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Runs two steps of the discriminator, then one of the generator.
 
-        The scalar `distance_of_refused` is that of drawn faces at some steps and that of real ones
-        with another clip's sound at the others.
+        The scalar `distance_negative` is the distance of generated faces at some steps, and of real
+        faces with mismatched audio at the others.
         """
-        sound, faces, target = self.inputs(batch)
-        players: dict[str, PlayerState] = {}
+        audio, faces, target = self.network_inputs(batch)
+        networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
-        if "discriminator" in self.players:
-            other = jnp.roll(batch["sound"], 1, axis=0).reshape(sound.shape)
-            players["discriminator"], scalars = self._learn_distance(
-                state, (sound, faces, target, other), key
+        if "discriminator" in self.networks:
+            mismatched_audio = jnp.roll(batch["audio"], 1, axis=0).reshape(audio.shape)
+            networks["discriminator"], scalars = self._discriminator_step(
+                state, (audio, faces, target, mismatched_audio), key
             )
-        generator, before = self.players["generator"], state.players["generator"]
+        generator, before = self.networks["generator"], state.networks["generator"]
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            drawn, stats = generator.train(params, before.batch_stats, sound, faces)
-            terms = {"l1": losses.l1(drawn, target)}
-            value = weighted_l1(drawn, target, self.config.lower_half_weight)
-            if players:
-                distance = self._distance(players["discriminator"].params, sound, drawn)
-                terms["deceived"] = losses.margin_contrastive(distance, 0.0)
-                value += self.config.adversarial.weight * terms["deceived"]
+            generated, stats = generator.apply_train(params, before.batch_stats, audio, faces)
+            terms = {"l1": losses.l1(generated, target)}
+            value = weighted_l1(generated, target, self.config.loss.lower_half)
+            if networks:
+                distance = self._distance(networks["discriminator"].params, audio, generated)
+                terms["gen_adv_loss"] = losses.contrastive_loss(distance, 0.0)
+                value += self.config.discriminators.distance.weight * terms["gen_adv_loss"]
             return value, (terms, stats)
 
         (value, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
-        players["generator"] = generator.learn(before, grads, stats)
-        scalars |= {"loss": value, **terms, "gradient_norm": global_norm(grads)}
-        return state.replace_players(**players), scalars
+        networks["generator"] = generator.apply_gradients(before, grads, stats)
+        scalars |= {"loss": value, **terms, "grad_norm": global_norm(grads)}
+        return state.next_step(**networks), scalars
 
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """Errors of each example, those of the trivial answers, and distances.
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes errors of each example and of the baselines, and the discriminator's distances.
 
-        `mouth_error_of_other_sound` is that of what is drawn for another moment's sound: no larger
-        than `mouth_error` where the generator does not listen.
+        `mouth_l1_mismatched_audio` is the error of faces generated for the audio of another moment;
+        a generator that ignores the audio has the same error as `mouth_l1`.
         """
-        sound, faces, target = self.inputs(batch)
-        other = batch["other_sound"].reshape(sound.shape)
-        examples, variables = len(batch["target"]), state.players["generator"].variables
-        drawn, misled = (self._draw(variables, heard, faces) for heard in (sound, other))
-        mean = jnp.repeat(
-            batch["mean_face"].astype(jnp.float32) / 255, len(target) // examples, axis=0
+        audio, faces, target = self.network_inputs(batch)
+        mismatched_audio = batch["mismatched_audio"].reshape(audio.shape)
+        examples, variables = len(batch["frames"]), state.networks["generator"].variables
+        generated, mismatched = (
+            self._generate(variables, driving_audio, faces)
+            for driving_audio in (audio, mismatched_audio)
+        )
+        mean_frame = jnp.repeat(
+            batch["mean_frame"].astype(jnp.float32) / 255, len(target) // examples, axis=0
         )
 
-        figures = {
-            "l1": jnp.abs(drawn - target),
-            "mouth_error": mouth_error(drawn, target),
-            "mouth_error_of_other_sound": mouth_error(misled, target),
-            "mouth_error_copying_reference": mouth_error(faces[..., :3], target),
-            "mouth_error_mean_mouth": mouth_error(mean, target),
+        metrics = {
+            "l1": jnp.abs(generated - target),
+            "mouth_l1": mouth_absolute_error(generated, target),
+            "mouth_l1_mismatched_audio": mouth_absolute_error(mismatched, target),
+            "mouth_l1_copy_baseline": mouth_absolute_error(faces[..., :3], target),
+            "mouth_l1_mean_baseline": mouth_absolute_error(mean_frame, target),
         }
-        if "discriminator" in self.players:
-            params = state.players["discriminator"].params
+        if "discriminator" in self.networks:
+            params = state.networks["discriminator"].params
             for name, pair in (
-                ("real", (sound, target)),
-                ("drawn", (sound, drawn)),
-                ("other_sound", (other, target)),
+                ("real", (audio, target)),
+                ("fake", (audio, generated)),
+                ("mismatched_audio", (mismatched_audio, target)),
             ):
-                figures[f"distance_of_{name}"] = self._distance(params, *pair)
-        return per_example(figures, examples)
+                metrics[f"distance_{name}"] = self._distance(params, *pair)
+        return mean_per_example(metrics, examples)
 
-    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
-        """Reference, masked input, drawn and true face of each example's first frame."""
-        sound, faces, target = self.few(batch, SHEET_FRAMES)
-        drawn = self._draw(state.players["generator"].variables, sound, faces)
-        return faces[..., :3], faces[..., 3:], drawn, target
+    def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
+        """Returns reference, masked input, generated and real face of each first frame."""
+        audio, faces, target = self.take_examples(batch, NUM_SAMPLE_FRAMES)
+        generated = self._generate(state.networks["generator"].variables, audio, faces)
+        return faces[..., :3], faces[..., 3:], generated, target
 
-    def draw(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
-        """Runs the generator in eval mode, on inputs laid out as Wav2Lip's.
+    def generate_frames(
+        self, variables: Variables, audio: jax.Array, faces: jax.Array
+    ) -> jax.Array:
+        """Runs the generator in eval mode, on inputs in the layout of Wav2Lip's generator.
 
         Args:
             variables: of the generator.
-            audio: float32 (n, bins, columns, 1), windows of `hears`.
+            audio: float32 (n, bins, columns, 1), windows of `audio_features`.
             faces: float32 (n, 96, 96, 6), masked face and reference, BGR in [0, 1].
 
         Returns:
             float32 (n, 96, 96, 3), BGR in [0, 1].
         """
         masked, reference = faces[..., :3], faces[..., 3:]
-        sound = audio[..., 0].swapaxes(1, 2)
-        return self._draw(variables, sound, jnp.concatenate([reference, masked], axis=-1))
+        rows = audio[..., 0].swapaxes(1, 2)
+        return self._generate(variables, rows, jnp.concatenate([reference, masked], axis=-1))
 
-    def _draw(self, variables: Variables, sound: jax.Array, faces: jax.Array) -> jax.Array:
-        return self.players["generator"].module.apply(variables, sound, faces)
+    def _generate(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
+        return self.networks["generator"].module.apply(variables, audio, faces)
 
-    def frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
-        """See SingleFrames."""
+    def make_unaugmented_example(
+        self, clip: Clip, rng: np.random.Generator
+    ) -> tuple[Arrays, np.ndarray]:
+        """See `FrameSynthesisMethod`."""
         total = len(clip.frames)
-        if total < 2 * APART:
-            raise ValueError(f"it has {total} frames, fewer than {2 * APART}")
+        if total < 2 * MIN_REFERENCE_DISTANCE:
+            raise ValueError(
+                f"the clip has {total} frames; LipGAN takes {2 * MIN_REFERENCE_DISTANCE} or more"
+            )
         chosen = rng.integers(0, total, self.config.frames_per_clip)
-        every = np.arange(total)
-        others = [rng.choice(every[np.abs(every - frame) >= APART]) for frame in chosen]
-        target, reference = np.split(decode_frames(clip, [*chosen, *others]), 2)
+        candidates = np.arange(total)
+        others = [
+            rng.choice(candidates[np.abs(candidates - frame) >= MIN_REFERENCE_DISTANCE])
+            for frame in chosen
+        ]
+        frames, reference = np.split(decode_frames(clip, [*chosen, *others]), 2)
         return {
-            "target": target,
+            "frames": frames,
             "reference": reference,
-            "sound": self.sound(clip, chosen),
+            "audio": self.audio_windows(clip, chosen),
         }, chosen
 
-    def inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """See SingleFrames."""
+    def network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """See `FrameSynthesisMethod`."""
         target, reference = (
             batch[name].reshape(-1, *batch[name].shape[2:]).astype(jnp.float32) / 255
-            for name in ("target", "reference")
+            for name in ("frames", "reference")
         )
         faces = jnp.concatenate([reference, mask_lower_half(target)], axis=-1)
-        return batch["sound"].reshape(-1, *batch["sound"].shape[2:]), faces, target
+        return batch["audio"].reshape(-1, *batch["audio"].shape[2:]), faces, target
 
-    def _distance(self, params: Tree, sound: jax.Array, faces: jax.Array) -> jax.Array:
-        return self.players["discriminator"].module.apply({"params": params}, sound, faces)
+    def _distance(self, params: Tree, audio: jax.Array, faces: jax.Array) -> jax.Array:
+        return self.networks["discriminator"].module.apply({"params": params}, audio, faces)
 
-    def _learn_distance(
+    def _discriminator_step(
         self, state: State, inputs: tuple, key: jax.Array
-    ) -> tuple[PlayerState, Arrays]:
-        """One step on what should be far apart, by a fair coin of two kinds; one on real pairs."""
-        sound, faces, target, other = inputs
-        drawn = self._draw(state.players["generator"].variables, sound, faces)
+    ) -> tuple[NetworkState, Arrays]:
+        """Runs a step on negatives, of one of two kinds at random, and a step on real pairs."""
+        audio, faces, target, mismatched_audio = inputs
+        generated = self._generate(state.networks["generator"].variables, audio, faces)
         coin = jax.random.bernoulli(key)
-        refused = jnp.where(coin, sound, other), jnp.where(coin, drawn, target)
-        after, scalars, norms = state.players["discriminator"], {}, []
+        negative = jnp.where(coin, audio, mismatched_audio), jnp.where(coin, generated, target)
+        after, scalars, norms = state.networks["discriminator"], {}, []
         # Not `lax.scan`: convolutions in a loop are some 40 times slower on CPU.
-        for name, apart, pair in (("refused", 1.0, refused), ("real", 0.0, (sound, target))):
+        for name, is_negative, pair in (
+            ("negative", 1.0, negative),
+            ("real", 0.0, (audio, target)),
+        ):
 
             def loss(
-                params: Tree, pair: tuple[jax.Array, jax.Array] = pair, apart: float = apart
+                params: Tree,
+                pair: tuple[jax.Array, jax.Array] = pair,
+                is_negative: float = is_negative,
             ) -> tuple[jax.Array, Tree]:
                 distance = self._distance(params, *pair)
-                return losses.margin_contrastive(distance, apart), jnp.mean(distance)
+                return losses.contrastive_loss(distance, is_negative), jnp.mean(distance)
 
-            grads, scalars[f"distance_of_{name}"] = jax.grad(loss, has_aux=True)(after.params)
+            grads, scalars[f"distance_{name}"] = jax.grad(loss, has_aux=True)(after.params)
             norms.append(global_norm(grads))
-            after = self.players["discriminator"].learn(after, grads, after.batch_stats)
-        return after, {**scalars, "discriminator_gradient_norm": sum(norms) / len(norms)}
+            after = self.networks["discriminator"].apply_gradients(after, grads, after.batch_stats)
+        return after, {**scalars, "discriminator/grad_norm": sum(norms) / len(norms)}

@@ -1,9 +1,9 @@
-"""Speech2Vid, "You said that?" (Chung, Jamaludin and Zisserman 2017): a still speaks.
+"""Speech2Vid, "You said that?" (Chung, Jamaludin and Zisserman 2017).
 
-One or several stills of a face and 0.35 s of sound become the frame in their middle; the loss is
-the absolute error of its pixels. A second network learns to sharpen: it is shown real frames, and
-blurred, and is to tell what was lost. It has no part in the first one's loss, and is shown nothing
-of what that draws, so that both learn in one run.
+The generator maps reference images of a face and 0.35 s of audio to the frame in the audio's
+middle; its loss is the L1 error of the pixels. The deblurring network predicts, from a blurred real
+frame, what the blur removed. Neither network has a part in the other's loss, so one run trains
+both.
 """
 
 from collections.abc import Mapping
@@ -18,37 +18,47 @@ from lipsync_jax.data.audio_features import MFCC
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.methods.base import (
     Arrays,
-    Player,
-    PlayerState,
+    Network,
+    NetworkState,
     State,
-    adam,
     global_norm,
+    make_optimizer,
 )
-from lipsync_jax.methods.common.frame_synthesis import SHEET_FRAMES, SingleFrames, per_example
-from lipsync_jax.methods.common.validation_metrics import mouth_error
-from lipsync_jax.methods.speech2vid.model import DRAWN, FACE, MARGIN, Deblurrer, Generator
-from lipsync_jax.types import Cards, Tree
+from lipsync_jax.methods.common.frame_synthesis import (
+    NUM_SAMPLE_FRAMES,
+    FrameSynthesisMethod,
+    mean_per_example,
+)
+from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
+from lipsync_jax.methods.speech2vid.model import (
+    FACE_SIZE,
+    OUTPUT_MARGIN,
+    OUTPUT_SIZE,
+    Deblurrer,
+    Generator,
+)
+from lipsync_jax.types import ModelCards, Tree
 
 BLUR_SIZE, BLUR_SIGMA = 5, 2.0  # pixels
 
 
-def make(config: ml_collections.ConfigDict, cards: Cards) -> "Speech2Vid":
-    """The method of a config."""
-    return Speech2Vid(config, cards)
+def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Speech2Vid":
+    """Returns the method of a config."""
+    return Speech2Vid(config, model_cards)
 
 
 def network(config: ml_collections.ConfigDict) -> Generator:
-    """The generator that a config describes, a checkpoint's config too."""
+    """Returns the generator that a config, or a checkpoint's config, describes."""
     return Generator(dtype=jnp.dtype(config.precision), **config.model)
 
 
-def deblurrer(config: ml_collections.ConfigDict) -> Deblurrer:
-    """The network that sharpens, of a config whose `deblur.train` is true."""
-    return Deblurrer(dtype=jnp.dtype(config.precision), width=config.deblur.width)
+def deblur_network(config: ml_collections.ConfigDict) -> Deblurrer:
+    """Returns the deblurring network of a config whose `deblur.train` is true."""
+    return Deblurrer(dtype=jnp.dtype(config.precision), width_mult=config.deblur.width_mult)
 
 
 def blur(frames: jax.Array) -> jax.Array:
-    """Frames under a Gaussian of 5 x 5 pixels, sigma 2, mirrored at their borders.
+    """Blurs frames with a Gaussian of 5 x 5 pixels, sigma 2, reflected at the borders.
 
     Args:
         frames: float (n, height, width, c).
@@ -67,171 +77,192 @@ def blur(frames: jax.Array) -> jax.Array:
     return frames
 
 
-def as_seen(pictures: jax.Array) -> jax.Array:
-    """uint8 (..., 3) BGR -> float32, RGB in [0, 1]."""
-    return pictures[..., ::-1].astype(jnp.float32) / 255
+def normalize_to_unit(images: jax.Array) -> jax.Array:
+    """Converts uint8 (..., 3), BGR, to float32, RGB in [0, 1]."""
+    return images[..., ::-1].astype(jnp.float32) / 255
 
 
-def middle(faces: jax.Array) -> jax.Array:
-    """What is to be drawn of faces: (..., 112, 112, 3) -> (..., 109, 109, 3)."""
-    part = slice(MARGIN, MARGIN + DRAWN)
-    return faces[..., part, part, :]
+def crop_output(faces: jax.Array) -> jax.Array:
+    """Crops faces to the generator's output: (..., 112, 112, 3) -> (..., 109, 109, 3)."""
+    region = slice(OUTPUT_MARGIN, OUTPUT_MARGIN + OUTPUT_SIZE)
+    return faces[..., region, region, :]
 
 
-def widened(frames: jax.Array) -> jax.Array:
-    """Drawn frames at the size of faces, their borders repeated; the inverse of `middle`."""
-    pads = (MARGIN, FACE - DRAWN - MARGIN)
+def pad_to_face(frames: jax.Array) -> jax.Array:
+    """Pads generated frames to the size of faces by repeating borders, see `crop_output`."""
+    pads = (OUTPUT_MARGIN, FACE_SIZE - OUTPUT_SIZE - OUTPUT_MARGIN)
     return jnp.pad(frames, ((0, 0), pads, pads, (0, 0)), mode="edge")
 
 
-class Speech2Vid(SingleFrames):
-    """Players: `generator`, and with `deblur.train` the `deblurrer`."""
+class Speech2Vid(FrameSynthesisMethod):
+    """Networks: `generator`, and `deblurrer` with `config.deblur.train`."""
 
-    spectrum, given = MFCC, "stills"
+    audio_spec = MFCC
 
-    def __init__(self, config: ml_collections.ConfigDict, cards: Cards) -> None:
-        super().__init__(config, cards)
-        self.players = {"generator": Player(network(config), adam(config.optimiser))}
+    def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
+        super().__init__(config, model_cards)
+        self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
         if config.deblur.train:
-            self.players["deblurrer"] = Player(deblurrer(config), adam(config.deblur.optimiser))
+            self.networks["deblurrer"] = Network(
+                deblur_network(config), make_optimizer(config.deblur.optimizer)
+            )
 
-    def check(self) -> None:
-        """Refuses faces of another size, and no still."""
-        self.check_pictures("Speech2Vid", FACE, "aligned112x112")
-        if self.config.stills < 1:
-            raise ValueError(f"config.stills={self.config.stills}: give 1 or 5, as published")
+    def validate_config(self) -> None:
+        """Raises ValueError for faces of another size, and without a reference image."""
+        self.require_image_size("Speech2Vid", FACE_SIZE, "aligned112x112")
+        if self.config.num_reference_images < 1:
+            raise ValueError(
+                f"config.num_reference_images={self.config.num_reference_images}: give 1 or 5, "
+                "as published"
+            )
 
-    def example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Some frames of a clip, for each its sound and stills of other moments.
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns frames of a clip, with audio and reference images of other moments.
 
         Returns:
-            target: uint8 (frames, 112, 112, 3), BGR.
-            stills: uint8 (frames, stills, 112, 112, 3), BGR.
-            sound: float32 (frames, 35, 12), MFCCs.
+            frames: uint8 (frames, 112, 112, 3), BGR.
+            reference: uint8 (frames, num_reference_images, 112, 112, 3), BGR.
+            audio: float32 (frames, 35, 12), MFCCs.
         """
-        return self.frames(clip, rng)[0]
+        return self.make_unaugmented_example(clip, rng)[0]
 
-    def shown_first(
-        self, inputs: tuple[jax.Array, jax.Array, jax.Array]
+    def init_inputs(
+        self, model_inputs: tuple[jax.Array, jax.Array, jax.Array]
     ) -> dict[str, tuple[jax.Array, ...]]:
-        """See SingleFrames."""
-        sound, stills, target = inputs
-        return {"generator": (sound, stills), "deblurrer": (target,)}
+        """See `FrameSynthesisMethod`."""
+        audio, references, target = model_inputs
+        return {"generator": (audio, references), "deblurrer": (target,)}
 
-    def update(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
-        """One step of each network."""
-        del key  # nothing here is random
-        sound, stills, target = self.inputs(batch)
-        generator, before = self.players["generator"], state.players["generator"]
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Runs one step of each network."""
+        del key  # the step is deterministic
+        audio, references, target = self.network_inputs(batch)
+        generator, before = self.networks["generator"], state.networks["generator"]
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            drawn, stats = generator.train(params, before.batch_stats, sound, stills)
-            value = l1 = losses.l1(drawn.frames, target)
-            if self.config.mouth_weight:
-                value += self.config.mouth_weight * mouth_error(drawn.frames, target).mean()
+            outputs, stats = generator.apply_train(params, before.batch_stats, audio, references)
+            value = l1 = losses.l1(outputs.frames, target)
+            if self.config.loss.mouth:
+                value += (
+                    self.config.loss.mouth * mouth_absolute_error(outputs.frames, target).mean()
+                )
             return value, (l1, stats)
 
         (value, (l1, stats)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
-        players = {"generator": generator.learn(before, grads, stats)}
-        scalars = {"loss": value, "l1": l1, "gradient_norm": global_norm(grads)}
-        if "deblurrer" in self.players:
-            players["deblurrer"], lost = self._learn_to_sharpen(state, target)
-            scalars |= lost
-        return state.replace_players(**players), scalars
+        networks = {"generator": generator.apply_gradients(before, grads, stats)}
+        scalars = {"loss": value, "l1": l1, "grad_norm": global_norm(grads)}
+        if "deblurrer" in self.networks:
+            networks["deblurrer"], deblur_metrics = self._deblur_step(state, target)
+            scalars |= deblur_metrics
+        return state.next_step(**networks), scalars
 
-    def draw(
-        self, variables: Mapping[str, Mapping[str, Tree]], sound: jax.Array, stills: jax.Array
+    def generate_frames(
+        self, variables: Mapping[str, Mapping[str, Tree]], audio: jax.Array, references: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Draws frames in eval mode.
+        """Generates frames in eval mode.
 
         Args:
-            variables: of each player.
-            sound: float32 (n, 35, 12), MFCCs.
-            stills: float32 (n, 112, 112, 3 * stills), RGB in [0, 1].
+            variables: of each network.
+            audio: float32 (n, 35, 12), MFCCs.
+            references: float32 (n, 112, 112, 3 * num_reference_images), RGB in [0, 1].
 
         Returns:
-            float32 (n, 109, 109, 3), RGB in [0, 1]; the same sharpened, or once more where there is
-            no network for that.
+            Frames, and deblurred frames (without a deblurring network: the frames again), each
+            float32 (n, 109, 109, 3), RGB in [0, 1].
         """
-        drawn = self.players["generator"].module.apply(variables["generator"], sound, stills)
-        sharp = drawn.frames
-        if "deblurrer" in self.players:
-            lost = self.players["deblurrer"].module.apply(variables["deblurrer"], sharp)
-            sharp = jnp.clip(sharp + lost, 0, 1)
-        return drawn.frames, sharp
+        outputs = self.networks["generator"].module.apply(variables["generator"], audio, references)
+        sharp = outputs.frames
+        if "deblurrer" in self.networks:
+            residual = self.networks["deblurrer"].module.apply(variables["deblurrer"], sharp)
+            sharp = jnp.clip(sharp + residual, 0, 1)
+        return outputs.frames, sharp
 
-    def measure(self, state: State, batch: Arrays) -> Arrays:
-        """Errors of each example, those of the trivial answers, and those after sharpening.
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes errors of each example, of the baselines, and after deblurring.
 
-        `mouth_error_of_other_sound` is that of what is drawn for another moment's sound: no larger
-        than `mouth_error` where the generator does not listen.
+        `mouth_l1_mismatched_audio` is the error of frames generated for the audio of another
+        moment; a generator that ignores the audio has the same error as `mouth_l1`.
         """
-        sound, stills, target = self.inputs(batch)
-        other = batch["other_sound"].reshape(sound.shape)
-        examples, variables = len(batch["target"]), _variables(state)
-        (drawn, sharp), (misled, _) = (
-            self.draw(variables, heard, stills) for heard in (sound, other)
+        audio, references, target = self.network_inputs(batch)
+        mismatched_audio = batch["mismatched_audio"].reshape(audio.shape)
+        examples, variables = len(batch["frames"]), _variables(state)
+        (generated, sharp), (mismatched, _) = (
+            self.generate_frames(variables, driving_audio, references)
+            for driving_audio in (audio, mismatched_audio)
         )
-        mean = jnp.repeat(middle(as_seen(batch["mean_face"])), len(target) // examples, axis=0)
-        figures = {
-            "l1": jnp.abs(drawn - target),
-            "mouth_error": mouth_error(drawn, target),
-            "mouth_error_of_other_sound": mouth_error(misled, target),
-            "mouth_error_copying_still": mouth_error(middle(stills[..., :3]), target),
-            "mouth_error_mean_mouth": mouth_error(mean, target),
+        mean_frame = jnp.repeat(
+            crop_output(normalize_to_unit(batch["mean_frame"])), len(target) // examples, axis=0
+        )
+        metrics = {
+            "l1": jnp.abs(generated - target),
+            "mouth_l1": mouth_absolute_error(generated, target),
+            "mouth_l1_mismatched_audio": mouth_absolute_error(mismatched, target),
+            "mouth_l1_copy_baseline": mouth_absolute_error(
+                crop_output(references[..., :3]), target
+            ),
+            "mouth_l1_mean_baseline": mouth_absolute_error(mean_frame, target),
         }
-        if "deblurrer" in self.players:
-            figures["l1_sharpened"] = jnp.abs(sharp - target)
-            figures["mouth_error_sharpened"] = mouth_error(sharp, target)
-        return per_example(figures, examples)
+        if "deblurrer" in self.networks:
+            metrics["l1_deblurred"] = jnp.abs(sharp - target)
+            metrics["mouth_l1_deblurred"] = mouth_absolute_error(sharp, target)
+        return mean_per_example(metrics, examples)
 
-    def pictures(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
-        """First still, drawn, sharpened and true frame of each example."""
-        sound, stills, target = self.few(batch, SHEET_FRAMES)
-        drawn = self.draw(_variables(state), sound, stills)
-        columns = middle(stills[..., :3]), *drawn[: len(self.players)], target
+    def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
+        """Returns first reference, generated, deblurred and real frame of each example."""
+        audio, references, target = self.take_examples(batch, NUM_SAMPLE_FRAMES)
+        generated = self.generate_frames(_variables(state), audio, references)
+        columns = crop_output(references[..., :3]), *generated[: len(self.networks)], target
         return tuple(column[..., ::-1] for column in columns)
 
-    def frames(self, clip: Clip, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
-        """See SingleFrames."""
-        total, count, stills = len(clip.frames), self.config.frames_per_clip, self.config.stills
-        if total <= stills:
-            raise ValueError(f"it has {total} frames, fewer than {stills + 1}")
+    def make_unaugmented_example(
+        self, clip: Clip, rng: np.random.Generator
+    ) -> tuple[Arrays, np.ndarray]:
+        """See `FrameSynthesisMethod`."""
+        total, count, num_references = (
+            len(clip.frames),
+            self.config.frames_per_clip,
+            self.config.num_reference_images,
+        )
+        if total <= num_references:
+            raise ValueError(
+                f"the clip has {total} frames; Speech2Vid with {num_references} reference images "
+                f"takes {num_references + 1} or more"
+            )
         chosen = rng.integers(0, total, count)
-        apart = [rng.choice(total - 1, stills, replace=False) + 1 for _ in chosen]
-        others = (chosen[:, None] + np.array(apart)) % total
-        pictures = decode_frames(clip, [*chosen, *others.ravel()])
+        offsets = [rng.choice(total - 1, num_references, replace=False) + 1 for _ in chosen]
+        others = (chosen[:, None] + np.array(offsets)) % total
+        images = decode_frames(clip, [*chosen, *others.ravel()])
         return {
-            "target": pictures[:count],
-            "stills": pictures[count:].reshape(count, stills, *pictures.shape[1:]),
-            "sound": self.sound(clip, chosen),
+            "frames": images[:count],
+            "reference": images[count:].reshape(count, num_references, *images.shape[1:]),
+            "audio": self.audio_windows(clip, chosen),
         }, chosen
 
-    def inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """See SingleFrames."""
-        target = middle(as_seen(batch["target"]))
-        stills = jnp.moveaxis(as_seen(batch["stills"]), 2, -2)
+    def network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """See `FrameSynthesisMethod`."""
+        target = crop_output(normalize_to_unit(batch["frames"]))
+        references = jnp.moveaxis(normalize_to_unit(batch["reference"]), 2, -2)
         return (
-            batch["sound"].reshape(-1, *batch["sound"].shape[2:]),
-            stills.reshape(-1, *stills.shape[2:4], stills.shape[4] * 3),
+            batch["audio"].reshape(-1, *batch["audio"].shape[2:]),
+            references.reshape(-1, *references.shape[2:4], references.shape[4] * 3),
             target.reshape(-1, *target.shape[2:]),
         )
 
-    def _learn_to_sharpen(self, state: State, frames: jax.Array) -> tuple[PlayerState, Arrays]:
-        """A step on what blurring takes from real frames."""
-        player, before = self.players["deblurrer"], state.players["deblurrer"]
+    def _deblur_step(self, state: State, frames: jax.Array) -> tuple[NetworkState, Arrays]:
+        """Runs one step on the difference of real and blurred frames (section 3.4)."""
+        deblurrer, before = self.networks["deblurrer"], state.networks["deblurrer"]
         blurred = blur(frames)
 
         def loss(params: Tree) -> jax.Array:
-            found = player.module.apply({"params": params}, blurred)
-            return losses.mean_squared(found, frames - blurred)
+            residual = deblurrer.module.apply({"params": params}, blurred)
+            return losses.mse(residual, frames - blurred)
 
         value, grads = jax.value_and_grad(loss)(before.params)
-        return player.learn(before, grads, before.batch_stats), {
-            "deblur": value,
-            "deblur_share": value / jnp.mean((frames - blurred) ** 2),
+        return deblurrer.apply_gradients(before, grads, before.batch_stats), {
+            "deblur_loss": value,
+            "deblur_nmse": value / jnp.mean((frames - blurred) ** 2),
         }
 
 
 def _variables(state: State) -> dict[str, dict[str, Tree]]:
-    return {name: player.variables for name, player in state.players.items()}
+    return {name: network.variables for name, network in state.networks.items()}

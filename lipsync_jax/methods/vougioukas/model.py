@@ -1,14 +1,14 @@
-"""Networks of the speech-driven temporal GANs: Vougioukas et al. 2018 and their successor of 2020.
+"""Networks of the speech-driven temporal GANs of Vougioukas et al., 2018 and 2020.
 
-Pictures are RGB in [-1, 1], (height, width) = (128, 96) as published, or other multiples of 32.
-Sound is raw, full scale 1, one window a frame (`data.audio_windows`). `width` multiplies the
-channels of pictures. Masks are bool (n, time), False where a clip was padded behind its end: such
-frames enter neither batch statistics nor recurrent states.
+Images are RGB in [-1, 1], (height, width) = (128, 96) as published, or other multiples of 32.
+Audio is raw, full scale 1, one window a frame (`data.audio_windows`). `width_mult` multiplies the
+channels of layers of images. Masks are bool (n, time), False where a clip is padded after its end:
+padding enters neither batch statistics nor recurrent states.
 
 2018: windows of 0.16 s, identity 50, FrameDiscriminator, SequenceDiscriminator. 2020: windows of
 0.2 s, identity 128, FrameDiscriminator, MotionDiscriminator, SyncDiscriminator. The generator's
-layers are those of the published inference code. Discriminators were never published: depths and
-inputs are the papers', widths and kernels ours.
+layers are those of the published inference code. The discriminators were never published: depths
+and inputs are those of the papers, widths and kernels are chosen here.
 """
 
 import flax.linen as nn
@@ -18,107 +18,119 @@ from jax.typing import DTypeLike
 
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
 from lipsync_jax.nn.conv import stack_frames
-from lipsync_jax.nn.dcgan import Block, classify, float32, linear
-from lipsync_jax.nn.gru import GRU, fold_time, unfold_time
-from lipsync_jax.nn.shape_checks import check
-from lipsync_jax.nn.unet import HALVINGS, FrameDecoder, PictureCritic, channels, smallest_map
-from lipsync_jax.nn.waveform_encoder import AudioEncoder
+from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, discriminator_head, identity
+from lipsync_jax.nn.gru import GRU, merge_time, split_time
+from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.nn.unet import (
+    NUM_DOWNSAMPLES,
+    FrameDecoder,
+    ImageEncoder,
+    bottleneck_size,
+    channels,
+)
+from lipsync_jax.nn.waveform_encoder import WaveformEncoder
 from lipsync_jax.types import Argument
 
-SNIPPET = 5  # frames that the synchronisation discriminator looks at
+SYNC_WINDOW = 5  # frames in an input of the sync discriminator
 
 
 class Generator(RecurrentGenerator):
-    """The generator of both papers; defaults are those of 2018 for sound at 16 kHz.
+    """The generator of both papers; defaults are those of 2018 for audio at 16 kHz.
 
     Attributes:
         audio_rate: samples a second.
         audio_samples: length of a window.
-        audio_features: channels of the sound encoder's first convolution.
+        audio_encoder_channels: channels of the audio encoder's first convolution.
     """
 
     audio_rate: int = 16_000
     audio_samples: int = 2560
-    audio_features: int = 16
+    audio_encoder_channels: int = 16
 
     def setup(self) -> None:
-        """Names the parts, which can be run alone."""
+        """Defines the submodules."""
         super().setup()
-        self.audio_encoder = AudioEncoder(
+        self.audio_encoder = WaveformEncoder(
             self.audio_size,
             self.audio_rate,
             self.audio_samples,
-            self.audio_features,
+            self.audio_encoder_channels,
             dtype=self.dtype,
         )
-        self.decoder = Decoder(self.width, self.image_size, self.dtype)
+        self.decoder = Decoder(self.width_mult, self.image_size, self.dtype)
 
 
 class Decoder(FrameDecoder):
-    """A U-Net with the encoder's second to fifth map."""
+    """A U-Net decoder with the second to fifth skip of the encoder."""
 
-    def between(
-        self, x: jax.Array, maps: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
+    def upsample_stages(
+        self, x: jax.Array, skips: tuple[jax.Array, ...], train: bool, mask: jax.Array | None
     ) -> jax.Array:
         """See FrameDecoder."""
-        sizes = channels(self.width)
-        for i in range(HALVINGS - 1, 0, -1):
-            x = self.join(sizes[i], transposed=True, name=f"join_{i}")(x, train, mask, maps[i])
-            x = self.double(sizes[i - 1], name=f"up_{i}")(x, train, mask)
+        sizes = channels(self.width_mult)
+        for i in range(NUM_DOWNSAMPLES - 1, 0, -1):
+            x = self.fuse_skip(sizes[i], transposed=True, name=f"fuse_{i}")(
+                x, train, mask, skips[i]
+            )
+            x = self.upsample(sizes[i - 1], name=f"up_{i}")(x, train, mask)
         return x
 
 
 class FrameDiscriminator(nn.Module):
-    """Judges single frames beside the still they should resemble (2018, section 3.2).
+    """Classifies single frames, conditioned on the reference image (2018, section 3.2).
 
     Attributes:
-        width: multiplies all channels.
+        width_mult: multiplies all channels.
         dtype: of the computation; None follows inputs and parameters.
     """
 
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, frames: jax.Array, still: jax.Array, train: bool = False) -> jax.Array:
-        """Judges.
+    def __call__(self, frames: jax.Array, reference: jax.Array, train: bool = False) -> jax.Array:
+        """Classifies inputs as real or generated.
 
         Args:
             frames: (n, height, width, 3), RGB in [-1, 1].
-            still: of the same shape.
+            reference: of the same shape.
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
             float32 (n,), logits of being real.
         """
-        both = jnp.concatenate([frames, still], axis=-1)
-        critic = PictureCritic(
-            1, activation=linear, width=self.width, dtype=self.dtype, name="pictures"
+        both = jnp.concatenate([frames, reference], axis=-1)
+        encoder = ImageEncoder(
+            1,
+            activation=identity,
+            width_mult=self.width_mult,
+            dtype=self.dtype,
+            name="image_encoder",
         )
-        return float32(critic(both, train))[:, 0]
+        return at_least_float32(encoder(both, train))[:, 0]
 
 
 class SequenceDiscriminator(nn.Module):
-    """Judges a whole clip with its sound, at the last valid frame (2018, section 3.2).
+    """Classifies whole clips with their audio, at the last valid frame (2018, section 3.2).
 
     Attributes:
         audio_rate: samples a second.
         audio_samples: length of a window.
-        audio_features: channels of the sound encoder's first convolution.
-        audio_size: size of the embedding of a window of sound.
+        audio_encoder_channels: channels of the audio encoder's first convolution.
+        audio_size: size of the embedding of a window of audio.
         frame_size: size of the embedding of a frame.
         hidden_size: size of the recurrent states.
-        width: multiplies the channels of pictures.
+        width_mult: multiplies the channels of layers of images.
         dtype: of the computation; None follows inputs and parameters.
     """
 
     audio_rate: int = 16_000
     audio_samples: int = 2560
-    audio_features: int = 16
+    audio_encoder_channels: int = 16
     audio_size: int = 256
     frame_size: int = 128
     hidden_size: int = 256
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -129,122 +141,124 @@ class SequenceDiscriminator(nn.Module):
         mask: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """Judges.
+        """Classifies inputs as real or generated.
 
         Args:
             frames: (n, time, height, width, 3), RGB in [-1, 1].
-            audio: (n, time, audio_samples), as the generator hears it.
+            audio: (n, time, audio_samples), the generator's input.
             mask: bool (n, time), False for padding.
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
             float32 (n,), logits of being real.
         """
-        seen = PictureCritic(
-            self.frame_size, 32, width=self.width, dtype=self.dtype, name="pictures"
-        )(fold_time(frames), train, fold_time(mask))
-        heard = AudioEncoder(
+        image_code = ImageEncoder(
+            self.frame_size, 32, width_mult=self.width_mult, dtype=self.dtype, name="image_encoder"
+        )(merge_time(frames), train, merge_time(mask))
+        audio_code = WaveformEncoder(
             self.audio_size,
             self.audio_rate,
             self.audio_samples,
-            self.audio_features,
+            self.audio_encoder_channels,
             dtype=self.dtype,
             name="audio_encoder",
-        )(fold_time(audio), train, fold_time(mask))
-        both = unfold_time(jnp.concatenate([seen, heard], axis=-1), frames.shape[1])
+        )(merge_time(audio), train, merge_time(mask))
+        both = split_time(jnp.concatenate([image_code, audio_code], axis=-1), frames.shape[1])
         states, _ = GRU(self.hidden_size, 2, self.dtype, name="context")(both, mask=mask)
-        return classify(states[-1], self.hidden_size // 2, self.dtype)
+        return discriminator_head(states[-1], self.hidden_size // 2, self.dtype)
 
 
 class MotionDiscriminator(nn.Module):
-    """Judges the motion of a whole clip without its sound (2020).
+    """Classifies the motion of whole clips without their audio (2020).
 
     The first convolution spans three frames.
 
     Attributes:
-        frame_size: size of the embedding of a moment.
+        frame_size: size of the embedding of three successive frames.
         hidden_size: size of the recurrent state.
-        width: multiplies the channels of pictures.
+        width_mult: multiplies the channels of layers of images.
         dtype: of the computation; None follows inputs and parameters.
     """
 
     frame_size: int = 128
     hidden_size: int = 256
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
         self, frames: jax.Array, mask: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        """Judges; arguments and result are SequenceDiscriminator's."""
+        """Classifies clips; arguments and result are those of SequenceDiscriminator."""
         if mask is not None:
             frames = jnp.where(mask[..., None, None, None], frames, 0)
-        # A convolution over space and time is one over space of neighbours side by side, and XLA
-        # runs only the latter fast.
-        around = jnp.pad(frames, [(0, 0), (1, 1)] + [(0, 0)] * 3)
-        moments = jnp.concatenate([around[:, :-2], frames, around[:, 2:]], axis=-1)
-        seen = PictureCritic(
+        # A convolution over space and time equals one over space of neighbouring frames as
+        # channels, and XLA runs only the latter fast.
+        padded = jnp.pad(frames, [(0, 0), (1, 1)] + [(0, 0)] * 3)
+        triplets = jnp.concatenate([padded[:, :-2], frames, padded[:, 2:]], axis=-1)
+        image_code = ImageEncoder(
             self.frame_size,
             32,
             first_norm=True,
-            width=self.width,
+            width_mult=self.width_mult,
             dtype=self.dtype,
-            name="pictures",
-        )(fold_time(moments), train, fold_time(mask))
-        seen = unfold_time(seen, frames.shape[1])
-        states, _ = GRU(self.hidden_size, 1, self.dtype, name="context")(seen, mask=mask)
-        return classify(states[-1], None, self.dtype)
+            name="image_encoder",
+        )(merge_time(triplets), train, merge_time(mask))
+        image_code = split_time(image_code, frames.shape[1])
+        states, _ = GRU(self.hidden_size, 1, self.dtype, name="context")(image_code, mask=mask)
+        return discriminator_head(states[-1], None, self.dtype)
 
 
 class SyncDiscriminator(nn.Module):
-    """Judges whether the mouth of five frames fits their sound (2020).
+    """Classifies whether five frames of the mouth match their audio (2020).
 
     Attributes:
         audio_rate: samples a second.
-        audio_samples: length of the sound of five frames.
-        audio_features: channels of the sound encoder's first convolution.
-        embedding_size: of the frames and of the sound.
-        width: multiplies the channels of pictures.
+        audio_samples: length of the audio of five frames.
+        audio_encoder_channels: channels of the audio encoder's first convolution.
+        embedding_size: of the frames and of the audio.
+        width_mult: multiplies the channels of layers of images.
         dtype: of the computation; None follows inputs and parameters.
     """
 
     audio_rate: int = 16_000
     audio_samples: int = 3200
-    audio_features: int = 16
+    audio_encoder_channels: int = 16
     embedding_size: int = 256
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, frames: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:
-        """Judges.
+        """Classifies inputs as real or generated.
 
         Args:
             frames: (n, 5, height / 2, width, 3), lower halves, RGB in [-1, 1].
-            audio: (n, audio_samples), the sound of these five frames.
+            audio: (n, audio_samples), the audio of these five frames.
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
             float32 (n,), logits of being real and in sync.
         """
-        check(self, "frames", frames, None, SNIPPET, None, None, 3)
-        size = smallest_map((2 * frames.shape[2], frames.shape[3]))
+        check_shape(self, "frames", frames, None, SYNC_WINDOW, None, None, 3)
+        size = bottleneck_size((2 * frames.shape[2], frames.shape[3]))
         x = stack_frames(frames)  # the first convolution spans all five
-        for i, features in enumerate(channels(self.width)[:-1]):
-            block = Block(features, (4, 4), 2, 1, bias=i == 0, dtype=self.dtype, name=f"conv_{i}")
+        for i, features in enumerate(channels(self.width_mult)[:-1]):
+            block = DCGANBlock(
+                features, (4, 4), 2, 1, bias=i == 0, dtype=self.dtype, name=f"conv_{i}"
+            )
             x = block(x, train)
-        ends: dict[str, Argument]
-        ends = {"norm": False, "bias": True, "activation": linear, "dtype": self.dtype}
-        last = Block(self.embedding_size, (size[0], 2 * size[1]), **ends, name="conv_4")
-        seen = last(x, train)[:, 0, 0]
-        heard = AudioEncoder(
+        last_kwargs: dict[str, Argument]
+        last_kwargs = {"norm": False, "bias": True, "activation": identity, "dtype": self.dtype}
+        last = DCGANBlock(self.embedding_size, (size[0], 2 * size[1]), **last_kwargs, name="conv_4")
+        image_code = last(x, train)[:, 0, 0]
+        audio_code = WaveformEncoder(
             self.embedding_size,
             self.audio_rate,
             self.audio_samples,
-            self.audio_features,
-            bounded=False,
+            self.audio_encoder_channels,
+            tanh_output=False,
             dtype=self.dtype,
             name="audio_encoder",
         )(audio, train)
-        return classify(jnp.square(seen - heard), None, self.dtype)
+        return discriminator_head(jnp.square(image_code - audio_code), None, self.dtype)

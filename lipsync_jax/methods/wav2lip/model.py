@@ -1,12 +1,12 @@
 """Wav2Lip's three networks (Prajwal et al. 2020), as tables of rows.
 
-Sizes follow from one rule: pictures are halved by strided convolutions until their side is 3 or
-4; then one unpadded convolution as large as that side leaves a single position. At 96 pixels
-these are the published networks. Other sides of 3 or 4 times a power of two repeat the deepest
-row of a table, or leave its deepest rows out.
+Sizes follow from one rule: strided convolutions halve images until their side is 3 or 4; then one
+unpadded convolution as large as that side leaves a single position. At 96 pixels these are the
+published networks. Other sides of 3 or 4 times a power of two repeat the deepest row of a table,
+or leave its deepest rows out.
 
-Pictures are BGR in [0, 1], NHWC. `width` multiplies all channel counts (never below 8), `depth`
-the number of residual blocks of each stage (rounded up; 0 leaves none).
+Images are BGR in [0, 1], NHWC. `width_mult` multiplies all channel counts (never below 8),
+`depth_mult` the number of residual blocks of each stage (rounded up; 0 leaves none).
 """
 
 import math
@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lipsync_jax.losses import l2_normalise
+from lipsync_jax.losses import l2_normalize
 from lipsync_jax.nn.conv import ConvBlock, ConvTransposeBlock, LeakyConvBlock, conv
 from lipsync_jax.types import Argument
 
-EMBEDDING = 512
+EMBEDDING_SIZE = 512
 
 # (features, kernel, strides, padding, residual blocks that follow); the vertical axis first.
 AUDIO_ENCODER = (
@@ -29,8 +29,8 @@ AUDIO_ENCODER = (
     (64, 3, (3, 1), 1, 2),
     (128, 3, 3, 1, 2),
     (256, 3, (3, 2), 1, 1),
-    (EMBEDDING, 3, 1, 0, 0),
-    (EMBEDDING, 1, 1, 0, 0),
+    (EMBEDDING_SIZE, 3, 1, 0, 0),
+    (EMBEDDING_SIZE, 1, 1, 0, 0),
 )
 EXPERT_AUDIO_ENCODER = (*AUDIO_ENCODER[:3], (256, 3, (3, 2), 1, 2), *AUDIO_ENCODER[4:])
 # Padding 1 for a kernel of 5 loses rows and columns, as published.
@@ -39,7 +39,7 @@ EXPERT_FACE_STEM = ((32, 7, 1, 3, 0), (64, 5, (1, 2), 1, 2))
 # (features, residual blocks) at the full size, half of it, a quarter, ...
 FACE_ENCODER = ((16, 0), (32, 2), (64, 3), (128, 2), (256, 2), (512, 1))
 FACE_DECODER = ((64, 2), (128, 2), (256, 2), (384, 2), (512, 2))
-# The same of each halving after the stem.
+# (features, residual blocks) of each downsampling after the stem.
 EXPERT_FACE_ENCODER = ((128, 3), (256, 2), (512, 2), (512, 0))
 
 # (features, kernel) at the size after the stem, half of it, ...; a strided convolution and
@@ -47,8 +47,8 @@ EXPERT_FACE_ENCODER = ((128, 3), (256, 2), (512, 2), (512, 0))
 QUALITY_ENCODER = ((64, 5), (128, 5), (256, 5), (512, 3), (512, 3))
 
 
-def halvings(image_size: int) -> tuple[int, int]:
-    """How often a side is halved, and the side that remains, 3 or 4.
+def num_downsamples(image_size: int) -> tuple[int, int]:
+    """Returns the number of downsamplings of a side, and the side that remains, 3 or 4.
 
     Raises:
         ValueError: the side is not 3 or 4 times a power of two, or below 12.
@@ -64,47 +64,47 @@ def halvings(image_size: int) -> tuple[int, int]:
 
 
 def extend(rows: tuple, count: int) -> tuple:
-    """The first `count` rows of a table, its last one repeated where it is shorter."""
+    """Returns the first `count` rows of a table, its last row repeated if the table is shorter."""
     return (rows + rows[-1:] * count)[:count]
 
 
-def unroll(rows: tuple, depth: float) -> list[tuple]:
-    """Rows with a count of residual blocks -> rows (features, kernel, strides, padding, residual).
+def unroll(rows: tuple, depth_mult: float) -> list[tuple]:
+    """Expands rows with residual blocks to (features, kernel, strides, padding, residual).
 
     Args:
         rows: (features, kernel, strides, padding, residual blocks that follow).
-        depth: multiplies the counts.
+        depth_mult: multiplies the counts.
     """
     blocks = []
     for *row, residuals in rows:
         blocks.append((*row, False))
-        blocks += [(row[0], 3, 1, 1, True)] * math.ceil(residuals * depth)
+        blocks += [(row[0], 3, 1, 1, True)] * math.ceil(residuals * depth_mult)
     return blocks
 
 
 def pool_rows(last: int) -> tuple:
-    """The rows that turn a map of side `last` into an embedding."""
-    return ((EMBEDDING, last, 1, 0, 0), (EMBEDDING, 1, 1, 0, 0))
+    """Returns the rows that reduce a map of side `last` to an embedding."""
+    return ((EMBEDDING_SIZE, last, 1, 0, 0), (EMBEDDING_SIZE, 1, 1, 0, 0))
 
 
-class _Network(nn.Module):
-    """Fields and helpers that the three networks share.
+class _Wav2LipModule(nn.Module):
+    """Base class of the three networks.
 
     Attributes:
-        width: multiplies all channel counts.
+        width_mult: multiplies all channel counts.
         image_size: side of the whole face in pixels.
         dtype: of the computation; None follows inputs and parameters.
     """
 
-    width: float = 1.0
+    width_mult: float = 1.0
     image_size: int = 96
     dtype: DTypeLike | None = None
 
     def channels(self, features: int) -> int:
-        """Features of a table at this width."""
-        return max(8, round(features * self.width))
+        """Returns a table's number of features at this width."""
+        return max(8, round(features * self.width_mult))
 
-    def convolve(
+    def conv_stack(
         self, x: jax.Array, rows: Sequence[tuple], train: bool, name: str, first: int = 0
     ) -> jax.Array:
         """Runs the unrolled rows of a table as blocks name_first, name_(first + 1), ..."""
@@ -120,8 +120,8 @@ class _Network(nn.Module):
             )(x, train)
         return x
 
-    def check(self, name: str, array: jax.Array, *shape: int) -> None:
-        """Refuses inputs of another shape than (n, *shape)."""
+    def check_shape(self, name: str, array: jax.Array, *shape: int) -> None:
+        """Raises ValueError for inputs of another shape than (n, *shape)."""
         if array.shape[1:] != shape:
             raise ValueError(
                 f"{name} has shape {array.shape}; {type(self).__name__} with "
@@ -129,22 +129,22 @@ class _Network(nn.Module):
             )
 
 
-class Wav2Lip(_Network):
-    """The generator: redraws a face so that its mouth fits 0.2 s of sound (section 3.1).
+class Wav2Lip(_Wav2LipModule):
+    """The generator: fills in a face's lower half for 0.2 s of audio (section 3.4).
 
     Attributes:
-        depth: multiplies the number of residual blocks.
+        depth_mult: multiplies the number of residual blocks.
     """
 
-    depth: float = 1.0
+    depth_mult: float = 1.0
 
     def __call__(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
-        """Draws faces.
+        """Generates faces.
 
         Args:
             audio: (n, 80, 16, 1), mel bins by columns.
-            faces: (n, size, size, 6), the face to redraw with its lower half 0, then another
-                picture of the same person; both BGR in [0, 1].
+            faces: (n, size, size, 6), the face with its lower half 0, then a reference image;
+                both BGR in [0, 1].
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
@@ -154,35 +154,35 @@ class Wav2Lip(_Network):
 
     @nn.compact
     def logits(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
-        """The pictures before the sigmoid; arguments as of a call."""
-        self.check("audio", audio, 80, 16, 1)
-        self.check("faces", faces, self.image_size, self.image_size, 6)
+        """Returns the images before the sigmoid; arguments as of a call."""
+        self.check_shape("audio", audio, 80, 16, 1)
+        self.check_shape("faces", faces, self.image_size, self.image_size, 6)
         skips = self._encode_faces(faces, train)
-        x = self.convolve(audio, unroll(AUDIO_ENCODER, self.depth), train, "audio_encoder")
+        x = self.conv_stack(audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder")
         x = self._decode(x, skips, train)
-        x = self.convolve(x, [(32, 3, 1, 1, False)], train, "output")
+        x = self.conv_stack(x, [(32, 3, 1, 1, False)], train, "output")
         x = conv(3, 1, 1, 0, x.shape[-1], dtype=self.dtype, name="output_1")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def _encode_faces(self, x: jax.Array, train: bool) -> list[jax.Array]:
-        """Maps of every size, from the full one to a single position."""
-        count, last = halvings(self.image_size)
+        """Returns skip connections of each size, from the full size to a single position."""
+        count, last = num_downsamples(self.image_size)
         (features, _), *rows = extend(FACE_ENCODER, count + 1)
         stages = [
             ((features, 7, 1, 3, 0),),
             *(((features, 3, 2, 1, residuals),) for features, residuals in rows),
             pool_rows(last),
         ]
-        maps = []
+        skips = []
         for i, stage in enumerate(stages):
-            x = self.convolve(x, unroll(stage, self.depth), train, f"face_encoder_{i}")
-            maps.append(x)
-        return maps
+            x = self.conv_stack(x, unroll(stage, self.depth_mult), train, f"face_encoder_{i}")
+            skips.append(x)
+        return skips
 
     def _decode(self, x: jax.Array, skips: list[jax.Array], train: bool) -> jax.Array:
-        """Grows the audio embedding to a picture, joined by the encoder's map at every size."""
-        count, last = halvings(self.image_size)
-        x = self.convolve(x, [(EMBEDDING, 1, 1, 0, False)], train, "face_decoder_0")
+        """Upsamples the audio embedding to an image, with the encoder's skips at each size."""
+        count, last = num_downsamples(self.image_size)
+        x = self.conv_stack(x, [(EMBEDDING_SIZE, 1, 1, 0, False)], train, "face_decoder_0")
         x = jnp.concatenate([x, skips.pop()], axis=-1)
         for i, (features, residuals) in enumerate(extend(FACE_DECODER, count + 1)[::-1], 1):
             # From the single position to `last`, then doubling; one residual block at `last`.
@@ -191,46 +191,46 @@ class Wav2Lip(_Network):
             x = ConvTransposeBlock(
                 self.channels(features), *shape, dtype=self.dtype, name=f"face_decoder_{i}_0"
             )(x, train)
-            blocks = [(features, 3, 1, 1, True)] * math.ceil(residuals * self.depth)
-            x = self.convolve(x, blocks, train, f"face_decoder_{i}", first=1)
+            blocks = [(features, 3, 1, 1, True)] * math.ceil(residuals * self.depth_mult)
+            x = self.conv_stack(x, blocks, train, f"face_decoder_{i}", first=1)
             x = jnp.concatenate([x, skips.pop()], axis=-1)
         return x
 
 
-class SyncExpert(_Network):
-    """The lip-sync expert: one embedding of 5 pictures, one of their sound (section 3.1).
+class SyncExpert(_Wav2LipModule):
+    """The lip-sync expert: one embedding of 5 frames, one of their audio (section 3.3).
 
     Attributes:
-        depth: multiplies the number of residual blocks.
-        dropout: rate before the last layer of each tower; acts in training where a `dropout` key
-            is given. Not in the published network.
-        activation_last: whether the embeddings are rectified, so that no cosine is negative, as
-            published. False suits contrastive training.
+        depth_mult: multiplies the number of residual blocks.
+        dropout: rate before the last layer of each tower, in training with a `dropout` key. Not
+            in the published network.
+        relu_embedding: whether the embeddings are rectified, so that no cosine is negative, as
+            published. False suits InfoNCE.
     """
 
-    depth: float = 1.0
+    depth_mult: float = 1.0
     dropout: float = 0.0
-    activation_last: bool = True
+    relu_embedding: bool = True
 
     @nn.compact
     def __call__(
         self, audio: jax.Array, faces: jax.Array, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """Embeds sound and pictures.
+        """Embeds audio and frames.
 
         Args:
             audio: (n, 80, 16, 1), mel bins by columns.
-            faces: (n, size / 2, size, 15), the lower halves of 5 faces in a row; channel
+            faces: (n, size / 2, size, 15), the lower halves of 5 consecutive faces; channel
                 3 * frame + colour, BGR in [0, 1].
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
-            Audio embedding and face embedding, float32 (n, 512 * width) of length 1.
+            Audio embedding and face embedding, float32 (n, 512 * width_mult) of length 1.
         """
         size = self.image_size
-        self.check("audio", audio, 80, 16, 1)
-        self.check("faces", faces, size // 2, size, 15)
-        count, last = halvings(size)
+        self.check_shape("audio", audio, 80, 16, 1)
+        self.check_shape("faces", faces, size // 2, size, 15)
+        count, last = num_downsamples(size)
         strided = [
             (features, 3, 2, 1, residuals)
             for features, residuals in extend(EXPERT_FACE_ENCODER, count - 1)
@@ -241,25 +241,25 @@ class SyncExpert(_Network):
         return audio, faces
 
     def _tower(self, x: jax.Array, rows: tuple, train: bool, name: str) -> jax.Array:
-        *before, (features, *shape, _) = unroll(rows, self.depth)
-        x = self.convolve(x, before, train, name)
-        still = not (train and self.has_rng("dropout"))
-        x = nn.Dropout(self.dropout, deterministic=still)(x)
-        # Behind those of a row.
-        fields: dict[str, Argument] = {"activation": self.activation_last, "dtype": self.dtype}
+        *before, (features, *shape, _) = unroll(rows, self.depth_mult)
+        x = self.conv_stack(x, before, train, name)
+        deterministic = not (train and self.has_rng("dropout"))
+        x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+        # After those of a row.
+        fields: dict[str, Argument] = {"activation": self.relu_embedding, "dtype": self.dtype}
         last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(before)}")
         x = last(x, train)
-        return l2_normalise(x.reshape(len(x), -1))
+        return l2_normalize(x.reshape(len(x), -1))
 
 
-class QualityDiscriminator(_Network):
-    """Judges whether the lower half of a single face is real (section 3.4)."""
+class QualityDiscriminator(_Wav2LipModule):
+    """Classifies the lower half of a single face as real or generated (section 3.5)."""
 
     def __call__(self, frames: jax.Array) -> jax.Array:
-        """Probabilities of being real.
+        """Computes probabilities of being real.
 
         Args:
-            frames: (n, size, size, 3), BGR in [0, 1]; rows below the middle are looked at.
+            frames: (n, size, size, 3), BGR in [0, 1]; the upper half is ignored.
 
         Returns:
             (n, 1).
@@ -268,19 +268,19 @@ class QualityDiscriminator(_Network):
 
     @nn.compact
     def logits(self, frames: jax.Array) -> jax.Array:
-        """The verdicts before the sigmoid; arguments as of a call."""
+        """Returns the logits before the sigmoid; arguments as of a call."""
         size = self.image_size
-        self.check("frames", frames, size, size, 3)
-        count, last = halvings(size)
+        self.check_shape("frames", frames, size, size, 3)
+        count, last = num_downsamples(size)
         (features, kernel), *rows = extend(QUALITY_ENCODER, count)
         stages: list[list[tuple]] = [
             [(32, 7, 1, 3)],
             [(features, kernel, (1, 2), kernel // 2), (features, kernel, 1, kernel // 2)],
             *([(f, k, 2, k // 2), (f, k, 1, k // 2)] for f, k in rows),
-            [(EMBEDDING, last, 1, 0), (EMBEDDING, 1, 1, 0)],
+            [(EMBEDDING_SIZE, last, 1, 0), (EMBEDDING_SIZE, 1, 1, 0)],
         ]
         x = frames[:, size // 2 :]
-        fields: dict[str, Argument] = {"dtype": self.dtype}  # behind those of a row
+        fields: dict[str, Argument] = {"dtype": self.dtype}  # after those of a row
         for i, stage in enumerate(stages):
             for j, (features, *shape) in enumerate(stage):
                 block = LeakyConvBlock(

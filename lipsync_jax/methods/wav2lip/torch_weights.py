@@ -1,6 +1,6 @@
-"""State dicts of Wav2Lip's three official networks and of SyncNet v2 <-> our variables.
+"""Weight maps of Wav2Lip's three official networks and of SyncNet v2.
 
-Names of tensors are all that is known here of the official files; arrays are NumPy's.
+Tensors are NumPy arrays by official name.
 """
 
 import functools
@@ -37,11 +37,11 @@ _LEAVES = {
 
 
 def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str, Tree]:
-    """An official state dict as variables of our module.
+    """Converts an official state dict to variables.
 
     Args:
-        state_dict: tensors by official name; `module.` in front, as nn.DataParallel writes it, and
-            counters of batches are ignored.
+        state_dict: tensors by official name; the prefix `module.` of nn.DataParallel and batch
+            counters are ignored.
         network: one of NETWORKS.
 
     Returns:
@@ -57,7 +57,7 @@ def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str
         if not name.endswith("num_batches_tracked")
     }
     table = _table(network)
-    _check(given, table, network)
+    _check_state_dict(given, table, network)
     return unflatten_dict(
         {
             path: np.ascontiguousarray(_from_torch(path, given[name]), np.float32)
@@ -69,12 +69,12 @@ def to_variables(state_dict: Mapping[str, np.ndarray], network: str) -> dict[str
 def from_variables(
     variables: Variables, network: str, any_width: bool = False
 ) -> dict[str, np.ndarray]:
-    """Variables of our module as a state dict of the same precision, without batch counters.
+    """Converts variables to a state dict of equal precision, without batch counters.
 
     Args:
         variables: {"params": ..., "batch_stats": ...}.
         network: one of NETWORKS.
-        any_width: whether other channel counts than the published ones are taken too.
+        any_width: whether channel counts other than the published ones are accepted.
 
     Raises:
         ValueError: the variables are not those of the published network.
@@ -87,12 +87,12 @@ def from_variables(
         for name, (path, _) in table.items()
     }
     if not any_width:
-        _check(state_dict, table, network)
+        _check_state_dict(state_dict, table, network)
     return state_dict
 
 
 def identify(names: Iterable[str]) -> str | None:
-    """The network of NETWORKS whose state dict has these names, or None."""
+    """Returns the network of NETWORKS whose state dict has these names, or None."""
     given = {
         name.removeprefix("module.") for name in names if not name.endswith("num_batches_tracked")
     }
@@ -101,7 +101,7 @@ def identify(names: Iterable[str]) -> str | None:
 
 @functools.cache
 def _table(network: str) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Official name -> our path and the official shape."""
+    """Returns official name -> Flax path and official shape."""
     if network not in NETWORKS:
         raise ValueError(f"network {network!r} is none of {', '.join(NETWORKS)}")
     module, inputs = NETWORKS[network]
@@ -115,13 +115,16 @@ def _table(network: str) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
 
 
 def _wav2lip_name(path: tuple[str, ...]) -> str:
-    """Of a path such as (face_decoder_1_0, conv, kernel): face_decoder_blocks.1.0.conv_..."""
+    """Returns the official name of a path.
+
+    (face_decoder_1_0, conv, kernel) is face_decoder_blocks.1.0.conv_block.0.weight.
+    """
     block, *layer, leaf = path
     if block == "prediction":
         return f"binary_pred.0.{_LEAVES[leaf]}"
-    found = re.fullmatch(r"([a-z_]+?)_(\d+)(?:_(\d+))?", block)
-    assert found is not None  # all other blocks are called so
-    part, *numbers = found.groups()
+    match = re.fullmatch(r"([a-z_]+?)_(\d+)(?:_(\d+))?", block)
+    assert match is not None  # all other blocks have such names
+    part, *numbers = match.groups()
     if part == "output":
         part = "output_block"
     elif numbers[1] is not None:
@@ -131,7 +134,7 @@ def _wav2lip_name(path: tuple[str, ...]) -> str:
 
 
 def _syncnet_name(path: tuple[str, ...]) -> str:
-    """Of a path such as (lips, conv_1, norm, scale): netcnnlip.5.weight."""
+    """Returns the official name of a path: (lips, conv_1, norm, scale) is netcnnlip.5.weight."""
     part, layer, *inner, leaf = path
     tower = "lip" if part.startswith("lips") else "aud"
     if part.endswith("head"):
@@ -142,7 +145,7 @@ def _syncnet_name(path: tuple[str, ...]) -> str:
 
 
 def _to_torch(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
-    """Our axes -> PyTorch's; (height, width, outputs, inputs) of transposed convolutions too."""
+    """Transposes to PyTorch's axes, also (height, width, outputs, inputs) of transposed kernels."""
     if path[-1] != "kernel":
         return value
     if path[1] == "lips":
@@ -163,8 +166,10 @@ def _from_torch(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
     return value.T if value.ndim == 2 else value.transpose(2, 3, 1, 0)
 
 
-def _check(given: Mapping[str, np.ndarray], table: Mapping[str, tuple], network: str) -> None:
-    """Refuses a state dict that isn't exactly the published network's."""
+def _check_state_dict(
+    given: Mapping[str, np.ndarray], table: Mapping[str, tuple], network: str
+) -> None:
+    """Raises ValueError if names or shapes differ from the published network's."""
     kinds = {
         "missing": [name for name in table if name not in given],
         "unexpected": [name for name in given if name not in table],
@@ -174,12 +179,13 @@ def _check(given: Mapping[str, np.ndarray], table: Mapping[str, tuple], network:
             if name in given and given[name].shape != shape
         ],
     }
-    faults = [
+    mismatches = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for kind, names in kinds.items()
         if names
     ]
-    if faults:
+    if mismatches:
         raise ValueError(
-            f"these tensors are not those of the published {network} network: {'; '.join(faults)}"
+            f"these tensors are not those of the published {network} network: "
+            f"{'; '.join(mismatches)}"
         )

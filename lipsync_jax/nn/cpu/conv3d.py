@@ -1,7 +1,7 @@
-"""Convolutions over time, height and width, as 2-D ones of what the taps in time see.
+"""Convolutions over time, height and width, computed as 2-D ones of the frames side by side.
 
 XLA's own 3-D convolutions, and their derivatives above all, are many times slower on CPU. Kernels
-keep the shapes of 3-D ones.
+have the shapes of 3-D convolutions.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from jax import lax
 
 from lipsync_jax.nn.conv import conv_transpose
 from lipsync_jax.nn.cpu.conv_vjp import convolve
-from lipsync_jax.nn.gru import fold_time, unfold_time
+from lipsync_jax.nn.gru import merge_time, split_time
 
 Triple = tuple[int, int, int]
 
 
 def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, padding: Triple) -> jax.Array:
-    """Convolution over time, height and width.
+    """Computes a convolution over time, height and width.
 
     Args:
         x: (n, time, height, width, inputs).
@@ -27,7 +27,7 @@ def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, padding: Triple) ->
         padding: zeros added on both sides of each axis.
 
     Returns:
-        (n, new time, new height, new width, outputs), of the sizes that a 2-D one has.
+        (n, new time, new height, new width, outputs), of the sizes that a 2-D convolution has.
 
     Raises:
         ValueError: the clip is shorter than the kernel.
@@ -38,11 +38,11 @@ def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, padding: Triple) ->
         raise ValueError(f"a kernel of {taps} frames does not fit {x.shape[1]} (padding included)")
     space = strides[1:], padding[1:]
     if step == 1 and kernel.shape[-1] < kernel.shape[-2]:
-        return _by_outputs(x, kernel, *space)
+        return _sum_of_shifted_taps(x, kernel, *space)
     last = x.shape[1] - taps + 1
-    seen = jnp.concatenate([x[:, tap : tap + last : step] for tap in range(taps)], axis=-1)
+    windows = jnp.concatenate([x[:, tap : tap + last : step] for tap in range(taps)], axis=-1)
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    return _over_frames(lambda frames: _conv(frames, kernel, *space), seen)
+    return _per_frame(lambda frames: _conv(frames, kernel, *space), windows)
 
 
 def conv_transpose3d(
@@ -52,7 +52,7 @@ def conv_transpose3d(
     padding: Triple,
     output_padding: Triple = (0, 0, 0),
 ) -> jax.Array:
-    """Transposed convolution over time, height and width; see `conv.conv_transpose`.
+    """Computes a transposed convolution over time, height and width; see `conv.conv_transpose`.
 
     Args:
         x: (n, time, height, width, inputs).
@@ -68,26 +68,30 @@ def conv_transpose3d(
     taps, rows, columns, outputs, inputs = kernel.shape
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(rows, columns, taps * outputs, inputs)
     space = strides[1:], padding[1:], output_padding[1:]
-    drawn = _over_frames(lambda frames: conv_transpose(frames, flat, *space), x)
-    parts = jnp.split(drawn, taps, axis=-1)
-    # What tap i draws of frame t belongs to frame stride * t + i.
-    still, zero = [(0, 0, 0)], jnp.zeros((), parts[0].dtype)
-    cut = (-padding[0], taps - 1 - padding[0] + output_padding[0])
+    tap_outputs = _per_frame(lambda frames: conv_transpose(frames, flat, *space), x)
+    parts = jnp.split(tap_outputs, taps, axis=-1)
+    # The output of tap i at frame t belongs to frame stride * t + i.
+    no_pad, zero = [(0, 0, 0)], jnp.zeros((), parts[0].dtype)
+    time_pad = (-padding[0], taps - 1 - padding[0] + output_padding[0])
     return sum(  # type: ignore[return-value]  # there is a tap at least
-        lax.pad(part, zero, [*still, (cut[0] + i, cut[1] - i, strides[0] - 1), *still * 3])
+        lax.pad(
+            part, zero, [*no_pad, (time_pad[0] + i, time_pad[1] - i, strides[0] - 1), *no_pad * 3]
+        )
         for i, part in enumerate(parts)
     )
 
 
-def _by_outputs(
+def _sum_of_shifted_taps(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
 ) -> jax.Array:
-    """Each tap's outputs of all frames, shifted and added: less work where outputs are few."""
+    """Shifts and sums the outputs of each tap: less work where output channels are few."""
     taps, outputs = kernel.shape[0], kernel.shape[-1]
     flat = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], taps * outputs)
-    drawn = jnp.split(_over_frames(lambda y: _conv(y, flat, strides, padding), x), taps, axis=-1)
+    tap_outputs = jnp.split(
+        _per_frame(lambda y: _conv(y, flat, strides, padding), x), taps, axis=-1
+    )
     last = x.shape[1] - taps + 1
-    return sum(part[:, tap : tap + last] for tap, part in enumerate(drawn))  # type: ignore[return-value]
+    return sum(part[:, tap : tap + last] for tap, part in enumerate(tap_outputs))  # type: ignore[return-value]
 
 
 def _conv(
@@ -96,6 +100,6 @@ def _conv(
     return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
 
-def _over_frames(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """Runs a function of pictures on the frames of clips, all as one batch."""
-    return unfold_time(function(fold_time(x)), x.shape[1])
+def _per_frame(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Applies a function of images to the frames of clips as one batch."""
+    return split_time(function(merge_time(x)), x.shape[1])

@@ -1,4 +1,4 @@
-"""Strided convolutions whose derivatives XLA runs well wherever they stand."""
+"""Strided convolutions with derivatives that XLA runs fast inside loops and branches too."""
 
 import functools
 
@@ -14,45 +14,45 @@ Pads = tuple[tuple[int, int], ...]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
-    """Strided convolution over one, two or three axes.
+    """Computes a strided convolution over one, two or three axes.
 
-    Its own derivative, the same sums with all axes in their usual places: inside a loop or a
-    branch XLA's CPU backend doesn't put them there, and runs what JAX derives many times slower.
+    The custom derivative has all axes in their usual places: inside a loop or a branch XLA's CPU
+    backend does not move them there, and runs the derivative of JAX many times slower.
 
     Args:
         x: (n, *sizes, inputs).
         kernel: (*kernel sizes, inputs, outputs).
         strides: of the output, per axis.
-        pads: zeros added before and behind each axis.
+        pads: zeros added before and after each axis.
 
     Returns:
         (n, *new sizes, outputs).
     """
-    return _sum(x, kernel, strides, pads)
+    return _convolve(x, kernel, strides, pads)
 
 
-def _sum(
+def _convolve(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Argument
 ) -> jax.Array:
-    if not dilated and _by_tiles(x, kernel, strides, pads):
+    if not dilated and _use_winograd(x, kernel, strides, pads):
         return winograd.convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
 
 
-def _by_tiles(
+def _use_winograd(
     x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
 ) -> bool:
-    return jax.default_backend() == "cpu" and winograd.suits(x, kernel, strides, pads)
+    return jax.default_backend() == "cpu" and winograd.is_profitable(x, kernel, strides, pads)
 
 
 def kernel_gradient(
     x: jax.Array, gradient: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...], pads: Pads
 ) -> jax.Array:
-    """What `convolve` hands back to its kernel.
+    """Computes the gradient of the loss by the kernel of `convolve`.
 
     Args:
         x: see `convolve`.
-        gradient: of the loss by the output, of its shape.
+        gradient: of the loss by the output, of the shape of the output.
         taps: sizes of the kernel.
         strides: see `convolve`.
         pads: see `convolve`.
@@ -62,16 +62,18 @@ def kernel_gradient(
     """
     space = tuple(range(1, x.ndim - 1))
     kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], gradient.shape[-1]), x.dtype)
-    if _by_tiles(x, kernel, strides, pads):
+    if _use_winograd(x, kernel, strides, pads):
         return winograd.kernel_gradient3x3(x, gradient, pads)
-    own = []
+    grad_pads = []
     for axis, stride, size, (before, _) in zip(space, strides, taps, pads, strict=True):
-        own.append((before, size - 1 + _reach(gradient, axis, stride) - x.shape[axis] - before))
+        grad_pads.append(
+            (before, size - 1 + _dilated_size(gradient, axis, stride) - x.shape[axis] - before)
+        )
     y = lax.conv_general_dilated(
         jnp.transpose(x, (-1, *space, 0)),
         jnp.transpose(gradient, (*space, 0, -1)),
         (1,) * len(space),
-        own,
+        grad_pads,
         rhs_dilation=strides,
         dimension_numbers=_axes(x),
     )
@@ -82,16 +84,18 @@ def _input_gradient(
     x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> jax.Array:
     space = tuple(range(1, x.ndim - 1))
-    own = []
+    grad_pads = []
     for axis, stride, size, (before, _) in zip(space, strides, kernel.shape, pads, strict=False):
-        own.append((size - 1 - before, x.shape[axis] - _reach(gradient, axis, stride) + before))
-    back = jnp.swapaxes(lax.rev(kernel, range(len(space))), -1, -2)
+        grad_pads.append(
+            (size - 1 - before, x.shape[axis] - _dilated_size(gradient, axis, stride) + before)
+        )
+    flipped = jnp.swapaxes(lax.rev(kernel, range(len(space))), -1, -2)
     dilated = {} if set(strides) == {1} else {"lhs_dilation": strides}
-    return _sum(gradient, back, (1,) * len(space), tuple(own), **dilated)
+    return _convolve(gradient, flipped, (1,) * len(space), tuple(grad_pads), **dilated)
 
 
-def _reach(gradient: jax.Array, axis: int, stride: int) -> int:
-    """Its size with zeros between its entries."""
+def _dilated_size(gradient: jax.Array, axis: int, stride: int) -> int:
+    """Returns the size of an axis with zeros between its entries."""
     return (gradient.shape[axis] - 1) * stride + 1
 
 

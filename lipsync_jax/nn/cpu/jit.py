@@ -1,4 +1,4 @@
-"""How programs are compiled: the one place that knows a backend's traps."""
+"""Compilation with the options that a backend needs."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from lipsync_jax.types import Argument
 
 
 def cpu_compiler_options() -> dict[str, Argument]:
-    """XLA options for the default backend; {} unless it is a CPU that needs them.
+    """Returns XLA options for the default backend; {} unless it is a CPU that needs some.
 
-    jaxlib 0.10 and 0.11 hand convolutions on CPU to YNNPACK, which runs large pictures on one
-    thread; emptying the list of fused operations gives them back to Eigen. Processes that train
-    together wait for each other for ever where XLA's scheduler lets independent sums over devices
-    start in any order, so they keep to the program's. Starts the backend.
+    jaxlib 0.10 and 0.11 give convolutions on CPU to YNNPACK, which computes large images on one
+    thread; an empty list of fused operations leaves them to Eigen. Processes that train together
+    deadlock where XLA's scheduler starts independent sums over devices in any order, so these
+    sums keep the order of the program. Starts the backend.
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -27,17 +27,18 @@ def cpu_compiler_options() -> dict[str, Argument]:
     return options
 
 
-def jit(function: Callable, *, once: bool = False, **options: Argument) -> Callable:
-    """`jax.jit` with this backend's compiler options.
+def jit(function: Callable, *, optimize: bool = True, **options: Argument) -> Callable:
+    """Calls `jax.jit` with the compiler options of the backend.
 
-    Starts the backend, so call it inside functions, not as a decorator at import.
+    Starts the backend: to be called inside functions, not as a decorator at import.
 
     Args:
-        function: what to compile.
-        once: it runs a single time, so that optimising it costs more than it saves.
+        function: to compile.
+        optimize: False for a program that runs once, whose optimization on a CPU takes longer than
+            the optimized program saves.
         **options: of `jax.jit`.
     """
     compiler_options = cpu_compiler_options()
-    if once and jax.default_backend() == "cpu":
+    if not optimize and jax.default_backend() == "cpu":
         compiler_options["xla_backend_optimization_level"] = 0
     return jax.jit(function, compiler_options=compiler_options, **options)

@@ -1,6 +1,6 @@
 """3x3 convolutions with fewer products (Lavin & Gray 2016, F(2x2, 3x3)), for CPUs.
 
-GPUs' libraries choose such algorithms by themselves; XLA's CPU backend never does.
+Libraries for GPUs choose such algorithms by themselves; XLA's CPU backend never does.
 """
 
 import jax
@@ -8,46 +8,46 @@ import jax.numpy as jnp
 
 Pads = tuple[tuple[int, int], ...]
 
-_CHANNELS = 128  # from which on the products outweigh what is added before and behind them
-_PRODUCTS = 5e8  # likewise, the longer compilation
+_MIN_CHANNELS = 128  # from which the saved products outweigh the transforms
+_MIN_PRODUCTS = 5e8  # from which they outweigh the longer compilation
 
 
-def suits(
+def is_profitable(
     x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
 ) -> bool:
-    """Whether `convolve3x3` does it, and sooner than XLA."""
+    """Returns whether `convolve3x3` applies and is faster than XLA's convolution."""
     if kernel.shape[:-2] != (3, 3) or tuple(strides) != (1, 1) or x.dtype != jnp.float32:
         return False
     tiles = x.shape[0]
-    for size, (before, behind) in zip(x.shape[1:3], pads, strict=True):
-        if before < 0 or behind < 0:
+    for size, (before, after) in zip(x.shape[1:3], pads, strict=True):
+        if before < 0 or after < 0:
             return False
-        tiles *= (size + before + behind - 1) // 2
+        tiles *= (size + before + after - 1) // 2
     inputs, outputs = kernel.shape[2:]
-    return min(inputs, outputs) >= _CHANNELS and 16 * tiles * inputs * outputs >= _PRODUCTS
+    return min(inputs, outputs) >= _MIN_CHANNELS and 16 * tiles * inputs * outputs >= _MIN_PRODUCTS
 
 
 def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
-    """Convolution without strides, by tiles of 2x2 outputs: 16 products for 36.
+    """Computes a convolution without strides, by tiles of 2x2 outputs: 16 products for 36.
 
     With g a 3x3 kernel and d the 4x4 inputs of a tile, the outputs are Aᵀ(GgGᵀ ⊙ BᵀdB)A, summed
-    over channels before the outer transforms. They differ from those of the plain sum by some
-    1e-6 of their size in float32.
+    over channels before the outer transforms. The outputs differ from those of the plain sum by
+    some 1e-6 of their size in float32.
 
     Args:
         x: (n, height, width, inputs).
         kernel: (3, 3, inputs, outputs).
-        pads: zeros added before and behind each axis.
+        pads: zeros added before and after each axis.
 
     Returns:
         (n, height + pads - 2, width + pads - 2, outputs).
     """
     n, outputs = len(x), kernel.shape[-1]
-    sizes, high, wide = _tiles(x, pads)
+    sizes, high, wide = _tile_grid(x, pads)
     kernels = [_kernel(list(row)) for row in _kernel(list(kernel))]
     products = [
         [tile @ one for tile, one in zip(*rows, strict=True)]
-        for rows in zip(_transformed(x, pads), kernels, strict=True)
+        for rows in zip(_transform_inputs(x, pads), kernels, strict=True)
     ]
     columns = [_outputs(list(down)) for down in zip(*products, strict=True)]
     y = [
@@ -59,24 +59,24 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
 
 
 def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Array:
-    """What `convolve3x3` hands back to its kernel: Gᵀ(BᵀdB ⊙ AyAᵀ)G, summed over tiles.
+    """Computes the gradient by the kernel of `convolve3x3`: Gᵀ(BᵀdB ⊙ AyAᵀ)G, summed over tiles.
 
     Args:
         x: see `convolve3x3`.
-        gradient: of the loss by the output, of its shape.
+        gradient: of the loss by the output, of the shape of the output.
         pads: see `convolve3x3`.
 
     Returns:
         (3, 3, inputs, outputs).
     """
-    sizes, high, wide = _tiles(x, pads)
+    sizes, high, wide = _tile_grid(x, pads)
     fill = [(0, 2 * tiles - size) for tiles, size in zip((high, wide), sizes, strict=True)]
     y = jnp.pad(gradient, [(0, 0), *fill, (0, 0)])
     rows = _outputs_transposed([y[:, i::2] for i in range(2)])
     products = []
-    for row, tiles in zip(rows, _transformed(x, pads), strict=True):
-        seen = _outputs_transposed([row[:, :, j::2] for j in range(2)])
-        flat = (part.reshape(-1, part.shape[-1]) for part in seen)
+    for row, tiles in zip(rows, _transform_inputs(x, pads), strict=True):
+        transformed = _outputs_transposed([row[:, :, j::2] for j in range(2)])
+        flat = (part.reshape(-1, part.shape[-1]) for part in transformed)
         products.append([tile.T @ part for tile, part in zip(tiles, flat, strict=True)])
     columns = [_kernel_transposed(list(down)) for down in zip(*products, strict=True)]
     return jnp.stack(
@@ -84,45 +84,47 @@ def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Arr
     )
 
 
-def _tiles(x: jax.Array, pads: Pads) -> tuple[list[int], int, int]:
-    """Rows and columns of the output; rows and columns of tiles that cover it."""
+def _tile_grid(x: jax.Array, pads: Pads) -> tuple[list[int], int, int]:
+    """Returns rows and columns of the output; rows and columns of the tiles that cover it."""
     sizes = [size + sum(pad) - 2 for size, pad in zip(x.shape[1:3], pads, strict=True)]
     return sizes, (sizes[0] + 1) // 2, (sizes[1] + 1) // 2
 
 
-def _transformed(x: jax.Array, pads: Pads) -> list[list[jax.Array]]:
-    """BᵀdB of all tiles, (n * tiles, inputs) each."""
-    sizes, high, wide = _tiles(x, pads)
-    # Odd sizes are filled up to whole tiles.
-    own = [(before, behind + size % 2) for size, (before, behind) in zip(sizes, pads, strict=True)]
-    x = jnp.pad(x, [(0, 0), *own, (0, 0)])
+def _transform_inputs(x: jax.Array, pads: Pads) -> list[list[jax.Array]]:
+    """Computes BᵀdB of all tiles, (n * tiles, inputs) each."""
+    sizes, high, wide = _tile_grid(x, pads)
+    # Odd sizes are padded to whole tiles.
+    tile_pads = [
+        (before, after + size % 2) for size, (before, after) in zip(sizes, pads, strict=True)
+    ]
+    x = jnp.pad(x, [(0, 0), *tile_pads, (0, 0)])
     rows = _inputs([x[:, i : i + 2 * high - 1 : 2] for i in range(4)])
     tiles = (_inputs([row[:, :, j : j + 2 * wide - 1 : 2] for j in range(4)]) for row in rows)
     return [[tile.reshape(-1, x.shape[-1]) for tile in row] for row in tiles]
 
 
 def _inputs(d: list[jax.Array]) -> list[jax.Array]:
-    """Bᵀd: four inputs along an axis."""
+    """Computes Bᵀd: four inputs along an axis."""
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
 def _kernel(g: list[jax.Array]) -> list[jax.Array]:
-    """Gg: three taps along an axis."""
+    """Computes Gg: three taps along an axis."""
     ends, middle = (g[0] + g[2]) / 2, g[1] / 2
     return [g[0], ends + middle, ends - middle, g[2]]
 
 
 def _outputs(m: list[jax.Array]) -> list[jax.Array]:
-    """Aᵀm: four sums along an axis."""
+    """Computes Aᵀm: four sums along an axis."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 
 
 def _outputs_transposed(y: list[jax.Array]) -> list[jax.Array]:
-    """Ay: two gradients along an axis."""
+    """Computes Ay: two gradients along an axis."""
     return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]
 
 
 def _kernel_transposed(u: list[jax.Array]) -> list[jax.Array]:
-    """Gᵀu: four sums along an axis."""
+    """Computes Gᵀu: four sums along an axis."""
     ends = (u[1] + u[2]) / 2
     return [u[0] + ends, (u[1] - u[2]) / 2, ends + u[3]]

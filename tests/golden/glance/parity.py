@@ -1,4 +1,4 @@
-"""Runs a network of ours on a golden's weights and inputs, as the tests of all of them do."""
+"""Runs a network on the weights and inputs of golden outputs, for the tests of all networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ ROUNDINGS, DRAWS = 32, 3
 
 
 class Run(NamedTuple):
-    """What a network computed in one mode.
+    """Outputs of a network in one mode.
 
     Attributes:
         mode: "eval" or "train".
-        outputs: what the module returns.
-        statistics: running statistics afterwards; {} without any.
-        rounding: of the structure of `outputs`: by how much float32 results may be off at most,
-            a float for each array.
+        outputs: of the module.
+        statistics: running statistics after the run; {} without BatchNorm.
+        rounding: of the structure of `outputs`: largest error of float32 results, a float per
+            array.
     """
 
     mode: str
@@ -39,27 +39,27 @@ def run(
     names: list[str | None],
     inputs: Sequence[np.ndarray],
     method: str | None = None,
-    once: bool = False,
+    optimize: bool = True,
     double_train: bool = False,
     fixed: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
-    """Runs all modes that a network has golden outputs of.
+    """Runs all modes of the golden outputs of a network.
 
-    BatchNorm of vectors over a batch of two divides by the difference of two values. Where these
-    happen to be close, float32 errors grow by up to 1 / sqrt(epsilon) a layer, in the golden
-    outputs as in ours. `double_train` is for networks with such layers: ours are exact then, and
-    `rounding` says how exact the golden ones can be.
+    BatchNorm of vectors over a batch of two divides by the difference of two values. Where both are
+    close, float32 errors grow by up to 1 / sqrt(epsilon) a layer, in the golden outputs too.
+    `double_train` is for networks with such layers: the outputs here are exact, and `rounding` is
+    the possible error of the golden ones.
 
     Args:
-        network: whose golden.
-        module: ours.
+        network: name of the golden outputs.
+        module: the network to test.
         names: see `recipe.variables`.
-        inputs: of ours.
-        method: to call; None is a call.
-        once: see `compile.jit`.
+        inputs: of the module.
+        method: name of the method to call; None: `__call__`.
+        optimize: see `lipsync_jax.nn.cpu.jit.jit`.
         double_train: runs "train" in float64 and estimates `rounding`, which is 0 otherwise.
-        fixed: layers whose output is replaced by a golden array: name -> that of the array
-            without the mode. What follows such layers is compared alone.
+        fixed: layers whose output is replaced by a golden array: layer -> name of the array
+            without the mode. The test then covers the layers after these alone.
     """
     golden = recipe.expected(network)
     variables = recipe.variables(network, module, names, [x.shape for x in inputs])
@@ -78,7 +78,7 @@ def run(
             yield Run(mode, *_run_double(apply, given))
             continue
         with jax.default_matmul_precision("highest"):
-            outputs, new = jit(apply, once=once)(*given)
+            outputs, new = jit(apply, optimize=optimize)(*given)
         rounding = jax.tree.map(lambda _: 0.0, outputs)
         yield Run(mode, outputs, new.get("batch_stats", {}), rounding)
 
@@ -91,7 +91,7 @@ def _run_double(apply, given) -> tuple[Any, dict, Any]:
         return x * (1 + ROUNDINGS * 2.0**-24 * rng.uniform(-1, 1, x.shape))
 
     with double_precision():
-        compiled = jit(apply, once=True)
+        compiled = jit(apply, optimize=False)
         exact = jax.tree.map(np.float64, given)
         outputs, new = jax.tree.map(np.asarray, compiled(*exact))
         rounding = jax.tree.map(lambda _: 0.0, outputs)

@@ -1,6 +1,6 @@
 """Rebuilds the weights and inputs that the golden outputs of the At-a-Glance family belong to.
 
-Everything is drawn from seeded NumPy generators in the order of a manifest, which lists names,
+Everything is sampled from seeded NumPy generators in the order of a manifest, which lists names,
 shapes and kinds of a state dict. Outputs in `<network>.npz` were computed once from those tensors
 by PyTorch networks: those published with the papers, or ones built from their tables. Of large
 outputs every n-th value is stored, and the sums over all.
@@ -57,12 +57,12 @@ def weights(network: str, seed: int = 0) -> dict[str, np.ndarray]:
 
 def inputs(network: str, seed: int = 0) -> list[np.ndarray]:
     """float32 inputs in the official order, channels last."""
-    rng, drawn = generator(seed + 1000003), []
+    rng, arrays = generator(seed + 1000003), []
     for entry in manifest(network)["inputs"].values():
         normal = entry["dist"] == "normal"
         x = rng.standard_normal(entry["shape"]) if normal else rng.uniform(-1, 1, entry["shape"])
-        drawn.append(np.moveaxis(x.astype(np.float32), 1, -1))
-    return drawn
+        arrays.append(np.moveaxis(x.astype(np.float32), 1, -1))
+    return arrays
 
 
 def layers(network: str) -> list[str]:
@@ -89,7 +89,7 @@ def variables(network: str, module, names: list[str | None], shapes: list[tuple]
 
     Args:
         network: whose.
-        module: ours.
+        module: the network to test.
         names: paths of its layers, e.g. "encoder/conv_0", in the official order; None where the
             official network holds a layer that it never runs.
         shapes: of its inputs.
@@ -97,18 +97,20 @@ def variables(network: str, module, names: list[str | None], shapes: list[tuple]
     state, found = weights(network), norms(network)
     official = dict(zip(names, layers(network), strict=True))
     given = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    ours = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *given))
+    leaves = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *given))
     for name, layer in zip(names, layers(network), strict=True):
         if name is None:
             prefixes = (f"{layer}.", f"{found.get(layer, layer)}.")
             state = {k: v for k, v in state.items() if not k.startswith(prefixes)}
     filled = {}
-    for path, leaf in ours.items():
+    for path, leaf in leaves.items():
         _, *layer, kind = path
         norm = layer[-1] == "norm"
         name = official["/".join(layer[:-1] if norm else layer)]
         value = state.pop(f"{found[name] if norm else name}.{LEAVES.get(kind, kind)}")
-        if kind == "kernel":  # ends first in theirs; dense ones of flattened maps have no axes
+        if (
+            kind == "kernel"
+        ):  # official kernels begin with both channel axes; dense ones have no others
             size, (inner, outer) = leaf.shape[:-2], leaf.shape[-2:]
             value = np.moveaxis(value.reshape(outer, inner, *size), (0, 1), (-1, -2))
         assert value.shape == leaf.shape, (path, name)
@@ -130,10 +132,10 @@ def check(
     Args:
         golden: arrays of a network.
         name: of one, e.g. "eval/video".
-        found: ours, channels last.
+        found: the output to test, channels last.
         rounding: largest error that float32 makes, where that is more (`parity.Run.rounding`).
-        channels: the axis at which theirs has the channels.
-        values: function of the golden array that ours is compared with; None is the array itself.
+        channels: the channel axis of the golden array.
+        values: function of the golden array for the comparison; None: the array.
     """
     found = np.asarray(found, np.float64)
     found = found if found.ndim == 1 else np.moveaxis(found, -1, channels)
@@ -154,7 +156,7 @@ def check(
 def check_statistics(golden: dict[str, np.ndarray], network: str, names: list[str], stats: dict):
     """Compares running statistics after a training step, where golden ones are stored."""
     official = {norm: names[layers(network).index(layer)] for layer, norm in norms(network).items()}
-    stats, before, seen = flatten_dict(stats, sep="/"), weights(network), 0
+    stats, before, compared = flatten_dict(stats, sep="/"), weights(network), 0
     for name, value in golden.items():
         if not name.startswith("train/after:"):
             continue
@@ -165,8 +167,8 @@ def check_statistics(golden: dict[str, np.ndarray], network: str, names: list[st
         scale = np.abs(value).max()
         if kind == "running_mean":
             np.testing.assert_allclose(found, value, atol=1e-4 * scale, err_msg=name)
-        else:  # theirs takes in the unbiased variance, a few per mille larger
+        else:  # of the unbiased variance, a few per mille larger
             step = np.abs(value - 0.9 * before[f"{norm}.{kind}"])
             np.testing.assert_array_less(np.abs(found - value), 1e-4 * scale + step)
-        seen += 1
-    assert seen
+        compared += 1
+    assert compared

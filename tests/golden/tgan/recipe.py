@@ -1,6 +1,6 @@
 """Rebuilds the weights and inputs that the golden outputs of the temporal GANs belong to.
 
-Everything is drawn from seeded NumPy generators in the order of a manifest, which holds the numbers
+Everything is sampled from seeded NumPy generators in the order of a manifest with the numbers
 of an official checkpoint and the names and shapes of its three state dicts. Outputs in
 `golden_<preset>_public.npz` were computed once from the same tensors by the official networks.
 """
@@ -69,10 +69,10 @@ def inputs(preset: str, seed: int = 0) -> dict[str, np.ndarray]:
     """float32: image (1, 3, height, width), speech (samples,), noise (1, 6, 10), speech2."""
     hyper, rng = manifest(preset)["hyper"], generator(seed + 1000003)
     samples = FRAMES * stride(preset)
-    drawn = {
+    values = {
         "image": rng.uniform(-1, 1, (1, 3, *hyper["img_size"])),
         "speech": 0.3 * rng.standard_normal(samples + 37),
         "noise": 0.33 * rng.standard_normal((1, FRAMES, hyper["aux_latent"])),
         "speech2": 0.3 * rng.standard_normal(samples),
     }
-    return {name: value.astype(np.float32) for name, value in drawn.items()}
+    return {name: value.astype(np.float32) for name, value in values.items()}

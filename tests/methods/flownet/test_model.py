@@ -7,7 +7,7 @@ import pytest
 from lipsync_jax.methods.flownet.model import FlowNetS
 from tests.golden.glance import parity, recipe
 from tests.helpers import networks
-from tests.helpers.networks import count, drawn, shapes
+from tests.helpers.networks import abstract_variables, count_parameters, random_array
 
 PAIR = (64, 64, 6)
 NAMES = [
@@ -35,20 +35,20 @@ def test_sees_the_flow_that_the_published_network_sees(norm):
 
 @pytest.mark.parametrize(("norm", "parameters"), [(False, 38_676_496), (True, 38_681_296)])
 def test_published_sizes(norm, parameters):
-    flows, made = shapes(FlowNetS(norm=norm), PAIR)
+    flows, made = abstract_variables(FlowNetS(norm=norm), PAIR)
     assert [flow.shape for flow in flows] == [(2, side, side, 2) for side in (16, 8, 4, 2, 1)]
-    assert count(made["params"]) == parameters
+    assert count_parameters(made["params"]) == parameters
 
 
 def test_a_narrow_network_looks_at_both_frames():
-    module = FlowNetS(width=1 / 64)
-    variables = networks.variables(module, PAIR)
-    pair = drawn(2, *PAIR)
+    module = FlowNetS(width_mult=1 / 64)
+    variables = networks.random_variables(module, PAIR)
+    pair = random_array(2, *PAIR)
     run = jax.jit(lambda x: module.apply(variables, x)[0])
     flow = run(pair)
     for channel in (0, 3):
         other = pair.copy()
-        other[1, ..., channel] = drawn(64, 64, seed=1)
+        other[1, ..., channel] = random_array(64, 64, seed=1)
         found = run(other)
         np.testing.assert_allclose(found[0], flow[0], atol=1e-6)
         assert np.abs(found[1] - flow[1]).max() > 1e-3
@@ -56,4 +56,4 @@ def test_a_narrow_network_looks_at_both_frames():
 
 def test_refuses_other_sizes():
     with pytest.raises(ValueError, match="sides that are multiples of 64"):
-        shapes(FlowNetS(), (48, 64, 6))
+        abstract_variables(FlowNetS(), (48, 64, 6))

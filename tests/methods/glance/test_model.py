@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lipsync_jax.methods.glance.autoencoder_model import (
+    AudioAutoencoder,
     FlowAutoencoder,
-    SoundAutoencoder,
     VideoAutoencoder,
     VideoEncoder,
 )
@@ -22,9 +22,9 @@ from lipsync_jax.methods.glance.model import (
 from lipsync_jax.nn.cpu.jit import jit
 from tests.golden.glance import parity, recipe
 from tests.helpers import networks
-from tests.helpers.networks import count, drawn, shapes
+from tests.helpers.networks import abstract_variables, count_parameters, random_array
 
-STILL, SOUND, CLIP, FLOW = (64, 64, 3), (64, 128), (16, 64, 64, 3), (15, 16, 16, 2)
+REFERENCE, AUDIO, CLIP, FLOW = (64, 64, 3), (64, 128), (16, 64, 64, 3), (15, 16, 16, 2)
 slow = pytest.mark.slow
 
 
@@ -51,34 +51,34 @@ def check_modes(network, module, names, inputs, outputs, **options):
 
 GENERATORS = {
     "pool": ({}, 4, "generator.15"),
-    "conv": ({"audio_tail": "conv"}, 5, "generator.15"),
-    "k333": ({"residual_time": 3, "head_edges": "edge"}, 4, "generator.16"),
+    "conv": ({"audio_downsample": "conv"}, 5, "generator.15"),
+    "k333": ({"residual_kernel_t": 3, "output_padding_mode": "edge"}, 4, "generator.16"),
 }
 
 
 @slow
 @pytest.mark.parametrize("form", GENERATORS)
-def test_generator_draws_what_the_published_one_draws(form):
-    fields, sounds, head = GENERATORS[form]
+def test_generates_what_the_published_generator_generates(form):
+    fields, audio_layers, head = GENERATORS[form]
     names = [
-        *numbered("audio", sounds),
-        *numbered("still", 3),
+        *numbered("audio", audio_layers),
+        *numbered("image", 3),
         "compress",
         *residuals(9),
         *numbered("up", 2),
         "output",
     ]
-    still, audio = recipe.inputs(f"glance_gen_{form}")
+    reference, audio = recipe.inputs(f"glance_gen_{form}")
 
     def outputs(found):
         made = {"video": np.tanh(found.frames), f"tap:{head}": found.frames}
-        return made if form == "k333" else {**made, "audio_feature": found.heard}
+        return made if form == "k333" else {**made, "audio_feature": found.audio_features}
 
     check_modes(
         f"glance_gen_{form}",
         Generator(**fields),
         names,
-        [still, audio[..., 0]],
+        [reference, audio[..., 0]],
         outputs,
         method="logits",
     )
@@ -86,7 +86,7 @@ def test_generator_draws_what_the_published_one_draws(form):
 
 @slow
 @pytest.mark.parametrize("streams", [2, 3])
-def test_discriminator_judges_as_the_published_one(streams):
+def test_discriminator_equals_the_published_one(streams):
     network = f"glance_disc{streams}"
     frames, *flow, audio = recipe.inputs(network)
     motion = numbered("motion", 4) if flow else []
@@ -95,7 +95,7 @@ def test_discriminator_judges_as_the_published_one(streams):
     check_modes(
         network,
         module,
-        [*names, "joint", "verdict"],
+        [*names, "fusion", "logits"],
         [frames, audio[..., 0], *flow],
         lambda logits: {"tap:net_joint.1.0": logits, "prob": jax.nn.sigmoid(logits)},
         method="logits",
@@ -105,15 +105,15 @@ def test_discriminator_judges_as_the_published_one(streams):
 @pytest.mark.parametrize(
     ("network", "derivative"), [("audio_deri_encoder", True), ("audio_encoder_noderi", False)]
 )
-def test_encodes_sound_as_the_published_network(network, derivative):
-    (heard,) = recipe.inputs(network)
+def test_encodes_audio_as_the_published_network(network, derivative):
+    (audio_features,) = recipe.inputs(network)
     check_modes(
         network,
         DerivativeEncoder(derivative=derivative),
         numbered("conv", 4),
-        [heard],
+        [audio_features],
         lambda found: {"feature": found},
-        once=True,
+        optimize=False,
     )
 
 
@@ -126,7 +126,7 @@ def test_encodes_motion_as_the_published_network(kind, layers):
         numbered("conv", layers),
         recipe.inputs(network),
         lambda found: {"feature": found},
-        once=True,
+        optimize=False,
     )
 
 
@@ -141,7 +141,7 @@ AUTOENCODER = [
 def test_reconstructs_clips_as_the_published_network():
     check_modes(
         "percep3d",
-        VideoAutoencoder(clips=True),
+        VideoAutoencoder(temporal_kernels=True),
         AUTOENCODER,
         recipe.inputs("percep3d"),
         lambda found: {"recon": np.tanh(found[0]), "feature": found[1]},
@@ -161,8 +161,8 @@ def test_reconstructs_frames_as_the_published_network():
         return module.apply(variables, x, train, mutable=["batch_stats"])
 
     with jax.default_matmul_precision("highest"):
-        (drawn_, codes), _ = apply(variables, frames, False)
-        recipe.check(golden, "eval/recon", drawn_)
+        (reconstructed, codes), _ = apply(variables, frames, False)
+        recipe.check(golden, "eval/recon", reconstructed)
         recipe.check(golden, "eval/feature", codes)
         results, stats = [], variables["batch_stats"]
         for moment in range(frames.shape[1]):
@@ -172,8 +172,8 @@ def test_reconstructs_frames_as_the_published_network():
                 part = {"encoder": new["batch_stats"]["encoder"]} if encode_again else {}
                 stats = {**stats, **part} if encode_again else new["batch_stats"]
             results.append(found)
-    drawn_, codes = (np.concatenate(x, axis=1) for x in zip(*results, strict=True))
-    recipe.check(golden, "train/recon", drawn_)
+    reconstructed, codes = (np.concatenate(x, axis=1) for x in zip(*results, strict=True))
+    recipe.check(golden, "train/recon", reconstructed)
     recipe.check(golden, "train/feature", codes)
     recipe.check_statistics(golden, "percep2d", AUTOENCODER, stats)
 
@@ -181,19 +181,19 @@ def test_reconstructs_frames_as_the_published_network():
 @pytest.mark.parametrize(
     ("network", "module"),
     [
-        pytest.param("audio_deri_autoencoder", SoundAutoencoder(), marks=slow),
+        pytest.param("audio_deri_autoencoder", AudioAutoencoder(), marks=slow),
         pytest.param("flow_autoencoder", FlowAutoencoder(), marks=slow),
     ],
 )
 def test_other_autoencoders_reconstruct_as_the_published_ones(network, module):
     (x,) = recipe.inputs(network)
-    of_sound = x.shape[-1] == 1
+    is_audio = x.shape[-1] == 1
     check_modes(
         network,
         module,
         [*numbered("down", 7), *numbered("up", 6), "output"],
-        [x[..., 0] if of_sound else x],
-        lambda found: {"recon": found[..., None] if of_sound else found},
+        [x[..., 0] if is_audio else x],
+        lambda found: {"recon": found[..., None] if is_audio else found},
     )
 
 
@@ -201,108 +201,116 @@ def test_other_autoencoders_reconstruct_as_the_published_ones(network, module):
     ("fields", "parameters"),
     [
         ({}, 16_104_931),
-        ({"audio_tail": "conv"}, 16_695_267),
-        ({"residual_time": 3}, 37_338_595),
+        ({"audio_downsample": "conv"}, 16_695_267),
+        ({"residual_kernel_t": 3}, 37_338_595),
     ],
 )
 def test_sizes_of_the_generator(fields, parameters):
-    found, made = shapes(Generator(**fields), STILL, SOUND)
-    assert found.frames.shape == (2, *CLIP) and found.heard.shape == (2, 16, 16, 256)
+    found, made = abstract_variables(Generator(**fields), REFERENCE, AUDIO)
+    assert found.frames.shape == (2, *CLIP) and found.audio_features.shape == (2, 16, 16, 256)
     assert made["params"]["compress"]["kernel"].shape == (3, 3, 3, 512, 256)
-    assert count(made["params"]) == parameters
+    assert count_parameters(made["params"]) == parameters
 
 
 @pytest.mark.parametrize(
     ("motion", "parameters"), [("flow", 54_278_881), ("none", 55_593_249), ("difference", None)]
 )
 def test_sizes_of_the_discriminator(motion, parameters):
-    verdict, made = shapes(Discriminator(motion=motion), CLIP, SOUND, FLOW)
-    assert verdict.shape == (2,)
-    if parameters is None:  # the flow's first layer sees three colours
+    logits, made = abstract_variables(Discriminator(motion=motion), CLIP, AUDIO, FLOW)
+    assert logits.shape == (2,)
+    if parameters is None:  # the first layer of the stream has three input channels
         parameters = 54_278_881 + 64 * 27
-    assert count(made["params"]) == parameters
+    assert count_parameters(made["params"]) == parameters
 
 
 def test_sizes_of_the_other_networks():
-    found, made = shapes(DerivativeEncoder(), (16, 16, 256))
-    assert found.shape == (2, 15, 16) and count(made["params"]) == 392_400
+    found, made = abstract_variables(DerivativeEncoder(), (16, 16, 256))
+    assert found.shape == (2, 15, 16) and count_parameters(made["params"]) == 392_400
     for shape, parameters in (
         (FLOW, 11_580),
         ((15, 64, 64, 2), 25_500),
         (CLIP, 25_608),
     ):
-        found, made = shapes(MotionEncoder(), shape)
-        assert found.shape == (2, shape[0], 16) and count(made["params"]) == parameters
+        found, made = abstract_variables(MotionEncoder(), shape)
+        assert found.shape == (2, shape[0], 16) and count_parameters(made["params"]) == parameters
     for clips, parameters in ((False, 7_841_411), (True, 23_584_643)):
-        (found, codes), made = shapes(VideoAutoencoder(clips=clips), CLIP)
+        (found, codes), made = abstract_variables(VideoAutoencoder(temporal_kernels=clips), CLIP)
         assert found.shape == (2, *CLIP) and codes.shape == (2, 16, 16, 16, 256)
-        assert count(made["params"]) == parameters
-        _, alone = shapes(VideoEncoder(clips=clips), CLIP)
+        assert count_parameters(made["params"]) == parameters
+        _, alone = abstract_variables(VideoEncoder(temporal_kernels=clips), CLIP)
         assert alone["params"] == made["params"]["encoder"]
-    _, made = shapes(SoundAutoencoder(), (16, 256))
-    assert count(made["params"]) == 10_230_625
-    _, made = shapes(FlowAutoencoder(), (15, 64, 64, 2))
-    assert count(made["params"]) == 37_733_570
+    _, made = abstract_variables(AudioAutoencoder(), (16, 256))
+    assert count_parameters(made["params"]) == 10_230_625
+    _, made = abstract_variables(FlowAutoencoder(), (15, 64, 64, 2))
+    assert count_parameters(made["params"]) == 37_733_570
 
 
 def test_frequencies_become_rows_and_are_repeated_along_columns():
-    still, heard = drawn(1, 16, 16, 2), drawn(1, 3, 16, 4, seed=1)
-    fused = Generator._fuse(still, heard)
+    reference, audio_features = random_array(1, 16, 16, 2), random_array(1, 3, 16, 4, seed=1)
+    fused = Generator._fuse(reference, audio_features)
     assert fused.shape == (1, 3, 16, 16, 6)
-    np.testing.assert_array_equal(fused[0, 2, 5, 9], [*still[0, 5, 9], *heard[0, 2, 5]])
+    np.testing.assert_array_equal(
+        fused[0, 2, 5, 9], [*reference[0, 5, 9], *audio_features[0, 2, 5]]
+    )
 
 
 @pytest.fixture(scope="module")
 def narrow():
     """A narrow generator of other lengths than 16 frames, jitted, with its weights."""
-    module = Generator(width=1 / 32, residual_blocks=1)
-    variables = networks.variables(module, STILL, (16, 128))
-    return jit(lambda *x: module.apply(variables, *x), once=True)
+    module = Generator(width_mult=1 / 32, residual_blocks=1)
+    variables = networks.random_variables(module, REFERENCE, (16, 128))
+    return jit(lambda *x: module.apply(variables, *x), optimize=False)
 
 
-def test_a_narrow_generator_follows_still_and_sound(narrow):
-    inputs = [drawn(2, *STILL), drawn(2, 16, 128)]
+def test_outputs_of_a_narrow_generator_depend_on_reference_and_audio(narrow):
+    inputs = [random_array(2, *REFERENCE), random_array(2, 16, 128)]
     found = narrow(*inputs)
     assert found.frames.shape == (2, 4, 64, 64, 3) and np.abs(found.frames).max() <= 1
     for i in range(2):
         changed = [x.copy() for x in inputs]
-        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        changed[i][1] = random_array(*changed[i].shape[1:], seed=1)
         other = narrow(*changed)
         np.testing.assert_allclose(other.frames[0], found.frames[0], atol=1e-5)
         assert np.abs(other.frames[1] - found.frames[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("motion", ["flow", "none", "difference"])
-def test_a_narrow_discriminator_looks_at_each_stream(motion):
-    module = Discriminator(width=1 / 64, motion=motion)
-    variables = networks.variables(module, CLIP, SOUND, FLOW)
-    inputs = [drawn(2, *CLIP), drawn(2, *SOUND), drawn(2, *FLOW)]
+def test_logits_of_a_narrow_discriminator_depend_on_each_stream(motion):
+    module = Discriminator(width_mult=1 / 64, motion=motion)
+    variables = networks.random_variables(module, CLIP, AUDIO, FLOW)
+    inputs = [random_array(2, *CLIP), random_array(2, *AUDIO), random_array(2, *FLOW)]
     logits = functools.partial(module.apply, variables, method="logits")
-    run = jit(logits, once=True)
+    run = jit(logits, optimize=False)
     found = run(*inputs)
     for i in range(3):
         changed = [x.copy() for x in inputs]
-        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        changed[i][1] = random_array(*changed[i].shape[1:], seed=1)
         other = np.asarray(run(*changed))
         np.testing.assert_allclose(other[0], found[0], atol=1e-5)
         assert (abs(other[1] - found[1]) > 1e-6) == (i < 2 or motion == "flow")
 
 
-def test_judges_in_float32():
-    found, made = shapes(Discriminator(width=1 / 64, dtype=jnp.bfloat16), CLIP, SOUND, FLOW)
-    frames, made_too = shapes(Generator(width=1 / 64, dtype=jnp.bfloat16), STILL, SOUND)
+def test_outputs_are_float32():
+    found, made = abstract_variables(
+        Discriminator(width_mult=1 / 64, dtype=jnp.bfloat16), CLIP, AUDIO, FLOW
+    )
+    frames, made_too = abstract_variables(
+        Generator(width_mult=1 / 64, dtype=jnp.bfloat16), REFERENCE, AUDIO
+    )
     leaves = jax.tree.leaves((found, made, frames.frames, made_too))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
 
 def test_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"still has shape \(2, 96, 96, 3\); Generator takes"):
-        shapes(Generator(), (96, 96, 3), SOUND)
+    with pytest.raises(ValueError, match=r"reference has shape \(2, 96, 96, 3\); Generator takes"):
+        abstract_variables(Generator(), (96, 96, 3), AUDIO)
     with pytest.raises(ValueError, match=r"audio has shape \(2, 64, 80\); Generator takes"):
-        shapes(Generator(), STILL, (64, 80))
-    with pytest.raises(ValueError, match="audio has 63 rows; four a frame are needed"):
-        shapes(Generator(), STILL, (63, 128))
-    with pytest.raises(ValueError, match="judges by the flow too; give it"):
-        shapes(Discriminator(), CLIP, SOUND)
+        abstract_variables(Generator(), REFERENCE, (64, 80))
+    with pytest.raises(ValueError, match="audio has 63 rows; a multiple of 4 is required"):
+        abstract_variables(Generator(), REFERENCE, (63, 128))
+    with pytest.raises(
+        ValueError, match=r"motion=.flow. needs flow, shape .2, 15, 16, 16, 2.; got None"
+    ):
+        abstract_variables(Discriminator(), CLIP, AUDIO)
     with pytest.raises(ValueError, match="sides must be equal powers of two"):
-        shapes(MotionEncoder(), (15, 24, 24, 2))
+        abstract_variables(MotionEncoder(), (15, 24, 24, 2))

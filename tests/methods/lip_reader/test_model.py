@@ -10,10 +10,10 @@ from lipsync_jax.nn.cpu.jit import jit
 
 @pytest.fixture(scope="module")
 def reader():
-    module = LipReader(width=0.25, words=5, hidden_size=8)
+    module = LipReader(width_mult=0.25, num_words=5, hidden_size=8)
     mouths = np.random.default_rng(0).normal(size=(2, 12, 16, 24, 1)).astype(np.float32)
     mask = np.ones((2, 12), bool)
-    variables = jit(module.init, once=True)(jax.random.key(0), mouths, mask)
+    variables = jit(module.init, optimize=False)(jax.random.key(0), mouths, mask)
     return jit(module.apply), variables, mouths, mask
 
 

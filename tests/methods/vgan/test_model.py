@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 
 from lipsync_jax.methods.vgan.model import (
+    AudioConditionedDiscriminator,
+    AudioConditionedGenerator,
     Discriminator,
     FutureGenerator,
     Generator,
-    SpokenDiscriminator,
-    SpokenGenerator,
     compose,
 )
 from tests.golden.glance import parity, recipe
 from tests.helpers import networks
-from tests.helpers.networks import count, drawn, shapes
+from tests.helpers.networks import abstract_variables, count_parameters, random_array
 
-NOISE, SOUND, STILL, CLIP = (100,), (64, 128), (64, 64, 3), (16, 64, 64, 3)
+NOISE, AUDIO, REFERENCE, CLIP = (100,), (64, 128), (64, 64, 3), (16, 64, 64, 3)
 slow = pytest.mark.slow
 
 
@@ -26,7 +26,7 @@ def numbered(name, n):
 
 BACKGROUND = ["background_start", *numbered("background", 3), "background_output"]
 FOREGROUND = ["foreground_start", *numbered("foreground", 3), "foreground_output", "mask_output"]
-SPOKEN = [
+AUDIO_CONDITIONED = [
     *numbered("audio", 4),
     "audio_dense",
     "background_start",
@@ -65,50 +65,54 @@ def check_taps(golden, run):
 
 
 @slow
-def test_generator_draws_what_the_papers_draws():
+def test_generates_what_the_papers_generator_generates():
     names = [*BACKGROUND, *FOREGROUND]
     check_layers("vgan_gen", Generator(), names, recipe.inputs("vgan_gen"))
 
 
 @slow
-def test_future_generator_draws_what_the_papers_draws():
+def test_generates_what_the_papers_future_generator_generates():
     names = [*numbered("condition", 4), *BACKGROUND[1:], *FOREGROUND]
     check_layers("vgan_gen_cond", FutureGenerator(), names, recipe.inputs("vgan_gen_cond"))
 
 
 @slow
-def test_spoken_generator_draws_what_the_published_one_draws():
+def test_generates_what_the_published_conditioned_generator_generates():
     _, noise, audio = recipe.inputs("glance_vgan_gen")
     inputs = [noise, audio[..., 0]]
-    check_layers("glance_vgan_gen", SpokenGenerator(), SPOKEN, inputs, double_train=True)
+    check_layers(
+        "glance_vgan_gen", AudioConditionedGenerator(), AUDIO_CONDITIONED, inputs, double_train=True
+    )
 
 
 @slow
-def test_streams_of_the_published_spoken_generator_of_its_audio_code():
+def test_streams_of_the_published_conditioned_generator():
     """Float32 suffices after the only layer that normalises over two values."""
     network = "glance_vgan_gen"
     golden, (_, noise, audio) = recipe.expected(network), recipe.inputs(network)
     inputs, fixed = [noise, audio[..., 0]], {"audio_dense": "tap:audio_fc"}
-    for run in parity.run(network, SpokenGenerator(), SPOKEN, inputs, fixed=fixed):
+    for run in parity.run(
+        network, AudioConditionedGenerator(), AUDIO_CONDITIONED, inputs, fixed=fixed
+    ):
         recipe.check(golden, f"{run.mode}/video", run.outputs.frames)
         check_taps(golden, run)
 
 
 @slow
-@pytest.mark.parametrize("spoken", [False, True])
-def test_discriminators_judge_as_the_published_ones(spoken):
-    if spoken:
-        network, module = "glance_vgan_disc", SpokenDiscriminator()
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_discriminators_equal_the_published_ones(with_audio):
+    if with_audio:
+        network, module = "glance_vgan_disc", AudioConditionedDiscriminator()
         frames, audio = recipe.inputs(network)
         inputs = [frames, audio[..., 0]]
-        names = [*numbered("audio", 4), "audio_dense", *numbered("video", 4), "verdict"]
+        names = [*numbered("audio", 4), "audio_dense", *numbered("video", 4), "logits"]
     else:
-        network, module, names = "vgan_disc", Discriminator(), [*numbered("conv", 4), "verdict"]
+        network, module, names = "vgan_disc", Discriminator(), [*numbered("conv", 4), "logits"]
         inputs = recipe.inputs(network)
     golden = recipe.expected(network)
     for mode, logits, stats, _ in parity.run(network, module, names, inputs):
-        recipe.check(golden, f"{mode}/{'tap:net_joint.0.0' if spoken else 'logits'}", logits)
-        if spoken:
+        recipe.check(golden, f"{mode}/{'tap:net_joint.0.0' if with_audio else 'logits'}", logits)
+        if with_audio:
             recipe.check(golden, f"{mode}/prob", jax.nn.sigmoid(logits))
         if mode == "train":
             recipe.check_statistics(golden, network, names, stats)
@@ -118,54 +122,60 @@ def test_discriminators_judge_as_the_published_ones(spoken):
     ("module", "inputs", "frames", "parameters"),
     [
         (Generator(), [NOISE], 32, 16_245_383),
-        (FutureGenerator(), [STILL], 32, 68_216_455),
-        (SpokenGenerator(), [NOISE, SOUND], 16, 35_938_343),
+        (FutureGenerator(), [REFERENCE], 32, 68_216_455),
+        (AudioConditionedGenerator(), [NOISE, AUDIO], 16, 35_938_343),
     ],
 )
 def test_sizes_of_the_generators(module, inputs, frames, parameters):
-    found, made = shapes(module, *inputs)
+    found, made = abstract_variables(module, *inputs)
     assert found.frames.shape == found.foreground.shape == (2, frames, 64, 64, 3)
     assert found.mask.shape == (2, frames, 64, 64, 1)
     assert found.background.shape == (2, 64, 64, 3)
-    assert count(made["params"]) == parameters
+    assert count_parameters(made["params"]) == parameters
 
 
 def test_sizes_of_the_discriminators():
-    logits, made = shapes(Discriminator(), (32, 64, 64, 3))
-    assert logits.shape == (2, 2) and count(made["params"]) == 11_057_858
-    logits, made = shapes(SpokenDiscriminator(), CLIP, SOUND)
-    assert logits.shape == (2,) and count(made["params"]) == 40_797_537
+    logits, made = abstract_variables(Discriminator(), (32, 64, 64, 3))
+    assert logits.shape == (2, 2) and count_parameters(made["params"]) == 11_057_858
+    logits, made = abstract_variables(AudioConditionedDiscriminator(), CLIP, AUDIO)
+    assert logits.shape == (2,) and count_parameters(made["params"]) == 40_797_537
 
 
-def test_a_still_is_looked_at_if_asked():
-    _, plain = shapes(SpokenGenerator(), NOISE, SOUND)
-    _, made = shapes(SpokenGenerator(image_cond=True), NOISE, SOUND, STILL)
+def test_the_reference_is_an_input_on_request():
+    _, plain = abstract_variables(AudioConditionedGenerator(), NOISE, AUDIO)
+    _, made = abstract_variables(
+        AudioConditionedGenerator(condition_on_image=True), NOISE, AUDIO, REFERENCE
+    )
     added = set(made["params"]) - set(plain["params"])
-    assert added == {*numbered("still", 4), "still_dense"}
+    assert added == {*numbered("image", 4), "image_dense"}
     assert made["params"]["background_start"]["kernel"].shape[-1] == 612
     assert made["params"]["background_0"]["kernel"].shape[-1] == 1024
-    with pytest.raises(ValueError, match="looks at a still; give it"):
-        shapes(SpokenGenerator(image_cond=True), NOISE, SOUND)
+    with pytest.raises(ValueError, match="condition_on_image=True needs reference"):
+        abstract_variables(AudioConditionedGenerator(condition_on_image=True), NOISE, AUDIO)
 
 
-def test_foreground_covers_the_background_where_the_mask_says():
-    mask, front, back = drawn(1, 2, 4, 4, 1), drawn(1, 2, 4, 4, 3), drawn(1, 4, 4, 3)
+def test_the_mask_is_the_opacity_of_the_foreground():
+    mask, front, back = (
+        random_array(1, 2, 4, 4, 1),
+        random_array(1, 2, 4, 4, 3),
+        random_array(1, 4, 4, 3),
+    )
     mask[:, 0], mask[:, 1] = 100, -100
     found = compose(mask, front, back)
     np.testing.assert_allclose(found.frames[:, 0], np.tanh(front[:, 0]), atol=1e-6)
     np.testing.assert_allclose(found.frames[:, 1], np.tanh(back), atol=1e-6)
 
 
-def test_a_narrow_generator_follows_sound_and_still():
-    module = SpokenGenerator(width=1 / 64, image_cond=True)
-    variables = networks.variables(module, NOISE, SOUND, STILL)
-    inputs = [drawn(2, *shape) for shape in (NOISE, SOUND, STILL)]
+def test_outputs_of_a_narrow_generator_depend_on_all_inputs():
+    module = AudioConditionedGenerator(width_mult=1 / 64, condition_on_image=True)
+    variables = networks.random_variables(module, NOISE, AUDIO, REFERENCE)
+    inputs = [random_array(2, *shape) for shape in (NOISE, AUDIO, REFERENCE)]
     apply = jax.jit(lambda *x: module.apply(variables, *x).frames)
     frames = apply(*inputs)
     assert np.abs(frames).max() <= 1
     for i in range(3):
         changed = [x.copy() for x in inputs]
-        changed[i][1] = drawn(*changed[i].shape[1:], seed=1)
+        changed[i][1] = random_array(*changed[i].shape[1:], seed=1)
         other = apply(*changed)
         np.testing.assert_allclose(other[0], frames[0], atol=1e-5)
         assert np.abs(other[1] - frames[1]).max() > 1e-3
@@ -173,6 +183,6 @@ def test_a_narrow_generator_follows_sound_and_still():
 
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"noise has shape \(2, 99\); Generator takes"):
-        shapes(Generator(), (99,))
+        abstract_variables(Generator(), (99,))
     with pytest.raises(ValueError, match=r"frames has shape .*; Discriminator takes"):
-        shapes(Discriminator(), CLIP)
+        abstract_variables(Discriminator(), CLIP)

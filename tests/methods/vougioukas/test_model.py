@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lipsync_jax.data.audio_windows import raw_windows
+from lipsync_jax.data.audio_windows import waveform_windows
 from lipsync_jax.methods.vougioukas import torch_weights as official
 from lipsync_jax.methods.vougioukas.model import (
     FrameDiscriminator,
@@ -18,13 +18,13 @@ from lipsync_jax.methods.vougioukas.model import (
     SyncDiscriminator,
 )
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.nn.waveform_encoder import AudioEncoder, audio_rows
+from lipsync_jax.nn.waveform_encoder import WaveformEncoder, waveform_encoder_layout
 from tests.golden.tgan import recipe
 from tests.helpers import networks
-from tests.helpers.networks import count, drawn, shapes
+from tests.helpers.networks import abstract_variables, count_parameters, random_array
 
 PRESETS = ("paper2018", "grid", "timit", "crema", "tiny")
-once = functools.partial(jit, once=True)
+once = functools.partial(jit, optimize=False)
 
 
 def generator(preset):
@@ -35,12 +35,12 @@ def generator(preset):
         audio_size=hyper["aud_enc_dim"],
         context_size=hyper["rnn_gen_dim"],
         identity_size=hyper["id_enc_dim"],
-        width=3 / 64 if preset == "tiny" else 1.0,
+        width_mult=3 / 64 if preset == "tiny" else 1.0,
     )
 
 
 def variables(preset, *parts):
-    """The golden weights of some parts, which are checked to be those."""
+    """The golden weights of some parts, checked by their sums."""
     states = {part: recipe.weights(preset, part) for part in parts}
     meta = json.loads(str(recipe.expected(f"{preset}_public")["meta_json"]))
     for part, state in states.items():
@@ -53,34 +53,34 @@ def variables(preset, *parts):
 def windows(preset, name="speech"):
     hyper = recipe.manifest(preset)["hyper"]
     speech = recipe.inputs(preset)[name]
-    return raw_windows(speech, hyper["audio_feat_samples"], recipe.stride(preset))
+    return waveform_windows(speech, hyper["audio_feat_samples"], recipe.stride(preset))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_hears_as_the_official_encoder(preset):
+def test_encodes_audio_as_the_official_encoder(preset):
     expected, module = recipe.expected(f"{preset}_public"), generator(preset)
-    sound, other, mask = windows(preset), windows(preset, "speech2"), np.ones((2, 6), bool)
-    np.testing.assert_allclose(sound.std(axis=1), expected["win_std"], rtol=1e-6)
+    audio, other, mask = windows(preset), windows(preset, "speech2"), np.ones((2, 6), bool)
+    np.testing.assert_allclose(audio.std(axis=1), expected["win_std"], rtol=1e-6)
     # The second clip of the padded batch is four frames long.
-    other = raw_windows(
+    other = waveform_windows(
         recipe.inputs(preset)["speech2"][: 4 * recipe.stride(preset)],
-        sound.shape[1],
+        audio.shape[1],
         recipe.stride(preset),
         range(6),
     )
     other[4:], mask[1, 4:] = 0, False
-    first = raw_windows(
-        recipe.inputs(preset)["speech"][:-37], sound.shape[1], recipe.stride(preset)
+    first = waveform_windows(
+        recipe.inputs(preset)["speech"][:-37], audio.shape[1], recipe.stride(preset)
     )
-    hear = once(functools.partial(module.apply, method="hear"))
+    encode_audio = once(functools.partial(module.apply, method="encode_audio"))
     with jax.default_matmul_precision("highest"):
-        batch, mask = np.stack([first, other, sound]), np.concatenate([mask, mask[:1]])
-        _, codes = hear(variables(preset, "encoder"), batch, None, mask)
+        batch, mask = np.stack([first, other, audio]), np.concatenate([mask, mask[:1]])
+        _, codes = encode_audio(variables(preset, "encoder"), batch, None, mask)
     np.testing.assert_allclose(codes[:2], expected["z_packed"], atol=2e-5)
     np.testing.assert_allclose(codes[2:], expected["z"], atol=2e-5)
 
 
-def draw(preset):
+def generate(preset):
     """Frames in the official layout, and the outputs of all layers on the way."""
     given = recipe.inputs(preset)
     apply = functools.partial(
@@ -99,29 +99,31 @@ def draw(preset):
 
 def stages(layers):
     """The official stages' names -> our outputs, channels first."""
-    sound = layers["audio_encoder"]
+    audio = layers["audio_encoder"]
     yield from (
-        (f"encoder.encoder.{i}", sound[f"conv_{i}"]["__call__"][0])
-        for i in range(sum(name.startswith("conv_") for name in sound))
+        (f"encoder.encoder.{i}", audio[f"conv_{i}"]["__call__"][0])
+        for i in range(sum(name.startswith("conv_") for name in audio))
     )
     code, maps = layers["identity_encoder"]["__call__"][0]
     yield from ((f"encoder_id.cl.{i}", x) for i, x in enumerate((*maps, code[:, None, None])))
     yield "generator.noise_tanh", np.tanh(layers["noise"]["__call__"][0][1]).swapaxes(1, 2)
-    drawn = {name: x["__call__"][0] for name, x in layers["decoder"].items() if "_call" not in name}
-    yield "generator.dcl.0", drawn["start"]
+    generated = {
+        name: x["__call__"][0] for name, x in layers["decoder"].items() if "_call" not in name
+    }
+    yield "generator.dcl.0", generated["start"]
     for i in range(1, 5):
-        yield f"generator.dcl.{i}.activation1", drawn[f"join_{5 - i}"]
-        yield f"generator.dcl.{i}.activation2", drawn[f"up_{5 - i}"]
-    yield "generator.dcl.5", np.arctanh(drawn["output"])  # the official one is taken before
+        yield f"generator.dcl.{i}.activation1", generated[f"fuse_{5 - i}"]
+        yield f"generator.dcl.{i}.activation2", generated[f"up_{5 - i}"]
+    yield "generator.dcl.5", np.arctanh(generated["output"])  # the official one is taken before
 
 
 @pytest.mark.parametrize(
     "preset",
     ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("paper2018", "grid"))],
 )
-def test_draws_what_the_official_generator_draws(preset):
+def test_generates_what_the_official_generator_generates(preset):
     expected = recipe.expected(f"{preset}_public")
-    frames, layers = draw(preset)
+    frames, layers = generate(preset)
     np.testing.assert_allclose(frames[0], expected["frame0"], atol=5e-5)
     np.testing.assert_allclose(frames[:, :, ::4, ::4], expected["video_s4"], atol=5e-5)
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), expected["video_mean"], atol=1e-5)
@@ -153,27 +155,27 @@ def test_draws_what_the_official_generator_draws(preset):
 )
 def test_published_sizes(preset, parameters):
     module = generator(preset)
-    (_, frames), made = shapes(module, (128, 96, 3), (7, module.audio_samples), (7, 10))
+    (_, frames), made = abstract_variables(module, (128, 96, 3), (7, module.audio_samples), (7, 10))
     assert frames.shape == (2, 7, 128, 96, 3)
-    assert count(made["params"]) == parameters
+    assert count_parameters(made["params"]) == parameters
 
 
 def test_sizes_of_the_discriminators():
-    clip, sound = (7, 128, 96, 3), (7, 2560)
-    logits, made = shapes(FrameDiscriminator(), clip[1:], clip[1:])
-    assert logits.shape == (2,) and count(made["params"]) == 11_163_393
-    logits, made = shapes(SequenceDiscriminator(), clip, sound)
+    clip, audio = (7, 128, 96, 3), (7, 2560)
+    logits, made = abstract_variables(FrameDiscriminator(), clip[1:], clip[1:])
+    assert logits.shape == (2,) and count_parameters(made["params"]) == 11_163_393
+    logits, made = abstract_variables(SequenceDiscriminator(), clip, audio)
     assert logits.shape == (2,)
-    assert count(made["params"]["pictures"]) == 3_575_296
-    assert count(made["params"]["context"]) == 887_808
-    logits, made = shapes(SyncDiscriminator(), (5, 64, 96, 3), (3200,))
+    assert count_parameters(made["params"]["image_encoder"]) == 3_575_296
+    assert count_parameters(made["params"]["context"]) == 887_808
+    logits, made = abstract_variables(SyncDiscriminator(), (5, 64, 96, 3), (3200,))
     assert logits.shape == (2,)
-    pictures = [made["params"][f"conv_{i}"] for i in range(5)]
-    assert count(pictures) == 5_915_840
-    assert count(made["params"]["verdict"]) == 257
-    logits, made = shapes(MotionDiscriminator(), clip)
+    convolutions = [made["params"][f"conv_{i}"] for i in range(5)]
+    assert count_parameters(convolutions) == 5_915_840
+    assert count_parameters(made["params"]["logits"]) == 257
+    logits, made = abstract_variables(MotionDiscriminator(), clip)
     assert logits.shape == (2,)
-    assert made["params"]["pictures"]["conv_0"]["kernel"].shape == (4, 4, 9, 32)
+    assert made["params"]["image_encoder"]["conv_0"]["kernel"].shape == (4, 4, 9, 32)
 
 
 @pytest.mark.parametrize(
@@ -185,44 +187,44 @@ def test_sizes_of_the_discriminators():
         (16_000, 3200, (16, 80, 16, 32), [200, 100, 50, 25, 5], 3),
     ],
 )
-def test_rule_of_the_sound_encoder(rate, samples, first, lengths, last_padding):
-    rows = audio_rows(samples, rate)
+def test_rule_of_the_audio_encoder(rate, samples, first, lengths, last_padding):
+    rows = waveform_encoder_layout(samples, rate)
     assert rows[0] == first and rows[-1][-1] == last_padding
     assert [features for features, *_ in rows] == [16 << i for i in range(len(rows))]
     found = [samples]
     for _, kernel, stride, padding in rows:
         found.append((found[-1] + 2 * padding - kernel) // stride + 1)
     assert found[1:] == lengths
-    _, made = shapes(AudioEncoder(256, rate, samples), (samples,), train=False)
+    _, made = abstract_variables(WaveformEncoder(256, rate, samples), (samples,), train=False)
     last = made["params"][f"conv_{len(rows)}"]["kernel"]
     assert last.shape == (5, rows[-1][0], 256)
 
 
-def test_refuses_what_it_cannot_hear_or_see():
+def test_refuses_inputs_of_other_shapes():
     with pytest.raises(ValueError, match="audio_rate=44100: choose a multiple of 1000"):
-        audio_rows(8820, 44_100)
+        waveform_encoder_layout(8820, 44_100)
     with pytest.raises(ValueError, match="at most 1 ms"):
-        audio_rows(16, 16_000)
-    with pytest.raises(ValueError, match=r"sound has shape \(14, 640\); AudioEncoder takes"):
-        shapes(Generator(), (128, 96, 3), (7, 640), (7, 10))
+        waveform_encoder_layout(16, 16_000)
+    with pytest.raises(ValueError, match=r"audio has shape \(14, 640\); WaveformEncoder takes"):
+        abstract_variables(Generator(), (128, 96, 3), (7, 640), (7, 10))
     with pytest.raises(ValueError, match=r"noise has shape \(2, 6, 10\); Generator takes"):
-        shapes(Generator(), (128, 96, 3), (7, 2560), (6, 10))
-    with pytest.raises(ValueError, match=r"still has shape \(2, 96, 128, 3\); IdentityEncoder"):
-        shapes(Generator(), (96, 128, 3), (7, 2560), (7, 10))
+        abstract_variables(Generator(), (128, 96, 3), (7, 2560), (6, 10))
+    with pytest.raises(ValueError, match=r"image has shape \(2, 96, 128, 3\); IdentityEncoder"):
+        abstract_variables(Generator(), (96, 128, 3), (7, 2560), (7, 10))
     with pytest.raises(ValueError, match=r"image_size=100x96 .*multiples of 32"):
-        shapes(Generator(image_size=(100, 96)), (100, 96, 3), (7, 2560), (7, 10))
+        abstract_variables(Generator(image_size=(100, 96)), (100, 96, 3), (7, 2560), (7, 10))
     with pytest.raises(ValueError, match=r"frames has shape \(2, 4, 64, 96, 3\)"):
-        shapes(SyncDiscriminator(), (4, 64, 96, 3), (3200,))
+        abstract_variables(SyncDiscriminator(), (4, 64, 96, 3), (3200,))
 
 
 def test_first_layer_of_motion_is_a_convolution_over_time():
-    module = MotionDiscriminator(width=1 / 16, hidden_size=8, frame_size=6)
-    x = drawn(2, 5, 32, 32, 3)
-    start = networks.variables(module, x.shape[1:])
+    module = MotionDiscriminator(width_mult=1 / 16, hidden_size=8, frame_size=6)
+    x = random_array(2, 5, 32, 32, 3)
+    start = networks.random_variables(module, x.shape[1:])
     apply = functools.partial(module.apply, capture_intermediates=True, mutable="intermediates")
     _, layers = once(apply)(start, x)
-    found = layers["intermediates"]["pictures"]["conv_0"]["norm"]["__call__"][0]
-    params, stats = (start[kind]["pictures"]["conv_0"] for kind in ("params", "batch_stats"))
+    found = layers["intermediates"]["image_encoder"]["conv_0"]["norm"]["__call__"][0]
+    params, stats = (start[kind]["image_encoder"]["conv_0"] for kind in ("params", "batch_stats"))
     kernel = params["kernel"].reshape(4, 4, 3, 3, -1).transpose(2, 0, 1, 3, 4)
     expected = jax.lax.conv_general_dilated(
         x, kernel, (1, 2, 2), [(1, 1)] * 3, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
@@ -233,8 +235,8 @@ def test_first_layer_of_motion_is_a_convolution_over_time():
 
 
 @pytest.mark.parametrize("network", [FrameDiscriminator, SyncDiscriminator])
-def test_judges_in_float32(network):
-    module = network(width=1 / 16, dtype=jnp.bfloat16)
+def test_logits_are_float32(network):
+    module = network(width_mult=1 / 16, dtype=jnp.bfloat16)
     inputs = ((32, 32, 3),) * 2 if network is FrameDiscriminator else ((5, 16, 32, 3), (3200,))
-    out, made = shapes(module, *inputs)
+    out, made = abstract_variables(module, *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves((out, made))} == {jnp.dtype("float32")}

@@ -10,33 +10,33 @@ from tests.conftest import toy_clip
 
 def make(**changes):
     config = wav2lip_config.get_config("small_data")
-    config.model.width = 0.03
-    config.augment = 0.0
+    config.model.width_mult = 0.03
+    config.augment_magnitude = 0.0
     config.update(changes)
     return methods.load(config)
 
 
-def test_each_frame_hears_its_own_sound_and_the_reference_is_another_window():
+def test_each_frame_has_its_own_audio_and_the_reference_is_another_window():
     clip = toy_clip("s/0", 0)
     method = make(windows_per_clip=4)
-    example = method.example(clip, np.random.default_rng(0))
+    example = method.make_example(clip, np.random.default_rng(0))
     every = decode_frames(clip, range(40))
-    mel = np.pad(method._mels.mel(clip), ((16, 16), (0, 0)), constant_values=-4)
+    mel = np.pad(method._feature_cache.mel(clip), ((16, 16), (0, 0)), constant_values=-4)
     for i in range(4):
         start, reference = (
             next(s for s in range(36) if np.array_equal(every[s : s + 5], example[name][i]))
-            for name in ("target", "reference")
+            for name in ("frames", "reference")
         )
         assert start != reference
         shared = start * 16 // 5
-        np.testing.assert_array_equal(example["mel"][i], mel[16 + shared : 32 + shared])
+        np.testing.assert_array_equal(example["sync_audio"][i], mel[16 + shared : 32 + shared])
         for t in range(5):
-            # Training of the published model starts the window one frame early (section 3.3).
+            # Training of the published model starts the window one frame early .
             own = ((start + t - 1) * 16) // 5
-            np.testing.assert_array_equal(example["mels"][i, t], mel[16 + own : 32 + own])
+            np.testing.assert_array_equal(example["audio"][i, t], mel[16 + own : 32 + own])
 
 
-def test_the_lower_half_is_blanked():
+def test_the_lower_half_is_masked():
     faces = jnp.ones((2, 96, 96, 3))
     masked = np.asarray(wav2lip.mask_lower_half(faces))
     assert masked[:, :48].all() and not masked[:, 48:].any()
@@ -45,13 +45,13 @@ def test_the_lower_half_is_blanked():
 def test_the_sync_loss_is_switched_on_once_and_stays_on():
     method = make()
     off = {"sync_weight": 0.0}
-    assert method.steer(off, {"sync": 1e9}) == off
-    on = method.steer(off, {"sync": 0.1})
-    assert on["sync_weight"] == method.config.sync_weight > 0
-    assert method.steer(on, {"sync": 1e9}) == on
+    assert method.on_validation_end(off, {"sync_loss": 1e9}) == off
+    on = method.on_validation_end(off, {"sync_loss": 0.1})
+    assert on["sync_weight"] == method.config.loss.sync > 0
+    assert method.on_validation_end(on, {"sync_loss": 1e9}) == on
 
 
-def test_mouth_error_looks_at_the_mouth_only():
+def test_mouth_error_is_of_the_mouth_only():
     target = jnp.zeros((1, 96, 96, 3))
-    assert float(wav2lip.mouth_error(target.at[:, :50].set(1.0), target).max()) == 0
-    assert float(wav2lip.mouth_error(target.at[:, 72, 48].set(1.0), target).max()) == 1
+    assert float(wav2lip.mouth_absolute_error(target.at[:, :50].set(1.0), target).max()) == 0
+    assert float(wav2lip.mouth_absolute_error(target.at[:, 72, 48].set(1.0), target).max()) == 1

@@ -50,64 +50,64 @@ def frames(x):
     return x.transpose(0, 2, 3, 4, 1).reshape(-1, 96, 96, 3)
 
 
-def stack(drawn):
+def stack(generated):
     """(windows * time, 96, 96, 3) -> the expert's (windows, 48, 96, 15)."""
-    lower = drawn.reshape(WINDOWS, FRAMES, 96, 96, 3)[:, :, 48:]
+    lower = generated.reshape(WINDOWS, FRAMES, 96, 96, 3)[:, :, 48:]
     return lower.transpose(0, 2, 3, 1, 4).reshape(WINDOWS, 48, 96, 15)
 
 
 @pytest.fixture(scope="module")
 def inputs():
-    drawn = {name: x.astype(np.float64) for name, x in recipe.inputs("trainstep").items()}
-    target = frames(drawn["gt"])
+    given = {name: x.astype(np.float64) for name, x in recipe.inputs("trainstep").items()}
+    target = frames(given["gt"])
     masked = target.copy()
     masked[:, 48:] = 0
     return {
         "target": target,
-        "faces": np.concatenate([masked, frames(drawn["ref"])], axis=-1),
-        "audio": drawn["indiv_mels"].reshape(-1, 80, 16, 1),
-        "mel": np.moveaxis(drawn["mel"], 1, -1),
-        "expert_faces": np.moveaxis(drawn["exp_face"], 1, -1),
-        "expert_mel": np.moveaxis(drawn["exp_mel"], 1, -1),
-        "expert_label": drawn["exp_y"][:, 0],
+        "faces": np.concatenate([masked, frames(given["ref"])], axis=-1),
+        "audio": given["indiv_mels"].reshape(-1, 80, 16, 1),
+        "mel": np.moveaxis(given["mel"], 1, -1),
+        "expert_faces": np.moveaxis(given["exp_face"], 1, -1),
+        "expert_mel": np.moveaxis(given["exp_mel"], 1, -1),
+        "expert_label": given["exp_y"][:, 0],
     }
 
 
-def draw(variables, inputs, train):
+def generate(variables, inputs, train):
     return GENERATOR.apply(
         variables, inputs["audio"], inputs["faces"], train=train, mutable=["batch_stats"]
     )
 
 
-def judge(variables, mel, drawn, train):
+def sync_loss_and_stats(variables, mel, generated, train):
     (audio, video), new = EXPERT.apply(
-        variables, mel, stack(drawn), train=train, mutable=["batch_stats"]
+        variables, mel, stack(generated), train=train, mutable=["batch_stats"]
     )
-    return losses.cosine_bce(audio, video, 1.0), new["batch_stats"]
+    return losses.cosine_bce_loss(audio, video, 1.0), new["batch_stats"]
 
 
-def quality(variables, pictures, label):
-    return losses.binary_cross_entropy(DISCRIMINATOR.apply(variables, pictures), label)
+def quality(variables, images, label):
+    return losses.binary_cross_entropy(DISCRIMINATOR.apply(variables, images), label)
 
 
-# Losses of drawn pictures, by the golden file's names.
+# Losses of generated frames, by the golden file's names.
 LOSSES = {
-    "l1": lambda networks, inputs, drawn: losses.l1(drawn, inputs["target"]),
-    "percep": lambda networks, inputs, drawn: quality(networks["quality"], drawn, 1.0),
-    "sync_expert_trainmode": lambda networks, inputs, drawn: judge(
-        networks["expert"], inputs["mel"], drawn, True
+    "l1": lambda networks, inputs, generated: losses.l1(generated, inputs["target"]),
+    "percep": lambda networks, inputs, generated: quality(networks["quality"], generated, 1.0),
+    "sync_expert_trainmode": lambda networks, inputs, generated: sync_loss_and_stats(
+        networks["expert"], inputs["mel"], generated, True
     )[0],
-    "sync_expert_evalmode": lambda networks, inputs, drawn: judge(
-        networks["expert"], inputs["mel"], drawn, False
+    "sync_expert_evalmode": lambda networks, inputs, generated: sync_loss_and_stats(
+        networks["expert"], inputs["mel"], generated, False
     )[0],
 }
 
 
-def judge_all(networks, inputs, drawn):
-    """Every loss that the golden file has of drawn frames."""
-    values = {name: loss(networks, inputs, drawn) for name, loss in LOSSES.items()}
+def compute_losses(networks, inputs, generated):
+    """Every loss of the golden file for generated frames."""
+    values = {name: loss(networks, inputs, generated) for name, loss in LOSSES.items()}
     values["disc_real"] = quality(networks["quality"], inputs["target"], 1.0)
-    values["disc_fake"] = quality(networks["quality"], drawn, 0.0)
+    values["disc_fake"] = quality(networks["quality"], generated, 0.0)
     return values
 
 
@@ -158,24 +158,24 @@ MIXTURES = {
 
 @pytest.fixture(scope="module")
 def step(networks, inputs):
-    """Drawn pictures, loss values, gradients of each loss and new statistics of one step."""
+    """Generated frames, loss values, gradients of each loss and new statistics of one step."""
 
     @jit
     def forward(variables, inputs):
         stats = variables["batch_stats"]
         return jax.vjp(
-            lambda params: draw({"params": params, "batch_stats": stats}, inputs, True),
+            lambda params: generate({"params": params, "batch_stats": stats}, inputs, True),
             variables["params"],
             has_aux=True,
         )
 
-    drawn, pull, new = forward(networks["generator"], inputs)
+    generated, pull, new = forward(networks["generator"], inputs)
     apply = jit(lambda pull, gradient: pull(gradient)[0])
     grads = {}
     for name, loss in LOSSES.items():
-        of_drawn = jit(jax.grad(loss, argnums=2))(networks, inputs, drawn)
-        grads[name] = apply(pull, of_drawn)
-    return drawn, jit(judge_all)(networks, inputs, drawn), grads, new["batch_stats"]
+        image_gradient = jit(jax.grad(loss, argnums=2))(networks, inputs, generated)
+        grads[name] = apply(pull, image_gradient)
+    return generated, jit(compute_losses)(networks, inputs, generated), grads, new["batch_stats"]
 
 
 def test_losses(golden, step):
@@ -214,20 +214,22 @@ def test_generator_statistics(golden, networks, inputs, step):
 
 
 def test_expert_statistics(golden, networks, inputs, step):
-    drawn, *_ = step
+    generated, *_ = step
     check_statistics(
         EXPERT,
         "sync_expert",
         networks["expert"],
-        jit(lambda *given: judge(*given, True)[1])(networks["expert"], inputs["mel"], drawn),
-        (inputs["mel"], stack(drawn)),
+        jit(lambda *given: sync_loss_and_stats(*given, True)[1])(
+            networks["expert"], inputs["mel"], generated
+        ),
+        (inputs["mel"], stack(generated)),
         golden["expert_bn_keys"],
         golden["expert_bn_norm_after_1_trainmode_forward"],
     )
 
 
 def test_discriminator_gradients(golden, networks, inputs, step):
-    drawn, *_ = step
+    generated, *_ = step
 
     @jit
     def learn(params, real, fake):
@@ -237,7 +239,7 @@ def test_discriminator_gradients(golden, networks, inputs, step):
         return jax.grad(loss)(params)
 
     check_norms(
-        learn(networks["quality"]["params"], inputs["target"], drawn),
+        learn(networks["quality"]["params"], inputs["target"], generated),
         {},
         "quality_discriminator",
         golden["disc_param_keys"],
@@ -248,8 +250,8 @@ def test_discriminator_gradients(golden, networks, inputs, step):
 def test_generator_in_eval_mode(golden, networks, inputs):
     @jit
     def run(networks, inputs):
-        drawn, _ = draw(networks["generator"], inputs, False)
-        return judge_all(networks, inputs, drawn)
+        generated, _ = generate(networks["generator"], inputs, False)
+        return compute_losses(networks, inputs, generated)
 
     for name, value in run(networks, inputs).items():
         np.testing.assert_allclose(value, golden[f"eval_{name}"], atol=1e-9, err_msg=name)
@@ -266,7 +268,7 @@ def test_expert_step(golden, networks, inputs):
                 train=True,
                 mutable=["batch_stats"],
             )
-            return losses.cosine_bce(audio, video, inputs["expert_label"])
+            return losses.cosine_bce_loss(audio, video, inputs["expert_label"])
 
         return jax.value_and_grad(loss)(params)
 

@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
-from tests.helpers.networks import drawn
+from tests.helpers.networks import random_array
 
 AXES = ("NDHWC", "DHWIO", "NDHWC")
 # (kernel, inputs, outputs, strides, padding)
@@ -33,7 +33,7 @@ def check_with_gradients(ours, reference, *inputs):
     out, pull = jax.vjp(jax.jit(ours), *inputs)
     expected, pull_expected = jax.vjp(jax.jit(reference), *inputs)
     np.testing.assert_allclose(out, expected, atol=2e-5)
-    weights = drawn(*out.shape, seed=2)
+    weights = random_array(*out.shape, seed=2)
     for one, other in zip(pull(weights), pull_expected(weights), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
@@ -46,7 +46,7 @@ def test_convolution(shape):
         pads = [(p, p) for p in padding]
         return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=AXES)
 
-    x, kernel = drawn(2, 5, 6, 7, inputs), drawn(*size, inputs, outputs, seed=1)
+    x, kernel = random_array(2, 5, 6, 7, inputs), random_array(*size, inputs, outputs, seed=1)
     check_with_gradients(lambda *both: conv3d(*both, strides, padding), reference, x, kernel)
 
 
@@ -61,12 +61,12 @@ def test_transposed_convolution(shape):
             x, kernel, strides, pads, dimension_numbers=AXES, transpose_kernel=True
         )
 
-    x, kernel = drawn(2, 3, 4, 5, inputs), drawn(*size, outputs, inputs, seed=1)
+    x, kernel = random_array(2, 3, 4, 5, inputs), random_array(*size, outputs, inputs, seed=1)
     check_with_gradients(lambda *both: conv_transpose3d(*both, *options), reference, x, kernel)
 
 
 def test_no_3d_convolution_is_left_to_the_compiler():
-    x, kernel = drawn(1, 4, 5, 5, 3), drawn(3, 3, 3, 3, 3, seed=1)
+    x, kernel = random_array(1, 4, 5, 5, 3), random_array(3, 3, 3, 3, 3, seed=1)
 
     def loss(x, kernel):
         y = conv3d(x, kernel, (1, 2, 2), (1, 1, 1))
@@ -79,4 +79,4 @@ def test_no_3d_convolution_is_left_to_the_compiler():
 
 def test_refuses_a_clip_shorter_than_the_kernel():
     with pytest.raises(ValueError, match=r"kernel of 7 frames does not fit 5 \(padding included\)"):
-        conv3d(drawn(1, 3, 8, 8, 2), drawn(7, 3, 3, 2, 4), (1, 1, 1), (1, 1, 1))
+        conv3d(random_array(1, 3, 8, 8, 2), random_array(7, 3, 3, 2, 4), (1, 1, 1), (1, 1, 1))

@@ -45,15 +45,17 @@ def test_any_size_and_padding(size, pads):
         ((8, 32, 32, 8, 128), (3, 3, 3, 128, 128), (1, 1, 1), PADS + PADS[:1], False),
     ],
 )
-def test_where_it_is_used(x, kernel, strides, pads, suited):
+def test_where_winograd_is_used(x, kernel, strides, pads, suited):
     x, kernel = (jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, kernel))
-    assert winograd.suits(x, kernel, strides, pads) == suited
-    assert not winograd.suits(jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads)
+    assert winograd.is_profitable(x, kernel, strides, pads) == suited
+    assert not winograd.is_profitable(
+        jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 16), (7, 10)])
 def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch, size):
-    monkeypatch.setattr(winograd, "_PRODUCTS", 0)
+    monkeypatch.setattr(winograd, "_MIN_PRODUCTS", 0)
     x, kernel, weight = arrays((2, *size, 128), (3, 3, 128, 128), (2, *size, 128))
     kernel /= np.sqrt(9 * 128)
 
@@ -64,7 +66,7 @@ def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch, size):
 
         return jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
 
-    assert winograd.suits(x, kernel, (1, 1), PADS)
+    assert winograd.is_profitable(x, kernel, (1, 1), PADS)
     found = outputs(lambda x, k: conv_vjp.convolve(x, k, (1, 1), PADS))
     expected = outputs(lambda x, k: plain(x, k, PADS))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

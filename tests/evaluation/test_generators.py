@@ -1,0 +1,105 @@
+"""Generators on clips of shards: which kind is loaded, what they see and hear."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lipsync_jax.cli import evaluate
+from lipsync_jax.data.clip import encode_frame
+from lipsync_jax.evaluation import baselines, face_clip, generators, samples
+from lipsync_jax.evaluation.evaluator import Evaluator
+from lipsync_jax.evaluation.protocol import get
+from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.training import checkpoints
+from tests.conftest import toy_clip
+from tests.helpers import reference_images
+
+
+@pytest.fixture
+def clip():
+    """40 aligned frames, each of its own grey, and a click at 0.5 s."""
+    clip = toy_clip("s/0", 0)
+    sound = np.zeros(len(clip.audio), np.int16)
+    sound[8000:8100] = 32767
+    frames = tuple(encode_frame(np.full((128, 96, 3), 50 + i, np.uint8)) for i in range(40))
+    return dataclasses.replace(clip, frames=frames, audio=sound)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(50)])
+def test_the_first_frame_says_the_clips_own_voice(clip, rate):
+    real = face_clip.from_clip(clip)
+    actor = generators.AnimationGenerator(
+        "aligned128x96", reference_images.animator(frame_rate=rate).model
+    )
+    made = actor(real)
+    pictures = list(made.read_frames())
+    assert len(made) == len(real) == len(pictures) == 40
+    assert {int(picture[64, 48, 0]) for picture in pictures} == {50}
+    loud = [i for i, picture in enumerate(pictures) if picture[-1].max() > 128]
+    assert loud and abs(np.mean(loud) - 12.5) <= 1
+    hushed = actor(real, silent=True)
+    assert not any(picture[-1].any() for picture in hushed.read_frames())
+
+
+def test_a_voice_that_ends_before_the_picture_ends_the_clip(clip):
+    real = face_clip.from_clip(dataclasses.replace(clip, audio=clip.audio[:16_000]))
+    made = generators.AnimationGenerator("aligned128x96", reference_images.animator().model)(real)
+    assert len(made) == 25 == len(list(made.read_frames())) == len(made.boxes)
+
+
+def test_the_kind_of_generator_is_that_of_its_method(tmp_path):
+    reference_images.write_checkpoint(tmp_path / "still", "vougioukas")
+    actor = generators.load(tmp_path / "still")
+    assert actor.is_animation and actor.crop == "aligned128x96"
+    card = {"config": {"method": "flownet", **_flownet()}}
+    checkpoints.export_networks(tmp_path / "flow", {"flownet": {"params": {"a": np.ones(1)}}}, card)
+    with pytest.raises(ValueError, match="method flownet, which does not dub faces"):
+        generators.load(tmp_path / "flow")
+
+
+def _flownet():
+    from lipsync_jax.configs import flownet
+
+    return {k: v for k, v in flownet.get_config().to_dict().items() if k != "method"}
+
+
+def test_what_a_still_gives_without_a_network(clip):
+    real = face_clip.from_clip(clip)
+    still, mean = (list(made.read_frames()) for made in baselines.static_baselines(real).values())
+    assert len(still) == len(mean) == 40
+    assert {int(p.mean()) for p in still} == {50} and {round(p.mean()) for p in mean} == {70}
+
+
+def test_stills_and_faces_do_not_share_a_table():
+    class Dubbing:
+        crop, is_animation = "aligned128x96", False
+
+    actor = generators.AnimationGenerator("aligned128x96", reference_images.animator().model)
+    with pytest.raises(ValueError, match="evaluate the two kinds separately"):
+        samples._common_crop_and_mode({"a": Dubbing(), "b": actor})
+    Dubbing.crop = "face96"
+    with pytest.raises(ValueError, match="have different crops"):
+        samples._common_crop_and_mode({"a": Dubbing(), "b": actor})
+
+
+def test_judges_of_other_crops_are_refused():
+    judge = SyncModel("sync_expert", "x", 96, None, None, "face96")
+    for geometry in ("", "face96", "face128"):
+        evaluate._check_crops("runs/expert", judge, geometry)
+    evaluate._check_crops(None, None, "lips64")
+    with pytest.raises(ValueError, match="runs/expert was trained on face96 crops, and these"):
+        evaluate._check_crops("runs/expert", judge, "lips64")
+
+
+def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
+    class Never:
+        def points(self, *_):
+            raise AssertionError
+
+    scorer = Evaluator(get("face-2"), None, Never())
+    real = face_clip.from_clip(clip, "lips")
+    brighter = real.map_frames(lambda image, i: image + np.uint8(51))
+    takes = scorer.extract(brighter), scorer.extract(real)
+    assert scorer.reference_metrics(*takes)[0]["mouth_l1"] == pytest.approx(0.2, abs=1e-3)

@@ -1,0 +1,131 @@
+"""`lipsync sync`: offsets are found, said, doubted and mended."""
+
+import itertools
+import json
+import re
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from lipsync_jax.cli import main
+from lipsync_jax.cli import sync as sync_command
+from lipsync_jax.evaluation.sync import offset, video_sync
+from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.media import mux, video_reader
+from tests.helpers import colour_faces, talking
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    path = tmp_path_factory.mktemp("films") / "said.mkv"
+    return talking.write_talking_video(path, talking.random_speech_mask(75))
+
+
+@pytest.fixture
+def _known_judge(monkeypatch):
+    monkeypatch.setattr(SyncModel, "load", lambda directory: talking.sync_model())
+
+
+def _moved(spoken, folder, frames):
+    path = folder / f"moved{frames}.mkv"
+    mux.mux(spoken, spoken, path, delay=Fraction(frames, 25))
+    return path
+
+
+@pytest.mark.parametrize("frames", [-10, -3, 0, 1, 10])
+def test_injected_offsets_are_found(spoken, tmp_path, frames):
+    (track,) = video_sync.measure(_moved(spoken, tmp_path, frames), talking.sync_model())
+    assert track.av_offset.frames == frames
+    assert track.offset_ms == pytest.approx(40 * frames, abs=20)
+    assert track.is_confident
+    assert (track.start, track.end) == (0, 3)
+
+
+def test_other_frame_rates(tmp_path):
+    path = talking.write_talking_video(
+        tmp_path / "fast.mkv", talking.random_speech_mask(60), rate=50
+    )
+    (track,) = video_sync.measure(_moved(path, tmp_path, 4), talking.sync_model())
+    assert track.av_offset.frames == 4
+    assert track.is_confident
+
+
+def test_sound_of_something_else_is_doubted(tmp_path):
+    other = talking.speech_audio(talking.random_speech_mask(75, seed=5))
+    path = talking.write_talking_video(
+        tmp_path / "other.mkv", talking.random_speech_mask(75), other
+    )
+    (track,) = video_sync.measure(path, talking.sync_model())
+    assert not track.is_confident
+    assert "LOW CONFIDENCE, not reliable: " in sync_command.describe(track)
+    with pytest.raises(ValueError, match="no face has a confident audio offset"):
+        video_sync.shift_audio(path, tmp_path / "fixed.mkv", [track])
+    assert not (tmp_path / "fixed.mkv").exists()
+
+
+def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
+    said = talking.random_speech_mask(95)
+
+    numbers = itertools.count()
+
+    def brighter(image):
+        ground = (image == colour_faces.BACKGROUND).all(axis=2, keepdims=True)
+        return np.where(ground & (next(numbers) >= 15), np.uint8(200), image)
+
+    path = talking.write_talking_video(tmp_path / "cut.mkv", said, transform=brighter)
+    first, second = video_sync.measure(path, talking.sync_model())
+    assert (first.av_offset, first.reason) == (None, "shorter than 1 s")
+    assert "not measured, shorter than 1 s" in sync_command.describe(first)
+    assert (second.start, second.av_offset.frames) == (pytest.approx(0.6), 0)
+    assert "in sync" in sync_command.describe(second)
+
+
+def test_a_fixed_file_is_in_sync_and_its_picture_untouched(spoken, tmp_path, _known_judge, capsys):
+    moved, fixed, out = _moved(spoken, tmp_path, 7), tmp_path / "out.mkv", tmp_path / "found.json"
+    words = ["sync", str(moved), "--sync-model", "expert", "--write-synced", str(fixed)]
+    assert main.main([*words, "--json", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"audio 2[78]\d ms late \(\+7.0 frames", said)
+    assert re.search(r"audio 2[78]\d ms earlier", said)
+    found = json.loads(out.read_text())
+    assert found["tracks"][0]["offset_frames"] == 7
+    assert found["video"] == "moved7.mkv"
+    assert len(found["tracks"][0]["distances"]) == 31
+    assert _packets(moved) == _packets(fixed)
+    (track,) = video_sync.measure(fixed, talking.sync_model())
+    assert track.av_offset.frames == 0
+
+
+def _packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def test_a_video_without_faces_or_sound(tmp_path, _known_judge, capsys):
+    empty = talking.write_talking_video(
+        tmp_path / "empty.mkv", talking.random_speech_mask(30), transform=lambda image: image * 0
+    )
+    assert main.main(["sync", str(empty), "--sync-model", "expert"]) == 1
+    assert "no face found" in capsys.readouterr().out
+    silent = tmp_path / "silent.mkv"
+    with video_reader.VideoWriter(silent, 25, talking.SIZE) as writer:
+        writer.write(talking.talking_face(True))
+    assert main.main(["sync", str(silent), "--sync-model", "expert"]) == 1
+    assert "silent.mkv has no audio stream" in capsys.readouterr().err
+    assert main.main(["sync", str(empty), "--sync-model", "expert", "--max-offset", "1"]) == 1
+    assert "give at least 3 frames" in capsys.readouterr().err
+
+
+def _track(lag, clarity=0.5, start=0.0, end=2.0):
+    found = offset.AVOffset(round(lag), lag, 1.0, 1.0, clarity, np.ones(31))
+    return video_sync.TrackSync(0, start, end, found)
+
+
+def test_one_lag_of_a_whole_video():
+    assert video_sync.video_offset([_track(2), _track(3, end=4), _track(-9, 0.1)]) == pytest.approx(
+        (2 * 2 + 3 * 4) / 6 / 25
+    )
+    with pytest.raises(ValueError, match="the faces disagree: audio offsets from 0 to 200 ms"):
+        video_sync.video_offset([_track(0), _track(5)])

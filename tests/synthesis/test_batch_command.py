@@ -1,0 +1,125 @@
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from lipsync_jax.cli import main
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import dubbing, preview
+from tests.helpers import colour_faces, scenes
+from tests.helpers.scenes import LEFT, RIGHT
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A film, a voice, and a command that needs no checkpoint."""
+    scenes.write_scenes(tmp_path / "a film.mkv", [(LEFT, RIGHT)])
+    scenes.write_tone(tmp_path / "-voice.wav", 0.2)
+    loaded = []
+
+    def load(checkpoint):
+        loaded.append(checkpoint)
+        return scenes.lip_sync_pipeline()
+
+    monkeypatch.setattr(dubbing.LipSyncPipeline, "load", load)
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("loaded").symlink_to(tmp_path)  # a folder of the same files
+    return tmp_path, loaded
+
+
+def batch(folder, rows, *words, names=None):
+    with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names or ["face", "audio", "outfile", "crf", "box", "speaker", "static"])
+        writer.writerows(rows)
+    return main.main(["dub", "--checkpoint-path", "c", "--manifest", "list.csv", *words])
+
+
+def test_failing_rows_do_not_stop_the_others(folder, capsys):
+    folder, loaded = folder
+    face, voice = "a film.mkv", "-voice.wav"
+    rows = [
+        [face, voice, "1.mp4", "30", "", "", ""],
+        ["gone.mp4", voice, "2.mp4"],
+        [face, voice, "o/3.mp4", "", "10 60 10 50", "", "True"],
+        [face, voice, "4.mp4", "many"],
+        [face, "", "5.mp4", "", "", "0=-voice.wav '1=./-voice.wav'"],
+        [face, voice, "1.mp4"],
+        [face, voice, "7.mp4", "", "1 2 3"],
+        [face, voice, "8.mp4", "", "", "", "", "one too many"],
+        [face, "", "9.mp4"],
+    ]
+    assert batch(folder, rows, "--preset", "ultrafast") == 1
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert [line.split()[1] for line in lines[:9]] == [
+        *["done", "FAILED", "done", "FAILED", "done", "FAILED", "FAILED", "FAILED", "FAILED"]
+    ]
+    for line, fault in (
+        (1, "face gone.mp4 does not exist"),
+        (3, "invalid int value: 'many'"),
+        (5, "outfile 1.mp4 was made by a row above"),
+        (6, "expected 4 arguments"),
+        (7, "more cells than there are columns"),
+        (8, "audio is missing; give a recording"),
+    ):
+        assert fault in lines[line]
+    assert lines[9] == "3 of 9 made, 6 failed" and "5 of 5 frames in" in lines[0]
+    assert len(loaded) == 1
+    assert video_reader.probe(folder / "o/3.mp4").frames_estimate == 5
+    assert "Traceback" not in said.err
+
+
+def test_all_made_is_success_and_the_command_line_fills_gaps(folder):
+    folder, _ = folder
+    rows = [["-voice.wav", "1.mp4"], ["-voice.wav", "2.mp4"]]
+    words = ["--face", "a film.mkv"]
+    assert batch(folder, rows, *words, names=["audio", "outfile"]) == 0
+    assert (folder / "1.mp4").exists() and (folder / "2.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "fault"),
+    [
+        (["face", "audio", "outfile", "colour"], [["a"] * 4], "no option for 'colour'; name"),
+        (["face", "audio"], [["a", "b"]], "has no outfile"),
+        (["face", "audio", "outfile"], [], "has no rows"),
+        (["face", "outfile", "manifest"], [["a"] * 3], "no option for 'manifest'"),
+    ],
+)
+def test_tables_that_are_none_are_told_at_once(folder, names, rows, fault, capsys):
+    folder, loaded = folder
+    assert batch(folder, rows, names=names) == 1
+    assert f"list.csv: the first line {fault}" in (err := capsys.readouterr().err) or fault in err
+    assert not loaded
+    assert main.main(["dub", "--checkpoint-path", "c", "--manifest", "gone.csv"]) == 1
+    assert "--manifest gone.csv does not exist" in capsys.readouterr().err
+    (folder / "list.csv").write_bytes(b"\xff\xfe\x00face")
+    assert main.main(["dub", "--checkpoint-path", "c", "--manifest", "list.csv"]) == 1
+
+
+def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
+    folder, _ = folder
+    seen = []
+
+    def on_progress(progress):
+        if progress.stage == "generate" and not seen:
+            seen.append(cv2.imread(str(folder / "out.preview.png")))
+
+    report = scenes.lip_sync_pipeline().generate(
+        folder / "a film.mkv", folder / "-voice.wav", folder / "out.mp4",
+        **scenes.OPTIONS, preview=3, on_progress=on_progress,
+    )  # fmt: skip
+    (sheet,) = seen
+    assert preview.path_for(folder / "out.mp4") == folder / "out.preview.png"
+    width, height = scenes.SIZE
+    assert sheet.shape == (2 * height, 3 * width, 3)
+    shown = [f.image for f in video_reader.read_frames(folder / "out.mp4")]
+    before = [f.image for f in video_reader.read_frames(folder / "a film.mkv")]
+    for i, number in enumerate((1, 2, 3)):
+        tile = sheet[:, i * width : (i + 1) * width, ::-1]
+        np.testing.assert_array_equal(tile[:height], before[number])
+        np.testing.assert_array_equal(tile[height:], shown[number])
+    assert report.edited == report.frames == 5

