@@ -5,22 +5,52 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
+from lipsync_jax.data.tfds_features import clip_features
 
 
 @dataclasses.dataclass(kw_only=True)
 class TalkingFaceConfig(tfds.core.BuilderConfig):
-    """A builder config named by its crop, a key of `clip.CROP_SPECS`."""
+    """A builder config named by its crop, a key of `CROP_SPECS`.
+
+    The crop may be followed by `-` and the name of a split: `face96-unseen`.
+    """
 
     def __post_init__(self):
-        if self.name.partition("-")[0] not in CROP_SPECS:
+        if self.crop not in CROP_SPECS:
             raise ValueError(f"unknown crop {self.name!r}; choose one of {sorted(CROP_SPECS)}")
+
+    @property
+    def crop(self) -> str:
+        """The key of `CROP_SPECS`."""
+        return self.name.partition("-")[0]
+
+    @property
+    def split_name(self) -> str:
+        """The name of the split, or an empty text for the default one."""
+        return self.name.partition("-")[2]
+
+
+class _Info(tfds.core.DatasetInfo):
+    """Keeps the size of the raw corpus: TFDS writes the size of its downloads, which is zero."""
+
+    @property
+    def download_size(self) -> Any:
+        """Bytes of the raw corpus."""
+        return super().download_size
+
+    @download_size.setter
+    def download_size(self, size: int) -> None:
+        if size:
+            self.as_proto.download_size = size
 
 
 class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -29,37 +59,53 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Shards are ArrayRecord files, read by random access and without TensorFlow.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[Mapping[str, str]] = {
+        "1.0.0": "First version.",
+        "1.1.0": "Frames are declared as images; transcript and phones are added.",
+    }
+    DESCRIPTION = "Pre-cropped talking faces with their speech."
+    HOMEPAGE = CITATION = LICENSE = ""
+
+    def __init__(self, *, file_format: str = "array_record", **options: Any) -> None:
+        super().__init__(file_format=file_format or "array_record", **options)
 
     @abc.abstractmethod
     def clips(self) -> dict[str, Iterator[Clip]]:
         """Returns split name -> its clips, in a fixed order; clip ids are unique."""
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "clip_id": tfds.features.Text(),
-                    "speaker": tfds.features.Text(),
-                    "frames": tfds.features.Sequence(tfds.features.Text()),
-                    "frame_rate": tfds.features.Tensor(shape=(2,), dtype=np.int64),
-                    "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
-                    "audio_rate": tfds.features.Scalar(np.int32),
-                    "landmarks": tfds.features.Tensor(shape=(None, 5, 2), dtype=np.float32),
-                    "sync_offset": tfds.features.Scalar(np.float32),
-                    "sync_confidence": tfds.features.Scalar(np.float32),
-                    "words": tfds.features.Sequence(
-                        {
-                            "text": tfds.features.Text(),
-                            "start": np.float32,
-                            "end": np.float32,
-                        }
-                    ),
-                }
-            ),
-            description="Pre-cropped talking faces with their speech.",
+            features=clip_features(CROP_SPECS[self.builder_config.crop]),
+            description=self.DESCRIPTION,
+            homepage=self.HOMEPAGE or None,
+            citation=self.CITATION or None,
+            license=self.LICENSE or None,
         )
+
+    def download_and_prepare(
+        self,
+        *,
+        download_dir: str | os.PathLike | None = None,
+        download_config: tfds.download.DownloadConfig | None = None,
+        **options: Any,
+    ) -> None:
+        """Writes the shards, like the method of TFDS, without a folder of downloads.
+
+        Args:
+            download_dir: where `manual/` is looked for; nothing is written there.
+            download_config: its `manual_dir` is the folder of the raw corpus.
+            options: of the method of TFDS.
+        """
+        config = download_config or tfds.download.DownloadConfig()
+        manual = config.manual_dir or Path(download_dir or Path(self._data_dir_root, "downloads"),
+                                           "manual")  # fmt: skip
+        config = config.replace(manual_dir=manual, try_download_gcs=False)
+        tfds.disable_progress_bar()
+        with tempfile.TemporaryDirectory() as downloads, _quiet():
+            # Nothing is ever downloaded: TFDS' own folder stays empty.
+            super().download_and_prepare(download_dir=downloads, download_config=config, **options)
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is ever downloaded
@@ -76,15 +122,11 @@ def write_shards(builder: TalkingFace, shards: int | None = None) -> str:
     """Writes a builder's shards and returns the folder they are in.
 
     Args:
-        builder: constructed with `data_dir=...` and `file_format="array_record"`.
+        builder: made with `data_dir=...`.
         shards: files a split; TFDS chooses when None.
     """
-    tfds.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as downloads, _quiet():
-        builder.download_and_prepare(
-            download_dir=downloads,  # stays empty: nothing is ever downloaded
-            download_config=tfds.download.DownloadConfig(num_shards=shards),
-        )
+    config = tfds.download.DownloadConfig(num_shards=shards)
+    builder.download_and_prepare(download_config=config)
     return str(builder.data_path)
 
 

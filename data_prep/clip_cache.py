@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lipsync_jax.data_prep.extract_clips import (
     Rejected,
 )
 
-FORMAT = 3  # increment when the extraction or the file's layout changes
+FORMAT = 4  # increment when the extraction or the file's layout changes
 _DAMAGE_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -30,22 +31,25 @@ def cache_path(folder: Path, video: corpora.Video) -> Path:
 
 def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> str:
     """Returns a hash of all that a video's result depends on: file, transcript and settings."""
-    try:
-        words = repr(corpora.get(corpus).words(video))
-    except (ValueError, OSError) as error:
-        words = str(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # extraction warns again
+        try:
+            annotation = repr(corpora.annotation(corpus, video))
+        except (ValueError, OSError) as error:
+            annotation = str(error)
     stamps = []
     weights = Path(str(settings.detector).partition(":")[2])  # of yunet:FILE
-    for path in (video.path, video.path.with_suffix(".wav"), weights):
-        if path.is_file():
+    for path in (video.path, video.path.with_suffix(".wav"), video.audio_path, weights):
+        if path and path.is_file():
             stat = path.stat()
             stamps.append((stat.st_size, stat.st_mtime_ns))
     key_parts = (
         FORMAT,
         video.video_id,
         video.speaker,
+        (video.fault, video.start, video.end, video.region),
         stamps,
-        words,
+        annotation,
         dataclasses.astuple(settings),
     )
     return hashlib.blake2b(repr(key_parts).encode(), digest_size=16).hexdigest()
@@ -69,8 +73,12 @@ def save(result: ExtractionResult, file: Path, key: str) -> None:
     }
     arrays = {}
     for number, clip in enumerate(result.clips):
-        words = [dataclasses.astuple(word) for word in clip.words]
-        header["clips"].append([clip.clip_id, clip.speaker, clip.audio_rate, words])
+        words, phones = (
+            [dataclasses.astuple(word) for word in words] for words in (clip.words, clip.phones)
+        )
+        header["clips"].append(
+            [clip.clip_id, clip.speaker, clip.audio_rate, words, clip.transcript, phones]
+        )
         arrays[f"{number}/frames"] = np.frombuffer(b"".join(clip.frames), np.uint8)
         arrays[f"{number}/lengths"] = np.array([len(frame) for frame in clip.frames])
         arrays[f"{number}/audio"] = clip.audio
@@ -101,7 +109,16 @@ def load(file: Path, key: str | None = None) -> ExtractionResult | None:
     )
 
 
-def _load_clip(arrays, number: int, clip_id: str, speaker: str, rate: int, words: list) -> Clip:
+def _load_clip(
+    arrays,
+    number: int,
+    clip_id: str,
+    speaker: str,
+    rate: int,
+    words: list,
+    transcript: str,
+    phones: list,
+) -> Clip:
     data = arrays[f"{number}/frames"].tobytes()
     ends = np.cumsum(arrays[f"{number}/lengths"]).tolist()
     return Clip(
@@ -113,4 +130,6 @@ def _load_clip(arrays, number: int, clip_id: str, speaker: str, rate: int, words
         audio_rate=rate,
         landmarks=arrays[f"{number}/landmarks"],
         words=tuple(Word(*word) for word in words),
+        transcript=transcript,
+        phones=tuple(Word(*phone) for phone in phones),
     )

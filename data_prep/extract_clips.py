@@ -2,9 +2,8 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +11,13 @@ import numpy as np
 from lipsync_jax import faces
 from lipsync_jax.data.clip import CROP_SPECS, Clip, Word, encode_frame
 from lipsync_jax.data_prep import corpora, cropping
+from lipsync_jax.data_prep.undecoded import UndecodedFrames
 from lipsync_jax.media import audio, video_reader
 
 FRAME_RATE = Fraction(25)
 MAX_MISSING_AUDIO_FRAMES = 2  # frames at the end that may lack audio
 UNREADABLE = "unreadable"  # a reason that a retry may remove
+_MAX_CUT = 12  # frames at its ends that a clip may lack and still have the video's transcript
 SILENCE_THRESHOLD = 33  # int16 steps: 60 dB below full scale
 
 
@@ -115,8 +116,9 @@ def extract_clips(
     """Extracts the clips of one video; a defective file is reported in the result, not raised.
 
     Args:
-        video: the video. Audio comes from the file itself or, if it has none, from a `.wav` of the
-            same name beside it, which then starts with the first frame.
+        video: the video. Audio comes from the file itself or, if it has none or is silent, from
+            `video.audio_path` or a `.wav` of the same name beside it, which then starts with the
+            first frame.
         corpus: the corpus whose `words` returns the transcript.
         settings: of the extraction.
     """
@@ -134,21 +136,27 @@ def extract_clips(
 
 
 def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> ExtractionResult:
-    words = corpora.get(corpus).words(video)
+    if video.fault:
+        return ExtractionResult(rejected=(Rejected(video.video_id, "faulty", video.fault),))
+    if fault := corpora.stub_fault(video.path):
+        raise ValueError(f"{video.path} is {fault}")
+    annotation = corpora.annotation(corpus, video)
     info = video_reader.probe(video.path)
     if info.frame_rate < settings.min_fps:
         detail = f"{float(info.frame_rate):.4g} a second"
         return ExtractionResult(rejected=(Rejected(video.video_id, "too few frames", detail),))
-    audio_path = video.path if info.has_audio else video.path.with_suffix(".wav")
-    if not audio_path.is_file():
+    loaded = _load_audio(video, info.has_audio)
+    if loaded is None:
         return ExtractionResult(rejected=(Rejected(video.video_id, "no audio"),))
-    samples, rate = audio.load_from_video_start(audio_path)
-    waveform = audio.to_int16(samples)
-    count = 0
+    samples, rate = loaded
+    waveform = audio.to_int16(samples[round(video.start * rate) :])
+    count, undecoded, undecoded_frames = 0, UndecodedFrames(), set()
 
     def counted_frames() -> Iterator[np.ndarray]:
         nonlocal count
-        for frame in video_reader.resample_fps(video_reader.read_frames(video.path), FRAME_RATE):
+        for frame in _read_frames(video):
+            if undecoded(frame.image):
+                undecoded_frames.add(count)
             count += 1
             yield frame.image
 
@@ -157,7 +165,7 @@ def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) ->
     # Audio often ends a little before the last frame; the frames after it are not used.
     frames_with_audio = int(len(waveform) * FRAME_RATE / rate + MAX_MISSING_AUDIO_FRAMES)
     segments, rejected = _select_segments(
-        video.video_id, tracks, min(count, frames_with_audio), settings
+        video.video_id, tracks, min(count, frames_with_audio), settings, undecoded_frames
     )
     clip_ids = {
         segment: video.video_id if len(segments) == 1 else f"{video.video_id}/{segment.start:06d}"
@@ -171,7 +179,7 @@ def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) ->
     ]:
         rejected.append(Rejected(clip_ids[segment], "silent"))
         del segment_audio[segment]
-    crops = _crop_segments(video.path, list(segment_audio), settings)
+    crops = _crop_segments(video, list(segment_audio), settings)
     clips = tuple(
         Clip(
             clip_id=clip_ids[segment],
@@ -181,14 +189,61 @@ def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) ->
             audio=segment_audio[segment],
             audio_rate=rate,
             landmarks=landmarks,
-            words=_segment_words(words, segment),
+            words=(words := _segment_words(annotation.words, segment)),
+            transcript=" ".join(word.text for word in words)
+            or (annotation.transcript if segment.end - segment.start >= count - _MAX_CUT else ""),
+            phones=_segment_words(annotation.phones, segment),
         )
         for segment, (encoded_frames, landmarks) in crops.items()
     )
-    notes = ("interlaced: deinterlaced",) if info.interlaced else ()
+    notes = ["interlaced: deinterlaced"] if info.interlaced else []
+    if undecoded_frames:
+        notes.append(f"{len(undecoded_frames)} undecoded (grey) frames were left out")
+    if (expected := corpora.expected_frames(corpus, video)) not in (None, count):
+        detail = f"{count} frames of the {expected} that its text file lists"
+        clips, rejected = (), [Rejected(video.video_id, "incomplete", detail)]
     return ExtractionResult(
-        clips, tuple(rejected), count, round(count * detector.face_fraction), notes
+        clips, tuple(rejected), count, round(count * detector.face_fraction), tuple(notes)
     )
+
+
+def _load_audio(video: corpora.Video, has_audio: bool) -> tuple[np.ndarray, int] | None:
+    """The video's audio or, if it has none or only silence, that of the file beside it."""
+    beside = (video.audio_path, video.path.with_suffix(".wav"))
+    paths = [path for path in (video.path if has_audio else None, *beside)
+             if path is not None and path.is_file()]  # fmt: skip
+    for number, path in enumerate(paths, 1):
+        try:
+            samples, rate = audio.load_from_video_start(path)
+        except ValueError:
+            if number == len(paths):
+                raise
+            continue
+        if number == len(paths) or np.abs(samples).max() * 32768 >= SILENCE_THRESHOLD:
+            if path == video.audio_path:
+                warnings.warn(f"audio of {path}, whose offset is not known", stacklevel=2)
+            return samples, rate
+    return None
+
+
+def _read_frames(video: corpora.Video) -> Iterator[video_reader.Frame]:
+    """The used part of a video at 25 frames a second; times from its first used frame."""
+    # Times of lists are decimal: 1.6 must not be a little more than frame 40.
+    start = Fraction(video.start).limit_denominator(1000)
+    end = None if video.end is None else Fraction(video.end).limit_denominator(1000)
+    frames = video_reader.read_frames(video.path, start)
+
+    def used() -> Iterator[video_reader.Frame]:
+        for frame in frames:
+            if end is not None and frame.time >= end:
+                return
+            image = frame.image
+            if video.region:
+                x, y, width, height = (round(value * len(image)) for value in video.region)
+                image = np.ascontiguousarray(image[y : y + height, x : x + width])
+            yield video_reader.Frame(frame.time - start, image, frame.index)
+
+    return video_reader.resample_fps(used(), FRAME_RATE)
 
 
 class _CountingDetector:
@@ -211,16 +266,21 @@ class _CountingDetector:
 
 
 def _select_segments(
-    video_id: str, tracks: list[faces.Track], end: int, settings: ExtractionSettings
+    video_id: str,
+    tracks: list[faces.Track],
+    end: int,
+    settings: ExtractionSettings,
+    undecoded_frames: Set[int] = frozenset(),
 ) -> tuple[list[_Segment], list[Rejected]]:
     """Splits tracks into segments and rejects the unusable ones."""
     max_frames, min_frames = (
         max(1, round(s * FRAME_RATE)) for s in (settings.max_seconds, settings.min_seconds)
     )
     segments = [
-        _Segment(track, start, min(start + max_frames, track.frames.stop, end))
+        _Segment(track, start, min(start + max_frames, stop))
         for track in tracks
-        for start in range(track.start, min(track.frames.stop, end), max_frames)
+        for first, stop in _runs(range(track.start, min(track.frames.stop, end)), undecoded_frames)
+        for start in range(first, stop, max_frames)
     ]
     long_enough = [segment for segment in segments if segment.end - segment.start >= min_frames]
     if not long_enough:
@@ -263,6 +323,17 @@ def _reject_reason(
     return None
 
 
+def _runs(frames: range, without: Set[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive frames, first and one past the last, that avoid some frames."""
+    start = frames.start
+    for number in sorted(number for number in without if number in frames):
+        if number > start:
+            yield start, number
+        start = number + 1
+    if frames.stop > start:
+        yield start, frames.stop
+
+
 def _relative_size(segment: _Segment, other: faces.Track) -> float:
     """Returns the relative area of another face; 0 if visible for less than half of the segment."""
     first, last = max(segment.start, other.start), min(segment.end, other.frames.stop)
@@ -295,7 +366,7 @@ def _segment_words(words: tuple[Word, ...], segment: _Segment) -> tuple[Word, ..
 
 
 def _crop_segments(
-    path: Path, segments: list[_Segment], settings: ExtractionSettings
+    video: corpora.Video, segments: list[_Segment], settings: ExtractionSettings
 ) -> dict[_Segment, tuple[list[bytes], np.ndarray]]:
     """Reads the video again; returns each segment's JPEG crops and landmarks in crop pixels."""
     crop_spec = CROP_SPECS[settings.crop]
@@ -308,7 +379,7 @@ def _crop_segments(
         for segment in segments
     }
     last = max((segment.end for segment in segments), default=0)
-    for frame in video_reader.resample_fps(video_reader.read_frames(path), FRAME_RATE):
+    for frame in _read_frames(video):
         if frame.index == last:
             break
         bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)

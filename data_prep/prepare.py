@@ -8,25 +8,23 @@ grown processes only new videos.
 import argparse
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
-import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.data.clip import CROP_SPECS, Clip
-from lipsync_jax.data_prep import builder, clip_cache, corpora
+from lipsync_jax.data.clip import CROP_SPECS
+from lipsync_jax.data_prep import builder, corpora
 from lipsync_jax.data_prep.extract_clips import FRAME_RATE, ExtractionSettings
-from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS, assign_splits, find_duplicates
-from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
-from lipsync_jax.progress import EtaLogger
+from lipsync_jax.data_prep.extraction import Extraction, extract
+from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
+from lipsync_jax.data_prep.worker_pool import ExtractionSummary
 from lipsync_jax.text import printable
-
-log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -52,7 +50,8 @@ def prepare(
         corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: of the extraction.
         workers: processes; 0 works in this one.
-        split_by: see `splits.assign_splits`.
+        split_by: see `splits.assign_splits`; or the name of a published split of the corpus. `auto`
+            takes the official one where there is one.
         validation: fraction of speakers or videos for validation.
         test: fraction for the test, unless its speakers are the published ones.
         shards: files per split; TFDS chooses when None.
@@ -64,67 +63,98 @@ def prepare(
         FileNotFoundError: a source does not exist, or the sources contain no video.
         ValueError: an argument is out of range, or the published test speakers are absent.
     """
-    started = time.monotonic()
-    settings = settings or ExtractionSettings()
-    if split_by not in SPLIT_BY:
-        raise ValueError(f"--split-by {split_by!r}: choose {', '.join(SPLIT_BY)}")
-    if min(validation, test) < 0 or validation + test >= 1:
-        raise ValueError(f"--validation {validation} and --test {test} leave nothing to train on")
-    videos = corpora.get(corpus).find(sources)
-    name = corpora.dataset_name(corpus)
-    dataset_dir = Path(out) / name / settings.crop
-    cache_dir = dataset_dir / "cache"
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
-    extraction = extract_all(videos, corpus, settings, cache_dir, workers)
-    summaries = sorted(_log_progress(extraction, len(videos)), key=lambda summary: summary.video_id)
+    extraction = extract(
+        sources,
+        out,
+        corpus,
+        settings,
+        workers=workers,
+        split_by=split_by,
+        validation=validation,
+        test=test,
+    )
+    data = None
+    if extraction.splits:
+        data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
+    return write_report(extraction, data, shards)
 
-    speakers = {s.video_id: s.speaker for s in summaries if s.clips}
-    copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
-    split_by, splits = assign_splits(
-        speakers,
-        split_by,
-        getattr(corpora.get(corpus), "TEST_SPEAKERS", ()),
-        validation,
-        test,
-        copies,
+
+def extract_for(
+    corpus_builder: corpora.CorpusBuilder,
+    source: Path,
+    videos: list[corpora.Video] | None,
+    workers: int,
+    options: Mapping[str, Any],
+) -> None:
+    """Gives a builder the clips of a raw corpus, and writes the report.
+
+    Raises:
+        ValueError: no clip could be made.
+    """
+    config = corpus_builder.builder_config
+    extraction = extract(
+        [source],
+        Path(corpus_builder.data_dir).parents[2],
+        corpus_builder.name,
+        ExtractionSettings(**{**options, "crop": config.crop}),
+        workers=workers,
+        split_by=config.split_name or "auto",
+        videos=videos,
+    )
+    folder = extraction.dataset_dir / str(corpus_builder.version)
+    data = str(folder) if extraction.splits else None
+    report = write_report(extraction, data, None)
+    if data is None:
+        raise ValueError(
+            f"no clip could be made of the videos in {source}\n{format_report(report)}"
+        )
+    _give_clips(corpus_builder, extraction)
+
+
+def _give_clips(corpus_builder: builder.TalkingFace, extraction: Extraction) -> None:
+    present = set(extraction.splits.values())
+    names = [*(name for name in SPLITS if name in present), *sorted(present - {*SPLITS})]
+    corpus_builder.use(
+        {name: functools.partial(extraction.clips, name) for name in names},
+        sum(path.stat().st_size for path in {video.path for video in extraction.videos}),
     )
 
-    contents = repr(([(s.key, splits.get(s.video_id)) for s in summaries], shards))
-    fingerprint = hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
-    file, data = dataset_dir / "report.json", None
-    if splits:
-        data = _existing_dataset(file, fingerprint) or _write_dataset(
-            Path(out), name, settings.crop, cache_dir, videos, splits, shards
-        )
+
+def write_report(extraction: Extraction, data: str | None, shards: int | None) -> dict[str, Any]:
+    """Writes `report.json` beside a data set; returns the report."""
+    settings = extraction.settings
+    paths = {video.video_id: video.path for video in extraction.videos}
     report = {
         "data": data,
-        "corpus": name,
+        "corpus": corpora.dataset_name(extraction.corpus),
+        "config": extraction.config,
         "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
-        "split_by": split_by,
-        **_report_counts(summaries, splits),
-        "copies": copies,
-        "minutes": round((time.monotonic() - started) / 60, 2),
-        "fingerprint": fingerprint,
+        "split_by": extraction.split_by,
+        **_report_counts(list(extraction.summaries), extraction.splits),
+        "not_in_split": extraction.not_in_split,
+        "copies": {
+            name: first for name, first in extraction.copies.items() if paths[name] != paths[first]
+        },
+        "minutes": round((time.monotonic() - extraction.started) / 60, 2),
+        "fingerprint": _fingerprint(extraction, shards),
     }
+    extraction.dataset_dir.mkdir(parents=True, exist_ok=True)
+    file = extraction.dataset_dir / "report.json"
     file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _log_progress(
-    summaries: Iterable[ExtractionSummary], total: int
-) -> Iterator[ExtractionSummary]:
-    count, clips, rejected = EtaLogger("videos", total, log.info), 0, 0
-    for number, summary in enumerate(summaries, 1):
-        clips, rejected = clips + len(summary.clips), rejected + len(summary.rejected)
-        count(number, f"{clips} clips, {rejected} rejected")
-        yield summary
+def _fingerprint(extraction: Extraction, shards: int | None) -> str:
+    """Text that changes when the data set does."""
+    summaries = [(s.key, extraction.splits.get(s.video_id)) for s in extraction.summaries]
+    contents = repr((summaries, shards, str(builder.TalkingFace.VERSION)))
+    return hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
 
 
 def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]) -> dict[str, Any]:
     """Returns the numbers of the report."""
     sizes = {}
-    for name in SPLITS:
+    for name in [*SPLITS, *sorted(set(splits.values()) - {*SPLITS})]:
         members = [s for s in summaries if splits.get(s.video_id) == name]
         sizes[name] = {
             "clips": sum(len(s.clips) for s in members),
@@ -149,48 +179,36 @@ def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]
     }
 
 
-def _existing_dataset(file: Path, fingerprint: str) -> str | None:
+def _existing_dataset(extraction: Extraction, shards: int | None) -> str | None:
     """Returns the data set of an earlier run if this run would write an equal one."""
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = json.loads((extraction.dataset_dir / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     data = report.get("data")
-    is_current = data and report.get("fingerprint") == fingerprint
+    is_current = data and report.get("fingerprint") == _fingerprint(extraction, shards)
     return data if is_current and (Path(data) / "dataset_info.json").is_file() else None
 
 
-def _write_dataset(
-    out: Path,
-    corpus: str,
-    crop: str,
-    cache_dir: Path,
-    videos: list[corpora.Video],
-    splits: Mapping[str, str],
-    shards: int | None,
-) -> str:
+def _write_dataset(extraction: Extraction, shards: int | None) -> str:
     """Writes the shards from the cached clips, replacing those of an earlier run."""
+    builder_class = corpora.BUILDERS.get(extraction.corpus)
+    if builder_class is None:  # a module of one's own
 
-    def clips_of(split_name: str) -> Iterator[Clip]:
-        for source in sorted(videos, key=lambda source: source.video_id):
-            if splits.get(source.video_id) == split_name:
-                yield from clip_cache.load(clip_cache.cache_path(cache_dir, source)).clips
+        class PreparedCorpus(corpora.CorpusBuilder, skip_registration=True):
+            name = corpora.dataset_name(extraction.corpus)
+            BUILDER_CONFIGS = corpora.configs({})
 
-    class PreparedCorpus(builder.TalkingFace, skip_registration=True):
-        name = corpus
-        BUILDER_CONFIGS = tuple(builder.TalkingFaceConfig(name=spec) for spec in CROP_SPECS)
-
-        def clips(self) -> dict[str, Iterator[Clip]]:
-            return {name: clips_of(name) for name in SPLITS if name in splits.values()}
-
+        builder_class = PreparedCorpus
+    version = str(builder_class.VERSION)
     for old in [
-        *cache_dir.parent.glob("incomplete.*"),
-        cache_dir.parent / str(PreparedCorpus.VERSION),
+        *extraction.dataset_dir.glob("incomplete.*"),
+        extraction.dataset_dir / version,
     ]:
         shutil.rmtree(old, ignore_errors=True)
-    return builder.write_shards(
-        PreparedCorpus(config=crop, data_dir=out, file_format="array_record"), shards
-    )
+    corpus_builder = builder_class(config=extraction.config, data_dir=extraction.out)
+    _give_clips(corpus_builder, extraction)
+    return builder.write_shards(corpus_builder, shards)
 
 
 def format_report(report: Mapping[str, Any]) -> str:
@@ -216,6 +234,8 @@ def format_report(report: Mapping[str, Any]) -> str:
         video_id, first = next(iter(report["copies"].items()))
         message = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
         lines.append(printable(f"{message}{video_id} of {first}"))
+    if report.get("not_in_split"):
+        lines.append(f"unused{report['not_in_split']:>7}  videos are not part of this split")
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
@@ -236,7 +256,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--corpus", f"layout of the folder: {', '.join(corpora.NAMES)} or a module of your own, "
         "my_corpus.py", default="folder")  # fmt: skip
     add("--workers", "processes; 0 works in this one", type=int, default=os.cpu_count() or 1)
-    add("--split-by", "unit that is assigned to one split", choices=SPLIT_BY, default="auto")
+    add("--split-by", f"unit that is assigned to one split ({', '.join(SPLIT_BY)}), or the name of "
+        "a published split of the corpus", default="auto")  # fmt: skip
     add("--validation", "fraction for validation", type=float, default=0.1)
     add("--test", "fraction for the test", type=float, default=0.1)
     parser.add_argument("--shards", type=int, help="files per split (chosen by size)")
@@ -273,5 +294,5 @@ def run(arguments: argparse.Namespace) -> int:
         shards=arguments.shards,
     )
     print(format_report(report))
-    print(f"report  {arguments.out / report['corpus'] / settings.crop / 'report.json'}")
+    print(f"report  {arguments.out / report['corpus'] / report['config'] / 'report.json'}")
     return 0 if report["data"] else 1

@@ -113,7 +113,7 @@ def split_groups(groups: Iterable[str], validation: float, test: float) -> dict[
     Returns:
         Group -> `train`, `validation` or `test`.
     """
-    positions = {group: _hash_position(group) for group in groups}
+    positions = {group: hash_position(group) for group in groups}
     order = sorted(positions, key=positions.get)
     if len(order) < 3:
         return dict.fromkeys(order, "train")
@@ -126,7 +126,40 @@ def split_groups(groups: Iterable[str], validation: float, test: float) -> dict[
     return dict(zip(order, names, strict=False))
 
 
-def _hash_position(group: str) -> float:
+def hash_position(group: str) -> float:
     """Returns a number in [0, 1) that depends on the name only."""
     digest = hashlib.blake2b(group.encode(), digest_size=8, person=b"split").digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def add_validation(
+    splits: Mapping[str, str], speakers: Mapping[str, str], fraction: float
+) -> dict[str, str]:
+    """Holds out a validation split where a published split has none.
+
+    Args:
+        splits: video -> split, as published.
+        speakers: video -> its speaker.
+        fraction: of the training speakers, or of the videos if there are few speakers.
+
+    Returns:
+        Video -> split. A video of a held-out speaker that is neither `train` nor `test` is left
+        out, so that no speaker both trains and validates.
+    """
+    result = dict(splits)
+    train = [video for video, split in splits.items() if split == "train"]
+    if "validation" in splits.values() or not fraction or len(train) < 2:
+        return result
+    groups = {video: speakers[video] for video in train}
+    if len(set(groups.values())) < MIN_SPEAKERS:
+        groups = {video: video for video in train}
+    positions = sorted(set(groups.values()), key=hash_position)
+    count = max(1, sum(hash_position(group) < fraction for group in positions))
+    held_out = set(positions[:count])
+    for video, split in splits.items():
+        if groups.get(video, speakers[video]) in held_out and split != "test":
+            if split == "train":
+                result[video] = "validation"
+            else:
+                del result[video]
+    return result

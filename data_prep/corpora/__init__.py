@@ -1,38 +1,62 @@
-"""Corpus modules, one file per corpus.
+"""The corpora of the field as TFDS builders, one file a corpus; importing this registers them.
 
-A corpus module has `find(sources) -> list[Video]`, the videos and their speakers, and
-`words(video) -> tuple[Word, ...]`, the transcript with times; and, where papers agree on a test
-set, `TEST_SPEAKERS`, the names of its speakers. The module may be in any folder.
+A corpus module has `find(sources) -> list[Video]`, the videos and their speakers,
+and `words(video) -> tuple[Word, ...]`, the words with times. Optional are `transcript(video)` and
+`phones(video)`, and `TEST_SPEAKERS`, the names of the speakers in published test sets. A user's
+module may be in any folder; the modules here have a builder class, too.
 """
 
-import dataclasses
 import functools
 import importlib
 import importlib.util
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-NAMES = ("folder", "grid")
-SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
+from lipsync_jax.data_prep.corpora.layout import (
+    SUFFIXES,
+    Annotation,
+    LayoutError,
+    Video,
+    stub_fault,
+    video_files,
+    with_unique_ids,
 )
 
+__all__ = [
+    "BUILDERS",
+    "NAMES",
+    "OFFICIAL",
+    "SUFFIXES",
+    "Annotation",
+    "CorpusBuilder",
+    "LayoutError",
+    "NamedSplit",
+    "Video",
+    "annotation",
+    "configs",
+    "dataset_name",
+    "expected_frames",
+    "get",
+    "named_splits",
+    "stub_fault",
+    "video_files",
+    "with_unique_ids",
+]
 
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """One raw video of a corpus.
-
-    Attributes:
-        path: the file.
-        video_id: unique in its corpus, e.g. `s1/bbal6n`; the stem of its clips' ids.
-        speaker: identity of the speaker.
-    """
-
-    path: Path
-    video_id: str
-    speaker: str
+NAMES = (
+    "folder",
+    "grid",
+    "tcd_timit",
+    "crema_d_av",
+    "lrw",
+    "lrs2",
+    "lrs3",
+    "ldc2009v01",
+    "voxceleb2",
+    "hdtf",
+)
 
 
 def get(corpus: str) -> ModuleType:
@@ -60,6 +84,34 @@ def dataset_name(corpus: str) -> str:
     return Path(corpus).stem
 
 
+def named_splits(corpus: str) -> Mapping[str, NamedSplit]:
+    """Returns the published splits of a corpus by name; none for a user's module."""
+    return BUILDERS[corpus].SPLITS if corpus in BUILDERS else {}
+
+
+def annotation(corpus: str, video: Video) -> Annotation:
+    """Returns what is known of what a video says.
+
+    Raises:
+        ValueError: its annotation file can't be understood.
+        OSError: or not be read.
+    """
+    module = get(corpus)
+    words = tuple(module.words(video))
+    transcript, phones = getattr(module, "transcript", None), getattr(module, "phones", None)
+    return Annotation(
+        words=words,
+        transcript=transcript(video) if transcript else " ".join(word.text for word in words),
+        phones=tuple(phones(video)) if phones else (),
+    )
+
+
+def expected_frames(corpus: str, video: Video) -> int | None:
+    """Returns how many frames a video must have at 25 a second, where the corpus tells."""
+    count = getattr(get(corpus), "expected_frames", None)
+    return count(video) if count else None
+
+
 @functools.cache
 def _load_module(file: Path) -> ModuleType:
     if not file.is_file():
@@ -81,50 +133,4 @@ def _load_module(file: Path) -> ModuleType:
     return module
 
 
-def video_files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Lists the video files among and below some paths, sorted, each with its source folder.
-
-    Hidden files and folders are skipped; links to folders are followed, each folder once.
-
-    Raises:
-        FileNotFoundError: a source does not exist, or the sources contain no video.
-    """
-    sources = [Path(source) for source in sources]
-    files: dict[Path, tuple[Path, Path]] = {}
-    for source in sources:
-        if not source.exists():
-            raise FileNotFoundError(f"{source} does not exist; name a video or a folder of videos")
-        root = source if source.is_dir() else source.parent
-        for path in _walk(source) if source.is_dir() else [source]:
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                files.setdefault(path.resolve(), (path, root))
-    if not files:
-        names = ", ".join(str(source) for source in sources)
-        raise FileNotFoundError(f"no video is in {names}; known suffixes: {sorted(SUFFIXES)}")
-    return sorted(files.values())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yields the visible files below a folder, through links, visiting each folder once."""
-    visited = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real_path = os.path.realpath(here)
-        if real_path in visited:
-            folders.clear()
-            continue
-        visited.add(real_path)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
-
-
-def with_unique_ids(videos: Iterable[Video]) -> list[Video]:
-    """Gives videos of one id, say `a.mp4` and `a.mov`, different ids: later ones get a suffix."""
-    used_ids: set[str] = set()
-    result = []
-    for video in videos:
-        name, number = video.video_id, 2
-        while name in used_ids:
-            name, number = f"{video.video_id}~{number}", number + 1
-        used_ids.add(name)
-        result.append(dataclasses.replace(video, video_id=name))
-    return result
+BUILDERS: Mapping[str, type[CorpusBuilder]] = {name: get(name).Builder for name in NAMES}

@@ -67,7 +67,10 @@ class Clip:
             the two mouth corners, image-left first; NaN where unknown.
         sync_offset: seconds by which the audio is later than the video; NaN when not measured.
         sync_confidence: confidence of that offset; NaN when not measured.
-        words: the transcript with times, where one is known.
+        words: the words with times, where an alignment is known; lower case.
+        transcript: what is said, lower case; empty where unknown. Without an alignment it is known
+            for whole videos only.
+        phones: the phones with times, where an alignment is known.
     """
 
     clip_id: str
@@ -80,6 +83,8 @@ class Clip:
     sync_offset: float = float("nan")
     sync_confidence: float = float("nan")
     words: tuple[Word, ...] = ()
+    transcript: str = ""
+    phones: tuple[Word, ...] = ()
 
     @property
     def duration(self) -> Fraction:
@@ -135,18 +140,15 @@ def to_record(clip: Clip) -> dict[str, Entry]:
         "landmarks": np.asarray(clip.landmarks, np.float32),
         "sync_offset": clip.sync_offset,
         "sync_confidence": clip.sync_confidence,
-        "words": {
-            "text": [word.text for word in clip.words],
-            "start": [word.start for word in clip.words],
-            "end": [word.end for word in clip.words],
-        },
+        "words": _columns(clip.words),
+        "transcript": clip.transcript,
+        "phones": _columns(clip.phones),
     }
 
 
 def from_record(record: Mapping[str, Entry]) -> Clip:
     """Converts a record of a TFDS data source to a clip; the inverse of `to_record`."""
     numerator, denominator = (int(x) for x in record["frame_rate"])
-    words = record["words"]
     return Clip(
         clip_id=_text(record["clip_id"]),
         speaker=_text(record["speaker"]),
@@ -157,10 +159,27 @@ def from_record(record: Mapping[str, Entry]) -> Clip:
         landmarks=np.asarray(record["landmarks"], np.float32),
         sync_offset=float(record["sync_offset"]),
         sync_confidence=float(record["sync_confidence"]),
-        words=tuple(
-            Word(_text(text), float(start), float(end))
-            for text, start, end in zip(words["text"], words["start"], words["end"], strict=True)
-        ),
+        words=_rows(record["words"]),
+        # Data sets of version 1.0.0 have neither of these.
+        transcript=_text(record.get("transcript", "")),
+        phones=_rows(record.get("phones")),
+    )
+
+
+def _columns(words: Sequence[Word]) -> dict[str, Entry]:
+    return {
+        "text": [word.text for word in words],
+        "start": [word.start for word in words],
+        "end": [word.end for word in words],
+    }
+
+
+def _rows(columns: Entry | None) -> tuple[Word, ...]:
+    if columns is None:
+        return ()
+    return tuple(
+        Word(_text(text), float(start), float(end))
+        for text, start, end in zip(columns["text"], columns["start"], columns["end"], strict=True)
     )
 
 

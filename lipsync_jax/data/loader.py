@@ -8,6 +8,7 @@ from typing import Protocol
 import grain
 import numpy as np
 
+from lipsync_jax.data import tfds_features
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames, from_record
 from lipsync_jax.data.collate import stack
 from lipsync_jax.types import Entry
@@ -45,7 +46,9 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     if (root / "dataset_info.json").is_file():
         return root
     found = sorted(p.parent for p in root.rglob("dataset_info.json"))
-    matching = [p for p in found if p.parent.name == crop]
+    # A configuration is named by its crop, or by its crop and split: `face96-official`.
+    matching = [p for p in found if p.parent.name.partition("-")[0] == crop]
+    matching = [p for p in matching if p.parent.name == crop] or matching
     if not matching:
         others = ", ".join(str(p.relative_to(root)) for p in found) or "nothing"
         raise FileNotFoundError(
@@ -78,14 +81,17 @@ class ClipDataSource:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise ValueError(f"{folder} has no clips in its split {split!r}")
         self._files = [str(p) for p in builder.info.splits[split].filepaths]
-        self._records = builder.as_data_source(split)
+        method = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._records = builder.as_data_source(split, deserialize_method=method)
+        self._features = tfds_features.with_encoded_frames(builder.info.features)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Clip:
         try:
-            return from_record(self._records[index])
+            record = self._features.deserialize_example_np(self._records[index])
+            return from_record(record)
         except Exception as error:
             raise ValueError(
                 f"record {index} of split {self.split!r} can't be read; its shards are "

@@ -1,0 +1,139 @@
+"""A raw corpus -> clips in a cache, and the split of each video; what `prepare` begins with."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lipsync_jax.data.clip import Clip
+from lipsync_jax.data_prep import clip_cache, corpora
+from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep.splits import SPLIT_BY, add_validation, assign_splits, find_duplicates
+from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
+from lipsync_jax.progress import EtaLogger
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """The clips of a corpus, extracted, in their cache.
+
+    Attributes:
+        out: folder to write to.
+        corpus: its name or the path of its module.
+        config: the name of the builder config: the crop, and the split if it is a published one.
+        cache_dir: folder of the cached clips.
+        settings: how they were extracted.
+        videos: those of the split.
+        summaries: what each gave.
+        split_by: what `auto` became.
+        splits: video -> split, of the videos with clips.
+        copies: see `splits.find_duplicates`; not looked for under a published split.
+        not_in_split: videos that are not part of the published split.
+        started: `time.monotonic()` at the start.
+    """
+
+    out: Path
+    corpus: str
+    config: str
+    cache_dir: Path
+    settings: ExtractionSettings
+    videos: Sequence[corpora.Video]
+    summaries: Sequence[ExtractionSummary]
+    split_by: str
+    splits: Mapping[str, str]
+    copies: Mapping[str, str]
+    not_in_split: int
+    started: float
+
+    @property
+    def dataset_dir(self) -> Path:
+        """The folder of the report and of the data set's versions."""
+        return self.out / corpora.dataset_name(self.corpus) / self.config
+
+    def clips(self, split: str) -> Iterator[Clip]:
+        """Yields a split's clips in the order of their videos' ids."""
+        for source in sorted(self.videos, key=lambda source: source.video_id):
+            if self.splits.get(source.video_id) == split:
+                yield from clip_cache.load(clip_cache.cache_path(self.cache_dir, source)).clips
+
+
+def extract(
+    sources: Sequence[Path],
+    out: Path,
+    corpus: str = "folder",
+    settings: ExtractionSettings | None = None,
+    *,
+    workers: int = 0,
+    split_by: str = "auto",
+    validation: float = 0.1,
+    test: float = 0.1,
+    videos: list[corpora.Video] | None = None,
+) -> Extraction:
+    """Extracts a corpus' clips into their cache and splits them.
+
+    Args and errors as of `prepare`; `videos` are those of `sources`, if they were found before.
+    """
+    started = time.monotonic()
+    settings = settings or ExtractionSettings()
+    published = corpora.named_splits(corpus)
+    if split_by not in (*SPLIT_BY, *published):
+        raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
+    if min(validation, test) < 0 or validation + test >= 1:
+        raise ValueError(f"--validation {validation} and --test {test} leave nothing to train on")
+    if split_by == "auto" and corpora.OFFICIAL in published:
+        split_by = corpora.OFFICIAL
+    videos = corpora.get(corpus).find(sources) if videos is None else videos
+    num_found, assignment = len(videos), None
+    if split_by in published:
+        assignment = published[split_by].assign(videos)
+        videos = [video for video in videos if video.video_id in assignment]
+        log.info("%d of %d videos are in the split %s", len(videos), num_found, split_by)
+        if not videos:
+            raise ValueError(
+                f"none of the {num_found} videos is in the split {split_by}: "
+                f"{published[split_by].description} Choose another --split-by"
+            )
+    suffix = f"-{split_by}" if assignment is not None and split_by != corpora.OFFICIAL else ""
+    # The cache is shared by a crop's splits.
+    cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
+    extraction = extract_all(videos, corpus, settings, cache_dir, workers)
+    summaries = sorted(_log_progress(extraction, len(videos)), key=lambda summary: summary.video_id)
+
+    speakers = {s.video_id: s.speaker for s in summaries if s.clips}
+    copies: Mapping[str, str] = {}
+    if assignment is not None:  # copies don't change it, and a large corpus takes hours to read
+        used = {video: split for video, split in assignment.items() if video in speakers}
+        splits = add_validation(used, speakers, validation)
+    else:
+        copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
+        tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
+        split_by, splits = assign_splits(speakers, split_by, tested, validation, test, copies)
+    return Extraction(
+        out=Path(out),
+        corpus=corpus,
+        config=settings.crop + suffix,
+        cache_dir=cache_dir,
+        settings=settings,
+        videos=videos,
+        summaries=summaries,
+        split_by=split_by,
+        splits=splits,
+        copies=copies,
+        not_in_split=num_found - len(videos),
+        started=started,
+    )
+
+
+def _log_progress(
+    summaries: Iterable[ExtractionSummary], total: int
+) -> Iterator[ExtractionSummary]:
+    count, clips, rejected = EtaLogger("videos", total, log.info), 0, 0
+    for number, summary in enumerate(summaries, 1):
+        clips, rejected = clips + len(summary.clips), rejected + len(summary.rejected)
+        count(number, f"{clips} clips, {rejected} rejected")
+        yield summary
