@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.synthesis.options import AnimationOptions, DubbingOptions
+from lipsync_jax.synthesis.options import QUALITIES, AnimationOptions, DubbingOptions
 from lipsync_jax.types import Argument
 
 # A parser or a group of one: argparse has no public name for both.
@@ -47,11 +47,22 @@ def add_dubbing(parser: argparse.ArgumentParser) -> None:
         "--preview", type=int, default=0, metavar="N",
         help="first write N frames, before and after dubbing, to OUTFILE's name with .preview.png",
     )  # fmt: skip
+    _add_switch(files, "--preview-only", default=DubbingOptions().preview_only,
+                help="stop after the preview, without a video")  # fmt: skip
+    files.add_argument(
+        "--quality", default="good",
+        help="fast, good (default) or best: sets --detect-every, --blend, --sharpen and --crf "
+        "where they are not given",
+    )  # fmt: skip
     _add_frames(parser.add_argument_group("frames"))
     _add_face(parser.add_argument_group("face selection"), DubbingOptions())
     _add_generation(parser.add_argument_group("generation"), DubbingOptions())
     _add_encoding(parser.add_argument_group("encoding"), DubbingOptions())
     _add_provenance(parser.add_argument_group("provenance"))
+    # What is not given is left to --quality.
+    for action in parser._actions:
+        if action.dest in set().union(*QUALITIES.values()):
+            action.default = argparse.SUPPRESS
 
 
 def add_animation(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +221,10 @@ def _add_face(group: Group, defaults: DubbingOptions) -> None:
         help="dub the face that looks most like the one in this image",
     )  # fmt: skip
     group.add_argument(
+        "--min-face", type=int, default=defaults.min_face, metavar="PIXELS",
+        help="leave faces of less height unchanged (default: %(default)s; 0: none)",
+    )  # fmt: skip
+    group.add_argument(
         "--speaker", "--speakers", dest="speakers", nargs="+", type=_speaker, default=(),
         metavar="N=FILE",
         help="driving audio of each face; without --audio the output has the mix of all",
@@ -220,7 +235,8 @@ def _add_face(group: Group, defaults: DubbingOptions) -> None:
 def _add_detection(group: Group, defaults: DubbingOptions) -> None:
     group.add_argument(
         "--detect-every", type=int, default=defaults.detect_every, metavar="N",
-        help="detect faces in every N-th frame and interpolate (default: %(default)s)",
+        help="detect faces in every N-th frame and interpolate (default: "
+        f"{defaults.detect_every})",
     )  # fmt: skip
     _add_detector(group, defaults)
     group.add_argument(
@@ -240,10 +256,14 @@ def _add_generation(group: Group, defaults: DubbingOptions) -> None:
     )  # fmt: skip
     group.add_argument(
         "--blend", default=defaults.blend,
-        help="mask (default) blends mouth and jaw into the frame; box pastes the whole face crop",
+        help="outline (default) blends mouth and jaw into the frame up to the face's outline; mask "
+        "blends without an outline; box pastes the whole face crop",
     )  # fmt: skip
     _add_switch(group, "--match-colours", default=defaults.match_colours,
                 help="shift the face's colours to the frame's (default: true)")  # fmt: skip
+    _add_switch(group, "--sharpen", default=defaults.sharpen,
+                help="sharpen the generated face until it is as sharp as the frame's (default: "
+                "true)")  # fmt: skip
     group.add_argument(
         "--audio-offset", type=_Choice(_AUDIO_OFFSETS_OF_0_1), default=defaults.audio_offset,
         help="corrected (default): audio windows as in training; reference: as Wav2Lip's "
@@ -272,7 +292,7 @@ def _add_encoding(group: Group, defaults: DubbingOptions | AnimationOptions) -> 
     group.add_argument("--codec", default=defaults.codec,
                        help="FFmpeg encoder (default: %(default)s)")  # fmt: skip
     group.add_argument("--crf", type=int, default=defaults.crf,
-                       help="quality, lower is better (default: %(default)s)")  # fmt: skip
+                       help=f"quality, lower is better (default: {defaults.crf})")  # fmt: skip
     group.add_argument("--preset", default=defaults.preset,
                        help="speed of the encoder (default: %(default)s)")  # fmt: skip
     _add_switch(group, "--lossless", default=defaults.lossless,

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from lipsync_jax.progress import format_rate
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from lipsync_jax.synthesis.progress import GenerationResult, Progress
 
 TRACEBACK_VARIABLE = "LIPSYNC_TRACEBACK"  # set: unexpected errors show their traceback
-_MAX_LISTED = 8  # intervals without a face that a report lists
+_MAX_LISTED = 8  # intervals that a report lists
 
 
 def quiet() -> None:
@@ -28,6 +29,12 @@ def quiet() -> None:
 
 def describe(result: "GenerationResult") -> str:
     """Formats a `progress.GenerationResult` in a few lines."""
+    if result.preview_only:
+        first = (
+            f"{printable(result.outfile)}: {result.frames} frames before and after, "
+            f"{result.edited} of them edited; no video was made (--preview-only)"
+        )
+        return "\n".join([first, *_describe_faces(result), *result.notes])
     lines = [
         f"{printable(result.outfile)}: {result.duration:.2f} s, {result.frames} frames at "
         f"{float(result.frame_rate):.6g} a second",
@@ -35,15 +42,7 @@ def describe(result: "GenerationResult") -> str:
         f"{result.wall_seconds:.1f} s in total, {result.frames_per_second:.1f} frames/s generated "
         "and written",
     ]
-    if result.missing_intervals:
-        named = [
-            f"{timestamp(a)}-{timestamp(b)}" for a, b in result.missing_intervals[:_MAX_LISTED]
-        ]
-        more = len(result.missing_intervals) - len(named)
-        named += [f"and {more} more"] if more else []
-        total = sum(b - a for a, b in result.missing_intervals)
-        lines.append(f"no face was found for {total:.2f} s: {', '.join(named)}")
-    return "\n".join([*lines, *result.notes])
+    return "\n".join([*lines, *_describe_faces(result), *result.notes])
 
 
 def describe_unexpected(error: Exception) -> str:
@@ -95,3 +94,29 @@ def timestamp(seconds: float, digits: int = 2) -> str:
     hours, minutes = whole // 3600, whole // 60 % 60
     start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
     return f"{start}:{whole % 60:02}" + (f".{part:0{digits}}" if digits else "")
+
+
+def _describe_faces(result: "GenerationResult") -> list[str]:
+    lines = []
+    if result.face_height and result.generated_height:
+        lines.append(_describe_sizes(result.face_height, result.generated_height))
+    if result.missing_intervals:
+        lines.append(f"no face was found for {_describe_intervals(result.missing_intervals)}")
+    if result.too_small_intervals:
+        times = _describe_intervals(result.too_small_intervals)
+        lines.append(f"a face was too small and left unchanged (--min-face) for {times}")
+    return lines
+
+
+def _describe_sizes(face: float, generated: int) -> str:
+    text = f"face {face:.0f} px high, generated at {generated} px"
+    if face > 1.5 * generated:
+        text += f": enlarged {face / generated:.1f} times, so the mouth is softer than the frame"
+    return text
+
+
+def _describe_intervals(intervals: Sequence[tuple[float, float]]) -> str:
+    named = [f"{timestamp(a)}-{timestamp(b)}" for a, b in intervals[:_MAX_LISTED]]
+    more = len(intervals) - len(named)
+    named += [f"and {more} more"] if more else []
+    return f"{sum(b - a for a, b in intervals):.2f} s: {', '.join(named)}"

@@ -4,16 +4,19 @@ import cv2
 import numpy as np
 
 
-def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+def crop(
+    image: np.ndarray, box: np.ndarray, size: int | tuple[int, int], cubic: bool = False
+) -> np.ndarray:
     """Crops a box and resizes it, with subpixel accuracy.
 
-    Bilinear; a box more than twice as large as the crop is first averaged over whole pixels. Beyond
-    the image's border the edge pixels repeat.
+    Bilinear, or `cubic`; a box more than twice as large as the crop is first averaged over whole
+    pixels. Beyond the image's border the edge pixels repeat.
 
     Args:
         image: uint8 or float32 (height, width[, channels]), any channel order.
         box: (4,), not empty.
         size: rows and columns, or one number for both.
+        cubic: bicubic interpolation, which is sharper; float values may overshoot their range.
 
     Returns:
         The image's type, (rows, columns[, channels]).
@@ -22,7 +25,7 @@ def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.
         ValueError: the box is empty or not finite.
     """
     if image.shape[2:] == (1,):  # OpenCV drops a single channel
-        return crop(image[..., 0], box, size)[..., None]
+        return crop(image[..., 0], box, size, cubic)[..., None]
     rows, columns = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _check_box(box)
     fx, fy = max(1, int((x1 - x0) / columns)), max(1, int((y1 - y0) / rows))
@@ -35,7 +38,8 @@ def crop(image: np.ndarray, box: np.ndarray, size: int | tuple[int, int]) -> np.
         part = image[ys[:, None], xs]
         image = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA)
         x0, x1, y0, y1 = (x0 - left) / fx, (x1 - left) / fx, (y0 - top) / fy, (y1 - top) / fy
-    return _resample(image, ((x1 - x0) / columns, x0), ((y1 - y0) / rows, y0), (rows, columns))
+    x, y = ((x1 - x0) / columns, x0), ((y1 - y0) / rows, y0)
+    return _resample(image, x, y, (rows, columns), cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR)
 
 
 def paste(image: np.ndarray, patch: np.ndarray, box: np.ndarray, feather: float = 0) -> np.ndarray:
@@ -102,15 +106,19 @@ def _check_box(box: np.ndarray) -> list[float]:
 
 
 def _resample(
-    image: np.ndarray, x: tuple[float, float], y: tuple[float, float], shape: tuple[int, int]
+    image: np.ndarray,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    shape: tuple[int, int],
+    interpolation: int,
 ) -> np.ndarray:
-    """Samples output pixel (row v, column u) bilinearly at x[0]·(u + ½) + x[1], likewise y."""
+    """Samples output pixel (row v, column u) at x[0]·(u + ½) + x[1], likewise y."""
     matrix = np.array([[x[0], 0, x[1] + x[0] / 2 - 0.5], [0, y[0], y[1] + y[0] / 2 - 0.5]])
     return cv2.warpAffine(
         image,
         matrix,
         shape[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        flags=interpolation | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
 

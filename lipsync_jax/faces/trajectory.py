@@ -26,12 +26,14 @@ class FaceTrajectory:
         landmarks: float32 (frames, 5, 2), those of `faces.Face` as fractions of the box; NaN where
             unknown.
         face_present: bool (frames,), whether a face was detected or interpolated.
+        too_small: bool (frames,), whether the face was left unchanged because of its size.
     """
 
     times: tuple[Fraction, ...]
     boxes: np.ndarray
     landmarks: np.ndarray
     face_present: np.ndarray
+    too_small: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,10 @@ def track_video(
 
 
 def face_trajectory(
-    video_faces: VideoFaces, tracks: Iterable[faces.Track], options: FaceOptions
+    video_faces: VideoFaces,
+    tracks: Iterable[faces.Track],
+    options: FaceOptions,
+    min_height: float = 0,
 ) -> FaceTrajectory:
     """Computes the boxes to generate in all frames of a video.
 
@@ -144,24 +149,33 @@ def face_trajectory(
         video_faces: of the video.
         tracks: of the face to generate, no two in one frame; ignored with a constant box.
         options: of detection.
+        min_height: pixels; a track whose boxes have a lower median height is left unchanged.
     """
     count = len(video_faces.times)
     if options.box is not None:
         top, bottom, left, right = options.box
         boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
         no_landmarks = np.full((count, 5, 2), np.nan, np.float32)
-        return FaceTrajectory(video_faces.times, boxes, no_landmarks, np.ones(count, bool))
+        return FaceTrajectory(
+            video_faces.times, boxes, no_landmarks, np.ones(count, bool), np.zeros(count, bool)
+        )
     boxes = np.full((count, 4), np.nan, np.float32)
     landmarks = np.full((count, 5, 2), np.nan, np.float32)
+    face_present, too_small = np.zeros(count, bool), np.zeros(count, bool)
     for track in tracks:
         span = slice(track.frames.start, track.frames.stop)
-        boxes[span], landmarks[span] = _smoothed(track, options)
-    face_present = np.isfinite(boxes[:, 0])
+        face_present[span] = True
+        smoothed = _smoothed(track, options)
+        # Of the whole track, so that a face of about that height does not come and go.
+        if np.median(smoothed[0][:, 3] - smoothed[0][:, 1]) < min_height:
+            too_small[span] = True
+        else:
+            boxes[span], landmarks[span] = smoothed
     if options.on_missing_face == "hold" and face_present.any():
         last = np.maximum.accumulate(np.where(face_present, np.arange(count), -1))
         source_frame = np.where(last < 0, np.argmax(face_present), last)
         boxes, landmarks = boxes[source_frame], landmarks[source_frame]
-    return FaceTrajectory(video_faces.times, boxes, landmarks, face_present)
+    return FaceTrajectory(video_faces.times, boxes, landmarks, face_present, too_small)
 
 
 def select_main_tracks(tracks: Sequence[faces.Track]) -> list[faces.Track]:

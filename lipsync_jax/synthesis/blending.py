@@ -9,6 +9,7 @@ import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.faces import alignment
+from lipsync_jax.faces.outline import FaceFrame
 
 # Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
 # fractions of the box; about what detection finds in real talking clips.
@@ -33,18 +34,13 @@ def mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
         float32 (size, size); 0 in the upper half and at the borders.
     """
     points = landmarks if np.isfinite(landmarks).all() else FRONTAL
-    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
-    drop = mouth - eyes
-    length = max(float(np.hypot(*drop)), 0.15)
-    down = drop / max(float(np.hypot(*drop)), 1e-6)
-    across = np.array([down[1], -down[0]])
-    breadth = max(abs(float((points[1] - points[0]) @ across)), 0.8 * length)
+    frame = FaceFrame.from_landmarks(points)
+    breadth = max(abs(float((points[1] - points[0]) @ frame.across)) / frame.length, 0.8)
     grid = (np.arange(size) + 0.5) / size
-    x, y = grid[None, :] - mouth[0], grid[:, None] - mouth[1]
-    u, v = x * across[0] + y * across[1], x * down[0] + y * down[1]
+    u, v = frame.coordinates(size)
     # A rounded box around the mouth, from beside the nose to below the chin.
-    reach = np.where(v < 0, 0.75 * length, 1.15 * length)
-    radius = (np.abs(u / breadth) ** 3 + np.abs(v / reach) ** 3) ** (1 / 3)
+    wide, high = np.abs(u * np.float32(1 / breadth)), np.maximum(v / -0.75, v / 1.15)
+    radius = np.cbrt(wide * wide * wide + high * high * high)
     mask = _ramp(1 - radius, 0, _FEATHER) * _ramp(grid, *_TOP)[:, None]
     outermost = 0.75 / size  # these pixels are 0, so that nothing shows beyond the box
     fade = _ramp(np.minimum(grid, 1 - grid), outermost, _BORDER + outermost)
@@ -88,7 +84,9 @@ def match_colours(generated: np.ndarray, original: np.ndarray, mask: np.ndarray)
     return generated + np.clip(shift, -_MAX_COLOUR_SHIFT, _MAX_COLOUR_SHIFT).astype(np.float32)
 
 
-def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+def blend(
+    image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarray, cubic: bool = False
+) -> np.ndarray:
     """Blends a patch into an image by a mask.
 
     Args:
@@ -96,29 +94,36 @@ def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarra
         patch: float32 (rows, columns, 3), in the image's channel order, values of 0 to 255.
         mask: float32 (rows, columns).
         box: (4,), the patch's box, which may reach beyond the image.
+        cubic: enlarge by bicubic interpolation, which is sharper than bilinear.
 
     Returns:
         A new image; pixels where the mask is 0 are unchanged.
     """
     result = image.copy()
-    rows = np.flatnonzero(mask.any(axis=1))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return result
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (float(v) for v in box)
     scale = np.array([mask.shape[1] / (x1 - x0), mask.shape[0] / (y1 - y0)])
-    left, right = max(0, int(np.floor(x0))), min(width, int(np.ceil(x1)))
-    first = max(y0, y0 + (rows[0] - 1) / scale[1])  # bilinear: one row more fades to the next
-    top, bottom = max(0, int(np.floor(first))), min(height, int(np.ceil(y1)))
+    # Only where the mask is not 0, and one pixel more, since interpolation fades to the next.
+    left = max(0, int(np.floor(max(x0, x0 + (columns[0] - 1) / scale[0]))))
+    right = min(width, int(np.ceil(min(x1, x0 + (columns[-1] + 2) / scale[0]))))
+    top = max(0, int(np.floor(max(y0, y0 + (rows[0] - 1) / scale[1]))))
+    bottom = min(height, int(np.ceil(min(y1, y0 + (rows[-1] + 2) / scale[1]))))
     if left >= right or top >= bottom:
         return result
-    both = np.concatenate([patch, mask[..., None]], axis=-1, dtype=np.float32)
+    both = cv2.merge([patch.astype(np.float32, copy=False), mask])
     region = np.array([left, top, right, bottom]) - np.array([x0, y0, x0, y0])
-    local = faces.crop(both, region * np.tile(scale, 2), (bottom - top, right - left))
-    new, weight = local[..., :3], local[..., 3:] * _inside(box, left, top, right, bottom)
+    # When shrinking, bicubic interpolation would skip pixels.
+    local = faces.crop(
+        both, region * np.tile(scale, 2), (bottom - top, right - left), cubic and scale.max() < 1
+    )
+    weight = np.clip(local[..., 3], 0, 1) * _inside(box, left, top, right, bottom)
     old = result[top:bottom, left:right].astype(np.float32)
-    mixed = old + weight * (new - old)
-    result[top:bottom, left:right] = np.clip(np.rint(mixed), 0, 255)
+    # OpenCV's arithmetic, since NumPy is slow at spreading a weight over three channels.
+    change = cv2.multiply(cv2.subtract(local[..., :3], old), cv2.merge([weight] * 3))
+    result[top:bottom, left:right] = cv2.add(old, change, dtype=cv2.CV_8U)  # rounds, saturates
     return result
 
 
@@ -154,11 +159,11 @@ def blend_aligned(
 
 
 def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """Returns the fraction of each pixel that the box covers, (rows, columns, 1)."""
+    """Returns the fraction of each pixel that the box covers, (rows, columns)."""
     x, y = np.arange(left, right), np.arange(top, bottom)
     across = np.clip(np.minimum(x + 1, box[2]) - np.maximum(x, box[0]), 0, 1)
     down = np.clip(np.minimum(y + 1, box[3]) - np.maximum(y, box[1]), 0, 1)
-    return np.outer(down, across).astype(np.float32)[..., None]
+    return np.outer(down, across).astype(np.float32)
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:

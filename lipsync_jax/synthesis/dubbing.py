@@ -6,6 +6,7 @@ not grow with length.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import tempfile
@@ -16,12 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lipsync_jax.faces import trajectory
 from lipsync_jax.media import audio_mix, frame_source
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
-from lipsync_jax.synthesis import driving_audio, face_detection_pass, preview, renderer, streaming
+from lipsync_jax.synthesis import (
+    driving_audio,
+    face_detection_pass,
+    preview,
+    renderer,
+    streaming,
+    summary,
+)
 from lipsync_jax.synthesis.batching import Batcher, default_batch_size, max_batch_size_for
 from lipsync_jax.synthesis.driving_audio import DrivingAudio
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
@@ -53,7 +60,7 @@ def generate(
             output then has the mix of theirs.
         outfile: .mp4, .m4v, .mov or .mkv; written under another name until complete.
         on_progress: called after each frame.
-        **options: fields of `options.DubbingOptions`.
+        **options: fields of `options.DubbingOptions`, and `quality`, see its `from_quality`.
 
     Raises:
         FileNotFoundError: an input or the checkpoint is missing.
@@ -61,7 +68,7 @@ def generate(
             Also when no frame shows a face, or with `on_missing_face="error"` some do not.
         MemoryError: the device can't generate a single face.
     """
-    settings = DubbingOptions(**options)
+    settings = DubbingOptions.from_quality(**options)
     settings.check(face, audio, outfile)
     return LipSyncPipeline.load(checkpoint)._generate(face, audio, outfile, settings, on_progress)
 
@@ -87,7 +94,7 @@ class LipSyncPipeline:
         **options: Argument,
     ) -> GenerationResult:
         """See the function `generate`."""
-        settings = DubbingOptions(**options)
+        settings = DubbingOptions.from_quality(**options)
         settings.check(face, audio, outfile)
         return self._generate(face, audio, outfile, settings, on_progress)
 
@@ -104,7 +111,7 @@ class LipSyncPipeline:
         Raises:
             FileNotFoundError, ValueError: as `generate`; or an option needs the whole audio.
         """
-        settings = DubbingOptions(**options)
+        settings = DubbingOptions.from_quality(**options)
         settings.check_streaming(face)
         video = _open_video(face, settings)
         reference = _reference_appearance(settings)
@@ -154,9 +161,11 @@ class LipSyncPipeline:
                 )
             main_audio = driving_audio.load(audio, feature_spec)
             batcher = self._batcher(video, options)
-            # The output is opened now, so that an unusable codec or folder is reported at once.
-            target = cleanup.enter_context(sign)
-            writer = cleanup.enter_context(self._writer(target, video, audio, options))
+            writer = None
+            if not options.preview_only:
+                # Opened now, so that an unusable codec or folder is reported at once.
+                target = cleanup.enter_context(sign)
+                writer = cleanup.enter_context(self._writer(target, video, audio, options))
             compiler = cleanup.enter_context(ThreadPoolExecutor(1))
             compiled = compiler.submit(batcher.compile)
             speaker_tracks = _assign_speakers(
@@ -169,26 +178,27 @@ class LipSyncPipeline:
                     video, speaker_tracks[0].trajectory.times, main_audio.length, options.loop
                 )
             ]
+            previewed = 0, 0
             if options.preview:
-                preview.write(outfile, face_renderer, schedule, options.preview)
+                previewed = preview.write(outfile, face_renderer, schedule, options.preview)
             begun = time.monotonic()
-            edited = _write(writer, face_renderer, schedule, on_progress)
+            edited = 0 if writer is None else _write(writer, face_renderer, schedule, on_progress)
         now, recordings = time.monotonic(), [*speaker_audio.values(), main_audio]
-        moments = [moment for _, moment in schedule]
-        end = moments[-1] + 1 / video.output_rate
-        missing = trajectory.intervals(moments, end, _frames_without_face(speaker_tracks, schedule))
-        return GenerationResult(
-            outfile=Path(outfile),
-            frames=len(schedule),
-            edited=edited,
-            unchanged=len(schedule) - edited,
-            missing_intervals=tuple((float(a), float(b)) for a, b in missing),
-            duration=float(end),
-            frame_rate=video.output_rate,
+        notes = (*video.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in recordings))))
+        result = summary.summarize(outfile, video, speaker_tracks, schedule, edited)
+        if options.preview_only:
+            frames, edited = previewed
+            result = dataclasses.replace(
+                result, outfile=preview.path_for(outfile), frames=frames, edited=edited,
+                unchanged=frames - edited, preview_only=True,
+            )  # fmt: skip
+        return dataclasses.replace(
+            result,
             wall_seconds=now - started,
-            frames_per_second=len(schedule) / max(now - begun, 1e-6),
+            frames_per_second=result.frames / max(now - begun, 1e-6),
             model_hash=self.model.model_hash,
-            notes=(*video.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in recordings)))),
+            generated_height=self.model.size,
+            notes=notes,
         )
 
     def _writer(
@@ -281,11 +291,3 @@ def _write(
             seconds = time.monotonic() - begun
             on_progress(Progress("generate", writer.frames, len(schedule), seconds))
     return face_renderer.edited
-
-
-def _frames_without_face(
-    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
-) -> np.ndarray:
-    """Returns for each output frame whether none of the faces was found."""
-    found = np.any([speaker.trajectory.face_present for speaker in speaker_tracks], axis=0)
-    return ~found[[number for number, _ in schedule]]

@@ -4,14 +4,14 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import cast
 
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.faces import cache, trajectory
+from lipsync_jax.faces import Track, cache, trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
 from lipsync_jax.media import prefetch, video_reader
 from lipsync_jax.media.frame_source import FrameSource
@@ -120,7 +120,8 @@ def select_trajectory(
         reference: appearance of the person, with `face_ref`.
 
     Raises:
-        ValueError: there is no face, not that identity, or the reference is ambiguous.
+        ValueError: there is no face, not that identity, the reference is ambiguous, or the face is
+            smaller than `min_face` throughout.
     """
     count = (
         len(video_faces.times) if end is None else sum(moment < end for moment in video_faces.times)
@@ -135,9 +136,8 @@ def select_trajectory(
         face_id = _most_similar_identity(video, video_faces, reference, options.face_ref)
     if face_id is not None:
         return identity_trajectory(video, video_faces, face_id, options)
-    return trajectory.face_trajectory(
-        video_faces, trajectory.select_main_tracks(video_faces.tracks), options
-    )
+    tracks = trajectory.select_main_tracks(video_faces.tracks)
+    return _large_enough_trajectory(video, video_faces, tracks, options)
 
 
 def identity_trajectory(
@@ -146,7 +146,8 @@ def identity_trajectory(
     """Returns the trajectory of an identity.
 
     Raises:
-        ValueError: the video has no identity of that number.
+        ValueError: the video has no identity of that number, or the face is smaller than
+            `min_face` throughout.
     """
     identities = video_faces.identities()
     if not 0 <= face_id < len(identities):
@@ -155,7 +156,21 @@ def identity_trajectory(
             f"{video.path} shows {known if identities else 'no face'}, there is no face {face_id}; "
             f"list the faces with: lipsync list-faces {video.path}"
         )
-    return trajectory.face_trajectory(video_faces, identities[face_id], options)
+    return _large_enough_trajectory(video, video_faces, identities[face_id], options)
+
+
+def _large_enough_trajectory(
+    video: FrameSource, video_faces: VideoFaces, tracks: Sequence[Track], options: DubbingOptions
+) -> FaceTrajectory:
+    result = trajectory.face_trajectory(video_faces, tracks, options, options.min_face)
+    if result.too_small.any() and not np.isfinite(result.boxes).any():
+        height = max(float(np.median(t.boxes[:, 3] - t.boxes[:, 1])) for t in tracks)
+        raise ValueError(
+            f"{video.path}: the face is {height:.0f} pixels high, and faces below "
+            f"{options.min_face} pixels are left unchanged, since they can't be generated well; "
+            "give a video with a larger face, or generate this face nevertheless with --min-face 0"
+        )
+    return result
 
 
 def _most_similar_identity(

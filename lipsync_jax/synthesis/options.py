@@ -13,7 +13,14 @@ from lipsync_jax.media.timeline import LOOPS
 from lipsync_jax.types import Argument
 
 SILENCE_MODES = ("model", "zero-audio", "passthrough")
-BLEND_MODES = ("mask", "box")
+BLEND_MODES = ("outline", "mask", "box")
+# What `quality` sets; `good` is every option's default.
+QUALITIES: Mapping[str, Mapping[str, Argument]] = {
+    "fast": {"detect_every": 5, "blend": "mask", "sharpen": False, "crf": 23},
+    "good": {},
+    "best": {"detect_every": 1, "crf": 14},
+}
+_NUM_PREVIEW_FRAMES = 4  # with `preview_only`, unless `preview` is given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +164,20 @@ class DubbingOptions(FaceOptions, OutputOptions):
             `timeline.loop_indices`.
         silence_mode: in pauses of the speech, `model` generates from the audio as it is,
             `zero-audio` from digital silence, and `passthrough` keeps the original frame.
-        blend: `mask` replaces mouth, jaw and chin and fades into the rest; `box` pastes the whole
-            face crop with hard edges, as published Wav2Lip does.
+        blend: `outline` replaces mouth, jaw and chin up to the face's outline and fades into the
+            rest; `mask` does so without an outline; `box` pastes the whole face crop with hard
+            edges, as published Wav2Lip does.
         match_colours: shift the generated face's colours to the original's at the seam.
+        sharpen: sharpen the generated face until it is as sharp as the original, and enlarge it by
+            bicubic instead of bilinear interpolation; not with `blend="box"`.
         audio_offset: `corrected` aligns audio windows as in training; `reference` as published
             Wav2Lip does at inference, the audio is then 40 ms later than the lips.
         speakers: driving audio of each face, {face number: recording}; see `face_id` for numbers.
             Faces without a recording stay unchanged.
         preview: generate this number of frames first and write them next to the output.
+        preview_only: stop after the preview, without a video; 4 frames unless `preview` is given.
         cache: keep the detected faces of this video in the cache folder.
+        min_face: pixels; faces of less height stay unchanged, except with a constant box.
     """
 
     static: bool = False
@@ -175,12 +187,15 @@ class DubbingOptions(FaceOptions, OutputOptions):
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
     loop: str = "ping-pong"
     silence_mode: str = "model"
-    blend: str = "mask"
+    blend: str = "outline"
     match_colours: bool = True
+    sharpen: bool = True
     audio_offset: str = "corrected"
     speakers: Mapping[int, str | os.PathLike] | Sequence[tuple[int, str | os.PathLike]] = ()
     preview: int = 0
+    preview_only: bool = False
     cache: bool = True
+    min_face: int = 40
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -209,8 +224,10 @@ class DubbingOptions(FaceOptions, OutputOptions):
             raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
         if self.fps is not None:
             object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
-        if self.preview < 0 or (self.face_id or 0) < 0:
-            raise ValueError("preview and face_id must be numbers from 0")
+        if self.preview < 0 or self.min_face < 0 or (self.face_id or 0) < 0:
+            raise ValueError("preview, min_face and face_id must be numbers from 0")
+        if self.preview_only and not self.preview:
+            object.__setattr__(self, "preview", _NUM_PREVIEW_FRAMES)
         speakers = self.speakers
         pairs = tuple(dict(speakers).items())
         if len(pairs) != len(speakers):
@@ -220,6 +237,22 @@ class DubbingOptions(FaceOptions, OutputOptions):
         given = [name for name in selectors if getattr(self, name) not in (None, ())]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} all select the face to dub; give only one")
+
+    @classmethod
+    def from_quality(cls, quality: str = "good", **options: Argument) -> "DubbingOptions":
+        """Returns the options of a level of quality, overridden by the given ones.
+
+        Args:
+            quality: `fast`, `good` or `best`: how often faces are detected, whether the mask ends
+                at the face's outline, whether faces are sharpened, and the `crf`; see `QUALITIES`.
+            **options: fields; they override those that `quality` sets.
+
+        Raises:
+            ValueError: the quality is unknown, or the value of a field can't be used.
+        """
+        if quality not in QUALITIES:
+            raise ValueError(f"quality={quality!r} is unknown; choose from {', '.join(QUALITIES)}")
+        return cls(**{**QUALITIES[quality], **options})
 
     @property
     def selects_identity(self) -> bool:

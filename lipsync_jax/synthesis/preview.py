@@ -25,7 +25,7 @@ def write(
     face_renderer: FaceRenderer,
     schedule: Sequence[ScheduledFrame],
     count: int,
-) -> None:
+) -> tuple[int, int]:
     """Writes an image of evenly spaced frames, each above its dubbed version.
 
     Args:
@@ -33,18 +33,23 @@ def write(
         face_renderer: generates the frames.
         schedule: the video's frames.
         count: number of frames.
+
+    Returns:
+        The number of frames written, and of those with a generated face.
     """
     chosen = np.unique(np.linspace(0, len(schedule) - 1, count + 2)[1:-1].round().astype(int))
-    scheduled_frames, edited = [schedule[i] for i in chosen], face_renderer.edited
+    scheduled_frames, edited_before = [schedule[i] for i in chosen], face_renderer.edited
     with (
         contextlib.closing(face_renderer.original_images(scheduled_frames)) as originals,
         contextlib.closing(face_renderer.images(scheduled_frames)) as images,
     ):
         pairs = zip(originals, images, strict=True)
         tiles = [np.concatenate([_shrink(old), _shrink(new)]) for old, new in pairs]
-    face_renderer.edited = edited  # these frames are counted in the whole video
+    edited = face_renderer.edited - edited_before
+    face_renderer.edited = edited_before  # these frames are counted in the whole video
     contact_sheet = video_reader.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
     video_reader.write_image(path_for(outfile), contact_sheet)
+    return len(tiles), edited
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

@@ -42,6 +42,12 @@ class GenerationResult:
         wall_seconds: elapsed time of the run.
         frames_per_second: frames a second of generation and encoding.
         model_hash: identifies the weights, see `metadata.model_hash`.
+        face_height: pixels of the video, median of the generated faces; None if there were none.
+        generated_height: pixels of the faces as the network generates them; None where the network
+            generates whole frames.
+        too_small_intervals: (start, end) seconds of the output in which a face was left unchanged
+            because of its size.
+        preview_only: whether `outfile` is the preview, of `frames` frames, and no video was made.
         notes: changes and losses of the files' content, a sentence each.
     """
 
@@ -52,7 +58,11 @@ class GenerationResult:
     missing_intervals: tuple[tuple[float, float], ...]
     duration: float
     frame_rate: Fraction
-    wall_seconds: float
-    frames_per_second: float
-    model_hash: str
+    wall_seconds: float = 0.0
+    frames_per_second: float = 0.0
+    model_hash: str = ""
+    face_height: float | None = None
+    generated_height: int | None = None
+    too_small_intervals: tuple[tuple[float, float], ...] = ()
+    preview_only: bool = False
     notes: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import frame_source, prefetch, timeline
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.provenance import visible_label
-from lipsync_jax.synthesis import blending, driving_audio
+from lipsync_jax.synthesis import driving_audio
 from lipsync_jax.synthesis.batching import Batcher, PendingBatch
+from lipsync_jax.synthesis.compositing import Compositor
 from lipsync_jax.synthesis.face_detection_pass import QUEUE
 from lipsync_jax.synthesis.options import DubbingOptions
 
@@ -161,28 +162,28 @@ class FaceRenderer:
     def _composited(
         self, batches: Generator["_FrameBatch", None, None]
     ) -> Generator[np.ndarray, None, None]:
+        # New ones for each call: their temporal averages must not reach from a preview into the
+        # video.
+        compositors = {id(speaker): Compositor(self._options) for speaker in self._speaker_tracks}
+        passthrough = self._options.silence_mode == "passthrough"
         with contextlib.closing(batches):
             for images, face_crops, pending in batches:
                 generated_faces = () if pending is None else pending.result()[..., ::-1]
-                for face_crop, new in zip(face_crops, generated_faces, strict=True):
-                    images[face_crop.frame_index] = self._paste(
-                        images[face_crop.frame_index], face_crop, new
+                for face_crop, generated in zip(face_crops, generated_faces, strict=True):
+                    composite = compositors[id(face_crop.speaker)]
+                    trajectory = face_crop.speaker.trajectory
+                    images[face_crop.frame_index] = composite(
+                        images[face_crop.frame_index],
+                        generated,
+                        face_crop.crop,
+                        trajectory.boxes[face_crop.frame_number],
+                        trajectory.landmarks[face_crop.frame_number],
+                        float(face_crop.moment),
+                        face_crop.vad_weight if passthrough else 1.0,
                     )
                 self.edited += len({face_crop.frame_index for face_crop in face_crops})
                 for image in images:
                     yield image if self._label is None else self._label(image)
-
-    def _paste(self, image: np.ndarray, face_crop: "_FaceCrop", new: np.ndarray) -> np.ndarray:
-        trajectory, face = face_crop.speaker.trajectory, face_crop.crop
-        if self._options.blend == "box":
-            mask = blending.box_mask(len(face))
-        else:
-            mask = blending.mouth_mask(trajectory.landmarks[face_crop.frame_number], len(face))
-        if self._options.match_colours:
-            new = blending.match_colours(new, face, mask)
-        if self._options.silence_mode == "passthrough":
-            mask = mask * np.float32(face_crop.vad_weight)
-        return blending.blend(image, new, mask, trajectory.boxes[face_crop.frame_number])
 
 
 class _Frame(NamedTuple):

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax.cli import main
+from lipsync_jax.cli import _terminal, main
 from lipsync_jax.media import video_reader
-from lipsync_jax.synthesis import dubbing, preview
+from lipsync_jax.synthesis import dubbing, options, preview
 from tests.helpers import colour_faces, scenes
 from tests.helpers.scenes import LEFT, RIGHT
 
@@ -98,6 +98,40 @@ def test_tables_that_are_none_are_told_at_once(folder, names, rows, fault, capsy
     assert "--manifest gone.csv does not exist" in capsys.readouterr().err
     (folder / "list.csv").write_bytes(b"\xff\xfe\x00face")
     assert main.main(["dub", "--checkpoint-path", "c", "--manifest", "list.csv"]) == 1
+
+
+def test_a_preview_alone_makes_no_video(folder):
+    folder, _ = folder
+    (folder / "out.mp4").write_bytes(b"older")
+    report = scenes.lip_sync_pipeline().generate(
+        folder / "a film.mkv", folder / "-voice.wav", folder / "out.mp4",
+        **scenes.OPTIONS, preview_only=True,
+    )  # fmt: skip
+    assert (folder / "out.mp4").read_bytes() == b"older"
+    assert report.outfile == folder / "out.preview.png" and report.preview_only
+    assert (report.frames, report.edited, report.unchanged) == (3, 3, 0)  # of 5, without the ends
+    width, height = scenes.SIZE
+    assert cv2.imread(str(report.outfile)).shape == (2 * height, 3 * width, 3)
+    text = _terminal.describe(report)
+    assert "out.preview.png: 3 frames before and after, 3 of them edited; no video was" in text
+
+
+def test_a_row_may_have_its_own_quality(folder, monkeypatch):
+    folder, _ = folder
+    seen = []
+
+    class Maker:
+        def generate(self, face, audio, outfile, *, on_progress, **given):
+            seen.append(options.DubbingOptions.from_quality(**given))
+            raise ValueError("that is all")
+
+    monkeypatch.setattr(dubbing.LipSyncPipeline, "load", lambda _: Maker())
+    (folder / "list.csv").write_text(
+        "face,audio,outfile,quality,crf\nf,a,1.mp4,best,\nf,a,2.mp4,,9"
+    )
+    words = ["--checkpoint-path", "c", "--manifest", "list.csv", "--quality", "fast"]
+    assert main.main(["dub", *words]) == 1
+    assert [(s.detect_every, s.crf, s.sharpen) for s in seen] == [(1, 14, True), (5, 9, False)]
 
 
 def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):

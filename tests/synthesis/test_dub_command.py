@@ -17,11 +17,21 @@ def parse(*arguments):
     for name in ("checkpoint_path", "face", "audio", "outfile"):
         assert isinstance(parsed.pop(name), Path)
     assert parsed.pop("manifest") is None
-    return options.DubbingOptions(**parsed)
+    return options.DubbingOptions.from_quality(**parsed)
 
 
 def test_defaults_are_those_of_the_library():
     assert parse() == options.DubbingOptions()
+
+
+def test_quality_sets_what_is_not_given():
+    fast = parse("--quality", "fast")
+    assert (fast.detect_every, fast.blend, fast.sharpen, fast.crf) == (5, "mask", False, 23)
+    best = parse("--quality=best", "--crf", "18", "--sharpen", "no")
+    assert (best.detect_every, best.blend, best.sharpen, best.crf) == (1, "outline", False, 18)
+    assert parse("--quality", "good") == options.DubbingOptions()
+    with pytest.raises(ValueError, match="quality='finest' is unknown; choose from fast, good"):
+        parse("--quality", "finest")
 
 
 def test_published_spellings():

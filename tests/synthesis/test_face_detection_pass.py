@@ -88,7 +88,13 @@ def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
 def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
     film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
     for number, options in enumerate(
-        [{}, {"cache": False}, {"rotate": True}, {"crop": (0, 70, 0, -1)}, {"resize_factor": 2}]
+        [
+            {},
+            {"cache": False},
+            {"rotate": True},
+            {"crop": (0, 70, 0, -1)},
+            {"resize_factor": 2, "min_face": 0},
+        ]
     ):
         run(film, tmp_path, **options)
         assert len(looked) == 10 * (number + 1)

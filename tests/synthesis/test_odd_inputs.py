@@ -145,7 +145,7 @@ def test_names_of_every_kind(folder, capsys, name):
     assert status == 0, said
     assert (folder / out).is_file() and (folder / f"{name} out/{name}.preview.png").is_file()
     assert main.main(["verify", "--", out]) == 0
-    assert main.main(["faces", "--detect_every=1", "--", f"{name}.mkv"]) == 0
+    assert main.main(["list-faces", "--detect-every=1", "--", f"{name}.mkv"]) == 0
     assert (folder / f"{name}.faces.png").is_file()
 
 
@@ -200,7 +200,7 @@ def test_what_is_done_or_lost_is_said(folder, capsys):
     woven = [colour_faces.face_image(LEFT, size=(80, 120)) for _ in range(10)]
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
     encode(folder / "woven.mp4", woven, options=options)
-    status, said = run(capsys, "woven.mp4")
+    status, said = run(capsys, "woven.mp4", "voice.wav", "out.mp4", "--min-face", "0")
     assert status == 0 and "woven.mp4 is interlaced: its frames are deinterlaced" in said
     many(folder / "many.mkv")
     status, said = run(capsys, "many.mkv", "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")

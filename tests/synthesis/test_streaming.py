@@ -55,6 +55,26 @@ def face_video(tmp_path_factory):
     return scenes.write_scenes(path, [(LEFT, None), (RIGHT, None), (None, None)])
 
 
+def test_temporal_averages_are_equal_when_streaming_and_after_a_preview(tmp_path, film):
+    def colour_cast(mels, faces):  # varies with the audio
+        level = 3 * (mels[:, 3].max(axis=1) + 4)[:, None, None, None]
+        return np.clip(faces * 0.7 + level, 0, 255).astype(np.uint8)
+
+    options = {**scenes.OPTIONS, "batch_size": 3}
+    options |= {"blend": "outline", "match_colours": True, "sharpen": True}
+    synthesizer = dubbing.LipSyncPipeline(DubbingModel(colour_cast, 48, "0"))
+    samples = noise(0.8)
+    audio.save(tmp_path / "voice.wav", samples, 16_000)
+    streamed = [*synthesizer.prepare(film, **options).stream(chunks_of(samples, [333, 2000]))]
+    out = tmp_path / "out.mkv"
+    synthesizer.generate(film, tmp_path / "voice.wav", out, preview=2, **options)
+    whole = [*video_reader.read_frames(out)]
+    assert len(streamed) == len(whole) == 20
+    assert scenes.face_changed(whole[5], LEFT)
+    for a, b in zip(streamed, whole, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+
+
 @pytest.mark.parametrize("loop", ["ping-pong", "hold", "none"])
 @pytest.mark.parametrize(("seconds", "batch_size"), [(0.5, 1), (0.5, 4), (2.33, 3)])
 def test_streamed_frames_are_those_of_the_whole(tmp_path, face_video, loop, seconds, batch_size):

@@ -1,0 +1,75 @@
+"""Composites generated faces into their frames: mask, colours and sharpness, averaged over time."""
+
+import numpy as np
+
+from lipsync_jax.faces.boxes import overlap_ratios
+from lipsync_jax.faces.outline import FaceOutline, outline_mask
+from lipsync_jax.synthesis import blending, color_transfer
+from lipsync_jax.synthesis.color_transfer import ColorTransfer
+from lipsync_jax.synthesis.options import DubbingOptions
+from lipsync_jax.synthesis.sharpening import Sharpener
+
+_MIN_IOU = 0.3  # of the face's boxes in successive frames; below, another shot has begun
+
+
+class Compositor:
+    """Composites one face of a video, frame by frame in the order of the output.
+
+    Attributes:
+        mask: float32 (size, size), the last frame's.
+    """
+
+    def __init__(self, options: DubbingOptions) -> None:
+        self._options = options
+        self._outline, self._colours, self._sharpener = FaceOutline(), ColorTransfer(), Sharpener()
+        self._box = np.zeros(0)
+        self.mask = np.zeros((0, 0), np.float32)
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        generated: np.ndarray,
+        original: np.ndarray,
+        box: np.ndarray,
+        landmarks: np.ndarray,
+        seconds: float,
+        weight: float = 1.0,
+    ) -> np.ndarray:
+        """Composites the face of the next frame.
+
+        Args:
+            image: the frame, uint8 RGB (height, width, 3).
+            generated: the generated crop, uint8 RGB (size, size, 3).
+            original: the frame's crop, uint8 RGB (size, size, 3).
+            box: (4,), the crop's box in the frame.
+            landmarks: (5, 2), those of `faces.Face` as fractions of the box; NaN where unknown.
+            seconds: time at which the output shows the frame.
+            weight: of the generated face, 0 to 1; the rest is the original.
+
+        Returns:
+            A new frame.
+        """
+        if not self._box.size or overlap_ratios(self._box, box)[0] < _MIN_IOU:
+            self._colours.reset()
+            self._outline.reset()
+            self._sharpener.reset()
+        self._box = box
+        known = bool(np.isfinite(landmarks).all())
+        points, style = landmarks if known else blending.FRONTAL, self._options.blend
+        size, patch = len(generated), generated.astype(np.float32)
+        if style == "box":
+            self.mask = blending.box_mask(size)
+        else:
+            lab = color_transfer.to_lab(original)
+            inside = np.ones((size, size), np.float32)
+            if style == "outline" and known:
+                inside = outline_mask(self._outline(lab, points, seconds), points, size)
+            self.mask = blending.mouth_mask(points, size) * inside
+            if self._options.match_colours:
+                skin = color_transfer.skin_weights(points, size) * inside
+                patch = self._colours(generated, lab, skin, seconds)
+            if self._options.sharpen:
+                patch = self._sharpener(patch, original, self.mask, seconds)
+        mask = self.mask if weight == 1 else self.mask * np.float32(weight)
+        cubic = self._options.sharpen and style != "box"
+        return blending.blend(image, patch, mask, box, cubic)

@@ -1,0 +1,74 @@
+"""The result of dubbing a video: edited frames, face sizes, times without a generated face."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lipsync_jax.faces import trajectory
+from lipsync_jax.media.frame_source import FrameSource
+from lipsync_jax.synthesis.progress import GenerationResult
+from lipsync_jax.synthesis.renderer import ScheduledFrame, SpeakerTrack
+
+
+def summarize(
+    outfile: str | os.PathLike,
+    video: FrameSource,
+    speaker_tracks: Sequence[SpeakerTrack],
+    schedule: Sequence[ScheduledFrame],
+    edited: int,
+) -> GenerationResult:
+    """Returns the result of dubbing a video, without the elapsed times and the model.
+
+    Args:
+        outfile: path of the output video.
+        video: the face video.
+        speaker_tracks: the faces to dub.
+        schedule: the frames of the output.
+        edited: number of frames with a generated face.
+    """
+    moments = [moment for _, moment in schedule]
+    end = moments[-1] + 1 / video.output_rate
+
+    def intervals(flags: np.ndarray) -> tuple[tuple[float, float], ...]:
+        found = trajectory.intervals(moments, end, flags)
+        return tuple((float(start), float(stop)) for start, stop in found)
+
+    return GenerationResult(
+        outfile=Path(outfile),
+        frames=len(schedule),
+        edited=edited,
+        unchanged=len(schedule) - edited,
+        missing_intervals=intervals(_frames_without_face(speaker_tracks, schedule)),
+        duration=float(end),
+        frame_rate=video.output_rate,
+        face_height=_median_face_height(speaker_tracks, schedule),
+        too_small_intervals=intervals(_frames_with_small_face(speaker_tracks, schedule)),
+    )
+
+
+def _frames_without_face(
+    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+) -> np.ndarray:
+    """Returns for each output frame whether none of the faces was found."""
+    found = np.any([speaker.trajectory.face_present for speaker in speaker_tracks], axis=0)
+    return ~found[[number for number, _ in schedule]]
+
+
+def _frames_with_small_face(
+    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+) -> np.ndarray:
+    """Returns for each output frame whether a face was left unchanged because of its size."""
+    too_small = np.any([speaker.trajectory.too_small for speaker in speaker_tracks], axis=0)
+    return too_small[[number for number, _ in schedule]]
+
+
+def _median_face_height(
+    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+) -> float | None:
+    """Returns the median height of the generated faces in pixels; None without faces."""
+    numbers = [number for number, _ in schedule]
+    boxes = np.concatenate([speaker.trajectory.boxes[numbers] for speaker in speaker_tracks])
+    heights = (boxes[:, 3] - boxes[:, 1])[np.isfinite(boxes[:, 0])]
+    return float(np.median(heights)) if len(heights) else None
