@@ -43,6 +43,7 @@ def random_model(name: str):
     import jax.numpy as jnp
     import ml_collections
 
+    from lipsync_jax import methods
     from lipsync_jax.methods.jain import method as jain
     from lipsync_jax.methods.vougioukas import method as vougioukas
     from lipsync_jax.synthesis import animation_model
@@ -73,7 +74,8 @@ def random_model(name: str):
 
     abstract = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     variables = jax.tree_util.tree_map_with_path(fill, abstract)
-    return animation_model.METHODS[method]({"config": config}, variables)
+    inference = methods.load_inference({"config": config})
+    return animation_model.compile_model(inference, {"generator": variables})
 
 
 def noise_audio(seconds: float) -> np.ndarray:

@@ -173,7 +173,7 @@ def inference(options, method, device):
 def training(options, method, device):
     networks = method.networks
     generator = random_variables(networks["generator"].module, AUDIO, (96, 96, 6))
-    expert = random_variables(networks["expert"].module, AUDIO, (48, 96, 15))
+    expert = random_variables(method.expert.module, AUDIO, (48, 96, 15))
     mesh = sharding.make_mesh(jax.devices()[:1])
     state = init_train_state(
         jax.random.key(0),

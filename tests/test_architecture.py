@@ -92,6 +92,18 @@ def test_a_papers_network_knows_no_training(path):
             assert network or package, f"{path} imports {imported}"
 
 
+def test_programs_know_no_paper():
+    """What a method can do is declared in its inference.py; `common` is shared by papers."""
+    papers = {path.name for path in (ROOT / "lipsync_jax" / "methods").iterdir() if path.is_dir()}
+    papers -= {"common", "__pycache__", "lip_reader"}  # evaluation measures with the lip reader
+    programs = ("synthesis", "evaluation", "training", "cli", "diagnostics", "data", "faces")
+    for module, path in _modules():
+        if module.split(".")[1:2] and module.split(".")[1] in programs:
+            found = {name for name in _imports(path) if name.startswith("lipsync_jax.methods.")}
+            named = {name.split(".")[2] for name in found} & papers
+            assert not named, f"{module} imports {sorted(named)}"
+
+
 def test_only_media_imports_pyav():
     for module, path in _modules():
         if not module.startswith("lipsync_jax.media"):

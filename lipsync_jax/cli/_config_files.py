@@ -1,4 +1,4 @@
-"""Experiments by file or by name: `configs/wav2lip.py:tiny`, or just `wav2lip:tiny`."""
+"""Finds configs by file or by name: `configs/wav2lip.py:tiny`, or just `wav2lip:tiny`."""
 
 import importlib.util
 import sys
@@ -17,7 +17,7 @@ _SHARED = {"__init__", "common"}
 
 
 def names() -> dict[str, Path]:
-    """Name -> file of every experiment that is installed."""
+    """Returns name -> file of every installed config."""
     try:
         spec = importlib.util.find_spec(_PACKAGE)
     except ModuleNotFoundError:
@@ -28,16 +28,16 @@ def names() -> dict[str, Path]:
 
 
 def resolve(config: str) -> str:
-    """A config's file and variant.
+    """Resolves a config to its file and variant.
 
     Args:
-        config: a file or the name of an installed experiment, with `:variant` if one is wanted.
+        config: a file or the name of an installed config, optionally with `:variant`.
 
     Returns:
         `FILE[:VARIANT]`.
 
     Raises:
-        FileNotFoundError: there is neither such a file nor such an experiment.
+        FileNotFoundError: there is neither such a file nor such a config.
     """
     name, colon, variant = _split(config)
     known = names()
@@ -55,7 +55,7 @@ def resolve(config: str) -> str:
 
 
 def label(config: str) -> str:
-    """A name for a run of this config: `wav2lip`, or `wav2lip-tiny` for a variant."""
+    """Returns a name for a run of this config: `wav2lip`, or `wav2lip-tiny` for a variant."""
     name, _, variant = _split(config)
     return "-".join(filter(None, (Path(name).stem, variant.replace("/", "_"))))
 
@@ -69,7 +69,7 @@ def _split(config: str) -> tuple[str, str, str]:
 
 
 def resolve_arguments(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments with the value of `--config` resolved.
+    """Resolves the value of `--config` in command-line arguments.
 
     Raises:
         FileNotFoundError: see `resolve`.
@@ -87,15 +87,15 @@ def resolve_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def read(config: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
-    """A config as main.py reads it.
+    """Reads a config as main.py does.
 
     Args:
         config: see `resolve`.
         overrides: arguments of the form `--config.key=value`.
 
     Raises:
-        FileNotFoundError: no such file or name.
-        ValueError: no such variant or key, or a value of the wrong type.
+        FileNotFoundError: there is no such file or name.
+        ValueError: there is no such variant or key, or a value has the wrong type.
     """
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values)
@@ -114,15 +114,13 @@ def read(config: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDic
 
 
 def sentence(error: BaseException) -> str:
-    """What a flag's error says: absl quotes a whole traceback, of which the last line counts."""
+    """Formats a flag's error: absl quotes a whole traceback, of which the last line is kept."""
     text = str(error.args[0] if error.args else error).strip()
     if isinstance(error, KeyError | AttributeError):
         name, *hint = text.strip("\"'").replace("\\n", "\n").splitlines()
         name = name.strip("\"'\\")
         if name.replace(".", "_").isidentifier():
             hint_text = f" ({hint[-1]})" if hint else ""
-            return (
-                f"the config has no setting {name!r}{hint_text}; its file lists those that it has"
-            )
+            return f"the config has no setting {name!r}{hint_text}; the config's file lists all"
     lines = text.splitlines() or [type(error).__name__]
     return lines[-1].removeprefix("ValueError: ")

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = _summary(sync_metrics, generator_metrics, result)
     (out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
     print(
-        f"\n{summary}\n\nwatch  {out / 'demo.mp4'}\nlook   {contact_sheet}\n"
+        f"\n{summary}\n\nwatch  {out / 'demo.mp4'}\nimage  {contact_sheet}\n"
         f"plots  {out / 'expert' / 'training.png'}  {out / 'wav2lip' / 'training.png'}\n"
         f"took   {(time.monotonic() - started) / 60:.1f} minutes"
     )

@@ -1,4 +1,4 @@
-"""Audio features of generators: kinds of spectrograms, and the window of one for each frame.
+"""Audio features of networks: kinds of spectrograms, and the window of one for each frame.
 
 Column c of a spectrogram is at c / rate seconds. Columns outside of the audio are silence.
 """
@@ -25,7 +25,7 @@ class AudioFeatureSpec:
         bins: values of a column.
         window: columns of a window.
         lookback: seconds by which a window starts before its frame, exact.
-        silence: the value of every bin outside of the audio.
+        silence: the value of every bin outside of the audio, or one value for each bin.
         compute: float (samples,), 16 kHz, full scale 1 -> float (columns, bins).
         left_context: columns before a column on whose audio `compute` depends for that column.
         right_context: columns after a column, including the end of its own audio.
@@ -36,7 +36,7 @@ class AudioFeatureSpec:
     bins: int
     window: int
     lookback: Fraction
-    silence: float
+    silence: float | tuple[float, ...]
     compute: Callable[[np.ndarray], np.ndarray]
     left_context: int
     right_context: int

@@ -30,6 +30,7 @@ class CropSpec:
 
 
 CROP_SPECS: Mapping[str, CropSpec] = {
+    "face64": CropSpec(64, 64, "box"),  # small networks
     "face96": CropSpec(96, 96, "box"),  # Wav2Lip, LipGAN
     "face128": CropSpec(128, 128, "box"),
     "face192": CropSpec(192, 192, "box"),

@@ -1,12 +1,12 @@
 """Windows of mel columns that belong to video frames, in exact arithmetic.
 
 A column c of `audio.mel_spectrogram` is at c / 80 seconds, a frame f at f / frame_rate. A window
-is 16 columns (0.2 s) from the column at or just before a time:
+begins with the column at or just before a time:
 
-* the input of the sync expert, and of the sync loss, is the window that starts with the first of
-  their five frames (`mel_window_start`);
+* the audio of a sync model's window of frames starts with the first of these frames
+  (`mel_window_start`), and its length is the model's own;
 * the generator is conditioned, for each frame, on the window that starts `WINDOW_LOOKBACK` = 40 ms
-  before the frame (`generator_window_start`), which covers audio before and after the frame.
+  before the frame (`generator_window_start`), 16 columns (0.2 s) around the frame.
 
 Published Wav2Lip (Prajwal et al. 2020) trains its generator with that lookback of one frame at 25
 frames a second, but at inference starts the window at the frame itself, so that the lips are 40 ms
@@ -27,8 +27,7 @@ import numpy as np
 
 from lipsync_jax.media.audio import MEL_RATE, MEL_SILENCE
 
-MEL_WINDOW = 16  # columns: 0.2 s, five frames at 25 a second
-SYNC_FRAMES = 5
+MEL_WINDOW = 16  # columns of the generator's window: 0.2 s
 
 WINDOW_LOOKBACK = Fraction(1, 25)  # seconds from a generator window's start to the frame it drives
 
@@ -95,19 +94,6 @@ def generator_window_start(
         ValueError: the frame rate is not positive.
     """
     return _start(frame, frame_rate, lookback)
-
-
-def training_windows(
-    first: int, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
-) -> tuple[int, np.ndarray]:
-    """Returns the windows of the five-frame training example that starts at frame `first`.
-
-    Returns:
-        The first column of the sync window, and int64 (5,), the first column of each frame's own
-        window.
-    """
-    frames = first + np.arange(SYNC_FRAMES)
-    return mel_window_start(first, frame_rate), generator_window_start(frames, frame_rate, lookback)
 
 
 def inference_starts(
@@ -190,7 +176,7 @@ def gather_windows(
     features: np.ndarray,
     starts: np.ndarray,
     length: int = MEL_WINDOW,
-    fill: float = MEL_SILENCE,
+    fill: float | Sequence[float] = MEL_SILENCE,
 ) -> np.ndarray:
     """Gathers windows of time-major features, padded with silence outside of them.
 
@@ -198,7 +184,8 @@ def gather_windows(
         features: (columns, bins), e.g. a mel spectrogram.
         starts: integer (n,) or (n, m), first columns, anywhere.
         length: columns a window.
-        fill: the value outside; the default is the silence of `audio.mel_spectrogram`.
+        fill: the value outside, or one for each bin; the default is the silence of
+            `audio.mel_spectrogram`.
 
     Returns:
         Of `features`' type: (*starts.shape, length, bins).

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lipsync_jax import methods
 from lipsync_jax.diagnostics.findings import NOTE, OK, Finding
-from lipsync_jax.synthesis import animation_model
+from lipsync_jax.methods.inference import AnimationInference
 from lipsync_jax.text import printable
 from lipsync_jax.training import checkpoints, model_cards
 from lipsync_jax.types import Json
@@ -142,7 +143,7 @@ def next_command(inventory: Inventory) -> str:
         ("animate", "IMAGE", True),
     ):
         for checkpoint in generators:
-            if (_method(checkpoint) in animation_model.METHODS) == animates:
+            if methods.has_inference(_method(checkpoint), AnimationInference) == animates:
                 return (
                     f"lipsync {command} --checkpoint-path {checkpoint.folder} "
                     f"--face {face_argument} --audio SPEECH --outfile out.mp4"

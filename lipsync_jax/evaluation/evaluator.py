@@ -21,7 +21,7 @@ from lipsync_jax.evaluation.metrics.psnr import psnr
 from lipsync_jax.evaluation.metrics.ssim import ssim
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.sync import offset
-from lipsync_jax.evaluation.sync_models import SAMPLES_PER_FRAME, SYNCNET, WINDOW_FRAMES, SyncModel
+from lipsync_jax.evaluation.sync_models import SAMPLES_PER_FRAME, SyncModel
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.lip_reader.method import crop_mouths
 
@@ -149,8 +149,13 @@ class Evaluator:
 
     def _sync_metrics(self, video_embeddings: np.ndarray, clip: FaceClip) -> dict[str, float]:
         assert self.sync_model is not None  # `extract` checks
-        max_offset = self.protocol.offset_range
-        if self.sync_model.kind != SYNCNET:
+        max_offset, window = self.protocol.offset_range, self.sync_model.window_frames
+        if not len(video_embeddings):
+            raise ValueError(
+                f"the clip has {len(clip)} frames, too few for windows of {window}; give a longer "
+                "clip"
+            )
+        if not self.sync_model.inference.gives_lse:
             audio_embeddings, mask = self.sync_model.embed_audio_with_offsets(
                 clip.samples, clip.audio_start, len(video_embeddings), max_offset
             )
@@ -164,14 +169,14 @@ class Evaluator:
             }
         # As the released code: one window fewer than there are, and zeros beyond the ends.
         audio_frames = (len(clip.samples) - clip.audio_start) // SAMPLES_PER_FRAME
-        count = min(len(video_embeddings) + WINDOW_FRAMES - 1, audio_frames) - WINDOW_FRAMES
+        count = min(len(video_embeddings) + window - 1, audio_frames) - window
         if count < 1:
             raise ValueError(
                 f"the clip has {audio_frames} frames of audio, too few for SyncNet; give a longer "
                 "clip"
             )
         samples = clip.samples[clip.audio_start :][
-            : (len(video_embeddings) + WINDOW_FRAMES) * SAMPLES_PER_FRAME
+            : (len(video_embeddings) + window) * SAMPLES_PER_FRAME
         ]
         lse_result = lse.lse(
             video_embeddings[:count], self.sync_model.embed_audio(samples, count), max_offset

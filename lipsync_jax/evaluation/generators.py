@@ -7,25 +7,20 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from lipsync_jax.data import windows
+from lipsync_jax import methods
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.evaluation import cropping
 from lipsync_jax.evaluation.face_clip import FaceClip
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
-from lipsync_jax.methods.wav2lip.method import mask_lower_half
-from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.methods.inference import AnimationInference
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis import animation_model
+from lipsync_jax.synthesis import animation_model, dubbing_model
 from lipsync_jax.synthesis.animation_model import AnimationModel
-from lipsync_jax.synthesis.audio_frontends import StreamingAudio
-from lipsync_jax.synthesis.dubbing_model import load_generator
+from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from lipsync_jax.training import checkpoints
-from lipsync_jax.types import Variables
 
 _BATCH_SIZE = 25  # frames
 
@@ -41,10 +36,9 @@ def load(directory: str | os.PathLike) -> "DubbingGenerator | AnimationGenerator
         ValueError: its method has no face generator, or the weights have other shapes than the
             network.
     """
-    method = checkpoints.read_model_card(directory)["config"]["method"]
-    return (AnimationGenerator if method in animation_model.METHODS else DubbingGenerator).load(
-        directory
-    )
+    method = checkpoints.read_model_card(directory)["config"].get("method")
+    animates = methods.has_inference(method, AnimationInference)
+    return (AnimationGenerator if animates else DubbingGenerator).load(directory)
 
 
 class DubbingGenerator:
@@ -72,24 +66,12 @@ class DubbingGenerator:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingGenerator":
         """Loads a generator of a dubbing method; see `dubbing_model.load_generator`."""
-        method, variables = load_generator(directory)
-        on_device = jax.device_put(variables)
-
-        def generate(
-            variables: Variables, audio: jax.Array, faces: jax.Array, reference: jax.Array
-        ) -> jax.Array:
-            faces = faces.astype(jnp.float32) / 255
-            reference = jnp.broadcast_to(reference.astype(jnp.float32) / 255, faces.shape)
-            inputs = jnp.concatenate([mask_lower_half(faces), reference], axis=-1)
-            generated = method.generate_frames(variables, windows.windows_to_nhwc(audio), inputs)
-            return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
-
-        compiled = jit(generate)
+        inference, variables = dubbing_model.load_generator(directory)
         return cls(
-            method.config.data.crop,
+            inference.crop,
             metadata.model_hash(variables),
-            lambda audio, faces, reference: compiled(on_device, audio, faces, reference),
-            method.audio_features,
+            dubbing_model.compile_generator(inference, variables),
+            inference.audio_features,
         )
 
     def __call__(self, clip: FaceClip, silent: bool = False) -> FaceClip:
@@ -143,11 +125,10 @@ class AnimationGenerator:
 
         Raises:
             FileNotFoundError, ValueError: see `animation_model.load`; or the checkpoint does not
-            name
-                its crop.
+                name its crop.
         """
-        crop = checkpoints.read_model_card(directory)["config"].get("data", {}).get("crop")
-        if crop is None:
+        crop = animation_model.load_declaration(directory).crop
+        if not crop:
             raise ValueError(
                 f"checkpoint {directory} does not name the crop that it was trained on "
                 "(config.data.crop), so prepared clips can't be its input; animate images with "

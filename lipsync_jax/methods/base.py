@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -119,9 +119,12 @@ class Method:
         model_cards: of the checkpoints of the frozen networks, by network; {} at inference.
         networks: name -> Network.
         best_metric: validation metric of the best checkpoint, and whether "max" or "min" is best.
+        frozen_inference: frozen network -> a class of `methods.inference`; networks of other
+            methods than the config's fit too if they are of that class.
     """
 
     networks: Mapping[str, Network]
+    frozen_inference: ClassVar[Mapping[str, type]] = {}
     best_metric: tuple[str, Literal["max", "min"]]
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:

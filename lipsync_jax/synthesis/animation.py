@@ -23,10 +23,10 @@ from lipsync_jax.media.video_reader import Frame, VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import animation_model, blending, driving_audio
 from lipsync_jax.synthesis.animation_model import AnimationModel
-from lipsync_jax.synthesis.audio_frontends import StreamingAudio
 from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.synthesis.options import AnimationOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
+from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike

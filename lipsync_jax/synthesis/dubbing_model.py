@@ -1,19 +1,15 @@
 """A trained dubbing network, loaded and compiled for one batch shape."""
 
+import functools
 import os
 from collections.abc import Callable
-from typing import Protocol, cast
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from lipsync_jax import methods
-from lipsync_jax.data import windows
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
-from lipsync_jax.data.clip import CROP_SPECS
-from lipsync_jax.methods.wav2lip.method import mask_lower_half
+from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training import checkpoints
@@ -51,10 +47,13 @@ class DubbingModel:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingModel":
         """Loads a trained generator; see `load_generator`."""
-        method, variables = load_generator(directory)
-        size = CROP_SPECS[method.config.data.crop].height
-        generate = _compile_generator(method, variables)
-        return cls(generate, size, metadata.model_hash(variables), method.audio_features)
+        inference, variables = load_generator(directory)
+        return cls(
+            compile_generator(inference, variables),
+            inference.image_size,
+            metadata.model_hash(variables),
+            inference.audio_features,
+        )
 
     def __call__(self, audio: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
         """Starts one batch; a short batch is padded, so that only one program is compiled.
@@ -82,20 +81,8 @@ class DubbingModel:
         )
 
 
-class FaceMethod(Protocol):
-    """A method that generates the mouth of a given face."""
-
-    config: ml_collections.ConfigDict
-    audio_features: AudioFeatureSpec
-
-    def generate_frames(
-        self, variables: Variables, audio: jax.Array, faces: jax.Array
-    ) -> jax.Array:
-        """See `methods.wav2lip.method.Wav2LipMethod.generate_frames`."""
-
-
-def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, Tree]]:
-    """Loads the method and the generator's variables of a dubbing checkpoint.
+def load_generator(directory: str | os.PathLike) -> tuple[DubbingInference, dict[str, Tree]]:
+    """Loads the inference and the generator's variables of a dubbing checkpoint.
 
     Args:
         directory: a training run's workdir, or what `lipsync convert` wrote.
@@ -104,37 +91,45 @@ def load_generator(directory: str | os.PathLike) -> tuple[FaceMethod, dict[str, 
         FileNotFoundError: there is no checkpoint, or it has no generator.
         ValueError: its method does not dub, or the weights have other shapes than the network.
     """
-    config = ml_collections.ConfigDict(checkpoints.read_model_card(directory)["config"])
-    with checkpoints.raise_on_shape_mismatch(directory):
-        loaded = methods.load(config)
-    if not hasattr(loaded, "audio_features"):
-        raise ValueError(
-            f"checkpoint {directory} is of the method {config.method}, which does not dub faces; "
-            "give a generator's folder, e.g. a run of configs/wav2lip.py"
-        )
-
-    method = cast(FaceMethod, loaded)
+    inference = checkpoints.load_inference(
+        directory,
+        DubbingInference,
+        "which does not dub faces; give a generator's folder, e.g. a run of configs/wav2lip.py",
+    )
 
     def check(variables: Variables) -> None:
-        size, feature_spec = CROP_SPECS[config.data.crop].height, method.audio_features
-        inputs = (1, feature_spec.bins, feature_spec.window, 1), (1, size, size, 6)
-        jax.eval_shape(method.generate_frames, variables, *map(np.zeros, inputs))
+        features, size = inference.audio_features, inference.image_size
+        audio = jax.ShapeDtypeStruct((1, features.window, features.bins), jnp.float32)
+        face = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        jax.eval_shape(inference.generate, variables, audio, face, face)
 
-    variables, _ = checkpoints.load_network(directory, "generator", check)
-    return method, variables
+    variables, _ = checkpoints.load_network(directory, inference.network, check)
+    return inference, variables
 
 
-def _compile_generator(method: FaceMethod, variables: Variables) -> GenerateFn:
-    variables = jax.device_put(dict(variables))
+def compile_generator(
+    inference: DubbingInference, variables: Variables
+) -> Callable[..., jax.Array]:
+    """Returns (audio windows, faces, references) -> generated faces; all faces uint8.
 
-    def generate(variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
+    Without references, each face is its own.
+
+    Args:
+        inference: of the method.
+        variables: of `inference.network`; they are put on the device.
+    """
+    on_device = jax.device_put(dict(variables))
+
+    def generate(
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array | None = None,
+    ) -> jax.Array:
+        references = faces if references is None else references
         faces = faces.astype(jnp.float32) / 255
-        generated = method.generate_frames(
-            variables,
-            windows.windows_to_nhwc(audio),
-            jnp.concatenate([mask_lower_half(faces), faces], axis=-1),
-        )
+        references = jnp.broadcast_to(references.astype(jnp.float32) / 255, faces.shape)
+        generated = inference.generate(variables, audio, faces, references)
         return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
-    compiled = jit(generate)
-    return lambda audio, faces: compiled(variables, audio, faces)
+    return functools.partial(jit(generate), on_device)

@@ -4,15 +4,18 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
 import flax
 
+from lipsync_jax import methods
 from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
 from lipsync_jax.training.arrays import CheckpointError
 from lipsync_jax.types import Json, Tree
 
+T = TypeVar("T")
 ShapeCheck = Callable[[Mapping[str, Tree]], Tree]
 _PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 SHAPE_ERRORS = (flax.errors.FlaxError, TypeError)
@@ -85,6 +88,28 @@ def read_model_card(directory: str | os.PathLike) -> dict[str, Json]:
     """
     model_card = model_cards.read(resolve_checkpoint(directory))
     return {**model_card, "config": fields.with_defaults(model_card["config"])}
+
+
+def load_inference(directory: str | os.PathLike, kind: Callable[..., T], problem: str) -> T:
+    """Returns what a checkpoint's networks can do and need, before any weight is read.
+
+    Args:
+        directory: see `resolve_checkpoint`.
+        kind: a class of `methods.inference` (`type[T]` would exclude abstract classes).
+        problem: says that the method cannot do this, and what to do.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: the checkpoint's method has no inference of that class (the message is `problem`
+            after the names of checkpoint and method), or its config describes no network.
+    """
+    model_card = read_model_card(directory)
+    name = model_card["config"].get("method")
+    if not methods.has_inference(name, cast(type, kind)):
+        method = printable(str(name), 80)
+        raise ValueError(f"checkpoint {directory} is of the method {method}, {problem}")
+    with raise_on_shape_mismatch(directory):
+        return cast(T, methods.load_inference(model_card))
 
 
 def load_network(

@@ -8,6 +8,7 @@ import pytest
 
 from lipsync_jax.data import windows
 from lipsync_jax.media import audio
+from lipsync_jax.methods.wav2lip.sync_expert_inference import SyncExpertInference
 from tests.golden import recipe
 
 RATES = [Fraction(24_000, 1001), Fraction(25), Fraction(30_000, 1001), Fraction(60_000, 1001)]
@@ -26,9 +27,11 @@ def test_training_windows_are_the_published_ones(golden):
     )
     assert (own[0] == -1).all(), "frame 0 starts no example"
     for first in range(1, 2000):
-        shared, each = windows.training_windows(first)
-        assert shared == golden["train_window_start"][first]
+        each = windows.generator_window_start(first + np.arange(5))
         np.testing.assert_array_equal(each, own[first])
+    times = [Fraction(frame, 25) for frame in range(2000)]
+    shared = SyncExpertInference.audio_features.window_starts(times)
+    np.testing.assert_array_equal(shared, golden["train_window_start"])
 
 
 @pytest.mark.parametrize("rate", ["23.976", "24", "25", "29.97", "30", "50", "60"])
@@ -62,7 +65,7 @@ def test_integer_columns_are_exact():
 def test_inference_matches_training_unless_asked(rate):
     corrected = windows.inference_starts(50, rate)
     assert corrected.dtype == np.int64
-    _, trained = windows.training_windows(7, rate)
+    trained = windows.generator_window_start(np.arange(7, 12), rate)
     np.testing.assert_array_equal(corrected[7:12], trained)
     reference = windows.inference_starts(50, rate, "reference")
     np.testing.assert_array_equal(reference, windows.mel_window_start(np.arange(50), rate))

@@ -10,6 +10,7 @@ import pytest
 from lipsync_jax.cli import main
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.data import windows
 from lipsync_jax.diagnostics import findings
 from lipsync_jax.diagnostics.sync_expert import (
     av_offset,
@@ -21,6 +22,7 @@ from lipsync_jax.diagnostics.sync_expert import (
     run_history,
     synthetic_clips,
 )
+from lipsync_jax.methods.common import sync_expert_method
 from lipsync_jax.methods.wav2lip import sync_expert
 from lipsync_jax.training import checkpoints
 from tests.conftest import toy_clip
@@ -136,7 +138,7 @@ def test_noise_that_hides_everything_is_not_called_swapped(toys):
 
 
 def test_weights_without_updates_are_named(toys, monkeypatch):
-    monkeypatch.setattr(sync_expert, "make_optimizer", lambda config: optax.set_to_zero())
+    monkeypatch.setattr(sync_expert_method, "make_optimizer", lambda config: optax.set_to_zero())
     found = diagnose.examine(narrow(), toys)
     assert found.faults == ["frozen weights"]
     assert "did not change" in found.findings[-2].measurement
@@ -152,7 +154,7 @@ def test_a_tower_without_updates_is_named_with_its_layers(bench, monkeypatch):
             },
         )
 
-    monkeypatch.setattr(sync_expert, "make_optimizer", half)
+    monkeypatch.setattr(sync_expert_method, "make_optimizer", half)
     known = synthetic_clips.clips("face96")
     weights, batch = learning_checks.check(
         overfit.OverfitTest(narrow()), known, known, no_faults=True
@@ -188,11 +190,9 @@ def test_inverted_labels_are_named(monkeypatch):
 
 
 def test_windows_cut_too_late_are_named(monkeypatch):
-    start = sync_expert.windows.mel_window_start
+    start = windows.column_at
     method = sync_expert.make(overfit.strip_regularization(narrow(), 4), {})
-    monkeypatch.setattr(
-        sync_expert.windows, "mel_window_start", lambda frame, rate=25: start(frame, rate) + 8
-    )
+    monkeypatch.setattr(windows, "column_at", lambda time, rate=80: start(time, rate) + 8)
     in_step, _ = synthetic_clips.check(method)
     assert in_step.measurement.endswith("0 of 32 labelled true are in sync")
 

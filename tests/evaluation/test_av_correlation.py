@@ -44,8 +44,8 @@ def test_motion_is_that_of_the_mouth():
     motion = av_correlation.mouth_motion(clip)
     assert motion.shape == (39,) and motion.max() > 0.02
     face = np.full((96, 96, 3), 150, np.uint8)
-    still = dataclasses.replace(clip, frames=(encode_frame(face),) * 40)
-    assert av_correlation.mouth_motion(still).max() < 1e-3
+    reference_image = dataclasses.replace(clip, frames=(encode_frame(face),) * 40)
+    assert av_correlation.mouth_motion(reference_image).max() < 1e-3
 
 
 def test_the_command_writes_a_table_and_a_plot(toy_data, tmp_path, capsys):

@@ -140,11 +140,11 @@ def test_pairs_of_a_file_list(videos, tmp_path, monkeypatch, capsys):
         def load(cls, checkpoint):
             return cls()
 
-        def generate(self, face, sound, outfile):
-            if face.name == "b.mkv" and sound.name == "b.mkv":
+        def generate(self, face, audio_samples, outfile):
+            if face.name == "b.mkv" and audio_samples.name == "b.mkv":
                 raise ValueError("generation failed")
             outfile.parent.mkdir(parents=True, exist_ok=True)
-            seed = "ab".index(sound.stem)
+            seed = "ab".index(audio_samples.stem)
             spoken = talking.random_speech_mask(30, seed)
             talking.write_talking_video(outfile.with_suffix(".mkv"), spoken)
             outfile.with_suffix(".mkv").rename(outfile)

@@ -37,8 +37,8 @@ def test_a_video_is_its_main_face_25_times_a_second(films):
 
 def test_a_generated_video_is_cut_at_its_references_boxes(films):
     real = face_clip.from_video(films / "real.mkv", PROTOCOL)
-    made = face_clip.matched_to(films / "elsewhere.mkv", real, PROTOCOL)
-    np.testing.assert_array_equal(made.boxes, real.boxes)
+    generated_clip = face_clip.matched_to(films / "elsewhere.mkv", real, PROTOCOL)
+    np.testing.assert_array_equal(generated_clip.boxes, real.boxes)
     assert len(face_clip.matched_to(films / "short.mkv", real, PROTOCOL)) == 10
     fast = face_clip.matched_to(films / "fast.mkv", real, PROTOCOL)
     np.testing.assert_array_equal(fast.crops(16), real.crops(16))
@@ -55,9 +55,9 @@ def test_footage_starts_where_the_face_does(tmp_path):
     real = face_clip.from_video(path, PROTOCOL)
     assert (real.start, real.audio_start, real.frame_indices[0]) == (Fraction(10, 25), 6400, 10)
     talking.write_talking_video(tmp_path / "all.mkv", said)
-    made = face_clip.matched_to(tmp_path / "all.mkv", real, PROTOCOL)
-    assert made.frame_indices == real.frame_indices
-    np.testing.assert_array_equal(made.crops(16), real.crops(16))
+    generated_clip = face_clip.matched_to(tmp_path / "all.mkv", real, PROTOCOL)
+    assert generated_clip.frame_indices == real.frame_indices
+    np.testing.assert_array_equal(generated_clip.crops(16), real.crops(16))
 
 
 def test_what_cannot_be_compared(films, tmp_path):
@@ -85,16 +85,18 @@ def test_a_clip_of_shards_is_its_own_crop():
     assert len(real.samples) == 40 * 640
     judge = talking.sync_model()
     image = next(iter(real.read_frames()))
-    seen = real.sync_crop_fn(judge, "track")(image, 0)
-    assert seen.shape == (24, 24, 3)
-    np.testing.assert_allclose(seen.mean(axis=(0, 1)), image[..., ::-1].mean(axis=(0, 1)), atol=2)
+    captured = real.sync_crop_fn(judge, "track")(image, 0)
+    assert captured.shape == (24, 24, 3)
+    np.testing.assert_allclose(
+        captured.mean(axis=(0, 1)), image[..., ::-1].mean(axis=(0, 1)), atol=2
+    )
 
 
 def test_still_mouths(films):
     real = face_clip.from_video(films / "real.mkv", PROTOCOL)
-    still = baselines.mouth_baselines(real)
-    true, copied, mean = (x.crops(16) for x in (real, *still.values()))
-    assert list(still) == ["copy-reference", "mean-mouth"]
+    reference_image = baselines.mouth_baselines(real)
+    true, copied, mean = (x.crops(16) for x in (real, *reference_image.values()))
+    assert list(reference_image) == ["copy-reference", "mean-mouth"]
     np.testing.assert_array_equal(copied[:, :7], true[:, :7])
     assert np.ptp(copied.astype(int), axis=0).max() <= 1
     assert np.ptp(true.astype(int), axis=0).max() > 200
@@ -105,9 +107,9 @@ def test_still_mouths(films):
 def test_whole_frames_for_face_corpora(films):
     real = face_clip.from_video(films / "real.mkv", PROTOCOL)
     image = next(iter(real.read_frames()))
-    seen = real.sync_crop_fn(talking.sync_model(), get("wav2lip-lrs-2").sync_crop)(image, 0)
-    assert seen.shape == (24, 24, 3)
-    assert abs(int(seen[0, 0, 0]) - int(image[0, 0, 2])) <= 1
+    captured = real.sync_crop_fn(talking.sync_model(), get("wav2lip-lrs-2").sync_crop)(image, 0)
+    assert captured.shape == (24, 24, 3)
+    assert abs(int(captured[0, 0, 0]) - int(image[0, 0, 2])) <= 1
 
 
 def test_sound_that_is_moved_is_moved_in_footage(films, tmp_path):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from lipsync_jax.cli import evaluate
+from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.data.clip import encode_frame
 from lipsync_jax.evaluation import baselines, face_clip, generators, samples
 from lipsync_jax.evaluation.evaluator import Evaluator
 from lipsync_jax.evaluation.protocol import get
 from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.methods.wav2lip.sync_expert_inference import SyncExpertInference
 from lipsync_jax.training import checkpoints
 from tests.conftest import toy_clip
 from tests.helpers import reference_images
@@ -21,32 +23,39 @@ from tests.helpers import reference_images
 def clip():
     """40 aligned frames, each of its own grey, and a click at 0.5 s."""
     clip = toy_clip("s/0", 0)
-    sound = np.zeros(len(clip.audio), np.int16)
-    sound[8000:8100] = 32767
+    audio_samples = np.zeros(len(clip.audio), np.int16)
+    audio_samples[8000:8100] = 32767
     frames = tuple(encode_frame(np.full((128, 96, 3), 50 + i, np.uint8)) for i in range(40))
-    return dataclasses.replace(clip, frames=frames, audio=sound)
+    return dataclasses.replace(clip, frames=frames, audio=audio_samples)
 
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(50)])
 def test_the_first_frame_says_the_clips_own_voice(clip, rate):
-    real = face_clip.from_clip(clip)
+    reference = face_clip.from_clip(clip)
     actor = generators.AnimationGenerator(
         "aligned128x96", reference_images.animator(frame_rate=rate).model
     )
-    made = actor(real)
-    pictures = list(made.read_frames())
-    assert len(made) == len(real) == len(pictures) == 40
-    assert {int(picture[64, 48, 0]) for picture in pictures} == {50}
-    loud = [i for i, picture in enumerate(pictures) if picture[-1].max() > 128]
+    generated_clip = actor(reference)
+    images = list(generated_clip.read_frames())
+    assert len(generated_clip) == len(reference) == len(images) == 40
+    assert {int(picture[64, 48, 0]) for picture in images} == {50}
+    loud = [i for i, picture in enumerate(images) if picture[-1].max() > 128]
     assert loud and abs(np.mean(loud) - 12.5) <= 1
-    hushed = actor(real, silent=True)
-    assert not any(picture[-1].any() for picture in hushed.read_frames())
+    silenced = actor(reference, silent=True)
+    assert not any(picture[-1].any() for picture in silenced.read_frames())
 
 
 def test_a_voice_that_ends_before_the_picture_ends_the_clip(clip):
-    real = face_clip.from_clip(dataclasses.replace(clip, audio=clip.audio[:16_000]))
-    made = generators.AnimationGenerator("aligned128x96", reference_images.animator().model)(real)
-    assert len(made) == 25 == len(list(made.read_frames())) == len(made.boxes)
+    reference = face_clip.from_clip(dataclasses.replace(clip, audio=clip.audio[:16_000]))
+    generated_clip = generators.AnimationGenerator(
+        "aligned128x96", reference_images.animator().model
+    )(reference)
+    assert (
+        len(generated_clip)
+        == 25
+        == len(list(generated_clip.read_frames()))
+        == len(generated_clip.boxes)
+    )
 
 
 def test_the_kind_of_generator_is_that_of_its_method(tmp_path):
@@ -66,8 +75,11 @@ def _flownet():
 
 
 def test_what_a_still_gives_without_a_network(clip):
-    real = face_clip.from_clip(clip)
-    still, mean = (list(made.read_frames()) for made in baselines.static_baselines(real).values())
+    reference = face_clip.from_clip(clip)
+    still, mean = (
+        list(generated_clip.read_frames())
+        for generated_clip in baselines.static_baselines(reference).values()
+    )
     assert len(still) == len(mean) == 40
     assert {int(p.mean()) for p in still} == {50} and {round(p.mean()) for p in mean} == {70}
 
@@ -85,12 +97,13 @@ def test_stills_and_faces_do_not_share_a_table():
 
 
 def test_judges_of_other_crops_are_refused():
-    judge = SyncModel("sync_expert", "x", 96, None, None, "face96")
+    inference = SyncExpertInference(expert_config.get_config("tiny"))
+    sync_model = SyncModel(inference, "x", None, None)
     for geometry in ("", "face96", "face128"):
-        evaluate._check_crops("runs/expert", judge, geometry)
+        evaluate._check_crops("runs/expert", sync_model, geometry)
     evaluate._check_crops(None, None, "lips64")
     with pytest.raises(ValueError, match="runs/expert was trained on face96 crops, and these"):
-        evaluate._check_crops("runs/expert", judge, "lips64")
+        evaluate._check_crops("runs/expert", sync_model, "lips64")
 
 
 def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
@@ -99,7 +112,7 @@ def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
             raise AssertionError
 
     scorer = Evaluator(get("face-2"), None, Never())
-    real = face_clip.from_clip(clip, "lips")
-    brighter = real.map_frames(lambda image, i: image + np.uint8(51))
-    takes = scorer.extract(brighter), scorer.extract(real)
-    assert scorer.reference_metrics(*takes)[0]["mouth_l1"] == pytest.approx(0.2, abs=1e-3)
+    reference = face_clip.from_clip(clip, "lips")
+    brighter = reference.map_frames(lambda image, i: image + np.uint8(51))
+    features_pair = scorer.extract(brighter), scorer.extract(reference)
+    assert scorer.reference_metrics(*features_pair)[0]["mouth_l1"] == pytest.approx(0.2, abs=1e-3)

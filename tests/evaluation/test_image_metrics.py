@@ -95,7 +95,7 @@ def test_edges_of_cpbd(images, name):
 
 def test_sharpness_of_many_pictures(images):
     batch = np.stack([images[f"steps_s{sigma}"] for sigma in (0, 1, 4)])
-    np.testing.assert_array_equal(fdbm(batch), [float(fdbm(picture)) for picture in batch])
+    np.testing.assert_array_equal(fdbm(batch), [float(fdbm(image)) for image in batch])
     assert cpbd(batch[None]).shape == (1, 3)
     for metric in (fdbm, cpbd):
         with pytest.raises(ValueError, match="takes grey images"):

@@ -23,10 +23,10 @@ class Bluest:
 @pytest.fixture
 def picture(tmp_path):
     """With a face, BGR."""
-    shown = next(
+    frames = next(
         video_reader.read_frames(reference_images.write_face_image(tmp_path / "face.png", FACE))
     ).image
-    return np.ascontiguousarray(shown[..., ::-1])
+    return np.ascontiguousarray(frames[..., ::-1])
 
 
 def over(picture):

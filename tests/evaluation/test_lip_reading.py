@@ -54,12 +54,12 @@ def test_a_reader_sees_as_in_training(tmp_path):
     module = LipReader(num_words=3, width_mult=0.25, hidden_size=8)
     mouths = np.random.default_rng(0).integers(0, 256, (1, 25, 48, 64), np.uint8)
     mask = np.arange(25)[None] < 20
-    seen = lip_reader.standardize_mouths(mouths, mask)
-    variables = jit(module.init, optimize=False)(jax.random.key(0), seen, mask)
+    captured = lip_reader.standardize_mouths(mouths, mask)
+    variables = jit(module.init, optimize=False)(jax.random.key(0), captured, mask)
     checkpoints.export_networks(tmp_path / "reader", {"reader": variables}, CARD)
     reader = lip_reading.LipReadingModel.load(tmp_path / "reader")
     assert (reader.size, reader.crop_style, len(reader.model_hash)) == (96, "face", 12)
-    classes = np.argmax(jit(module.apply)(variables, seen, mask)[0, :20], axis=-1)
+    classes = np.argmax(jit(module.apply)(variables, captured, mask)[0, :20], axis=-1)
     expected = " ".join(VOCABULARY[word - 1] for word in word_labels.collapse_repeats(classes))
     assert reader.transcribe(mouths[0, :20]) == expected
     wider = {**CARD["config"], "model": {"width_mult": 0.5, "hidden_size": 8}}
@@ -75,8 +75,8 @@ def test_other_checkpoints_are_refused(tmp_path):
 
 
 def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypatch, capsys):
-    def blacken(mels, faces, reference):
-        del mels, reference
+    def blacken(audio_windows, faces, reference):
+        del audio_windows, reference
         return faces * 0
 
     monkeypatch.setattr(

@@ -1,17 +1,19 @@
 """Judges: loaded, fed with windows, and the same whatever the batch."""
 
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
 
 from lipsync_jax.data import windows
-from lipsync_jax.evaluation import sync_models
 from lipsync_jax.evaluation.cropping import crop_bgr, syncnet_boxes
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.interop.convert import OFFICIAL_NETWORKS
 from lipsync_jax.media import audio
+from lipsync_jax.methods.syncnet.inference import SyncNetInference
 from lipsync_jax.methods.syncnet.model import SyncNetV2
-from lipsync_jax.methods.wav2lip import sync_expert
+from lipsync_jax.methods.wav2lip import sync_expert_inference
 from lipsync_jax.methods.wav2lip.model import SyncExpert
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import checkpoints
@@ -47,12 +49,14 @@ def test_an_expert_sees_and_hears_as_in_training(expert):
     faces = np.stack([crops[i : i + 5] for i in (0, 31, 35)])
     mel = windows.gather_windows(audio.mel_spectrogram(samples), np.array([0, 99, 112]))
     with jax.default_matmul_precision("highest"):
-        heard, seen = jit(module.apply)(
-            variables, sync_expert.mel_to_nhwc(mel), sync_expert.stack_lower_half(faces / 255)
+        features, seen = jit(module.apply)(
+            variables,
+            windows.windows_to_nhwc(mel),
+            sync_expert_inference.stack_lower_half(faces / 255),
         )
-    assert lips.shape == sound.shape == (36, heard.shape[1])
+    assert lips.shape == sound.shape == (36, features.shape[1])
     np.testing.assert_allclose(lips[[0, 31, 35]], seen, atol=1e-5)
-    np.testing.assert_allclose(sound[[0, 31, 35]], heard, atol=1e-5)
+    np.testing.assert_allclose(sound[[0, 31, 35]], features, atol=1e-5)
 
 
 def test_too_few_frames_have_no_window():
@@ -81,13 +85,15 @@ def test_syncnet_is_known_by_its_player(tmp_path):
         tmp_path / "syncnet", {kind.checkpoint_key: zeros}, {"config": kind.config}
     )
     loaded = SyncModel.load(tmp_path / "syncnet")
-    assert (loaded.kind, loaded.size, loaded.crop_style) == (sync_models.SYNCNET, 224, "syncnet")
+    assert (loaded.kind, loaded.size, loaded.crop_style) == ("syncnet_v2", 224, "syncnet")
 
 
 def test_mfcc_windows_are_four_columns_apart():
     samples = (0.1 * np.random.default_rng(2).normal(size=16_000)).astype(np.float32)
     mfcc = audio.syncnet_mfcc(audio.to_int16(samples)).astype(np.float32)
-    cuts = sync_models._mfcc_windows(samples, 30)
+    spec = SyncNetInference().audio_features
+    starts = spec.window_starts([Fraction(i, 25) for i in range(30)])
+    cuts = spec.gather(spec.compute(samples), starts)
     assert cuts.shape == (30, 20, 13)
     np.testing.assert_array_equal(cuts[3], mfcc[12:32])
     silent = audio.syncnet_mfcc(np.zeros(3200, np.int16))[0].astype(np.float32)
@@ -96,8 +102,10 @@ def test_mfcc_windows_are_four_columns_apart():
 
 def test_what_is_no_judge(tmp_path, expert):
     _, variables, _ = expert
-    checkpoints.export_networks(tmp_path / "other", {"generator": variables}, {"config": {}})
-    with pytest.raises(FileNotFoundError, match="holds no sync model"):
+    checkpoints.export_networks(
+        tmp_path / "other", {"generator": variables}, {"config": {"method": "wav2lip"}}
+    )
+    with pytest.raises(ValueError, match="which is no sync model"):
         SyncModel.load(tmp_path / "other")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         SyncModel.load(tmp_path / "none")

@@ -18,25 +18,25 @@ from tests.helpers import colour_faces, talking
 
 
 @pytest.fixture(scope="module")
-def spoken(tmp_path_factory):
+def talking_video(tmp_path_factory):
     path = tmp_path_factory.mktemp("films") / "said.mkv"
     return talking.write_talking_video(path, talking.random_speech_mask(75))
 
 
 @pytest.fixture
-def _known_judge(monkeypatch):
+def _stub_sync_model(monkeypatch):
     monkeypatch.setattr(SyncModel, "load", lambda directory: talking.sync_model())
 
 
-def _moved(spoken, folder, frames):
+def _moved(talking_video, folder, frames):
     path = folder / f"moved{frames}.mkv"
-    mux.mux(spoken, spoken, path, delay=Fraction(frames, 25))
+    mux.mux(talking_video, talking_video, path, delay=Fraction(frames, 25))
     return path
 
 
 @pytest.mark.parametrize("frames", [-10, -3, 0, 1, 10])
-def test_injected_offsets_are_found(spoken, tmp_path, frames):
-    (track,) = video_sync.measure(_moved(spoken, tmp_path, frames), talking.sync_model())
+def test_injected_offsets_are_found(talking_video, tmp_path, frames):
+    (track,) = video_sync.measure(_moved(talking_video, tmp_path, frames), talking.sync_model())
     assert track.av_offset.frames == frames
     assert track.offset_ms == pytest.approx(40 * frames, abs=20)
     assert track.is_confident
@@ -66,7 +66,7 @@ def test_sound_of_something_else_is_doubted(tmp_path):
 
 
 def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
-    said = talking.random_speech_mask(95)
+    output = talking.random_speech_mask(95)
 
     numbers = itertools.count()
 
@@ -74,7 +74,7 @@ def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
         ground = (image == colour_faces.BACKGROUND).all(axis=2, keepdims=True)
         return np.where(ground & (next(numbers) >= 15), np.uint8(200), image)
 
-    path = talking.write_talking_video(tmp_path / "cut.mkv", said, transform=brighter)
+    path = talking.write_talking_video(tmp_path / "cut.mkv", output, transform=brighter)
     first, second = video_sync.measure(path, talking.sync_model())
     assert (first.av_offset, first.reason) == (None, "shorter than 1 s")
     assert "not measured, shorter than 1 s" in sync_command.describe(first)
@@ -82,13 +82,19 @@ def test_every_shot_is_measured_and_short_ones_are_not(tmp_path):
     assert "in sync" in sync_command.describe(second)
 
 
-def test_a_fixed_file_is_in_sync_and_its_picture_untouched(spoken, tmp_path, _known_judge, capsys):
-    moved, fixed, out = _moved(spoken, tmp_path, 7), tmp_path / "out.mkv", tmp_path / "found.json"
+def test_a_fixed_file_is_in_sync_and_its_picture_untouched(
+    talking_video, tmp_path, _stub_sync_model, capsys
+):
+    moved, fixed, out = (
+        _moved(talking_video, tmp_path, 7),
+        tmp_path / "out.mkv",
+        tmp_path / "found.json",
+    )
     words = ["sync", str(moved), "--sync-model", "expert", "--write-synced", str(fixed)]
     assert main.main([*words, "--json", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"audio 2[78]\d ms late \(\+7.0 frames", said)
-    assert re.search(r"audio 2[78]\d ms earlier", said)
+    output = capsys.readouterr().out
+    assert re.search(r"audio 2[78]\d ms late \(\+7.0 frames", output)
+    assert re.search(r"audio 2[78]\d ms earlier", output)
     found = json.loads(out.read_text())
     assert found["tracks"][0]["offset_frames"] == 7
     assert found["video"] == "moved7.mkv"
@@ -103,7 +109,7 @@ def _packets(path):
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
-def test_a_video_without_faces_or_sound(tmp_path, _known_judge, capsys):
+def test_a_video_without_faces_or_sound(tmp_path, _stub_sync_model, capsys):
     empty = talking.write_talking_video(
         tmp_path / "empty.mkv", talking.random_speech_mask(30), transform=lambda image: image * 0
     )

@@ -4,13 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from lipsync_jax.data.audio_frontends import WaveformFrontend
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import video_reader
 from lipsync_jax.methods.jain import model as jain
 from lipsync_jax.methods.vougioukas import model as vougioukas
 from lipsync_jax.synthesis.animation import Animator
 from lipsync_jax.synthesis.animation_model import AnimationModel
-from lipsync_jax.synthesis.audio_frontends import WaveformFrontend
 from lipsync_jax.training import checkpoints
 from tests.helpers import colour_faces, networks
 

@@ -11,6 +11,7 @@ from lipsync_jax.cli import _parser, animate, main
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import video_reader
+from lipsync_jax.methods.common import recurrent_inference
 from lipsync_jax.synthesis import animation, animation_model, options
 from lipsync_jax.training import checkpoints
 from tests.helpers import reference_images, scenes
@@ -104,7 +105,7 @@ def test_a_checkpoint_says_how_faces_are_placed(tmp_path):
     centre = alignment.transform_points(found.landmarks[2:3], official.align(found))
     np.testing.assert_allclose(centre, [[12.5, 16.5]], atol=1)
     assert official.frame_rate == Fraction(2997, 100).limit_denominator(1001)
-    assert official.noise_std == animation_model.NOISE_STD
+    assert official.noise_std == recurrent_inference.NOISE_STD
 
     card["config"]["data"]["crop"] = "face128"
     checkpoints.export_networks(tmp_path / "boxes", {"generator": variables}, card)

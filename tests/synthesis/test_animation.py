@@ -22,8 +22,8 @@ def face(tmp_path):
 
 def run(face, sound, outfile, by=None, **options):
     options = {**DETECTOR, "lossless": True, **options}
-    report = (by or animator()).animate(face, sound, outfile, **options)
-    return report, [*video_reader.read_frames(outfile)]
+    result = (by or animator()).animate(face, sound, outfile, **options)
+    return result, [*video_reader.read_frames(outfile)]
 
 
 @pytest.mark.parametrize("frame_rate", [Fraction(25), Fraction(30000, 1001)])
@@ -33,11 +33,11 @@ def test_every_frame_that_begins_before_the_sound_ends_is_shown(
 ):
     sound = tmp_path / "voice.wav"
     audio.save(sound, media_files.tone(220, 3, 16_000)[:samples], 16_000)
-    report, shown = run(face, sound, tmp_path / "out.mp4", animator(frame_rate=frame_rate))
+    result, shown = run(face, sound, tmp_path / "out.mp4", animator(frame_rate=frame_rate))
     expected = math.ceil(Fraction(samples, 16_000) * frame_rate)
-    assert report.frames == report.edited == len(shown) == expected
+    assert result.frames == result.edited == len(shown) == expected
     assert [frame.time for frame in shown] == media_files.uniform_times(expected, frame_rate)
-    assert report.frame_rate == frame_rate and report.duration == float(expected / frame_rate)
+    assert result.frame_rate == frame_rate and result.duration == float(expected / frame_rate)
 
 
 def test_the_sound_is_left_as_it_is(tmp_path, face):
@@ -85,7 +85,9 @@ def test_the_crop_is_shown_or_the_whole_picture(tmp_path, face):
     assert shown[0].image.shape == picture.shape
     assert np.abs(shown[0].image.astype(int) - picture).mean() < 1
     green = np.full((128, 96, 3), (0, 200, 0), np.uint8)
-    painter = animator(lambda looked, heard, *rest: (0, np.stack([green] * len(heard))))
+    painter = animator(
+        lambda detected_frames, features, *rest: (0, np.stack([green] * len(features)))
+    )
     _, shown = run(face, sound, tmp_path / "green.mp4", painter, paste_back=True)
     points = np.moveaxis(np.indices(picture.shape[1::-1]), 0, -1).swapaxes(0, 1) + 0.5
     inside = alignment.transform_points(points.reshape(-1, 2), matrix).reshape(points.shape) / [
@@ -99,14 +101,16 @@ def test_the_crop_is_shown_or_the_whole_picture(tmp_path, face):
 
 
 def test_an_aligned_picture_needs_no_face(tmp_path):
-    still = np.random.default_rng(0).integers(0, 255, (128, 96, 3)).astype(np.uint8)
-    video_reader.write_image(tmp_path / "still.png", still)
+    reference_image = np.random.default_rng(0).integers(0, 255, (128, 96, 3)).astype(np.uint8)
+    video_reader.write_image(tmp_path / "still.png", reference_image)
     sound = write_tone(tmp_path / "voice.wav", 0.2)
     _, shown = run(tmp_path / "still.png", sound, tmp_path / "out.mp4", aligned=True)
-    np.testing.assert_array_equal(shown[3].image[1:-1], still[1:-1])
-    video_reader.write_image(tmp_path / "large.png", np.kron(still, np.ones((3, 3, 1), np.uint8)))
+    np.testing.assert_array_equal(shown[3].image[1:-1], reference_image[1:-1])
+    video_reader.write_image(
+        tmp_path / "large.png", np.kron(reference_image, np.ones((3, 3, 1), np.uint8))
+    )
     _, shown = run(tmp_path / "large.png", sound, tmp_path / "out.mp4", aligned=True)
-    np.testing.assert_array_equal(shown[3].image[1:-1], still[1:-1])
+    np.testing.assert_array_equal(shown[3].image[1:-1], reference_image[1:-1])
 
 
 def test_a_video_gives_its_first_frame(tmp_path):
@@ -131,15 +135,17 @@ def test_the_seed_is_the_video(tmp_path, face):
     np.testing.assert_array_equal(shown(seed=1, batch_size=7)[:, 1:], first[:, 1:])
     assert (shown(seed=2, batch_size=4) != first).any()
     assert (shown(seed=1, batch_size=4, noise_std=0.1) != first).any()
-    still = shown(seed=1, noise_std=0)
-    np.testing.assert_array_equal(still, shown(seed=2, noise_std=0))
+    reference_image = shown(seed=1, noise_std=0)
+    np.testing.assert_array_equal(reference_image, shown(seed=2, noise_std=0))
 
 
 def test_progress_report_and_mark(tmp_path, face):
-    seen = []
+    captured = []
     sound = write_tone(tmp_path / "voice.wav", 0.4)
-    run(face, sound, tmp_path / "out.mp4", on_progress=seen.append, label="synthetic")
-    assert [(p.stage, p.done, p.total) for p in seen] == [("generate", i, 10) for i in range(1, 11)]
+    run(face, sound, tmp_path / "out.mp4", on_progress=captured.append, label="synthetic")
+    assert [(p.stage, p.done, p.total) for p in captured] == [
+        ("generate", i, 10) for i in range(1, 11)
+    ]
     with containers.open_container(tmp_path / "out.mp4") as container:
         comment = container.metadata["comment"]
     assert "synthetic" in comment and "0123456789ab" in comment

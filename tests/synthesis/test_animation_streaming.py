@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lipsync_jax.data import audio_windows
+from lipsync_jax.data.audio_frontends import MFCCFrontend, WaveformFrontend
 from lipsync_jax.media import audio, video_reader
-from lipsync_jax.synthesis import audio_frontends
 from lipsync_jax.synthesis.animation import Animator
-from lipsync_jax.synthesis.audio_frontends import MFCCFrontend, WaveformFrontend
+from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from tests.helpers import reference_images
 from tests.helpers.reference_images import DETECTOR, MODELS, animator
 from tests.synthesis.test_streaming import chunks_of, noise
@@ -40,9 +40,7 @@ def features_at_once(frontend, samples, frames):
 def test_streaming_features_are_those_of_the_whole(name, sizes, batch):
     frontend, samples = FRONTENDS[name], noise(1.337)
     frames = range(int(1.337 * frontend.frame_rate) + 1)
-    streaming_audio = audio_frontends.StreamingAudio(
-        chunks_of(samples, sizes), 16_000, frontend.rate
-    )
+    streaming_audio = StreamingAudio(chunks_of(samples, sizes), 16_000, frontend.rate)
     features = [
         frontend.extract(streaming_audio, frames[i : i + batch])
         for i in range(0, len(frames), batch)
@@ -57,7 +55,7 @@ def test_streaming_features_are_those_of_the_whole(name, sizes, batch):
 def test_resampling_does_not_depend_on_the_chunks():
     samples = noise(1.1, 44_100)
     parts = [
-        audio_frontends.StreamingAudio(chunks_of(samples, sizes), 44_100, 50_000).read(0, 10**6)
+        StreamingAudio(chunks_of(samples, sizes), 44_100, 50_000).read(0, 10**6)
         for sizes in ([333], [10**6])
     ]
     np.testing.assert_array_equal(*parts)
@@ -67,9 +65,7 @@ def test_resampling_does_not_depend_on_the_chunks():
 @pytest.mark.parametrize("frontend", [FRONTENDS["raw"], FRONTENDS["mfcc"]])
 def test_audio_shorter_than_a_window_has_features(frontend):
     for count in (1, 100, 399, 401):
-        streaming_audio = audio_frontends.StreamingAudio(
-            [np.full(count, 9000, np.int16)], 16_000, 16_000
-        )
+        streaming_audio = StreamingAudio([np.full(count, 9000, np.int16)], 16_000, 16_000)
         assert np.isfinite(frontend.extract(streaming_audio, range(1))).all()
 
 
@@ -130,11 +126,11 @@ def test_networks_carry_their_states_from_frame_to_frame(tmp_path, face, method)
         return np.stack([f.image for f in streaming.stream(chunks_of(samples, sizes))])
 
     out = tmp_path / "out.mp4"
-    report = network.animate(
+    result = network.animate(
         face, tmp_path / "voice.wav", out, **DETECTOR, batch_size=3, lossless=True
     )
     written = np.stack([f.image for f in video_reader.read_frames(out)])
-    assert written.shape == (18, 32, 32, 3) and report.frames == 18
+    assert written.shape == (18, 32, 32, 3) and result.frames == 18
     first = streamed(3, [777])
     np.testing.assert_array_equal(first, written)
     if method == "vougioukas":  # another batch is another program

@@ -11,14 +11,15 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import glance as glance_config
 from lipsync_jax.configs import vgan as vgan_config
+from lipsync_jax.data import audio_frontends
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.methods.common import lip_video_gan
 from lipsync_jax.methods.vgan.model import NOISE_SIZE
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.synthesis import audio_frontends
 from lipsync_jax.synthesis.animation import Animator
+from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from lipsync_jax.training import checkpoints
 from tests.helpers import networks, reference_images
 from tests.helpers.reference_images import DETECTOR
@@ -107,8 +108,8 @@ def test_lips_are_detected_and_pasted_back(tmp_path, animator):
     picture = next(video_reader.read_frames(face)).image
     audio.save(tmp_path / "voice.wav", noise(0.2, 16_000), 16_000)
     options = {**DETECTOR, "paste_back": True, "lossless": True, "batch_size": 8}
-    report = animator.animate(face, tmp_path / "voice.wav", tmp_path / "out.mp4", **options)
-    assert report.frames == 5
+    result = animator.animate(face, tmp_path / "voice.wav", tmp_path / "out.mp4", **options)
+    assert result.frames == 5
     frames_shown = next(video_reader.read_frames(tmp_path / "out.mp4")).image
     (found,) = DETECTOR["detector"](picture)
     matrix = alignment.align_matrix(found.landmarks, alignment.CANONICAL["lips"])
@@ -123,10 +124,8 @@ def test_features_are_those_of_each_frame_and_the_following_ones(rate):
     frontend, seconds = audio_frontends.LogMelFrontend(rate, 4, 60.0, 30.0), 0.56
     samples = noise(seconds, audio.LOG_MEL_RATE)
     frames = range(round(seconds * rate))  # of the last one more than half, at 30000/1001
-    voice = audio_frontends.StreamingAudio(
-        chunks_of(samples, [777]), audio.LOG_MEL_RATE, frontend.rate
-    )
-    features = np.concatenate([frontend.extract(voice, part) for part in (frames[:5], frames[5:])])
+    speech = StreamingAudio(chunks_of(samples, [777]), audio.LOG_MEL_RATE, frontend.rate)
+    features = np.concatenate([frontend.extract(speech, part) for part in (frames[:5], frames[5:])])
     spectra = log_mel_windows(samples.astype(np.float32) / 32768, frames, rate)
     last = np.repeat(spectra[-1:], 3, axis=0)
     spectra = (np.concatenate([spectra, last]) - 60) / 30
@@ -134,7 +133,7 @@ def test_features_are_those_of_each_frame_and_the_following_ones(rate):
     np.testing.assert_allclose(features, expected, atol=1e-4)
     assert features.shape[1:] == frontend.shape == (16, 128)
     assert frontend.look_ahead == 3 / rate + Fraction(1, 25)
-    short = audio_frontends.StreamingAudio([np.full(100, 9000, np.int16)], 16_000, frontend.rate)
+    short = StreamingAudio([np.full(100, 9000, np.int16)], 16_000, frontend.rate)
     assert np.isfinite(frontend.extract(short, range(1))).all()
 
 

@@ -52,8 +52,8 @@ def test_failing_rows_do_not_stop_the_others(folder, capsys):
         [face, "", "9.mp4"],
     ]
     assert batch(folder, rows, "--preset", "ultrafast") == 1
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
+    output = capsys.readouterr()
+    lines = output.out.splitlines()
     assert [line.split()[1] for line in lines[:9]] == [
         *["done", "FAILED", "done", "FAILED", "done", "FAILED", "FAILED", "FAILED", "FAILED"]
     ]
@@ -69,7 +69,7 @@ def test_failing_rows_do_not_stop_the_others(folder, capsys):
     assert lines[9] == "3 of 9 made, 6 failed" and "5 of 5 frames in" in lines[0]
     assert len(loaded) == 1
     assert video_reader.probe(folder / "o/3.mp4").frames_estimate == 5
-    assert "Traceback" not in said.err
+    assert "Traceback" not in output.err
 
 
 def test_all_made_is_success_and_the_command_line_fills_gaps(folder):
@@ -118,11 +118,11 @@ def test_a_preview_alone_makes_no_video(folder):
 
 def test_a_row_may_have_its_own_quality(folder, monkeypatch):
     folder, _ = folder
-    seen = []
+    crops_seen = []
 
     class Maker:
         def generate(self, face, audio, outfile, *, on_progress, **given):
-            seen.append(options.DubbingOptions.from_quality(**given))
+            crops_seen.append(options.DubbingOptions.from_quality(**given))
             raise ValueError("that is all")
 
     monkeypatch.setattr(dubbing.LipSyncPipeline, "load", lambda _: Maker())
@@ -131,29 +131,32 @@ def test_a_row_may_have_its_own_quality(folder, monkeypatch):
     )
     words = ["--checkpoint-path", "c", "--manifest", "list.csv", "--quality", "fast"]
     assert main.main(["dub", *words]) == 1
-    assert [(s.detect_every, s.crf, s.sharpen) for s in seen] == [(1, 14, True), (5, 9, False)]
+    assert [(s.detect_every, s.crf, s.sharpen) for s in crops_seen] == [
+        (1, 14, True),
+        (5, 9, False),
+    ]
 
 
 def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
     folder, _ = folder
-    seen = []
+    captured = []
 
     def on_progress(progress):
-        if progress.stage == "generate" and not seen:
-            seen.append(cv2.imread(str(folder / "out.preview.png")))
+        if progress.stage == "generate" and not captured:
+            captured.append(cv2.imread(str(folder / "out.preview.png")))
 
     report = scenes.lip_sync_pipeline().generate(
         folder / "a film.mkv", folder / "-voice.wav", folder / "out.mp4",
         **scenes.OPTIONS, preview=3, on_progress=on_progress,
     )  # fmt: skip
-    (sheet,) = seen
+    (contact_sheet,) = captured
     assert preview.path_for(folder / "out.mp4") == folder / "out.preview.png"
     width, height = scenes.SIZE
-    assert sheet.shape == (2 * height, 3 * width, 3)
-    shown = [f.image for f in video_reader.read_frames(folder / "out.mp4")]
+    assert contact_sheet.shape == (2 * height, 3 * width, 3)
+    frames_out = [f.image for f in video_reader.read_frames(folder / "out.mp4")]
     before = [f.image for f in video_reader.read_frames(folder / "a film.mkv")]
     for i, number in enumerate((1, 2, 3)):
-        tile = sheet[:, i * width : (i + 1) * width, ::-1]
+        tile = contact_sheet[:, i * width : (i + 1) * width, ::-1]
         np.testing.assert_array_equal(tile[:height], before[number])
-        np.testing.assert_array_equal(tile[height:], shown[number])
+        np.testing.assert_array_equal(tile[height:], frames_out[number])
     assert report.edited == report.frames == 5

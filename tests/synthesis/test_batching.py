@@ -31,9 +31,9 @@ class Device:
     def __init__(self, fits, late=False, message="RESOURCE_EXHAUSTED: Out of memory"):
         self.fits, self.late, self.message, self.shapes = fits, late, message, []
 
-    def __call__(self, mels, faces):
+    def __call__(self, audio_windows, faces):
         self.shapes.append(len(faces))
-        assert len(mels) == len(faces)
+        assert len(audio_windows) == len(faces)
         error = jax.errors.JaxRuntimeError(self.message) if len(faces) > self.fits else None
         if error and not self.late:
             raise error
@@ -51,13 +51,13 @@ def some(count):
 def test_out_of_memory_halves_the_batch_and_loses_nothing(late, count):
     device = Device(fits=3, late=late)
     batcher = batching.Batcher(DubbingModel(device, 8, "name"), 16)
-    mels, faces = some(count)
-    first, second = batcher.submit(mels, faces), batcher.submit(mels, 255 - faces)
+    audio_windows, faces = some(count)
+    first, second = batcher.submit(audio_windows, faces), batcher.submit(audio_windows, 255 - faces)
     np.testing.assert_array_equal(first.result(), 255 - faces)
     np.testing.assert_array_equal(second.result(), faces)
     assert batcher.batch_size == 2 and set(device.shapes) == {16, 8, 4, 2}
     device.shapes.clear()
-    batcher.submit(mels, faces).result()
+    batcher.submit(audio_windows, faces).result()
     assert set(device.shapes) == {2}  # it stays so
 
 

@@ -12,19 +12,19 @@ from tests.helpers import media_files
 def test_blocks_give_the_spectrogram_of_the_whole(tmp_path, seconds):
     samples = np.random.default_rng(0).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32)
     audio.save(tmp_path / "a.wav", samples, 16_000)
-    voice = driving_audio.load(tmp_path / "a.wav")
+    speech = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav")[0])
-    np.testing.assert_allclose(voice.features, whole, atol=1e-5)
-    assert voice.duration == Fraction(len(samples), 16_000)
+    np.testing.assert_allclose(speech.features, whole, atol=1e-5)
+    assert speech.duration == Fraction(len(samples), 16_000)
 
 
 def test_other_rates_and_channels(tmp_path):
     tone = media_files.tone(300, 1.5, 44_100)
     audio.save(tmp_path / "a.wav", np.stack([tone, 0 * tone], axis=1), 44_100)
-    voice = driving_audio.load(tmp_path / "a.wav")
+    speech = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav", 16_000)[0])
-    np.testing.assert_allclose(voice.features, whole, atol=2e-2)
-    assert voice.duration == Fraction(3, 2)
+    np.testing.assert_allclose(speech.features, whole, atol=2e-2)
+    assert speech.duration == Fraction(3, 2)
 
 
 def test_no_sample_is_an_error(tmp_path):

@@ -84,11 +84,11 @@ def test_the_progress_line(monkeypatch):
 
 
 def test_the_report_lists_when_faces_were_missing():
-    report = dubbing.GenerationResult(
+    result = dubbing.GenerationResult(
         outfile=Path("out.mp4"), frames=100, edited=80, unchanged=20, duration=4.0,
         wall_seconds=2.0, missing_intervals=((0.5, 1.0), (61.2, 3723.456)),
         frame_rate=Fraction(25), frames_per_second=70.0, model_hash="0",
     )  # fmt: skip
-    text = _terminal.describe(report)
+    text = _terminal.describe(result)
     assert "0:00.50-0:01.00, 1:01.20-1:02:03.46" in text
     assert "80 frames edited, 20 unchanged" in text

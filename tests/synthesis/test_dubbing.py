@@ -63,10 +63,10 @@ def pipeline_of(draw=black_or_white):
     return dubbing.LipSyncPipeline(DubbingModel(draw, 48, "0123456789ab"))
 
 
-def run(face, voice, outfile, draw=black_or_white, **options):
+def run(face, speech, outfile, draw=black_or_white, **options):
     options = {"detector": detect, "lossless": True, "match_colours": False, **options}
-    report = pipeline_of(draw).generate(face, voice, outfile, **options)
-    return report, list(video_reader.read_frames(outfile))
+    result = pipeline_of(draw).generate(face, speech, outfile, **options)
+    return result, list(video_reader.read_frames(outfile))
 
 
 def regenerated_frames(frame: video_reader.Frame) -> bool:
@@ -77,12 +77,12 @@ def regenerated_frames(frame: video_reader.Frame) -> bool:
 @pytest.mark.parametrize(("frames", "seconds"), [(12, 1.3), (40, 0.9)])
 def test_the_picture_lasts_as_long_as_the_voice(tmp_path, rate, frames, seconds):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(frames, rate), rate)
-    voice = write_audio(tmp_path / "voice.wav", seconds)
-    report, shown = run(face, voice, tmp_path / "out.mp4")
-    assert abs(report.duration - seconds) < 1 / rate
-    assert report.frames == len(shown) == report.edited and not report.unchanged
+    speech = write_audio(tmp_path / "voice.wav", seconds)
+    result, shown = run(face, speech, tmp_path / "out.mp4")
+    assert abs(result.duration - seconds) < 1 / rate
+    assert result.frames == len(shown) == result.edited and not result.unchanged
     assert [f.time for f in shown] == media_files.uniform_times(len(shown), rate)
-    assert video_reader.probe(tmp_path / "out.mp4").frame_rate == rate == report.frame_rate
+    assert video_reader.probe(tmp_path / "out.mp4").frame_rate == rate == result.frame_rate
     order = [*range(frames), *[*range(frames - 2, -1, -1), *range(1, frames)] * 2]
     assert [number_of(f.image) for f in shown] == order[: len(shown)]
 
@@ -90,8 +90,8 @@ def test_the_picture_lasts_as_long_as_the_voice(tmp_path, rate, frames, seconds)
 @pytest.mark.parametrize("rate", [FILM, 25, Fraction(30), Fraction(60)])
 def test_lips_move_at_the_moment_of_the_sound(tmp_path, rate):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(16, rate), rate)
-    voice = write_audio(tmp_path / "voice.wav", 1.2, voiced=(0.7, 1.2))
-    _, shown = run(face, voice, tmp_path / "out.mp4")
+    speech = write_audio(tmp_path / "voice.wav", 1.2, voiced=(0.7, 1.2))
+    _, shown = run(face, speech, tmp_path / "out.mp4")
     mouth = np.array([f.image[50:54, 46:52].mean() > 128 for f in shown])
     first = shown[int(np.argmax(mouth))].time
     assert not mouth[0] and mouth[-1]
@@ -104,7 +104,7 @@ def test_uneven_times_are_kept_and_each_frame_hears_its_own(tmp_path):
     times = [Fraction(int(t), 50) for t in np.cumsum([0, *steps[:-1]])]
     face = write_face(tmp_path / "face.mp4", times)
     seconds = float(times[-1]) + 0.3
-    voice = write_audio(tmp_path / "voice.wav", seconds, voiced=(0.33, 9))
+    speech = write_audio(tmp_path / "voice.wav", seconds, voiced=(0.33, 9))
     audio_received = []
 
     def draw(audio_windows, faces_):
@@ -112,38 +112,38 @@ def test_uneven_times_are_kept_and_each_frame_hears_its_own(tmp_path):
             audio_received.extend(audio_windows)
         return faces_
 
-    report, shown = run(face, voice, tmp_path / "out.mp4", draw, batch_size=4)
+    result, shown = run(face, speech, tmp_path / "out.mp4", draw, batch_size=4)
     assert [f.time for f in shown[:20]] == times
-    mel = audio.mel_spectrogram(audio.load(voice, 16_000)[0])
+    mel = audio.mel_spectrogram(audio.load(speech, 16_000)[0])
     starts = windows.inference_starts_at([f.time for f in shown])
     np.testing.assert_allclose(
         audio_received[: len(shown)], windows.gather_windows(mel, starts), atol=1e-5
     )
-    assert abs(report.duration - seconds) < 0.08
+    assert abs(result.duration - seconds) < 0.08
 
 
 @pytest.mark.parametrize("policy", ["keep", "hold"])
 def test_frames_without_a_face(tmp_path, policy):
     gone = range(10, 30)
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(40), faceless=gone)
-    voice = write_audio(tmp_path / "voice.wav", 1.6)
+    speech = write_audio(tmp_path / "voice.wav", 1.6)
     options = {"detect_every": 1, "on_missing_face": policy}
-    report, shown = run(face, voice, tmp_path / "out.mp4", **options)
-    assert report.missing_intervals == ((0.4, 1.2),)
+    result, shown = run(face, speech, tmp_path / "out.mp4", **options)
+    assert result.missing_intervals == ((0.4, 1.2),)
     for i, frame in enumerate(shown):
         untouched = np.array_equal(frame.image, scene(i, i not in gone))
         assert untouched == (i in gone and policy == "keep")
-    assert (report.edited, report.unchanged) == ((20, 20) if policy == "keep" else (40, 0))
+    assert (result.edited, result.unchanged) == ((20, 20) if policy == "keep" else (40, 0))
 
 
 def test_missing_faces_as_an_error_leave_nothing(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(40), faceless=range(10, 30))
-    voice = write_audio(tmp_path / "voice.wav", 1.6)
+    speech = write_audio(tmp_path / "voice.wav", 1.6)
     with pytest.raises(ValueError, match=r"face\.mp4: no face from second to second 0.40-1.20"):
-        run(face, voice, tmp_path / "o" / "x.mp4", detect_every=1, on_missing_face="error")
+        run(face, speech, tmp_path / "o" / "x.mp4", detect_every=1, on_missing_face="error")
     empty = write_face(tmp_path / "empty.mp4", media_files.uniform_times(5), faceless=range(5))
     with pytest.raises(ValueError, match=r"empty\.mp4: no face was found in any of 5 frames"):
-        run(empty, voice, tmp_path / "o" / "x.mp4")
+        run(empty, speech, tmp_path / "o" / "x.mp4")
     short = write_audio(tmp_path / "short.wav", 0.4)
     late = write_face(tmp_path / "late.mp4", media_files.uniform_times(40), faceless=range(20))
     with pytest.raises(ValueError, match=r"late\.mp4: no face was found in any of 10 frames"):
@@ -153,9 +153,9 @@ def test_missing_faces_as_an_error_leave_nothing(tmp_path):
 
 def test_pixels_outside_the_mask_are_untouched(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(8))
-    voice = write_audio(tmp_path / "voice.wav", 0.32)
+    speech = write_audio(tmp_path / "voice.wav", 0.32)
     options = {"smooth": False, "detect_every": 1}
-    _, shown = run(face, voice, tmp_path / "out.mp4", **options)
+    _, shown = run(face, speech, tmp_path / "out.mp4", **options)
     for i, frame in enumerate(shown):
         (found,) = detect(scene(i))
         box = faces.face_box(found.box, found.landmarks)
@@ -170,17 +170,17 @@ def test_pixels_outside_the_mask_are_untouched(tmp_path):
 def test_a_picture_becomes_a_video(tmp_path):
     face = tmp_path / "ein Gesicht 顔.png"
     video_reader.write_image(face, scene(3))
-    voice = write_audio(tmp_path / "eine Stimme ü.wav", 0.7)
-    report, shown = run(face, voice, tmp_path / "ein Film é.mp4", fps=30)
-    assert report.frames == len(shown) == 21 and report.frame_rate == 30
-    assert all(number_of(f.image) == 3 for f in shown) and report.edited == 21
+    speech = write_audio(tmp_path / "eine Stimme ü.wav", 0.7)
+    result, shown = run(face, speech, tmp_path / "ein Film é.mp4", fps=30)
+    assert result.frames == len(shown) == 21 and result.frame_rate == 30
+    assert all(number_of(f.image) == 3 for f in shown) and result.edited == 21
 
 
 def test_static_shows_the_first_frame_only(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(8))
-    voice = write_audio(tmp_path / "voice.wav", 0.6)
-    report, shown = run(face, voice, tmp_path / "out.mp4", static=True)
-    assert report.frames == 15 and {number_of(f.image) for f in shown} == {0}
+    speech = write_audio(tmp_path / "voice.wav", 0.6)
+    result, shown = run(face, speech, tmp_path / "out.mp4", static=True)
+    assert result.frames == 15 and {number_of(f.image) for f in shown} == {0}
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_static_shows_the_first_frame_only(tmp_path):
 )
 def test_what_follows_the_last_frame(tmp_path, loop, frames, order):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(10))
-    voice = write_audio(tmp_path / "voice.wav", 0.6)
-    report, shown = run(face, voice, tmp_path / "out.mp4", loop=loop)
-    assert report.frames == frames and [number_of(f.image) for f in shown] == list(order)
+    speech = write_audio(tmp_path / "voice.wav", 0.6)
+    result, shown = run(face, speech, tmp_path / "out.mp4", loop=loop)
+    assert result.frames == frames and [number_of(f.image) for f in shown] == list(order)
 
 
 def test_the_sound_is_that_of_the_voice(tmp_path):
@@ -218,35 +218,35 @@ def test_sound_of_a_video_is_heard_from_its_first_picture_on(tmp_path):
         media_files.tone(220, 0.7, 48_000),
         audio_start=Fraction(3, 10),
     )
-    voice = driving_audio.load(path)
-    assert abs(voice.duration - 1) < 0.05
-    assert (voice.features[:18] < -3.9).all() and voice.features[30:60].max() > 0
+    speech = driving_audio.load(path)
+    assert abs(speech.duration - 1) < 0.05
+    assert (speech.features[:18] < -3.9).all() and speech.features[30:60].max() > 0
 
 
 def test_pauses_show_the_original_or_get_silent_audio(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(50))
-    voice = write_audio(tmp_path / "voice.wav", 2, voiced=(0.8, 1.3))
-    report, shown = run(face, voice, tmp_path / "a.mp4", silence_mode="passthrough")
+    speech = write_audio(tmp_path / "voice.wav", 2, voiced=(0.8, 1.3))
+    result, shown = run(face, speech, tmp_path / "a.mp4", silence_mode="passthrough")
     same = np.array([np.array_equal(f.image, scene(i)) for i, f in enumerate(shown)])
     assert same[:12].all() and same[42:].all() and not same[20:32].any()
-    assert report.unchanged >= same[:12].sum() + same[42:].sum() and not report.missing_intervals
+    assert result.unchanged >= same[:12].sum() + same[42:].sum() and not result.missing_intervals
 
     audio_received = []
     options = {"silence_mode": "zero-audio", "batch_size": 50}
-    run(face, voice, tmp_path / "b.mp4", lambda m, f: (audio_received.append(m), f)[1], **options)
+    run(face, speech, tmp_path / "b.mp4", lambda m, f: (audio_received.append(m), f)[1], **options)
     loud = audio_received[-1].max(axis=(1, 2))
     assert (loud[:12] == -4).all() and (loud[42:] == -4).all() and (loud[20:32] > 0).all()
 
 
 def test_size_can_be_changed_first(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(4))
-    voice = write_audio(tmp_path / "voice.wav", 0.16)
+    speech = write_audio(tmp_path / "voice.wav", 0.16)
     options = {"rotate": True, "crop": (2, 90, 0, -1), "box": (20, 60, 20, 60), "batch_size": 3}
-    _, shown = run(face, voice, tmp_path / "a.mp4", **options)
+    _, shown = run(face, speech, tmp_path / "a.mp4", **options)
     turned = np.rot90(scene(1), -1)[2:90]
     assert shown[1].image.shape == (88, 80, 3)
     np.testing.assert_array_equal(shown[1].image[:40], turned[:40])
-    _, shown = run(face, voice, tmp_path / "b.mp4", resize_factor=2, min_face=0)
+    _, shown = run(face, speech, tmp_path / "b.mp4", resize_factor=2, min_face=0)
     assert shown[0].image.shape == (40, 48, 3)
 
 
@@ -259,8 +259,8 @@ def test_one_batch_shape_whatever_the_length(tmp_path):
         return faces_
 
     for seconds in (0.3, 0.9):
-        voice = write_audio(tmp_path / "voice.wav", seconds)
-        run(face, voice, tmp_path / "out.mp4", draw, batch_size=8)
+        speech = write_audio(tmp_path / "voice.wav", seconds)
+        run(face, speech, tmp_path / "out.mp4", draw, batch_size=8)
     assert shapes == {((8, 16, 80), "float32", (8, 48, 48, 3), "uint8")}
 
 
@@ -269,7 +269,7 @@ def test_a_failure_leaves_no_file_and_no_thread(tmp_path, stage):
     import threading
 
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(30))
-    voice = write_audio(tmp_path / "voice.wav", 3)
+    speech = write_audio(tmp_path / "voice.wav", 3)
     calls = []
 
     def fail(limit, otherwise, *arguments):
@@ -285,7 +285,7 @@ def test_a_failure_leaves_no_file_and_no_thread(tmp_path, stage):
     }[stage]
     (tmp_path / "out.mp4").write_bytes(b"an older one")
     with pytest.raises(RuntimeError, match="broken") as _error:  # keeps the stack alive
-        run(face, voice, tmp_path / "out.mp4", batch_size=4, **options)
+        run(face, speech, tmp_path / "out.mp4", batch_size=4, **options)
     assert (tmp_path / "out.mp4").read_bytes() == b"an older one"
     assert {p.name for p in tmp_path.iterdir()} == {"face.mp4", "voice.wav", "out.mp4"}
     assert not [t for t in threading.enumerate() if t.name.startswith("lipsync")]
@@ -293,10 +293,10 @@ def test_a_failure_leaves_no_file_and_no_thread(tmp_path, stage):
 
 def test_progress_covers_both_passes(tmp_path):
     face = write_face(tmp_path / "face.mp4", media_files.uniform_times(10))
-    voice = write_audio(tmp_path / "voice.wav", 0.8)
-    seen = []
-    run(face, voice, tmp_path / "out.mp4", on_progress=seen.append)
-    assert [(p.stage, p.done, p.total) for p in seen] == [
+    speech = write_audio(tmp_path / "voice.wav", 0.8)
+    captured = []
+    run(face, speech, tmp_path / "out.mp4", on_progress=captured.append)
+    assert [(p.stage, p.done, p.total) for p in captured] == [
         *(("faces", i, 10) for i in range(1, 11)),
         *(("generate", i, 20) for i in range(1, 21)),
     ]

@@ -5,8 +5,9 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.methods.wav2lip.inference import Wav2LipInference
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis.dubbing_model import DubbingModel, _compile_generator
+from lipsync_jax.synthesis.dubbing_model import DubbingModel, compile_generator
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
 
@@ -28,22 +29,26 @@ def checkpoint(tmp_path_factory):
 
 def test_the_network_gets_its_inputs_as_it_knows_them():
     rng = np.random.default_rng(0)
-    mels = rng.normal(size=(3, 16, 80)).astype(np.float32)
+    audio_windows = rng.normal(size=(3, 16, 80)).astype(np.float32)
     faces = rng.integers(0, 256, (3, 96, 96, 3), np.uint8)
 
-    class Method:
-        def generate_frames(self, variables, audio, both):
-            assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6)
+    class Generator:
+        def apply(self, variables, audio, both, train):
+            assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6) and not train
             # The upper half as it was, the lower half of the reference dimmed; then the sound.
-            drawn = both[..., :3] + variables["dim"] * (both[..., 3:] - both[..., :3])
-            return drawn.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])
+            generated = both[..., :3] + variables["dim"] * (both[..., 3:] - both[..., :3])
+            return generated.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])
 
-    editor = DubbingModel(_compile_generator(Method(), {"dim": np.float32(0.5)}), 96, "name")
-    drawn = np.asarray(editor(mels, faces, 4))
-    assert drawn.shape == (4, 96, 96, 3) and drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn[:3, 0, 0, 0], np.rint(255 * mels[:, 5, 7].clip(0, 1)))
-    np.testing.assert_array_equal(drawn[:3, 1:48], faces[:, 1:48])
-    np.testing.assert_allclose(drawn[:3, 48:], faces[:, 48:] / 2, atol=0.51)
+    inference = Wav2LipInference(wav2lip_config.get_config("tiny"))
+    inference._generator = Generator()
+    editor = DubbingModel(compile_generator(inference, {"dim": np.float32(0.5)}), 96, "name")
+    generated = np.asarray(editor(audio_windows, faces, 4))
+    assert generated.shape == (4, 96, 96, 3) and generated.dtype == np.uint8
+    np.testing.assert_array_equal(
+        generated[:3, 0, 0, 0], np.rint(255 * audio_windows[:, 5, 7].clip(0, 1))
+    )
+    np.testing.assert_array_equal(generated[:3, 1:48], faces[:, 1:48])
+    np.testing.assert_allclose(generated[:3, 48:], faces[:, 48:] / 2, atol=0.51)
 
 
 def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
@@ -53,8 +58,8 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
 
 
 def test_empty_inputs_have_the_shapes_to_compile():
-    mels, faces = DubbingModel(None, 96, "name").empty_inputs(5)
-    assert mels.shape == (5, 16, 80) and faces.shape == (5, 96, 96, 3)
+    audio_windows, faces = DubbingModel(None, 96, "name").empty_inputs(5)
+    assert audio_windows.shape == (5, 16, 80) and faces.shape == (5, 96, 96, 3)
 
 
 def test_a_checkpoint_that_draws_nothing_is_refused(tmp_path):
@@ -89,9 +94,9 @@ def test_the_command_from_end_to_end(checkpoint, tmp_path, capsys):
     outfile = str(tmp_path / "out ü.mp4")
     box = ["--box", "4", "44", "10", "50", "--batch_size", "4"]
     status = main.main(["dub", *files, "--outfile", outfile, *box])
-    said = capsys.readouterr()
-    assert status == 0 and "10 frames edited, 0 unchanged" in said.out
-    assert "generate 10/10" in said.err
+    output = capsys.readouterr()
+    assert status == 0 and "10 frames edited, 0 unchanged" in output.out
+    assert "generate 10/10" in output.err
 
     status = main.main(["dub", *files, "--outfile", outfile, "--nosmooth", "--silence-mode", "no"])
     assert status == 1 and "silence_mode='no' is unknown" in capsys.readouterr().err

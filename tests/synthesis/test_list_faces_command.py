@@ -17,17 +17,17 @@ def film(tmp_path_factory):
 
 
 def run(film, tmp_path, seconds=1.6, **options):
-    voice = scenes.write_tone(tmp_path / "voice.wav", seconds)
+    speech = scenes.write_tone(tmp_path / "voice.wav", seconds)
     out = tmp_path / "out.mp4"
-    report = scenes.lip_sync_pipeline().generate(film, voice, out, **scenes.OPTIONS, **options)
-    return report, list(video_reader.read_frames(out))
+    result = scenes.lip_sync_pipeline().generate(film, speech, out, **scenes.OPTIONS, **options)
+    return result, list(video_reader.read_frames(out))
 
 
 def test_people_are_numbered_in_the_order_they_come_across_cuts(film):
-    seen = list_faces.list_identities(
+    captured = list_faces.list_identities(
         film, lambda *_: None, detector=colour_faces.detect, detect_every=1
     )
-    red, green = seen
+    red, green = captured
     assert (red.number, green.number) == (0, 1)
     np.testing.assert_allclose(red.intervals, [(0, 0.8), (1.2, 1.6)])
     np.testing.assert_allclose(green.intervals, [(0, 0.4), (0.8, 1.2)])
@@ -38,19 +38,19 @@ def test_people_are_numbered_in_the_order_they_come_across_cuts(film):
     ("number", "places"), [(0, [LEFT, RIGHT, None, LEFT]), (1, [RIGHT, None, LEFT, None])]
 )
 def test_one_person_is_redrawn_and_nobody_else(film, tmp_path, number, places):
-    report, shown = run(film, tmp_path, face_id=number)
+    result, shown = run(film, tmp_path, face_id=number)
     for i, frame in enumerate(shown):
         for box in filter(None, SHOTS[i // 10]):
             assert scenes.face_changed(frame, box) == (places[i // 10] == box), (i, box)
-    assert report.edited == 10 * sum(place is not None for place in places)
-    assert sum(b - a for a, b in report.missing_intervals) == pytest.approx(
+    assert result.edited == 10 * sum(place is not None for place in places)
+    assert sum(b - a for a, b in result.missing_intervals) == pytest.approx(
         0.4 * places.count(None)
     )
 
 
 def test_numbers_do_not_depend_on_the_voice(film, tmp_path):
-    report, shown = run(film, tmp_path, seconds=0.3, face_id=1)
-    assert report.edited == report.frames == 8
+    result, shown = run(film, tmp_path, seconds=0.3, face_id=1)
+    assert result.edited == result.frames == 8
     assert scenes.face_changed(shown[0], RIGHT) and not scenes.face_changed(shown[0], LEFT)
 
 
@@ -59,9 +59,9 @@ def test_the_person_of_a_picture(film, tmp_path):
         None, (20, 8, 80, 90), background=(60, 60, 40), size=(100, 100)
     )
     video_reader.write_image(tmp_path / "she.png", picture)
-    report, shown = run(film, tmp_path, face_ref=tmp_path / "she.png")
+    result, shown = run(film, tmp_path, face_ref=tmp_path / "she.png")
     assert scenes.face_changed(shown[0], RIGHT) and not scenes.face_changed(shown[0], LEFT)
-    assert report.edited == 20
+    assert result.edited == 20
 
 
 def test_choices_that_cannot_be_met_are_told(film, tmp_path):
@@ -96,11 +96,11 @@ def test_each_face_says_its_own_voice(film, tmp_path):
     second = scenes.write_tone(tmp_path / "b.wav", 0.4, 330, 44_100)
     out = tmp_path / "out.mp4"
     speakers = {0: first, 1: second}
-    report = scenes.lip_sync_pipeline().generate(
+    result = scenes.lip_sync_pipeline().generate(
         film, None, out, **scenes.OPTIONS, speakers=speakers, batch_size=3
     )
     shown = list(video_reader.read_frames(out))
-    assert report.frames == len(shown) == 10 == report.edited
+    assert result.frames == len(shown) == 10 == result.edited
 
     def level(box):
         x, y = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
@@ -122,12 +122,12 @@ def test_each_face_says_its_own_voice(film, tmp_path):
 
 def test_the_faces_command(film, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
-    sheet = tmp_path / "sheet.png"
-    words = ["list-faces", str(film), "--outfile", str(sheet), "--detect-every", "1"]
+    contact_sheet = tmp_path / "sheet.png"
+    words = ["list-faces", str(film), "--outfile", str(contact_sheet), "--detect-every", "1"]
     assert main.main(words) == 0
-    said = capsys.readouterr().out
-    assert "2 faces" in said and "face 1: 0.80 s, 0:00.00-0:00.40, 0:00.80-0:01.20" in said
-    assert cv2.imread(str(sheet)).shape == (240, 384, 3)
+    output = capsys.readouterr().out
+    assert "2 faces" in output and "face 1: 0.80 s, 0:00.00-0:00.40, 0:00.80-0:01.20" in output
+    assert cv2.imread(str(contact_sheet)).shape == (240, 384, 3)
     empty = scenes.write_scenes(tmp_path / "empty.mkv", [(None, None)])
     assert main.main(["list-faces", str(empty)]) == 1
     assert "no face was found" in capsys.readouterr().err

@@ -197,9 +197,9 @@ def test_no_frame_of_a_slow_video_stands_still(folder, capsys, rate):
 
 
 def test_what_is_done_or_lost_is_said(folder, capsys):
-    woven = [colour_faces.face_image(LEFT, size=(80, 120)) for _ in range(10)]
+    interlaced = [colour_faces.face_image(LEFT, size=(80, 120)) for _ in range(10)]
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
-    encode(folder / "woven.mp4", woven, options=options)
+    encode(folder / "woven.mp4", interlaced, options=options)
     status, said = run(capsys, "woven.mp4", "voice.wav", "out.mp4", "--min-face", "0")
     assert status == 0 and "woven.mp4 is interlaced: its frames are deinterlaced" in said
     many(folder / "many.mkv")

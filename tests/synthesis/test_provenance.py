@@ -13,24 +13,24 @@ from tests.helpers.scenes import LEFT
 
 
 @pytest.fixture
-def film(tmp_path):
+def face_video(tmp_path):
     return scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, None)])
 
 
-def generate(film, out, **options):
+def generate(face_video, out, **options):
     options = {**scenes.OPTIONS, "lossless": False, **options}
-    voice = scenes.write_tone(film.with_name("voice.wav"), 0.2)
-    return scenes.lip_sync_pipeline().generate(film, voice, out, **options)
+    speech = scenes.write_tone(face_video.with_name("voice.wav"), 0.2)
+    return scenes.lip_sync_pipeline().generate(face_video, speech, out, **options)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_a_file_says_what_made_it_and_when(film, tmp_path, suffix, capsys):
+def test_a_file_says_what_made_it_and_when(face_video, tmp_path, suffix, capsys):
     out = tmp_path / f"out ü.{suffix}"
-    generate(film, out)
+    generate(face_video, out)
     mark = metadata.read(out)
     assert (mark.version, mark.model_hash) == (__version__, "0123456789ab")
-    made = datetime.datetime.fromisoformat(mark.date)
-    assert abs((datetime.datetime.now(datetime.UTC) - made).total_seconds()) < 600
+    generated_clip = datetime.datetime.fromisoformat(mark.date)
+    assert abs((datetime.datetime.now(datetime.UTC) - generated_clip).total_seconds()) < 600
     with containers.open_container(out) as container:  # where every program looks
         tags = {key.lower(): text for key, text in container.metadata.items()}
     assert tags["comment"].startswith("synthetic media")
@@ -38,16 +38,16 @@ def test_a_file_says_what_made_it_and_when(film, tmp_path, suffix, capsys):
     assert f"model 0123456789ab, made {mark.date}" in capsys.readouterr().out
 
 
-def test_dates_can_be_given_so_that_files_are_reproducible(film, tmp_path, monkeypatch):
+def test_dates_can_be_given_so_that_files_are_reproducible(face_video, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     for name in ("a.mp4", "b.mp4"):
-        generate(film, tmp_path / name)
+        generate(face_video, tmp_path / name)
     assert metadata.read(tmp_path / "a.mp4").date == "2001-09-09T01:46:40Z"
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
-def test_verify_fails_for_files_that_are_not_marked(film, tmp_path, capsys):
-    generate(film, tmp_path / "out.mp4")
+def test_verify_fails_for_files_that_are_not_marked(face_video, tmp_path, capsys):
+    generate(face_video, tmp_path / "out.mp4")
     plain = media_files.write_media(tmp_path / "plain.mp4", media_files.uniform_times(3))
     assert main.main(["verify", str(plain)]) == 1
     assert "plain.mp4: not marked as synthetic" in capsys.readouterr().out
@@ -56,10 +56,10 @@ def test_verify_fails_for_files_that_are_not_marked(film, tmp_path, capsys):
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(film, tmp_path):
+def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(face_video, tmp_path):
     options = {"lossless": True, "loop": "repeat"}
-    generate(film, tmp_path / "a.mp4", **options)
-    generate(film, tmp_path / "b.mp4", label="KI · дубляж", **options)
+    generate(face_video, tmp_path / "a.mp4", **options)
+    generate(face_video, tmp_path / "b.mp4", label="KI · дубляж", **options)
     plain, labelled = (
         np.stack([f.image for f in video_reader.read_frames(tmp_path / name)])
         for name in ("a.mp4", "b.mp4")
@@ -74,9 +74,9 @@ def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(film, tmp_path)
 @pytest.mark.parametrize(
     ("text", "fault"), [("  ", "label is empty"), ("AI 顔", "no letters for 顔")]
 )
-def test_labels_that_cannot_be_written_are_told(film, tmp_path, text, fault):
+def test_labels_that_cannot_be_written_are_told(face_video, tmp_path, text, fault):
     with pytest.raises(ValueError, match=fault):
-        generate(film, tmp_path / "a.mp4", label=text)
+        generate(face_video, tmp_path / "a.mp4", label=text)
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -120,10 +120,10 @@ def certificate(tmp_path_factory):
     return {"c2pa_certificate": chain, "c2pa_key": folder / "leaf.key"}
 
 
-def test_content_credentials_are_signed_and_tell_changes(film, tmp_path, certificate, capsys):
+def test_content_credentials_are_signed_and_tell_changes(face_video, tmp_path, certificate, capsys):
     pytest.importorskip("c2pa")
     out = tmp_path / "out.mp4"
-    generate(film, out, **certificate)
+    generate(face_video, out, **certificate)
     signed = c2pa.read(out)
     assert signed.synthetic and signed.validation_state == "Valid" and signed.signer == "Studio"
     assert signed.generator == f"lipsync_jax {__version__}"
@@ -135,23 +135,23 @@ def test_content_credentials_are_signed_and_tell_changes(film, tmp_path, certifi
     data[data.rindex(b"mdat") + 100] ^= 255
     out.write_bytes(data)
     assert c2pa.read(out).validation_state == "Invalid" and main.main(["verify", str(out)]) == 1
-    generate(film, out)
+    generate(face_video, out)
     assert c2pa.read(out) is None and not c2pa.has_credentials(out)
 
 
-def test_signing_that_cannot_be_done_is_told_first(film, tmp_path, certificate, monkeypatch):
+def test_signing_that_cannot_be_done_is_told_first(face_video, tmp_path, certificate, monkeypatch):
     with pytest.raises(ValueError, match="belong together"):
-        generate(film, tmp_path / "a.mp4", c2pa_key=certificate["c2pa_key"])
+        generate(face_video, tmp_path / "a.mp4", c2pa_key=certificate["c2pa_key"])
     with pytest.raises(FileNotFoundError, match=r"c2pa_certificate .*gone\.pem does not exist"):
-        generate(film, tmp_path / "a.mp4", **{**certificate, "c2pa_certificate": "gone.pem"})
+        generate(face_video, tmp_path / "a.mp4", **{**certificate, "c2pa_certificate": "gone.pem"})
     with pytest.raises(ValueError, match=r"a\.mkv: C2PA signs \.mp4"):
-        generate(film, tmp_path / "a.mkv", **certificate)
+        generate(face_video, tmp_path / "a.mkv", **certificate)
     with monkeypatch.context() as patch:
         patch.setattr(c2pa, "is_installed", lambda: False)
         with pytest.raises(ValueError, match=r"pip install 'lipsync_jax\[c2pa\]'"):
-            generate(film, tmp_path / "a.mp4", **certificate)
+            generate(face_video, tmp_path / "a.mp4", **certificate)
     pytest.importorskip("c2pa")
     wrong = {**certificate, "c2pa_key": certificate["c2pa_certificate"]}
     with pytest.raises(ValueError, match="is no unencrypted PEM private key"):
-        generate(film, tmp_path / "a.mp4", **wrong)
+        generate(face_video, tmp_path / "a.mp4", **wrong)
     assert {p.name for p in tmp_path.iterdir()} == {"film.mkv", "voice.wav"}

@@ -11,10 +11,12 @@ TINY = (74, 30, 90, 50)
 
 
 def run(tmp_path, shots, **options):
-    film = scenes.write_scenes(tmp_path / "film.mkv", shots)
-    voice = scenes.write_tone(tmp_path / "voice.wav", 0.4 * len(shots))
+    face_video = scenes.write_scenes(tmp_path / "film.mkv", shots)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 0.4 * len(shots))
     out = tmp_path / "out.mp4"
-    result = scenes.lip_sync_pipeline().generate(film, voice, out, **scenes.OPTIONS, **options)
+    result = scenes.lip_sync_pipeline().generate(
+        face_video, speech, out, **scenes.OPTIONS, **options
+    )
     return result, list(video_reader.read_frames(out))
 
 

@@ -55,19 +55,19 @@ def face_video(tmp_path_factory):
     return scenes.write_scenes(path, [(LEFT, None), (RIGHT, None), (None, None)])
 
 
-def test_temporal_averages_are_equal_when_streaming_and_after_a_preview(tmp_path, film):
+def test_temporal_averages_are_equal_when_streaming_and_after_a_preview(tmp_path, face_video):
     def colour_cast(mels, faces):  # varies with the audio
         level = 3 * (mels[:, 3].max(axis=1) + 4)[:, None, None, None]
         return np.clip(faces * 0.7 + level, 0, 255).astype(np.uint8)
 
     options = {**scenes.OPTIONS, "batch_size": 3}
     options |= {"blend": "outline", "match_colours": True, "sharpen": True}
-    synthesizer = dubbing.LipSyncPipeline(DubbingModel(colour_cast, 48, "0"))
+    pipeline = dubbing.LipSyncPipeline(DubbingModel(colour_cast, 48, "0"))
     samples = noise(0.8)
     audio.save(tmp_path / "voice.wav", samples, 16_000)
-    streamed = [*synthesizer.prepare(film, **options).stream(chunks_of(samples, [333, 2000]))]
+    streamed = [*pipeline.prepare(face_video, **options).stream(chunks_of(samples, [333, 2000]))]
     out = tmp_path / "out.mkv"
-    synthesizer.generate(film, tmp_path / "voice.wav", out, preview=2, **options)
+    pipeline.generate(face_video, tmp_path / "voice.wav", out, preview=2, **options)
     whole = [*video_reader.read_frames(out)]
     assert len(streamed) == len(whole) == 20
     assert scenes.face_changed(whole[5], LEFT)

@@ -5,6 +5,7 @@ from typing import cast
 
 import ml_collections
 
+from lipsync_jax import methods
 from lipsync_jax.data import loader
 from lipsync_jax.diagnostics.findings import FAULT, Diagnosis
 from lipsync_jax.diagnostics.sync_expert import (
@@ -16,7 +17,7 @@ from lipsync_jax.diagnostics.sync_expert import (
     synthetic_clips,
 )
 from lipsync_jax.diagnostics.sync_expert.clip_stats import compute_clip_stats
-from lipsync_jax.methods.wav2lip.sync_expert import SyncExpertMethod
+from lipsync_jax.methods.common.sync_expert_method import SyncExpertMethod
 from lipsync_jax.training import loop
 
 _LABELS = 32  # windows a clip, for the balance of labels
@@ -26,14 +27,14 @@ def diagnose(config: ml_collections.ConfigDict, workdir: str | Path | None = Non
     """Diagnoses why the training of a sync expert does not learn.
 
     Args:
-        config: an experiment of configs/sync_expert.py.
+        config: an experiment of a sync expert, e.g. configs/sync_expert.py.
         workdir: folder of a run; metrics and checkpoints of a started run are checked too.
 
     Raises:
         ValueError, FileNotFoundError: the config is not of a sync expert, or the data can't be
             read; raised before any step.
     """
-    if config.method != "sync_expert":
+    if not isinstance(methods.load(config), SyncExpertMethod):
         raise ValueError(
             f"config.method={config.method!r}: only the training of a sync expert can be "
             "diagnosed; give a variant of configs/sync_expert.py"

@@ -7,13 +7,13 @@ import cv2
 import ml_collections
 import numpy as np
 
-from lipsync_jax.data import windows
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames, encode_frame
 from lipsync_jax.data.feature_cache import FeatureCache
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
-from lipsync_jax.media.audio import MEL_RATE, SAMPLE_RATE
+from lipsync_jax.media.audio import SAMPLE_RATE
 from lipsync_jax.methods.base import Arrays
-from lipsync_jax.methods.wav2lip.sync_expert import FRAMES, MIN_NEGATIVE_DISTANCE, SyncExpertMethod
+from lipsync_jax.methods.common.sync_expert_method import SyncExpertMethod
+from lipsync_jax.methods.inference import SyncInference
 
 MISALIGNED, UNBALANCED = "misaligned training windows", "labels unbalanced"
 
@@ -72,37 +72,43 @@ def check(method: SyncExpertMethod) -> list[Finding]:
         method: with `config.augment_magnitude` 0, so that the positions of windows can be found.
     """
     window_lags = [
-        _window_lags(clip, method.make_example(clip, np.random.default_rng(number)))
+        _window_lags(clip, method.make_example(clip, np.random.default_rng(number)), method.expert)
         for number, clip in enumerate(clips(method.config.data.crop))
     ]
     lag, label, is_mismatched = (
         np.concatenate(values) for values in zip(*window_lags, strict=True)
     )
     return [
-        _check_alignment(lag, label > 0.5, is_mismatched),
+        _check_alignment(lag, label > 0.5, is_mismatched, method.expert),
         _check_label_balance(label, method.config),
     ]
 
 
-def _window_lags(clip: Clip, example: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _window_lags(
+    clip: Clip, example: Arrays, expert: SyncInference
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the seconds from each window's frames to its audio, labels, mismatched flags."""
-    mel = FeatureCache(1).mel(clip)
-    columns = np.arange(-windows.MEL_WINDOW, len(mel))
-    mel_windows = windows.gather_windows(mel, columns)
+    spec = expert.audio_features
+    features = FeatureCache(1).features(clip, spec)
+    columns = np.arange(-spec.window, len(features))
+    audio_windows = spec.gather(features, columns)
     frames = decode_frames(clip, range(len(clip.frames))).astype(np.int16)
     lags = []
     for window_frames, window in zip(example["frames"], example["audio"], strict=True):
         start = int(
             np.abs(frames - window_frames[0].astype(np.int16)).mean(axis=(1, 2, 3)).argmin()
         )
-        column = columns[int(np.abs(mel_windows - window).mean(axis=(1, 2)).argmin())]
-        lags.append(column / MEL_RATE - start / float(clip.frame_rate))
+        column = columns[int(np.abs(audio_windows - window).mean(axis=(1, 2)).argmin())]
+        lags.append(column / spec.rate - start / float(clip.frame_rate))
     return np.array(lags), example["label"], example["use_mismatched_audio"]
 
 
-def _check_alignment(lag: np.ndarray, label: np.ndarray, is_mismatched: np.ndarray) -> Finding:
-    in_sync = np.abs(lag) <= 1 / MEL_RATE
-    out_of_sync = np.abs(lag) >= (MIN_NEGATIVE_DISTANCE - 1) / float(_RATE)
+def _check_alignment(
+    lag: np.ndarray, label: np.ndarray, is_mismatched: np.ndarray, expert: SyncInference
+) -> Finding:
+    spec = expert.audio_features
+    in_sync = np.abs(lag) <= 1 / spec.rate
+    out_of_sync = np.abs(lag) >= (expert.window_frames - 1) / float(_RATE)
     same_clip_negative = ~label & ~is_mismatched
     correct = int((label & in_sync).sum()), int((same_clip_negative & out_of_sync).sum())
     measurement = (
@@ -124,8 +130,9 @@ def _check_alignment(lag: np.ndarray, label: np.ndarray, is_mismatched: np.ndarr
         measurement,
         "The method's `make_example` labels or aligns windows wrongly, so that the expert can't "
         "learn even from perfect data.",
-        f"Compare `SyncExpertMethod.make_example` and `data.windows.mel_window_start` with windows "
-        f"of {FRAMES} frames and {windows.MEL_WINDOW} mel columns that start together.",
+        f"Compare `SyncExpertMethod.make_example` and `AudioFeatureSpec.window_starts` with "
+        f"windows of {expert.window_frames} frames and {spec.window} columns of audio features "
+        "that start together.",
         MISALIGNED,
         metrics,
     )

@@ -68,7 +68,7 @@ def _heading(result: Mapping[str, Json], title: str) -> str:
     protocol, sync_model = result["protocol"], result["sync_model"]
     description = "sync was not evaluated"
     if sync_model:
-        kind = "SyncNet v2" if sync_model["kind"] == "syncnet_v2" else "a sync expert (not LSE)"
+        kind = html.escape(sync_model["kind"])
         description = f"sync evaluated by {kind}, weights {html.escape(sync_model['model'])}"
     if result["lip_reader"]:
         description += f", lip reader {html.escape(str(result['lip_reader']))}"

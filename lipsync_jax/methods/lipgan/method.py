@@ -47,15 +47,11 @@ def network(config: ml_collections.ConfigDict) -> Generator:
 
 
 class LipGAN(FrameSynthesisMethod):
-    """Networks: `generator`, and `discriminator` where the config has one of a positive weight.
-
-    Attributes:
-        audio_features: those of the config's branch, see `data.audio_features`.
-    """
+    """Networks: `generator`, and `discriminator` where the config has one of a positive weight."""
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         super().__init__(config, model_cards)
-        self.audio_features = self.audio_spec = LIPGAN[config.model.audio_features]
+        self.audio_spec = LIPGAN[config.model.audio_features]
         self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
         if "distance" in config.discriminators and config.discriminators.distance.weight:
             self.networks["discriminator"] = Network(
@@ -83,7 +79,7 @@ class LipGAN(FrameSynthesisMethod):
         Returns:
             frames: uint8 (frames, 96, 96, 3), BGR.
             reference: uint8 (frames, 96, 96, 3), BGR, at least 6 frames away.
-            audio: float32 (frames, columns, bins), see `audio_features`.
+            audio: float32 (frames, columns, bins), see `audio_spec`.
         """
         example, _ = self.make_unaugmented_example(clip, rng)
         count = self.config.frames_per_clip
@@ -168,23 +164,6 @@ class LipGAN(FrameSynthesisMethod):
         audio, faces, target = self.take_examples(batch, NUM_SAMPLE_FRAMES)
         generated = self._generate(state.networks["generator"].variables, audio, faces)
         return faces[..., :3], faces[..., 3:], generated, target
-
-    def generate_frames(
-        self, variables: Variables, audio: jax.Array, faces: jax.Array
-    ) -> jax.Array:
-        """Runs the generator in eval mode, on inputs in the layout of Wav2Lip's generator.
-
-        Args:
-            variables: of the generator.
-            audio: float32 (n, bins, columns, 1), windows of `audio_features`.
-            faces: float32 (n, 96, 96, 6), masked face and reference, BGR in [0, 1].
-
-        Returns:
-            float32 (n, 96, 96, 3), BGR in [0, 1].
-        """
-        masked, reference = faces[..., :3], faces[..., 3:]
-        rows = audio[..., 0].swapaxes(1, 2)
-        return self._generate(variables, rows, jnp.concatenate([reference, masked], axis=-1))
 
     def _generate(self, variables: Variables, audio: jax.Array, faces: jax.Array) -> jax.Array:
         return self.networks["generator"].module.apply(variables, audio, faces)

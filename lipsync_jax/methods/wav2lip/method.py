@@ -1,21 +1,22 @@
 """Wav2Lip (Prajwal et al. 2020): generates the lower half of a face for given audio.
 
 The generator is conditioned on the face with its lower half masked, on another frame of the
-face, and on 0.2 s of log-mel spectrogram. A frozen expert computes the sync loss of five
-consecutive frames; `config.discriminators.quality` adds a discriminator of single frames (the
-paper's Wav2Lip + GAN).
+face, and on 0.2 s of log-mel spectrogram. A frozen expert computes the sync loss of windows
+of consecutive frames; `config.discriminators.quality` adds a discriminator of single frames (the
+paper's Wav2Lip + GAN). Any network with `SyncInference` can be the expert, the paper's has windows
+of five frames.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from lipsync_jax import losses
+from lipsync_jax import losses, methods
 from lipsync_jax.data import augment, windows
-from lipsync_jax.data.audio_features import MEL
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data.feature_cache import FeatureCache
 from lipsync_jax.methods.base import (
@@ -29,11 +30,9 @@ from lipsync_jax.methods.base import (
     make_optimizer,
 )
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
-from lipsync_jax.methods.wav2lip import sync_expert
+from lipsync_jax.methods.inference import SyncInference
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
 from lipsync_jax.types import ModelCards, Tree, Variables
-
-FRAMES = windows.SYNC_FRAMES
 
 
 def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Wav2LipMethod":
@@ -76,10 +75,15 @@ def weighted_l1(generated: jax.Array, target: jax.Array, lower_half_weight: floa
 
 
 class Wav2LipMethod(Method):
-    """Networks: `generator`, the frozen `expert`, and `discriminator` where the config has one."""
+    """Networks: `generator`, the frozen `expert`, and `discriminator` where the config has one.
+
+    Attributes:
+        expert: what the frozen expert embeds; None at inference.
+    """
 
     best_metric = ("mouth_l1", "min")
-    audio_features = MEL
+    frozen_inference: ClassVar = {"expert": SyncInference}
+    expert: SyncInference | None = None
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         super().__init__(config, model_cards)
@@ -94,14 +98,13 @@ class Wav2LipMethod(Method):
                 make_optimizer(config.discriminators.quality.optimizer),
             )
         if "expert" in model_cards:
-            expert = ml_collections.ConfigDict(model_cards["expert"]["config"])
-            self.networks["expert"] = Network(sync_expert.network(expert))
+            self.expert = cast(SyncInference, methods.load_inference(model_cards["expert"]))
         self._feature_cache = FeatureCache()
 
     def validate_config(self) -> None:
         """Raises ValueError for an expert of another image size or of too low an accuracy."""
         source, model_card = self.config.frozen.expert, self.model_cards["expert"]
-        size = CROP_SPECS[model_card["config"]["data"]["crop"]].height
+        size = self._expert.image_size
         if size != CROP_SPECS[self.config.data.crop].height:
             raise ValueError(
                 f"the expert in {source.checkpoint} takes faces of {size} pixels, but "
@@ -126,13 +129,13 @@ class Wav2LipMethod(Method):
             )
 
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Returns windows of five frames of a clip, with reference frames and audio.
+        """Returns windows of frames of a clip, as long as the expert's, with reference and audio.
 
         Returns:
-            frames: uint8 (windows, 5, size, size, 3), BGR.
-            reference: uint8 (windows, 5, size, size, 3), BGR, another window.
-            audio: float32 (windows, 5, 16, 80), log-mel of each frame, for the generator.
-            sync_audio: float32 (windows, 16, 80), log-mel of all five frames, for the expert.
+            frames: uint8 (windows, frames, size, size, 3), BGR.
+            reference: uint8 (windows, frames, size, size, 3), BGR, another window.
+            audio: float32 (windows, frames, 16, 80), log-mel of each frame, for the generator.
+            sync_audio: float32 (windows, columns, bins), of all frames of a window, for the expert.
         """
         example = self._sample_windows(clip, rng)
         count = self.config.windows_per_clip
@@ -140,7 +143,7 @@ class Wav2LipMethod(Method):
             -1, *example["frames"].shape[2:]
         )
         faces = augment.augment_faces(faces, rng, self.config.augment_magnitude)
-        example["frames"], example["reference"] = faces.reshape(2, count, FRAMES, *faces.shape[1:])
+        example["frames"], example["reference"] = faces.reshape(2, count, -1, *faces.shape[1:])
         return example
 
     def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
@@ -255,7 +258,8 @@ class Wav2LipMethod(Method):
 
     def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Returns reference, masked input, generated and real face of each middle frame."""
-        middle = slice(FRAMES // 2, FRAMES // 2 + 1)
+        count = batch["frames"].shape[2]
+        middle = slice(count // 2, count // 2 + 1)
         chosen = {
             "frames": batch["frames"][:8, :1, middle],
             "reference": batch["reference"][:8, :1, middle],
@@ -282,25 +286,27 @@ class Wav2LipMethod(Method):
 
     def _sample_windows(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         count = self.config.windows_per_clip
-        last = len(clip.frames) - FRAMES
+        window = self._expert.window_frames
+        last = len(clip.frames) - window
         if last < 1:
             raise ValueError(
-                f"the clip has {len(clip.frames)} frames; Wav2Lip takes {FRAMES + 1} or more"
+                f"the clip has {len(clip.frames)} frames; Wav2Lip takes {window + 1} or more"
             )
         starts = rng.integers(0, last + 1, count)
         references = (starts + rng.integers(1, last + 1, count)) % (last + 1)
-        chosen = np.concatenate([starts, references])[:, None] + np.arange(FRAMES)
+        chosen = np.concatenate([starts, references])[:, None] + np.arange(window)
         frames = decode_frames(clip, chosen.ravel())
-        frames = frames.reshape(2, count, FRAMES, *frames.shape[1:])
-        mel = self._feature_cache.mel(clip)
-        shared, own = zip(
-            *(windows.training_windows(int(s), clip.frame_rate) for s in starts), strict=True
-        )
+        frames = frames.reshape(2, count, window, *frames.shape[1:])
+        own = windows.generator_window_start(starts[:, None] + np.arange(window), clip.frame_rate)
+        sync_features = self._expert.audio_features
+        shared = sync_features.window_starts([int(start) / clip.frame_rate for start in starts])
         return {
             "frames": frames[0],
             "reference": frames[1],
-            "audio": windows.gather_windows(mel, np.stack(own)),
-            "sync_audio": windows.gather_windows(mel, np.array(shared)),
+            "audio": windows.gather_windows(self._feature_cache.mel(clip), own),
+            "sync_audio": sync_features.gather(
+                self._feature_cache.features(clip, sync_features), shared
+            ),
         }
 
     def _network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -310,29 +316,28 @@ class Wav2LipMethod(Method):
             for name in ("frames", "reference")
         )
         faces = jnp.concatenate([mask_lower_half(target), reference], axis=-1)
-        return sync_expert.mel_to_nhwc(batch["audio"]), faces, target
+        audio = batch["audio"].reshape(-1, *batch["audio"].shape[3:])
+        return windows.windows_to_nhwc(audio), faces, target
+
+    @property
+    def _expert(self) -> SyncInference:
+        if self.expert is None:
+            raise ValueError("Wav2Lip trains with an expert: --config.frozen.expert.checkpoint")
+        return self.expert
 
     def _sync_loss(
-        self, state: State, mel: jax.Array, generated: jax.Array, reduce: bool = True
+        self, state: State, audio: jax.Array, generated: jax.Array, reduce: bool = True
     ) -> jax.Array:
         """Computes the expert's binary cross-entropy of generated faces (section 3.4)."""
-        faces = generated.reshape(-1, FRAMES, *generated.shape[1:])
-        audio, video = self._sync_embeddings(
-            state.networks["expert"],
-            sync_expert.mel_to_nhwc(mel),
-            sync_expert.stack_lower_half(faces),
+        expert = self._expert
+        # As in the published training with `use_batch_stats`: running statistics stay unchanged.
+        video, audio = expert.embed(
+            state.networks["expert"].variables,
+            generated.reshape(-1, expert.window_frames, *generated.shape[1:]),
+            audio.reshape(-1, *audio.shape[2:]),
+            self.config.frozen.expert.use_batch_stats,
         )
         return losses.cosine_bce_loss(audio, video, 1.0, mean=reduce)
-
-    def _sync_embeddings(
-        self, expert: NetworkState, mel: jax.Array, faces: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        expert_network = self.networks["expert"]
-        if self.config.frozen.expert.use_batch_stats:
-            # As in the published training: statistics of the batch, running ones unchanged.
-            outputs, _ = expert_network.apply_train(expert.params, expert.batch_stats, mel, faces)
-            return outputs
-        return expert_network.module.apply(expert.variables, mel, faces, train=False)
 
     def _discriminate(self, params: Tree, frames: jax.Array) -> jax.Array:
         return self.networks["discriminator"].module.apply({"params": params}, frames)

@@ -223,7 +223,7 @@ def test_a_checkpoint_dubs_a_video(run, tmp_path, monkeypatch):
 
     pipeline = dubbing.LipSyncPipeline.load(folder)
     faces = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
-    spec = method.audio_features
+    spec = method.audio_spec
     windows = spec.gather(spec.compute(samples), spec.window_starts([0.04]))
     generated = np.asarray(pipeline.model(windows.astype(np.float32), faces, 1))
     scaled = faces / np.float32(255)
@@ -236,7 +236,7 @@ def test_a_checkpoint_dubs_a_video(run, tmp_path, monkeypatch):
 def test_streaming_features_equal_those_of_the_whole_audio(run):
     from lipsync_jax.synthesis import driving_audio
 
-    spec = run[1].audio_features
+    spec = run[1].audio_spec
     samples = np.random.default_rng(0).normal(0, 0.1, 12_345).astype(np.float32)
     pieces = (samples[first : first + 777] for first in range(0, len(samples), 777))
     live = driving_audio.StreamingFeatures(pieces, 16_000, spec)

@@ -12,6 +12,7 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import speech2vid as speech2vid_config
 from lipsync_jax.data.audio_features import LIPGAN, MFCC
+from lipsync_jax.data.audio_frontends import SpectrogramFrontend
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep.synthetic.render_clips import render_speaker
 from lipsync_jax.faces import alignment
@@ -19,7 +20,7 @@ from lipsync_jax.media import audio, video_reader
 from lipsync_jax.methods.speech2vid import method as speech2vid
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.synthesis import animation
-from lipsync_jax.synthesis.audio_frontends import SpectrogramFrontend, StreamingAudio
+from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from lipsync_jax.training import checkpoints
 from tests.helpers import colour_faces, reference_images
 from tests.helpers.networks import random_array, random_state

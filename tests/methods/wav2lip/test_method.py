@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lipsync_jax import methods
+from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.methods.wav2lip import method as wav2lip
@@ -13,7 +14,7 @@ def make(**changes):
     config.model.width_mult = 0.03
     config.augment_magnitude = 0.0
     config.update(changes)
-    return methods.load(config)
+    return methods.load(config, {"expert": {"config": expert_config.get_config("tiny").to_dict()}})
 
 
 def test_each_frame_has_its_own_audio_and_the_reference_is_another_window():

@@ -5,7 +5,8 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.data.clip import decode_frames
-from lipsync_jax.methods.wav2lip import sync_expert
+from lipsync_jax.methods.common import sync_expert_method
+from lipsync_jax.methods.wav2lip import sync_expert_inference
 from tests.conftest import toy_clip
 
 
@@ -19,7 +20,7 @@ def make(**changes):
 
 def test_the_lower_half_is_stacked_frame_by_frame():
     faces = np.arange(2 * 5 * 8 * 6 * 3, dtype=np.float32).reshape(2, 5, 8, 6, 3)
-    stacked = np.asarray(sync_expert.stack_lower_half(jnp.asarray(faces)))
+    stacked = np.asarray(sync_expert_inference.stack_lower_half(jnp.asarray(faces)))
     assert stacked.shape == (2, 4, 6, 15)
     for frame in range(5):
         np.testing.assert_array_equal(stacked[..., 3 * frame : 3 * frame + 3], faces[:, frame, 4:])
@@ -81,12 +82,14 @@ def test_metrics_of_a_perfect_a_random_and_a_shifted_expert():
     count = 40
     mask = np.ones((6, count), bool)
     perfect = np.broadcast_to(np.eye(count), (6, count, count))
-    found = sync_expert.sync_metrics(perfect, mask, mask)
+    found = sync_expert_method.sync_metrics(perfect, mask, mask, 5)
     assert found["balanced_accuracy"] == found["offset_accuracy"] == 1
     random = np.random.default_rng(0).random((6, count, count))
-    assert abs(sync_expert.sync_metrics(random, mask, mask)["balanced_accuracy"] - 0.5) < 0.1
+    assert (
+        abs(sync_expert_method.sync_metrics(random, mask, mask, 5)["balanced_accuracy"] - 0.5) < 0.1
+    )
     shifted = np.broadcast_to(np.eye(count, k=3), (6, count, count))
-    assert sync_expert.sync_metrics(shifted, mask, mask)["offset_accuracy"] == 0
+    assert sync_expert_method.sync_metrics(shifted, mask, mask, 5)["offset_accuracy"] == 0
 
 
 def test_clips_too_short_are_refused_by_name():

@@ -1,7 +1,6 @@
 """Audio frontends of the animation networks: features of each frame, from streaming audio."""
 
 import dataclasses
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Protocol
 
@@ -11,49 +10,15 @@ from lipsync_jax.data import audio_windows
 from lipsync_jax.data.audio_features import AudioFeatureSpec
 from lipsync_jax.data.windows import gather_windows
 from lipsync_jax.media import audio
-from lipsync_jax.synthesis import driving_audio
 
 _MFCC_HOP, _MFCC_WINDOW = 160, 400  # samples from one MFCC to the next, and per MFCC
 
 
-class StreamingAudio:
-    """Streaming audio at one rate: read as far as needed, discarded once used."""
-
-    def __init__(self, chunks: Iterable[np.ndarray], rate: int, target_rate: int) -> None:
-        """Stores the arguments; no chunk is consumed.
-
-        Args:
-            chunks: see `driving_audio.AudioChunks`.
-            rate: samples a second of the chunks.
-            target_rate: samples a second to resample to.
-        """
-        self._chunks = driving_audio.AudioChunks(chunks, rate)
-        self._resampled = driving_audio.resample_chunks(self._chunks, rate, target_rate)
-        self._buffer, self._first, self._ended = np.empty(0, np.float32), 0, False
-
-    def length(self, least: Fraction) -> Fraction:
-        """Returns the seconds of the audio once it has ended; before, a number above `least`."""
-        while not self._ended and self._chunks.seconds <= least:
-            self._read_chunk()
-        return self._chunks.seconds
+class AudioStream(Protocol):
+    """Audio that is read once, from its start."""
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Returns samples `first` to `last` - 1, float32, fewer at the end of the audio.
-
-        Samples before `first` are discarded.
-        """
-        passed = min(max(first - self._first, 0), len(self._buffer))
-        self._buffer, self._first = self._buffer[passed:], self._first + passed
-        while not self._ended and self._first + len(self._buffer) < last:
-            self._read_chunk()
-        return self._buffer[max(first - self._first, 0) : max(last - self._first, 0)]
-
-    def _read_chunk(self) -> None:
-        chunk = next(self._resampled, None)
-        if chunk is None:
-            self._ended = True
-        else:
-            self._buffer = np.concatenate([self._buffer, chunk])
+        """Returns samples `first` to `last` - 1, float32, fewer at the end of the audio."""
 
 
 class AudioFrontend(Protocol):
@@ -78,7 +43,7 @@ class AudioFrontend(Protocol):
     def look_ahead(self) -> Fraction:
         """See above."""
 
-    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+    def extract(self, stream: AudioStream, frames: range) -> np.ndarray:
         """Computes features, float32 (frames, *shape); call in the order of time."""
 
 
@@ -111,7 +76,7 @@ class WaveformFrontend:
         """See AudioFrontend."""
         return (self.window_samples + self.hop) / 2 / self.rate
 
-    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+    def extract(self, stream: AudioStream, frames: range) -> np.ndarray:
         """See AudioFrontend."""
         starts = audio_windows.waveform_window_starts(self.window_samples, self.hop, frames)
         first = max(int(starts[0]), 0)
@@ -140,7 +105,7 @@ class MFCCFrontend:
         last = audio_windows.MFCC_STEPS - audio_windows.MFCC_LOOKBACK - 1
         return Fraction(last * _MFCC_HOP + _MFCC_WINDOW, self.rate)
 
-    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+    def extract(self, stream: AudioStream, frames: range) -> np.ndarray:
         """See AudioFrontend."""
         starts = audio_windows.mfcc_window_starts(frames, self.frame_rate)
         end = int(starts[-1]) + audio_windows.MFCC_STEPS
@@ -186,7 +151,7 @@ class LogMelFrontend:
         seconds = Fraction(audio_windows.LOG_MEL_SAMPLES, self.rate)
         return (self.frames - 1) / self.frame_rate + seconds
 
-    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+    def extract(self, stream: AudioStream, frames: range) -> np.ndarray:
         """See AudioFrontend."""
         ahead = self.frames - 1
         starts = audio_windows.log_mel_window_starts(
@@ -231,7 +196,7 @@ class SpectrogramFrontend:
             - feature_spec.lookback
         )
 
-    def extract(self, stream: StreamingAudio, frames: range) -> np.ndarray:
+    def extract(self, stream: AudioStream, frames: range) -> np.ndarray:
         """See AudioFrontend."""
         feature_spec = self.feature_spec
         starts = feature_spec.window_starts([frame / self.frame_rate for frame in frames])

@@ -1,0 +1,66 @@
+"""StableSyncNet, the sync expert of LatentSync (Li et al. 2024): windows of 16 frames.
+
+    python main.py --config=configs/stable_syncnet.py --workdir=runs/stable_syncnet \\
+        --config.data.dir=DATA
+
+The run serves as Wav2Lip's expert (`--config.frozen.expert.checkpoint=runs/stable_syncnet`) with
+the crop that it was trained on, and as `--sync-model` of `lipsync sync` and `lipsync evaluate`.
+Crops are face boxes, whose sides must be a power of two: face64, face128 or face256. LatentSync
+warps its faces to a template; these crops are not warped. Sizes:
+
+    size=published  the default: the published network, batch, learning rate and loss
+    size=tiny       a sixteenth of the width on face64 crops, InfoNCE, for minutes on a CPU
+
+Paper: section 3.3.
+Expected: not measured.
+"""
+
+import ml_collections
+
+from lipsync_jax.configs import common
+
+VARIANTS = common.Variants("stable_syncnet", {"size": ("published", "tiny")})
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `variant` is the text after the colon on the command line."""
+    size = VARIANTS.parse(variant).size
+    config = common.experiment("stable_syncnet", trained_networks=("expert",))
+    config.data = common.data("face256", batch_size=256, validation_clips=128, validation_frames=75)
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width_mult = 1.0
+    config.model.dropout = 0.0
+
+    config.objective = "cosine_bce"  # or info_nce
+    config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
+    config.temperature = 0.07  # of info_nce
+    config.windows_per_clip = 1
+    config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
+    config.augment_magnitude = 0.0
+
+    config.optimizer = common.optimizer(1e-5)
+    config.train = common.train(300_000, every=10_000)
+    if size == "tiny":
+        _make_tiny(config)
+    return config
+
+
+def _make_tiny(config: ml_collections.ConfigDict) -> None:
+    """Sets a narrow network, small crops, the InfoNCE objective, and a short run."""
+    config.objective = "info_nce"
+    config.data.crop = "face64"
+    config.data.batch_size = 4
+    config.data.validation_clips = 0
+    config.data.num_threads = 2
+    config.windows_per_clip = 4
+    config.silence_sampling_weight = 0.3
+    config.augment_magnitude = 0.25
+    config.model.width_mult = 0.0625
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.warmup_steps = 30
+    config.train.steps = 330
+    config.optimizer.lr_decay_steps = config.train.steps
+    config.train.log_every = 20
+    config.train.validate_every = 165
+    config.train.checkpoint_every = 165

@@ -1,0 +1,304 @@
+"""Training of a sync expert: are face and audio in sync?
+
+The expert's declaration (see `two_stream_sync`) gives the length of its windows, its audio features
+and its module. `config.objective = "cosine_bce"` is the objective of Prajwal et al. (2020, section
+3.3), binary cross-entropy of the cosine; `"info_nce"` compares each window's face with every
+window's audio of the batch (symmetric InfoNCE), which needs less data.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from lipsync_jax import losses
+from lipsync_jax.data import augment
+from lipsync_jax.data.clip import Clip, decode_frames
+from lipsync_jax.data.feature_cache import FeatureCache
+from lipsync_jax.methods.base import (
+    Arrays,
+    Method,
+    Network,
+    State,
+    global_norm,
+    init_train_state,
+    make_optimizer,
+)
+from lipsync_jax.methods.common.two_stream_sync import TwoStreamSyncInference
+from lipsync_jax.types import ModelCards, Tree
+
+MAX_OFFSET = 15  # frames either way, the range of SyncNet's offset search
+
+
+class SyncExpertMethod(Method):
+    """One network, `expert`.
+
+    Attributes:
+        expert: what is trained, and what its inputs are: the windows of frames and log-mel audio.
+    """
+
+    best_metric = ("balanced_accuracy", "max")
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        model_cards: ModelCards,
+        expert: TwoStreamSyncInference,
+    ) -> None:
+        super().__init__(config, model_cards)
+        self.expert = expert
+        self.networks = {"expert": Network(expert.module, make_optimizer(config.optimizer))}
+        self._feature_cache = FeatureCache()
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a window, and the distance from which on windows do not overlap."""
+        return self.expert.window_frames
+
+    def validate_config(self) -> None:
+        """Raises ValueError for an unknown objective or kind of negatives."""
+        if self.config.objective not in ("cosine_bce", "info_nce"):
+            raise ValueError(
+                f"config.objective={self.config.objective!r}: choose 'cosine_bce' or 'info_nce'"
+            )
+        if self.config.negatives not in ("same_clip", "other_clips", "mixed"):
+            raise ValueError(
+                f"config.negatives={self.config.negatives!r}: choose 'same_clip', 'other_clips' "
+                "or 'mixed'"
+            )
+
+    def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns windows of one clip.
+
+        Returns:
+            frames: uint8 (windows, window_frames, size, size, 3), BGR.
+            audio: float32 (windows, columns, 80), log-mel.
+            label: float32 (windows,), 1 where face and audio are in sync, else 0.
+            use_mismatched_audio: bool (windows,), true where the audio of another clip of the
+                batch replaces this clip's.
+        """
+        count = self.config.windows_per_clip
+        starts = self._sample_starts(clip, rng, count)
+        mel = self._audio_windows(clip, starts)
+        label, from_other_clip, frame_starts = (
+            np.ones(count, np.float32),
+            np.zeros(count, bool),
+            starts.copy(),
+        )
+        if self.config.objective == "cosine_bce":
+            label = rng.integers(0, 2, count).astype(np.float32)
+            probability = {"same_clip": 0.0, "other_clips": 1.0, "mixed": 0.5}[
+                self.config.negatives
+            ]
+            from_other_clip = (label == 0) & (rng.random(count) < probability)
+            for i in np.flatnonzero((label == 0) & ~from_other_clip):
+                frame_starts[i] = self._sample_negative_start(clip, rng, starts[i])
+        frames = decode_frames(
+            clip, (frame_starts[:, None] + np.arange(self.window_frames)).ravel()
+        )
+        frames = augment.augment_faces(frames, rng, self.config.augment_magnitude)
+        return {
+            "frames": frames.reshape(count, self.window_frames, *frames.shape[1:]),
+            "audio": augment.augment_mel(mel, rng, self.config.augment_magnitude),
+            "label": label,
+            "use_mismatched_audio": from_other_clip,
+        }
+
+    def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+        """Returns all windows of a clip, cut or padded to `config.data.validation_frames` frames.
+
+        Returns:
+            frames: uint8 (validation_frames, size, size, 3), BGR.
+            audio: float32 (windows, columns, 80), log-mel; validation_frames - window_frames + 1
+                windows.
+            mask: bool (windows,), the windows inside the clip.
+            speech: bool (windows,), windows with speech in most of their frames.
+        """
+        total = self.config.data.validation_frames
+        count = min(total, len(clip.frames))
+        frames = decode_frames(clip, range(count))
+        starts = np.arange(total - self.window_frames + 1)
+        mask = starts <= count - self.window_frames
+        speech = np.zeros(len(mask), bool)
+        active = self._feature_cache.speech_activity(clip)[:count]
+        runs = (
+            np.lib.stride_tricks.sliding_window_view(active, self.window_frames).mean(axis=1) > 0.5
+        )
+        speech[: len(runs)] = runs
+        return {
+            "frames": np.concatenate([frames, np.repeat(frames[-1:], total - count, axis=0)]),
+            "audio": self._audio_windows(clip, starts),
+            "mask": mask,
+            "speech": speech & mask,
+        }
+
+    def init(self, key: jax.Array, batch: Arrays) -> State:
+        """Returns the initial state, see `Method`."""
+        faces = self.expert.video_inputs(batch["frames"][:1, 0].astype(jnp.float32) / 255)
+        audio = self.expert.audio_inputs(batch["audio"][:1, 0])
+        variables = self.networks["expert"].module.init(key, audio, faces, train=False)
+        return init_train_state(key, {"expert": self.networks["expert"].init_state(variables)})
+
+    def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
+        """Runs one step on windows of several clips."""
+        mel, label = batch["audio"], batch["label"]
+        # The previous example of the batch is another clip.
+        mel = jnp.where(
+            batch["use_mismatched_audio"][..., None, None], jnp.roll(mel, 1, axis=0), mel
+        )
+        mel = self.expert.audio_inputs(mel.reshape(-1, *mel.shape[2:]))
+        faces = batch["frames"].reshape(-1, *batch["frames"].shape[2:]).astype(jnp.float32) / 255
+        expert, before = self.networks["expert"], state.networks["expert"]
+
+        def loss(params: Tree) -> tuple[jax.Array, Tree]:
+            (audio, video), stats = expert.apply_train(
+                params,
+                before.batch_stats,
+                mel,
+                self.expert.video_inputs(faces),
+                rngs={"dropout": key},
+            )
+            cosine = losses.cosine_similarity(audio, video)
+            if self.config.objective == "info_nce":
+                value = losses.info_nce(audio, video, self.config.temperature)
+            else:
+                value = losses.cosine_bce_loss(audio, video, label.reshape(-1))
+            return value, (stats, cosine)
+
+        (value, (stats, cosine)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
+        after = expert.apply_gradients(before, grads, stats)
+        scalars = {
+            "loss": value,
+            "cosine": jnp.mean(cosine),
+            "cosine_std": jnp.std(cosine),
+            "grad_norm": global_norm(grads),
+        }
+        return state.next_step(expert=after), scalars
+
+    def eval_step(self, state: State, batch: Arrays) -> Arrays:
+        """Computes cosines of each window's face with each window's audio of the same clip."""
+        frames, mel = batch["frames"].astype(jnp.float32) / 255, batch["audio"]
+        clips, count = mel.shape[:2]
+        index = jnp.arange(count)[:, None] + jnp.arange(self.window_frames)
+        faces = frames[:, index].reshape(-1, self.window_frames, *frames.shape[2:])
+        video, audio = self.expert.embed(
+            state.networks["expert"].variables, faces, mel.reshape(-1, *mel.shape[2:])
+        )
+        audio, video = (x.reshape(clips, count, -1) for x in (audio, video))
+        cosine = jnp.einsum("cvd,cad->cva", video, audio, precision="highest")
+        return {"cosine": cosine, "mask": batch["mask"], "speech": batch["speech"]}
+
+    def aggregate_metrics(self, metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Computes accuracies over the validation clips, see `sync_metrics`."""
+        return sync_metrics(
+            metrics["cosine"], metrics["mask"], metrics["speech"], self.window_frames
+        )
+
+    def _audio_windows(self, clip: Clip, starts: np.ndarray) -> np.ndarray:
+        """Returns the audio of the windows that start at some frames, (n, columns, bins)."""
+        spec = self.expert.audio_features
+        times = [int(start) / clip.frame_rate for start in starts]
+        return spec.gather(self._feature_cache.features(clip, spec), spec.window_starts(times))
+
+    def _sample_starts(self, clip: Clip, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Samples `count` windows, which do not overlap where the clip is long enough."""
+        distance = self.window_frames
+        last = len(clip.frames) - self.window_frames
+        if last < distance:
+            raise ValueError(
+                f"the clip has {len(clip.frames)} frames; the sync expert takes "
+                f"{self.window_frames + distance} or more"
+            )
+        weight = np.where(
+            self._feature_cache.speech_activity(clip)[: last + 1],
+            1.0,
+            self.config.silence_sampling_weight,
+        )
+        chosen: list[int] = []
+        available = weight + 1e-9
+        for _ in range(count):
+            if not available.any():
+                available = weight + 1e-9
+            start = int(rng.choice(last + 1, p=available / available.sum()))
+            chosen.append(start)
+            available[max(0, start - distance + 1) : start + distance] = 0
+        return np.array(chosen)
+
+    def _sample_negative_start(self, clip: Clip, rng: np.random.Generator, start: int) -> int:
+        all_starts = np.arange(len(clip.frames) - self.window_frames + 1)
+        return int(rng.choice(all_starts[np.abs(all_starts - start) >= self.window_frames]))
+
+
+def sync_metrics(
+    cosine: np.ndarray, mask: np.ndarray, speech: np.ndarray, window_frames: int
+) -> dict[str, float]:
+    """Computes how well an expert separates synced from unsynced windows.
+
+    Negatives are all pairs of one clip that do not overlap. The threshold on the cosine is
+    chosen on one half of the clips and applied to the other half, and vice versa, so that no clip
+    is evaluated by a threshold chosen on this clip.
+
+    Args:
+        cosine: (clips, windows, windows), face by audio.
+        mask: bool (clips, windows), windows inside the clip.
+        speech: bool (clips, windows), windows with speech.
+        window_frames: frames of a window.
+
+    Returns:
+        loss: binary cross-entropy of the cosine, positives and negatives with equal weight.
+        balanced_accuracy: mean of true positive rate and true negative rate, over pairs of
+            windows with speech.
+        balanced_accuracy_with_silence: balanced accuracy over pairs of all windows.
+        offset_accuracy: fraction of clips whose mean cosine over offsets of -15..15 frames is
+            highest within one frame of zero.
+        threshold: the cosine with the best balanced accuracy over all clips.
+    """
+    count = cosine.shape[1]
+    distance = np.abs(np.arange(count)[:, None] - np.arange(count))
+    results = {}
+    for name, subset in (("balanced_accuracy", speech), ("balanced_accuracy_with_silence", mask)):
+        pairs = subset[:, :, None] & subset[:, None, :]
+        positives = pairs & (distance == 0)
+        negatives = pairs & (distance >= window_frames)
+        halves = [slice(0, None, 2), slice(1, None, 2)] if len(cosine) > 1 else [slice(None)] * 2
+        scores = []
+        for calibration, held_out in (halves, halves[::-1]):
+            threshold = _best_threshold(
+                cosine[calibration][positives[calibration]],
+                cosine[calibration][negatives[calibration]],
+            )
+            predicted = cosine[held_out] > threshold
+            scores.append(
+                (predicted[positives[held_out]].mean(), 1 - predicted[negatives[held_out]].mean())
+            )
+        results[name] = float(np.mean(scores))
+        if name == "balanced_accuracy":
+            results["threshold"] = _best_threshold(cosine[positives], cosine[negatives])
+        else:
+            p = np.clip(cosine, 1e-12, 1 - 1e-12)
+            results["loss"] = (
+                float(-np.log(p[positives]).mean() - np.log(1 - p[negatives]).mean()) / 2
+            )
+    offsets = np.array([_best_offset(c, i) for c, i in zip(cosine, mask, strict=True)])
+    results["offset_accuracy"] = float(np.mean(np.abs(offsets) <= 1))
+    return results
+
+
+def _best_threshold(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Returns the value that maximises the balanced accuracy."""
+    values = np.concatenate([positives, negatives])
+    weights = np.concatenate(
+        [np.full(len(positives), 1 / len(positives)), np.full(len(negatives), -1 / len(negatives))]
+    )
+    order = np.argsort(values)
+    # A threshold of values[k] rejects all positives and negatives up to k.
+    return float(values[order][int(np.argmin(np.cumsum(weights[order])))])
+
+
+def _best_offset(cosine: np.ndarray, mask: np.ndarray) -> int:
+    """Returns the offset of audio against video with the highest mean cosine, frames."""
+    n = int(mask.sum())
+    shifts = range(-min(MAX_OFFSET, n - 1), min(MAX_OFFSET, n - 1) + 1)
+    return max(shifts, key=lambda shift: np.diagonal(cosine[:n, :n], shift).mean())

@@ -1,0 +1,1 @@
+"""StableSyncNet, the sync expert of LatentSync (Li et al. 2024)."""
