@@ -18,6 +18,7 @@ CORE = [
     "grain>=0.2.12",
     "importlib_resources>=6.0",  # imported by tensorflow-datasets, which does not declare it
     "jax>=0.8",
+    "jaxtyping>=0.3.3",  # annotations of shapes; the tests check them
     "librosa>=0.11",
     "matplotlib>=3.8",
     "ml-collections>=1.0",
@@ -38,6 +39,7 @@ CORE = [
     "tensorflow-datasets>=4.9.10",
 ]
 DEV = [
+    "beartype>=0.19",  # checks the shapes in annotations while tests run
     "build>=1.0",
     "hypothesis>=6.100",
     "mypy>=2.4",

@@ -247,6 +247,90 @@ def train(
     return _changed({**block, "checkpoint_every": every, **fields.TRAIN}, changes)
 
 
+def set_short_run(
+    config: ml_collections.ConfigDict,
+    steps: int,
+    every: int,
+    checkpoint_every: int = 0,
+    log_every: int = 20,
+    lr_decay: bool = True,
+) -> None:
+    """Changes a config to a short run without early stopping, of two data threads.
+
+    Args:
+        config: with its blocks `data`, `optimizer` and `train`.
+        steps: optimizer steps of the whole run.
+        every: steps between two validations.
+        checkpoint_every: steps between two checkpoints; 0: `every`.
+        log_every: steps between two rows of training metrics.
+        lr_decay: whether the learning rate falls to 0 by the last step.
+    """
+    config.data.num_threads = 2
+    if lr_decay:
+        config.optimizer.lr_decay_steps = steps
+    config.train.update(
+        steps=steps,
+        log_every=log_every,
+        validate_every=every,
+        checkpoint_every=checkpoint_every or every,
+        early_stopping_patience=0,
+    )
+
+
+def recurrent_gan(
+    method: str, trained_networks: Iterable[str], min_frames: int, horizontal_flip: bool
+) -> ml_collections.ConfigDict:
+    """Returns what the experiments of the temporal GANs share: clips of up to 75 frames.
+
+    Args:
+        method: see `experiment`.
+        trained_networks: see `experiment`.
+        min_frames: frames of a training example, unless its clip has fewer.
+        horizontal_flip: whether half of the training examples are mirrored.
+    """
+    config = experiment(method, trained_networks)
+    config.frame_rate = 25
+    config.data = data("aligned128x96", batch_size=4, validation_batch_size=4, validation_frames=75)
+    config.length_buckets = (25, 50, 75)  # frames; a batch is padded to the next of these lengths
+    config.min_frames = min_frames
+    config.max_frames = 75
+    config.reference_frame = "segment"  # reference image: first frame of the "segment" or "clip"
+    config.horizontal_flip = horizontal_flip
+    # Validation's `motion_corr` at which discriminators become active; 0: from the start, as in the
+    # papers.
+    config.adversarial_start_corr = 0.0
+    config.discriminators = ml_collections.ConfigDict()
+    config.train = train(400_000, every=4000, early_stopping_patience=10)
+    return config
+
+
+def set_short_recurrent_gan(
+    config: ml_collections.ConfigDict, tiny: bool, min_frames: int, max_frames: int
+) -> None:
+    """Shortens the segments and the run, and raises the generator's rate.
+
+    Args:
+        config: of `recurrent_gan`.
+        tiny: for minutes on a CPU, else for hundreds of clips.
+        min_frames: of a segment.
+        max_frames: of a segment.
+    """
+    config.data.batch_size = 8 if tiny else 12
+    config.data.validation_clips = 16 if tiny else 0
+    config.min_frames, config.max_frames = min_frames, max_frames
+    config.length_buckets = (max_frames, 75)
+    config.horizontal_flip = False
+    config.loss.upper_half = 0.25  # with discriminators alone the upper half converges slowly
+    config.optimizer = optimizer(4e-3, b1=0.5, warmup_steps=20)
+    set_short_run(config, steps=300 if tiny else 1000, every=100 if tiny else 200)
+    if not tiny:
+        # The mouth in the clip's first frame differs from the segment's: only audio predicts it.
+        config.reference_frame = "clip"
+        config.optimizer.learning_rate = 2e-3
+        config.adversarial_start_corr = 0.15
+        config.loss.mouth = 2.0
+
+
 def _changed(defaults: Mapping[str, Any], changes: dict[str, Any]) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({**defaults, **_known(defaults, changes)})
 

@@ -48,11 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Sets a narrow network, a higher learning rate and a short run."""
     config.model.width_mult = 1 / 8
-    config.data.num_threads = 2
     config.data.pairs.validation = config.data.pairs.test = 64
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay_l2 = 0.0
-    config.train.steps = 2000
-    config.train.log_every = 50
-    config.train.validate_every = 250
-    config.train.checkpoint_every = 250
+    common.set_short_run(config, steps=2000, every=250, log_every=50, lr_decay=False)

@@ -119,19 +119,13 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.output_kernel = 3  # the published kernel takes half of the time of a step
     config.flow = "lucas_kanade"
     config.data.batch_size = 4
-    config.data.num_threads = 2
     config.data.validation_clips = 16
     # With this rate the generator follows the audio within a few hundred steps.
     config.optimizer.learning_rate = 5e-3
     config.optimizer.b1 = 0.9
     config.optimizer.warmup_steps = 30
-    config.optimizer.lr_decay_steps = 300
     # At first the gradient of the absolute error by the frames is some 4000 times smaller than that
     # of the adversarial loss, and 1000 times smaller than that of the perceptual loss; only many
     # steps average out their noise.
     config.loss.l1 *= 20_000
-    config.train.steps = 300
-    config.train.log_every = 20
-    config.train.validate_every = 100
-    config.train.checkpoint_every = 100
-    config.train.early_stopping_patience = 0
+    common.set_short_run(config, steps=300, every=100)

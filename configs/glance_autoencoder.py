@@ -39,11 +39,6 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.width_mult = 1 / 8
     config.model.residual_blocks = 2
     config.data.batch_size = 4
-    config.data.num_threads = 2
     config.data.validation_clips = 16
     config.optimizer.learning_rate = 2e-3
-    config.train.steps = 300
-    config.train.log_every = 20
-    config.train.validate_every = 100
-    config.train.checkpoint_every = 100
-    config.train.early_stopping_patience = 0
+    common.set_short_run(config, steps=300, every=100, lr_decay=False)

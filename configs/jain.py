@@ -40,18 +40,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def _published() -> ml_collections.ConfigDict:
-    config = common.experiment("jain", trained_networks=("generator", *DISCRIMINATORS))
-    config.frame_rate = 25
-
-    config.data = common.data(
-        "aligned128x96", batch_size=4, validation_batch_size=4, validation_frames=75
-    )
-
-    config.length_buckets = (25, 50, 75)  # frames; a batch is padded to the next of these lengths
-    config.min_frames = 25  # frames of a training example, unless its clip has fewer
-    config.max_frames = 75
-    config.reference_frame = "segment"  # reference image: first frame of the "segment" or "clip"
-    config.horizontal_flip = False
+    networks = ("generator", *DISCRIMINATORS)
+    config = common.recurrent_gan("jain", networks, min_frames=25, horizontal_flip=False)
 
     config.model = ml_collections.ConfigDict()
     config.model.image_size = (128, 96)
@@ -69,10 +59,6 @@ def _published() -> ml_collections.ConfigDict:
     config.loss = common.loss(l1=0.0, upper_half=0.0, mouth=0.0)
     config.optimizer = common.optimizer(2e-3, b1=0.5)
 
-    # Validation's `motion_corr` at which discriminators become active; 0: from the start, as in the
-    # paper.
-    config.adversarial_start_corr = 0.0
-    config.discriminators = ml_collections.ConfigDict()
     config.discriminators.frame = common.discriminator(
         weight=1.0,
         optimizer=common.optimizer(2e-5, b1=0.5),
@@ -91,7 +77,6 @@ def _published() -> ml_collections.ConfigDict:
         },
     )
 
-    config.train = common.train(400_000, every=4000, early_stopping_patience=10)
     return config
 
 
@@ -102,24 +87,6 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     config.discriminators.frame.model.width_mult = width
     config.discriminators.sequence.model.width_mult = width
     config.discriminators.sequence.model.audio_width_mult = width
-    config.data.batch_size = 8 if tiny else 12
-    config.min_frames, config.max_frames = (8, 12) if tiny else (6, 10)
-    config.length_buckets = (config.max_frames, 75)
-    config.data.num_threads = 2
-    config.data.validation_clips = 16 if tiny else 0
     config.loss.l1 = 400.0
-    config.loss.upper_half = 0.25  # with discriminators alone the upper half converges slowly
-    config.train.steps = 300 if tiny else 1000
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.warmup_steps = 20
-    config.optimizer.lr_decay_steps = config.train.steps
-    config.train.log_every = 20
-    config.train.validate_every = 100 if tiny else 200
-    config.train.checkpoint_every = config.train.validate_every
-    config.train.early_stopping_patience = 0
-    if not tiny:
-        # The mouth in the clip's first frame differs from the segment's: only audio predicts it.
-        config.reference_frame = "clip"
-        config.optimizer.learning_rate = 2e-3
-        config.adversarial_start_corr = 0.15
-        config.loss.mouth = 2.0
+    min_frames, max_frames = (8, 12) if tiny else (6, 10)
+    common.set_short_recurrent_gan(config, tiny, min_frames, max_frames)

@@ -75,17 +75,12 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.width_mult = 0.125
     config.model.depth_mult = 0.0
     config.data.batch_size = 10  # images of 10 clips fit a CPU's cache
-    config.data.num_threads = 2
     config.data.validation_clips = 0
     config.frames_per_clip = 2
     config.loss.lower_half = 4.0
     config.optimizer.learning_rate = 1e-2
     config.optimizer.warmup_steps = 50
-    config.optimizer.lr_decay_steps = 900
     for discriminator in config.discriminators.values():
         discriminator.model.width_mult = 0.125
         discriminator.optimizer.learning_rate = 1e-3
-    config.train.steps = 900
-    config.train.log_every = 20
-    config.train.validate_every = 150
-    config.train.checkpoint_every = 150
+    common.set_short_run(config, steps=900, every=150)

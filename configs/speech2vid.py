@@ -70,16 +70,10 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Sets narrow networks, small batches, a weight of the mouth and higher learning rates."""
     config.model.width_mult = config.deblur.width_mult = 0.125
     config.data.batch_size = 10
-    config.data.num_threads = 2
     config.data.validation_clips = 0
     config.frames_per_clip = 2
     config.loss.mouth = 2.0
     config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 50
-    config.optimizer.lr_decay_steps = 700
     config.deblur.optimizer.learning_rate = 1e-3
-    config.train.steps = 700
-    config.train.log_every = 20
-    config.train.validate_every = 175
-    config.train.checkpoint_every = 175
-    config.train.early_stopping_patience = 0
+    common.set_short_run(config, steps=700, every=175)

@@ -65,11 +65,6 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Sets narrow networks and a higher rate of the generator."""
     config.model.width_mult = config.discriminators.clip.model.width_mult = 1 / 8
     config.data.batch_size = 4
-    config.data.num_threads = 2
     config.data.validation_clips = 16
     config.optimizer.learning_rate = 1e-3
-    config.train.steps = 300
-    config.train.log_every = 20
-    config.train.validate_every = 100
-    config.train.checkpoint_every = 100
-    config.train.early_stopping_patience = 0
+    common.set_short_run(config, steps=300, every=100, lr_decay=False)

@@ -61,18 +61,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def _v2018() -> ml_collections.ConfigDict:
-    config = common.experiment("vougioukas", trained_networks=("generator",))
-    config.frame_rate = 25
-
-    config.data = common.data(
-        "aligned128x96", batch_size=4, validation_batch_size=4, validation_frames=75
-    )
-
-    config.length_buckets = (25, 50, 75)  # frames; a batch is padded to the next of these lengths
-    config.min_frames = 75  # frames of a training example, unless its clip has fewer
-    config.max_frames = 75
-    config.reference_frame = "segment"  # reference image: first frame of the "segment" or "clip"
-    config.horizontal_flip = True
+    config = common.recurrent_gan("vougioukas", ("generator",), min_frames=75, horizontal_flip=True)
 
     config.model = ml_collections.ConfigDict()
     config.model.image_size = (128, 96)
@@ -97,10 +86,6 @@ def _v2018() -> ml_collections.ConfigDict:
         2e-4, lr_decay=0.9, lr_decay_from=20 * EPOCH, lr_decay_every=EPOCH
     )
 
-    # Validation's `motion_corr` at which discriminators become active; 0: from the start, as in the
-    # paper.
-    config.adversarial_start_corr = 0.0
-    config.discriminators = ml_collections.ConfigDict()
     config.discriminators.frame = common.discriminator(
         weight=1.0,
         optimizer=_optimizer(1e-3, 0.9, 20 * EPOCH, EPOCH),
@@ -119,7 +104,6 @@ def _v2018() -> ml_collections.ConfigDict:
         },
     )
 
-    config.train = common.train(100 * EPOCH, every=EPOCH, early_stopping_patience=10)
     return config
 
 
@@ -151,27 +135,9 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     for discriminator in config.discriminators.values():
         discriminator.model.width_mult = 1 / 8
         discriminator.optimizer.learning_rate = 1e-4
-    config.data.batch_size = 8 if tiny else 12
     # Many short segments lower the validation error sooner than few long ones.
-    config.min_frames = config.max_frames = 10 if tiny else 8
-    config.length_buckets = (config.max_frames, 75)
-    config.horizontal_flip = False
-    config.data.num_threads = 2
-    config.data.validation_clips = 16 if tiny else 0
-    config.loss.upper_half = 0.25  # with discriminators alone the upper half converges slowly
-    config.optimizer = common.optimizer(4e-3, b1=0.5, warmup_steps=20)
-    config.train.steps = 300 if tiny else 1000
-    config.optimizer.lr_decay_steps = config.train.steps
-    config.train.log_every = 20
-    config.train.validate_every = 100 if tiny else 200
-    config.train.checkpoint_every = config.train.validate_every
-    config.train.early_stopping_patience = 0
-    if not tiny:
-        # The mouth in the clip's first frame differs from the segment's: only audio predicts it.
-        config.reference_frame = "clip"
-        config.optimizer.learning_rate = 2e-3
-        config.adversarial_start_corr = 0.15
-        config.loss.mouth = 2.0
+    frames = 10 if tiny else 8
+    common.set_short_recurrent_gan(config, tiny, frames, frames)
 
 
 def _optimizer(

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 
 @jax.custom_jvp
@@ -24,8 +25,8 @@ def _cross_entropy_jvp(
 
 
 def binary_cross_entropy(
-    probability: jax.Array, target: jax.Array | float, mean: bool = True
-) -> jax.Array:
+    probability: Float[Array, "*shape"], target: jax.Array | float, mean: bool = True
+) -> Float[Array, "*result"]:
     """Computes binary cross-entropy of probabilities, logarithms clamped at -100 as in PyTorch.
 
     The derivative is (p - t) / max(p (1 - p), 1e-12), as in PyTorch; targets have no gradient.
@@ -44,7 +45,7 @@ def binary_cross_entropy(
     return jnp.mean(loss) if mean else loss
 
 
-def cosine_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
+def cosine_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     """Computes the cosine of the angle between vectors, lengths clamped at 1e-8.
 
     Args:
@@ -59,8 +60,11 @@ def cosine_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def cosine_bce_loss(
-    a: jax.Array, b: jax.Array, target: jax.Array | float, mean: bool = True
-) -> jax.Array:
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    target: Float[Array, "#n"] | float,
+    mean: bool = True,
+) -> Float[Array, "*result"]:
     """Computes binary cross-entropy of the cosine (Prajwal et al. 2020, section 3.3).
 
     Negative cosines count as 0, without a gradient where the target is 0 too.
@@ -78,11 +82,11 @@ def cosine_bce_loss(
 
 
 def info_nce(
-    a: jax.Array,
-    b: jax.Array,
-    temperature: float | jax.Array = 0.07,
-    groups: jax.Array | None = None,
-) -> jax.Array:
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    temperature: float | Float[Array, ""] = 0.07,
+    groups: Int[Array, "n"] | None = None,
+) -> Float[Array, ""]:
     """Computes symmetric InfoNCE: row i of `a` matches row i of `b` among all rows, and vice versa.
 
     Args:
@@ -103,19 +107,21 @@ def info_nce(
     return jnp.mean(rows + columns) / 2
 
 
-def l1(a: jax.Array, b: jax.Array) -> jax.Array:
+def l1(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Computes the mean absolute difference."""
     return jnp.mean(jnp.abs(_at_least_float32(a) - _at_least_float32(b)))
 
 
-def mse(a: jax.Array, b: jax.Array) -> jax.Array:
+def mse(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Computes the mean squared difference, e.g. of perceptual codes (Chen et al. 2018, eq. 3)."""
     return jnp.mean(jnp.square(_at_least_float32(a) - _at_least_float32(b)))
 
 
 def derivative_correlation_loss(
-    audio_features: jax.Array, motion_features: jax.Array, mean_over_features: bool = True
-) -> jax.Array:
+    audio_features: Float[Array, "n time features"],
+    motion_features: Float[Array, "n time features"],
+    mean_over_features: bool = True,
+) -> Float[Array, ""]:
     """Computes 1 - correlation of audio and motion features over time (Chen et al. 2018, eq. 1).
 
     Non-negative features, as those of these networks, have cosines near 1: uncorrelated features
@@ -138,8 +144,8 @@ def derivative_correlation_loss(
 
 
 def contrastive_loss(
-    distance: jax.Array, is_negative: jax.Array | float, margin: float = 1.0
-) -> jax.Array:
+    distance: Float[Array, "n"], is_negative: jax.Array | float, margin: float = 1.0
+) -> Float[Array, ""]:
     """Computes the contrastive loss: small distances of positives, at least `margin` of negatives.
 
     (Hadsell et al. 2006; LipGAN, KR et al. 2019, section 3.3.)
@@ -157,21 +163,11 @@ def contrastive_loss(
     return jnp.mean((1 - is_negative) * distance**2 + is_negative * shortfall**2)
 
 
-def softmax_cross_entropy(logits: jax.Array, label: int) -> jax.Array:
-    """Computes the mean cross-entropy of a softmax over the last axis, with one label for all rows.
-
-    Args:
-        logits: (n, classes); VGAN's classes are real (0) and generated (1).
-        label: the true class.
-    """
-    return -jnp.mean(jax.nn.log_softmax(_at_least_float32(logits))[..., label])
-
-
 def multiscale_endpoint_error(
-    flows: tuple[jax.Array, ...],
-    target: jax.Array,
+    flows: tuple[Float[Array, "n _ _ 2"], ...],
+    target: Float[Array, "n height width 2"],
     weights: tuple[float, ...] = (0.005, 0.01, 0.02, 0.08, 0.32),
-) -> jax.Array:
+) -> Float[Array, ""]:
     """Computes the weighted endpoint errors of several resolutions (Dosovitskiy et al. 2015).
 
     Args:
@@ -194,7 +190,7 @@ def multiscale_endpoint_error(
     return total
 
 
-def l2_normalize(x: jax.Array) -> jax.Array:
+def l2_normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     """Scales vectors (..., d) to length 1; lengths are clamped at 1e-12, so zeros stay zeros."""
     x = _at_least_float32(x)
     return x / _norm(x, 1e-12)[..., None]

@@ -11,6 +11,21 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+from tests.helpers import shapes
+
+# Checks the shapes that annotations name in each call; before the first import of these modules.
+install_import_hook(
+    [
+        "lipsync_jax.evaluation.metrics",
+        "lipsync_jax.losses",
+        "lipsync_jax.methods",
+        "lipsync_jax.nn",
+        "lipsync_jax.ops",
+    ],
+    f"{shapes.__name__}.check_shapes",
+)
 
 jax.config.update("jax_num_cpu_devices", 8)
 

@@ -180,13 +180,6 @@ def test_margin_contrastive():
     np.testing.assert_allclose(losses.contrastive_loss(distance, 1.0, 2.0), 2.016667, rtol=1e-5)
 
 
-def test_two_class():
-    logits = random_array(5, 2)
-    for label in (0, 1):
-        expected = -log_softmax(logits, axis=1)[:, label].mean()
-        np.testing.assert_allclose(losses.softmax_cross_entropy(logits, label), expected, rtol=1e-5)
-
-
 def test_multiscale_endpoint_error(golden):
     flows = [np.moveaxis(golden[f"epe_pred{side}"], 1, -1) for side in (16, 8, 4, 2, 1)]
     true = np.moveaxis(golden["epe_target"], 1, -1)

@@ -24,15 +24,6 @@ def window_samples(seconds: float | Fraction, rate: int) -> int:
     return round(seconds * rate)
 
 
-def reference_hop(rate: int, frame_rate: float) -> int:
-    """Returns the whole samples from frame to frame, as the official code truncates them.
-
-    Where the rates do not divide, the audio drifts ahead of the frames; `Fraction(rate) /
-    frame_rate` does not drift.
-    """
-    return int(rate / float(frame_rate))
-
-
 def frames_within(samples: int, hop: int | Fraction) -> int:
     """Returns the number of frames that end within the audio; a partial last one is dropped.
 
@@ -125,23 +116,3 @@ def log_mel_window_starts(frames: Sequence[int], frame_rate: Fraction | int = 25
     """Returns the first sample of each frame's audio, int64 (frames,); see `log_mel_windows`."""
     hop = audio.LOG_MEL_RATE / Fraction(frame_rate)
     return np.array([int(t * hop // 1) for t in frames], np.int64)
-
-
-def reference_resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Resamples as the official code does, by the Fourier transform of the whole clip.
-
-    Args:
-        samples: integers or floats (samples,).
-        from_rate: their rate, Hz.
-        to_rate: the rate wanted, Hz.
-
-    Returns:
-        float64 (floor(samples · to_rate / from_rate),), on the scale of `samples`.
-    """
-    if from_rate == to_rate:
-        return np.asarray(samples, np.float64)
-    import scipy.signal  # here: slow to import, and used by few methods
-
-    return scipy.signal.resample(
-        np.asarray(samples, np.float64), len(samples) * to_rate // from_rate
-    )

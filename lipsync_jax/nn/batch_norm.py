@@ -8,17 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from lipsync_jax.nn.cpu import use_cpu_kernels
+from lipsync_jax.nn.cpu.sums import sum_rows
 
 
 def _sum(x: jax.Array) -> jax.Array:
     """Sums over all axes but the last."""
-
-    def by_product(x: jax.Array) -> jax.Array:
-        # XLA's CPU backend adds up columns several times slower than it multiplies matrices.
-        return jnp.einsum("nm,mc->nc", jnp.ones((1, len(x)), x.dtype), x, precision="highest")[0]
-
     flat = x.reshape(-1, x.shape[-1])
-    return lax.platform_dependent(flat, cpu=by_product, default=lambda x: jnp.sum(x, axis=0))
+    return sum_rows(flat) if use_cpu_kernels() else jnp.sum(flat, axis=0)
 
 
 def _zero_masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -103,7 +102,9 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n ... c"], train: bool, mask: Bool[Array, "n"] | None = None
+    ) -> Float[Array, "n ... c"]:
         """Normalises (n, ..., channels), by the statistics of the batch if `train`.
 
         Items at which `mask`, bool (n,), is False enter no statistic.

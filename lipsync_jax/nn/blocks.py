@@ -2,22 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
-from lipsync_jax.nn.conv import conv_transpose
-from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
-from lipsync_jax.nn.cpu.conv_vjp import convolve
+from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.types import Argument
 
 Sizes = int | tuple[int, ...]
-Triple = tuple[int, int, int]
 Initializer = Callable[..., jax.Array]
 
 
@@ -64,7 +62,9 @@ class ConvNormAct(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n ... inputs"], train: bool
+    ) -> Float[Array, "n ... features"]:
         """Maps (n, ..., channels) to (n, ..., features)."""
         channels = x.shape[-1]
         ends = (self.features, channels) if self.transposed else (channels, self.features)
@@ -88,17 +88,14 @@ class ConvNormAct(nn.Module):
             return self._convolve_same(x, kernel, strides)
         padding = _per_axis(self.padding, rank)
         if self.transposed:
-            # Sizes have `rank` entries, which their types do not say.
-            transpose: Argument = conv_transpose if rank == 2 else conv_transpose3d
-            return transpose(x, kernel, strides, padding, _per_axis(self.output_padding, rank))
+            extra = _per_axis(self.output_padding, rank)
+            return conv_transpose(x, kernel, strides, padding, extra)
         if self.padding_mode != "zeros":
             x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.padding_mode)
             padding = (0,) * rank
         if x.shape[1:-1] == self.kernel and not any(padding):
             y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
             return y.reshape(len(x), *[1] * rank, self.features)
-        if rank == 3:
-            return conv3d(x, kernel, cast(Triple, strides), cast(Triple, padding))
         return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
     def _convolve_same(self, x: jax.Array, kernel: jax.Array, strides: tuple) -> jax.Array:

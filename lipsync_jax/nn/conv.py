@@ -1,27 +1,24 @@
 """Convolution blocks of the Wav2Lip family; NHWC, explicit symmetric padding."""
 
-import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
-from lipsync_jax.nn.cpu.conv_vjp import convolve, kernel_gradient
+from lipsync_jax.nn.cpu import conv as cpu_conv
+from lipsync_jax.nn.cpu import use_cpu_kernels
+from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
+from lipsync_jax.nn.cpu.conv_transpose import conv_transpose as conv_transpose2d
 from lipsync_jax.types import Argument
 
 Size = int | tuple[int, int]
-DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-# Output channels of a transposed convolution from which one convolution per phase is faster.
-MIN_PHASE_FEATURES = 16
-# Pixels of an image up to which a transposed convolution is computed as a matrix product.
-MAX_MATMUL_POSITIONS = 48
+Pads = tuple[tuple[int, int], ...]
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -29,7 +26,9 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def stack_frames(frames: jax.Array) -> jax.Array:
+def stack_frames(
+    frames: Float[Array, "n time height width colours"],
+) -> Float[Array, "n height width time*colours"]:
     """Reshapes (n, time, height, width, colours) to (n, height, width, time * colours).
 
     A 3-D convolution that spans all frames is a 2-D one over channel colours * frame + colour.
@@ -84,167 +83,80 @@ def _convolve_for_flax(
     return convolve(x, kernel, tuple(strides), tuple(padding))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv_transpose(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: tuple[int, int],
-    output_padding: tuple[int, int] = (0, 0),
-) -> jax.Array:
-    """Computes a transposed convolution: the transpose of a strided one with the same kernel.
-
-    The derivative is custom: XLA's CPU backend runs the kernel gradient of a dilated convolution
-    some fifty times slower than that of the strided convolution.
+def convolve(
+    x: Float[Array, "n *sizes inputs"],
+    kernel: Float[Array, "*taps inputs outputs"],
+    strides: tuple[int, ...],
+    pads: Pads,
+) -> Float[Array, "n *new outputs"]:
+    """Computes a strided convolution over one, two or three axes.
 
     Args:
-        x: (n, height, width, inputs).
-        kernel: (kernel height, kernel width, outputs, inputs), as the strided convolution from
-            `outputs` to `inputs` channels has it.
-        strides: per axis.
-        padding: zeros the strided convolution adds on both sides of each axis.
-        output_padding: rows and columns added at the bottom and right, fewer than `strides`.
+        x: (n, *sizes, inputs).
+        kernel: (*kernel sizes, inputs, outputs).
+        strides: of the output, per axis.
+        pads: zeros added before and after each axis.
 
     Returns:
-        (n, (height - 1) * stride - 2 * padding + kernel height + output_padding, ..., outputs).
+        (n, *new sizes, outputs).
+
+    Raises:
+        ValueError: a clip is shorter than the kernel.
     """
-    size, single = kernel.shape[:2], x.shape[1:3] == (1, 1)
-    if single and padding == output_padding == (0, 0):
-        # The kernel comes first, so that XLA need not transpose it.
-        y = jnp.einsum("hwoc,nc->hwon", kernel, x[:, 0, 0])
-        return y.transpose(3, 0, 1, 2)
-    if max(strides) > 1 and x.size > kernel.size:
-        return _depth_to_space(x, kernel, strides, padding, output_padding)
-    pads = [
-        (k - 1 - p, k - 1 - p + extra)
-        for k, p, extra in zip(size, padding, output_padding, strict=True)
-    ]
-    if math.prod(x.shape[1:3]) <= MAX_MATMUL_POSITIONS:
-        return _sum_of_taps(x, kernel, strides, pads)
-    kernel = kernel.swapaxes(2, 3)
-    dilated = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=(1, 1),
-        lhs_dilation=strides,
-        dimension_numbers=DIMENSION_NUMBERS,
-    )
-    if x.size * math.prod(strides) < kernel.size:
-        # Reversing small images is less work than reversing the kernel.
-        y = dilated(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
-        return lax.rev(y, (1, 2))
-    return dilated(x, lax.rev(kernel, (0, 1)), padding=pads)
-
-
-def _depth_to_space(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: tuple[int, int],
-    output_padding: tuple[int, int],
-) -> jax.Array:
-    """Computes a transposed convolution as one whose channels are the output pixels of each pixel.
-
-    The channels are laid out in space afterwards (Shi et al. 2016). A dilated image is mostly
-    zeros, and XLA's CPU backend multiplies by these zeros too.
-    """
-    (*size, features, _), (n, *space, _) = kernel.shape, x.shape
-    pairs = [*zip(size, strides, strict=True)]
-    ragged = any(k % stride for k, stride in pairs) and all(k >= stride for k, stride in pairs)
-    if ragged and features >= MIN_PHASE_FEATURES and jax.default_backend() == "cpu":
-        y = _phase_by_phase(x, kernel, strides)
-    else:
-        y = _all_phases(x, kernel, strides)
-    height, _, width = y.shape[1:4]
-    y = y.reshape(n, height * strides[0], width * strides[1], features)
-    target_sizes = [
-        (length - 1) * stride - p + k + extra
-        for length, stride, p, k, extra in zip(
-            space, strides, padding, size, output_padding, strict=True
+    if x.ndim == 5 and x.shape[1] + sum(pads[0]) < len(kernel):
+        frames = x.shape[1] + sum(pads[0])
+        raise ValueError(
+            f"a kernel of {len(kernel)} frames does not fit {frames} (padding included)"
         )
-    ]
-    edge_pads = [
-        (-p, end - had, 0) for p, end, had in zip(padding, target_sizes, y.shape[1:3], strict=True)
-    ]
-    return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *edge_pads, (0, 0, 0)])
+    if use_cpu_kernels():
+        on_cpu: Argument = conv3d if x.ndim == 5 else cpu_conv.convolve
+        return on_cpu(x, kernel, strides, pads)  # sizes have one entry an axis
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x))
 
 
-def _all_phases(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Computes (n, height, stride, width, stride, features) by one zero-padded convolution."""
-    *size, features, channels = kernel.shape
-    taps = [-(-k // stride) for k, stride in zip(size, strides, strict=True)]
-    kernel_pads = [(0, t * s - k) for t, s, k in zip(taps, strides, size, strict=True)]
-    kernel = jnp.pad(kernel, [*kernel_pads, (0, 0), (0, 0)])
-    kernel = kernel.reshape(taps[0], strides[0], taps[1], strides[1], features, channels)
-    kernel = kernel[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(*taps, channels, -1)
-    pads = [(t - 1, t - 1) for t in taps]
-    y = lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=DIMENSION_NUMBERS)
-    return y.reshape(*y.shape[:3], *strides, features).transpose(0, 1, 3, 2, 4, 5)
+def conv_transpose(
+    x: Float[Array, "n *sizes inputs"],
+    kernel: Float[Array, "*taps outputs inputs"],
+    strides: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...] | None = None,
+) -> Float[Array, "n *new outputs"]:
+    """Computes a transposed convolution: the transpose of a strided one with the same kernel.
 
+    Args:
+        x: (n, *sizes, inputs), of images or of clips (time, height, width).
+        kernel: (*kernel sizes, outputs, inputs), as the strided convolution from `outputs` to
+            `inputs` channels has it.
+        strides: per axis.
+        padding: zeros the strided convolution adds on both sides of each axis.
+        output_padding: frames, rows, columns added at the end of each axis, fewer than `strides`;
+            None: none.
 
-def _phase_by_phase(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Computes `_all_phases` with the taps of each phase alone: 9 products, not 16, for 3x3."""
-    taps = [-(-k // stride) for k, stride in zip(kernel.shape[:2], strides, strict=True)]
-    rows = []
-    for i in range(strides[0]):
-        row = []
-        for j in range(strides[1]):
-            phase_kernel = kernel[i :: strides[0], j :: strides[1]][::-1, ::-1].swapaxes(2, 3)
-            pads = [(k - 1, t - 1) for k, t in zip(phase_kernel.shape[:2], taps, strict=True)]
-            row.append(
-                lax.conv_general_dilated(
-                    x, phase_kernel, (1, 1), pads, dimension_numbers=DIMENSION_NUMBERS
-                )
-            )
-        rows.append(jnp.stack(row, axis=3))
-    return jnp.stack(rows, axis=2)
-
-
-def _sum_of_taps(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Sequence[tuple[int, int]]
-) -> jax.Array:
-    """Computes a transposed convolution as one matrix product, whose parts are shifted and summed.
-
-    XLA's CPU backend takes up to 66 times as long for the convolution of a small, dilated image,
-    and twice as long for that of a small image without dilation.
+    Returns:
+        (n, (size - 1) * stride - 2 * padding + kernel size + output_padding, ..., outputs).
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    parts = jnp.einsum("nhwc,ijoc->ijnhwo", x, kernel, preferred_element_type=wide)
-    total: Any = 0  # an array from the first tap on
-    for tap in itertools.product(*map(range, kernel.shape[:2])):
-        shifts = [
-            (low - size + 1 + at, high - at, stride - 1)
-            for (low, high), size, at, stride in zip(
-                pads, kernel.shape[:2], tap, strides, strict=True
-            )
-        ]
-        total += lax.pad(parts[tap], jnp.zeros((), wide), [(0, 0, 0), *shifts, (0, 0, 0)])
-    return total.astype(x.dtype)
+    extra = output_padding or (0,) * len(strides)
+    if use_cpu_kernels():
+        on_cpu: Argument = conv_transpose3d if x.ndim == 5 else conv_transpose2d
+        return on_cpu(x, kernel, strides, padding, extra)
+    space = range(len(strides))
+    pads = [
+        (k - 1 - p, k - 1 - p + more)
+        for k, p, more in zip(kernel.shape, padding, extra, strict=False)
+    ]
+    return lax.conv_general_dilated(
+        x,
+        lax.rev(kernel, space).swapaxes(-1, -2),
+        (1,) * len(strides),
+        pads,
+        lhs_dilation=strides,
+        dimension_numbers=_axes(x),
+    )
 
 
-def _conv_transpose_forward(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: tuple[int, int],
-    output_padding: tuple[int, int],
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return conv_transpose(x, kernel, strides, padding, output_padding), (x, kernel)
-
-
-def _conv_transpose_backward(
-    strides: tuple[int, int],
-    padding: tuple[int, int],
-    output_padding: tuple[int, int],
-    residuals: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    pads = tuple((p, p - extra) for p, extra in zip(padding, output_padding, strict=True))
-    grad_x = convolve(gradient, kernel, strides, pads)
-    return grad_x, kernel_gradient(gradient, x, kernel.shape[:2], strides, pads)
-
-
-conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+def _axes(x: jax.Array) -> tuple[str, str, str]:
+    space = "DHW"[5 - x.ndim :]
+    return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
 class ConvTranspose(nn.Module):
@@ -279,15 +191,18 @@ class ConvTranspose(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, BatchNorm, residual sum, ReLU, in this order.
+    """(Transposed) convolution, BatchNorm, residual sum, activation, in this order.
 
     Attributes:
         features: output channels; those of the input where `residual`.
         kernel: size.
-        strides: of the output; 1 where `residual`.
-        padding: zeros on both sides of each axis.
+        strides: of the output, 1 where `residual`; upsampling factors where `transposed`.
+        padding: zeros on both sides of each axis; cut off where `transposed`.
         residual: whether the input is added after the normalisation.
-        activation: whether a ReLU follows.
+        transposed: whether the convolution is a ConvTranspose.
+        output_padding: rows and columns that `transposed` adds at the bottom and right.
+        norm: whether BatchNorm follows the convolution.
+        activation: applied last; None: no activation.
         dtype: of the computation; None follows inputs and parameters. Batch statistics are never
             taken below float32.
     """
@@ -297,75 +212,24 @@ class ConvBlock(nn.Module):
     strides: Size = 1
     padding: Size = 1
     residual: bool = False
-    activation: bool = True
+    transposed: bool = False
+    output_padding: Size = 0
+    norm: bool = True
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n height width c"], train: bool = False
+    ) -> Float[Array, "n new_height new_width features"]:
         """Maps (n, height, width, channels) to (n, new height, new width, features)."""
-        y = conv(
-            self.features,
-            self.kernel,
-            self.strides,
-            self.padding,
-            x.shape[-1],
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        y = BatchNorm(dtype=self.dtype, name="norm")(y, train)
+        shape = self.features, self.kernel, self.strides, self.padding
+        fields: dict[str, Argument] = {"dtype": self.dtype, "name": "conv"}
+        if self.transposed:
+            y = ConvTranspose(*shape, self.output_padding, **fields)(x)
+        else:
+            y = conv(*shape, x.shape[-1], **fields)(x)
+        if self.norm:
+            y = BatchNorm(dtype=self.dtype, name="norm")(y, train)
         y = y + x if self.residual else y
-        return nn.relu(y) if self.activation else y
-
-
-class ConvTransposeBlock(nn.Module):
-    """Transposed convolution, BatchNorm, ReLU; the fields are those of ConvTranspose."""
-
-    features: int
-    kernel: Size = 3
-    strides: Size = 2
-    padding: Size = 1
-    output_padding: Size = 1
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
-        x = ConvTranspose(
-            self.features,
-            self.kernel,
-            self.strides,
-            self.padding,
-            self.output_padding,
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        return nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
-
-
-class LeakyConvBlock(nn.Module):
-    """Convolution and leaky ReLU, without normalisation; the fields are those of ConvBlock.
-
-    Attributes:
-        slope: of the negative side.
-    """
-
-    features: int
-    kernel: Size = 3
-    strides: Size = 1
-    padding: Size = 1
-    slope: float = 0.01
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps (n, height, width, channels) to (n, new height, new width, features)."""
-        x = conv(
-            self.features,
-            self.kernel,
-            self.strides,
-            self.padding,
-            x.shape[-1],
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        return nn.leaky_relu(x, self.slope)
+        return y if self.activation is None else self.activation(y)

@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
-from lipsync_jax.nn.conv import conv_transpose
-from lipsync_jax.nn.cpu.conv_vjp import convolve
+from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.nn.gru import split_time
 from lipsync_jax.types import Argument
 
@@ -67,11 +67,11 @@ class DCGANBlock(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
+        x: Float[Array, "n ... inputs"],
         train: bool,
-        mask: jax.Array | None = None,
-        reference: jax.Array | None = None,
-    ) -> jax.Array:
+        mask: Bool[Array, "n"] | None = None,
+        reference: Float[Array, "clips ... more"] | None = None,
+    ) -> Float[Array, "n ... features"]:
         """Applies the layer.
 
         Args:
@@ -125,8 +125,8 @@ class DCGANBlock(nn.Module):
 
 
 def discriminator_head(
-    x: jax.Array, hidden: int | None, dtype: DTypeLike | None = None
-) -> jax.Array:
+    x: Float[Array, "n inputs"], hidden: int | None, dtype: DTypeLike | None = None
+) -> Float[Array, "n"]:
     """Computes the last layers of a discriminator; called within its compact method.
 
     Args:

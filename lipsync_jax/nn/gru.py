@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.conv import uniform_fan_in
 
@@ -53,8 +54,11 @@ class GRU(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, carry: jax.Array | None = None, mask: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        x: Float[Array, "n time inputs"],
+        carry: Float[Array, "layers n features"] | None = None,
+        mask: Bool[Array, "n time"] | None = None,
+    ) -> tuple[Float[Array, "layers n features"], Float[Array, "n time features"]]:
         """Scans over time.
 
         Args:

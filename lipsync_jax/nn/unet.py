@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, leaky_relu
 from lipsync_jax.nn.shape_checks import check_shape
@@ -74,7 +75,7 @@ class IdentityEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> EncodedImage:
+    def __call__(self, image: Float[Array, "n height width 3"], train: bool) -> EncodedImage:
         """Maps (n, height, width, 3) to EncodedImage."""
         check_shape(self, "image", image, None, *self.image_size, 3)
         size, x, skips = bottleneck_size(self.image_size), image, []
@@ -105,11 +106,11 @@ class FrameDecoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        latents: jax.Array,
+        latents: Float[Array, "frames features"],
         skips: tuple[jax.Array, ...],
         train: bool,
-        mask: jax.Array | None = None,
-    ) -> jax.Array:
+        mask: Bool[Array, "frames"] | None = None,
+    ) -> Float[Array, "frames height width 3"]:
         """Decodes frames.
 
         Args:
@@ -162,7 +163,9 @@ class ImageEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n height width c"], train: bool, mask: Bool[Array, "n"] | None = None
+    ) -> Float[Array, "n features"]:
         """Maps (n, height, width, channels) and a mask (n,) to (n, features)."""
         size = bottleneck_size((x.shape[1], x.shape[2]))
         for i, features in enumerate(channels(self.width_mult, self.base_channels)):

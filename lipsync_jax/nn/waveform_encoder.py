@@ -1,9 +1,9 @@
 """The convolutional encoder of raw audio of Vougioukas et al., for any window and rate."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.dcgan import DCGANBlock, identity
 from lipsync_jax.nn.shape_checks import check_shape
@@ -65,7 +65,9 @@ class WaveformEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n samples"], train: bool, mask: Bool[Array, "n"] | None = None
+    ) -> Float[Array, "n features"]:
         """Maps (n, samples) and a mask (n,) to (n, features)."""
         check_shape(self, "audio", x, None, self.audio_samples)
         rows = waveform_encoder_layout(

@@ -14,6 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lipsync_jax.ops.luminance import RGB_WEIGHTS
 
@@ -28,7 +29,9 @@ CENTRAL = np.array([-0.5, 0, 0.5])
 BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)
 
 
-def clip_flow(frames: jax.Array, method: str = "farneback") -> jax.Array:
+def clip_flow(
+    frames: Float[Array, "n time height width 3"], method: str = "farneback"
+) -> Float[Array, "n time-1 height//4 width//4 2"]:
     """Computes the flow of successive frames for networks (Chen et al. 2018, section 3.2).
 
     Args:
@@ -51,20 +54,20 @@ def clip_flow(frames: jax.Array, method: str = "farneback") -> jax.Array:
     return blocks.mean(axis=(3, 5)) / FLOW_SCALE
 
 
-def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
+def endpoint_error(flow: Float[Array, "*n 2"], target: Float[Array, "*n 2"]) -> Float[Array, ""]:
     """Computes the mean length of the difference of two flows (..., 2)."""
     return jnp.mean(jnp.sqrt(jnp.maximum(jnp.sum((flow - target) ** 2, axis=-1), 1e-12)))
 
 
 def farneback(
-    first: jax.Array,
-    second: jax.Array,
+    first: Float[Array, "n height width"],
+    second: Float[Array, "n height width"],
     window: int = 9,
     levels: int = 3,
     iterations: int = 3,
     poly_n: int = 5,
     poly_sigma: float = 1.2,
-) -> jax.Array:
+) -> Float[Array, "n height width 2"]:
     """Computes flow by polynomial expansion (Farnebäck 2003), equal to OpenCV's up to rounding.
 
     The default of `window` is smaller than the 15 of Chen et al.: more exact on small images.
@@ -154,13 +157,13 @@ def _border_weights(size: int) -> np.ndarray:
 
 
 def horn_schunck(
-    first: jax.Array,
-    second: jax.Array,
+    first: Float[Array, "n height width"],
+    second: Float[Array, "n height width"],
     alpha: float = 0.1,
     levels: int = 3,
     warps: int = 3,
     iterations: int = 20,
-) -> jax.Array:
+) -> Float[Array, "n height width 2"]:
     """Computes smooth flow (Horn and Schunck 1981), from coarse to fine.
 
     The gradients by the frames are the smoothest of the three methods.
@@ -194,12 +197,12 @@ def horn_schunck(
 
 
 def lucas_kanade(
-    first: jax.Array,
-    second: jax.Array,
+    first: Float[Array, "n height width"],
+    second: Float[Array, "n height width"],
     sigma: float = 2.5,
     levels: int = 3,
     iterations: int = 3,
-) -> jax.Array:
+) -> Float[Array, "n height width 2"]:
     """Computes flow that is constant in a window (Lucas and Kanade 1981), from coarse to fine.
 
     Args:

@@ -1,11 +1,14 @@
 """Average content distance: how well the identity of the face is preserved."""
 
 import numpy as np
+from jaxtyping import Num
 
 DISTANCES = ("cosine", "euclidean")
 
 
-def acd(frames: np.ndarray, reference: np.ndarray, distance: str = "cosine") -> float:
+def acd(
+    frames: Num[np.ndarray, "frames d"], reference: Num[np.ndarray, "d"], distance: str = "cosine"
+) -> float:
     """Computes the mean distance of face embeddings to the reference's (Tulyakov et al. 2018).
 
     ACD-C is 1 − cosine, ACD-E the Euclidean distance, of embeddings as they are. Values are not

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.signal
+from jaxtyping import Float, Num
 
 _EYES = (slice(36, 42), slice(42, 48))  # of the 68-point scheme (iBUG)
 MIN_EAR_DROP = 0.072  # least decrease of the eye aspect ratio within one frame in a blink
@@ -25,7 +26,7 @@ class Blinks(NamedTuple):
     duration: float
 
 
-def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
+def eye_aspect_ratio(landmarks: Num[np.ndarray, "*n 68 2"]) -> Float[np.ndarray, "*n"]:
     """Computes the eye aspect ratio (|p2 − p6| + |p3 − p5|) / (2·|p1 − p4|), the mean of both eyes.
 
     Soukupová & Čech 2016, eq. 1. Invariant to scale and rotation in the image plane.
@@ -44,7 +45,7 @@ def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
     return np.mean(ratios, axis=0)
 
 
-def blinks(openness: np.ndarray, frame_rate: float = 25.0) -> Blinks:
+def blinks(openness: Num[np.ndarray, "frames"], frame_rate: float = 25.0) -> Blinks:
     """Detects the blinks of a clip as Vougioukas et al. 2020.
 
     A blink is a decrease of the ratio by `MIN_EAR_DROP` or more within a frame; decreases within

@@ -1,6 +1,7 @@
 """Cumulative probability of blur detection."""
 
 import numpy as np
+from jaxtyping import Float, Num
 
 from lipsync_jax.evaluation.metrics import edges
 
@@ -10,7 +11,7 @@ _JUST_NOTICEABLE = (5, 3)  # pixels of edge width, at contrasts up to 50 and abo
 _BETA = 3.6
 
 
-def cpbd(grey: np.ndarray) -> np.ndarray:
+def cpbd(grey: Num[np.ndarray, "*n height width"]) -> Float[np.ndarray, "*n"]:
     """Computes CPBD, the fraction of edges without visible blur (Narvekar & Karam 2011, eq. 6).
 
     In each block of 64 x 64 with more than 0.2 % edge pixels (Canny), every near-vertical edge of

@@ -1,9 +1,10 @@
 """Frequency domain blurriness measure."""
 
 import numpy as np
+from jaxtyping import Float, Num
 
 
-def fdbm(grey: np.ndarray) -> np.ndarray:
+def fdbm(grey: Num[np.ndarray, "*n height width"]) -> Float[np.ndarray, "*n"]:
     """Computes FDBM, the fraction of Fourier components above a threshold (De & Masilamani 2013).
 
     F = fft2(I), FDBM = #{|F| > max|F| / 1000} / pixels. Higher is sharper; noise counts as sharp.

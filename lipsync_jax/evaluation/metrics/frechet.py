@@ -2,9 +2,12 @@
 
 import numpy as np
 import scipy.linalg
+from jaxtyping import Num
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
+def frechet(
+    a: Num[np.ndarray, "samples_a features"], b: Num[np.ndarray, "samples_b features"]
+) -> float:
     """Computes the Fréchet distance of Gaussians fitted to two samples (Heusel et al. 2017, eq. 6).
 
     ‖µa − µb‖² + tr(Σa + Σb − 2·(Σa·Σb)^½), covariances unbiased. With the 2048 pooled features of

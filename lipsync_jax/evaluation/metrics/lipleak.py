@@ -1,12 +1,13 @@
 """LipLeak: mouth motion of a video generated from silent audio."""
 
 import numpy as np
+from jaxtyping import Float, Num
 
 _UPPER, _LOWER = (61, 62, 63), (67, 66, 65)  # inner lips of the 68-point scheme (iBUG)
 _LEFT_EYE, _RIGHT_EYE = 36, 45  # outer corners
 
 
-def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
+def mouth_opening(landmarks: Num[np.ndarray, "*n 68 2"]) -> Float[np.ndarray, "*n"]:
     """Computes the mean distance of the inner lips over that of the outer eye corners.
 
     Args:
@@ -21,7 +22,9 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
     return gap / eyes
 
 
-def lipleak(silent: np.ndarray, driven: np.ndarray) -> float:
+def lipleak(
+    silent: Num[np.ndarray, "frames_silent"], driven: Num[np.ndarray, "frames_driven"]
+) -> float:
     """Computes mouth motion under silent audio, relative to motion under speech.
 
     mean |m(t + 1) − m(t)| of the clip driven by silence, divided by that of the clip driven by

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Num
 
 MOUTH = slice(48, 68)  # of the 68-point scheme (iBUG; dlib's predictor): 12 outer, 8 inner points
 
@@ -29,7 +30,11 @@ VARIANTS: Mapping[str, str] = {
 }
 
 
-def lmd(real: np.ndarray, fake: np.ndarray, variant: str = "mean") -> LandmarkDistance:
+def lmd(
+    real: Num[np.ndarray, "frames points 2"],
+    fake: Num[np.ndarray, "frames points 2"],
+    variant: str = "mean",
+) -> LandmarkDistance:
     """Computes the landmark distance of mouths (Chen et al. 2018, "At a Glance").
 
     LMD = 1/T · 1/P · Σt Σp ‖R(t,p) − F(t,p)‖₂ (eq. 5), after both shapes are centred at

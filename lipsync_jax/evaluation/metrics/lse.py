@@ -6,6 +6,7 @@ The audio offset is positive where the audio is later than the video.
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Num
 
 from lipsync_jax.evaluation.sync.offset_search import offset_search
 
@@ -28,7 +29,9 @@ class Lse(NamedTuple):
 
 
 def lse(
-    video_embeddings: np.ndarray, audio_embeddings: np.ndarray, max_offset: int = MAX_OFFSET
+    video_embeddings: Num[np.ndarray, "video d"],
+    audio_embeddings: Num[np.ndarray, "audio d"],
+    max_offset: int = MAX_OFFSET,
 ) -> Lse:
     """Computes LSE-D and LSE-C (Prajwal et al. 2020, section 4) from embeddings of SyncNet v2.
 

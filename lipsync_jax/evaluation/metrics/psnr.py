@@ -2,10 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
 
 
 @jax.jit
-def psnr(a: jax.Array, b: jax.Array, peak: float = 1.0) -> jax.Array:
+def psnr(
+    a: Num[Array, "*batch height width channels"],
+    b: Num[Array, "*batch height width channels"],
+    peak: float = 1.0,
+) -> Float[Array, "*batch"]:
     """Computes 10 · log10(peak² / MSE), the mean squared error over all pixels and channels.
 
     Symmetric; invariant to the order of channels and to the position of errors. Integers are

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Num
 
 from lipsync_jax.evaluation.metrics.psnr import check_pair
 
@@ -36,7 +37,12 @@ WINDOWS: Mapping[str, Window] = {
 
 
 @functools.partial(jax.jit, static_argnames="window")
-def ssim(a: jax.Array, b: jax.Array, peak: float = 1.0, window: str = "gaussian11") -> jax.Array:
+def ssim(
+    a: Num[Array, "*batch height width channels"],
+    b: Num[Array, "*batch height width channels"],
+    peak: float = 1.0,
+    window: str = "gaussian11",
+) -> Float[Array, "*batch"]:
     """Computes structural similarity (Wang et al. 2004, eq. 13), K1 0.01, K2 0.03.
 
     SSIM = (2·µa·µb + C1)·(2·σab + C2) / ((µa² + µb² + C1)·(σa² + σb² + C2)), with C = (K·peak)²,

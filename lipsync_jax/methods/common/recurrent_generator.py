@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.gru import GRU, merge_time, split_time, zero_carry
 from lipsync_jax.nn.shape_checks import check_shape
@@ -76,13 +77,13 @@ class RecurrentGenerator(nn.Module):
 
     def __call__(
         self,
-        reference: jax.Array,
-        audio: jax.Array,
-        noise: jax.Array,
+        reference: Float[Array, "n height width 3"],
+        audio: Float[Array, "n time ..."],
+        noise: Float[Array, "n time noise"],
         carry: Carry | None = None,
-        mask: jax.Array | None = None,
+        mask: Bool[Array, "n time"] | None = None,
         train: bool = False,
-    ) -> tuple[Carry, jax.Array]:
+    ) -> tuple[Carry, Float[Array, "n time height width 3"]]:
         """Generates clips.
 
         Args:

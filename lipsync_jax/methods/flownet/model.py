@@ -6,8 +6,8 @@ Flow is (..., 2), to the right and down, in units of `ops.optical_flow.FLOW_SCAL
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lipsync_jax.nn.blocks import TableModule
 from lipsync_jax.nn.dcgan import at_least_float32
@@ -37,7 +37,9 @@ class FlowNetS(TableModule):
     norm: bool = False
 
     @nn.compact
-    def __call__(self, pairs: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+    def __call__(
+        self, pairs: Float[Array, "n height width 6"], train: bool = False
+    ) -> tuple[Float[Array, "n _ _ 2"], ...]:
         """Estimates optical flow.
 
         Args:

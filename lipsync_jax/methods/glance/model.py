@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lipsync_jax.nn.blocks import TableModule
 from lipsync_jax.nn.dcgan import at_least_float32
@@ -79,7 +80,10 @@ class Generator(TableModule):
     output_padding_mode: Literal["zeros", "edge"] = "zeros"
 
     def __call__(
-        self, reference: jax.Array, audio: jax.Array, train: bool = False
+        self,
+        reference: Float[Array, "n 64 64 3"],
+        audio: Float[Array, "n rows 128"],
+        train: bool = False,
     ) -> GeneratorOutput:
         """Generates clips.
 
@@ -93,7 +97,10 @@ class Generator(TableModule):
 
     @nn.compact
     def logits(
-        self, reference: jax.Array, audio: jax.Array, train: bool = False
+        self,
+        reference: Float[Array, "n 64 64 3"],
+        audio: Float[Array, "n rows 128"],
+        train: bool = False,
     ) -> GeneratorOutput:
         """Computes the frames before the tanh; arguments as of a call."""
         check_shape(self, "reference", reference, None, SIZE, SIZE, 3)
@@ -163,7 +170,9 @@ class DerivativeEncoder(TableModule):
     derivative: bool = True
 
     @nn.compact
-    def __call__(self, audio_features: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, audio_features: Float[Array, "n time 16 c"], train: bool = False
+    ) -> Float[Array, "n steps 16"]:
         """Maps (n, time, 16, channels) to (n, time - 1 or time, 16), at least 0."""
         check_shape(self, "audio_features", audio_features, None, None, CORRELATION_FEATURES, None)
         x = audio_features[:, :-1] - audio_features[:, 1:] if self.derivative else audio_features
@@ -180,7 +189,9 @@ class MotionEncoder(TableModule):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n time side side c"], train: bool = False
+    ) -> Float[Array, "n time 16"]:
         """Maps (n, time, side, side, channels), side a power of 2, to (n, time, 16), at least 0."""
         side = x.shape[2]
         if x.shape[3] != side or side < 2 or side & (side - 1):
@@ -209,22 +220,22 @@ class Discriminator(TableModule):
 
     def __call__(
         self,
-        frames: jax.Array,
-        audio: jax.Array,
-        flow: jax.Array | None = None,
+        frames: Float[Array, "n 16 64 64 3"],
+        audio: Float[Array, "n 64 128"],
+        flow: Float[Array, "n steps height width c"] | None = None,
         train: bool = False,
-    ) -> jax.Array:
+    ) -> Float[Array, "n"]:
         """Computes probabilities of being real and in sync; arguments as of `logits`."""
         return nn.sigmoid(self.logits(frames, audio, flow, train))
 
     @nn.compact
     def logits(
         self,
-        frames: jax.Array,
-        audio: jax.Array,
-        flow: jax.Array | None = None,
+        frames: Float[Array, "n 16 64 64 3"],
+        audio: Float[Array, "n 64 128"],
+        flow: Float[Array, "n steps height width c"] | None = None,
         train: bool = False,
-    ) -> jax.Array:
+    ) -> Float[Array, "n"]:
         """Computes logits of being real and in sync.
 
         Args:

@@ -16,12 +16,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
 
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
+from lipsync_jax.methods.common.sequence_discriminator import (
+    SequenceDiscriminator as BaseSequenceDiscriminator,
+)
 from lipsync_jax.nn.dcgan import DCGANBlock, discriminator_head, leaky_relu
-from lipsync_jax.nn.gru import GRU, merge_time, split_time
 from lipsync_jax.nn.shape_checks import check_shape
-from lipsync_jax.nn.unet import NUM_DOWNSAMPLES, FrameDecoder, ImageEncoder, channels
+from lipsync_jax.nn.unet import NUM_DOWNSAMPLES, FrameDecoder, channels
 
 MFCC_STEPS, MFCC_COEFFICIENTS = 35, 12
 PYRAMID_LEVELS = (1, 2, 4)
@@ -47,7 +50,9 @@ class MFCCEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n 35 12"], train: bool, mask: Bool[Array, "n"] | None = None
+    ) -> Float[Array, "n features"]:
         """Maps (n, 35 steps, 12 coefficients) and a mask (n,) to (n, features)."""
         check_shape(self, "audio", x, None, MFCC_STEPS, MFCC_COEFFICIENTS)
         block = functools.partial(DCGANBlock, bias=True, dtype=self.dtype)
@@ -116,7 +121,12 @@ class FrameDiscriminator(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, frames: jax.Array, reference: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        frames: Float[Array, "n height width 3"],
+        reference: Float[Array, "n height width 3"],
+        train: bool = False,
+    ) -> Float[Array, "n"]:
         """Classifies inputs as real or generated.
 
         Args:
@@ -145,61 +155,29 @@ class FrameDiscriminator(nn.Module):
         )
 
 
-class SequenceDiscriminator(nn.Module):
-    """Classifies clips of any length with their audio, by pyramid pooling over time.
+class SequenceDiscriminator(BaseSequenceDiscriminator):
+    """Classifies clips of any length with their MFCCs, by pyramid pooling over time.
 
     Attributes:
-        audio_size: size of the embedding of a window of audio.
         audio_width_mult: multiplies the channels of the audio encoder.
-        frame_size: size of the embedding of a frame.
-        hidden_size: size of the recurrent states and of the classifier's first layer.
-        width_mult: multiplies the channels of layers of images.
-        dtype: of the computation; None follows inputs and parameters.
     """
 
-    audio_size: int = 256
     audio_width_mult: float = 1.0
-    frame_size: int = 128
-    hidden_size: int = 256
-    width_mult: float = 1.0
-    dtype: DTypeLike | None = None
 
-    @nn.compact
-    def __call__(
-        self,
-        frames: jax.Array,
-        audio: jax.Array,
-        mask: jax.Array | None = None,
-        train: bool = False,
-    ) -> jax.Array:
-        """Classifies inputs as real or generated.
+    def make_audio_encoder(self, name: str) -> nn.Module:
+        """See the base class."""
+        return MFCCEncoder(self.audio_size, self.audio_width_mult, self.dtype, name=name)
 
-        Args:
-            frames: (n, time, height, width, 3), RGB in [-1, 1].
-            audio: (n, time, 35, 12), the generator's input.
-            mask: bool (n, time), False for padding, which comes last.
-            train: whether BatchNorm uses and updates statistics of the batch.
-
-        Returns:
-            float32 (n,), logits of being real.
-        """
-        image_features = ImageEncoder(
-            self.frame_size, 32, width_mult=self.width_mult, dtype=self.dtype, name="image_encoder"
-        )(merge_time(frames), train, merge_time(mask))
-        audio_features = MFCCEncoder(
-            self.audio_size, self.audio_width_mult, self.dtype, name="audio_encoder"
-        )(merge_time(audio), train, merge_time(mask))
-        both = split_time(
-            jnp.concatenate([image_features, audio_features], axis=-1), frames.shape[1]
-        )
-        _, states = GRU(self.hidden_size, 2, self.dtype, name="context")(both, mask=mask)
-        lengths = jnp.full(len(both), frames.shape[1]) if mask is None else mask.sum(axis=1)
+    def classify(self, last: jax.Array, states: jax.Array, lengths: jax.Array) -> jax.Array:
+        """See the base class."""
         return discriminator_head(pyramid_pool(states, lengths), self.hidden_size, self.dtype)
 
 
 def pyramid_pool(
-    x: jax.Array, lengths: jax.Array, levels: tuple[int, ...] = PYRAMID_LEVELS
-) -> jax.Array:
+    x: Float[Array, "n time features"],
+    lengths: Int[Array, "n"],
+    levels: tuple[int, ...] = PYRAMID_LEVELS,
+) -> Float[Array, "n pooled"]:
     """Computes spatial pyramid pooling (He et al. 2014) over time: maxima over parts of a clip.
 
     Bin i of a level of n bins covers the steps from floor(i T / n) up to ceil((i + 1) T / n), where

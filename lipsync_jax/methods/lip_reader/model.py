@@ -6,8 +6,8 @@ frame, which needs word alignments and fewer sentences.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.blocks import TableModule
 from lipsync_jax.nn.gru import GRU, merge_time, split_time
@@ -34,7 +34,12 @@ class LipReader(TableModule):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(self, mouths: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        mouths: Float[Array, "n time height width 1"],
+        mask: Bool[Array, "n time"],
+        train: bool = False,
+    ) -> Float[Array, "n time words"]:
         """Classifies each frame.
 
         Args:

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lipsync_jax.losses import l2_normalize
 from lipsync_jax.nn.blocks import ConvNormAct, Initializer, Sizes, TableModule
@@ -110,7 +111,12 @@ class Generator(_LipGANModule):
     depth_mult: float = 1.0
 
     @nn.compact
-    def __call__(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        audio: Float[Array, "n steps bins"],
+        faces: Float[Array, "n 96 96 6"],
+        train: bool = False,
+    ) -> Float[Array, "n 96 96 3"]:
         """Generates faces.
 
         Args:
@@ -194,7 +200,7 @@ class InstanceNorm(nn.Module):
     epsilon: float = 1e-3
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n height width c"]) -> Float[Array, "n height width c"]:
         """Normalises (n, height, width, c) in float32 or wider; one scale and one bias."""
         x = at_least_float32(x)
         scale = self.param("scale", nn.initializers.ones, ())
@@ -205,11 +211,21 @@ class InstanceNorm(nn.Module):
         return centred / (jnp.sqrt(variance) + self.epsilon) * scale + bias
 
 
+DISC_FIELDS: dict[str, Argument] = {
+    "bias": True,
+    "norm": False,
+    "activation": None,
+    "kernel_init": _glorot,
+}
+
+
 class Discriminator(_LipGANModule):
     """Distance of a face and a window of audio, small for real pairs (section 3.3)."""
 
     @nn.compact
-    def __call__(self, audio: jax.Array, faces: jax.Array) -> jax.Array:
+    def __call__(
+        self, audio: Float[Array, "n steps bins"], faces: Float[Array, "n 96 96 3"]
+    ) -> Float[Array, "n"]:
         """Computes distances.
 
         Args:
@@ -241,24 +257,8 @@ class Discriminator(_LipGANModule):
     def _block(self, x: jax.Array, row: tuple, name: str) -> jax.Array:
         features, kernel, strides = row
         shape = (kernel, 1, 0) if strides is None else (kernel, strides, "SAME")
-        fields: dict[str, Argument]
-        fields = {
-            "bias": True,
-            "norm": False,
-            "activation": None,
-            "kernel_init": _glorot,
-            "name": name,
-        }
-        x = self.conv_block(features, *shape, **fields)(x, False)
+        x = self.conv_block(features, *shape, name=name, **DISC_FIELDS)(x, False)
         return leaky_relu(InstanceNorm(name=f"{name}_norm")(x).astype(x.dtype))
 
     def _global_conv(self, x: jax.Array, name: str) -> jax.Array:
-        fields: dict[str, Argument]
-        fields = {
-            "bias": True,
-            "norm": False,
-            "activation": None,
-            "kernel_init": _glorot,
-            "name": name,
-        }
-        return self.conv_block(512, x.shape[1:3], **fields)(x, False)
+        return self.conv_block(512, x.shape[1:3], name=name, **DISC_FIELDS)(x, False)

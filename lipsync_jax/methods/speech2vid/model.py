@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lipsync_jax.methods.glance import model as glance
 from lipsync_jax.methods.jain.model import AUDIO_ENCODER, MFCC_COEFFICIENTS, MFCC_STEPS, POOLS
@@ -73,7 +74,10 @@ class Generator(TableModule):
     min_channels: ClassVar = 8  # fewer lose colours and edges
 
     def __call__(
-        self, audio: jax.Array, references: jax.Array, train: bool = False
+        self,
+        audio: Float[Array, "n 35 12"],
+        references: Float[Array, "n 112 112 c"],
+        train: bool = False,
     ) -> GeneratorOutput:
         """Generates frames.
 
@@ -88,7 +92,10 @@ class Generator(TableModule):
 
     @nn.compact
     def logits(
-        self, audio: jax.Array, references: jax.Array, train: bool = False
+        self,
+        audio: Float[Array, "n 35 12"],
+        references: Float[Array, "n 112 112 c"],
+        train: bool = False,
     ) -> GeneratorOutput:
         """Returns frames before the sigmoid; arguments as of a call."""
         check_shape(self, "audio", audio, None, MFCC_STEPS, MFCC_COEFFICIENTS)
@@ -173,7 +180,9 @@ class Deblurrer(TableModule):
     layers: int = 10
 
     @nn.compact
-    def __call__(self, frames: jax.Array) -> jax.Array:
+    def __call__(
+        self, frames: Float[Array, "n height width 3"]
+    ) -> Float[Array, "n height width 3"]:
         """Computes float32 residuals of frames (n, height, width, 3), RGB in [0, 1]."""
         x = frames
         for i in range(self.layers - 1):
@@ -195,7 +204,12 @@ LIP_DECODER = (
 class LipClipGenerator(TableModule):
     """Reference image of lips and audio -> 16 frames, generated as channels of one image."""
 
-    def __call__(self, reference: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        reference: Float[Array, "n 64 64 3"],
+        audio: Float[Array, "n 64 128"],
+        train: bool = False,
+    ) -> Float[Array, "n 16 64 64 3"]:
         """Generates clips.
 
         Args:
@@ -209,7 +223,12 @@ class LipClipGenerator(TableModule):
         return jnp.tanh(self.logits(reference, audio, train))
 
     @nn.compact
-    def logits(self, reference: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:
+    def logits(
+        self,
+        reference: Float[Array, "n 64 64 3"],
+        audio: Float[Array, "n 64 128"],
+        train: bool = False,
+    ) -> Float[Array, "n 16 64 64 3"]:
         """Returns frames before the tanh; arguments as of a call."""
         size, frames = glance.SIZE, glance.FRAMES
         check_shape(self, "reference", reference, None, size, size, 3)

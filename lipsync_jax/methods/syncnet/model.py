@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import ConvBlock, pair, stack_frames, uniform_fan_in
@@ -44,7 +45,7 @@ class Tower(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "n height width c"], train: bool) -> Float[Array, "n 512"]:
         """(n, height, width, channels) -> (n, 512)."""
         count = 0
         fields: dict[str, Argument] = {"dtype": self.dtype}  # after those of a row
@@ -68,7 +69,7 @@ class Head(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "n 512"], train: bool) -> Float[Array, "n 1024"]:
         """(n, 512) -> (n, 1024)."""
 
         def dense(features: int, name: str, x: jax.Array) -> jax.Array:
@@ -105,7 +106,9 @@ class SyncNetV2(nn.Module):
         """Returns `embed_audio` and `embed_lips`."""
         return self.embed_audio(audio, train), self.embed_lips(frames, train)
 
-    def embed_audio(self, audio: jax.Array, train: bool = False) -> jax.Array:
+    def embed_audio(
+        self, audio: Float[Array, "n 13 20 1"], train: bool = False
+    ) -> Float[Array, "n 1024"]:
         """Embeds audio.
 
         Args:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lipsync_jax.methods.glance.model import (
     AUDIO_ENCODER,
@@ -105,7 +106,7 @@ class Generator(_VGANModule):
     """Generates videos of 32 frames from noise (section 3.1)."""
 
     @nn.compact
-    def __call__(self, noise: jax.Array, train: bool = False) -> TwoStreamOutput:
+    def __call__(self, noise: Float[Array, "n 100"], train: bool = False) -> TwoStreamOutput:
         """Maps noise (n, 100), normal, to 32 frames."""
         check_shape(self, "noise", noise, None, NOISE_SIZE)
         x = noise[:, None, None]
@@ -119,7 +120,7 @@ class FutureGenerator(_VGANModule):
     """Generates videos of 32 frames from a first frame (section 4.4)."""
 
     @nn.compact
-    def __call__(self, frame: jax.Array, train: bool = False) -> TwoStreamOutput:
+    def __call__(self, frame: Float[Array, "n 64 64 3"], train: bool = False) -> TwoStreamOutput:
         """Maps a frame (n, 64, 64, 3), RGB in [-1, 1], to 32 frames."""
         check_shape(self, "frame", frame, None, SIZE, SIZE, 3)
         x = frame
@@ -137,7 +138,9 @@ class Discriminator(_VGANModule):
     """
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, frames: Float[Array, "n 32 64 64 3"], train: bool = False
+    ) -> Float[Array, "n 2"]:
         """Maps videos (n, 32, 64, 64, 3), RGB in [-1, 1], to logits of both classes (n, 2)."""
         check_shape(self, "frames", frames, None, 2 * FRAMES, SIZE, SIZE, 3)
         x = frames
@@ -161,9 +164,9 @@ class AudioConditionedGenerator(TableModule):
     @nn.compact
     def __call__(
         self,
-        noise: jax.Array,
-        audio: jax.Array,
-        reference: jax.Array | None = None,
+        noise: Float[Array, "n 100"],
+        audio: Float[Array, "n 64 128"],
+        reference: Float[Array, "n 64 64 3"] | None = None,
         train: bool = False,
     ) -> TwoStreamOutput:
         """Generates videos.
@@ -229,7 +232,12 @@ class AudioConditionedDiscriminator(TableModule):
     """Classifies videos with their audio (the baseline of Chen et al. 2018)."""
 
     @nn.compact
-    def __call__(self, frames: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        frames: Float[Array, "n 16 64 64 3"],
+        audio: Float[Array, "n 64 128"],
+        train: bool = False,
+    ) -> Float[Array, "n"]:
         """Computes logits of being real and in sync.
 
         Args:

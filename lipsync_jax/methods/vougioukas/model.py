@@ -15,8 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.methods.common.recurrent_generator import RecurrentGenerator
+from lipsync_jax.methods.common.sequence_discriminator import (
+    SequenceDiscriminator as BaseSequenceDiscriminator,
+)
 from lipsync_jax.nn.conv import stack_frames
 from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, discriminator_head, identity
 from lipsync_jax.nn.gru import GRU, merge_time, split_time
@@ -88,7 +92,12 @@ class FrameDiscriminator(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, frames: jax.Array, reference: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        frames: Float[Array, "n height width 3"],
+        reference: Float[Array, "n height width 3"],
+        train: bool = False,
+    ) -> Float[Array, "n"]:
         """Classifies inputs as real or generated.
 
         Args:
@@ -110,62 +119,33 @@ class FrameDiscriminator(nn.Module):
         return at_least_float32(encoder(both, train))[:, 0]
 
 
-class SequenceDiscriminator(nn.Module):
+class SequenceDiscriminator(BaseSequenceDiscriminator):
     """Classifies whole clips with their audio, at the last valid frame (2018, section 3.2).
 
     Attributes:
         audio_rate: samples a second.
         audio_samples: length of a window.
         audio_encoder_channels: channels of the audio encoder's first convolution.
-        audio_size: size of the embedding of a window of audio.
-        frame_size: size of the embedding of a frame.
-        hidden_size: size of the recurrent states.
-        width_mult: multiplies the channels of layers of images.
-        dtype: of the computation; None follows inputs and parameters.
     """
 
     audio_rate: int = 16_000
     audio_samples: int = 2560
     audio_encoder_channels: int = 16
-    audio_size: int = 256
-    frame_size: int = 128
-    hidden_size: int = 256
-    width_mult: float = 1.0
-    dtype: DTypeLike | None = None
 
-    @nn.compact
-    def __call__(
-        self,
-        frames: jax.Array,
-        audio: jax.Array,
-        mask: jax.Array | None = None,
-        train: bool = False,
-    ) -> jax.Array:
-        """Classifies inputs as real or generated.
-
-        Args:
-            frames: (n, time, height, width, 3), RGB in [-1, 1].
-            audio: (n, time, audio_samples), the generator's input.
-            mask: bool (n, time), False for padding.
-            train: whether BatchNorm uses and updates statistics of the batch.
-
-        Returns:
-            float32 (n,), logits of being real.
-        """
-        image_code = ImageEncoder(
-            self.frame_size, 32, width_mult=self.width_mult, dtype=self.dtype, name="image_encoder"
-        )(merge_time(frames), train, merge_time(mask))
-        audio_code = WaveformEncoder(
+    def make_audio_encoder(self, name: str) -> nn.Module:
+        """See the base class."""
+        return WaveformEncoder(
             self.audio_size,
             self.audio_rate,
             self.audio_samples,
             self.audio_encoder_channels,
             dtype=self.dtype,
-            name="audio_encoder",
-        )(merge_time(audio), train, merge_time(mask))
-        both = split_time(jnp.concatenate([image_code, audio_code], axis=-1), frames.shape[1])
-        states, _ = GRU(self.hidden_size, 2, self.dtype, name="context")(both, mask=mask)
-        return discriminator_head(states[-1], self.hidden_size // 2, self.dtype)
+            name=name,
+        )
+
+    def classify(self, last: jax.Array, states: jax.Array, lengths: jax.Array) -> jax.Array:
+        """See the base class."""
+        return discriminator_head(last, self.hidden_size // 2, self.dtype)
 
 
 class MotionDiscriminator(nn.Module):
@@ -187,8 +167,11 @@ class MotionDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, frames: jax.Array, mask: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
+        self,
+        frames: Float[Array, "n time height width 3"],
+        mask: Bool[Array, "n time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "n"]:
         """Classifies clips; arguments and result are those of SequenceDiscriminator."""
         if mask is not None:
             frames = jnp.where(mask[..., None, None, None], frames, 0)
@@ -229,7 +212,12 @@ class SyncDiscriminator(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, frames: jax.Array, audio: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        frames: Float[Array, "n 5 half_height width 3"],
+        audio: Float[Array, "n samples"],
+        train: bool = False,
+    ) -> Float[Array, "n"]:
         """Classifies inputs as real or generated.
 
         Args:

@@ -16,9 +16,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lipsync_jax.losses import l2_normalize
-from lipsync_jax.nn.conv import ConvBlock, ConvTransposeBlock, LeakyConvBlock, conv
+from lipsync_jax.nn.conv import ConvBlock, conv
 from lipsync_jax.types import Argument
 
 EMBEDDING_SIZE = 512
@@ -138,7 +139,12 @@ class Wav2Lip(_Wav2LipModule):
 
     depth_mult: float = 1.0
 
-    def __call__(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        audio: Float[Array, "n 80 16 1"],
+        faces: Float[Array, "n size size 6"],
+        train: bool = False,
+    ) -> Float[Array, "n size size 3"]:
         """Generates faces.
 
         Args:
@@ -153,7 +159,12 @@ class Wav2Lip(_Wav2LipModule):
         return nn.sigmoid(self.logits(audio, faces, train))
 
     @nn.compact
-    def logits(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
+    def logits(
+        self,
+        audio: Float[Array, "n 80 16 1"],
+        faces: Float[Array, "n size size 6"],
+        train: bool = False,
+    ) -> Float[Array, "n size size 3"]:
         """Returns the images before the sigmoid; arguments as of a call."""
         self.check_shape("audio", audio, 80, 16, 1)
         self.check_shape("faces", faces, self.image_size, self.image_size, 6)
@@ -186,10 +197,17 @@ class Wav2Lip(_Wav2LipModule):
         x = jnp.concatenate([x, skips.pop()], axis=-1)
         for i, (features, residuals) in enumerate(extend(FACE_DECODER, count + 1)[::-1], 1):
             # From the single position to `last`, then doubling; one residual block at `last`.
-            shape = (last, 1, 0, 0) if i == 1 else (3, 2, 1, 1)
+            kernel, stride, padding = (last, 1, 0) if i == 1 else (3, 2, 1)
             residuals = 1 if i == 1 else residuals
-            x = ConvTransposeBlock(
-                self.channels(features), *shape, dtype=self.dtype, name=f"face_decoder_{i}_0"
+            x = ConvBlock(
+                self.channels(features),
+                kernel,
+                stride,
+                padding,
+                transposed=True,
+                output_padding=padding,
+                dtype=self.dtype,
+                name=f"face_decoder_{i}_0",
             )(x, train)
             blocks = [(features, 3, 1, 1, True)] * math.ceil(residuals * self.depth_mult)
             x = self.conv_stack(x, blocks, train, f"face_decoder_{i}", first=1)
@@ -214,8 +232,11 @@ class SyncExpert(_Wav2LipModule):
 
     @nn.compact
     def __call__(
-        self, audio: jax.Array, faces: jax.Array, train: bool = False
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        audio: Float[Array, "n 80 16 1"],
+        faces: Float[Array, "n half_size size 15"],
+        train: bool = False,
+    ) -> tuple[Float[Array, "n embedding"], Float[Array, "n embedding"]]:
         """Embeds audio and frames.
 
         Args:
@@ -246,7 +267,8 @@ class SyncExpert(_Wav2LipModule):
         deterministic = not (train and self.has_rng("dropout"))
         x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
         # After those of a row.
-        fields: dict[str, Argument] = {"activation": self.relu_embedding, "dtype": self.dtype}
+        fields: dict[str, Argument]
+        fields = {"activation": nn.relu if self.relu_embedding else None, "dtype": self.dtype}
         last = ConvBlock(self.channels(features), *shape, **fields, name=f"{name}_{len(before)}")
         x = last(x, train)
         return l2_normalize(x.reshape(len(x), -1))
@@ -255,7 +277,7 @@ class SyncExpert(_Wav2LipModule):
 class QualityDiscriminator(_Wav2LipModule):
     """Classifies the lower half of a single face as real or generated (section 3.5)."""
 
-    def __call__(self, frames: jax.Array) -> jax.Array:
+    def __call__(self, frames: Float[Array, "n size size 3"]) -> Float[Array, "n 1"]:
         """Computes probabilities of being real.
 
         Args:
@@ -267,7 +289,7 @@ class QualityDiscriminator(_Wav2LipModule):
         return nn.sigmoid(self.logits(frames))
 
     @nn.compact
-    def logits(self, frames: jax.Array) -> jax.Array:
+    def logits(self, frames: Float[Array, "n size size 3"]) -> Float[Array, "n 1"]:
         """Returns the logits before the sigmoid; arguments as of a call."""
         size = self.image_size
         self.check_shape("frames", frames, size, size, 3)
@@ -280,10 +302,12 @@ class QualityDiscriminator(_Wav2LipModule):
             [(EMBEDDING_SIZE, last, 1, 0), (EMBEDDING_SIZE, 1, 1, 0)],
         ]
         x = frames[:, size // 2 :]
-        fields: dict[str, Argument] = {"dtype": self.dtype}  # after those of a row
+        # After those of a row; the slope is 0.01.
+        fields: dict[str, Argument]
+        fields = {"norm": False, "activation": nn.leaky_relu, "dtype": self.dtype}
         for i, stage in enumerate(stages):
             for j, (features, *shape) in enumerate(stage):
-                block = LeakyConvBlock(
+                block = ConvBlock(
                     self.channels(features),
                     *shape,
                     **fields,

@@ -10,39 +10,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lipsync_jax.nn.conv import conv_transpose
-from lipsync_jax.nn.cpu.conv_vjp import convolve
-from lipsync_jax.nn.gru import merge_time, split_time
+from lipsync_jax.nn.cpu.conv import Pads, convolve
+from lipsync_jax.nn.cpu.conv_transpose import conv_transpose
 
 Triple = tuple[int, int, int]
 
 
-def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, padding: Triple) -> jax.Array:
-    """Computes a convolution over time, height and width.
-
-    Args:
-        x: (n, time, height, width, inputs).
-        kernel: (kernel time, kernel height, kernel width, inputs, outputs).
-        strides: per axis.
-        padding: zeros added on both sides of each axis.
-
-    Returns:
-        (n, new time, new height, new width, outputs), of the sizes that a 2-D convolution has.
-
-    Raises:
-        ValueError: the clip is shorter than the kernel.
-    """
+def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads) -> jax.Array:
+    """Computes what `nn.conv.convolve` computes for clips."""
     taps, step = kernel.shape[0], strides[0]
-    x = jnp.pad(x, [(0, 0), (padding[0],) * 2, (0, 0), (0, 0), (0, 0)])
-    if x.shape[1] < taps:
-        raise ValueError(f"a kernel of {taps} frames does not fit {x.shape[1]} (padding included)")
-    space = strides[1:], padding[1:]
+    x = jnp.pad(x, [(0, 0), pads[0], (0, 0), (0, 0), (0, 0)])
+    space = strides[1:], pads[1:]
     if step == 1 and kernel.shape[-1] < kernel.shape[-2]:
         return _sum_of_shifted_taps(x, kernel, *space)
     last = x.shape[1] - taps + 1
     windows = jnp.concatenate([x[:, tap : tap + last : step] for tap in range(taps)], axis=-1)
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    return _per_frame(lambda frames: _conv(frames, kernel, *space), windows)
+    return _per_frame(lambda frames: convolve(frames, kernel, *space), windows)
 
 
 def conv_transpose3d(
@@ -52,19 +36,7 @@ def conv_transpose3d(
     padding: Triple,
     output_padding: Triple = (0, 0, 0),
 ) -> jax.Array:
-    """Computes a transposed convolution over time, height and width; see `conv.conv_transpose`.
-
-    Args:
-        x: (n, time, height, width, inputs).
-        kernel: (kernel time, kernel height, kernel width, outputs, inputs), as the strided
-            convolution from `outputs` to `inputs` channels has it.
-        strides: per axis.
-        padding: zeros the strided convolution adds on both sides of each axis.
-        output_padding: frames, rows and columns added at the end of each axis.
-
-    Returns:
-        (n, (time - 1) * stride - 2 * padding + kernel time + output_padding, ..., outputs).
-    """
+    """Computes what `nn.conv.conv_transpose` computes for clips."""
     taps, rows, columns, outputs, inputs = kernel.shape
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(rows, columns, taps * outputs, inputs)
     space = strides[1:], padding[1:], output_padding[1:]
@@ -82,24 +54,19 @@ def conv_transpose3d(
 
 
 def _sum_of_shifted_taps(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> jax.Array:
     """Shifts and sums the outputs of each tap: less work where output channels are few."""
     taps, outputs = kernel.shape[0], kernel.shape[-1]
     flat = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], taps * outputs)
     tap_outputs = jnp.split(
-        _per_frame(lambda y: _conv(y, flat, strides, padding), x), taps, axis=-1
+        _per_frame(lambda y: convolve(y, flat, strides, pads), x), taps, axis=-1
     )
     last = x.shape[1] - taps + 1
     return sum(part[:, tap : tap + last] for tap, part in enumerate(tap_outputs))  # type: ignore[return-value]
 
 
-def _conv(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
-) -> jax.Array:
-    return convolve(x, kernel, strides, tuple((p, p) for p in padding))
-
-
 def _per_frame(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """Applies a function of images to the frames of clips as one batch."""
-    return split_time(function(merge_time(x)), x.shape[1])
+    y = function(x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])

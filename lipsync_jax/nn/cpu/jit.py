@@ -5,18 +5,19 @@ from collections.abc import Callable
 import jax
 import jaxlib
 
+from lipsync_jax.nn.cpu import use_cpu_kernels
 from lipsync_jax.types import Argument
 
 
 def cpu_compiler_options() -> dict[str, Argument]:
-    """Returns XLA options for the default backend; {} unless it is a CPU that needs some.
+    """Returns XLA options for CPUs; {} unless `use_cpu_kernels` and this CPU's XLA needs some.
 
     jaxlib 0.10 and 0.11 give convolutions on CPU to YNNPACK, which computes large images on one
     thread; an empty list of fused operations leaves them to Eigen. Processes that train together
     deadlock where XLA's scheduler starts independent sums over devices in any order, so these
     sums keep the order of the program. Starts the backend.
     """
-    if jax.default_backend() != "cpu":
+    if not use_cpu_kernels():
         return {}
     options: dict[str, Argument] = {}
     version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
@@ -39,6 +40,6 @@ def jit(function: Callable, *, optimize: bool = True, **options: Argument) -> Ca
         **options: of `jax.jit`.
     """
     compiler_options = cpu_compiler_options()
-    if not optimize and jax.default_backend() == "cpu":
+    if not optimize and use_cpu_kernels():
         compiler_options["xla_backend_optimization_level"] = 0
     return jax.jit(function, compiler_options=compiler_options, **options)

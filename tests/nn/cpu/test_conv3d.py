@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
+from lipsync_jax.nn import conv
+from lipsync_jax.nn.cpu.conv3d import conv_transpose3d
 from tests.helpers.networks import random_array
 
 AXES = ("NDHWC", "DHWIO", "NDHWC")
@@ -42,12 +43,13 @@ def check_with_gradients(ours, reference, *inputs):
 def test_convolution(shape):
     size, inputs, outputs, strides, padding = shape
 
+    pads = tuple((p, p) for p in padding)
+
     def reference(x, kernel):
-        pads = [(p, p) for p in padding]
         return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=AXES)
 
     x, kernel = random_array(2, 5, 6, 7, inputs), random_array(*size, inputs, outputs, seed=1)
-    check_with_gradients(lambda *both: conv3d(*both, strides, padding), reference, x, kernel)
+    check_with_gradients(lambda *both: conv.convolve(*both, strides, pads), reference, x, kernel)
 
 
 @pytest.mark.parametrize("shape", TRANSPOSED)
@@ -69,7 +71,7 @@ def test_no_3d_convolution_is_left_to_the_compiler():
     x, kernel = random_array(1, 4, 5, 5, 3), random_array(3, 3, 3, 3, 3, seed=1)
 
     def loss(x, kernel):
-        y = conv3d(x, kernel, (1, 2, 2), (1, 1, 1))
+        y = conv.convolve(x, kernel, (1, 2, 2), ((1, 1),) * 3)
         return conv_transpose3d(y, kernel, (2, 2, 2), (1, 1, 1)).sum()
 
     text = str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel))
@@ -79,4 +81,5 @@ def test_no_3d_convolution_is_left_to_the_compiler():
 
 def test_refuses_a_clip_shorter_than_the_kernel():
     with pytest.raises(ValueError, match=r"kernel of 7 frames does not fit 5 \(padding included\)"):
-        conv3d(random_array(1, 3, 8, 8, 2), random_array(7, 3, 3, 2, 4), (1, 1, 1), (1, 1, 1))
+        x, kernel = random_array(1, 3, 8, 8, 2), random_array(7, 3, 3, 2, 4)
+        conv.convolve(x, kernel, (1, 1, 1), ((1, 1),) * 3)

@@ -14,19 +14,10 @@ Pads = tuple[tuple[int, int], ...]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
-    """Computes a strided convolution over one, two or three axes.
+    """Computes what `nn.conv.convolve` computes.
 
     The custom derivative has all axes in their usual places: inside a loop or a branch XLA's CPU
     backend does not move them there, and runs the derivative of JAX many times slower.
-
-    Args:
-        x: (n, *sizes, inputs).
-        kernel: (*kernel sizes, inputs, outputs).
-        strides: of the output, per axis.
-        pads: zeros added before and after each axis.
-
-    Returns:
-        (n, *new sizes, outputs).
     """
     return _convolve(x, kernel, strides, pads)
 
@@ -34,15 +25,9 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
 def _convolve(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Argument
 ) -> jax.Array:
-    if not dilated and _use_winograd(x, kernel, strides, pads):
+    if not dilated and winograd.is_profitable(x, kernel, strides, pads):
         return winograd.convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
-
-
-def _use_winograd(
-    x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
-) -> bool:
-    return jax.default_backend() == "cpu" and winograd.is_profitable(x, kernel, strides, pads)
 
 
 def kernel_gradient(
@@ -62,7 +47,7 @@ def kernel_gradient(
     """
     space = tuple(range(1, x.ndim - 1))
     kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], gradient.shape[-1]), x.dtype)
-    if _use_winograd(x, kernel, strides, pads):
+    if winograd.is_profitable(x, kernel, strides, pads):
         return winograd.kernel_gradient3x3(x, gradient, pads)
     grad_pads = []
     for axis, stride, size, (before, _) in zip(space, strides, taps, pads, strict=True):
