@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all matrix lint clean
+.PHONY: demo demo-train test test-all matrix lint clean
 
 # The stamp is newer than setup.py once all dependencies are installed.
 $(VENV)/.installed: setup.py
@@ -13,6 +13,9 @@ $(VENV)/.installed: setup.py
 
 demo: $(VENV)/.installed
 	$(BIN)/lipsync demo --out demo_out
+
+demo-train: $(VENV)/.installed
+	$(BIN)/lipsync demo --train --out demo_out
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -39,6 +39,14 @@ def _compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def _no_built_in_models(tmp_path_factory, monkeypatch):
+    """Results of tests do not depend on the models that are shipped."""
+    from lipsync_jax import weights
+
+    monkeypatch.setattr(weights, "FOLDER", tmp_path_factory.getbasetemp() / "no_models")
+
+
+@pytest.fixture(autouse=True)
 def _log_levels():
     """Restores the levels of libraries' loggers, which commands raise."""
     loggers = [logging.getLogger(name) for name in ("absl", "jax", "matplotlib")]

@@ -29,6 +29,7 @@ FLOORS = {
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,
+    "lipsync_jax.weights": 0,
 }
 FORBIDDEN = {"lipsync_jax.nn": ("optax", "orbax"), "lipsync_jax.ops": ("optax", "orbax")}
 # All that a model.py imports.

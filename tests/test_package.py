@@ -67,7 +67,7 @@ def test_the_wheel_alone_runs_the_demo(built, tmp_path):
     where = [python, "-c", "import lipsync_jax.data_prep as p; print(p.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert str(tmp_path) in found.stdout
-    command = [python, "-m", "lipsync_jax.cli", "demo", "--out", "demo", "--clips=10"]
+    command = [python, "-m", "lipsync_jax.cli", "demo", "--train", "--out=demo", "--clips=10"]
     command += ["--min-accuracy=0", "--expert-steps=3", "--generator-steps=3"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

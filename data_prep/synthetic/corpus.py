@@ -7,6 +7,7 @@ lips and audio are related as in real speech.
 import argparse
 import concurrent.futures
 import contextlib
+import dataclasses
 import itertools
 import json
 import logging
@@ -25,6 +26,7 @@ from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep.synthetic import render_clips
 from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
 from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
+from lipsync_jax.data_prep.synthetic.face.motion import MOUTH_FIELDS, animate_face
 from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.progress import EtaLogger
@@ -232,6 +234,62 @@ def write_video(
     performance = render_clips.sample_performance(
         voice, float(frames / render_clips.FRAME_RATE), rng
     )
+    return _write_performance(Path(path), identity, performance, size)
+
+
+def write_dubbing_example(
+    folder: str | os.PathLike,
+    seconds: float = 4.0,
+    seed: int = 0,
+    *,
+    size: int = 384,
+    identity_index: int | None = None,
+) -> tuple[Path, Path, Path]:
+    """Writes a video to dub, other speech in that voice, and the video that dubbing should give.
+
+    Args:
+        folder: gets face.mp4, voice.wav and real.mp4. The last is the first one's identity with
+            equal head motion, rendered with the mouth of the other speech.
+        seconds: duration, rounded to frames of 1/25 s.
+        seed: of all random choices.
+        size: rows and columns.
+        identity_index: see `write_video`.
+
+    Returns:
+        The three paths.
+    """
+    frames = max(1, round(seconds * render_clips.FRAME_RATE))
+    seconds = float(frames / render_clips.FRAME_RATE)
+    rng, other_rng = (
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+        for stream in (_VIDEO, _SPEECH)
+    )
+    if identity_index is None:
+        identity = Identity.sample(rng)
+        voice = Voice.sample(rng, identity.tract)
+    else:
+        identity, voice = render_clips.sample_speaker(_identity_seed(seed, identity_index))
+    before = render_clips.sample_performance(voice, seconds, rng)
+    utterance = synthesize_utterance(voice, seconds, other_rng)
+    mouths = animate_face(utterance.articulation, frames, float(render_clips.FRAME_RATE), other_rng)
+    states = [
+        dataclasses.replace(state, **{name: getattr(mouth, name) for name in MOUTH_FIELDS})
+        for state, mouth in zip(before.states, mouths, strict=True)
+    ]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    real = render_clips.Performance(utterance, states)
+    audio.save(folder / "voice.wav", utterance.samples, SAMPLE_RATE)
+    return (
+        _write_performance(folder / "face.mp4", identity, before, size),
+        folder / "voice.wav",
+        _write_performance(folder / "real.mp4", identity, real, size),
+    )
+
+
+def _write_performance(
+    path: Path, identity: Identity, performance: render_clips.Performance, size: int
+) -> Path:
     portrait = Portrait(identity, 2 * size / (FRAME[2] - FRAME[0]))
     with tempfile.TemporaryDirectory() as folder:
         wav_path = Path(folder) / "speech.wav"
@@ -241,7 +299,7 @@ def write_video(
         ) as writer:
             for state in performance.states:
                 writer.write(portrait.render(state, (size, size))[..., ::-1])
-    return Path(path)
+    return path
 
 
 def write_speech(

@@ -27,14 +27,15 @@ _NOT_IN_ROWS = ("manifest", "checkpoint-path", "help")
 def run_command(
     arguments: argparse.Namespace,
     make_one: Make,
-    load: Callable[[Path], Make],
+    load: Callable[[Path | None], Make],
     add_arguments: AddArguments,
 ) -> int:
     """Makes one video, or the videos of a manifest, and prints reports; returns the exit status.
 
     Args:
         arguments: the command line.
-        make_one: makes one video of a checkpoint, face, audio, outfile and options.
+        make_one: makes one video of a checkpoint (None: the built-in model), face, audio, outfile
+            and options.
         load: a checkpoint -> what makes videos of face, audio, outfile and options.
         add_arguments: adds the command's options to a parser.
     """
@@ -87,12 +88,14 @@ class RowResult(NamedTuple):
         outfile: path of the video.
         succeeded: whether the video was written.
         message: frames and seconds, or the error.
+        credit: the model and its licence, see `model_info.credit`; empty if the row failed.
     """
 
     row: int
     outfile: str
     succeeded: bool
     message: str
+    credit: str = ""
 
 
 class RowOptions(NamedTuple):
@@ -129,7 +132,7 @@ def _row_options(add_arguments: AddArguments, command: str) -> RowOptions:
 
 def run_rows(
     arguments: argparse.Namespace,
-    load: Callable[[Path], Make],
+    load: Callable[[Path | None], Make],
     add_arguments: AddArguments,
 ) -> int:
     """Makes the videos one after the other; a row that fails does not stop the others.
@@ -155,6 +158,8 @@ def run_rows(
         finished = {Path(result.outfile).absolute() for result in results if result.succeeded}
         results.append(_make(make, number, row, row_options, arguments, finished))
     print(table(results))
+    for credit in dict.fromkeys(result.credit for result in results if result.credit):
+        print(credit)
     return 0 if all(result.succeeded for result in results) else 1
 
 
@@ -232,7 +237,7 @@ def _make(
     try:
         if "" in row:
             raise ValueError("this row has more cells than there are columns")
-        argv = ["--checkpoint-path", str(arguments.checkpoint_path), *_row_argv(row, row_options)]
+        argv = [*_row_argv(row, row_options)]
         files, settings = split_arguments(row_options.parser.parse_args(argv, copy.copy(arguments)))
         assert files[2] is not None  # --outfile has a default
         if Path(files[2]).absolute() in finished:
@@ -246,7 +251,9 @@ def _make(
     finally:
         line.close()
     message = f"{report.edited} of {report.frames} frames in {time.monotonic() - begun:.1f} s"
-    return RowResult(number, str(files[2]), True, "; ".join([message, *report.notes]))
+    return RowResult(
+        number, str(files[2]), True, "; ".join([message, *report.notes]), report.credit
+    )
 
 
 def _row_argv(row: Mapping[str, str], row_options: RowOptions) -> Iterator[str]:

@@ -14,8 +14,7 @@ Group = argparse._ActionsContainer
 
 _EXAMPLE = """\
 example:
-  lipsync dub --checkpoint-path runs/wav2lip --face face.mp4 --audio speech.wav \\
-      --outfile dubbed.mp4
+  lipsync dub --face face.mp4 --audio speech.wav --outfile dubbed.mp4
 
 Options of Wav2Lip's inference.py keep their spelling; any - of an option may be written as _.
 """
@@ -160,8 +159,9 @@ class _Ignored(argparse.Action):
 
 def _add_files(group: Group, face: str) -> None:
     group.add_argument(
-        "--checkpoint-path", type=Path, required=True, metavar="DIR",
-        help="a training run's workdir, or a folder that `lipsync convert` wrote",
+        "--checkpoint-path", type=Path, metavar="DIR",
+        help="a training run's workdir, or a folder that `lipsync convert` wrote (default: the "
+        "built-in model, see `lipsync models`)",
     )  # fmt: skip
     group.add_argument("--face", type=Path, help=face)
     group.add_argument("--audio", type=Path, help="driving audio: an audio or video file")

@@ -42,7 +42,10 @@ def describe(result: "GenerationResult") -> str:
         f"{result.wall_seconds:.1f} s in total, {result.frames_per_second:.1f} frames/s generated "
         "and written",
     ]
-    return "\n".join([*lines, *_describe_faces(result), *result.notes])
+    lines += _describe_faces(result)
+    if result.credit:
+        lines.append(result.credit)
+    return "\n".join([*lines, *result.notes])
 
 
 def describe_unexpected(error: Exception) -> str:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lipsync_jax.synthesis import animation
 
-    def load(checkpoint: Path) -> _batch.Make:
+    def load(checkpoint: Path | None) -> _batch.Make:
         return animation.Animator.load(checkpoint).animate
 
     return _batch.run_command(arguments, animation.animate, load, add_arguments)

@@ -1,131 +1,198 @@
-"""`lipsync demo`: the whole of Wav2Lip on rendered faces, offline, in minutes on a CPU.
+"""`lipsync demo`: dubs a rendered person with the built-in model, in under a minute on a CPU.
 
-Renders a corpus, trains a sync expert and a generator, dubs a video, and prints metrics on held-out
-clips next to two baselines that need no training. One identity is rendered, which keeps training
-short; the sentences of the video and of the held-out clips are not in the training data.
+The person is in no training data. The result is compared with the person rendered with the mouth of
+the new speech, which no model saw. `--train` first trains a small model from nothing, on one
+rendered person; so does an installation without built-in models.
 """
 
 import argparse
+import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
-import ml_collections
 import numpy as np
-from absl import logging
 
-from lipsync_jax.configs import sync_expert, wav2lip
+from lipsync_jax import weights
+from lipsync_jax.cli import _demo_training as training
+from lipsync_jax.cli import _terminal
 from lipsync_jax.data_prep.synthetic import corpus
-from lipsync_jax.media import video_reader
+from lipsync_jax.evaluation import baselines, protocol, results, samples
+from lipsync_jax.evaluation.evaluator import Evaluator
+from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.media import mux, video_reader
 from lipsync_jax.synthesis import dubbing
-from lipsync_jax.training import distributed, loop
+from lipsync_jax.synthesis.progress import GenerationResult
+from lipsync_jax.types import Json
+
+_PERSON = 2026  # seed of a person that is in no corpus
+_TRAINED_PERSON = {"seed": 0, "identity_index": 0}  # the person of the corpus that --train renders
+_TRAINING_OPTIONS = ("clips", "identities", "expert_steps", "generator_steps", "min_accuracy")
+_BEFORE, _DUBBED = "before dubbing", "dubbed"
+_ROWS = {  # of the sheet: file -> caption
+    "before": "rendered person, before dubbing",
+    "dubbed": "dubbed: mouth generated from other speech",
+    "real": "target: rendered with the mouth of that speech",
+}
+_TILE, _CAPTION = 160, 24  # pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `lipsync demo`."""
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder to write to")
-    parser.add_argument("--clips", type=int, default=160, help="synthetic clips of 3 seconds")
-    parser.add_argument("--identities", type=int, default=1, help="identities in the clips")
-    parser.add_argument("--expert-steps", type=int, help="training steps of the sync expert")
-    parser.add_argument("--generator-steps", type=int, help="training steps of the generator")
     parser.add_argument(
+        "--train", action="store_true", help="first train a small model, in minutes"
+    )
+    group = parser.add_argument_group("training, with --train")
+    group.add_argument("--clips", type=int,
+                       help=f"synthetic clips of 3 seconds ({training.CLIPS})")  # fmt: skip
+    group.add_argument("--identities", type=int,
+                       help=f"identities in the clips ({training.IDENTITIES})")  # fmt: skip
+    group.add_argument("--expert-steps", type=int, help="training steps of the sync expert")
+    group.add_argument("--generator-steps", type=int, help="training steps of the generator")
+    group.add_argument(
         "--min-accuracy", type=float, help="of the sync expert; below, the generator isn't trained"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs all stages; a second run resumes the first."""
-    started = time.monotonic()
-    distributed.initialize()
-    out = arguments.out
+    """Dubs a rendered person and compares; a second run with --train resumes the training.
+
+    Raises:
+        ValueError: an option of the training is given without --train.
+    """
+    started, out = time.monotonic(), arguments.out
+    given = [name for name in _TRAINING_OPTIONS if getattr(arguments, name) is not None]
+    if given and not arguments.train:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ValueError(f"{option} is an option of the training; add --train or leave it out")
     out.mkdir(parents=True, exist_ok=True)
-    _stage("1/5 synthetic corpus")
-    data = corpus.generate_corpus(
-        out / "data", clips=arguments.clips, num_identities=arguments.identities
-    )
-
-    _stage("2/5 sync expert")
-    expert = sync_expert.get_config("tiny")
-    _shorten(expert, arguments.expert_steps)
-    expert.data.dir = str(data)
-    loop.train(expert, out / "expert")
-    sync_metrics = loop.evaluate(expert, out / "expert", "test")
-
-    _stage("3/5 generator")
-    generator = wav2lip.get_config("tiny")
-    _shorten(generator, arguments.generator_steps)
-    generator.data.dir = str(data)
-    generator.frozen.expert.checkpoint = str(out / "expert")
-    if arguments.min_accuracy is not None:
-        generator.frozen.expert.min_accuracy = arguments.min_accuracy
-    loop.train(generator, out / "wav2lip")
-    generator_metrics = loop.evaluate(generator, out / "wav2lip", "test")
-
-    _stage("4/5 dub a new video with new audio")
-    face, speech = out / "face.mp4", out / "voice.wav"
-    corpus.write_video(face, seed=0, identity_index=0)
-    corpus.write_speech(speech, seed=0, identity_index=0)
-    result = dubbing.generate(out / "wav2lip", face, speech, out / "demo.mp4")
-
-    _stage("5/5 contact sheet and metrics")
-    contact_sheet = _before_and_after(face, out / "demo.mp4", out / "contact_sheet.jpg")
-    summary = _summary(sync_metrics, generator_metrics, result)
+    built_in = weights.default(weights.DUBBING)
+    if not arguments.train and built_in is None:
+        print(
+            "This installation has no built-in model for dubbing, so the demo trains a small one "
+            "first, as `lipsync demo --train` does; that takes some minutes.",
+            flush=True,
+        )
+    trained = None
+    if arguments.train or built_in is None:
+        trained = training.train(
+            out,
+            arguments.clips or training.CLIPS,
+            arguments.identities or training.IDENTITIES,
+            arguments.expert_steps,
+            arguments.generator_steps,
+            arguments.min_accuracy,
+        )
+    else:
+        _terminal.quiet()
+    summary = _dub_and_compare(out, trained)
     (out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
-    print(
-        f"\n{summary}\n\nwatch  {out / 'demo.mp4'}\nimage  {contact_sheet}\n"
-        f"plots  {out / 'expert' / 'training.png'}  {out / 'wav2lip' / 'training.png'}\n"
-        f"took   {(time.monotonic() - started) / 60:.1f} minutes"
-    )
+    plots = [trained.expert / "training.png", trained.generator / "training.png"] if trained else []
+    lines = [f"\n{summary}\n", f"watch  {out / 'demo.mp4'}", f"image  {out / 'contact_sheet.jpg'}"]
+    lines += [f"plots  {'  '.join(map(str, plots))}"] if plots else []
+    seconds = time.monotonic() - started
+    took = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+    print("\n".join([*lines, f"took   {took}"]))
     return 0
 
 
-def _stage(text: str) -> None:
-    logging.info("--- %s", text)
+def _dub_and_compare(out: Path, trained: training.Trained | None) -> str:
+    """Writes the videos and the sheet; returns the metrics as text."""
+    training.log_stage("4/5 dub a new video with new audio")
+    person = {"seed": _PERSON} if trained is None else _TRAINED_PERSON
+    face, speech, real = corpus.write_dubbing_example(out, **person)
+    pipeline = dubbing.LipSyncPipeline.load(trained.generator if trained else None)
+    result = pipeline.generate(face, speech, out / "demo.mp4")
 
-
-def _shorten(config: ml_collections.ConfigDict, steps: int | None) -> None:
-    if steps:
-        config.train.steps = config.optimizer.lr_decay_steps = steps
-        config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, steps // 4)
-
-
-def _before_and_after(before: Path, after: Path, outfile: Path, columns: int = 8) -> Path:
-    """Writes a row of original frames above the dubbed frames of the same times."""
-
-    def closer(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        middle = image[height // 8 : -height // 5, width // 6 : -width // 6]
-        return cv2.resize(middle, (192, 192), interpolation=cv2.INTER_AREA)
-
-    rows = [
-        [closer(frame.image) for frame in frames]
-        for frames in map(video_reader.read_frames, (before, after))
-    ]
-    count = min(map(len, rows))
-    chosen = np.linspace(0, count - 1, columns).astype(int)
-    frames = np.stack([row[i] for row in rows for i in chosen])
-    video_reader.write_image(outfile, video_reader.contact_sheet(frames, columns))
-    return outfile
-
-
-def _summary(sync_metrics: dict, generator_metrics: dict, result: dubbing.GenerationResult) -> str:
-    copy_baseline, mean_baseline = (
-        generator_metrics[f"mouth_l1_{name}_baseline"] for name in ("copy", "mean")
-    )
-    conclusion = (
-        "beats both baselines"
-        if generator_metrics["mouth_l1"] < min(copy_baseline, mean_baseline)
-        else "does NOT beat both baselines"
-    )
+    training.log_stage("5/5 contact sheet and metrics")
+    files = {"before": face, "dubbed": out / "demo.mp4", "real": real}
+    _contact_sheet(files, out / "contact_sheet.jpg")
+    sync_folder = trained.expert if trained else None
+    if sync_folder is None and (name := weights.default(weights.SYNC)):
+        sync_folder = weights.path(name)
+    sync_model = SyncModel.load(sync_folder) if sync_folder else None
+    scores = _evaluate(out, face, speech, real, sync_model)
+    person_text = "of the training data" if trained else "in no training data"
     return "\n".join(
         (
-            "on clips held out of training:",
-            f"  sync expert   {sync_metrics['balanced_accuracy']:.1%} balanced accuracy on speech, "
-            f"offset within a frame on {sync_metrics['offset_accuracy']:.1%} of clips",
-            f"  mouth L1      {generator_metrics['mouth_l1']:.4f} generated, {copy_baseline:.4f} "
-            f"copy-reference, {mean_baseline:.4f} mean-mouth: the generator {conclusion}",
-            f"  sync loss     {generator_metrics['sync_loss']:.3f} generated, "
-            f"{generator_metrics['sync_loss_real']:.3f} real",
-            f"  generated     {result.frames} frames at {result.frames_per_second:.0f} frames/s",
+            *([trained.summary] if trained else []),
+            f"a rendered person {person_text}, dubbed with speech that is in none:",
+            *_score_lines(scores),
+            *_generation_lines(result),
         )
     )
+
+
+def _evaluate(
+    out: Path, face: Path, speech: Path, real: Path, sync_model: SyncModel | None
+) -> Mapping[str, Json]:
+    """Computes metrics of the dubbed and of the original frames against the target."""
+    folders = {_BEFORE: out / "compare" / "before", _DUBBED: out / "compare" / "dubbed"}
+    references = out / "compare" / "real"
+    for folder in (*folders.values(), references):
+        folder.mkdir(parents=True, exist_ok=True)
+    mux.mux(face, speech, folders[_BEFORE] / "demo.mp4")
+    (folders[_DUBBED] / "demo.mp4").write_bytes((out / "demo.mp4").read_bytes())
+    (references / "demo.mp4").write_bytes(real.read_bytes())
+    chosen = protocol.get("face-2")
+    evaluator = Evaluator(chosen, sync_model, None, None)
+    eval_samples = samples.from_folders(folders, references, chosen, {})
+    scores, _ = results.evaluate(eval_samples, evaluator, report_clips=0)
+    return scores["methods"]
+
+
+def _score_lines(scores: Mapping[str, Json]) -> list[str]:
+    def mean(name: str, metric: str) -> float:
+        entry = scores.get(name, {}).get("metrics", {}).get(metric) or {}
+        return math.nan if entry.get("mean") is None else float(entry["mean"])
+
+    compared = (_DUBBED, _BEFORE, baselines.COPY_REFERENCE, baselines.MEAN_MOUTH)
+    parts = [f"{mean(name, 'mouth_l1'):.4f} {name}" for name in compared]
+    lines = [f"  mouth L1      {', '.join(parts)} (lower is better)"]
+    if np.isfinite(mean(_DUBBED, "sync_c")):
+        parts = [
+            f"{mean(name, 'sync_c'):.2f} at {mean(name, 'sync_offset'):+.1f} frames {shown}"
+            for name, shown in ((_DUBBED, _DUBBED), (_BEFORE, _BEFORE), (results.TRUTH, "target"))
+        ]
+        lines.append(f"  Sync-C        {', '.join(parts)} (higher is better)")
+    return lines
+
+
+def _generation_lines(result: GenerationResult) -> list[str]:
+    rate = f"{result.frames} frames at {result.frames_per_second:.0f} frames/s"
+    return [f"  generated     {rate}", f"  by            {result.credit}"]
+
+
+def _contact_sheet(files: Mapping[str, Path], outfile: Path, columns: int = 8) -> None:
+    """Writes a row of frames for each file, of equal times, each below its caption."""
+    rows = {
+        name: [_closer(frame.image) for frame in video_reader.read_frames(path)]
+        for name, path in files.items()
+    }
+    count = min(map(len, rows.values()))
+    chosen = np.linspace(0, count - 1, columns).astype(int)
+    parts = [
+        part
+        for name, row in rows.items()
+        for part in (_caption(_ROWS[name], columns * _TILE), _tile([row[i] for i in chosen]))
+    ]
+    video_reader.write_image(outfile, np.concatenate(parts))
+
+
+def _tile(images: Sequence[np.ndarray]) -> np.ndarray:
+    return video_reader.contact_sheet(np.stack(images), len(images))
+
+
+def _caption(text: str, width: int) -> np.ndarray:
+    bar = np.full((_CAPTION, width, 3), 255, np.uint8)
+    position = (6, _CAPTION - 7)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    return np.asarray(cv2.putText(bar, text, position, font, 0.5, (0, 0, 0), 1, cv2.LINE_AA))
+
+
+def _closer(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    middle = image[height * 3 // 16 : -height // 7, width // 6 : -width // 6]
+    return cv2.resize(middle, (_TILE, _TILE), interpolation=cv2.INTER_AREA)

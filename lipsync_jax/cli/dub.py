@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lipsync_jax.synthesis import dubbing
 
-    def load(checkpoint: Path) -> _batch.Make:
+    def load(checkpoint: Path | None) -> _batch.Make:
         return dubbing.LipSyncPipeline.load(checkpoint).generate
 
     return _batch.run_command(arguments, dubbing.generate, load, add_arguments)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_jax import weights
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.text import printable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lipsync_jax.evaluation.samples import EvalSample
     from lipsync_jax.evaluation.sync_models import SyncModel
 
+_NONE = "none"  # --sync-model none
 FILELIST_ORDERS = ("audio-video", "video-audio")
 
 
@@ -28,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                            help="several folders of generated videos: one table, and videos "
                            "side by side")  # fmt: skip
     generated.add_argument("--checkpoint-path", type=Path, nargs="+", metavar="DIR",
-                           help="generators, with --data or --filelist")  # fmt: skip
+                           help="generators, with --data or --filelist (default: the "
+                           "built-in model, see `lipsync models`)")  # fmt: skip
     references = parser.add_argument_group("references")
     references.add_argument("--references", type=Path, metavar="DIR",
                             help="the real videos, with the names of the generated ones (for "
@@ -48,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("metrics")
     how.add_argument("--sync-model", type=Path, metavar="DIR",
                      help="the folder that `lipsync convert syncnet_v2.model` wrote gives LSE-D "
-                     "and LSE-C; a run of configs/sync_expert.py Sync-D and Sync-C")  # fmt: skip
+                     "and LSE-C; a run of configs/sync_expert.py Sync-D and Sync-C (default: "
+                     "the built-in sync model if there is one; none: no sync metrics)")  # fmt: skip
     how.add_argument("--protocol", default="face-2",
                      help="face-2 (default), wav2lip-lrs-2, face-1 or wav2lip-lrs-1")  # fmt: skip
     how.add_argument("--landmarks", choices=("auto", "dlib68", "none"), default="auto",
@@ -81,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.evaluation.lip_reading import LipReadingModel
     from lipsync_jax.evaluation.report import html, side_by_side
     from lipsync_jax.evaluation.sync_models import SyncModel
+    from lipsync_jax.synthesis import model_info
 
     quiet()
     chosen = protocol.get(arguments.protocol)
@@ -92,10 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.hypotheses is not None:
         transcripts_by_clip = {sample.clip: sample.transcript for sample in eval_samples}
         rates = transcripts.error_rates(transcripts_by_clip, arguments.hypotheses, names)
-    sync_model = SyncModel.load(arguments.sync_model) if arguments.sync_model else None
+    sync_folder = _sync_folder(arguments.sync_model, eval_samples[0].crop)
+    sync_model = SyncModel.load(sync_folder) if sync_folder else None
     lip_reader = LipReadingModel.load(arguments.lip_reader) if arguments.lip_reader else None
-    for path, network in ((arguments.sync_model, sync_model), (arguments.lip_reader, lip_reader)):
+    for path, network in ((sync_folder, sync_model), (arguments.lip_reader, lip_reader)):
         _check_crops(path, network, eval_samples[0].crop)
+    used = [*_checkpoints(arguments), *filter(None, (sync_folder, arguments.lip_reader))]
+    model_credits = [model_info.credit(folder) for folder in used]
     evaluator = Evaluator(chosen, sync_model, _landmarks(arguments.landmarks), lip_reader)
     arguments.out.mkdir(parents=True, exist_ok=True)
     result, report_samples = results.evaluate(
@@ -105,10 +113,13 @@ def run(arguments: argparse.Namespace) -> int:
         report_clips=arguments.report_clips,
         log=lambda line: print(printable(line), file=sys.stderr),
     )
-    results.write(arguments.out / "results.json", result)
+    result["models"] = model_credits
     title = f"Evaluation of {', '.join(names)}"
+    results.write(arguments.out / "results.json", result)
     html.write(arguments.out / "report.html", result, report_samples, title)
     print(results.table(result))
+    for credit in result["models"]:
+        print(credit)
     for line in _skipped_lines(result):
         print(printable(line))
     if arguments.compare:
@@ -125,9 +136,12 @@ def _eval_samples(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Ev
     from lipsync_jax.evaluation import generators, samples
 
     given = [name for name in ("videos", "compare", "checkpoint_path") if getattr(arguments, name)]
-    if len(given) != 1:
-        raise ValueError("give one of --videos, --compare and --checkpoint-path")
-    if not arguments.checkpoint_path:
+    if len(given) > 1 or not (given or arguments.data or arguments.filelist):
+        raise ValueError(
+            "give one of --videos, --compare and --checkpoint-path, or --data or --filelist for "
+            "the built-in model"
+        )
+    if arguments.videos or arguments.compare:
         folders = arguments.compare or [arguments.videos]
         if arguments.references is None:
             raise ValueError("--references is missing; name the folder of the real videos")
@@ -139,8 +153,8 @@ def _eval_samples(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Ev
         return samples.from_folders(methods, arguments.references, chosen, silent)
     if (arguments.data is None) == (arguments.filelist is None):
         raise ValueError("--checkpoint-path needs either --data (shards) or --filelist (pairs)")
-    names = _names(arguments.checkpoint_path)
-    checkpoints = dict(zip(names, arguments.checkpoint_path, strict=True))
+    folders = _checkpoints(arguments)
+    checkpoints = dict(zip(_names(folders), folders, strict=True))
     if arguments.data is not None:
         loaded = {name: generators.load(path) for name, path in checkpoints.items()}
         return samples.from_shards(loaded, arguments.data, arguments.split, arguments.limit)
@@ -151,6 +165,33 @@ def _eval_samples(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Ev
         for name, path in checkpoints.items()
     }
     return samples.from_pairs(pairs, output_paths, chosen)
+
+
+def _checkpoints(arguments: argparse.Namespace) -> list[Path]:
+    """Returns the generators' folders: those given, or the built-in one; none for videos."""
+    if arguments.videos or arguments.compare:
+        return []
+    return arguments.checkpoint_path or [weights.resolve(None, weights.DUBBING)]
+
+
+def _sync_folder(given: Path | None, crop: str) -> Path | None:
+    """Returns the sync model's folder: the given one, or the built-in one if its crops fit."""
+    from lipsync_jax.training import checkpoints
+
+    if given is not None:
+        return None if str(given) == _NONE else given
+    name = weights.default(weights.SYNC)
+    if name is None:
+        return None
+    trained_crop = checkpoints.read_model_card(weights.path(name))["config"]["data"]["crop"]
+    if crop and not _crops_fit(crop, trained_crop):
+        print(
+            f"without sync metrics: the built-in model takes {trained_crop} crops, and these "
+            f"shards have {crop} crops; give another model as --sync-model",
+            file=sys.stderr,
+        )
+        return None
+    return weights.path(name)
 
 
 def _with_transcripts(arguments: argparse.Namespace, eval_samples: list) -> list:
@@ -179,14 +220,20 @@ def _with_transcripts(arguments: argparse.Namespace, eval_samples: list) -> list
     ]
 
 
-def _check_crops(path: Path, network: "SyncModel | LipReadingModel | None", crop: str) -> None:
-    """Raises ValueError for shards whose crops a network was not trained on."""
+def _crops_fit(crop: str, trained_crop: str) -> bool:
     from lipsync_jax.data.clip import CROP_SPECS
 
+    data_spec, trained_spec = CROP_SPECS[crop], CROP_SPECS[trained_crop]
+    return (data_spec.method, data_spec.region) == (trained_spec.method, trained_spec.region)
+
+
+def _check_crops(
+    path: Path | None, network: "SyncModel | LipReadingModel | None", crop: str
+) -> None:
+    """Raises ValueError for shards whose crops a network was not trained on."""
     if not crop or not (trained_crop := network.crop if network else ""):
         return
-    data_spec, trained_spec = CROP_SPECS[crop], CROP_SPECS[trained_crop]
-    if (data_spec.method, data_spec.region) != (trained_spec.method, trained_spec.region):
+    if not _crops_fit(crop, trained_crop):
         raise ValueError(
             f"{path} was trained on {trained_crop} crops, and these shards have {crop} crops; "
             "leave this model out, or generate videos and give their folder as --videos"

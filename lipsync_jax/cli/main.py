@@ -78,7 +78,7 @@ ABSL_COMMANDS = {
 # Name -> help, and the module with its `add_arguments` and `run`.
 COMMANDS = {
     "demo": (
-        "render synthetic faces, train on them and dub one, offline",
+        "dub a rendered face with the built-in model, offline; --train: train one first",
         "lipsync_jax.cli.demo",
     ),
     "prepare": (
@@ -111,6 +111,10 @@ COMMANDS = {
     "diagnose": (
         "find out why the training of a sync expert does not converge",
         "lipsync_jax.cli.diagnose",
+    ),
+    "models": (
+        "list the models that are built in, converted and trained, with licences and metrics",
+        "lipsync_jax.cli.models",
     ),
     "doctor": ("check the installation, and suggest the next command", "lipsync_jax.cli.doctor"),
     "convert": (

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_jax import weights
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from lipsync_jax.cli._options import add_detection_options
 
     parser.add_argument("video", type=Path, help="a video of people who speak, with audio")
-    parser.add_argument("--sync-model", type=Path, required=True, metavar="DIR",
+    parser.add_argument("--sync-model", type=Path, metavar="DIR",
                         help="a run of configs/sync_expert.py, or the folder that "
-                        "`lipsync convert syncnet_v2.model` wrote")  # fmt: skip
+                        "`lipsync convert syncnet_v2.model` wrote (default: the built-in model, "
+                        "see `lipsync models`)")  # fmt: skip
     parser.add_argument("--write-synced", type=Path, metavar="OUT",
                         help="write the video with its audio shifted; images are copied without "
                         "encoding")  # fmt: skip
@@ -43,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.cli._terminal import ProgressLine, quiet
     from lipsync_jax.evaluation.sync import video_sync
     from lipsync_jax.evaluation.sync_models import SyncModel
+    from lipsync_jax.synthesis import model_info
     from lipsync_jax.synthesis.progress import Progress
 
     options = {**vars(arguments)}
@@ -53,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     if max_offset < 3:
         raise ValueError(f"--max-offset {max_offset}: give at least 3 frames")
     quiet()
-    sync_model = SyncModel.load(options.pop("sync_model"))
+    folder = weights.resolve(options.pop("sync_model"), weights.SYNC, "--sync-model")
+    sync_model, credit = SyncModel.load(folder), model_info.credit(folder)
     line = ProgressLine(sys.stderr)
     try:
         tracks = video_sync.measure(
@@ -63,9 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         line.close()
     name = printable(path)
     print("\n".join([name, *map(describe, tracks)]) if tracks else f"{name}: no face found")
+    print(f"  {credit}")
     if out is not None:
         out.write_text(
-            json.dumps(as_json(path, sync_model, tracks), indent=2, sort_keys=True) + "\n"
+            json.dumps(as_json(path, sync_model, tracks, credit), indent=2, sort_keys=True) + "\n"
         )
     if outfile is not None:
         try:
@@ -100,8 +105,10 @@ def describe(track: "TrackSync") -> str:
     return where + (text if track.is_confident else f"LOW CONFIDENCE, not reliable: {text}")
 
 
-def as_json(path: Path, sync_model: "SyncModel", tracks: "Sequence[TrackSync]") -> dict:
-    """Returns the result as JSON values.
+def as_json(
+    path: Path, sync_model: "SyncModel", tracks: "Sequence[TrackSync]", credit: str = ""
+) -> dict:
+    """Returns the result as JSON values; `credit` as in `model_info.credit`.
 
     Keys of a track: `face` (number), `start` and `end` (seconds), `is_confident`, `reason` (why the
     track was not measured), `offset_ms` (null if not measured) and, if measured, `offset_frames`
@@ -115,7 +122,7 @@ def as_json(path: Path, sync_model: "SyncModel", tracks: "Sequence[TrackSync]") 
 
     return {
         "video": path.name,
-        "sync_model": {"kind": sync_model.kind, "model": sync_model.model_hash},
+        "sync_model": {"kind": sync_model.kind, "model": sync_model.model_hash, "credit": credit},
         "tracks": [
             {
                 "face": track.face,

@@ -13,7 +13,7 @@ from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.methods.lip_reader import method as lip_reader
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
-from lipsync_jax.training import checkpoints
+from lipsync_jax.training import checkpoints, model_cards
 from lipsync_jax.types import Tree, Variables
 
 _LENGTH_MULTIPLE = 25  # clips are padded to a multiple of 25 frames: few shapes are compiled
@@ -55,7 +55,7 @@ class LipReadingModel:
             ValueError: the weights have other shapes than the network.
         """
         folder = checkpoints.resolve_checkpoint(directory)
-        if not (folder / "reader").is_dir():
+        if "reader" not in model_cards.network_names(folder):
             raise FileNotFoundError(
                 f"checkpoint {directory} holds no lip reader; give a run of configs/lip_reader.py"
             )

@@ -15,13 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax import faces
+from lipsync_jax import faces, weights
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import frame_source
 from lipsync_jax.media.audio import SAMPLE_RATE
 from lipsync_jax.media.video_reader import Frame, VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
-from lipsync_jax.synthesis import animation_model, blending, driving_audio
+from lipsync_jax.synthesis import animation_model, blending, driving_audio, model_info
 from lipsync_jax.synthesis.animation_model import AnimationModel
 from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.synthesis.options import AnimationOptions
@@ -33,7 +33,7 @@ Pathlike = str | os.PathLike
 
 
 def animate(
-    checkpoint: Pathlike,
+    checkpoint: Pathlike | None,
     face: Pathlike,
     audio: Pathlike,
     outfile: Pathlike,
@@ -49,7 +49,8 @@ def animate(
     recording's duration times the rate, rounded up. The output has the audio of the recording.
 
     Args:
-        checkpoint: a training run's workdir, or what `lipsync convert` wrote.
+        checkpoint: a training run's workdir, or what `lipsync convert` wrote; None for the
+            built-in model.
         face: an image of a frontal face, or a video whose first frame is one; of several faces the
             largest is animated.
         audio: any file with audio.
@@ -70,13 +71,28 @@ def animate(
 class Animator:
     """A trained network that animates images, loaded and compiled once for many videos."""
 
-    def __init__(self, model: AnimationModel) -> None:
-        self.model = model
+    def __init__(self, model: AnimationModel, credit: str = "") -> None:
+        """Takes a model that is loaded.
+
+        Args:
+            model: the network.
+            credit: the model's name and licence, for the report, see `model_info.credit`.
+        """
+        self.model, self.credit = model, credit
 
     @classmethod
-    def load(cls, checkpoint: Pathlike) -> "Animator":
-        """Loads a checkpoint; see `animation_model.load` for what it raises."""
-        return cls(animation_model.load(checkpoint))
+    def load(cls, checkpoint: Pathlike | None = None) -> "Animator":
+        """Loads a checkpoint, or the built-in model.
+
+        Args:
+            checkpoint: see the function `animate`.
+
+        Raises:
+            FileNotFoundError, ValueError: see `weights.resolve` and
+                `animation_model.load`.
+        """
+        folder = weights.resolve(checkpoint, weights.ANIMATION)
+        return cls(animation_model.load(folder), model_info.credit(folder))
 
     def animate(
         self,
@@ -126,7 +142,7 @@ class Animator:
                 animator.frame_rate,
                 animator.size,
                 **options.encoding,
-                metadata=metadata.tags(self.model.model_hash),
+                metadata=metadata.tags(self.model.model_hash, self.credit),
                 audio=audio,
             )
             cleanup.enter_context(writer)
@@ -149,6 +165,7 @@ class Animator:
             wall_seconds=now - started,
             frames_per_second=writer.frames / max(now - begun, 1e-6),
             model_hash=self.model.model_hash,
+            credit=self.credit,
             notes=driving_audio.notes(stream),
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax import weights
 from lipsync_jax.media import audio_mix, frame_source
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
@@ -24,6 +25,7 @@ from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import (
     driving_audio,
     face_detection_pass,
+    model_info,
     preview,
     renderer,
     streaming,
@@ -41,7 +43,7 @@ Pathlike = str | os.PathLike
 
 
 def generate(
-    checkpoint: Pathlike,
+    checkpoint: Pathlike | None,
     face: Pathlike,
     audio: Pathlike | None,
     outfile: Pathlike,
@@ -54,7 +56,8 @@ def generate(
         generate("runs/wav2lip", "face.mp4", "speech.wav", "out.mp4", crf=16)
 
     Args:
-        checkpoint: a training run's workdir, or what `lipsync convert` wrote.
+        checkpoint: a training run's workdir, or what `lipsync convert` wrote; None for the
+            built-in model.
         face: any video or image FFmpeg reads.
         audio: any file with audio; the output has this audio. With `speakers` it may be None: the
             output then has the mix of theirs.
@@ -76,13 +79,28 @@ def generate(
 class LipSyncPipeline:
     """A trained generator, loaded and compiled once for many videos."""
 
-    def __init__(self, model: DubbingModel) -> None:
-        self.model = model
+    def __init__(self, model: DubbingModel, credit: str = "") -> None:
+        """Takes a model that is loaded.
+
+        Args:
+            model: the network.
+            credit: the model's name and licence, for the report, see `model_info.credit`.
+        """
+        self.model, self.credit = model, credit
 
     @classmethod
-    def load(cls, checkpoint: Pathlike) -> "LipSyncPipeline":
-        """Loads a checkpoint; see `dubbing_model.load_generator` for what it raises."""
-        return cls(DubbingModel.load(checkpoint))
+    def load(cls, checkpoint: Pathlike | None = None) -> "LipSyncPipeline":
+        """Loads a checkpoint, or the built-in model.
+
+        Args:
+            checkpoint: see the function `generate`.
+
+        Raises:
+            FileNotFoundError, ValueError: see `weights.resolve` and
+                `dubbing_model.load_generator`.
+        """
+        folder = weights.resolve(checkpoint, weights.DUBBING)
+        return cls(DubbingModel.load(folder), model_info.credit(folder))
 
     def generate(
         self,
@@ -197,6 +215,7 @@ class LipSyncPipeline:
             wall_seconds=now - started,
             frames_per_second=result.frames / max(now - begun, 1e-6),
             model_hash=self.model.model_hash,
+            credit=self.credit,
             generated_height=self.model.size,
             notes=notes,
         )
@@ -211,7 +230,7 @@ class LipSyncPipeline:
             **options.encoding,
             pixel_aspect=video.pixel_aspect,
             colours=video.colours,
-            metadata=metadata.tags(self.model.model_hash),
+            metadata=metadata.tags(self.model.model_hash, self.credit),
             audio=audio,
             shortest=options.loop == "none",
         )

@@ -42,6 +42,7 @@ class GenerationResult:
         wall_seconds: elapsed time of the run.
         frames_per_second: frames a second of generation and encoding.
         model_hash: identifies the weights, see `metadata.model_hash`.
+        credit: the model, its licence and whom to credit, see `model_info.credit`; may be empty.
         face_height: pixels of the video, median of the generated faces; None if there were none.
         generated_height: pixels of the faces as the network generates them; None where the network
             generates whole frames.
@@ -66,3 +67,4 @@ class GenerationResult:
     too_small_intervals: tuple[tuple[float, float], ...] = ()
     preview_only: bool = False
     notes: tuple[str, ...] = ()
+    credit: str = ""

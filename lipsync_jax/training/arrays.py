@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -19,6 +19,8 @@ import tensorstore
 from flax import traverse_util
 
 from lipsync_jax.text import printable
+from lipsync_jax.training import packed
+from lipsync_jax.training.model_cards import PACKED_SUFFIX
 from lipsync_jax.types import Json, Tree
 
 # Arrays up to this size are accepted at any ratio: new networks are mostly zeros.
@@ -38,7 +40,7 @@ def shapes(item: Path) -> dict[str, Tree]:
     """Returns the arrays of a checkpoint's item, without their values.
 
     Args:
-        item: a checkpoint's folder of one network.
+        item: a checkpoint's folder of one network, or the network's file in a packed checkpoint.
 
     Returns:
         The stored tree, of jax.ShapeDtypeStruct.
@@ -47,7 +49,10 @@ def shapes(item: Path) -> dict[str, Tree]:
         CheckpointError: the metadata is damaged, of other than floating-point arrays, or claims far
             more than the files can hold; names the checkpoint.
     """
-    return jax.tree.map(_abstract, _open(Path(item)))
+    item = Path(item)
+    if item.suffix == PACKED_SUFFIX:
+        return _read_packed(packed.shapes, item)
+    return jax.tree.map(_abstract, _open(item))
 
 
 def read(item: Path) -> dict[str, Tree]:
@@ -57,6 +62,8 @@ def read(item: Path) -> dict[str, Tree]:
         CheckpointError: see `shapes`; or an array is damaged.
     """
     item = Path(item)
+    if item.suffix == PACKED_SUFFIX:
+        return _read_packed(packed.read, item)
     reading = jax.tree.map(lambda store: store.read(), _open(item))
     try:
         return jax.tree.map(lambda value: np.asarray(value.result()), reading)
@@ -80,6 +87,13 @@ def first_mismatch(found: Mapping[str, Tree], expected: Mapping[str, Tree]) -> s
                 "config"
             )
     return None
+
+
+def _read_packed(read_file: Callable[[Path], dict[str, Tree]], item: Path) -> dict[str, Tree]:
+    try:
+        return read_file(item)
+    except Exception as error:  # whatever zipfile and NumPy raise at damaged files
+        raise _damaged(item, error) from error
 
 
 def _describe(leaf: Tree) -> str:

@@ -162,7 +162,7 @@ def load_networks(
 
 
 def find_network(directory: str | os.PathLike, name: str) -> Path:
-    """Returns the folder of one network in a checkpoint.
+    """Returns the folder, or packed file, of one network in a checkpoint.
 
     Args:
         directory: see `resolve_checkpoint`.
@@ -173,14 +173,15 @@ def find_network(directory: str | os.PathLike, name: str) -> Path:
         ValueError: the checkpoint has another format.
     """
     folder = resolve_checkpoint(directory)
-    if not (folder / name).is_dir():
+    item = model_cards.network_path(folder, name)
+    if not item.exists():
         if not (folder / model_cards.ITEM).is_dir():
             model_cards.read(folder)  # refuses other formats
         present = model_cards.network_names(folder)
         raise FileNotFoundError(
             f"checkpoint {folder} has no {name}; it holds {printable(', '.join(present), 200)}"
         )
-    return folder / name
+    return item
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from lipsync_jax.text import printable
 from lipsync_jax.types import Json
 
 ITEM = "model_card"  # the card's folder in a checkpoint
+PACKED = "model_card.json"  # the card's file in a packed checkpoint, see `packed`
+PACKED_SUFFIX = ".npz"  # of a network's file in a packed checkpoint
 FORMAT = 2  # raise it when a name or a shape in checkpoints changes
 _OLD_ITEM = "card"  # of versions before 0.2
 _MAX_BYTES = 4 << 20
@@ -34,13 +36,22 @@ def stamp() -> dict[str, Json]:
 
 def is_checkpoint(folder: Path) -> bool:
     """Returns whether a folder holds a checkpoint for inference, of this format or an older one."""
-    return (folder / ITEM).is_dir() or (folder / _OLD_ITEM / "metadata").is_file()
+    files = (folder / PACKED, folder / _OLD_ITEM / "metadata")
+    return (folder / ITEM).is_dir() or any(file.is_file() for file in files)
 
 
 def network_names(folder: Path) -> list[str]:
     """Returns the names of the networks that a checkpoint holds, sorted."""
+    if (folder / PACKED).is_file():
+        return sorted(p.stem for p in folder.iterdir() if p.suffix == PACKED_SUFFIX)
     cards = (ITEM, _OLD_ITEM)
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in cards)
+
+
+def network_path(folder: Path, name: str) -> Path:
+    """Returns where the arrays of a checkpoint's network are: a folder, or a packed file."""
+    packed = (folder / PACKED).is_file()
+    return folder / (f"{name}{PACKED_SUFFIX}" if packed else name)
 
 
 def check_format(stamped: Mapping[str, Json], folder: Path) -> None:
@@ -81,6 +92,8 @@ def read(folder: Path) -> dict[str, Json]:
             checkpoint and what is wrong.
     """
     path = folder / ITEM / "metadata"
+    if (folder / PACKED).is_file():
+        path = folder / PACKED
     if not path.is_file():
         if (folder / _OLD_ITEM / "metadata").is_file():
             check_format({}, folder)
@@ -98,8 +111,8 @@ def read(folder: Path) -> dict[str, Json]:
         raise
     except (RecursionError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError too
         raise ValueError(
-            f"checkpoint {folder}: its {ITEM}/metadata {_describe_error(error)}; copy the folder "
-            "again, or convert or train it again"
+            f"checkpoint {folder}: its {path.relative_to(folder)} {_describe_error(error)}; copy "
+            "the folder again, or convert or train it again"
         ) from error
     check_format(model_card, folder)
     return model_card

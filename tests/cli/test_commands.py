@@ -144,7 +144,7 @@ def test_the_notebook_is_python_that_imports_what_exists():
 
 @pytest.mark.slow
 def test_the_demo_in_small(tmp_path):
-    command = [sys.executable, "-m", "lipsync_jax.cli", "demo", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "lipsync_jax.cli", "demo", "--train", "--out", str(tmp_path)]
     command += ["--clips=10", "--identities=1", "--min-accuracy=0"]
     command += ["--expert-steps=3", "--generator-steps=3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -148,6 +148,22 @@ def test_a_video_has_a_face_and_audio(tmp_path):
     assert abs(len(samples) / 16000 - 0.6) < 0.1 and np.abs(samples).max() > 0.05
 
 
+def test_a_dubbing_example_differs_from_its_target_in_the_mouth_only(tmp_path):
+    paths = synthetic.write_dubbing_example(tmp_path, seconds=0.8, seed=3, size=128)
+    assert [path.name for path in paths] == ["face.mp4", "voice.wav", "real.mp4"]
+    before, real = (
+        np.stack([frame.image for frame in video_reader.read_frames(path)]).astype(float)
+        for path in (paths[0], paths[2])
+    )
+    assert before.shape == real.shape == (20, 128, 128, 3)
+    difference = np.abs(before - real).mean(axis=(0, 3))
+    rows = np.argsort(difference.max(axis=1))[::-1]
+    assert difference.max() > 10 and 64 < rows[0] < 115
+    assert difference[:48].max() < 3
+    speech, rate = audio.load(paths[1])
+    assert (len(speech), rate) == (12800, 16000)
+
+
 def test_speech_is_written(tmp_path):
     path = synthetic.write_speech(tmp_path / "voice.wav", seconds=1.5)
     samples, rate = audio.load(path)

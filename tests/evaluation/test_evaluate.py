@@ -13,7 +13,7 @@ from lipsync_jax.data.clip import Word
 from lipsync_jax.evaluation import bootstrap, generators, landmarks, results, samples, transcripts
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import video_reader
-from lipsync_jax.synthesis import dubbing
+from lipsync_jax.synthesis import dubbing, model_info
 from tests.helpers import talking
 
 
@@ -38,6 +38,7 @@ class FewPoints:
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
     monkeypatch.setattr(SyncModel, "load", lambda directory: talking.sync_model())
+    monkeypatch.setattr(model_info, "credit", lambda directory: f"model {directory}")
     monkeypatch.setattr(landmarks, "missing_packages", lambda: "")
     monkeypatch.setattr(landmarks, "Landmarks", FewPoints)
 

@@ -14,6 +14,7 @@ from lipsync_jax.cli import sync as sync_command
 from lipsync_jax.evaluation.sync import offset, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import mux, video_reader
+from lipsync_jax.synthesis import model_info
 from tests.helpers import colour_faces, talking
 
 
@@ -26,6 +27,7 @@ def talking_video(tmp_path_factory):
 @pytest.fixture
 def _stub_sync_model(monkeypatch):
     monkeypatch.setattr(SyncModel, "load", lambda directory: talking.sync_model())
+    monkeypatch.setattr(model_info, "credit", lambda directory: f"model {directory}")
 
 
 def _moved(talking_video, folder, frames):

@@ -7,7 +7,7 @@ from lipsync_jax.data_prep.synthetic.articulation import CONTROL_RATE, Articulat
 from lipsync_jax.data_prep.synthetic.face.portrait import FaceState
 
 SHUTTER = 0.25  # the middle of a half-open shutter, frames after a frame's time
-_MOUTH = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
+MOUTH_FIELDS = ("jaw", "opening", "width", "rounding", "tuck", "tongue")
 _HEAD_DRIFT = {  # slow motion: standard deviation, and smoothing in seconds
     "yaw": (0.075, 0.40),
     "pitch": (0.035, 0.35),
@@ -35,7 +35,7 @@ def animate_face(
         `frames` states.
     """
     times = (np.arange(frames) + SHUTTER) / frame_rate
-    mouth = {name: articulation.interpolate(name, times) for name in _MOUTH}
+    mouth = {name: articulation.interpolate(name, times) for name in MOUTH_FIELDS}
     liveliness = rng.uniform(0.5, 1.1)
     drift = {
         name: liveliness * spread * _drift(rng, frames, seconds * frame_rate)
