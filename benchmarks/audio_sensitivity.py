@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
 
 def images(clip) -> np.ndarray:
     """Returns all frames, float32 (time, height, width, 3), RGB in 0..1."""
-    return np.stack(list(clip.read())).astype(np.float32) / 255
+    return np.stack(list(clip.read_frames())).astype(np.float32) / 255
 
 
 def with_mismatched_audio(clip, other):
@@ -48,12 +48,12 @@ def with_mismatched_audio(clip, other):
     def shifted(samples: np.ndarray, count: int) -> np.ndarray:
         return np.resize(np.roll(samples, len(samples) // 2), count)
 
-    samples, rate = other.voice
-    own, own_rate = clip.voice
+    samples, rate = other.source_audio
+    own, own_rate = clip.source_audio
     return dataclasses.replace(
         clip,
         samples=shifted(other.samples, len(clip.samples)),
-        voice=(shifted(samples, len(own) * rate // own_rate), rate),
+        source_audio=(shifted(samples, len(own) * rate // own_rate), rate),
     )
 
 

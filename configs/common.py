@@ -167,6 +167,7 @@ def data(
     return ml_collections.ConfigDict(
         {
             "dir": "",  # the folder that `lipsync prepare` wrote
+            "dirs": "",  # DIR=WEIGHT,...: training clips of several, see data/mixture.py
             "crop": crop,
             "batch_size": batch_size,
             "num_threads": 4,  # threads that read and decode clips

@@ -6,6 +6,7 @@ Sizes:
 
     size=published   the default: full width, binary cross-entropy of the cosine, as in the paper
     size=small_data  a quarter of the width, InfoNCE, regularised; for minutes to hours of video
+    size=in_the_box  small_data for unseen people: many faces, rooms and cameras
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
 Paper: section 3.3.
@@ -17,7 +18,9 @@ import ml_collections
 
 from lipsync_jax.configs import common
 
-VARIANTS = common.Variants("sync_expert", {"size": ("published", "small_data", "tiny")})
+VARIANTS = common.Variants(
+    "sync_expert", {"size": ("published", "small_data", "in_the_box", "tiny")}
+)
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -28,20 +31,24 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
+    config.model.depth_mult = 1.0
     config.model.dropout = 0.0
     config.model.relu_embedding = True  # False allows negative cosines, which suits info_nce
 
-    config.objective = "cosine_bce"  # or info_nce
+    config.objective = "cosine_bce"  # or info_nce, info_nce_in_clip
     config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
-    config.temperature = 0.07  # of info_nce
+    config.temperature = 0.07  # of info_nce and info_nce_in_clip
     config.windows_per_clip = 1
     config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
     config.augment_magnitude = 0.0
+    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
 
     config.optimizer = common.optimizer(1e-4)
     config.train = common.train(300_000, every=10_000)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
+    if size == "in_the_box":
+        _make_in_the_box(config)
     return config
 
 
@@ -65,3 +72,18 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     config.train.checkpoint_every = 250
     if tiny:
         config.data.num_threads = 2
+
+
+def _make_in_the_box(config: ml_collections.ConfigDict) -> None:
+    """Sets what the built-in expert was trained with: one core for an hour."""
+    config.objective = "info_nce_in_clip"
+    config.data.batch_size = 6
+    config.data.num_threads = 1
+    config.model.depth_mult = 0.25
+    config.augment_magnitude = 0.5
+    config.degrade_magnitude = 0.4
+    config.optimizer.learning_rate = 2.5e-3
+    config.optimizer.lr_decay_steps = 1500
+    config.train.steps = 1500
+    config.train.validate_every = 100
+    config.train.checkpoint_every = 50

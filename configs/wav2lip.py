@@ -7,6 +7,8 @@ configs/wav2lip_gan.py adds the visual quality discriminator. Sizes:
 
     size=published   the default: the published network, batch and learning rate
     size=small_data  a quarter of the width, for minutes to hours of video
+    size=in_the_box  for people not seen in training, by warping the reference image
+    size=in_the_box_sync  from the weights of in_the_box, with the sync loss
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
 Paper: section 3.4 (generator, L1 and sync loss); the expert is section 3.3.
@@ -18,7 +20,10 @@ import ml_collections
 
 from lipsync_jax.configs import common
 
-VARIANTS = common.Variants("wav2lip", {"size": ("published", "small_data", "tiny")})
+VARIANTS = common.Variants(
+    "wav2lip",
+    {"size": ("published", "small_data", "in_the_box", "in_the_box_sync", "tiny")},
+)
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -29,8 +34,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "face96", batch_size=16, validation_clips=512, validation_batch_size=16
     )
     config.windows_per_clip = 1
+    config.frames_per_window = 0  # in training, evenly spaced; 0: all, which the sync loss needs
     config.augment_magnitude = 0.0
+    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
 
+    config.network = "published"  # or warp: warps the reference, see methods/wav2lip/warp_model.py
+    config.audio_from_expert = False  # a new run begins with the expert's audio encoder
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.depth_mult = 1.0
@@ -41,16 +50,23 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.loss = common.loss(
         lower_half=1.0,
+        mouth=0.0,
+        edge=0.0,
+        painted=0.0,
         sync=0.03,  # the paper's; the published script without discriminator has 0.01
         sync_initial=0.0,
         sync_start_below=0.75,
     )
+    config.sync_objective = "cosine_bce"  # or info_nce
+    config.sharpness_floor = 0.0  # mouth_sharpness that the best checkpoint should have; 0: any
     config.discriminators = ml_collections.ConfigDict()  # configs/wav2lip_gan.py adds one
 
     config.optimizer = common.optimizer(1e-4)
     config.train = common.train(300_000, every=3000)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
+    if size.startswith("in_the_box"):
+        _make_in_the_box(config, with_sync=size == "in_the_box_sync")
     return config
 
 
@@ -73,3 +89,34 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
         config.data.num_threads = 2
         config.frozen.expert.min_accuracy = 0.65
         config.loss.sync_start_below = 1.1  # early, because the run is short
+
+
+def _make_in_the_box(config: ml_collections.ConfigDict, with_sync: bool) -> None:
+    """Sets what the built-in generator is trained with, on one core."""
+    config.network = "warp"
+    config.model.depth_mult = 0.5
+    config.audio_from_expert = True
+    config.frozen.expert.min_accuracy = 0.75  # on people that the expert was not trained on
+    config.augment_magnitude = 0.4
+    config.degrade_magnitude = 0.3
+    config.loss.lower_half = 1.0
+    config.loss.mouth = 7.0
+    config.loss.painted = 1.0
+    config.loss.edge = 0.25
+    config.sync_objective = "info_nce"
+    config.data.num_threads = 1
+    config.train.checkpoint_every = 100
+    config.train.steps = 6000
+    if with_sync:  # --config.init_from.generator=RUN of size=in_the_box
+        config.loss.sync = config.loss.sync_initial = 0.02
+        config.windows_per_clip = 2
+        config.data.batch_size = 4
+        config.optimizer.learning_rate = 2e-3
+        config.optimizer.lr_decay_steps = 6000
+        config.sharpness_floor = 0.5
+    else:  # many people a step
+        config.loss.sync = 0.0
+        config.frames_per_window = 2
+        config.data.batch_size = 16
+        config.optimizer.learning_rate = 1.5e-3
+        config.optimizer.lr_decay_steps = 0

@@ -18,11 +18,14 @@ VARIANTS = common.Variants("wav2lip_gan", wav2lip.VARIANTS.arguments)
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
-    config = wav2lip.get_config(f"size={VARIANTS.parse(variant).size}")
+    size = VARIANTS.parse(variant).size
+    config = wav2lip.get_config(f"size={size}")
     config.optimizer.b1 = 0.5
+    rates = {"in_the_box": 7e-3, "in_the_box_sync": 1e-3}
+    learning_rate = rates.get(size, config.optimizer.learning_rate)
     config.discriminators.quality = common.discriminator(
         weight=0.07,
-        optimizer=common.optimizer(config.optimizer.learning_rate, b1=0.5),
+        optimizer=common.optimizer(learning_rate, b1=0.5),
         model={"width_mult": config.model.width_mult},
     )
     config.init_from = common.init_from("generator", "discriminator")

@@ -9,7 +9,13 @@ from pathlib import Path
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.data_prep import clip_cache, corpora
 from lipsync_jax.data_prep.extract_clips import ExtractionSettings
-from lipsync_jax.data_prep.splits import SPLIT_BY, add_validation, assign_splits, find_duplicates
+from lipsync_jax.data_prep.splits import (
+    SPLIT_BY,
+    add_validation,
+    assign_held_out,
+    assign_splits,
+    find_duplicates,
+)
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
 from lipsync_jax.progress import EtaLogger
 
@@ -70,6 +76,8 @@ def extract(
     split_by: str = "auto",
     validation: float = 0.1,
     test: float = 0.1,
+    validation_speakers: Sequence[str] = (),
+    test_speakers: Sequence[str] = (),
     videos: list[corpora.Video] | None = None,
 ) -> Extraction:
     """Extracts a corpus' clips into their cache and splits them.
@@ -83,7 +91,10 @@ def extract(
         raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
     if min(validation, test) < 0 or validation + test >= 1:
         raise ValueError(f"--validation {validation} and --test {test} leave nothing to train on")
-    if split_by == "auto" and corpora.OFFICIAL in published:
+    has_named_speakers = bool(validation_speakers or test_speakers)
+    if has_named_speakers:
+        split_by = "speaker"
+    elif split_by == "auto" and corpora.OFFICIAL in published:
         split_by = corpora.OFFICIAL
     videos = corpora.get(corpus).find(sources) if videos is None else videos
     num_found, assignment = len(videos), None
@@ -111,8 +122,11 @@ def extract(
         splits = add_validation(used, speakers, validation)
     else:
         copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
-        tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
-        split_by, splits = assign_splits(speakers, split_by, tested, validation, test, copies)
+        if has_named_speakers:
+            splits = assign_held_out(speakers, validation_speakers, test_speakers, copies)
+        else:
+            tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
+            split_by, splits = assign_splits(speakers, split_by, tested, validation, test, copies)
     return Extraction(
         out=Path(out),
         corpus=corpus,

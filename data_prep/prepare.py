@@ -38,6 +38,8 @@ def prepare(
     validation: float = 0.1,
     test: float = 0.1,
     shards: int | None = None,
+    validation_speakers: Sequence[str] = (),
+    test_speakers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Cuts videos into clips and writes them as a TFDS data set.
 
@@ -55,6 +57,10 @@ def prepare(
         validation: fraction of speakers or videos for validation.
         test: fraction for the test, unless its speakers are the published ones.
         shards: files per split; TFDS chooses when None.
+        validation_speakers: speakers held out for validation, by name; with these or
+            `test_speakers`, `split_by`, `validation` and `test` have no effect, and all other
+            speakers are for training.
+        test_speakers: speakers held out for the test, by name.
 
     Returns:
         The report, see `docs/data.md`; its `data` is None if there is no clip.
@@ -72,6 +78,8 @@ def prepare(
         split_by=split_by,
         validation=validation,
         test=test,
+        validation_speakers=validation_speakers,
+        test_speakers=test_speakers,
     )
     data = None
     if extraction.splits:
@@ -260,6 +268,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a published split of the corpus", default="auto")  # fmt: skip
     add("--validation", "fraction for validation", type=float, default=0.1)
     add("--test", "fraction for the test", type=float, default=0.1)
+    for split in ("validation", "test"):
+        parser.add_argument(
+            f"--{split}-speakers",
+            nargs="+",
+            default=(),
+            metavar="NAME",
+            help=f"speakers held out for {split}, in place of a fraction",
+        )
     parser.add_argument("--shards", type=int, help="files per split (chosen by size)")
     help_texts = {
         "crop": f"size of the face crops: {', '.join(CROP_SPECS)}",
@@ -292,6 +308,8 @@ def run(arguments: argparse.Namespace) -> int:
         validation=arguments.validation,
         test=arguments.test,
         shards=arguments.shards,
+        validation_speakers=arguments.validation_speakers,
+        test_speakers=arguments.test_speakers,
     )
     print(format_report(report))
     print(f"report  {arguments.out / report['corpus'] / report['config'] / 'report.json'}")

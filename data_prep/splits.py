@@ -65,6 +65,54 @@ def assign_splits(
     return split_by, {video: assignment[group] for video, group in speakers.items()}
 
 
+def assign_held_out(
+    speakers: Mapping[str, str],
+    validation: Collection[str],
+    test: Collection[str],
+    copies: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Assigns the videos of named speakers to validation and test, all others to training.
+
+    Args:
+        speakers: video -> its speaker.
+        validation: the speakers held out for validation.
+        test: the speakers held out for the test.
+        copies: video -> another of the same content, see `find_duplicates`; their speakers stay in
+            one split.
+
+    Returns:
+        Video -> `train`, `validation` or `test`.
+
+    Raises:
+        ValueError: no video is of a named speaker, a speaker is in both lists, or no speaker is
+            left for training.
+    """
+    if not speakers:
+        return {}
+    if both := sorted(set(validation) & set(test)):
+        raise ValueError(
+            f"speaker {both[0]} is held out for validation and for the test; name the speaker in "
+            "one of --validation-speakers and --test-speakers"
+        )
+    held_out = {**dict.fromkeys(validation, "validation"), **dict.fromkeys(test, "test")}
+    present = sorted(set(speakers.values()))
+    if unknown := sorted(held_out.keys() - set(present)):
+        raise ValueError(
+            f"--{held_out[unknown[0]]}-speakers: no video is of speaker {unknown[0]}; the speakers "
+            f"are {', '.join(present[:20])}"
+        )
+    names = _merge_speakers(speakers, copies or {})
+    split_of = {names[speaker]: split for speaker, split in held_out.items()}
+    assignment = {
+        video: split_of.get(names[speaker], "train") for video, speaker in speakers.items()
+    }
+    if "train" not in assignment.values():
+        raise ValueError(
+            "every speaker is held out; name fewer in --validation-speakers and --test-speakers"
+        )
+    return assignment
+
+
 def find_duplicates(paths: Mapping[str, Path]) -> dict[str, str]:
     """Finds videos whose files are equal byte for byte.
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -23,6 +23,16 @@ class DataSource(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Entry: ...  # for the method's `make_example`
+
+
+@runtime_checkable
+class OrderedDataSource(DataSource, Protocol):
+    """A data source that decides on its own order, see `mixture.Mixture`."""
+
+    def dataset(
+        self, seed: int, process_index: int, process_count: int, epochs: int
+    ) -> grain.MapDataset:
+        """Returns one host's clips in an order that the seed fixes, `epochs` times."""
 
 
 def find_dataset(data_dir: str, crop: str) -> Path:
@@ -146,8 +156,13 @@ def training_batches(
     if len(clips) < process_count:
         raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
     # Each host has its own seed, so that hosts do not repeat each other's random windows.
-    data = grain.MapDataset.source(clips)[process_index::process_count].seed(seed + process_index)
-    data = data.shuffle().repeat(_EPOCHS).random_map(_MakeExamples(make_example))
+    host_seed = seed + process_index
+    if isinstance(clips, OrderedDataSource):
+        data = clips.dataset(seed, process_index, process_count, _EPOCHS).seed(host_seed)
+    else:
+        data = grain.MapDataset.source(clips)[process_index::process_count].seed(host_seed)
+        data = data.shuffle().repeat(_EPOCHS)
+    data = data.random_map(_MakeExamples(make_example))
     data = data.batch(batch_size, batch_fn=collate)
     return iter(
         data.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4))

@@ -173,6 +173,10 @@ class Method:
         """Returns the initial state of the trained networks. Traced."""
         raise NotImplementedError
 
+    def init_from_frozen(self, state: State) -> State:
+        """Returns the state before the first step of a new run, all weights read. Not traced."""
+        return state
+
     def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """Runs one step of every trained network -> (state, scalars). Traced."""
         raise NotImplementedError

@@ -37,6 +37,8 @@ LOSS = {
     "lower_half": 1.0,  # of the L1 loss's pixels below the middle row; 1: as above that row
     "upper_half": 0.0,  # of the L1 loss's pixels above the middle row
     "mouth": 0.0,  # of the L1 loss's pixels in the mouth region, added to their other weight
+    "edge": 0.0,  # of the L1 loss of image gradients
+    "painted": 0.0,  # of the pixel losses of what the network `warp` paints, before blending
     "perceptual": 0.0,
     "mask": 0.0,  # L1 of the foreground mask
     "first_frame": 0.0,  # L1 between the generated and the real first frame

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from lipsync_jax import methods
-from lipsync_jax.data import loader
+from lipsync_jax.data import loader, mixture
 from lipsync_jax.methods.base import Method, NetworkState, State
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import (
@@ -189,10 +189,15 @@ class DataPipeline:
         source = method.data_source("train")
         if source is None:
             self._folder = loader.find_dataset(config.data.dir, config.data.crop)
-            clips = loader.ClipDataSource(self._folder, "train")
-            loader.check_crop(clips, config.data.crop)
-            self._clips["train"] = clips
-            logging.info("%d training clips in %s", len(clips), self._folder)
+            parts = mixture.parse(config.data.get("dirs", ""))
+            if parts:
+                self._clips["train"] = mixture.load(parts, config.data.crop)
+            else:
+                clips = loader.ClipDataSource(self._folder, "train")
+                loader.check_crop(clips, config.data.crop)
+                self._clips["train"] = clips
+            folders = ", ".join(part.dir for part in parts) or self._folder
+            logging.info("%d training clips in %s", len(self._clips["train"]), folders)
         else:
             self._clips["train"] = source
 
@@ -247,6 +252,8 @@ def _run(
     )
     state = create_train_state(config, method, mesh, data, steps)
     state = pretrained.init_from_pretrained(state, pretrained_items, config, mesh)
+    if resume_step is None:
+        state = method.init_from_frozen(state)
     best, validations_without_gain = -math.inf, 0
     if resume_step is not None:
         state, run = saved_checkpoints.restore(state)

@@ -274,3 +274,52 @@ def test_a_folder_with_copies(raw, tmp_path):
     assert all(where[f"good {n}"] == where[f"again {n}"] for n in range(5))
     assert set(where.values()) == set(prepare.SPLITS)
     assert "copies      5  of other videos, in the same split" in prepare.format_report(report)
+
+
+def test_named_speakers_are_held_out_and_all_others_are_trained_on():
+    speakers = {f"{s}/{n}": s for s in ("s1", "s2", "s3", "s4") for n in range(2)}
+    found = splits.assign_held_out(speakers, ["s3"], ["s4"], {"s2/0": "s1/0"})
+    assert {s: {found[f"{s}/{n}"] for n in range(2)} for s in ("s1", "s2", "s3", "s4")} == {
+        "s1": {"train"},
+        "s2": {"train"},
+        "s3": {"validation"},
+        "s4": {"test"},
+    }
+    shared = splits.assign_held_out(speakers, ["s3"], [], {"s2/0": "s3/0"})
+    assert shared["s2/1"] == "validation"  # the same file: one person
+
+
+@pytest.mark.parametrize(
+    "validation, test, message",
+    [
+        (["s9"], [], "no video is of speaker s9; the speakers are s1, s2"),
+        (["s1"], ["s1"], "s1 is held out for validation and for the test"),
+        (["s1"], ["s2"], "every speaker is held out"),
+    ],
+)
+def test_speakers_that_cannot_be_held_out_are_refused(validation, test, message):
+    with pytest.raises(ValueError, match=message):
+        splits.assign_held_out({"a": "s1", "b": "s2"}, validation, test)
+
+
+def test_the_command_holds_out_the_speakers_it_is_given(tmp_path):
+    for speaker in ("s1", "s2", "s3"):
+        (tmp_path / speaker).mkdir()
+        write_video(
+            tmp_path / speaker / "a.mkv", [face_image(square_box(0))] * 12, buzz(0.48, 16000)
+        )
+    report = prepare.prepare(
+        [tmp_path / name for name in ("s1", "s2", "s3")],
+        tmp_path / "out",
+        "grid",
+        SETTINGS,
+        validation_speakers=["s1"],
+        test_speakers=["s3"],
+    )
+    assert report["split_by"] == "speaker"
+    assert {k: v["speakers"] for k, v in report["splits"].items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 1,
+    }
+    assert ids(tmp_path / "out", "validation") == {"s1/a"}

@@ -3,7 +3,8 @@
 The expert's declaration (see `two_stream_sync`) gives the length of its windows, its audio features
 and its module. `config.objective = "cosine_bce"` is the objective of Prajwal et al. (2020, section
 3.3), binary cross-entropy of the cosine; `"info_nce"` compares each window's face with every
-window's audio of the batch (symmetric InfoNCE), which needs less data.
+window's audio of the batch (symmetric InfoNCE), which needs less data; `"info_nce_in_clip"`
+compares with the audio of windows of the same clip only, which have the same voice and room.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax import losses
-from lipsync_jax.data import augment
+from lipsync_jax.data import augment, degrade
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.data.feature_cache import FeatureCache
 from lipsync_jax.methods.base import (
@@ -29,6 +30,7 @@ from lipsync_jax.methods.base import (
 from lipsync_jax.methods.common.two_stream_sync import TwoStreamSyncInference
 from lipsync_jax.types import ModelCards, Tree
 
+OBJECTIVES = ("cosine_bce", "info_nce", "info_nce_in_clip")
 MAX_OFFSET = 15  # frames either way, the range of SyncNet's offset search
 
 
@@ -59,9 +61,9 @@ class SyncExpertMethod(Method):
 
     def validate_config(self) -> None:
         """Raises ValueError for an unknown objective or kind of negatives."""
-        if self.config.objective not in ("cosine_bce", "info_nce"):
+        if self.config.objective not in OBJECTIVES:
             raise ValueError(
-                f"config.objective={self.config.objective!r}: choose 'cosine_bce' or 'info_nce'"
+                f"config.objective={self.config.objective!r}: choose {', '.join(OBJECTIVES)}"
             )
         if self.config.negatives not in ("same_clip", "other_clips", "mixed"):
             raise ValueError(
@@ -81,7 +83,8 @@ class SyncExpertMethod(Method):
         """
         count = self.config.windows_per_clip
         starts = self._sample_starts(clip, rng, count)
-        mel = self._audio_windows(clip, starts)
+        magnitude = self.config.get("degrade_magnitude", 0.0)
+        mel = self._audio_windows(clip, starts, rng, magnitude)
         label, from_other_clip, frame_starts = (
             np.ones(count, np.float32),
             np.zeros(count, bool),
@@ -99,6 +102,7 @@ class SyncExpertMethod(Method):
             clip, (frame_starts[:, None] + np.arange(self.window_frames)).ravel()
         )
         frames = augment.augment_faces(frames, rng, self.config.augment_magnitude)
+        frames = degrade.degrade_faces(frames, rng, magnitude)
         return {
             "frames": frames.reshape(count, self.window_frames, *frames.shape[1:]),
             "audio": augment.augment_mel(mel, rng, self.config.augment_magnitude),
@@ -151,6 +155,10 @@ class SyncExpertMethod(Method):
         mel = self.expert.audio_inputs(mel.reshape(-1, *mel.shape[2:]))
         faces = batch["frames"].reshape(-1, *batch["frames"].shape[2:]).astype(jnp.float32) / 255
         expert, before = self.networks["expert"], state.networks["expert"]
+        groups = None
+        if self.config.objective == "info_nce_in_clip":
+            clips, count = label.shape
+            groups = jnp.repeat(jnp.arange(clips), count)
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
             (audio, video), stats = expert.apply_train(
@@ -161,10 +169,10 @@ class SyncExpertMethod(Method):
                 rngs={"dropout": key},
             )
             cosine = losses.cosine_similarity(audio, video)
-            if self.config.objective == "info_nce":
-                value = losses.info_nce(audio, video, self.config.temperature)
-            else:
+            if self.config.objective == "cosine_bce":
                 value = losses.cosine_bce_loss(audio, video, label.reshape(-1))
+            else:
+                value = losses.info_nce(audio, video, self.config.temperature, groups)
             return value, (stats, cosine)
 
         (value, (stats, cosine)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
@@ -196,11 +204,23 @@ class SyncExpertMethod(Method):
             metrics["cosine"], metrics["mask"], metrics["speech"], self.window_frames
         )
 
-    def _audio_windows(self, clip: Clip, starts: np.ndarray) -> np.ndarray:
-        """Returns the audio of the windows that start at some frames, (n, columns, bins)."""
+    def _audio_windows(
+        self,
+        clip: Clip,
+        starts: np.ndarray,
+        rng: np.random.Generator | None = None,
+        magnitude: float = 0.0,
+    ) -> np.ndarray:
+        """Returns the audio of the windows that start at some frames, (n, columns, bins).
+
+        With a magnitude the audio is degraded, see `degrade.degrade_mel`.
+        """
         spec = self.expert.audio_features
+        features = self._feature_cache.features(clip, spec)
+        if rng is not None and magnitude:
+            features = degrade.degrade_mel(features, rng, magnitude)
         times = [int(start) / clip.frame_rate for start in starts]
-        return spec.gather(self._feature_cache.features(clip, spec), spec.window_starts(times))
+        return spec.gather(features, spec.window_starts(times))
 
     def _sample_starts(self, clip: Clip, rng: np.random.Generator, count: int) -> np.ndarray:
         """Samples `count` windows, which do not overlap where the clip is long enough."""

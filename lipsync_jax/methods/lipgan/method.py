@@ -30,7 +30,8 @@ from lipsync_jax.methods.common.frame_synthesis import (
 )
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.lipgan.model import SIZE, Discriminator, Generator
-from lipsync_jax.methods.wav2lip.method import mask_lower_half, weighted_l1
+from lipsync_jax.methods.wav2lip import image_losses
+from lipsync_jax.methods.wav2lip.method import mask_lower_half
 from lipsync_jax.types import ModelCards, Tree, Variables
 
 MIN_REFERENCE_DISTANCE = 6  # frames between a face and its reference image
@@ -113,7 +114,8 @@ class LipGAN(FrameSynthesisMethod):
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
             generated, stats = generator.apply_train(params, before.batch_stats, audio, faces)
             terms = {"l1": losses.l1(generated, target)}
-            value = weighted_l1(generated, target, self.config.loss.lower_half)
+            weights = image_losses.weight_map(target.shape[1], self.config.loss.lower_half, 0.0)
+            value = image_losses.weighted_l1(generated, target, weights)
             if networks:
                 distance = self._distance(networks["discriminator"].params, audio, generated)
                 terms["gen_adv_loss"] = losses.contrastive_loss(distance, 0.0)

@@ -16,7 +16,8 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax import losses, methods
-from lipsync_jax.data import augment, windows
+from lipsync_jax.data import augment, degrade, windows
+from lipsync_jax.data.audio_features import MEL
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data.feature_cache import FeatureCache
 from lipsync_jax.methods.base import (
@@ -31,8 +32,16 @@ from lipsync_jax.methods.base import (
 )
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.inference import SyncInference
+from lipsync_jax.methods.wav2lip import image_losses
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
+from lipsync_jax.methods.wav2lip.warp_model import WarpWav2Lip
 from lipsync_jax.types import ModelCards, Tree, Variables
+
+NETWORKS: Mapping[str, type[Wav2Lip] | type[WarpWav2Lip]] = {
+    "published": Wav2Lip,
+    "warp": WarpWav2Lip,
+}
+SYNC_OBJECTIVES = ("cosine_bce", "info_nce")
 
 
 def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Wav2LipMethod":
@@ -40,9 +49,16 @@ def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Wav2Lip
     return Wav2LipMethod(config, model_cards)
 
 
-def network(config: ml_collections.ConfigDict) -> Wav2Lip:
-    """Returns the generator that a config describes."""
-    return Wav2Lip(
+def network(config: ml_collections.ConfigDict) -> Wav2Lip | WarpWav2Lip:
+    """Returns the generator that a config describes.
+
+    Raises:
+        ValueError: `config.network` names no network.
+    """
+    name = config.get("network", "published")  # absent in the configs of converted checkpoints
+    if name not in NETWORKS:
+        raise ValueError(f"config.network={name!r}: choose {', '.join(NETWORKS)}")
+    return NETWORKS[name](
         image_size=CROP_SPECS[config.data.crop].height,
         dtype=jnp.dtype(config.precision),
         **config.model,
@@ -54,24 +70,6 @@ def mask_lower_half(faces: jax.Array) -> jax.Array:
     size = faces.shape[-3]
     is_upper = jnp.arange(size) < size // 2
     return jnp.where(is_upper[:, None, None], faces, 0.0)
-
-
-def weighted_l1(generated: jax.Array, target: jax.Array, lower_half_weight: float) -> jax.Array:
-    """Computes the mean absolute error with a weight of the rows below the middle.
-
-    Args:
-        generated: (n, size, size, 3).
-        target: (n, size, size, 3).
-        lower_half_weight: of the rows below the middle, relative to those above; the weights of
-            all rows average 1.
-
-    Returns:
-        A scalar.
-    """
-    size = target.shape[1]
-    rows = jnp.where(jnp.arange(size) < size // 2, 1.0, lower_half_weight)
-    rows = (rows * (2 / (1 + lower_half_weight)))[:, None, None]
-    return losses.l1(generated * rows, target * rows)
 
 
 class Wav2LipMethod(Method):
@@ -99,10 +97,16 @@ class Wav2LipMethod(Method):
             )
         if "expert" in model_cards:
             self.expert = cast(SyncInference, methods.load_inference(model_cards["expert"]))
+        if config.get("sharpness_floor", 0.0):
+            self.best_metric = ("mouth_l1_with_floor", "min")
         self._feature_cache = FeatureCache()
 
     def validate_config(self) -> None:
-        """Raises ValueError for an expert of another image size or of too low an accuracy."""
+        """Raises ValueError for an unsuitable expert, or fields that contradict each other.
+
+        An expert is unsuitable if its image size differs or its accuracy is too low.
+        """
+        self._validate_fields()
         source, model_card = self.config.frozen.expert, self.model_cards["expert"]
         size = self._expert.image_size
         if size != CROP_SPECS[self.config.data.crop].height:
@@ -128,6 +132,25 @@ class Wav2LipMethod(Method):
                 "expert for longer, or set --config.frozen.expert.min_accuracy=0 to use it anyway"
             )
 
+    def _validate_fields(self) -> None:
+        config, window = self.config, self._expert.window_frames
+        kept = config.frames_per_window
+        if not 0 <= kept <= window or (0 < kept < window and config.loss.sync):
+            raise ValueError(
+                f"config.frames_per_window={kept}: choose 0 for all {window} frames of the "
+                f"expert's windows, or with config.loss.sync=0, which needs all, 1 to {window}"
+            )
+        if config.sync_objective not in SYNC_OBJECTIVES:
+            raise ValueError(
+                f"config.sync_objective={config.sync_objective!r}: choose "
+                f"{', '.join(SYNC_OBJECTIVES)}"
+            )
+        if config.loss.painted and config.network != "warp":
+            raise ValueError(
+                f"config.loss.painted={config.loss.painted} needs config.network=warp; set "
+                "--config.loss.painted=0"
+            )
+
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """Returns windows of frames of a clip, as long as the expert's, with reference and audio.
 
@@ -137,12 +160,16 @@ class Wav2LipMethod(Method):
             audio: float32 (windows, frames, 16, 80), log-mel of each frame, for the generator.
             sync_audio: float32 (windows, columns, bins), of all frames of a window, for the expert.
         """
-        example = self._sample_windows(clip, rng)
+        magnitude = self.config.degrade_magnitude
+        example = self._sample_windows(clip, rng, self.config.frames_per_window, magnitude)
         count = self.config.windows_per_clip
-        faces = np.concatenate([example["frames"], example["reference"]]).reshape(
+        # The box of a reference image is of another moment than that of the frame.
+        jittered = [degrade.jitter_boxes(x, rng, magnitude) for x in example["reference"]]
+        faces = np.concatenate([example["frames"], np.stack(jittered)]).reshape(
             -1, *example["frames"].shape[2:]
         )
         faces = augment.augment_faces(faces, rng, self.config.augment_magnitude)
+        faces = degrade.degrade_faces(faces, rng, magnitude)
         example["frames"], example["reference"] = faces.reshape(2, count, -1, *faces.shape[1:])
         return example
 
@@ -177,6 +204,34 @@ class Wav2LipMethod(Method):
             )
         return init_train_state(key, networks, sync_weight=self.config.loss.sync_initial)
 
+    def init_from_frozen(self, state: State) -> State:
+        """Copies the expert's audio encoder into the generator, with `config.audio_from_expert`.
+
+        The expert's encoder relates audio to lips already; from the L1 loss alone a generator
+        ignores the audio for hundreds of steps.
+
+        Raises:
+            ValueError: the two encoders have other sizes; says which fields to change.
+        """
+        if not self.config.audio_from_expert:
+            return state
+        generator, expert = state.networks["generator"], state.networks["expert"]
+        copied = {}
+        for kind in ("params", "batch_stats"):
+            own, source = (dict(getattr(network, kind)) for network in (generator, expert))
+            for name in (name for name in own if name.startswith("audio_encoder")):
+                shapes = [jax.tree.map(jnp.shape, tree.get(name)) for tree in (own, source)]
+                if shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f"config.audio_from_expert: {name} is {shapes[0]} in the generator and "
+                        f"{shapes[1]} in the expert; give config.model the width_mult of the "
+                        "expert and twice its depth_mult"
+                    )
+                own[name] = jax.tree.map(jnp.copy, source[name])
+            copied[kind] = own
+        networks = {**state.networks, "generator": generator.replace(**copied)}
+        return state.replace(networks=networks)
+
     def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """Runs one step of the generator, then one of the discriminator on the generated frames.
 
@@ -188,24 +243,34 @@ class Wav2LipMethod(Method):
         sync_weight = state.host_scalars["sync_weight"]
         adversarial = "discriminator" in self.networks
         adversarial_weight = self.config.discriminators.quality.weight if adversarial else 0.0
+        painted_weight = self.config.loss.painted
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            generated, stats = generator.apply_train(params, before.batch_stats, audio, faces)
+            if painted_weight:
+                parts, stats = generator.apply_train(
+                    params, before.batch_stats, audio, faces, method="parts"
+                )
+                generated = parts["generated"]
+            else:
+                generated, stats = generator.apply_train(params, before.batch_stats, audio, faces)
             terms = {
                 "l1": losses.l1(generated, target),
+                "sync_loss": jnp.zeros((), generated.dtype),
+            }
+            if self.config.loss.sync:
                 # The expert takes a third of a step's time, so it runs only with a weight.
-                "sync_loss": jax.lax.cond(
+                terms["sync_loss"] = jax.lax.cond(
                     sync_weight > 0,
                     lambda frames: self._sync_loss(state, batch["sync_audio"], frames),
                     lambda frames: jnp.zeros((), frames.dtype),
                     generated,
-                ),
-            }
+                )
             # Section 3.5, the weighted sum of all losses.
             value = sync_weight * terms["sync_loss"]
-            value += (1 - sync_weight - adversarial_weight) * weighted_l1(
-                generated, target, self.config.loss.lower_half
-            )
+            pixel_loss = self._pixel_loss(generated, target)
+            if painted_weight:  # painted pixels of low opacity have no gradient otherwise
+                pixel_loss += painted_weight * self._pixel_loss(parts["painted"], target)
+            value += (1 - sync_weight - adversarial_weight) * pixel_loss
             if adversarial:
                 terms["gen_adv_loss"] = losses.binary_cross_entropy(
                     self._discriminate(state.networks["discriminator"].params, generated), 1.0
@@ -228,7 +293,11 @@ class Wav2LipMethod(Method):
         """Computes validation losses of each example, and the mouth L1 of the baselines."""
         audio, faces, target = self._network_inputs(batch)
         examples = batch["frames"].shape[0]
-        generated = self.generate_frames(state.networks["generator"].variables, audio, faces)
+        variables = state.networks["generator"].variables
+        generated = self.generate_frames(variables, audio, faces)
+        # The audio of another window of the batch.
+        mismatched_audio = jnp.roll(audio, batch["frames"].shape[2], axis=0)
+        mismatched = self.generate_frames(variables, mismatched_audio, faces)
 
         def per_example(x: jax.Array) -> jax.Array:
             return x.reshape(examples, -1).mean(axis=1)
@@ -246,7 +315,29 @@ class Wav2LipMethod(Method):
             "mouth_l1": per_example(mouth_absolute_error(generated, target)),
             "mouth_l1_copy_baseline": per_example(mouth_absolute_error(copied, target)),
             "mouth_l1_mean_baseline": per_example(mouth_absolute_error(mean_frame, target)),
+            "mouth_l1_mismatched_audio": per_example(mouth_absolute_error(mismatched, target)),
+            "mouth_laplacian_variance": per_example(
+                image_losses.mouth_laplacian_variance(generated)
+            ),
+            "mouth_laplacian_variance_real": per_example(
+                image_losses.mouth_laplacian_variance(target)
+            ),
         }
+
+    def aggregate_metrics(self, metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Computes means, and the sharpness of generated mouths relative to real ones.
+
+        With `config.sharpness_floor`, the best checkpoint is that of the lowest
+        `mouth_l1_with_floor`, which adds a tenth of what the sharpness is below the floor: the
+        lowest L1 alone is that of a blurred mouth.
+        """
+        means = super().aggregate_metrics(metrics)
+        real = max(means["mouth_laplacian_variance_real"], 1e-12)
+        means["mouth_sharpness"] = means["mouth_laplacian_variance"] / real
+        if floor := self.config.get("sharpness_floor", 0.0):
+            below = max(0.0, floor - means["mouth_sharpness"])
+            means["mouth_l1_with_floor"] = means["mouth_l1"] + 0.1 * below
+        return means
 
     def on_validation_end(
         self, host_scalars: Mapping[str, float], metrics: Mapping[str, float]
@@ -284,7 +375,17 @@ class Wav2LipMethod(Method):
         """
         return self.networks["generator"].module.apply(variables, audio, faces, train=False)
 
-    def _sample_windows(self, clip: Clip, rng: np.random.Generator) -> Arrays:
+    def _sample_windows(
+        self, clip: Clip, rng: np.random.Generator, kept: int = 0, degrade_magnitude: float = 0.0
+    ) -> Arrays:
+        """Returns an example without augmentation of images.
+
+        Args:
+            clip: the clip.
+            rng: source of randomness.
+            kept: frames of each window; 0: all.
+            degrade_magnitude: see `degrade.degrade_mel`.
+        """
         count = self.config.windows_per_clip
         window = self._expert.window_frames
         last = len(clip.frames) - window
@@ -294,18 +395,23 @@ class Wav2LipMethod(Method):
             )
         starts = rng.integers(0, last + 1, count)
         references = (starts + rng.integers(1, last + 1, count)) % (last + 1)
-        chosen = np.concatenate([starts, references])[:, None] + np.arange(window)
+        kept = kept or window
+        within = np.arange(kept) * window // kept  # as far apart as possible
+        chosen = np.concatenate([starts, references])[:, None] + within
         frames = decode_frames(clip, chosen.ravel())
-        frames = frames.reshape(2, count, window, *frames.shape[1:])
-        own = windows.generator_window_start(starts[:, None] + np.arange(window), clip.frame_rate)
+        frames = frames.reshape(2, count, kept, *frames.shape[1:])
+        own = windows.generator_window_start(starts[:, None] + within, clip.frame_rate)
         sync_features = self._expert.audio_features
         shared = sync_features.window_starts([int(start) / clip.frame_rate for start in starts])
+        mel = degrade.degrade_mel(self._feature_cache.mel(clip), rng, degrade_magnitude)
+        # Features of one name are equal, whatever their windows are.
+        is_mel = sync_features.name == MEL.name
         return {
             "frames": frames[0],
             "reference": frames[1],
-            "audio": windows.gather_windows(self._feature_cache.mel(clip), own),
+            "audio": windows.gather_windows(mel, own),
             "sync_audio": sync_features.gather(
-                self._feature_cache.features(clip, sync_features), shared
+                mel if is_mel else self._feature_cache.features(clip, sync_features), shared
             ),
         }
 
@@ -325,10 +431,24 @@ class Wav2LipMethod(Method):
             raise ValueError("Wav2Lip trains with an expert: --config.frozen.expert.checkpoint")
         return self.expert
 
+    def _pixel_loss(self, generated: jax.Array, target: jax.Array) -> jax.Array:
+        """Computes the weighted L1 loss of colours, and of image gradients with `loss.edge`."""
+        config = self.config.loss
+        weights = image_losses.weight_map(target.shape[1], config.lower_half, config.mouth)
+        value = image_losses.weighted_l1(generated, target, weights)
+        if config.edge:
+            value += config.edge * image_losses.edge_l1(generated, target, weights)
+        return value
+
     def _sync_loss(
         self, state: State, audio: jax.Array, generated: jax.Array, reduce: bool = True
     ) -> jax.Array:
-        """Computes the expert's binary cross-entropy of generated faces (section 3.4)."""
+        """Computes the expert's loss of generated faces, of each window unless reduced.
+
+        The binary cross-entropy of the cosine is that of section 3.4. With `config.sync_objective`
+        "info_nce" the reduced loss compares each window with the audio of all windows of the batch:
+        an expert trained by InfoNCE leaves the level of the cosines open.
+        """
         expert = self._expert
         # As in the published training with `use_batch_stats`: running statistics stay unchanged.
         video, audio = expert.embed(
@@ -337,6 +457,8 @@ class Wav2LipMethod(Method):
             audio.reshape(-1, *audio.shape[2:]),
             self.config.frozen.expert.use_batch_stats,
         )
+        if reduce and self.config.sync_objective == "info_nce":
+            return losses.info_nce(audio, video)
         return losses.cosine_bce_loss(audio, video, 1.0, mean=reduce)
 
     def _discriminate(self, params: Tree, frames: jax.Array) -> jax.Array:

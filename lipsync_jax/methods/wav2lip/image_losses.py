@@ -1,0 +1,59 @@
+"""Losses of pixels and edges, weighted towards the mouth; faces (n, size, size, 3) in [0, 1]."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lipsync_jax import losses
+from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
+from lipsync_jax.ops.luminance import RGB_WEIGHTS
+
+
+def weight_map(size: int, lower_half: float, mouth: float) -> np.ndarray:
+    """Computes weights of pixels, with mean 1.
+
+    Args:
+        size: side of the faces.
+        lower_half: weight of a pixel below the middle row, relative to 1 above that row.
+        mouth: added to the weights in the region `MOUTH_FACE96`.
+
+    Returns:
+        float32 (size, size, 1).
+    """
+    weights = np.ones((size, size, 1), np.float32)
+    weights[size // 2 :] = lower_half
+    crop_mouth(weights, MOUTH_FACE96)[...] += mouth  # a view
+    return weights / weights.mean()
+
+
+def weighted_l1(generated: jax.Array, target: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Computes the mean absolute error with a weight (size, size, 1) of each pixel."""
+    return losses.l1(generated * weights, target * weights)
+
+
+def edge_l1(generated: jax.Array, target: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Computes the L1 loss of image gradients (compare Mathieu et al. 2016, eq. 6)."""
+    error = generated - target
+    down = jnp.abs(error[:, 1:] - error[:, :-1]) * weights[1:]
+    right = jnp.abs(error[:, :, 1:] - error[:, :, :-1]) * weights[:, 1:]
+    return jnp.mean(down) + jnp.mean(right)
+
+
+def mouth_laplacian_variance(faces: jax.Array) -> jax.Array:
+    """Computes the variance of the Laplacian of the mouth's luminance, a measure of sharpness.
+
+    Args:
+        faces: (n, size, size, 3), BGR in [0, 1].
+
+    Returns:
+        (n,), of luminance in [0, 255]; higher is sharper.
+    """
+    luminance = 255 * crop_mouth(faces, MOUTH_FACE96) @ jnp.array(RGB_WEIGHTS[::-1])
+    laplacian = (
+        luminance[:, 2:, 1:-1]
+        + luminance[:, :-2, 1:-1]
+        + luminance[:, 1:-1, 2:]
+        + luminance[:, 1:-1, :-2]
+        - 4 * luminance[:, 1:-1, 1:-1]
+    )
+    return jnp.var(laplacian, axis=(1, 2))

@@ -1,0 +1,232 @@
+"""A compact generator that warps the reference image and paints changes over it.
+
+Wav2Lip (Prajwal et al. 2020) generates every pixel with a decoder. Skin, beard, chin and light are
+in the reference image already, so this network moves the reference by a flow field (as Siarohin et
+al. 2019) and blends painted pixels over the result, painted as changes of a smooth copy of the
+moved reference. The identity need not be learnt, which few training identities would not allow.
+
+The face encoder and decoder work at half the size or less (space to depth, Shi et al. 2016). The
+decoder generates only the rows below the middle; the rows above are copied from the input."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from lipsync_jax.methods.wav2lip.model import AUDIO_ENCODER, num_downsamples, unroll
+from lipsync_jax.nn.conv import ConvBlock
+
+FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
+NUM_RESIDUALS = 2  # of each size, times `depth_mult`
+MAX_FLOW = 12 / 96  # of the face's side
+PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
+
+
+class WarpWav2Lip(nn.Module):
+    """Warps the lower half of the reference image and paints changes over it.
+
+    Attributes:
+        width_mult: multiplies all channel counts, never below 8.
+        depth_mult: multiplies the number of residual blocks.
+        image_size: side of the face in pixels, see `model.num_downsamples`.
+        dtype: of the computation; None follows inputs and parameters.
+    """
+
+    width_mult: float = 0.5
+    depth_mult: float = 0.5
+    image_size: int = 96
+    dtype: DTypeLike | None = None
+
+    def __call__(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
+        """Generates faces.
+
+        Args:
+            audio: (n, 80, 16, 1), mel bins by columns.
+            faces: (n, size, size, 6), the face with its lower half 0, then the reference; both
+                BGR in [0, 1].
+            train: whether BatchNorm uses and updates statistics of the batch.
+
+        Returns:
+            (n, size, size, 3), BGR in [0, 1]; the rows above the middle are those of `faces`.
+
+        Raises:
+            ValueError: an input has another shape.
+        """
+        return self.parts(audio, faces, train)["generated"]
+
+    @nn.compact
+    def parts(
+        self, audio: jax.Array, faces: jax.Array, train: bool = False
+    ) -> dict[str, jax.Array]:
+        """Generates faces, and returns the parts they are blended from; arguments as of a call.
+
+        Returns:
+            generated: (n, size, size, 3), the output of a call.
+            painted: (n, size, size, 3), the output with an opacity of 1 everywhere.
+            opacity: (n, size / 2, size, 1), of the painted lower half, in [0, 1].
+            flow: (n, size / 2, size, 2), see `warp_lower_half`.
+        """
+        size = self.image_size
+        for name, array, shape in (
+            ("audio", audio, (80, 16, 1)),
+            ("faces", faces, (size, size, 6)),
+        ):
+            if array.shape[1:] != shape:
+                raise ValueError(f"{name} has shape {array.shape}; expected (n, *{shape})")
+        change, opacity, flow = self._head(self._features(audio, faces, train))
+        moved = warp_lower_half(jax.lax.stop_gradient(faces[..., 3:]), flow)
+        painted = jnp.clip(smooth(moved) + change, 0.0, 1.0)
+        upper = faces[:, : size // 2, :, :3]
+        return {
+            "generated": jnp.concatenate(
+                [upper, opacity * painted + (1 - opacity) * moved], axis=1
+            ),
+            "painted": jnp.concatenate([upper, painted], axis=1),
+            "opacity": opacity,
+            "flow": flow,
+        }
+
+    def _features(self, audio: jax.Array, faces: jax.Array, train: bool) -> jax.Array:
+        """Returns feature maps (n, size / 4, size / 2, features) of the lower half."""
+        skips = self._encode(space_to_depth(faces), train)
+        for i, (features, kernel, strides, padding, residual) in enumerate(
+            unroll(AUDIO_ENCODER, self.depth_mult)
+        ):
+            name = f"audio_encoder_{i}"
+            audio = self._block(audio, features, train, name, kernel, strides, padding, residual)
+        x = jnp.concatenate([audio, skips.pop()], axis=-1)
+        x = self._block(x, FACE_FEATURES[-1], train, "joined", 1, 1, 0)
+        count, last = num_downsamples(self.image_size)
+        for i, features in enumerate(_rows(count)[::-1]):
+            kernel, strides, padding = (last, 1, 0) if i == 0 else (3, 2, 1)
+            skip = skips.pop()
+            if not skips:  # the largest maps: rows above the middle are not painted, save one
+                x, skip = x[:, x.shape[1] // 2 - 1 :], skip[:, skip.shape[1] // 2 - 1 :]
+            x = ConvBlock(
+                self._channels(features),
+                kernel,
+                strides,
+                padding,
+                transposed=True,
+                output_padding=padding,
+                dtype=self.dtype,
+                name=f"up_{i}",
+            )(x, train)
+            x = x if skips else x[:, 1:]
+            x = jnp.concatenate([x, skip], axis=-1)
+            x = self._block(x, features, train, f"decoder_{i}")
+            x = self._residuals(x, features, train, f"decoder_{i}")
+        return x[:, 1:]
+
+    def _encode(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """Returns feature maps of every size, from half the face's to a single position."""
+        count, last = num_downsamples(self.image_size)
+        maps = []
+        for i, features in enumerate(_rows(count)):
+            x = self._block(x, features, train, f"encoder_{i}", 3, 1 if i == 0 else 2)
+            if i:  # the largest maps cost most, and the decoder has residual blocks of their size
+                x = self._residuals(x, features, train, f"encoder_{i}")
+            maps.append(x)
+        maps.append(self._block(x, FACE_FEATURES[-1], train, "encoder_last", last, 1, 0))
+        return maps
+
+    def _head(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns changes of colour (n, size / 2, size, 3), opacity (..., 1), flow (..., 2)."""
+        outputs = 4 * (PAINTED + OPACITY) + FLOW
+        # Almost zeros: the network starts as a blend of the reference with a smooth copy of it.
+        y = nn.Conv(
+            outputs, (3, 3), kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="head"
+        )(x).astype(jnp.float32)
+        change = jnp.tanh(depth_to_space(y[..., : 4 * PAINTED]))
+        opacity = nn.sigmoid(depth_to_space(y[..., 4 * PAINTED : -FLOW]))
+        flow = jnp.tanh(y[..., -FLOW:]) * (MAX_FLOW * self.image_size)
+        rows, columns = flow.shape[1:3]
+        flow = jax.image.resize(flow, (len(x), 2 * rows, 2 * columns, FLOW), "linear")
+        return change, opacity, flow
+
+    def _channels(self, features: int) -> int:
+        return max(8, round(features * self.width_mult))
+
+    def _block(
+        self,
+        x: jax.Array,
+        features: int,
+        train: bool,
+        name: str,
+        kernel: int | tuple[int, int] = 3,
+        strides: int | tuple[int, int] = 1,
+        padding: int = 1,
+        residual: bool = False,
+    ) -> jax.Array:
+        block = ConvBlock(
+            self._channels(features),
+            kernel,
+            strides,
+            padding,
+            residual,
+            dtype=self.dtype,
+            name=name,
+        )
+        return block(x, train)
+
+    def _residuals(self, x: jax.Array, features: int, train: bool, name: str) -> jax.Array:
+        for i in range(math.ceil(NUM_RESIDUALS * self.depth_mult)):
+            x = self._block(x, features, train, f"{name}_residual_{i}", residual=True)
+        return x
+
+
+def _rows(count: int) -> tuple[int, ...]:
+    """Returns the channels of `count` sizes; the deepest repeats."""
+    return (FACE_FEATURES + FACE_FEATURES[-1:] * count)[:count]
+
+
+def space_to_depth(x: jax.Array) -> jax.Array:
+    """Reshapes (n, 2 rows, 2 columns, channels) to (n, rows, columns, 4 channels)."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // 2, width // 2, 4 * channels)
+
+
+def depth_to_space(x: jax.Array) -> jax.Array:
+    """Inverts `space_to_depth`."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height, width, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, channels // 4)
+
+
+def smooth(images: jax.Array, size: int = 4) -> jax.Array:
+    """Returns images (n, height, width, channels) without detail: block means, resized."""
+    n, height, width, channels = images.shape
+    means = images.reshape(n, height // size, size, width // size, size, channels).mean((2, 4))
+    return jax.image.resize(means, images.shape, "linear")
+
+
+def warp_lower_half(images: jax.Array, flow: jax.Array) -> jax.Array:
+    """Warps the lower half of images by a flow field, bilinearly.
+
+    Args:
+        images: (n, height, width, channels).
+        flow: (n, height / 2, width, 2), rows and columns in pixels from each pixel of the lower
+            half to the position that is sampled; positions outside are clamped to the border.
+
+    Returns:
+        (n, height / 2, width, channels).
+    """
+    n, height, width, channels = images.shape
+    rows = jnp.arange(height // 2, height, dtype=jnp.float32)[:, None] + flow[..., 0]
+    columns = jnp.arange(width, dtype=jnp.float32) + flow[..., 1]
+    rows, columns = jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)
+    top = jnp.minimum(jnp.floor(rows), height - 2).astype(jnp.int32)
+    left = jnp.minimum(jnp.floor(columns), width - 2).astype(jnp.int32)
+    down, right = (rows - top)[..., None], (columns - left)[..., None]
+    flat = images.reshape(n, height * width, channels)
+
+    def at(row: jax.Array, column: jax.Array) -> jax.Array:
+        index = (row * width + column).reshape(n, -1, 1)
+        return jnp.take_along_axis(flat, index, axis=1).reshape(*row.shape[:3], channels)
+
+    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
+    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
+    return upper * (1 - down) + lower * down

@@ -1,0 +1,184 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lipsync_jax import methods
+from lipsync_jax.configs import sync_expert as sync_expert_config
+from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.methods.base import NetworkState, init_train_state
+from lipsync_jax.methods.wav2lip import image_losses, warp_model
+from lipsync_jax.methods.wav2lip.warp_model import WarpWav2Lip
+from tests.conftest import toy_clip
+from tests.helpers import networks
+
+SMALL = WarpWav2Lip(width_mult=0.02, depth_mult=0.5, image_size=24)
+
+
+def _inputs(n=2, size=24):
+    return networks.random_array(n, 80, 16, 1), networks.random_array(n, size, size, 6, seed=1)
+
+
+def test_the_upper_half_is_the_input_and_the_lower_half_depends_on_audio():
+    audio, faces = _inputs()
+    faces = jax.nn.sigmoid(faces)
+    variables = networks.random_variables(SMALL, (80, 16, 1), (24, 24, 6))
+    generated = SMALL.apply(variables, audio, faces)
+    assert generated.shape == (2, 24, 24, 3) and generated.dtype == jnp.float32
+    np.testing.assert_array_equal(generated[:, :12], faces[:, :12, :, :3])
+    other = SMALL.apply(variables, -audio, faces)
+    assert float(jnp.abs(generated - other)[:, 12:].max()) > 0
+    assert float(generated.min()) >= 0 and float(generated.max()) <= 1
+
+
+@pytest.mark.parametrize("size", [24, 48, 64, 96])
+def test_every_size_that_the_published_network_has_is_possible(size):
+    module = WarpWav2Lip(width_mult=0.02, depth_mult=0.0, image_size=size)
+    out = jax.eval_shape(
+        lambda audio, faces: module.init_with_output(jax.random.key(0), audio, faces)[0],
+        np.zeros((1, 80, 16, 1), np.float32),
+        np.zeros((1, size, size, 6), np.float32),
+    )
+    assert out.shape == (1, size, size, 3)
+
+
+def test_a_wrong_shape_is_refused():
+    audio, faces = _inputs()
+    with pytest.raises(ValueError, match="faces has shape"):
+        SMALL.init(jax.random.key(0), audio, faces[..., :3])
+
+
+def test_no_flow_copies_and_a_flow_of_whole_pixels_shifts():
+    images = networks.random_array(2, 8, 6, 3)
+    unmoved = warp_model.warp_lower_half(images, jnp.zeros((2, 4, 6, 2)))
+    np.testing.assert_allclose(unmoved, images[:, 4:], atol=1e-6)
+    flow = jnp.zeros((2, 4, 6, 2)).at[..., 0].set(-2.0).at[..., 1].set(1.0)
+    moved = warp_model.warp_lower_half(images, flow)
+    np.testing.assert_allclose(moved[:, :, :-1], images[:, 2:6, 1:], atol=1e-6)
+    np.testing.assert_allclose(moved[:, :, -1], images[:, 2:6, -1], atol=1e-6)  # the border's
+
+
+def test_half_a_pixel_is_the_mean_of_two():
+    images = networks.random_array(1, 8, 6, 3)
+    flow = jnp.zeros((1, 4, 6, 2)).at[..., 0].set(-0.5)
+    expected = (images[:, 3:7] + images[:, 4:8]) / 2
+    np.testing.assert_allclose(warp_model.warp_lower_half(images, flow), expected, atol=1e-6)
+
+
+def test_space_to_depth_is_undone():
+    x = networks.random_array(2, 6, 4, 3)
+    deep = warp_model.space_to_depth(x)
+    assert deep.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(warp_model.depth_to_space(deep), x)
+
+
+def test_weights_lie_on_the_mouth_and_have_mean_one():
+    weights = image_losses.weight_map(96, 2.0, 4.0)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[72, 48] / weights[0, 0] == pytest.approx(6)
+    assert weights[90, 2] / weights[0, 0] == pytest.approx(2)
+
+
+def test_blur_lowers_the_sharpness_of_a_mouth_and_raises_the_edge_loss():
+    sharp = jax.nn.sigmoid(3 * networks.random_array(2, 96, 96, 3))
+    blurred = (sharp + jnp.roll(sharp, 1, axis=1)) / 2
+    ratio = image_losses.mouth_laplacian_variance(blurred)
+    ratio /= image_losses.mouth_laplacian_variance(sharp)
+    assert np.all(np.asarray(ratio) < 0.8)
+    weights = image_losses.weight_map(96, 1.0, 0.0)
+    assert float(image_losses.edge_l1(sharp, sharp, weights)) == 0
+    assert float(image_losses.edge_l1(blurred, sharp, weights)) > 0
+
+
+EXPERT = sync_expert_config.get_config("in_the_box")
+EXPERT.model.width_mult = 0.02
+
+
+def _make(**changes):
+    config = wav2lip_config.get_config("in_the_box")
+    config.model.width_mult = 0.02
+    config.update(changes)
+    return methods.load(config, {"expert": {"config": EXPERT.to_dict()}})
+
+
+def test_few_frames_of_a_window_lie_apart_and_keep_their_own_audio():
+    clip = toy_clip("s/0", 0)
+    plain = {"augment_magnitude": 0.0, "degrade_magnitude": 0.0}
+    few = _make(**plain, frames_per_window=2).make_example(clip, np.random.default_rng(3))
+    every = _make(**plain, frames_per_window=0).make_example(clip, np.random.default_rng(3))
+    assert few["frames"].shape == few["reference"].shape == (1, 2, 96, 96, 3)
+    np.testing.assert_array_equal(few["frames"], every["frames"][:, [0, 2]])
+    np.testing.assert_array_equal(few["audio"], every["audio"][:, [0, 2]])
+
+
+def test_an_unknown_network_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"config\.network='wide'"):
+        _make(network="wide")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"frames_per_window": 6}, r"config\.frames_per_window=6: choose 0 for all 5 frames"),
+        ({"frames_per_window": 2, "loss": {"sync": 0.1}}, r"with config\.loss\.sync=0"),
+        ({"sync_objective": "l1"}, r"config\.sync_objective='l1': choose cosine_bce, info_nce"),
+        ({"network": "published"}, r"config\.loss\.painted=1\.0 needs config\.network=warp"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _make(**changes).validate_config()
+
+
+def test_a_new_run_can_begin_with_the_audio_encoder_of_the_expert():
+    method = _make()
+    generator, expert = method.networks["generator"], method.expert.module
+    audio, faces = (80, 16, 1), (96, 96, 6)
+    state = init_train_state(
+        jax.random.key(0),
+        {
+            "generator": generator.init_state(
+                networks.random_variables(generator.module, audio, faces)
+            ),
+            "expert": NetworkState(**networks.random_variables(expert, audio, (48, 96, 15))),
+        },
+    )
+    begun = method.init_from_frozen(state).networks["generator"]
+    for kind in ("params", "batch_stats"):
+        own = getattr(begun, kind)
+        given, before = (getattr(state.networks[name], kind) for name in ("expert", "generator"))
+        assert sum(name.startswith("audio_encoder") for name in own) == 10
+        for name in own:
+            source = given if name.startswith("audio_encoder") else before
+            jax.tree.map(np.testing.assert_array_equal, own[name], source[name])
+
+
+def test_an_expert_of_another_width_cannot_give_its_encoder():
+    method = _make()
+    one, other = (NetworkState({"audio_encoder_0": {"kernel": np.zeros(n)}}, {}) for n in (1, 2))
+    state = init_train_state(jax.random.key(0), {"generator": one, "expert": other})
+    with pytest.raises(ValueError, match="the width_mult of the expert"):
+        method.init_from_frozen(state)
+
+
+def test_a_checkpoint_of_the_warping_generator_can_dub():
+    inference = methods.load_inference({"config": _make().config.to_dict()})
+    assert isinstance(inference._generator, WarpWav2Lip)
+    faces = np.zeros((1, 96, 96, 3), np.float32)
+    variables = jax.eval_shape(
+        inference._generator.init,
+        jax.random.key(0),
+        np.zeros((1, 80, 16, 1), np.float32),
+        np.zeros((1, 96, 96, 6), np.float32),
+    )
+    mel = np.zeros((1, 16, 80), np.float32)
+    generated = jax.eval_shape(inference.generate, variables, mel, faces, faces)
+    assert generated.shape == (1, 96, 96, 3)
+
+
+def test_what_is_painted_has_a_gradient_where_it_is_invisible():
+    audio, faces = _inputs()
+    variables = networks.random_variables(SMALL, (80, 16, 1), (24, 24, 6))
+    parts = SMALL.apply(variables, audio, faces, method="parts")
+    np.testing.assert_array_equal(parts["generated"], SMALL.apply(variables, audio, faces))
+    assert parts["painted"].shape == (2, 24, 24, 3) and parts["opacity"].shape == (2, 12, 24, 1)
