@@ -38,6 +38,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.windows_per_clip = 1
     config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
     config.augment_magnitude = 0.0
+    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
 
     config.optimizer = common.optimizer(1e-5)
     config.train = common.train(300_000, every=10_000)

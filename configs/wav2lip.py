@@ -116,7 +116,11 @@ def _make_in_the_box(config: ml_collections.ConfigDict, with_sync: bool) -> None
         config.sharpness_floor = 0.5
     else:  # many people a step
         config.loss.sync = 0.0
+        config.loss.edge = 0.1
+        config.augment_magnitude = 0.3
+        config.degrade_magnitude = 0.15
         config.frames_per_window = 2
-        config.data.batch_size = 16
+        config.windows_per_clip = 2
+        config.data.batch_size = 8
         config.optimizer.learning_rate = 1.5e-3
         config.optimizer.lr_decay_steps = 0

@@ -21,7 +21,7 @@ Make = Callable[..., Argument]  # files and options -> a `progress.GenerationRes
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
 FILES = ("face", "audio", "outfile")
-_NOT_IN_ROWS = ("manifest", "checkpoint-path", "help")
+_NOT_IN_ROWS = ("manifest", "checkpoint-path", "report-sync", "help")
 
 
 def run_command(
@@ -72,7 +72,7 @@ def split_arguments(arguments: argparse.Namespace) -> tuple[list[Path | None], d
         ValueError: --face is missing.
     """
     options = {**vars(arguments)}
-    for name in ("command", "run", "manifest", "checkpoint_path"):
+    for name in ("command", "run", "manifest", "checkpoint_path", "report_sync"):
         options.pop(name, None)
     files = [options.pop(name) for name in ("face", "audio", "outfile")]
     if files[0] is None:

@@ -48,6 +48,9 @@ def add_dubbing(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_switch(files, "--preview-only", default=DubbingOptions().preview_only,
                 help="stop after the preview, without a video")  # fmt: skip
+    _add_switch(files, "--report-sync", default=True,
+                help="end the report with the audio offset before and after, by the built-in sync "
+                "model (default: true)")  # fmt: skip
     files.add_argument(
         "--quality", default="good",
         help="fast, good (default) or best: sets --detect-every, --blend, --sharpen and --crf "

@@ -91,6 +91,10 @@ COMMANDS = {
     ),
     "dub": ("lip-sync a video or an image of a face to driving audio", "lipsync_jax.cli.dub"),
     "animate": ("animate an image of a face by driving audio", "lipsync_jax.cli.animate"),
+    "personalize": (
+        "train the built-in dubbing model further on a video of one person",
+        "lipsync_jax.cli.personalize",
+    ),
     "list-faces": (
         "list the identities in a video, with the numbers that `dub --face-id` takes",
         "lipsync_jax.cli.list_faces",

@@ -89,20 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
 def describe(track: "TrackSync") -> str:
     """Formats a `video_sync.TrackSync` in a line."""
     from lipsync_jax.cli._terminal import timestamp
+    from lipsync_jax.evaluation.sync import dub_sync
 
     where = f"  {timestamp(track.start)}-{timestamp(track.end)}  face {track.face}: "
-    if track.av_offset is None:
-        return f"{where}not measured, {track.reason}"
-    frames, offset_ms = track.av_offset.subframe, track.offset_ms
-    direction = "late" if offset_ms > 0 else "early"
-    text = f"audio {abs(offset_ms):.0f} ms {direction} ({frames:+.1f} frames of 25 a second)"
-    if abs(frames) < 0.5:
-        text = f"in sync ({offset_ms:+.0f} ms)"
-    text += (
-        f", confidence {track.av_offset.confidence:.2f}, "
-        f"prominence {track.av_offset.prominence:.2f}"
-    )
-    return where + (text if track.is_confident else f"LOW CONFIDENCE, not reliable: {text}")
+    return where + dub_sync.format_offset(track)
 
 
 def as_json(
@@ -112,9 +102,10 @@ def as_json(
 
     Keys of a track: `face` (number), `start` and `end` (seconds), `is_confident`, `reason` (why the
     track was not measured), `offset_ms` (null if not measured) and, if measured, `offset_frames`
-    (frames of 25 a second), `distance` (at that offset), `confidence`, `prominence` and `distances`
-    (at offsets of -MAX_OFFSET to MAX_OFFSET frames). Offsets are positive where the audio is later
-    than the video.
+    (frames of 25 a second), `distance` (at that offset), `confidence`, `prominence`, `stability`,
+    `motion_offset_frames` (by mouth motion and loudness, null if not measured) and `distances` (at
+    offsets of -MAX_OFFSET to MAX_OFFSET frames). Offsets are positive where the audio is later than
+    the video.
     """
 
     def number(value: float) -> float | None:
@@ -137,6 +128,8 @@ def as_json(
                         "distance": track.av_offset.distance,
                         "confidence": track.av_offset.confidence,
                         "prominence": track.av_offset.prominence,
+                        "stability": track.av_offset.stability,
+                        "motion_offset_frames": track.vote.frames if track.vote else None,
                         "distances": [number(value) for value in track.av_offset.distances],
                     }
                     if track.av_offset

@@ -30,12 +30,12 @@ class CropSpec:
 
 
 CROP_SPECS: Mapping[str, CropSpec] = {
-    "face64": CropSpec(64, 64, "box"),  # small networks
     "face96": CropSpec(96, 96, "box"),  # Wav2Lip, LipGAN
     "face128": CropSpec(128, 128, "box"),
     "face192": CropSpec(192, 192, "box"),
     "face256": CropSpec(256, 256, "box"),
     "face384": CropSpec(384, 384, "box"),
+    "face64": CropSpec(64, 64, "box"),  # small networks
     "aligned128x96": CropSpec(128, 96, "aligned"),  # temporal GANs
     "aligned112x112": CropSpec(112, 112, "aligned", "square"),  # Speech2Vid
     "lips64": CropSpec(64, 64, "aligned", "lips"),  # At a Glance

@@ -14,6 +14,8 @@ def wav2lip(**overrides: Argument) -> dict[str, Json]:
         "method": "wav2lip",
         "precision": "float32",
         "data": {"crop": "face96"},
+        "network": "published",
+        "sharpness_floor": 0.0,
         "model": {"width_mult": 1.0, "depth_mult": 1.0},
         "discriminators": {},
         "optimizer": dict(_ADAM),
@@ -35,6 +37,7 @@ def sync_expert() -> dict[str, Json]:
         "precision": "float32",
         "data": {"crop": "face96"},
         "model": {"width_mult": 1.0, "dropout": 0.0, "relu_embedding": True},
+        "degrade_magnitude": 0.0,
         "optimizer": dict(_ADAM),
     }
 

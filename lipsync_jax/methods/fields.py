@@ -14,6 +14,18 @@ EXPERIMENT = {
     "frozen": {},  # network -> checkpoint, method and name of a network that is not trained
     "init_from": {},  # network -> checkpoint of its initial weights; "": random weights
 }
+# Fields that the configs of a method gained after its first checkpoints were written.
+ADDED: Mapping[str, Mapping[str, Json]] = {
+    "sync_expert": {"degrade_magnitude": 0.0},
+    "wav2lip": {
+        "network": "published",
+        "audio_from_expert": False,
+        "frames_per_window": 0,
+        "degrade_magnitude": 0.0,
+        "sync_objective": "cosine_bce",
+        "sharpness_floor": 0.0,
+    },
+}
 OPTIMIZER = {
     "b1": 0.9,
     "b2": 0.999,
@@ -56,7 +68,8 @@ DISCRIMINATOR = {
 
 def with_defaults(config: Mapping[str, Json]) -> dict[str, Json]:
     """Returns a copy of a config, as JSON values, with the fields that the config lacks."""
-    completed = {**EXPERIMENT, **_with_optimizer_defaults(config)}
+    added = ADDED.get(str(config["method"]) if "method" in config else "", {})
+    completed = {**EXPERIMENT, **added, **_with_optimizer_defaults(config)}
     if isinstance(completed.get("train"), Mapping):
         completed["train"] = {**TRAIN, **completed["train"]}
     return completed

@@ -215,8 +215,8 @@ class LipSyncPipeline:
             wall_seconds=now - started,
             frames_per_second=result.frames / max(now - begun, 1e-6),
             model_hash=self.model.model_hash,
-            credit=self.credit,
             generated_height=self.model.size,
+            credit=self.credit,
             notes=notes,
         )
 

@@ -189,7 +189,7 @@ class DataPipeline:
         source = method.data_source("train")
         if source is None:
             self._folder = loader.find_dataset(config.data.dir, config.data.crop)
-            parts = mixture.parse(config.data.get("dirs", ""))
+            parts = mixture.parse(config.data.dirs)
             if parts:
                 self._clips["train"] = mixture.load(parts, config.data.crop)
             else:

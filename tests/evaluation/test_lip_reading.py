@@ -12,6 +12,7 @@ from lipsync_jax.evaluation import generators, lip_reading, samples
 from lipsync_jax.methods.lip_reader import method as lip_reader
 from lipsync_jax.methods.lip_reader.model import LipReader
 from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.synthesis import model_info
 from lipsync_jax.training import checkpoints
 
 VOCABULARY = ("bin", "red", "now")
@@ -83,6 +84,7 @@ def test_words_of_shards_are_read_from_every_method(toy_data, tmp_path, monkeypa
         generators, "load", lambda path: generators.DubbingGenerator("face96", "abc", blacken)
     )
     monkeypatch.setattr(lip_reading.LipReadingModel, "load", lambda path: Bright())
+    monkeypatch.setattr(model_info, "credit", str)
     options = ["evaluate", "--checkpoint-path", "runs/x", "--data", str(toy_data), "--limit", "2"]
     options += ["--landmarks", "none", "--lip-reader", "runs/reader", "--out"]
     assert main.main([*options, str(tmp_path / "none")]) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from lipsync_jax.cli import main
 from lipsync_jax.cli import sync as sync_command
-from lipsync_jax.evaluation.sync import offset, video_sync
+from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import mux, video_reader
 from lipsync_jax.synthesis import model_info
@@ -137,3 +137,59 @@ def test_one_lag_of_a_whole_video():
     )
     with pytest.raises(ValueError, match="the faces disagree: audio offsets from 0 to 200 ms"):
         video_sync.video_offset([_track(0), _track(5)])
+
+
+def test_a_faint_offset_needs_stability_and_the_vote_of_the_mouths_motion():
+    def track(windows=200, stability=0.95, vote=2, frames=2):
+        found = offset.AVOffset(frames, frames, 1.0, 0.05, 0.05, np.ones(31), stability, windows)
+        by_motion = None if vote is None else motion_offset.MotionOffset(vote, 0.5, np.ones(31))
+        return video_sync.TrackSync(0, 0.0, 8.0, found, vote=by_motion)
+
+    assert track().is_confident
+    assert track(vote=3).is_confident
+    assert not track(vote=4).is_confident
+    assert not track(vote=None).is_confident
+    assert not track(stability=0.85).is_confident
+    assert not track(windows=70).is_confident
+    assert not track(frames=15, vote=15).is_confident  # a better offset may lie beyond the range
+
+
+def test_stability_tells_a_clip_that_agrees_from_noise():
+    rng = np.random.default_rng(0)
+    audio_embeddings = rng.normal(size=(200 + 20, 8))
+    mask = np.ones(220, bool)
+    video = audio_embeddings[13:213] + 3 * rng.normal(size=(200, 8))
+    found = offset.measure(video, audio_embeddings, mask, 10)
+    assert (found.frames, found.windows) == (3, 200)
+    assert found.stability > 0.9
+    assert found.prominence < offset.MIN_PROMINENCE
+    noise = offset.measure(rng.normal(size=(200, 8)), audio_embeddings, mask, 10)
+    assert noise.stability < 0.9
+
+
+@pytest.mark.parametrize("frames", [-5, 0, 12])
+def test_the_mouths_motion_follows_the_loudness(frames):
+    loud = np.repeat(np.random.default_rng(2).random(50), 4)
+    samples = np.repeat(loud, 640) * np.random.default_rng(3).normal(size=200 * 640)
+    crops = (
+        np.full((8, 8, 3), 100, np.uint8) + np.uint8(30 * loud[i] * (i % 2)) for i in range(200)
+    )
+    motion = motion_offset.MouthMotion()
+    assert len([*motion.watch(crops)]) == len(motion.values()) == 200
+    levels = motion_offset.speech_levels(samples, -frames * 640, 200, 15, 640)
+    assert abs(motion_offset.measure(motion.values(), levels, 15).frames - frames) <= 1
+    assert motion_offset.measure(np.ones(200), levels, 15) is None
+    with pytest.raises(ValueError, match="200 frames need 230 levels, not 10"):
+        motion_offset.measure(motion.values(), levels[:10], 15)
+
+
+def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tmp_path):
+    late = _moved(talking_video, tmp_path, 4)
+    before, after = dub_sync.describe(late, talking_video, talking.sync_model())
+    assert before.startswith("sync before: audio 1")
+    assert "ms late (+4.0 frames of 25 a second)" in before
+    assert after.startswith("sync after: in sync (")
+    missing = tmp_path / "photo.png"
+    before, after = dub_sync.describe(missing, talking_video, talking.sync_model())
+    assert before.startswith("sync before: not measured, ")
+    assert str(tmp_path) not in before

@@ -215,7 +215,7 @@ def test_failures_are_errors_and_leave_no_file(tmp_path, silent):
         (tmp_path / "none.mp4", tmp_path / "a.wav", "o.mp4", FileNotFoundError, "does not exist"),
         (silent, tmp_path / "none.wav", "o.mp4", FileNotFoundError, "does not exist"),
         (silent, tmp_path / "a.wav", "o.webm", ValueError, "written as one of"),
-        (reordered, tmp_path / "a.wav", "o.mp4", ValueError, "encode them anew"),
+        (reordered, tmp_path / "a.wav", "o.mp4", ValueError, "convert it to .mp4 first"),
         (old, tmp_path / "a.wav", "o.mp4", ValueError, "cannot hold msmpeg4v2 video; write .mkv"),
     ]:
         with pytest.raises(error, match=message):

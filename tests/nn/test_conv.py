@@ -303,7 +303,7 @@ def test_reduced_precision_keeps_parameters_and_statistics(block):
 
 
 def test_frames_stack_as_channels():
-    frames = np.arange(2 * 5 * 3 * 4 * 3).reshape(2, 5, 3, 4, 3)
+    frames = np.arange(2.0 * 5 * 3 * 4 * 3).reshape(2, 5, 3, 4, 3)
     folded = stack_frames(frames)
     assert folded.shape == (2, 3, 4, 15)
     np.testing.assert_array_equal(folded[..., 3 * 2 + 1], frames[:, 2, ..., 1])

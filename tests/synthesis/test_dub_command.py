@@ -17,6 +17,7 @@ def parse(*arguments):
     for name in ("checkpoint_path", "face", "audio", "outfile"):
         assert isinstance(parsed.pop(name), Path)
     assert parsed.pop("manifest") is None
+    assert parsed.pop("report_sync") is True
     return options.DubbingOptions.from_quality(**parsed)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 TOLERANCE = 1  # frames; the tolerance of offset accuracy
 MIN_PROMINENCE = 0.25  # least prominence of a confident offset, see docs/evaluate.md
 _MIN_WINDOWS = 5  # least windows of an offset's mean
+_BLOCK = 25  # windows, a second, that the bootstrap keeps together: neighbours are not independent
+_RESAMPLES = 200
 
 
 class AVOffset(NamedTuple):
@@ -25,6 +27,9 @@ class AVOffset(NamedTuple):
             video and audio embed alike. Without unit, so comparable between networks.
         distances: (2 * max_offset + 1,), mean distance at offsets of -max_offset to max_offset
             frames; NaN where there is no audio to compare with.
+        stability: fraction of bootstrap resamples of the clip's seconds whose best offset is within
+            a frame of `frames`: near 1 where the whole clip agrees.
+        windows: number of windows of video.
     """
 
     frames: int
@@ -33,6 +38,13 @@ class AVOffset(NamedTuple):
     confidence: float
     prominence: float
     distances: np.ndarray
+    stability: float = 0.0
+    windows: int = 0
+
+    @property
+    def at_limit(self) -> bool:
+        """Whether the best offset is the largest or smallest tried, so a better may lie beyond."""
+        return 2 * abs(self.frames) + 1 >= len(self.distances)
 
 
 def measure(
@@ -67,12 +79,13 @@ def measure(
             f"video embeddings {video_embeddings.shape} need audio of {n + 2 * max_offset} windows "
             f"of the same width, not {audio_embeddings.shape}"
         )
-    distances = np.full(2 * max_offset + 1, np.nan)
+    pairs = np.full((n, 2 * max_offset + 1), np.nan)  # the distance of each window at each offset
     for k in range(2 * max_offset + 1):
         known = mask[k : k + n]
         if known.sum() >= _MIN_WINDOWS:
             difference = video_embeddings[known] - audio_embeddings[k : k + n][known]
-            distances[k] = np.linalg.norm(difference, axis=1).mean()
+            pairs[known, k] = np.linalg.norm(difference, axis=1)
+    distances = _means(np.nansum(pairs, axis=0), np.isfinite(pairs).sum(axis=0))
     tried = np.flatnonzero(np.isfinite(distances))
     if len(tried) < 3:
         raise ValueError(
@@ -88,7 +101,34 @@ def measure(
         confidence=median - smallest,
         prominence=(median - smallest) / median if median > 0 else 0.0,
         distances=distances,
+        stability=_stability(pairs, best),
+        windows=n,
     )
+
+
+def _means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _stability(pairs: np.ndarray, best: int) -> float:
+    """Bootstraps the best offset over blocks of windows (Kuensch 1989, blocks without overlap).
+
+    Args:
+        pairs: (windows, offsets) distances, NaN where there is no audio.
+        best: column of the smallest mean.
+
+    Returns:
+        The fraction of resamples whose best column is within a frame of `best`.
+    """
+    starts = np.arange(0, len(pairs), _BLOCK)
+    sums = np.add.reduceat(np.nan_to_num(pairs), starts, axis=0)
+    counts = np.add.reduceat(np.isfinite(pairs).astype(int), starts, axis=0)
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(_RESAMPLES):
+        chosen = rng.integers(0, len(starts), len(starts))
+        means = _means(sums[chosen].sum(axis=0), counts[chosen].sum(axis=0))
+        hits += bool(np.isfinite(means).any()) and abs(int(np.nanargmin(means)) - best) <= TOLERANCE
+    return hits / _RESAMPLES
 
 
 def _vertex(distances: np.ndarray, best: int) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 from lipsync_jax import faces
 from lipsync_jax.evaluation import cropping
 from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
-from lipsync_jax.evaluation.sync import offset
-from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
+from lipsync_jax.evaluation.sync import motion_offset, offset
+from lipsync_jax.evaluation.sync_models import FRAME_RATE, SAMPLES_PER_FRAME, SyncModel
 from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import audio, frame_source, mux
@@ -24,6 +24,9 @@ from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.types import Argument
 
 MIN_SECONDS = 1  # shorter tracks are not measured
+# What makes an offset of small prominence confident, see docs/evaluate.md.
+MIN_STABILITY = 0.9
+MIN_VOTE_WINDOWS = 100  # 4 s: fewer seconds are too few to resample
 
 OnFrame = Callable[[int, int, float], None]
 
@@ -38,6 +41,7 @@ class TrackSync:
         end: seconds of the track's end.
         av_offset: the offset; None where the track is too short, or lacks audio.
         reason: why the offset was not measured.
+        vote: the offset without a network; None where it was not measured.
     """
 
     face: int
@@ -45,6 +49,7 @@ class TrackSync:
     end: float
     av_offset: offset.AVOffset | None
     reason: str = ""
+    vote: motion_offset.MotionOffset | None = None
 
     @property
     def offset_ms(self) -> float:
@@ -53,8 +58,21 @@ class TrackSync:
 
     @property
     def is_confident(self) -> bool:
-        """Whether the offset's prominence is at least MIN_PROMINENCE."""
-        return self.av_offset is not None and self.av_offset.prominence >= offset.MIN_PROMINENCE
+        """Whether the offset can be relied on.
+
+        Either its prominence is at least `offset.MIN_PROMINENCE`; or, for people unlike those of
+        the sync model's training, where prominence is small, MIN_STABILITY of the resamples of at
+        least MIN_VOTE_WINDOWS windows give that offset, and the measure without a network gives an
+        offset within a frame of it. An offset at the end of the range is never confident.
+        """
+        found = self.av_offset
+        if found is None or found.at_limit:
+            return False
+        agrees = self.vote is not None and (
+            abs(self.vote.frames - found.subframe) <= offset.TOLERANCE + 0.5
+        )
+        stable = found.windows >= MIN_VOTE_WINDOWS and found.stability >= MIN_STABILITY
+        return found.prominence >= offset.MIN_PROMINENCE or (stable and agrees)
 
 
 def measure(
@@ -62,6 +80,7 @@ def measure(
     sync_model: SyncModel,
     max_offset: int = MAX_OFFSET,
     on_frame: OnFrame = lambda *_: None,
+    end: Fraction | None = None,
     **options: Argument,
 ) -> list[TrackSync]:
     """Measures the audio offset of every face of a video in every shot.
@@ -71,6 +90,7 @@ def measure(
         sync_model: embeds video and audio.
         max_offset: largest offset to try, frames of 25 a second, both ways.
         on_frame: called after each frame, see `face_detection_pass.detect_faces_in_video`.
+        end: seconds of the video that are measured, about; None for all.
         **options: fields of `DubbingOptions` about reading and detection.
 
     Returns:
@@ -84,7 +104,7 @@ def measure(
     video = frame_source.open_frame_source(
         path, resize_factor=settings.resize_factor, rotate=settings.rotate, crop=settings.crop
     )
-    video_faces = face_detection_pass.detect_faces_in_video(video, None, settings, on_frame)
+    video_faces = face_detection_pass.detect_faces_in_video(video, end, settings, on_frame)
     tracks = [
         (number, t)
         for number, tracks_of_identity in enumerate(video_faces.identities())
@@ -118,15 +138,19 @@ def _measure(
         cropping.crop_for_model(image, boxes[i], sync_model.size, sync_model.crop_style)
         for i, image in zip(indices, images, strict=True)
     )
-    video_embeddings = sync_model.embed_video(crops)
+    motion = motion_offset.MouthMotion()
+    video_embeddings = sync_model.embed_video(motion.watch(crops))
     first = round(start * audio.SAMPLE_RATE)
     audio_embeddings, mask = sync_model.embed_audio_with_offsets(
         samples, first, len(video_embeddings), max_offset
     )
+    levels = motion_offset.speech_levels(
+        samples, first, len(motion.values()), max_offset, SAMPLES_PER_FRAME
+    )
+    vote = motion_offset.measure(motion.values(), levels, max_offset)
     try:
-        return TrackSync(
-            *where, offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
-        )
+        found = offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
+        return TrackSync(*where, found, vote=vote)
     except ValueError as error:
         return TrackSync(*where, None, str(error))
 

@@ -83,7 +83,7 @@ class SyncExpertMethod(Method):
         """
         count = self.config.windows_per_clip
         starts = self._sample_starts(clip, rng, count)
-        magnitude = self.config.get("degrade_magnitude", 0.0)
+        magnitude = self.config.degrade_magnitude
         mel = self._audio_windows(clip, starts, rng, magnitude)
         label, from_other_clip, frame_starts = (
             np.ones(count, np.float32),

@@ -1,8 +1,8 @@
 """Losses of pixels and edges, weighted towards the mouth; faces (n, size, size, 3) in [0, 1]."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lipsync_jax import losses
 from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
@@ -26,12 +26,20 @@ def weight_map(size: int, lower_half: float, mouth: float) -> np.ndarray:
     return weights / weights.mean()
 
 
-def weighted_l1(generated: jax.Array, target: jax.Array, weights: np.ndarray) -> jax.Array:
+def weighted_l1(
+    generated: Float[Array, "n size size 3"],
+    target: Float[Array, "n size size 3"],
+    weights: Float[Array, "size size 1"] | np.ndarray,
+) -> Float[Array, ""]:
     """Computes the mean absolute error with a weight (size, size, 1) of each pixel."""
     return losses.l1(generated * weights, target * weights)
 
 
-def edge_l1(generated: jax.Array, target: jax.Array, weights: np.ndarray) -> jax.Array:
+def edge_l1(
+    generated: Float[Array, "n size size 3"],
+    target: Float[Array, "n size size 3"],
+    weights: Float[Array, "size size 1"] | np.ndarray,
+) -> Float[Array, ""]:
     """Computes the L1 loss of image gradients (compare Mathieu et al. 2016, eq. 6)."""
     error = generated - target
     down = jnp.abs(error[:, 1:] - error[:, :-1]) * weights[1:]
@@ -39,7 +47,7 @@ def edge_l1(generated: jax.Array, target: jax.Array, weights: np.ndarray) -> jax
     return jnp.mean(down) + jnp.mean(right)
 
 
-def mouth_laplacian_variance(faces: jax.Array) -> jax.Array:
+def mouth_laplacian_variance(faces: Float[Array, "n size size 3"]) -> Float[Array, "n"]:
     """Computes the variance of the Laplacian of the mouth's luminance, a measure of sharpness.
 
     Args:

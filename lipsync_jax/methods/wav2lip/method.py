@@ -55,10 +55,9 @@ def network(config: ml_collections.ConfigDict) -> Wav2Lip | WarpWav2Lip:
     Raises:
         ValueError: `config.network` names no network.
     """
-    name = config.get("network", "published")  # absent in the configs of converted checkpoints
-    if name not in NETWORKS:
-        raise ValueError(f"config.network={name!r}: choose {', '.join(NETWORKS)}")
-    return NETWORKS[name](
+    if config.network not in NETWORKS:
+        raise ValueError(f"config.network={config.network!r}: choose {', '.join(NETWORKS)}")
+    return NETWORKS[config.network](
         image_size=CROP_SPECS[config.data.crop].height,
         dtype=jnp.dtype(config.precision),
         **config.model,
@@ -97,7 +96,7 @@ class Wav2LipMethod(Method):
             )
         if "expert" in model_cards:
             self.expert = cast(SyncInference, methods.load_inference(model_cards["expert"]))
-        if config.get("sharpness_floor", 0.0):
+        if config.sharpness_floor:
             self.best_metric = ("mouth_l1_with_floor", "min")
         self._feature_cache = FeatureCache()
 
@@ -334,7 +333,7 @@ class Wav2LipMethod(Method):
         means = super().aggregate_metrics(metrics)
         real = max(means["mouth_laplacian_variance_real"], 1e-12)
         means["mouth_sharpness"] = means["mouth_laplacian_variance"] / real
-        if floor := self.config.get("sharpness_floor", 0.0):
+        if floor := self.config.sharpness_floor:
             below = max(0.0, floor - means["mouth_sharpness"])
             means["mouth_l1_with_floor"] = means["mouth_l1"] + 0.1 * below
         return means

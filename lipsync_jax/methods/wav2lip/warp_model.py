@@ -14,12 +14,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lipsync_jax.methods.wav2lip.model import AUDIO_ENCODER, num_downsamples, unroll
 from lipsync_jax.nn.conv import ConvBlock
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
 NUM_RESIDUALS = 2  # of each size, times `depth_mult`
+AUDIO_FEATURES = 64  # joined to the maps of every size of the decoder
 MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
@@ -39,7 +41,12 @@ class WarpWav2Lip(nn.Module):
     image_size: int = 96
     dtype: DTypeLike | None = None
 
-    def __call__(self, audio: jax.Array, faces: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        audio: Float[Array, "n 80 16 1"],
+        faces: Float[Array, "n size size 6"],
+        train: bool = False,
+    ) -> Float[Array, "n size size 3"]:
         """Generates faces.
 
         Args:
@@ -96,6 +103,8 @@ class WarpWav2Lip(nn.Module):
         ):
             name = f"audio_encoder_{i}"
             audio = self._block(audio, features, train, name, kernel, strides, padding, residual)
+        embedding = audio.reshape(len(audio), -1)
+        embedding /= jnp.sqrt(jnp.mean(embedding**2, axis=-1, keepdims=True) + 1e-4)
         x = jnp.concatenate([audio, skips.pop()], axis=-1)
         x = self._block(x, FACE_FEATURES[-1], train, "joined", 1, 1, 0)
         count, last = num_downsamples(self.image_size)
@@ -115,7 +124,14 @@ class WarpWav2Lip(nn.Module):
                 name=f"up_{i}",
             )(x, train)
             x = x if skips else x[:, 1:]
-            x = jnp.concatenate([x, skip], axis=-1)
+            # Through the bottleneck alone, hundreds of steps pass without an effect of the audio.
+            features_of_audio = nn.Dense(
+                self._channels(AUDIO_FEATURES), dtype=self.dtype, name=f"audio_{i}"
+            )(embedding)
+            features_of_audio = jnp.broadcast_to(
+                features_of_audio[:, None, None], (*x.shape[:3], features_of_audio.shape[-1])
+            )
+            x = jnp.concatenate([x, skip, features_of_audio.astype(x.dtype)], axis=-1)
             x = self._block(x, features, train, f"decoder_{i}")
             x = self._residuals(x, features, train, f"decoder_{i}")
         return x[:, 1:]
@@ -140,7 +156,7 @@ class WarpWav2Lip(nn.Module):
             outputs, (3, 3), kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="head"
         )(x).astype(jnp.float32)
         change = jnp.tanh(depth_to_space(y[..., : 4 * PAINTED]))
-        opacity = nn.sigmoid(depth_to_space(y[..., 4 * PAINTED : -FLOW]))
+        opacity = nn.sigmoid(depth_to_space(y[..., 4 * PAINTED : -FLOW]) - 1)
         flow = jnp.tanh(y[..., -FLOW:]) * (MAX_FLOW * self.image_size)
         rows, columns = flow.shape[1:3]
         flow = jax.image.resize(flow, (len(x), 2 * rows, 2 * columns, FLOW), "linear")
@@ -203,7 +219,9 @@ def smooth(images: jax.Array, size: int = 4) -> jax.Array:
     return jax.image.resize(means, images.shape, "linear")
 
 
-def warp_lower_half(images: jax.Array, flow: jax.Array) -> jax.Array:
+def warp_lower_half(
+    images: Float[Array, "n height width channels"], flow: Float[Array, "n half width 2"]
+) -> Float[Array, "n half width channels"]:
     """Warps the lower half of images by a flow field, bilinearly.
 
     Args:

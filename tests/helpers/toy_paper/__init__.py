@@ -23,6 +23,6 @@ def get_config(name, data_dir, steps):
         config.data.validation_frames = 40
         config.update({"objective": "info_nce", "negatives": "same_clip", "temperature": 0.07})
         config.update({"windows_per_clip": 2, "silence_sampling_weight": 1.0})
-        config.augment_magnitude = 0.0
+        config.augment_magnitude = config.degrade_magnitude = 0.0
         config.model = {}
     return config

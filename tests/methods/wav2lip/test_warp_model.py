@@ -103,7 +103,7 @@ def _make(**changes):
 
 def test_few_frames_of_a_window_lie_apart_and_keep_their_own_audio():
     clip = toy_clip("s/0", 0)
-    plain = {"augment_magnitude": 0.0, "degrade_magnitude": 0.0}
+    plain = {"augment_magnitude": 0.0, "degrade_magnitude": 0.0, "windows_per_clip": 1}
     few = _make(**plain, frames_per_window=2).make_example(clip, np.random.default_rng(3))
     every = _make(**plain, frames_per_window=0).make_example(clip, np.random.default_rng(3))
     assert few["frames"].shape == few["reference"].shape == (1, 2, 96, 96, 3)

@@ -1,0 +1,289 @@
+"""Adapts a trained dubbing model to one person: `lipsync personalize`.
+
+    personalize("me.mp4", "my_model")
+
+writes a run that every option for a checkpoint accepts, and reports the error of the mouth on
+seconds of the video that were not trained on, beside that of the model the run began with.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from lipsync_jax import weights
+from lipsync_jax.data.clip import CROP_SPECS, Clip
+from lipsync_jax.data_prep import builder, extraction
+from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.evaluation import face_clip
+from lipsync_jax.evaluation.generators import DubbingGenerator
+from lipsync_jax.evaluation.sync import dub_sync, video_sync
+from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
+from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
+from lipsync_jax.media import audio, video_reader
+from lipsync_jax.methods.inference import DubbingInference
+from lipsync_jax.training import checkpoints, loop
+from lipsync_jax.types import Json
+
+Pathlike = str | os.PathLike
+
+MIN_SECONDS = 30
+STEPS = 600
+_HELD_OUT = 0.1  # of the clips for validation, and again for the test
+_RATE = 1 / 3  # of the base model's learning rate
+_MIN_SHIFT = 1.5  # frames; a smaller audio offset is left as it is
+_REPORT = "personalize.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Personalization:
+    """The result of `personalize`.
+
+    Attributes:
+        out: folder of the personalized model, for `--checkpoint-path`.
+        seconds: of the face, in clips, by split: train, validation, test.
+        sync: the audio offset of the video, in a sentence.
+        held_out_mouth_l1: mean absolute error of the mouth on the test clips, in [0, 1], lower is
+            better: `base`, `personalized`, and `copy_baseline`, which repeats the first frame.
+        base: name of the model that the run began with.
+    """
+
+    out: Path
+    seconds: dict[str, float]
+    sync: str
+    held_out_mouth_l1: dict[str, float]
+    base: str
+
+    @property
+    def improvement(self) -> float:
+        """The fraction by which the error fell; negative where it rose."""
+        return 1 - self.held_out_mouth_l1["personalized"] / self.held_out_mouth_l1["base"]
+
+
+def personalize(
+    video: Pathlike,
+    out: Pathlike,
+    *,
+    base: Pathlike | None = None,
+    sync_model: Pathlike | None = None,
+    steps: int = STEPS,
+    min_seconds: float = MIN_SECONDS,
+    detector: str | Callable = "auto",
+    detect_every: int = 2,
+    configure: Callable[[ml_collections.ConfigDict], None] = lambda config: None,
+) -> Personalization:
+    """Trains a dubbing model further on the video of one person; resumes an interrupted run.
+
+    The last clips of the video are held out: validation selects the best weights, and the test
+    clips, at the very end, are only measured. Where a confident audio offset is found, the audio is
+    shifted before training.
+
+    Args:
+        video: a video of one person who speaks, with audio.
+        out: folder of the run; holds the data, too.
+        base: the checkpoint to begin with; None for the built-in model.
+        sync_model: the frozen sync expert, and what measures the offset; None for the built-in one.
+        steps: of training.
+        min_seconds: least seconds of the video, and of the face in it.
+        detector: see `faces.get_detector`.
+        detect_every: frames from one detection to the next.
+        configure: changes the config of the training before it starts.
+
+    Raises:
+        FileNotFoundError: the video or a model is missing.
+        ValueError: the video is too short, or shows no face, or has no audio; or `out` has a run
+            of another video.
+        KeyboardInterrupt: the run was stopped; the same call resumes it.
+    """
+    video, out = Path(video), Path(out)
+    if not video.is_file():
+        raise FileNotFoundError(f"--video {video} does not exist; give the path of a video")
+    folder = weights.resolve(base, weights.DUBBING)
+    expert = weights.resolve(sync_model, weights.SYNC, "--sync-model")
+    if steps < 1:
+        raise ValueError(f"--steps {steps}: give at least 1")
+    _check_length(video, min_seconds)
+    card = checkpoints.read_model_card(folder)
+    checkpoints.load_inference(
+        folder, DubbingInference, "which does not dub; give a run of configs/wav2lip.py"
+    )
+    _claim(out, video)
+    settings = ExtractionSettings(
+        crop=card["config"]["data"]["crop"], detector=detector, detect_every=detect_every
+    )
+    source, sync = _in_sync(video, out, expert, detector, detect_every)
+    splits = _split(_clips(source, out, settings, min_seconds))
+    seconds = {name: sum(len(c.frames) for c in part) / FRAME_RATE for name, part in splits.items()}
+    data = _write_data(splits, out / "data", settings.crop)
+    config = _config(card["config"], folder, expert, data, steps, len(splits["train"]))
+    configure(config)
+    loop.train(config, out)
+    errors = measure_mouth_l1(splits["test"], {"base": folder, "personalized": out})
+    result = Personalization(out, seconds, sync, errors, folder.name)
+    _update(out, {**dataclasses.asdict(result), "out": out.name, "steps": steps})
+    return result
+
+
+def measure_mouth_l1(clips: Sequence[Clip], models: dict[str, Path]) -> dict[str, float]:
+    """Computes the mean absolute error of the generated mouths of prepared clips.
+
+    Args:
+        clips: with their own audio, which drives the model.
+        models: name -> checkpoint.
+
+    Returns:
+        Name -> error in [0, 1], of MOUTH_FACE96, lower is better; and `copy_baseline`, the error
+        of each clip's first frame.
+    """
+    found = {}
+    for name, folder in models.items():
+        generator = DubbingGenerator.load(folder)
+        size = CROP_SPECS[generator.crop].height
+        generated, real = [], []
+        for clip in clips:
+            whole = face_clip.from_clip(clip)
+            real.append(_mouths(whole, size))
+            generated.append(_mouths(generator(whole), size))
+        found[name] = _l1(generated, real)
+    found["copy_baseline"] = _l1([np.repeat(r[:1], len(r), axis=0) for r in real], real)
+    return found
+
+
+def _mouths(clip: face_clip.FaceClip, size: int) -> np.ndarray:
+    return crop_mouth(clip.crops(size), MOUTH_FACE96).astype(np.float32) / 255
+
+
+def _l1(generated: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
+    pairs = zip(generated, real, strict=True)
+    return float(np.mean([np.abs(a[: len(b)] - b[: len(a)]).mean() for a, b in pairs]))
+
+
+def _check_length(video: Path, min_seconds: float) -> None:
+    samples, _ = audio.load_from_video_start(video, audio.SAMPLE_RATE)  # refuses files without
+    info = video_reader.probe(video)
+    seconds = min(float(info.duration or 0), len(samples) / audio.SAMPLE_RATE)
+    if seconds < min_seconds:
+        raise ValueError(
+            f"--video {video} has {seconds:.0f} s of video with audio; at least {min_seconds:g} s "
+            "are needed, some minutes are better: record more of the same person"
+        )
+
+
+def _claim(out: Path, video: Path) -> None:
+    """Notes which video a run is of; refuses a folder with a run of another one."""
+    with video.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    before = _read(out).get("video_sha256", digest)
+    if before != digest:
+        raise ValueError(
+            f"--out {out} has a run of another video than {video}; choose another folder, or "
+            "remove that one"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    _update(out, {"video": video.name, "video_sha256": digest})
+
+
+def _read(out: Path) -> dict[str, Json]:
+    file = out / _REPORT
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _update(out: Path, values: dict[str, Json]) -> None:
+    text = json.dumps({**_read(out), **values}, indent=1, sort_keys=True)
+    (out / _REPORT).write_text(text + "\n", encoding="utf-8")
+
+
+def _in_sync(
+    video: Path, out: Path, expert: Path, detector: str | Callable, detect_every: int
+) -> tuple[Path, str]:
+    """Returns the video with its audio in sync, as far as that is known, and what was measured."""
+    shifted, before = out / "data" / "in_sync.mkv", _read(out).get("sync")
+    if before:
+        return (shifted if shifted.is_file() else video), before
+    tracks = video_sync.measure(
+        video, SyncModel.load(expert), end=dub_sync.SECONDS, detector=detector,
+        detect_every=detect_every,
+    )  # fmt: skip
+    if not tracks:
+        raise ValueError(
+            f"--video {video}: no face was found in the first {int(dub_sync.SECONDS)} s; check "
+            "that the video is upright and shows one person who speaks"
+        )
+    longest = max(tracks, key=lambda track: track.end - track.start)
+    sync, source = dub_sync.format_offset(longest), video
+    shift = longest.av_offset is not None and abs(longest.av_offset.subframe) >= _MIN_SHIFT
+    if longest.is_confident and shift:
+        shifted.parent.mkdir(parents=True, exist_ok=True)
+        video_sync.shift_audio(video, shifted, [longest])
+        sync, source = f"{sync}; the audio was shifted for training", shifted
+    _update(out, {"sync": sync})
+    return source, sync
+
+
+def _clips(source: Path, out: Path, settings: ExtractionSettings, min_seconds: float) -> list[Clip]:
+    found = extraction.extract([source], out / "data" / "clips", settings=settings)
+    clips = [clip for split in set(found.splits.values()) for clip in found.clips(split)]
+    seconds = sum(len(clip.frames) for clip in clips) / FRAME_RATE
+    # Three clips are the least that give one to each split.
+    if seconds < min_seconds / 2 or len(clips) < 3:
+        rejected = [item for summary in found.summaries for item in summary.rejected]
+        reasons = ", ".join(dict.fromkeys(item.reason for item in rejected)) or "none"
+        raise ValueError(
+            f"--video {source.name} gives {seconds:.0f} s of clips with a face and audio; at least "
+            f"{min_seconds / 2:g} s are needed (reasons of rejected parts: {reasons})"
+        )
+    return clips
+
+
+def _split(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+    """Holds the end of the video out, so that no held-out clip lies between training clips."""
+    held = max(1, round(_HELD_OUT * len(clips)))
+    return {
+        "train": [*clips[: -2 * held]],
+        "validation": [*clips[-2 * held : -held]],
+        "test": [*clips[-held:]],
+    }
+
+
+def _write_data(splits: dict[str, list[Clip]], root: Path, crop: str) -> Path:
+    """Writes the data set unless an earlier run did; returns its folder."""
+
+    class Person(builder.TalkingFace, skip_registration=True):  # type: ignore[call-arg]  # of TFDS
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name=crop),)
+
+        def clips(self) -> dict[str, Iterator[Clip]]:
+            return {name: iter(part) for name, part in splits.items()}
+
+    version = root / "person" / crop / str(Person.VERSION)
+    if not (version / "dataset_info.json").is_file():
+        builder.write_shards(Person(config=crop, data_dir=root, file_format="array_record"), 1)
+    return version
+
+
+def _config(
+    base: dict[str, Json], folder: Path, expert: Path, data: Path, steps: int, clips: int
+) -> ml_collections.ConfigDict:
+    """Returns the base model's config, changed to train on: smaller steps, no discriminators."""
+    config = ml_collections.ConfigDict(base)
+    with config.unlocked():
+        config.init_from = {"generator": str(folder.absolute())}
+        config.discriminators = {}  # a new one would first have to learn
+        for name, network in config.frozen.items():
+            if name == "expert":
+                network.checkpoint = str(expert.absolute())
+                network.min_accuracy = 0.0
+    config.data.dir = str(data.absolute())
+    config.data.batch_size = min(config.data.batch_size, clips)
+    config.data.validation_clips = 0
+    config.optimizer.learning_rate *= _RATE
+    config.optimizer.warmup_steps = min(20, steps // 10)
+    config.optimizer.lr_decay_steps = steps
+    config.train.steps = steps
+    config.train.log_every = min(20, steps)
+    config.train.validate_every = config.train.checkpoint_every = min(100, steps)
+    return config

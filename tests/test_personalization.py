@@ -1,0 +1,101 @@
+"""`lipsync personalize`: refusals before slow work, and a small run from end to end."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lipsync_jax import personalization, weights
+from lipsync_jax.cli import main
+from lipsync_jax.cli import personalize as command
+from lipsync_jax.configs import sync_expert, wav2lip
+from lipsync_jax.methods.wav2lip import model as networks
+from lipsync_jax.training import checkpoints, packed
+from tests.helpers import colour_faces, talking
+from tests.helpers.networks import random_variables
+
+
+@pytest.fixture
+def built_in(tmp_path, monkeypatch):
+    """Writes a dubbing and a sync model with random weights as the built-in ones."""
+    folder = tmp_path / "models"
+    dubbing, expert = wav2lip.get_config("tiny"), sync_expert.get_config("tiny")
+    for name, task, config, network, module, shapes in (
+        ("base", weights.DUBBING, dubbing, "generator", networks.Wav2Lip(**dubbing.model),
+         [(80, 16, 1), (96, 96, 6)]),
+        ("sync", weights.SYNC, expert, "expert",
+         networks.SyncExpert(image_size=96, **expert.model), [(80, 16, 1), (48, 96, 15)]),
+    ):  # fmt: skip
+        card = {"name": name, "task": task, "validation": {"balanced_accuracy": 0.9}, "step": 1,
+                "config": json.loads(config.to_json())}  # fmt: skip
+        packed.write(folder / name, {network: random_variables(module, *shapes)}, card)
+    monkeypatch.setattr(weights, "FOLDER", folder)
+    return folder
+
+
+def _error(capsys, *words):
+    assert main.main(["personalize", *map(str, words)]) == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_video_that_can_not_be_used_is_refused_in_a_sentence(built_in, tmp_path, capsys):
+    out = ["--out", tmp_path / "mine"]
+    assert "does not exist" in _error(capsys, "--video", tmp_path / "no.mp4", *out)
+    short = talking.write_talking_video(tmp_path / "short.mkv", talking.random_speech_mask(50))
+    message = _error(capsys, "--video", short, *out)
+    assert "has 2 s of video with audio; at least 30 s" in message
+    silent = tmp_path / "silent.mkv"
+    colour_faces.write_video(silent, [talking.talking_face(True)] * 5)
+    assert "has no audio stream" in _error(capsys, "--video", silent, *out)
+    assert not (tmp_path / "mine").exists()
+    mask = talking.random_speech_mask(50)
+    empty = talking.write_talking_video(
+        tmp_path / "empty.mkv", mask, transform=lambda image: image * 0
+    )
+    with pytest.raises(ValueError, match=r"empty.mkv: no face was found in the first 20 s"):
+        personalization.personalize(
+            empty, tmp_path / "mine", min_seconds=1, detector=colour_faces.detect
+        )
+    with pytest.raises(ValueError, match="has a run of another video than"):
+        personalization.personalize(short, tmp_path / "mine", min_seconds=1)
+
+
+def test_an_installation_without_models_names_the_option(tmp_path, capsys):
+    path = talking.write_talking_video(tmp_path / "a.mkv", talking.random_speech_mask(25))
+    message = _error(capsys, "--video", path, "--out", tmp_path / "mine")
+    assert "no built-in model for dubbing: give --checkpoint-path" in message
+
+
+def test_the_end_of_the_video_is_held_out():
+    splits = personalization._split([*range(40)])
+    assert {name: (part[0], part[-1]) for name, part in splits.items()} == {
+        "train": (0, 31), "validation": (32, 35), "test": (36, 39)
+    }  # fmt: skip
+    assert [len(part) for part in personalization._split([1, 2, 3]).values()] == [1, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
+def test_a_run_from_end_to_end_and_again(built_in, tmp_path, monkeypatch):
+    path = talking.write_talking_video(tmp_path / "me.mkv", talking.random_speech_mask(300))
+    out = tmp_path / "mine"
+
+    def run(steps):
+        return personalization.personalize(
+            path, out, steps=steps, min_seconds=10, detector=colour_faces.detect
+        )
+
+    first = run(2)
+    assert first.seconds == {"train": 6.0, "validation": 3.0, "test": 3.0}
+    assert first.base == "base"
+    assert set(first.held_out_mouth_l1) == {"base", "personalized", "copy_baseline"}
+    assert all(np.isfinite(value) for value in first.held_out_mouth_l1.values())
+    config = checkpoints.read_model_card(out)["config"]
+    assert config["init_from"]["generator"].endswith("models/base")
+    assert "mouth L1 on the held-out seconds" in command.describe(first)
+    # A finished run only measures again; more steps go on from its last one.
+    monkeypatch.setattr(personalization.builder, "write_shards", None)
+    assert run(2).held_out_mouth_l1 == first.held_out_mouth_l1
+    run(3)
+    assert max(int(p.name) for p in (out / "checkpoints").iterdir()) == 3
+    assert json.loads((out / "personalize.json").read_text())["steps"] == 3
