@@ -62,6 +62,7 @@ def test_its_checkpoint_dubs(runs, video, tmp_path, capsys):
     assert video_reader.probe(out).frames_estimate == 40
 
 
+@pytest.mark.slow
 def test_a_sync_model_of_its_own_measures_and_scores(runs, video, toy_data, tmp_path, capsys):
     loaded = SyncModel.load(runs / "toy_sync")
     assert (loaded.kind, loaded.window_frames, loaded.size) == ("toy_sync", 3, 96)

@@ -224,7 +224,7 @@ def _add_face(group: Group, defaults: DubbingOptions) -> None:
         help="dub the face that looks most like the one in this image",
     )  # fmt: skip
     group.add_argument(
-        "--min-face", type=int, default=defaults.min_face, metavar="PIXELS",
+        "--min-face-height", type=int, default=defaults.min_face_height, metavar="PIXELS",
         help="leave faces of less height unchanged (default: %(default)s; 0: none)",
     )  # fmt: skip
     group.add_argument(

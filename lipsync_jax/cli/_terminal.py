@@ -107,7 +107,7 @@ def _describe_faces(result: "GenerationResult") -> list[str]:
         lines.append(f"no face was found for {_describe_intervals(result.missing_intervals)}")
     if result.too_small_intervals:
         times = _describe_intervals(result.too_small_intervals)
-        lines.append(f"a face was too small and left unchanged (--min-face) for {times}")
+        lines.append(f"a face was too small and left unchanged (--min-face-height) for {times}")
     return lines
 
 

@@ -121,7 +121,7 @@ def select_trajectory(
 
     Raises:
         ValueError: there is no face, not that identity, the reference is ambiguous, or the face is
-            smaller than `min_face` throughout.
+            smaller than `min_face_height` throughout.
     """
     count = (
         len(video_faces.times) if end is None else sum(moment < end for moment in video_faces.times)
@@ -147,7 +147,7 @@ def identity_trajectory(
 
     Raises:
         ValueError: the video has no identity of that number, or the face is smaller than
-            `min_face` throughout.
+            `min_face_height` throughout.
     """
     identities = video_faces.identities()
     if not 0 <= face_id < len(identities):
@@ -162,13 +162,14 @@ def identity_trajectory(
 def _large_enough_trajectory(
     video: FrameSource, video_faces: VideoFaces, tracks: Sequence[Track], options: DubbingOptions
 ) -> FaceTrajectory:
-    result = trajectory.face_trajectory(video_faces, tracks, options, options.min_face)
+    result = trajectory.face_trajectory(video_faces, tracks, options, options.min_face_height)
     if result.too_small.any() and not np.isfinite(result.boxes).any():
         height = max(float(np.median(t.boxes[:, 3] - t.boxes[:, 1])) for t in tracks)
         raise ValueError(
             f"{video.path}: the face is {height:.0f} pixels high, and faces below "
-            f"{options.min_face} pixels are left unchanged, since they can't be generated well; "
-            "give a video with a larger face, or generate this face nevertheless with --min-face 0"
+            f"{options.min_face_height} pixels are left unchanged, since they can't be generated "
+            "well; give a video with a larger face, or generate this face nevertheless with "
+            "--min-face-height 0"
         )
     return result
 

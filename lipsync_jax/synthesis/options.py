@@ -177,7 +177,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
         preview: generate this number of frames first and write them next to the output.
         preview_only: stop after the preview, without a video; 4 frames unless `preview` is given.
         cache: keep the detected faces of this video in the cache folder.
-        min_face: pixels; faces of less height stay unchanged, except with a constant box.
+        min_face_height: pixels; faces of less height stay unchanged, except with a constant box.
     """
 
     static: bool = False
@@ -195,7 +195,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
     preview: int = 0
     preview_only: bool = False
     cache: bool = True
-    min_face: int = 40
+    min_face_height: int = 40
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,8 +224,8 @@ class DubbingOptions(FaceOptions, OutputOptions):
             raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
         if self.fps is not None:
             object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
-        if self.preview < 0 or self.min_face < 0 or (self.face_id or 0) < 0:
-            raise ValueError("preview, min_face and face_id must be numbers from 0")
+        if self.preview < 0 or self.min_face_height < 0 or (self.face_id or 0) < 0:
+            raise ValueError("preview, min_face_height and face_id must be numbers from 0")
         if self.preview_only and not self.preview:
             object.__setattr__(self, "preview", _NUM_PREVIEW_FRAMES)
         speakers = self.speakers

@@ -246,7 +246,7 @@ def test_size_can_be_changed_first(tmp_path):
     turned = np.rot90(scene(1), -1)[2:90]
     assert shown[1].image.shape == (88, 80, 3)
     np.testing.assert_array_equal(shown[1].image[:40], turned[:40])
-    _, shown = run(face, speech, tmp_path / "b.mp4", resize_factor=2, min_face=0)
+    _, shown = run(face, speech, tmp_path / "b.mp4", resize_factor=2, min_face_height=0)
     assert shown[0].image.shape == (40, 48, 3)
 
 

@@ -95,7 +95,7 @@ def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, detected_fr
             {"cache": False},
             {"rotate": True},
             {"crop": (0, 70, 0, -1)},
-            {"resize_factor": 2, "min_face": 0},
+            {"resize_factor": 2, "min_face_height": 0},
         ]
     ):
         run(face_video, tmp_path, **options)

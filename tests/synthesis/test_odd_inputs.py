@@ -200,7 +200,7 @@ def test_what_is_done_or_lost_is_said(folder, capsys):
     interlaced = [colour_faces.face_image(LEFT, size=(80, 120)) for _ in range(10)]
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
     encode(folder / "woven.mp4", interlaced, options=options)
-    status, said = run(capsys, "woven.mp4", "voice.wav", "out.mp4", "--min-face", "0")
+    status, said = run(capsys, "woven.mp4", "voice.wav", "out.mp4", "--min-face-height", "0")
     assert status == 0 and "woven.mp4 is interlaced: its frames are deinterlaced" in said
     many(folder / "many.mkv")
     status, said = run(capsys, "many.mkv", "voice.wav", "out.mp4", "--box", "4", "40", "4", "40")

@@ -29,10 +29,10 @@ def test_a_shot_with_a_small_face_stays_unchanged(tmp_path):
     text = _terminal.describe(result)
     assert f"face {result.face_height:.0f} px high, generated at 48 px" in text
     assert "enlarged" not in text
-    assert "left unchanged (--min-face) for 0.40 s: 0:00.40-0:00.80" in text
+    assert "left unchanged (--min-face-height) for 0.40 s: 0:00.40-0:00.80" in text
 
 
-@pytest.mark.parametrize("options", [{"min_face": 0}, {"box": (30, 50, 74, 90)}])
+@pytest.mark.parametrize("options", [{"min_face_height": 0}, {"box": (30, 50, 74, 90)}])
 def test_a_small_face_is_generated_on_request(tmp_path, options):
     result, shown = run(tmp_path, [(TINY, None)], **options)
     assert result.edited == 10 and not result.too_small_intervals
@@ -41,7 +41,9 @@ def test_a_small_face_is_generated_on_request(tmp_path, options):
 
 @pytest.mark.parametrize("options", [{}, {"face_id": 0}, {"on_missing_face": "hold"}])
 def test_only_small_faces_are_an_error_before_any_frame_is_generated(tmp_path, options):
-    with pytest.raises(ValueError, match=r"film\.mkv: the face is 20 pixels high.*--min-face 0"):
+    with pytest.raises(
+        ValueError, match=r"film\.mkv: the face is 20 pixels high.*--min-face-height 0"
+    ):
         run(tmp_path, [(TINY, None)], **options)
     assert not (tmp_path / "out.mp4").exists()
 

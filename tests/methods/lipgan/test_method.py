@@ -214,7 +214,12 @@ def test_a_checkpoint_dubs_a_video(run, tmp_path, monkeypatch):
     )
     samples = media_files.tone(220, 0.24, 16_000)
     audio.save(tmp_path / "a.wav", samples, 16_000)
-    options = {"detector": colour_faces.detect, "lossless": True, "batch_size": 4, "min_face": 0}
+    options = {
+        "detector": colour_faces.detect,
+        "lossless": True,
+        "batch_size": 4,
+        "min_face_height": 0,
+    }
     report = dubbing.generate(folder, path, tmp_path / "a.wav", tmp_path / "o.mp4", **options)
     assert report.edited == report.frames == 6
     shown = [frame.image for frame in video_reader.read_frames(tmp_path / "o.mp4")]

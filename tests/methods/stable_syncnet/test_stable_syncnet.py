@@ -38,7 +38,8 @@ def narrow(**changes):
 
 
 @pytest.mark.parametrize(
-    ("size", "width", "parameters"), [(256, 1.0, 401_306_080), (64, 1 / 16, 0)]
+    ("size", "width", "parameters"),
+    [pytest.param(256, 1.0, 401_306_080, marks=pytest.mark.slow), (64, 1 / 16, 0)],
 )
 def test_embeddings_have_one_position(size, width, parameters):
     module = StableSyncNet(image_size=size, width_mult=width)
