@@ -46,7 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `lipsync models | head` closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 141  # as a shell reports SIGPIPE
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         logging.debug("raised here", exc_info=error)
         print(f"lipsync {arguments.command}: {printable_lines(error)}", file=sys.stderr)

@@ -34,6 +34,14 @@ def test_an_unknown_command_is_named(capsys):
     assert "'sing'" in capsys.readouterr().err
 
 
+def test_a_closed_pipe_ends_a_command_without_a_word(tmp_path):
+    command = [sys.executable, "-m", "lipsync_jax.cli", "models", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_an_error_of_the_input_is_one_line(capsys, tmp_path):
     status = main.main(["convert", str(tmp_path / "missing.pth"), str(tmp_path / "out")])
     error = capsys.readouterr().err
