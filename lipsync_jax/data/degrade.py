@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from scipy import signal
 
+from lipsync_jax.media.audio import MEL_RATE
+
 _GRAY = (0.114, 0.587, 0.299)  # of BGR
-_MEL_RATE = 80.0  # columns a second
 _DECIBELS = 12.5  # a unit of the mel
 
 
@@ -110,7 +111,7 @@ def degrade_mel(mel: np.ndarray, rng: np.random.Generator, magnitude: float) -> 
     if reverberant or noisy:
         power = 10 ** (changed.astype(np.float64) * (_DECIBELS / 10))
         if reverberant:
-            keep = 10 ** (-6 / (seconds * _MEL_RATE))  # of a column's power in the next: 60 dB
+            keep = 10 ** (-6 / (seconds * MEL_RATE))  # of a column's power in the next: 60 dB
             tail = signal.lfilter([0, 1 - keep], [1, -keep], power, axis=0)
             power += 4 * wet * tail
         if noisy:
