@@ -153,20 +153,31 @@ def training_batches(
     Returns:
         An iterator whose `get_state()` and `set_state()` hold its exact position.
     """
-    if len(clips) < process_count:
-        raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
     # Each host has its own seed, so that hosts do not repeat each other's random windows.
     host_seed = seed + process_index
     if isinstance(clips, OrderedDataSource):
         data = clips.dataset(seed, process_index, process_count, _EPOCHS).seed(host_seed)
     else:
-        data = grain.MapDataset.source(clips)[process_index::process_count].seed(host_seed)
-        data = data.shuffle().repeat(_EPOCHS)
+        data = shuffled_share(clips, host_seed, process_index, process_count, _EPOCHS)
     data = data.random_map(_MakeExamples(make_example))
     data = data.batch(batch_size, batch_fn=collate)
     return iter(
         data.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4))
     )
+
+
+def shuffled_share(
+    clips: DataSource, seed: int, process_index: int, process_count: int, epochs: int
+) -> grain.MapDataset:
+    """Returns one host's share of the clips, shuffled anew in each of the epochs.
+
+    Raises:
+        ValueError: there are fewer clips than hosts.
+    """
+    if len(clips) < process_count:
+        raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
+    share = grain.MapDataset.source(clips)[process_index::process_count].seed(seed)
+    return share.shuffle().repeat(epochs)
 
 
 def validation_batches(

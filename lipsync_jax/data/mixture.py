@@ -100,16 +100,13 @@ class Mixture:
         Raises:
             ValueError: a data set has fewer clips than there are hosts.
         """
-        mixed = []
-        for number, source in enumerate(self.sources):
-            if len(source) < process_count:
-                raise ValueError(
-                    f"{source} has {len(source)} clips, fewer than the {process_count} hosts"
-                )
-            own = grain.MapDataset.source(source)[process_index::process_count]
-            own = own.seed(seed + process_index + 7919 * number)
-            mixed.append(own.shuffle().repeat(epochs))
-        return grain.MapDataset.mix(mixed, self.weights)
+        shares = [
+            loader.shuffled_share(
+                source, seed + process_index + 7919 * number, process_index, process_count, epochs
+            )
+            for number, source in enumerate(self.sources)
+        ]
+        return grain.MapDataset.mix(shares, self.weights)
 
 
 def load(parts: Sequence[Part], crop: str) -> Mixture:
