@@ -21,6 +21,12 @@ class AudioStream(Protocol):
         """Returns samples `first` to `last` - 1, float32, fewer at the end of the audio."""
 
 
+def _read(stream: AudioStream, first: int, last: int) -> np.ndarray:
+    """Reads samples `first` to `last` - 1; after the end of the audio, one sample of silence."""
+    waveform = stream.read(first, last)
+    return waveform if len(waveform) else np.zeros(1, np.float32)
+
+
 class AudioFrontend(Protocol):
     """Computes the audio features that condition a network.
 
@@ -80,8 +86,7 @@ class WaveformFrontend:
         """See AudioFrontend."""
         starts = audio_windows.waveform_window_starts(self.window_samples, self.hop, frames)
         first = max(int(starts[0]), 0)
-        waveform = stream.read(first, int(starts[-1]) + self.window_samples)
-        waveform = waveform if len(waveform) else np.zeros(1, np.float32)
+        waveform = _read(stream, first, int(starts[-1]) + self.window_samples)
         return gather_windows(waveform, starts - first, self.window_samples, fill=0)
 
 
@@ -111,8 +116,8 @@ class MFCCFrontend:
         end = int(starts[-1]) + audio_windows.MFCC_STEPS
         # One step more, since pre-emphasis uses the sample before.
         first = max(int(starts[0]) - 1, 0)
-        waveform = stream.read(first * _MFCC_HOP, (end - 1) * _MFCC_HOP + _MFCC_WINDOW)
-        mfcc = audio.syncnet_mfcc(audio.to_int16(waveform if len(waveform) else np.zeros(1)))
+        waveform = _read(stream, first * _MFCC_HOP, (end - 1) * _MFCC_HOP + _MFCC_WINDOW)
+        mfcc = audio.syncnet_mfcc(audio.to_int16(waveform))
         features = np.asarray(mfcc[1 if first else 0 :, 1:], np.float32)
         features = features if len(features) else np.zeros((1, self.shape[1]), np.float32)
         starts = starts - (first + 1 if first else 0)
@@ -158,8 +163,7 @@ class LogMelFrontend:
             range(frames.start, frames.stop + ahead), self.frame_rate
         )
         starts, first = starts - starts[0], int(starts[0])
-        waveform = stream.read(first, first + int(starts[-1]) + audio_windows.LOG_MEL_SAMPLES)
-        waveform = waveform if len(waveform) else np.zeros(1, np.float32)
+        waveform = _read(stream, first, first + int(starts[-1]) + audio_windows.LOG_MEL_SAMPLES)
         length = audio_windows.LOG_MEL_SAMPLES
         num_complete = max(1, int(np.sum(starts + length // 2 < len(waveform))))
         spectra = audio.log_mel(gather_windows(waveform, starts[:num_complete], length, fill=0))
@@ -203,10 +207,8 @@ class SpectrogramFrontend:
         end = int(starts[-1]) + feature_spec.window
         first = max(int(starts[0]) - feature_spec.left_context, 0)
         skip = min(first, feature_spec.left_context)
-        waveform = stream.read(
-            first * feature_spec.hop, (end + feature_spec.right_context) * feature_spec.hop
+        waveform = _read(
+            stream, first * feature_spec.hop, (end + feature_spec.right_context) * feature_spec.hop
         )
-        features = feature_spec.compute(waveform if len(waveform) else np.zeros(1, np.float32))[
-            skip:
-        ]
+        features = feature_spec.compute(waveform)[skip:]
         return feature_spec.gather(features, starts - first - skip).astype(np.float32)
