@@ -167,6 +167,9 @@ def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) ->
     segments, rejected = _select_segments(
         video.video_id, tracks, min(count, frames_with_audio), settings, undecoded_frames
     )
+    if (expected := corpora.expected_frames(corpus, video)) not in (None, count):
+        detail = f"{count} frames of the {expected} that its text file lists"
+        segments, rejected = [], [Rejected(video.video_id, "incomplete", detail)]
     clip_ids = {
         segment: video.video_id if len(segments) == 1 else f"{video.video_id}/{segment.start:06d}"
         for segment in segments
@@ -199,9 +202,6 @@ def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) ->
     notes = ["interlaced: deinterlaced"] if info.interlaced else []
     if undecoded_frames:
         notes.append(f"{len(undecoded_frames)} undecoded (grey) frames were left out")
-    if (expected := corpora.expected_frames(corpus, video)) not in (None, count):
-        detail = f"{count} frames of the {expected} that its text file lists"
-        clips, rejected = (), [Rejected(video.video_id, "incomplete", detail)]
     return ExtractionResult(
         clips, tuple(rejected), count, round(count * detector.face_fraction), tuple(notes)
     )
