@@ -99,13 +99,23 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             options: of the method of TFDS.
         """
         config = download_config or tfds.download.DownloadConfig()
-        manual = config.manual_dir or Path(download_dir or Path(self._data_dir_root, "downloads"),
-                                           "manual")  # fmt: skip
-        config = config.replace(manual_dir=manual, try_download_gcs=False)
+        config = config.replace(
+            manual_dir=self.manual_dir(download_dir, config), try_download_gcs=False
+        )
         tfds.disable_progress_bar()
         with tempfile.TemporaryDirectory() as downloads, _quiet():
             # Nothing is ever downloaded: TFDS' own folder stays empty.
             super().download_and_prepare(download_dir=downloads, download_config=config, **options)
+
+    def manual_dir(
+        self,
+        download_dir: str | os.PathLike | None,
+        download_config: tfds.download.DownloadConfig | None,
+    ) -> Path:
+        """Returns the folder of the raw corpus; arguments as of `download_and_prepare`."""
+        downloads = Path(download_dir or Path(self._data_dir_root, "downloads"))
+        named = download_config.manual_dir if download_config else None
+        return Path(named or downloads / "manual")
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is ever downloaded

@@ -76,20 +76,17 @@ class CorpusBuilder(TalkingFace, skip_registration=True):
         Raises:
             FileNotFoundError: the folder does not hold the corpus; says what was looked for.
         """
-        config = options.get("download_config")
-        manual = getattr(config, "manual_dir", None) or Path(
-            download_dir or Path(self._data_dir_root, "downloads"), "manual"
-        )
+        manual = self.manual_dir(download_dir, options.get("download_config"))
         if self._prepared is None and not Path(self.data_path).is_dir():
             from lipsync_jax.data_prep import corpora
 
             # Before TFDS looks: its error does not say what is in the folder.
-            if not Path(manual).is_dir():
+            if not manual.is_dir():
                 raise LayoutError(
                     f"{manual} does not exist; name the folder of the raw corpus as "
                     f"DownloadConfig(manual_dir=...).\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
                 )
-            self._videos = corpora.get(self.name).find([Path(manual)])
+            self._videos = corpora.get(self.name).find([manual])
         super().download_and_prepare(download_dir=download_dir, **options)
 
 
