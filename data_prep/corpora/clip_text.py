@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gzip
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,6 +91,10 @@ def _numbers(file: Path, line: int, fields: Sequence[str]) -> list[float]:
 
 
 def read_ids(file: Path) -> list[str]:
-    """Returns the first field of each line of a list, e.g. `5512345678901234567/00001 NF`."""
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
-    return [line.split()[0] for line in lines if line.strip()]
+    """Returns the first field of each line of a list, e.g. `5512345678901234567/00001 NF`.
+
+    A list whose name ends in `.gz` is decompressed.
+    """
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8-sig") as lines:
+        return [line.split()[0] for line in lines if line.strip()]

@@ -15,8 +15,7 @@ from lipsync_jax.data_prep.corpora.layout import (
     SUFFIXES,
     Video,
     by_speaker,
-    collect,
-    find_roots,
+    find_videos,
     stub_fault,
 )
 
@@ -43,6 +42,7 @@ SENTENCES = {
     "WSI": "we'll stop in a couple of minutes",
 }
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)")
+_WANTED = "VideoFlash/1001_DFA_ANG_XX.flv"
 
 
 class Builder(CorpusBuilder):
@@ -87,10 +87,13 @@ def find(sources: Iterable[Path]) -> list[Video]:
     Raises:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
     """
-    sources = [Path(source) for source in sources]
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    return find_videos(sources, ("VideoFlash",), _scan, "CREMA-D", _WANTED, instructions)
+
+
+def _scan(roots: Iterable[Path]) -> Iterable[Video]:
     videos: dict[str, Video] = {}
-    for root in find_roots(sources, ("VideoFlash",), "CREMA-D", instructions):
+    for root in roots:
         for path in sorted((root / "VideoFlash").iterdir()):
             match = _NAME.fullmatch(path.stem)
             if match and path.suffix.lower() in SUFFIXES:
@@ -102,9 +105,7 @@ def find(sources: Iterable[Path]) -> list[Video]:
                     fault=FAULTS.get(path.stem) or stub_fault(path),
                 )
                 videos.setdefault(path.stem, video)
-    result = list(videos.values())
-    wanted = "VideoFlash/1001_DFA_ANG_XX.flv"
-    return collect(result, "CREMA-D", sources, wanted, instructions)
+    return videos.values()
 
 
 def _tfds_split(videos: Sequence[Video]) -> dict[str, str]:

@@ -119,6 +119,32 @@ def with_unique_ids(videos: Iterable[Video]) -> list[Video]:
     return result
 
 
+def find_videos(
+    sources: Iterable[Path],
+    markers: Sequence[str],
+    scan: Callable[[list[Path]], Iterable[Video]],
+    corpus: str,
+    wanted: str,
+    instructions: str,
+) -> list[Video]:
+    """Lists the videos of a corpus that begins at a folder of a known name.
+
+    Args:
+        sources: see `find_roots`.
+        markers: see `find_roots`.
+        scan: folders of `find_roots` -> videos.
+        corpus: its name, for the message.
+        wanted: a file that the corpus should have, for the message.
+        instructions: what to put where, for the message.
+
+    Raises:
+        FileNotFoundError: a source does not exist, or see `find_roots` and `collect`.
+    """
+    sources = [Path(source) for source in sources]
+    roots = find_roots(sources, markers, corpus, instructions)
+    return collect(scan(roots), corpus, sources, wanted, instructions)
+
+
 def find_roots(
     sources: Iterable[Path], markers: Sequence[str], corpus: str, instructions: str
 ) -> list[Path]:
@@ -156,6 +182,12 @@ def _ends_of(folder: Path, markers: Sequence[str]) -> Iterator[Path]:
         for depth in range(1, len(parts) + 1):
             if folder.parts[-depth:] == parts[:depth]:
                 yield folder.parents[depth - 1]
+
+
+def find_file(folders: Iterable[Path], *names: str) -> Path | None:
+    """Returns the first file of one of the names in one of the folders; None if there is none."""
+    candidates = (folder / name for folder in folders for name in names)
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def layout_error(

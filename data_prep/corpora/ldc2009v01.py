@@ -14,7 +14,6 @@ from lipsync_jax.data_prep.corpora.layout import (
     Video,
     by_speaker,
     collect,
-    layout_error,
     require_exists,
     walk,
 )
@@ -75,11 +74,10 @@ def find(sources: Iterable[Path]) -> list[Video]:
             if match:
                 name = f"{match[0]}/{path.stem}"
                 videos.setdefault(name, Video(path, name, match[0]))
-    if not videos:
-        raise layout_error(sources, _WANTED, "LDC2009V01", instructions)
-    log.warning("the layout of LDC2009V01 is inferred: compare the report's speakers with its own")
     result = [videos[name] for name in sorted(videos)]
-    return collect(result, "LDC2009V01", sources, _WANTED, instructions)
+    result = collect(result, "LDC2009V01", sources, _WANTED, instructions)
+    log.warning("the layout of LDC2009V01 is inferred: compare the report's speakers with its own")
+    return result
 
 
 def words(video: Video) -> tuple[Word, ...]:

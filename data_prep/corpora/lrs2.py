@@ -1,5 +1,6 @@
 """LRS2-BBC (Afouras et al. 2018): sentences of BBC television."""
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from lipsync_jax.data_prep.corpora import clip_text
 from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
 from lipsync_jax.data_prep.corpora.layout import (
     Video,
-    collect,
-    find_roots,
+    find_file,
+    find_videos,
     official,
     subfolders,
 )
@@ -69,9 +70,9 @@ def find(sources: Iterable[Path]) -> list[Video]:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
     """
     sources = [Path(source) for source in sources]
+    scan = functools.partial(_scan, sources=sources)
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    roots = find_roots(sources, ("main", "pretrain"), "LRS2", instructions)
-    return collect(_scan(roots, sources), "LRS2", sources, _WANTED, instructions)
+    return find_videos(sources, ("main", "pretrain"), scan, "LRS2", _WANTED, instructions)
 
 
 def _scan(roots: Iterable[Path], sources: Sequence[Path]) -> Iterator[Video]:
@@ -98,11 +99,9 @@ def _read_lists(root: Path, sources: Sequence[Path]) -> dict[str, str]:
     folders = [root, root.parent, *(source for source in sources if source.is_dir())]
     splits = {}
     for name, split in LISTS.items():
-        for folder in folders:
-            if (file := folder / f"{name}.txt").is_file():
-                # test.txt has a second field, NF or MV.
-                splits |= dict.fromkeys(clip_text.read_ids(file), split)
-                break
+        if file := find_file(folders, f"{name}.txt"):
+            # test.txt has a second field, NF or MV.
+            splits |= dict.fromkeys(clip_text.read_ids(file), split)
     return splits
 
 

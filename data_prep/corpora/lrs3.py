@@ -7,7 +7,7 @@ from pathlib import Path
 from lipsync_jax.data.clip import Word
 from lipsync_jax.data_prep.corpora import clip_text, lrs2
 from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
-from lipsync_jax.data_prep.corpora.layout import Video, collect, find_roots, official
+from lipsync_jax.data_prep.corpora.layout import Video, find_file, find_videos, official
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,9 @@ def find(sources: Iterable[Path]) -> list[Video]:
     Raises:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
     """
-    sources = [Path(source) for source in sources]
-    instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     log.warning("LRS3 is withdrawn: use a copy within the terms under which it was given to you")
-    roots = find_roots(sources, ("trainval", "pretrain"), "LRS3", instructions)
-    return collect(_scan(roots), "LRS3", sources, _WANTED, instructions)
+    instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    return find_videos(sources, ("trainval", "pretrain"), _scan, "LRS3", _WANTED, instructions)
 
 
 def _scan(roots: Iterable[Path]) -> Iterator[Video]:
@@ -81,8 +79,7 @@ def _scan(roots: Iterable[Path]) -> Iterator[Video]:
 
 def _with_list(videos: Sequence[Video]) -> dict[str, str]:
     root = videos[0].path.parents[2]
-    candidates = (root / VALIDATION_LIST, root.parent / VALIDATION_LIST)
-    file = next((path for path in candidates if path.is_file()), None)
+    file = find_file((root, root.parent), VALIDATION_LIST)
     if file is None:
         raise ValueError(
             f"split avhubert needs {VALIDATION_LIST} of AV-HuBERT (av_hubert/avhubert/preparation/"

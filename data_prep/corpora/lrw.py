@@ -9,8 +9,7 @@ from lipsync_jax.data_prep.corpora import clip_text
 from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
 from lipsync_jax.data_prep.corpora.layout import (
     Video,
-    collect,
-    find_roots,
+    find_videos,
     official,
     subfolders,
 )
@@ -54,10 +53,8 @@ def find(sources: Iterable[Path]) -> list[Video]:
     Raises:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
     """
-    sources = [Path(source) for source in sources]
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    roots = find_roots(sources, ("lipread_mp4",), "LRW", instructions)
-    return collect(_scan(roots), "LRW", sources, _WANTED, instructions)
+    return find_videos(sources, ("lipread_mp4",), _scan, "LRW", _WANTED, instructions)
 
 
 def _scan(roots: Iterable[Path]) -> Iterator[Video]:

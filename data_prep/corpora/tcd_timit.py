@@ -14,8 +14,8 @@ from lipsync_jax.data_prep.corpora.layout import (
     SUFFIXES,
     Video,
     by_speaker,
-    collect,
-    find_roots,
+    find_file,
+    find_videos,
     official,
     subfolders,
 )
@@ -80,10 +80,14 @@ def find(sources: Iterable[Path]) -> list[Video]:
     Raises:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
     """
-    sources = [Path(source) for source in sources]
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    markers = ("volunteers", "lipspeakers")
+    return find_videos(sources, markers, _scan, "TCD-TIMIT", _WANTED, instructions)
+
+
+def _scan(roots: Iterable[Path]) -> list[Video]:
     videos: dict[str, Video] = {}
-    for root in find_roots(sources, ("volunteers", "lipspeakers"), "TCD-TIMIT", instructions):
+    for root in roots:
         labelled = {key: file for file in _label_files(root) for key in _read_labels(file)}
         for path in _clips(root):
             speaker = path.parents[2].name
@@ -91,8 +95,7 @@ def find(sources: Iterable[Path]) -> list[Video]:
             key = _key(speaker, path.stem)
             video = Video(path, name, speaker, _recommended(speaker), labelled.get(key))
             videos.setdefault(name, video)
-    result = [videos[name] for name in sorted(videos)]
-    return collect(result, "TCD-TIMIT", sources, _WANTED, instructions)
+    return [videos[name] for name in sorted(videos)]
 
 
 def _clips(root: Path) -> Iterator[Path]:
@@ -122,12 +125,12 @@ def _recommended(speaker: str) -> str:
 
 
 def _vougioukas(speaker: str) -> str:
+    if _is_lipspeaker(speaker):
+        return ""
     number = _number(speaker)
     if number in _VOUGIOUKAS_TEST:
         return "test"
-    return "validation" if number in _TEST else "" if _is_lipspeaker(speaker) else (
-        _recommended(speaker)
-    )  # fmt: skip
+    return "validation" if number in _TEST else _recommended(speaker)
 
 
 def _key(speaker: str, sentence: str) -> tuple[str, str]:
@@ -200,8 +203,6 @@ def phones(video: Video) -> Sequence[Word]:
 def transcript(video: Video) -> str:
     """Returns the prompt of TIMIT, lower case, without punctuation; empty without PROMPTS.TXT."""
     root = video.path.parents[4]
-    for file in (root / "PROMPTS.TXT", root / "prompts.txt"):
-        if file.is_file():
-            prompt = _read_prompts(file).get(video.path.stem.lower(), "")
-            return " ".join(re.sub(r"[^\w'\s]", " ", prompt.lower()).split())
-    return ""
+    file = find_file([root], "PROMPTS.TXT", "prompts.txt")
+    prompt = _read_prompts(file).get(video.path.stem.lower(), "") if file else ""
+    return " ".join(re.sub(r"[^\w'\s]", " ", prompt.lower()).split())

@@ -1,7 +1,6 @@
 """VoxCeleb2 (Chung, Nagrani, Zisserman 2018): interviews of 6,112 celebrities."""
 
 import csv
-import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from lipsync_jax.data_prep.corpora import clip_text, lrs2
 from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
 from lipsync_jax.data_prep.corpora.layout import (
     Video,
-    collect,
-    find_roots,
+    find_file,
+    find_videos,
     official,
     subfolders,
 )
@@ -64,10 +63,9 @@ def find(sources: Iterable[Path]) -> list[Video]:
         FileNotFoundError: a source does not exist, or does not hold the corpus.
         ValueError: vox2_meta.csv is needed and can't be understood.
     """
-    sources = [Path(source) for source in sources]
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    roots = find_roots(sources, ("dev/mp4", "test/mp4", "mp4"), "VoxCeleb2", instructions)
-    return collect(_scan(roots), "VoxCeleb2", sources, _WANTED, instructions)
+    markers = ("dev/mp4", "test/mp4", "mp4")
+    return find_videos(sources, markers, _scan, "VoxCeleb2", _WANTED, instructions)
 
 
 def _scan(roots: Iterable[Path]) -> Iterator[Video]:
@@ -91,10 +89,8 @@ def _scan(roots: Iterable[Path]) -> Iterator[Video]:
 
 def _sets(root: Path) -> dict[str, str]:
     """Speaker -> `dev` or `test`, by vox2_meta.csv in the corpus or above."""
-    for file in (root / META, root.parent / META):
-        if file.is_file():
-            return read_meta(file)
-    return {}
+    file = find_file((root, root.parent), META)
+    return read_meta(file) if file else {}
 
 
 def read_meta(file: Path) -> dict[str, str]:
@@ -135,15 +131,13 @@ def _known(videos: Sequence[Video]) -> dict[str, str]:
 
 def _english(videos: Sequence[Video]) -> dict[str, str]:
     roots = dict.fromkeys(p for v in videos for p in list(v.path.parents)[3:6])
-    file = next((root / n for root in roots for n in ENGLISH if (root / n).is_file()), None)
+    file = find_file(roots, *ENGLISH)
     if file is None:
         raise ValueError(
             f"split english needs {ENGLISH[0]} of AV-HuBERT (av_hubert/avhubert/preparation/data) "
             f"beside dev and test in {next(iter(roots))}; or use --split-by official"
         )
-    opened = gzip.open if file.suffix == ".gz" else open
-    with opened(file, "rt", encoding="utf-8") as lines:
-        wanted = {"/".join(line.split()[0].split("/")[-3:]) for line in lines if line.strip()}
+    wanted = {"/".join(clip_id.split("/")[-3:]) for clip_id in clip_text.read_ids(file)}
     splits = _known(videos)
     return {name: s for name, s in splits.items() if "/".join(name.split("/")[-3:]) in wanted}
 
