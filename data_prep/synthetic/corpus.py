@@ -225,11 +225,7 @@ def write_video(
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO,)))
-    if identity_index is None:
-        identity = Identity.sample(rng)
-        voice = Voice.sample(rng, identity.tract)
-    else:
-        identity, voice = render_clips.sample_speaker(_identity_seed(seed, identity_index))
+    identity, voice = _sample_speaker(rng, seed, identity_index)
     frames = max(1, round(seconds * render_clips.FRAME_RATE))
     performance = render_clips.sample_performance(
         voice, float(frames / render_clips.FRAME_RATE), rng
@@ -264,11 +260,7 @@ def write_dubbing_example(
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
         for stream in (_VIDEO, _SPEECH)
     )
-    if identity_index is None:
-        identity = Identity.sample(rng)
-        voice = Voice.sample(rng, identity.tract)
-    else:
-        identity, voice = render_clips.sample_speaker(_identity_seed(seed, identity_index))
+    identity, voice = _sample_speaker(rng, seed, identity_index)
     before = render_clips.sample_performance(voice, seconds, rng)
     utterance = synthesize_utterance(voice, seconds, other_rng)
     mouths = animate_face(utterance.articulation, frames, float(render_clips.FRAME_RATE), other_rng)
@@ -285,6 +277,16 @@ def write_dubbing_example(
         folder / "voice.wav",
         _write_performance(folder / "real.mp4", identity, real, size),
     )
+
+
+def _sample_speaker(
+    rng: np.random.Generator, seed: int, identity_index: int | None
+) -> tuple[Identity, Voice]:
+    """Samples an identity that is in no corpus, or returns one of the corpus of that seed."""
+    if identity_index is not None:
+        return render_clips.sample_speaker(_identity_seed(seed, identity_index))
+    identity = Identity.sample(rng)
+    return identity, Voice.sample(rng, identity.tract)
 
 
 def _write_performance(
