@@ -10,6 +10,7 @@ tenth of their steps.
 
 import argparse
 import datetime
+import importlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 LARGEST = "s1"  # most clips: a data set of its own, sampled less often than by its size
 VALIDATION, TEST = "s31", "s5"
 RENDERED = {"clips": 420, "seed": 14}
@@ -24,8 +26,6 @@ ATTRIBUTION = (
     "The Grid Audio-Visual Speech Corpus: M. Cooke, J. Barker, S. Cunningham, X. Shao, "
     "JASA 120(5), 2006, doi:10.5281/zenodo.3625687, CC BY 4.0"
 )
-
-
 STAGES = {
     "l1": "wav2lip:size=in_the_box",
     "sync": "wav2lip:size=in_the_box_sync",
@@ -71,9 +71,6 @@ def prepare(grid: Path, out: Path) -> tuple[Path, str]:
 
 def train(config: str, run: Path, scale: float, data: Path, dirs: str, **changes: Any) -> None:
     """Trains a config to its last step, or resumes."""
-    sys.path.insert(0, str(ROOT))
-    import importlib
-
     name, variant = config.split(":")
     steps = importlib.import_module(f"lipsync_jax.configs.{name}").get_config(variant).train.steps
     given = {"data.dir": data, "data.dirs": dirs, **changes}
@@ -87,7 +84,6 @@ def train(config: str, run: Path, scale: float, data: Path, dirs: str, **changes
 
 def pack(run: Path, network: str, folder: Path, **entries: Any) -> None:
     """Writes the best weights of a run in half precision, with a model card."""
-    sys.path.insert(0, str(ROOT))
     from lipsync_jax.training import inference, packed
 
     variables, model_card = inference.load_network(run, network)
@@ -131,7 +127,6 @@ def main() -> None:
         for run in runs:
             train(STAGES[run.name], run, chosen.steps_scale, *data, **frozen, **before)
             before = {"init_from.generator": run}
-    sys.path.insert(0, str(ROOT))
     from lipsync_jax import weights
 
     people = "GRID s1 s2 s3 s4 s26 s30 s34 and 168 synthetic people; validation on GRID s31"
