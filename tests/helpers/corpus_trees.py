@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.media import audio
 from tests.helpers.colour_faces import buzz, detect, face_image, square_box, write_video
 
 SETTINGS = {"detector": detect, "min_face_height": 10, "min_seconds": 0.4}
@@ -61,11 +62,9 @@ def crema_d_av(root: Path) -> Path:
     video(root / "VideoFlash/1076_MTI_NEU_XX.flv")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     text(root / "VideoFlash/1004_TSI_HAP_XX.flv", pointer)
-    sound = video(root / "AudioWAV/x.mkv")
-    from lipsync_jax.media import audio
-
-    audio.save(root / "AudioWAV/1003_IEO_SAD_LO.wav", *audio.load(sound))
-    sound.unlink()
+    with_audio = video(root / "AudioWAV/x.mkv")
+    audio.save(root / "AudioWAV/1003_IEO_SAD_LO.wav", *audio.load(with_audio))
+    with_audio.unlink()
     return root
 
 
