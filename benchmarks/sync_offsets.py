@@ -49,8 +49,7 @@ def main() -> int:
             tracks = video_sync.measure(
                 path, sync_model, detect_every=arguments.detect_every, cache=False
             )
-        measured = [track for track in tracks if track.av_offset is not None]
-        return max(measured, key=lambda track: track.end - track.start, default=None)
+        return video_sync.longest(track for track in tracks if track.av_offset is not None)
 
     def show(name: str, injected: str, track: TrackSync | None, own: float | None) -> None:
         result, cells = "not measured", ["", "", "", "", ""]

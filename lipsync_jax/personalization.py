@@ -209,12 +209,12 @@ def _in_sync(
         video, SyncModel.load(expert), end=dub_sync.SECONDS, detector=detector,
         detect_every=detect_every,
     )  # fmt: skip
-    if not tracks:
+    longest = video_sync.longest(tracks)
+    if longest is None:
         raise ValueError(
             f"--video {video}: no face was found in the first {int(dub_sync.SECONDS)} s; check "
             "that the video is upright and shows one person who speaks"
         )
-    longest = max(tracks, key=lambda track: track.end - track.start)
     sync, source = dub_sync.format_offset(longest), video
     shift = longest.av_offset is not None and abs(longest.av_offset.subframe) >= _MIN_SHIFT
     if longest.is_confident and shift:

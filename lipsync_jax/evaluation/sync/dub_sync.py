@@ -65,6 +65,5 @@ def _describe(path: str | os.PathLike, sync_model: SyncModel, **options: Argumen
     except (OSError, ValueError) as error:
         # The dubbed video is complete, so this may not fail the command; paths are in the report.
         return f"not measured, {str(error).replace(str(path), Path(path).name)}"
-    if not tracks:
-        return "not measured, no face was found"
-    return format_offset(max(tracks, key=lambda track: track.end - track.start))
+    track = video_sync.longest(tracks)
+    return "not measured, no face was found" if track is None else format_offset(track)

@@ -5,7 +5,7 @@ Audio offsets are positive where the audio is later than the video.
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,6 +170,11 @@ def crop_boxes(
 
 def _end(times: Sequence[Fraction], stop: int, frame_rate: Fraction) -> Fraction:
     return times[stop] if stop < len(times) else times[-1] + 1 / frame_rate
+
+
+def longest(tracks: Iterable[TrackSync]) -> TrackSync | None:
+    """Returns the longest track, the first of equal ones; None without tracks."""
+    return max(tracks, key=lambda track: track.end - track.start, default=None)
 
 
 def video_offset(tracks: Sequence[TrackSync]) -> float:
