@@ -273,10 +273,9 @@ def _config(
     with config.unlocked():
         config.init_from = {"generator": str(folder.absolute())}
         config.discriminators = {}  # a new one would first have to learn
-        for name, network in config.frozen.items():
-            if name == "expert":
-                network.checkpoint = str(expert.absolute())
-                network.min_accuracy = 0.0
+        if "expert" in config.frozen:
+            config.frozen.expert.checkpoint = str(expert.absolute())
+            config.frozen.expert.min_accuracy = 0.0
     config.data.dir = str(data.absolute())
     config.data.batch_size = min(config.data.batch_size, clips)
     config.data.validation_clips = 0
