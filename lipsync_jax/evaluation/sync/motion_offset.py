@@ -85,13 +85,13 @@ def speech_levels(
         float64 (frames + 2 * max_offset,): logarithm of the level of the pre-emphasised audio; NaN
         where there is no audio.
     """
-    emphasised = np.diff(np.asarray(samples, np.float64), prepend=0.0)
     levels = np.full(frames + 2 * max_offset, np.nan)
     for row in range(len(levels)):
         start = audio_start + (row - max_offset) * frame_samples
-        if 0 <= start and start + frame_samples <= len(emphasised):
-            part = emphasised[start : start + frame_samples]
-            levels[row] = np.log(_AUDIO_FLOOR + np.sqrt(np.mean(part**2)))
+        if 0 <= start and start + frame_samples <= len(samples):
+            part = samples[start : start + frame_samples].astype(np.float64)
+            emphasised = np.diff(part, prepend=samples[start - 1] if start else 0.0)
+            levels[row] = np.log(_AUDIO_FLOOR + np.sqrt(np.mean(emphasised**2)))
     return levels
 
 

@@ -140,14 +140,15 @@ def _measure(
     )
     motion = motion_offset.MouthMotion()
     video_embeddings = sync_model.embed_video(motion.watch(crops))
+    changes = motion.values()
     first = round(start * audio.SAMPLE_RATE)
     audio_embeddings, mask = sync_model.embed_audio_with_offsets(
         samples, first, len(video_embeddings), max_offset
     )
     levels = motion_offset.speech_levels(
-        samples, first, len(motion.values()), max_offset, SAMPLES_PER_FRAME
+        samples, first, len(changes), max_offset, SAMPLES_PER_FRAME
     )
-    vote = motion_offset.measure(motion.values(), levels, max_offset)
+    vote = motion_offset.measure(changes, levels, max_offset)
     try:
         found = offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
         return TrackSync(*where, found, vote=vote)
