@@ -14,6 +14,7 @@ import numpy as np
 
 from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.clip import Clip, decode_frames
+from lipsync_jax.evaluation.sync.motion_offset import pearson
 from lipsync_jax.faces.regions import MOUTH_FLOW, crop_mouth
 from lipsync_jax.media import audio
 from lipsync_jax.nn.cpu.jit import jit
@@ -98,7 +99,7 @@ def correlate(
             f"to {max(shifts)}"
         )
     found = np.array(
-        [[_pearson(audio_changes[s : s + chunk], motion_magnitudes[s + k : s + k + chunk]) for s in
+        [[pearson(audio_changes[s : s + chunk], motion_magnitudes[s + k : s + k + chunk]) for s in
         starts]
          for k in shifts]
     )  # fmt: skip
@@ -116,9 +117,3 @@ def measure(clip: Clip) -> ShiftCorrelation:
         ValueError: the clip is too short, or nothing in it changes.
     """
     return correlate(audio_change(clip), mouth_motion(clip))
-
-
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    power = (a @ a) * (b @ b)
-    return float(a @ b / np.sqrt(power)) if power > 0 else float("nan")

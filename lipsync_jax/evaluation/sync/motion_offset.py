@@ -16,6 +16,7 @@ from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
 
 _SMOOTH, _TREND = 1.0, 12.0  # frames, standard deviations of a Gaussian band-pass filter
 _MIN_FRAMES = 20  # least frames of a correlation
+_MIN_POWER = 1e-12  # of a correlation; filtered constants have less, by rounding
 _AUDIO_FLOOR = 1e-4  # added to a level, of full scale, before its logarithm
 _MOTION_FLOOR = 0.5  # added to a motion, grey levels, before its logarithm
 
@@ -114,12 +115,29 @@ def measure(motion: np.ndarray, levels: np.ndarray, max_offset: int) -> MotionOf
         raise ValueError(f"{n} frames need {n + 2 * max_offset} levels, not {len(levels)}")
     moves, loud = _band_pass(np.log(_MOTION_FLOOR + motion)), _band_pass(levels)
     correlations = np.array(
-        [_pearson(moves, loud[k : k + n]) for k in range(2 * max_offset + 1)], np.float64
+        [_correlation_of_known(moves, loud[k : k + n]) for k in range(2 * max_offset + 1)],
+        np.float64,
     )
     if not np.isfinite(correlations).any():
         return None
     best = int(np.nanargmax(correlations))
     return MotionOffset(best - max_offset, float(correlations[best]), correlations)
+
+
+def pearson(a: np.ndarray, b: np.ndarray, min_power: float = 0.0) -> float:
+    """Computes Pearson's correlation of two signals.
+
+    Args:
+        a: float64 (n,).
+        b: float64 (n,).
+        min_power: product of the signals' sums of squares, up to which they count as constant.
+
+    Returns:
+        Between -1 and 1; NaN where a signal is constant.
+    """
+    a, b = a - a.mean(), b - b.mean()
+    power = (a @ a) * (b @ b)
+    return float(a @ b / np.sqrt(power)) if power > min_power else float("nan")
 
 
 def _band_pass(values: np.ndarray) -> np.ndarray:
@@ -132,10 +150,8 @@ def _band_pass(values: np.ndarray) -> np.ndarray:
     return np.where(known, smooth - trend, np.nan)
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation_of_known(a: np.ndarray, b: np.ndarray) -> float:
     known = np.isfinite(a) & np.isfinite(b)
     if known.sum() < _MIN_FRAMES:
         return float("nan")
-    a, b = a[known] - a[known].mean(), b[known] - b[known].mean()
-    power = (a @ a) * (b @ b)
-    return float(a @ b / np.sqrt(power)) if power > 1e-12 else float("nan")
+    return pearson(a[known], b[known], _MIN_POWER)
