@@ -13,13 +13,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lipsync_jax.faces.temporal import past_weight
+
 NUM_RAYS = 64
 _NUM_STEPS = 40  # samples along a ray
 _MASK_SIZE = 48  # largest side in pixels at which a mask is computed; larger ones are enlarged
 _MIN_RADIUS, _MAX_RADIUS = 0.2, 2.0  # ends of the rays, in distances from eyes to mouth
 _TIME_CONSTANT = 0.2  # seconds after which the weight of a frame is 1/e, in evidence and in outline
 _SEARCH_INTERVAL = 0.06  # seconds between searches; between them outlines move with the landmarks
-_MAX_PAUSE = 0.5  # seconds without this face after which the temporal average restarts
 _MAX_DEVIATIONS = 3.0  # standard deviations of the face's colours up to which a colour is face
 _TOLERANCE = (9.0, 4.0, 4.0)  # CIELAB units added to them, since light varies over a face
 _CHIN_MARGIN = 0.2  # added below the chin, in distances from eyes to mouth
@@ -79,7 +80,7 @@ class FaceOutline:
 
     def __init__(self) -> None:
         self._evidence = np.zeros((NUM_RAYS, _NUM_STEPS), np.float32)  # weighted sum over frames
-        self._weight = 0.0  # of that sum; 0 without a past
+        self._weight = 0.0  # of that sum
         self._target = self._ends = np.zeros(NUM_RAYS, np.float32)
         self._seconds = self._last_search = -math.inf
 
@@ -99,23 +100,18 @@ class FaceOutline:
         """
         elapsed, since = seconds - self._seconds, seconds - self._last_search
         self._seconds = seconds
-        known = self._weight > 0 and 0 <= elapsed <= _MAX_PAUSE
-        if not known or since >= _SEARCH_INTERVAL:
+        past = past_weight(elapsed, _TIME_CONSTANT)
+        if not past or since >= _SEARCH_INTERVAL:
             frame = FaceFrame.from_landmarks(landmarks)
             evidence, weight = _evidence(lab, landmarks, frame), 1.0
-            if known:
+            if past:
                 decay = math.exp(-since / _TIME_CONSTANT)
                 evidence += self._evidence * np.float32(decay)
                 weight += self._weight * decay
             self._evidence, self._weight, self._last_search = evidence, weight, seconds
             self._target = _ends(evidence / np.float32(weight), landmarks, frame)
-        decay = math.exp(-elapsed / _TIME_CONSTANT) if known else 0.0
-        self._ends = self._target + np.float32(decay) * (self._ends - self._target)
+        self._ends = self._target + np.float32(past) * (self._ends - self._target)
         return self._ends
-
-    def reset(self) -> None:
-        """Restarts the temporal average, as for another shot."""
-        self._weight = 0.0
 
 
 def outline_mask(

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from lipsync_jax.faces.outline import FaceFrame
+from lipsync_jax.faces.temporal import past_weight
 
 _GRID_SIZE = 12  # cells of a side of the grid
 _DIFFERENCE_SIZE = 48  # pixels of a side of the crops whose difference is taken
 _TIME_CONSTANT = 0.25  # seconds after which the weight of a frame is 1/e
-_MAX_PAUSE = 0.5  # seconds without this face after which the temporal average restarts
 _TOLERANCE = 12.0  # CIELAB distance from the expected difference at which the weight is 1/2
 _MAX_SHIFT = 40.0  # CIELAB units by which a colour is shifted at most
 _FALLBACK_WEIGHT = 1e-3  # of the surroundings' average in a cell
@@ -59,17 +59,11 @@ class ColorTransfer:
         # OpenCV clips to the gamut, and returns levels of 0 to 1.
         return cv2.cvtColor(new, cv2.COLOR_Lab2RGB) * np.float32(255)
 
-    def reset(self) -> None:
-        """Restarts the temporal average, as for another shot."""
-        self._sums = None
-
     def _decay(self, seconds: float) -> None:
-        elapsed = seconds - self._seconds
+        weight = past_weight(seconds - self._seconds, _TIME_CONSTANT)
         self._seconds = seconds
-        if self._sums is not None and 0 <= elapsed <= _MAX_PAUSE:
-            self._sums = self._sums * np.float32(math.exp(-elapsed / _TIME_CONSTANT))
-        else:
-            self.reset()
+        if self._sums is not None:
+            self._sums = self._sums * np.float32(weight) if weight else None
 
     def _colour_shift(self, size: int) -> np.ndarray | None:
         """Returns each pixel's colour shift, float32 (size, size, 3); None without a past."""

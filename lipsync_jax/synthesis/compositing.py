@@ -21,7 +21,6 @@ class Compositor:
 
     def __init__(self, options: DubbingOptions) -> None:
         self._options = options
-        self._outline, self._colours, self._sharpener = FaceOutline(), ColorTransfer(), Sharpener()
         self._box = np.zeros(0)
         self.mask = np.zeros((0, 0), np.float32)
 
@@ -50,9 +49,8 @@ class Compositor:
             A new frame.
         """
         if not self._box.size or overlap_ratios(self._box, box)[0] < _MIN_IOU:
-            self._colours.reset()
-            self._outline.reset()
-            self._sharpener.reset()
+            self._outline, self._colours = FaceOutline(), ColorTransfer()
+            self._sharpener = Sharpener()
         self._box = box
         known = bool(np.isfinite(landmarks).all())
         points, style = landmarks if known else blending.FRONTAL, self._options.blend

@@ -10,11 +10,12 @@ import math
 import cv2
 import numpy as np
 
+from lipsync_jax.faces.temporal import past_weight
+
 SIGMA = 1.6  # pixels of a generated face
 MAX_GAIN = 2.5  # largest amplification of detail; a larger one would make noise visible
 _EDGE_LEVEL = 1.5  # levels; weaker detail, such as a network's ripples on skin, is amplified less
 _TIME_CONSTANT = 1.0  # seconds after which the weight of a frame is 1/e
-_MAX_PAUSE = 0.5  # seconds without this face after which the temporal average restarts
 
 
 class Sharpener:
@@ -25,7 +26,7 @@ class Sharpener:
     """
 
     def __init__(self) -> None:
-        self._energies: np.ndarray | None = None  # (2,): of the generated and the original detail
+        self._energies = np.zeros(2)  # of the generated and the original detail, weighted sums
         self._seconds, self.gain = -math.inf, 1.0
 
     def __call__(
@@ -45,20 +46,13 @@ class Sharpener:
         """
         details = [_detail(patch), _detail(original.astype(np.float32))]
         energies = np.array([float((d * d).ravel() @ mask.ravel()) for d in details])
-        elapsed = seconds - self._seconds
-        self._seconds = seconds
-        if self._energies is not None and 0 <= elapsed <= _MAX_PAUSE:
-            energies += self._energies * math.exp(-elapsed / _TIME_CONSTANT)
-        self._energies = energies
+        energies += self._energies * past_weight(seconds - self._seconds, _TIME_CONSTANT)
+        self._energies, self._seconds = energies, seconds
         ratio = energies[1] / max(float(energies[0]), 1e-6)
         self.gain = min(max(math.sqrt(ratio), 1.0), MAX_GAIN)
         square = details[0] * details[0]
         edges = details[0] * (square / (square + np.float32(_EDGE_LEVEL**2)))
         return cv2.scaleAdd(cv2.merge([edges] * 3), self.gain - 1, patch)
-
-    def reset(self) -> None:
-        """Restarts the temporal average, as for another shot."""
-        self._energies = None
 
 
 def _detail(rgb: np.ndarray) -> np.ndarray:
