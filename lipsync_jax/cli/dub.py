@@ -52,7 +52,7 @@ def _measure_sync(face: Path, outfile: Path, options: dict[str, Argument]) -> tu
     from lipsync_jax.evaluation.sync import dub_sync
     from lipsync_jax.evaluation.sync_models import SyncModel
 
-    names = ("rotate", "crop", "resize_factor", "detector")
+    names = ("rotate", "crop", "resize_factor", "detector", "cache")
     reading = {name: options[name] for name in names if name in options}
     sync_model = SyncModel.load(weights.resolve(None, weights.SYNC, "--sync-model"))
     return dub_sync.describe(face, outfile, sync_model, **reading)

@@ -4,15 +4,19 @@ import itertools
 import json
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from lipsync_jax import weights
+from lipsync_jax.cli import dub as dub_command
 from lipsync_jax.cli import main
 from lipsync_jax.cli import sync as sync_command
 from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.faces import cache
 from lipsync_jax.media import mux, video_reader
 from lipsync_jax.synthesis import model_info
 from tests.helpers import colour_faces, talking
@@ -193,3 +197,17 @@ def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tm
     before, after = dub_sync.describe(missing, talking_video, talking.sync_model())
     assert before.startswith("sync before: not measured, ")
     assert str(tmp_path) not in before
+
+
+@pytest.mark.usefixtures("_stub_sync_model")
+def test_the_report_of_dubbing_without_a_cache_neither_reads_nor_writes_one(
+    talking_video, monkeypatch
+):
+    def refuse(*_):
+        raise AssertionError("the cache was used")
+
+    monkeypatch.setattr(weights, "resolve", lambda *_: Path("built_in"))
+    for name in ("load", "store"):
+        monkeypatch.setattr(cache, name, refuse)
+    for line in dub_command._measure_sync(talking_video, talking_video, {"cache": False}):
+        assert "in sync (" in line

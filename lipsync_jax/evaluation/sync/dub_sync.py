@@ -28,14 +28,15 @@ def describe(
         outfile: the dubbed video.
         sync_model: measures.
         **options: fields of `DubbingOptions` with which `face` was read: `rotate`, `crop`,
-            `resize_factor`, `detector`.
+            `resize_factor`, `detector`, `cache`.
 
     Returns:
         Lines without line ends; a video that can't be measured has a line that says why.
     """
-    read = {"detector": options["detector"]} if "detector" in options else {}
     before = _describe(face, sync_model, **options)
-    return f"sync before: {before}", f"sync after: {_describe(outfile, sync_model, **read)}"
+    # The output is rotated, cropped and resized already.
+    detection = {name: options[name] for name in ("detector", "cache") if name in options}
+    return f"sync before: {before}", f"sync after: {_describe(outfile, sync_model, **detection)}"
 
 
 def format_offset(track: TrackSync) -> str:
