@@ -4,7 +4,7 @@ import numpy as np
 
 FLAT_STD = 8.0  # levels; no image of a face is that even
 MID_GREY = (100, 156)  # levels: where a decoder starts without a key frame
-_TOLERANCE = 4  # levels by which a pixel that nothing has drawn on differs
+_TOLERANCE = 4  # levels by which a pixel that was not decoded yet differs
 _MIN_FRACTION = 0.2  # of such pixels in a frame that is not complete yet
 _STEP = 4  # every n-th row and column is inspected
 

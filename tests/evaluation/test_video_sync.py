@@ -1,4 +1,4 @@
-"""`lipsync sync`: offsets are found, said, doubted and mended."""
+"""`lipsync sync`: offsets are measured, reported, marked as low-confidence and removed."""
 
 import itertools
 import json
