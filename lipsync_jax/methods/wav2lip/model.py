@@ -88,12 +88,12 @@ def pool_rows(last: int) -> tuple:
     return ((EMBEDDING_SIZE, last, 1, 0, 0), (EMBEDDING_SIZE, 1, 1, 0, 0))
 
 
-class _Wav2LipModule(nn.Module):
-    """Base class of the three networks.
+class Wav2LipModule(nn.Module):
+    """Base class of the three networks and of `WarpWav2Lip`.
 
     Attributes:
-        width_mult: multiplies all channel counts.
-        image_size: side of the whole face in pixels.
+        width_mult: multiplies all channel counts, never below 8.
+        image_size: side of the whole face in pixels, see `num_downsamples`.
         dtype: of the computation; None follows inputs and parameters.
     """
 
@@ -130,7 +130,7 @@ class _Wav2LipModule(nn.Module):
             )
 
 
-class Wav2Lip(_Wav2LipModule):
+class Wav2Lip(Wav2LipModule):
     """The generator: fills in a face's lower half for 0.2 s of audio (section 3.4).
 
     Attributes:
@@ -215,7 +215,7 @@ class Wav2Lip(_Wav2LipModule):
         return x
 
 
-class SyncExpert(_Wav2LipModule):
+class SyncExpert(Wav2LipModule):
     """The lip-sync expert: one embedding of 5 frames, one of their audio (section 3.3).
 
     Attributes:
@@ -274,7 +274,7 @@ class SyncExpert(_Wav2LipModule):
         return l2_normalize(x.reshape(len(x), -1))
 
 
-class QualityDiscriminator(_Wav2LipModule):
+class QualityDiscriminator(Wav2LipModule):
     """Classifies the lower half of a single face as real or generated (section 3.5)."""
 
     def __call__(self, frames: Float[Array, "n size size 3"]) -> Float[Array, "n 1"]:

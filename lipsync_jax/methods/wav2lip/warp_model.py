@@ -13,10 +13,15 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from lipsync_jax.methods.wav2lip.model import AUDIO_ENCODER, num_downsamples, unroll
+from lipsync_jax.methods.wav2lip.model import (
+    AUDIO_ENCODER,
+    Wav2LipModule,
+    extend,
+    num_downsamples,
+    unroll,
+)
 from lipsync_jax.nn.conv import ConvBlock
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
@@ -26,20 +31,15 @@ MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
 
-class WarpWav2Lip(nn.Module):
+class WarpWav2Lip(Wav2LipModule):
     """Warps the lower half of the reference image and paints changes over it.
 
     Attributes:
-        width_mult: multiplies all channel counts, never below 8.
         depth_mult: multiplies the number of residual blocks.
-        image_size: side of the face in pixels, see `model.num_downsamples`.
-        dtype: of the computation; None follows inputs and parameters.
     """
 
     width_mult: float = 0.5
     depth_mult: float = 0.5
-    image_size: int = 96
-    dtype: DTypeLike | None = None
 
     def __call__(
         self,
@@ -76,12 +76,8 @@ class WarpWav2Lip(nn.Module):
             flow: (n, size / 2, size, 2), see `warp_lower_half`.
         """
         size = self.image_size
-        for name, array, shape in (
-            ("audio", audio, (80, 16, 1)),
-            ("faces", faces, (size, size, 6)),
-        ):
-            if array.shape[1:] != shape:
-                raise ValueError(f"{name} has shape {array.shape}; expected (n, *{shape})")
+        self.check_shape("audio", audio, 80, 16, 1)
+        self.check_shape("faces", faces, size, size, 6)
         change, opacity, flow = self._head(self._features(audio, faces, train))
         moved = warp_lower_half(jax.lax.stop_gradient(faces[..., 3:]), flow)
         painted = jnp.clip(smooth(moved) + change, 0.0, 1.0)
@@ -98,23 +94,21 @@ class WarpWav2Lip(nn.Module):
     def _features(self, audio: jax.Array, faces: jax.Array, train: bool) -> jax.Array:
         """Returns feature maps (n, size / 4, size / 2, features) of the lower half."""
         skips = self._encode(space_to_depth(faces), train)
-        for i, (features, kernel, strides, padding, residual) in enumerate(
-            unroll(AUDIO_ENCODER, self.depth_mult)
-        ):
-            name = f"audio_encoder_{i}"
-            audio = self._block(audio, features, train, name, kernel, strides, padding, residual)
+        audio = self.conv_stack(
+            audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder"
+        )
         embedding = audio.reshape(len(audio), -1)
         embedding /= jnp.sqrt(jnp.mean(embedding**2, axis=-1, keepdims=True) + 1e-4)
         x = jnp.concatenate([audio, skips.pop()], axis=-1)
         x = self._block(x, FACE_FEATURES[-1], train, "joined", 1, 1, 0)
         count, last = num_downsamples(self.image_size)
-        for i, features in enumerate(_rows(count)[::-1]):
+        for i, features in enumerate(extend(FACE_FEATURES, count)[::-1]):
             kernel, strides, padding = (last, 1, 0) if i == 0 else (3, 2, 1)
             skip = skips.pop()
             if not skips:  # the largest maps: rows above the middle are not painted, save one
                 x, skip = x[:, x.shape[1] // 2 - 1 :], skip[:, skip.shape[1] // 2 - 1 :]
             x = ConvBlock(
-                self._channels(features),
+                self.channels(features),
                 kernel,
                 strides,
                 padding,
@@ -126,7 +120,7 @@ class WarpWav2Lip(nn.Module):
             x = x if skips else x[:, 1:]
             # Through the bottleneck alone, hundreds of steps pass without an effect of the audio.
             features_of_audio = nn.Dense(
-                self._channels(AUDIO_FEATURES), dtype=self.dtype, name=f"audio_{i}"
+                self.channels(AUDIO_FEATURES), dtype=self.dtype, name=f"audio_{i}"
             )(embedding)
             features_of_audio = jnp.broadcast_to(
                 features_of_audio[:, None, None], (*x.shape[:3], features_of_audio.shape[-1])
@@ -140,7 +134,7 @@ class WarpWav2Lip(nn.Module):
         """Returns feature maps of every size, from half the face's to a single position."""
         count, last = num_downsamples(self.image_size)
         maps = []
-        for i, features in enumerate(_rows(count)):
+        for i, features in enumerate(extend(FACE_FEATURES, count)):
             x = self._block(x, features, train, f"encoder_{i}", 3, 1 if i == 0 else 2)
             if i:  # the largest maps cost most, and the decoder has residual blocks of their size
                 x = self._residuals(x, features, train, f"encoder_{i}")
@@ -162,40 +156,24 @@ class WarpWav2Lip(nn.Module):
         flow = jax.image.resize(flow, (len(x), 2 * rows, 2 * columns, FLOW), "linear")
         return change, opacity, flow
 
-    def _channels(self, features: int) -> int:
-        return max(8, round(features * self.width_mult))
-
     def _block(
         self,
         x: jax.Array,
         features: int,
         train: bool,
         name: str,
-        kernel: int | tuple[int, int] = 3,
-        strides: int | tuple[int, int] = 1,
+        kernel: int = 3,
+        strides: int = 1,
         padding: int = 1,
-        residual: bool = False,
     ) -> jax.Array:
         block = ConvBlock(
-            self._channels(features),
-            kernel,
-            strides,
-            padding,
-            residual,
-            dtype=self.dtype,
-            name=name,
+            self.channels(features), kernel, strides, padding, dtype=self.dtype, name=name
         )
         return block(x, train)
 
     def _residuals(self, x: jax.Array, features: int, train: bool, name: str) -> jax.Array:
-        for i in range(math.ceil(NUM_RESIDUALS * self.depth_mult)):
-            x = self._block(x, features, train, f"{name}_residual_{i}", residual=True)
-        return x
-
-
-def _rows(count: int) -> tuple[int, ...]:
-    """Returns the channels of `count` sizes; the deepest repeats."""
-    return (FACE_FEATURES + FACE_FEATURES[-1:] * count)[:count]
+        blocks = [(features, 3, 1, 1, True)] * math.ceil(NUM_RESIDUALS * self.depth_mult)
+        return self.conv_stack(x, blocks, train, f"{name}_residual")
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
