@@ -131,7 +131,7 @@ def _update_flow(one: jax.Array, other: jax.Array, flow: jax.Array, window: int)
     height, width = flow.shape[1:3]
     x, y = _warped_positions(flow)
     inside = (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
-    warped = _sample(other, x, y)
+    warped = sample_bilinear(other, x, y)
     # Beyond the frame only the first expansion is defined.
     linear = jnp.where(inside[..., None], warped[..., :2], 0)
     square = jnp.where(inside[..., None], warped[..., 2:], one[..., 2:])
@@ -257,7 +257,7 @@ def _coarse_to_fine(
 
 def _derivatives(one: jax.Array, other: jax.Array, flow: jax.Array) -> tuple[jax.Array, ...]:
     """Computes derivatives by x, y, time, the second frame warped by the flow; (n, h, w) each."""
-    warped = _sample(other[..., None], *_warped_positions(flow))[..., 0]
+    warped = sample_bilinear(other[..., None], *_warped_positions(flow))[..., 0]
     mean, no_filter = (one + warped) / 2, np.ones(1)
     dx, dy = _filter(mean, no_filter, CENTRAL, "edge"), _filter(mean, CENTRAL, no_filter, "edge")
     return dx, dy, warped - one
@@ -284,7 +284,7 @@ def _warped_positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
     return flow[..., 0] + jnp.arange(width), flow[..., 1] + jnp.arange(height)[:, None]
 
 
-def _sample(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+def sample_bilinear(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Samples maps (n, h, w, c) bilinearly at positions (n, h, w), clipped to the borders."""
     n, height, width, channels = maps.shape
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)

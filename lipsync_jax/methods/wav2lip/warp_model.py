@@ -23,6 +23,7 @@ from lipsync_jax.methods.wav2lip.model import (
     unroll,
 )
 from lipsync_jax.nn.conv import ConvBlock
+from lipsync_jax.ops.optical_flow import sample_bilinear
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
 NUM_RESIDUALS = 2  # of each size, times `depth_mult`
@@ -210,19 +211,7 @@ def warp_lower_half(
     Returns:
         (n, height / 2, width, channels).
     """
-    n, height, width, channels = images.shape
+    height, width = images.shape[1:3]
     rows = jnp.arange(height // 2, height, dtype=jnp.float32)[:, None] + flow[..., 0]
     columns = jnp.arange(width, dtype=jnp.float32) + flow[..., 1]
-    rows, columns = jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)
-    top = jnp.minimum(jnp.floor(rows), height - 2).astype(jnp.int32)
-    left = jnp.minimum(jnp.floor(columns), width - 2).astype(jnp.int32)
-    down, right = (rows - top)[..., None], (columns - left)[..., None]
-    flat = images.reshape(n, height * width, channels)
-
-    def at(row: jax.Array, column: jax.Array) -> jax.Array:
-        index = (row * width + column).reshape(n, -1, 1)
-        return jnp.take_along_axis(flat, index, axis=1).reshape(*row.shape[:3], channels)
-
-    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
-    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return upper * (1 - down) + lower * down
+    return sample_bilinear(images, columns, rows)
