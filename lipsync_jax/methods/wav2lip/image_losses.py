@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from lipsync_jax import losses
 from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
-from lipsync_jax.ops.luminance import RGB_WEIGHTS
+from lipsync_jax.ops.luminance import BGR_WEIGHTS
 
 
 def weight_map(size: int, lower_half: float, mouth: float) -> np.ndarray:
@@ -56,7 +56,7 @@ def mouth_laplacian_variance(faces: Float[Array, "n size size 3"]) -> Float[Arra
     Returns:
         (n,), of luminance in [0, 255]; higher is sharper.
     """
-    luminance = 255 * crop_mouth(faces, MOUTH_FACE96) @ jnp.array(RGB_WEIGHTS[::-1])
+    luminance = 255 * crop_mouth(faces, MOUTH_FACE96) @ jnp.array(BGR_WEIGHTS)
     laplacian = (
         luminance[:, 2:, 1:-1]
         + luminance[:, :-2, 1:-1]
