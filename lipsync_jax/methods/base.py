@@ -130,6 +130,11 @@ class Method:
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         self.config, self.model_cards = config, model_cards
 
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the networks that are trained: those with an optimizer."""
+        return tuple(name for name, network in self.networks.items() if network.optimizer)
+
     def require_image_size(self, network_name: str, size: int, suggested_crop: str) -> None:
         """Raises an error unless the crop has the size that a network takes.
 

@@ -111,7 +111,6 @@ def train(
     mesh = sharding.make_mesh()
     data = DataPipeline(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
-    trainable = tuple(n for n, p in method.networks.items() if p.optimizer)
     is_primary = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         if is_primary:
@@ -119,7 +118,7 @@ def train(
         stop = stack.enter_context(stopping.catch_signals())
         max_step_gap = max(config.train.validate_every, config.train.checkpoint_every)
         saved_checkpoints = checkpoints.Checkpoints(
-            workdir, trainable, config.train.keep_checkpoints, max_step_gap
+            workdir, method.trainable, config.train.keep_checkpoints, max_step_gap
         )
         stack.callback(saved_checkpoints.close)
         if saved_checkpoints.latest_step() is not None:
@@ -149,12 +148,11 @@ def evaluate(
     steps = compile_steps(method, mesh)
     state = create_train_state(config, method, mesh, data, steps)
     networks = dict(state.networks)
-    for name, network in method.networks.items():
-        if network.optimizer:
-            item = checkpoints.find_network(workdir, name)
-            checkpoints.check_compatible(item, state.networks[name].variables)
-            variables = checkpoints.read_item(item)
-            networks[name] = NetworkState(**sharding.replicate(variables, mesh))
+    for name in method.trainable:
+        item = checkpoints.find_network(workdir, name)
+        checkpoints.check_compatible(item, state.networks[name].variables)
+        variables = checkpoints.read_item(item)
+        networks[name] = NetworkState(**sharding.replicate(variables, mesh))
     state = state.replace(networks=networks)
     return _validate(method, mesh, steps, state, data.validation_batches(split, limit=0))
 
@@ -263,8 +261,7 @@ def _run(
     if writer.active:
         resume.write_config(config, workdir)  # only now: a run that can't be resumed keeps its own
     batch, scalars, step = None, {}, int(state.step)
-    trainable = tuple(name for name, network in method.networks.items() if network.optimizer)
-    progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, trainable)
+    progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, method.trainable)
     checkpoint_timer = stopping.CheckpointTimer(
         config.train.checkpoint_minutes, config.train.log_every
     )

@@ -34,11 +34,10 @@ def resolve_pretrained(config: ml_collections.ConfigDict, method: Method) -> dic
     for name, directory in config.init_from.items():
         if not directory:
             continue
-        trainable = [name for name, network in method.networks.items() if network.optimizer]
-        if name not in trainable:
+        if name not in method.trainable:
             raise ValueError(
                 f"config.init_from.{name}: no network of that name is trained here; choose from "
-                f"{', '.join(trainable)}"
+                f"{', '.join(method.trainable)}"
             )
         found[name] = checkpoints.find_network(directory, name)
         logging.info("%s is initialized from %s", name, found[name].parent)
