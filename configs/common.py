@@ -278,6 +278,31 @@ def set_short_run(
     )
 
 
+def sync_expert(
+    method: str, crop: str, batch_size: int, learning_rate: float
+) -> ml_collections.ConfigDict:
+    """Returns what the experiments of sync experts share; without the block `model`.
+
+    Args:
+        method: see `experiment`.
+        crop: see `data`.
+        batch_size: see `data`.
+        learning_rate: see `optimizer`.
+    """
+    config = experiment(method, trained_networks=("expert",))
+    config.data = data(crop, batch_size, validation_clips=128, validation_frames=75)
+    config.objective = "cosine_bce"  # or info_nce, info_nce_in_clip
+    config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
+    config.temperature = 0.07  # of info_nce and info_nce_in_clip
+    config.windows_per_clip = 1
+    config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
+    config.augment_magnitude = 0.0
+    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
+    config.optimizer = optimizer(learning_rate)
+    config.train = train(300_000, every=10_000)
+    return config
+
+
 def recurrent_gan(
     method: str, trained_networks: Iterable[str], min_frames: int, horizontal_flip: bool
 ) -> ml_collections.ConfigDict:

@@ -25,23 +25,10 @@ VARIANTS = common.Variants("stable_syncnet", {"size": ("published", "tiny")})
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
     size = VARIANTS.parse(variant).size
-    config = common.experiment("stable_syncnet", trained_networks=("expert",))
-    config.data = common.data("face256", batch_size=256, validation_clips=128, validation_frames=75)
-
+    config = common.sync_expert("stable_syncnet", "face256", batch_size=256, learning_rate=1e-5)
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.dropout = 0.0
-
-    config.objective = "cosine_bce"  # or info_nce
-    config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
-    config.temperature = 0.07  # of info_nce
-    config.windows_per_clip = 1
-    config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
-    config.augment_magnitude = 0.0
-    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
-
-    config.optimizer = common.optimizer(1e-5)
-    config.train = common.train(300_000, every=10_000)
     if size == "tiny":
         _make_tiny(config)
     return config
@@ -53,15 +40,10 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.data.crop = "face64"
     config.data.batch_size = 4
     config.data.validation_clips = 0
-    config.data.num_threads = 2
     config.windows_per_clip = 4
     config.silence_sampling_weight = 0.3
     config.augment_magnitude = 0.25
     config.model.width_mult = 0.0625
     config.optimizer.learning_rate = 1e-3
     config.optimizer.warmup_steps = 30
-    config.train.steps = 330
-    config.optimizer.lr_decay_steps = config.train.steps
-    config.train.log_every = 20
-    config.train.validate_every = 165
-    config.train.checkpoint_every = 165
+    common.set_short_run(config, steps=330, every=165)

@@ -26,25 +26,12 @@ VARIANTS = common.Variants(
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
     size = VARIANTS.parse(variant).size
-    config = common.experiment("sync_expert", trained_networks=("expert",))
-    config.data = common.data("face96", batch_size=64, validation_clips=128, validation_frames=75)
-
+    config = common.sync_expert("sync_expert", "face96", batch_size=64, learning_rate=1e-4)
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.depth_mult = 1.0
     config.model.dropout = 0.0
     config.model.relu_embedding = True  # False allows negative cosines, which suits info_nce
-
-    config.objective = "cosine_bce"  # or info_nce, info_nce_in_clip
-    config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
-    config.temperature = 0.07  # of info_nce and info_nce_in_clip
-    config.windows_per_clip = 1
-    config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
-    config.augment_magnitude = 0.0
-    config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
-
-    config.optimizer = common.optimizer(1e-4)
-    config.train = common.train(300_000, every=10_000)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":
