@@ -1,6 +1,7 @@
 """Configs of the published networks, which converted checkpoints contain.
 
 Widths, sizes and settings are those of the official checkpoints, independent of configs/.
+Fields of `methods.fields.ADDED` are left out: a reader adds them with their defaults.
 """
 
 from lipsync_jax.types import Argument, Json
@@ -14,8 +15,6 @@ def wav2lip(**overrides: Argument) -> dict[str, Json]:
         "method": "wav2lip",
         "precision": "float32",
         "data": {"crop": "face96"},
-        "network": "published",
-        "sharpness_floor": 0.0,
         "model": {"width_mult": 1.0, "depth_mult": 1.0},
         "discriminators": {},
         "optimizer": dict(_ADAM),
@@ -37,7 +36,6 @@ def sync_expert() -> dict[str, Json]:
         "precision": "float32",
         "data": {"crop": "face96"},
         "model": {"width_mult": 1.0, "dropout": 0.0, "relu_embedding": True},
-        "degrade_magnitude": 0.0,
         "optimizer": dict(_ADAM),
     }
 
