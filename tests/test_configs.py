@@ -113,8 +113,7 @@ def test_every_field_is_listed_in_configs():
     for folder in ("methods", "training"):
         for path in (ROOT / "lipsync_jax" / folder).rglob("*.py"):
             found = [m.group() for m in hidden.finditer(path.read_text(encoding="utf-8"))]
-            # These two check untrusted files, which may lack any field.
-            assert not found or path.name in ("cards.py", "arrays.py"), f"{path}: {found}"
+            assert not found, f"{path}: {found}"
 
 
 def test_unknown_fields_are_refused():
