@@ -85,7 +85,7 @@ def info_nce(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
     temperature: float | Float[Array, ""] = 0.07,
-    groups: Int[Array, "n"] | None = None,
+    groups: Int[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     """Computes symmetric InfoNCE: row i of `a` matches row i of `b` among all rows, and vice versa.
 
@@ -144,7 +144,7 @@ def derivative_correlation_loss(
 
 
 def contrastive_loss(
-    distance: Float[Array, "n"], is_negative: jax.Array | float, margin: float = 1.0
+    distance: Float[Array, " n"], is_negative: jax.Array | float, margin: float = 1.0
 ) -> Float[Array, ""]:
     """Computes the contrastive loss: small distances of positives, at least `margin` of negatives.
 

@@ -103,7 +103,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n ... c"], train: bool, mask: Bool[Array, "n"] | None = None
+        self, x: Float[Array, "n ... c"], train: bool, mask: Bool[Array, " n"] | None = None
     ) -> Float[Array, "n ... c"]:
         """Normalises (n, ..., channels), by the statistics of the batch if `train`.
 

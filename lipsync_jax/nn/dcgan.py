@@ -69,7 +69,7 @@ class DCGANBlock(nn.Module):
         self,
         x: Float[Array, "n ... inputs"],
         train: bool,
-        mask: Bool[Array, "n"] | None = None,
+        mask: Bool[Array, " n"] | None = None,
         reference: Float[Array, "clips ... more"] | None = None,
     ) -> Float[Array, "n ... features"]:
         """Applies the layer.
@@ -126,7 +126,7 @@ class DCGANBlock(nn.Module):
 
 def discriminator_head(
     x: Float[Array, "n inputs"], hidden: int | None, dtype: DTypeLike | None = None
-) -> Float[Array, "n"]:
+) -> Float[Array, " n"]:
     """Computes the last layers of a discriminator; called within its compact method.
 
     Args:

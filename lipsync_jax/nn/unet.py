@@ -109,7 +109,7 @@ class FrameDecoder(nn.Module):
         latents: Float[Array, "frames features"],
         skips: tuple[jax.Array, ...],
         train: bool,
-        mask: Bool[Array, "frames"] | None = None,
+        mask: Bool[Array, " frames"] | None = None,
     ) -> Float[Array, "frames height width 3"]:
         """Decodes frames.
 
@@ -164,7 +164,10 @@ class ImageEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n height width c"], train: bool, mask: Bool[Array, "n"] | None = None
+        self,
+        x: Float[Array, "n height width c"],
+        train: bool,
+        mask: Bool[Array, " n"] | None = None,
     ) -> Float[Array, "n features"]:
         """Maps (n, height, width, channels) and a mask (n,) to (n, features)."""
         size = bottleneck_size((x.shape[1], x.shape[2]))

@@ -66,7 +66,7 @@ class WaveformEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n samples"], train: bool, mask: Bool[Array, "n"] | None = None
+        self, x: Float[Array, "n samples"], train: bool, mask: Bool[Array, " n"] | None = None
     ) -> Float[Array, "n features"]:
         """Maps (n, samples) and a mask (n,) to (n, features)."""
         check_shape(self, "audio", x, None, self.audio_samples)

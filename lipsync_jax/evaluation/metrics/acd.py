@@ -7,7 +7,7 @@ DISTANCES = ("cosine", "euclidean")
 
 
 def acd(
-    frames: Num[np.ndarray, "frames d"], reference: Num[np.ndarray, "d"], distance: str = "cosine"
+    frames: Num[np.ndarray, "frames d"], reference: Num[np.ndarray, " d"], distance: str = "cosine"
 ) -> float:
     """Computes the mean distance of face embeddings to the reference's (Tulyakov et al. 2018).
 

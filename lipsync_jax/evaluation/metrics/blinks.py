@@ -45,7 +45,7 @@ def eye_aspect_ratio(landmarks: Num[np.ndarray, "*n 68 2"]) -> Float[np.ndarray,
     return np.mean(ratios, axis=0)
 
 
-def blinks(openness: Num[np.ndarray, "frames"], frame_rate: float = 25.0) -> Blinks:
+def blinks(openness: Num[np.ndarray, " frames"], frame_rate: float = 25.0) -> Blinks:
     """Detects the blinks of a clip as Vougioukas et al. 2020.
 
     A blink is a decrease of the ratio by `MIN_EAR_DROP` or more within a frame; decreases within

@@ -23,7 +23,7 @@ def mouth_opening(landmarks: Num[np.ndarray, "*n 68 2"]) -> Float[np.ndarray, "*
 
 
 def lipleak(
-    silent: Num[np.ndarray, "frames_silent"], driven: Num[np.ndarray, "frames_driven"]
+    silent: Num[np.ndarray, " frames_silent"], driven: Num[np.ndarray, " frames_driven"]
 ) -> float:
     """Computes mouth motion under silent audio, relative to motion under speech.
 

@@ -50,7 +50,7 @@ class SequenceDiscriminator(nn.Module):
         audio: Float[Array, "n time ..."],
         mask: Bool[Array, "n time"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Classifies inputs as real or generated.
 
         Args:

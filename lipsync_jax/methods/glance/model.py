@@ -224,7 +224,7 @@ class Discriminator(TableModule):
         audio: Float[Array, "n 64 128"],
         flow: Float[Array, "n steps height width c"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Computes probabilities of being real and in sync; arguments as of `logits`."""
         return nn.sigmoid(self.logits(frames, audio, flow, train))
 
@@ -235,7 +235,7 @@ class Discriminator(TableModule):
         audio: Float[Array, "n 64 128"],
         flow: Float[Array, "n steps height width c"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Computes logits of being real and in sync.
 
         Args:

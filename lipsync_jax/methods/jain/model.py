@@ -51,7 +51,7 @@ class MFCCEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n 35 12"], train: bool, mask: Bool[Array, "n"] | None = None
+        self, x: Float[Array, "n 35 12"], train: bool, mask: Bool[Array, " n"] | None = None
     ) -> Float[Array, "n features"]:
         """Maps (n, 35 steps, 12 coefficients) and a mask (n,) to (n, features)."""
         check_shape(self, "audio", x, None, MFCC_STEPS, MFCC_COEFFICIENTS)
@@ -126,7 +126,7 @@ class FrameDiscriminator(nn.Module):
         frames: Float[Array, "n height width 3"],
         reference: Float[Array, "n height width 3"],
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Classifies inputs as real or generated.
 
         Args:
@@ -175,7 +175,7 @@ class SequenceDiscriminator(BaseSequenceDiscriminator):
 
 def pyramid_pool(
     x: Float[Array, "n time features"],
-    lengths: Int[Array, "n"],
+    lengths: Int[Array, " n"],
     levels: tuple[int, ...] = PYRAMID_LEVELS,
 ) -> Float[Array, "n pooled"]:
     """Computes spatial pyramid pooling (He et al. 2014) over time: maxima over parts of a clip.

@@ -225,7 +225,7 @@ class Discriminator(_LipGANModule):
     @nn.compact
     def __call__(
         self, audio: Float[Array, "n steps bins"], faces: Float[Array, "n 96 96 3"]
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Computes distances.
 
         Args:

@@ -237,7 +237,7 @@ class AudioConditionedDiscriminator(TableModule):
         frames: Float[Array, "n 16 64 64 3"],
         audio: Float[Array, "n 64 128"],
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Computes logits of being real and in sync.
 
         Args:

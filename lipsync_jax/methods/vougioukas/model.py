@@ -97,7 +97,7 @@ class FrameDiscriminator(nn.Module):
         frames: Float[Array, "n height width 3"],
         reference: Float[Array, "n height width 3"],
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Classifies inputs as real or generated.
 
         Args:
@@ -171,7 +171,7 @@ class MotionDiscriminator(nn.Module):
         frames: Float[Array, "n time height width 3"],
         mask: Bool[Array, "n time"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Classifies clips; arguments and result are those of SequenceDiscriminator."""
         if mask is not None:
             frames = jnp.where(mask[..., None, None, None], frames, 0)
@@ -217,7 +217,7 @@ class SyncDiscriminator(nn.Module):
         frames: Float[Array, "n 5 half_height width 3"],
         audio: Float[Array, "n samples"],
         train: bool = False,
-    ) -> Float[Array, "n"]:
+    ) -> Float[Array, " n"]:
         """Classifies inputs as real or generated.
 
         Args:

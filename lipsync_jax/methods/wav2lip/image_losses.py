@@ -47,7 +47,7 @@ def edge_l1(
     return jnp.mean(down) + jnp.mean(right)
 
 
-def mouth_laplacian_variance(faces: Float[Array, "n size size 3"]) -> Float[Array, "n"]:
+def mouth_laplacian_variance(faces: Float[Array, "n size size 3"]) -> Float[Array, " n"]:
     """Computes the variance of the Laplacian of the mouth's luminance, a measure of sharpness.
 
     Args:
