@@ -8,8 +8,8 @@ import numpy as np
 from scipy import signal
 
 from lipsync_jax.media.audio import MEL_RATE
+from lipsync_jax.ops.luminance import BGR_WEIGHTS
 
-_GRAY = (0.114, 0.587, 0.299)  # of BGR
 _DECIBELS = 12.5  # a unit of the mel
 
 
@@ -40,7 +40,7 @@ def degrade_faces(frames: np.ndarray, rng: np.random.Generator, magnitude: float
     gains = np.sqrt([1 / warmth, 1.0, warmth])
     table = np.clip(levels[:, None] * gains, 0, 255).astype(np.uint8).reshape(1, 256, 3)
     # One matrix moves each colour towards or away from the pixel's grey.
-    matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(_GRAY, (3, 1))
+    matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(BGR_WEIGHTS, (3, 1))
     changed = np.empty_like(frames)
     for i, frame in enumerate(frames):
         image = cv2.transform(cv2.LUT(frame, table), matrix)
