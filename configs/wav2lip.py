@@ -53,6 +53,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         mouth=0.0,
         edge=0.0,
         painted=0.0,
+        motion=0.0,
         sync=0.03,  # the paper's; the published script without discriminator has 0.01
         sync_initial=0.0,
         sync_start_below=0.75,
@@ -95,6 +96,7 @@ def _make_in_the_box(config: ml_collections.ConfigDict, with_sync: bool) -> None
     """Sets what the built-in generator is trained with, on one core."""
     config.network = "warp"
     config.model.depth_mult = 0.5
+    config.model.motion_features = 16
     config.audio_from_expert = True
     config.frozen.expert.min_accuracy = 0.75  # on people that the expert was not trained on
     config.augment_magnitude = 0.4
@@ -102,6 +104,7 @@ def _make_in_the_box(config: ml_collections.ConfigDict, with_sync: bool) -> None
     config.loss.lower_half = 1.0
     config.loss.mouth = 7.0
     config.loss.painted = 1.0
+    config.loss.motion = 0.02
     config.loss.edge = 0.25
     config.sync_objective = "info_nce"
     config.data.num_threads = 1

@@ -50,6 +50,7 @@ LOSS = {
     "upper_half": 0.0,  # of the L1 loss's pixels above the middle row
     "mouth": 0.0,  # of the L1 loss's pixels in the mouth region, added to their other weight
     "edge": 0.0,  # of the L1 loss of image gradients
+    "motion": 0.0,  # of the error of motion codes that are predicted from audio, `warp` only
     "painted": 0.0,  # of the pixel losses of what the network `warp` paints, before blending
     "perceptual": 0.0,
     "mask": 0.0,  # L1 of the foreground mask

@@ -202,6 +202,7 @@ class ConvBlock(nn.Module):
         transposed: whether the convolution is a ConvTranspose.
         output_padding: rows and columns that `transposed` adds at the bottom and right.
         norm: whether BatchNorm follows the convolution.
+        norm_momentum: of its running statistics.
         activation: applied last; None: no activation.
         dtype: of the computation; None follows inputs and parameters. Batch statistics are never
             taken below float32.
@@ -215,6 +216,7 @@ class ConvBlock(nn.Module):
     transposed: bool = False
     output_padding: Size = 0
     norm: bool = True
+    norm_momentum: float = 0.9
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     dtype: DTypeLike | None = None
 
@@ -230,6 +232,6 @@ class ConvBlock(nn.Module):
         else:
             y = conv(*shape, x.shape[-1], **fields)(x)
         if self.norm:
-            y = BatchNorm(dtype=self.dtype, name="norm")(y, train)
+            y = BatchNorm(momentum=self.norm_momentum, dtype=self.dtype, name="norm")(y, train)
         y = y + x if self.residual else y
         return y if self.activation is None else self.activation(y)

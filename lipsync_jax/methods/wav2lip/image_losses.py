@@ -1,5 +1,6 @@
 """Losses of pixels and edges, weighted towards the mouth; faces (n, size, size, 3) in [0, 1]."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -45,6 +46,30 @@ def edge_l1(
     down = jnp.abs(error[:, 1:] - error[:, :-1]) * weights[1:]
     right = jnp.abs(error[:, :, 1:] - error[:, :, :-1]) * weights[:, 1:]
     return jnp.mean(down) + jnp.mean(right)
+
+
+def motion_l2(
+    predicted: Float[Array, "n features"], target: Float[Array, "n features"], num_clips: int
+) -> Float[Array, ""]:
+    """Computes the mean squared error of motion codes that are predicted from audio.
+
+    The unit of each feature is its standard deviation within a clip. Two small terms shape the
+    targets: a tenth of the error's gradient reaches their encoder, so that it prefers motion that
+    audio predicts, and their mean over each clip is penalised, so that what differs between clips
+    (the person, the camera), which the reference image shows already, stays out of the codes.
+
+    Args:
+        predicted: (n, features), from audio; all frames of a clip are consecutive.
+        target: (n, features), of the mouths to generate.
+        num_clips: clips of n / num_clips frames.
+    """
+    of_clips = target.reshape(num_clips, -1, target.shape[-1])
+    means = of_clips.mean(axis=1, keepdims=True)
+    std = jnp.sqrt(jnp.mean((of_clips - means) ** 2, axis=(0, 1)) + 1e-4)
+    frozen = jax.lax.stop_gradient((target, std))
+    error = jnp.mean(((predicted - frozen[0]) / frozen[1]) ** 2)
+    error_of_target = jnp.mean(((jax.lax.stop_gradient(predicted) - target) / std) ** 2)
+    return error + 0.1 * error_of_target + 0.1 * jnp.mean((means / std) ** 2)
 
 
 def mouth_laplacian_variance(faces: Float[Array, "n size size 3"]) -> Float[Array, " n"]:

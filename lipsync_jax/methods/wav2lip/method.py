@@ -57,6 +57,11 @@ def network(config: ml_collections.ConfigDict) -> Wav2Lip | WarpWav2Lip:
     """
     if config.network not in NETWORKS:
         raise ValueError(f"config.network={config.network!r}: choose {', '.join(NETWORKS)}")
+    if config.network != "warp" and "motion_features" in config.model:
+        raise ValueError(
+            "config.model.motion_features is a field of config.network=warp, and config.network "
+            f"is {config.network!r}: leave the field out or choose warp"
+        )
     return NETWORKS[config.network](
         image_size=CROP_SPECS[config.data.crop].height,
         dtype=jnp.dtype(config.precision),
@@ -143,6 +148,12 @@ class Wav2LipMethod(Method):
             raise ValueError(
                 f"config.sync_objective={config.sync_objective!r}: choose "
                 f"{', '.join(SYNC_OBJECTIVES)}"
+            )
+        if bool(config.loss.motion) != bool(config.model.get("motion_features", 0)):
+            raise ValueError(
+                f"config.loss.motion={config.loss.motion} and config.model.motion_features="
+                f"{config.model.get('motion_features', 0)}: set both, with config.network=warp, "
+                "or both to 0"
             )
         if config.loss.painted and config.network != "warp":
             raise ValueError(
@@ -243,11 +254,15 @@ class Wav2LipMethod(Method):
         adversarial = "discriminator" in self.networks
         adversarial_weight = self.config.discriminators.quality.weight if adversarial else 0.0
         painted_weight = self.config.loss.painted
+        motion_weight = self.config.loss.motion
+        with_target: Arrays = {}
+        if motion_weight:  # three of four frames are generated with the code of the target
+            with_target = {"target": target, "from_target": jnp.arange(len(target)) % 4 != 3}
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
-            if painted_weight:
+            if painted_weight or motion_weight:
                 parts, stats = generator.apply_train(
-                    params, before.batch_stats, audio, faces, method="parts"
+                    params, before.batch_stats, audio, faces, method="parts", **with_target
                 )
                 generated = parts["generated"]
             else:
@@ -270,6 +285,11 @@ class Wav2LipMethod(Method):
             if painted_weight:  # painted pixels of low opacity have no gradient otherwise
                 pixel_loss += painted_weight * self._pixel_loss(parts["painted"], target)
             value += (1 - sync_weight - adversarial_weight) * pixel_loss
+            if motion_weight:
+                terms["motion_loss"] = image_losses.motion_l2(
+                    parts["audio_motion"], parts["target_motion"], len(batch["frames"])
+                )
+                value += motion_weight * terms["motion_loss"]
             if adversarial:
                 terms["gen_adv_loss"] = losses.binary_cross_entropy(
                     self._discriminate(state.networks["discriminator"].params, generated), 1.0
@@ -305,9 +325,19 @@ class Wav2LipMethod(Method):
         mean_frame = jnp.repeat(
             batch["mean_frame"].astype(jnp.float32) / 255, len(target) // examples, axis=0
         )
+        metrics = {}
+        if self.config.loss.motion:  # what a perfect prediction of the motion codes would reach
+            all_targets = jnp.ones(len(target), bool)
+            with_codes = self.networks["generator"].module.apply(
+                variables, audio, faces, False, target, all_targets, method="parts"
+            )["generated"]
+            metrics["mouth_l1_target_motion"] = per_example(
+                mouth_absolute_error(with_codes, target)
+            )
         sync = self._sync_loss(state, batch["sync_audio"], generated, reduce=False)
         real = self._sync_loss(state, batch["sync_audio"], target, reduce=False)
         return {
+            **metrics,
             "l1": per_example(jnp.abs(generated - target)),
             "sync_loss": per_example(sync),
             "sync_loss_real": per_example(real),

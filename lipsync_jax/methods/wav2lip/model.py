@@ -95,11 +95,13 @@ class Wav2LipModule(nn.Module):
         width_mult: multiplies all channel counts, never below 8.
         image_size: side of the whole face in pixels, see `num_downsamples`.
         dtype: of the computation; None follows inputs and parameters.
+        norm_momentum: of BatchNorm's running statistics.
     """
 
     width_mult: float = 1.0
     image_size: int = 96
     dtype: DTypeLike | None = None
+    norm_momentum: float = 0.9
 
     def channels(self, features: int) -> int:
         """Returns a table's number of features at this width."""
@@ -116,6 +118,7 @@ class Wav2LipModule(nn.Module):
                 strides,
                 padding,
                 residual,
+                norm_momentum=self.norm_momentum,
                 dtype=self.dtype,
                 name=f"{name}_{i}",
             )(x, train)

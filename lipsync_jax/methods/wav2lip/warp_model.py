@@ -5,6 +5,11 @@ in the reference image already, so this network moves the reference by a flow fi
 al. 2019) and blends painted pixels over the result, painted as changes of a smooth copy of the
 moved reference. The identity need not be learnt, which few training identities would not allow.
 
+With `motion_features` the audio reaches the decoder as a short motion code only. In training a
+second encoder computes the code from the mouth to generate: the decoder learns from it what each
+code looks like, and the audio encoder learns to predict the code, which is far easier to learn than
+pixels from audio (as latent motion codes of e.g. Wang et al. 2022, arXiv:2203.09043).
+
 The face encoder and decoder work at half the size or less (space to depth, Shi et al. 2016). The
 decoder generates only the rows below the middle; the rows above are copied from the input."""
 
@@ -15,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lipsync_jax.faces.regions import MOUTH_LIP_READING, crop_mouth
 from lipsync_jax.methods.wav2lip.model import (
     AUDIO_ENCODER,
     Wav2LipModule,
@@ -28,6 +34,7 @@ from lipsync_jax.ops.optical_flow import sample_bilinear
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
 NUM_RESIDUALS = 2  # of each size, times `depth_mult`
 AUDIO_FEATURES = 64  # joined to the maps of every size of the decoder
+MOTION_ENCODER_FEATURES = (64, 128, 192)  # at a quarter of the size, an eighth, a sixteenth
 MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
@@ -37,10 +44,13 @@ class WarpWav2Lip(Wav2LipModule):
 
     Attributes:
         depth_mult: multiplies the number of residual blocks.
+        motion_features: size of the motion code; 0: the decoder takes the audio embedding.
     """
 
     width_mult: float = 0.5
     depth_mult: float = 0.5
+    motion_features: int = 0
+    norm_momentum: float = 0.99  # at 0.9, the mouth L1 of strangers varies by a tenth with the step
 
     def __call__(
         self,
@@ -66,20 +76,42 @@ class WarpWav2Lip(Wav2LipModule):
 
     @nn.compact
     def parts(
-        self, audio: jax.Array, faces: jax.Array, train: bool = False
+        self,
+        audio: jax.Array,
+        faces: jax.Array,
+        train: bool = False,
+        target: jax.Array | None = None,
+        from_target: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
-        """Generates faces, and returns the parts they are blended from; arguments as of a call.
+        """Generates faces, and returns the parts they are blended from.
+
+        Args:
+            audio: as of a call.
+            faces: as of a call.
+            train: as of a call.
+            target: (n, size, size, 3), the faces to generate, with `motion_features`.
+            from_target: bool (n,), whether a face is generated with the motion code of `target`
+                instead of the one predicted from audio.
 
         Returns:
             generated: (n, size, size, 3), the output of a call.
             painted: (n, size, size, 3), the output with an opacity of 1 everywhere.
             opacity: (n, size / 2, size, 1), of the painted lower half, in [0, 1].
             flow: (n, size / 2, size, 2), see `warp_lower_half`.
+            audio_motion: (n, motion_features), with `target`: the code predicted from audio.
+            target_motion: (n, motion_features), with `target`: its code.
         """
         size = self.image_size
         self.check_shape("audio", audio, 80, 16, 1)
         self.check_shape("faces", faces, size, size, 6)
-        change, opacity, flow = self._head(self._features(audio, faces, train))
+        codes = {"audio_motion": self._embed_audio(audio, train)}
+        code = codes["audio_motion"]
+        if self.motion_features and (target is not None or self.is_initializing()):
+            target = faces[..., 3:] if target is None else target
+            codes["target_motion"] = self._encode_motion(target, train)
+            if from_target is not None:
+                code = jnp.where(from_target[:, None], codes["target_motion"], code)
+        change, opacity, flow = self._head(self._features(code, faces, train))
         moved = warp_lower_half(jax.lax.stop_gradient(faces[..., 3:]), flow)
         painted = jnp.clip(smooth(moved) + change, 0.0, 1.0)
         upper = faces[:, : size // 2, :, :3]
@@ -90,17 +122,37 @@ class WarpWav2Lip(Wav2LipModule):
             "painted": jnp.concatenate([upper, painted], axis=1),
             "opacity": opacity,
             "flow": flow,
+            **(codes if len(codes) > 1 else {}),
         }
 
-    def _features(self, audio: jax.Array, faces: jax.Array, train: bool) -> jax.Array:
+    def _embed_audio(self, audio: jax.Array, train: bool) -> jax.Array:
+        """Returns the motion code (n, motion_features), or an embedding without codes."""
+        x = self.conv_stack(audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder")
+        x = x.reshape(len(x), -1)
+        x /= jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-4)
+        if not self.motion_features:
+            return x
+        return nn.Dense(self.motion_features, dtype=self.dtype, name="audio_motion")(x)
+
+    def _encode_motion(self, faces: jax.Array, train: bool) -> jax.Array:
+        """Returns the motion codes (n, motion_features) of mouths, each feature of variance 1."""
+        x = space_to_depth(crop_mouth(faces, MOUTH_LIP_READING))
+        for i, features in enumerate(MOTION_ENCODER_FEATURES):
+            x = self._block(x, features, train, f"motion_encoder_{i}", 3, 2)
+        x = x.reshape(len(x), -1)
+        x = nn.Dense(self.motion_features, dtype=self.dtype, name="motion_encoder_last")(x)
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.norm_momentum,
+            use_bias=False,
+            use_scale=False,
+            name="motion_encoder_norm",
+        )(x)
+
+    def _features(self, code: jax.Array, faces: jax.Array, train: bool) -> jax.Array:
         """Returns feature maps (n, size / 4, size / 2, features) of the lower half."""
         skips = self._encode(space_to_depth(faces), train)
-        audio = self.conv_stack(
-            audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder"
-        )
-        embedding = audio.reshape(len(audio), -1)
-        embedding /= jnp.sqrt(jnp.mean(embedding**2, axis=-1, keepdims=True) + 1e-4)
-        x = jnp.concatenate([audio, skips.pop()], axis=-1)
+        x = jnp.concatenate([code[:, None, None].astype(faces.dtype), skips.pop()], axis=-1)
         x = self._block(x, FACE_FEATURES[-1], train, "joined", 1, 1, 0)
         count, last = num_downsamples(self.image_size)
         for i, features in enumerate(extend(FACE_FEATURES, count)[::-1]):
@@ -115,6 +167,7 @@ class WarpWav2Lip(Wav2LipModule):
                 padding,
                 transposed=True,
                 output_padding=padding,
+                norm_momentum=self.norm_momentum,
                 dtype=self.dtype,
                 name=f"up_{i}",
             )(x, train)
@@ -122,7 +175,7 @@ class WarpWav2Lip(Wav2LipModule):
             # Through the bottleneck alone, hundreds of steps pass without an effect of the audio.
             features_of_audio = nn.Dense(
                 self.channels(AUDIO_FEATURES), dtype=self.dtype, name=f"audio_{i}"
-            )(embedding)
+            )(code)
             features_of_audio = jnp.broadcast_to(
                 features_of_audio[:, None, None], (*x.shape[:3], features_of_audio.shape[-1])
             )
@@ -168,7 +221,13 @@ class WarpWav2Lip(Wav2LipModule):
         padding: int = 1,
     ) -> jax.Array:
         block = ConvBlock(
-            self.channels(features), kernel, strides, padding, dtype=self.dtype, name=name
+            self.channels(features),
+            kernel,
+            strides,
+            padding,
+            norm_momentum=self.norm_momentum,
+            dtype=self.dtype,
+            name=name,
         )
         return block(x, train)
 

@@ -94,8 +94,8 @@ EXPERT = sync_expert_config.get_config("in_the_box")
 EXPERT.model.width_mult = 0.02
 
 
-def _make(**changes):
-    config = wav2lip_config.get_config("in_the_box")
+def _make(variant="in_the_box", **changes):
+    config = wav2lip_config.get_config(variant)
     config.model.width_mult = 0.02
     config.update(changes)
     return methods.load(config, {"expert": {"config": EXPERT.to_dict()}})
@@ -114,6 +114,8 @@ def test_few_frames_of_a_window_lie_apart_and_keep_their_own_audio():
 def test_an_unknown_network_is_refused_by_name():
     with pytest.raises(ValueError, match=r"config\.network='wide'"):
         _make(network="wide")
+    with pytest.raises(ValueError, match=r"motion_features is a field of config\.network=warp"):
+        _make(network="published")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +124,20 @@ def test_an_unknown_network_is_refused_by_name():
         ({"frames_per_window": 6}, r"config\.frames_per_window=6: choose 0 for all 5 frames"),
         ({"frames_per_window": 2, "loss": {"sync": 0.1}}, r"with config\.loss\.sync=0"),
         ({"sync_objective": "l1"}, r"config\.sync_objective='l1': choose cosine_bce, info_nce"),
-        ({"network": "published"}, r"config\.loss\.painted=1\.0 needs config\.network=warp"),
+        (
+            {"loss": {"motion": 0.0}},
+            r"config\.loss\.motion=0\.0 and config\.model\.motion_features",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         _make(**changes).validate_config()
+
+
+def test_only_the_warping_network_paints():
+    with pytest.raises(ValueError, match=r"config\.loss\.painted=1\.0 needs config\.network=warp"):
+        _make("tiny", loss={"painted": 1.0}).validate_config()
 
 
 def test_a_new_run_can_begin_with_the_audio_encoder_of_the_expert():
@@ -182,3 +192,49 @@ def test_what_is_painted_has_a_gradient_where_it_is_invisible():
     parts = SMALL.apply(variables, audio, faces, method="parts")
     np.testing.assert_array_equal(parts["generated"], SMALL.apply(variables, audio, faces))
     assert parts["painted"].shape == (2, 24, 24, 3) and parts["opacity"].shape == (2, 12, 24, 1)
+
+
+MOTION = SMALL.clone(motion_features=4)
+
+
+def test_a_face_is_generated_with_the_motion_code_of_the_target_or_of_the_audio():
+    audio, faces = _inputs()
+    target = jax.nn.sigmoid(networks.random_array(2, 24, 24, 3, seed=2))
+    variables = networks.random_variables(MOTION, (80, 16, 1), (24, 24, 6))
+    chosen = jnp.array([True, False])
+
+    def generate(audio, target):
+        return MOTION.apply(variables, audio, faces, False, target, chosen, method="parts")
+
+    parts = generate(audio, target)
+    assert parts["audio_motion"].shape == parts["target_motion"].shape == (2, 4)
+    other_audio, other_target = generate(-audio, target), generate(audio, 1 - target)
+    changed = jnp.abs(other_audio["generated"] - parts["generated"]).max((1, 2, 3)) > 0
+    np.testing.assert_array_equal(changed, [False, True])
+    changed = jnp.abs(other_target["generated"] - parts["generated"]).max((1, 2, 3)) > 0
+    np.testing.assert_array_equal(changed, [True, False])
+    plain = MOTION.apply(variables, audio, faces)  # without a target, all from audio
+    np.testing.assert_allclose(plain[1], parts["generated"][1], atol=1e-6)
+
+
+def test_the_motion_loss_is_of_motion_within_clips():
+    motion = networks.random_array(3, 4, 5)
+    codes = (motion - motion.mean(1, keepdims=True)).reshape(12, 5)
+    assert float(image_losses.motion_l2(codes, codes, 3)) == pytest.approx(0, abs=1e-6)
+    of_people = jnp.repeat(jnp.arange(3.0), 4)[:, None]
+    assert float(image_losses.motion_l2(codes + of_people, codes + of_people, 3)) > 0.1
+    wrong = float(image_losses.motion_l2(-codes, codes, 3))
+    assert wrong == pytest.approx(float(image_losses.motion_l2(-9 * codes, 9 * codes, 3)), rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_step_trains_both_encoders_of_motion():
+    method = _make(augment_magnitude=0.0, degrade_magnitude=0.0)
+    example = method.make_example(toy_clip("s/0", 0), np.random.default_rng(3))
+    batch = method.collate([example, example])
+    state = method.init(jax.random.key(0), batch)
+    after, scalars = jax.jit(method.train_step)(state, batch, jax.random.key(1))
+    assert float(scalars["motion_loss"]) > 0
+    before, params = (x.networks["generator"].params for x in (state, after))
+    for name in ("audio_motion", "motion_encoder_last", "head"):
+        assert float(jnp.abs(params[name]["kernel"] - before[name]["kernel"]).max()) > 0
