@@ -21,12 +21,21 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     size = VARIANTS.parse(variant).size
     config = wav2lip.get_config(f"size={size}")
     config.optimizer.b1 = 0.5
-    rates = {"in_the_box": 7e-3, "in_the_box_sync": 1e-3}
-    learning_rate = rates.get(size, config.optimizer.learning_rate)
-    config.discriminators.quality = common.discriminator(
-        weight=0.07,
-        optimizer=common.optimizer(learning_rate, b1=0.5),
-        model={"width_mult": config.model.width_mult},
-    )
+    if size.startswith("in_the_box"):  # from the weights of wav2lip.py:size=in_the_box
+        config.optimizer.learning_rate = 6e-4
+        config.loss.edge = 0.2
+        config.discriminators.quality = common.discriminator(
+            weight=0.03,
+            network="patch",
+            optimizer=common.optimizer(3e-4, b1=0.5),
+            model={"width_mult": 0.5},
+        )
+    else:
+        config.discriminators.quality = common.discriminator(
+            weight=0.07,
+            network="published",
+            optimizer=common.optimizer(config.optimizer.learning_rate, b1=0.5),
+            model={"width_mult": config.model.width_mult},
+        )
     config.init_from = common.init_from("generator", "discriminator")
     return config

@@ -34,12 +34,16 @@ from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.inference import SyncInference
 from lipsync_jax.methods.wav2lip import image_losses
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
-from lipsync_jax.methods.wav2lip.warp_model import WarpWav2Lip
+from lipsync_jax.methods.wav2lip.warp_model import PatchDiscriminator, WarpWav2Lip
 from lipsync_jax.types import ModelCards, Tree, Variables
 
 NETWORKS: Mapping[str, type[Wav2Lip] | type[WarpWav2Lip]] = {
     "published": Wav2Lip,
     "warp": WarpWav2Lip,
+}
+DISCRIMINATORS: Mapping[str, type[QualityDiscriminator] | type[PatchDiscriminator]] = {
+    "published": QualityDiscriminator,
+    "patch": PatchDiscriminator,
 }
 SYNC_OBJECTIVES = ("cosine_bce", "info_nce")
 
@@ -69,6 +73,14 @@ def network(config: ml_collections.ConfigDict) -> Wav2Lip | WarpWav2Lip:
     )
 
 
+def _quality_discriminator(name: str) -> type[QualityDiscriminator] | type[PatchDiscriminator]:
+    if name not in DISCRIMINATORS:
+        raise ValueError(
+            f"config.discriminators.quality.network={name!r}: choose {', '.join(DISCRIMINATORS)}"
+        )
+    return DISCRIMINATORS[name]
+
+
 def mask_lower_half(faces: jax.Array) -> jax.Array:
     """Sets the rows that the generator fills in to 0; faces (..., size, size, 3)."""
     size = faces.shape[-3]
@@ -92,7 +104,7 @@ class Wav2LipMethod(Method):
         self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
         if "quality" in config.discriminators:
             self.networks["discriminator"] = Network(
-                QualityDiscriminator(
+                _quality_discriminator(config.discriminators.quality.network)(
                     image_size=CROP_SPECS[config.data.crop].height,
                     dtype=jnp.dtype(config.precision),
                     **config.discriminators.quality.model,

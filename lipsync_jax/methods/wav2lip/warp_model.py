@@ -28,13 +28,14 @@ from lipsync_jax.methods.wav2lip.model import (
     num_downsamples,
     unroll,
 )
-from lipsync_jax.nn.conv import ConvBlock
+from lipsync_jax.nn.conv import ConvBlock, conv
 from lipsync_jax.ops.optical_flow import sample_bilinear
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
 NUM_RESIDUALS = 2  # of each size, times `depth_mult`
 AUDIO_FEATURES = 64  # joined to the maps of every size of the decoder
 MOTION_ENCODER_FEATURES = (64, 128, 192)  # at a quarter of the size, an eighth, a sixteenth
+PATCH_FEATURES = ((64, 1), (128, 2), (192, 1))  # of the discriminator, with strides
 MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
@@ -234,6 +235,33 @@ class WarpWav2Lip(Wav2LipModule):
     def _residuals(self, x: jax.Array, features: int, train: bool, name: str) -> jax.Array:
         blocks = [(features, 3, 1, 1, True)] * math.ceil(NUM_RESIDUALS * self.depth_mult)
         return self.conv_stack(x, blocks, train, f"{name}_residual")
+
+
+class PatchDiscriminator(Wav2LipModule):
+    """Classifies patches of a mouth as real or generated (Isola et al. 2017, section 3.2.2).
+
+    The texture of patches tells a blurred mouth from a sharp one, at a tenth of the time of
+    `QualityDiscriminator`. It works at half the size (space to depth).
+    """
+
+    @nn.compact
+    def __call__(self, frames: Float[Array, "n size size 3"]) -> Float[Array, "n rows columns 1"]:
+        """Computes probabilities of being real.
+
+        Args:
+            frames: (n, size, size, 3), BGR in [0, 1]; all but the mouth is ignored.
+
+        Returns:
+            (n, rows, columns, 1), a patch of about 28 pixels each.
+        """
+        self.check_shape("frames", frames, self.image_size, self.image_size, 3)
+        x = space_to_depth(crop_mouth(frames, MOUTH_LIP_READING)) - 0.5
+        for i, (features, strides) in enumerate(PATCH_FEATURES):
+            features = self.channels(features)
+            x = conv(features, 3, strides, 1, x.shape[-1], dtype=self.dtype, name=f"patch_{i}")(x)
+            x = nn.leaky_relu(x, 0.2)
+        x = conv(1, 3, 1, 1, x.shape[-1], dtype=self.dtype, name="prediction")(x)
+        return nn.sigmoid(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as sync_expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
+from lipsync_jax.configs import wav2lip_gan as wav2lip_gan_config
 from lipsync_jax.methods.base import NetworkState, init_train_state
 from lipsync_jax.methods.wav2lip import image_losses, warp_model
 from lipsync_jax.methods.wav2lip.warp_model import WarpWav2Lip
@@ -238,3 +239,25 @@ def test_a_step_trains_both_encoders_of_motion():
     before, params = (x.networks["generator"].params for x in (state, after))
     for name in ("audio_motion", "motion_encoder_last", "head"):
         assert float(jnp.abs(params[name]["kernel"] - before[name]["kernel"]).max()) > 0
+
+
+def test_patches_of_the_mouth_alone_are_classified():
+    patches = warp_model.PatchDiscriminator(width_mult=0.1)
+    frames = jax.nn.sigmoid(networks.random_array(1, 96, 96, 3))
+    variables = patches.init(jax.random.key(0), frames)
+    probabilities = patches.apply(variables, frames)
+    assert probabilities.shape == (1, 12, 16, 1)
+    assert float(probabilities.min()) > 0 and float(probabilities.max()) < 1
+    elsewhere = patches.apply(variables, frames.at[:, :48].set(0).at[:, :, :16].set(0))
+    np.testing.assert_array_equal(elsewhere, probabilities)
+    mouth = np.asarray(patches.apply(variables, frames.at[:, 90:, 30:34].set(0)))
+    changed = (mouth != probabilities)[0, ..., 0]
+    assert changed[-1].any() and not changed[:6].any()
+
+
+def test_an_unknown_discriminator_is_refused_by_name():
+    config = wav2lip_gan_config.get_config("in_the_box")
+    assert methods.load(config, {}).networks["discriminator"].module.width_mult == 0.5
+    config.discriminators.quality.network = "frames"
+    with pytest.raises(ValueError, match=r"quality\.network='frames': choose published, patch"):
+        methods.load(config, {})
