@@ -8,7 +8,6 @@ configs/wav2lip_gan.py adds the visual quality discriminator. Sizes:
     size=published   the default: the published network, batch and learning rate
     size=small_data  a quarter of the width, for minutes to hours of video
     size=in_the_box  for people not seen in training, by warping the reference image
-    size=in_the_box_sync  from the weights of in_the_box, with the sync loss
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
 Paper: section 3.4 (generator, L1 and sync loss); the expert is section 3.3.
@@ -22,7 +21,7 @@ from lipsync_jax.configs import common
 
 VARIANTS = common.Variants(
     "wav2lip",
-    {"size": ("published", "small_data", "in_the_box", "in_the_box_sync", "tiny")},
+    {"size": ("published", "small_data", "in_the_box", "tiny")},
 )
 
 
@@ -66,8 +65,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.train = common.train(300_000, every=3000)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
-    if size.startswith("in_the_box"):
-        _make_in_the_box(config, with_sync=size == "in_the_box_sync")
+    if size == "in_the_box":
+        _make_in_the_box(config)
     return config
 
 
@@ -92,38 +91,26 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
         config.loss.sync_start_below = 1.1  # early, because the run is short
 
 
-def _make_in_the_box(config: ml_collections.ConfigDict, with_sync: bool) -> None:
+def _make_in_the_box(config: ml_collections.ConfigDict) -> None:
     """Sets what the built-in generator is trained with, on one core."""
     config.network = "warp"
     config.model.depth_mult = 0.5
     config.model.motion_features = 16
     config.audio_from_expert = True
     config.frozen.expert.min_accuracy = 0.75  # on people that the expert was not trained on
-    config.augment_magnitude = 0.4
-    config.degrade_magnitude = 0.3
+    config.augment_magnitude = 0.3
+    config.degrade_magnitude = 0.15
     config.loss.lower_half = 1.0
     config.loss.mouth = 7.0
     config.loss.painted = 1.0
     config.loss.motion = 0.02
-    config.loss.edge = 0.25
-    config.sync_objective = "info_nce"
+    config.loss.edge = 0.1
+    config.loss.sync = 0.0
     config.data.num_threads = 1
+    config.frames_per_window = 2  # many people a step
+    config.windows_per_clip = 2
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.warmup_steps = 20
+    config.optimizer.lr_decay_steps = 0
     config.train.checkpoint_every = 100
-    config.train.steps = 6000
-    if with_sync:  # --config.init_from.generator=RUN of size=in_the_box
-        config.loss.sync = config.loss.sync_initial = 0.02
-        config.windows_per_clip = 2
-        config.data.batch_size = 4
-        config.optimizer.learning_rate = 2e-3
-        config.optimizer.lr_decay_steps = 6000
-        config.sharpness_floor = 0.5
-    else:  # many people a step
-        config.loss.sync = 0.0
-        config.loss.edge = 0.1
-        config.augment_magnitude = 0.3
-        config.degrade_magnitude = 0.15
-        config.frames_per_window = 2
-        config.windows_per_clip = 2
-        config.data.batch_size = 8
-        config.optimizer.learning_rate = 1.5e-3
-        config.optimizer.lr_decay_steps = 0
+    config.train.steps = 4000

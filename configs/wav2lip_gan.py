@@ -21,8 +21,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     size = VARIANTS.parse(variant).size
     config = wav2lip.get_config(f"size={size}")
     config.optimizer.b1 = 0.5
-    if size.startswith("in_the_box"):  # from the weights of wav2lip.py:size=in_the_box
+    if size == "in_the_box":  # --config.init_from.generator=RUN of configs/wav2lip.py, this size
+        config.audio_from_expert = False
+        config.sharpness_floor = 0.5
+        config.train.steps = 6000
         config.optimizer.learning_rate = 6e-4
+        config.optimizer.lr_decay_steps = 6000
         config.loss.edge = 0.2
         config.discriminators.quality = common.discriminator(
             weight=0.03,
