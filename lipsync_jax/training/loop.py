@@ -1,6 +1,7 @@
 """The training loop, the same for every method."""
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from absl import logging
 from lipsync_jax import methods
 from lipsync_jax.data import loader, mixture
 from lipsync_jax.methods.base import Method, NetworkState, State
+from lipsync_jax.nn.cpu import programs_for
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import (
     arrays,
@@ -44,8 +46,12 @@ class CompiledSteps:
 
 
 def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
-    """Compiles a method for a mesh; batches are split along `data`, the state is replicated."""
+    """Compiles a method for a mesh; batches are split along `data`, the state is replicated.
+
+    The programs are those of the platform of the mesh, which this machine may lack.
+    """
     replicated, batch_split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
+    target = mesh.devices.flat[0].platform, mesh.devices.size
 
     def train_step(state: State, batch: dict) -> tuple[State, dict]:
         return method.train_step(state, batch, jax.random.fold_in(state.key, state.step))
@@ -57,11 +63,21 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
         "in_shardings": (replicated, batch_split),
         "out_shardings": replicated,
     }
+
+    def compiled(function: Callable, **options: Argument) -> Callable:
+        @functools.wraps(function)
+        def traced(*inputs: Tree) -> Tree:
+            with programs_for(*target):
+                return function(*inputs)
+
+        with programs_for(*target):
+            return jit(traced, **options, **shardings)
+
     return CompiledSteps(
-        init_state=jit(method.init, optimize=False, **shardings),
-        train_step=jit(train_step, donate_argnums=0, **shardings),
-        eval_step=jit(eval_step, **shardings),
-        sample_images=jit(method.sample_images, **shardings),
+        init_state=compiled(method.init, optimize=False),
+        train_step=compiled(train_step, donate_argnums=0),
+        eval_step=compiled(eval_step),
+        sample_images=compiled(method.sample_images),
     )
 
 

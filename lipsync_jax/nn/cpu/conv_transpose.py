@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lipsync_jax.nn.cpu import local_size
 from lipsync_jax.nn.cpu.conv import convolve, kernel_gradient
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
@@ -40,7 +41,7 @@ def conv_transpose(
         # The kernel comes first, so that XLA need not transpose it.
         y = jnp.einsum("hwoc,nc->hwon", kernel, x[:, 0, 0])
         return y.transpose(3, 0, 1, 2)
-    if max(strides) > 1 and x.size > kernel.size:
+    if max(strides) > 1 and local_size(x.size) > kernel.size:
         return _depth_to_space(x, kernel, strides, padding, output_padding)
     pads = [
         (k - 1 - p, k - 1 - p + extra)
@@ -55,7 +56,7 @@ def conv_transpose(
         lhs_dilation=strides,
         dimension_numbers=DIMENSION_NUMBERS,
     )
-    if x.size * math.prod(strides) < kernel.size:
+    if local_size(x.size) * math.prod(strides) < kernel.size:
         # Reversing small images is less work than reversing the kernel.
         y = dilated(lax.rev(x, (1, 2)), kernel, padding=[pad[::-1] for pad in pads])
         return lax.rev(y, (1, 2))

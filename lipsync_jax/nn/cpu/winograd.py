@@ -6,6 +6,8 @@ Libraries for GPUs choose such algorithms by themselves; XLA's CPU backend never
 import jax
 import jax.numpy as jnp
 
+from lipsync_jax.nn.cpu import local_size
+
 Pads = tuple[tuple[int, int], ...]
 
 _MIN_CHANNELS = 128  # from which the saved products outweigh the transforms
@@ -18,7 +20,7 @@ def is_profitable(
     """Returns whether `convolve3x3` applies and is faster than XLA's convolution."""
     if kernel.shape[:-2] != (3, 3) or tuple(strides) != (1, 1) or x.dtype != jnp.float32:
         return False
-    tiles = x.shape[0]
+    tiles = local_size(x.shape[0])
     for size, (before, after) in zip(x.shape[1:3], pads, strict=True):
         if before < 0 or after < 0:
             return False

@@ -9,7 +9,7 @@ from jax import export
 
 import lipsync_jax
 from lipsync_jax.nn.blocks import ConvNormAct
-from lipsync_jax.nn.cpu import plain_programs, use_cpu_kernels
+from lipsync_jax.nn.cpu import local_size, plain_programs, programs_for, use_cpu_kernels
 from lipsync_jax.nn.cpu.jit import cpu_compiler_options, jit
 from tests.helpers.networks import random_array, random_variables
 
@@ -76,6 +76,31 @@ def test_plain_programs_are_lowered_for_machines_that_are_not_here(platform):
         program = jax.jit(lambda x: gradients(block, variables, x))
         exported = export.export(program, platforms=[platform])(random_array(2, *shape))
     assert "stablehlo.convolution" in exported.mlir_module()
+
+
+def test_programs_for_other_devices_know_their_platform_and_number():
+    with programs_for("tpu", 4):
+        assert not use_cpu_kernels() and cpu_compiler_options() == {}
+        assert [local_size(n) for n in (16, 5, 1)] == [4, 2, 1]
+        with programs_for("cpu", 1):
+            assert use_cpu_kernels() and local_size(5) == 5
+        with plain_programs():
+            assert not use_cpu_kernels() and local_size(16) == 4
+    assert use_cpu_kernels() and local_size(16) == 16
+
+
+def test_the_program_of_a_device_depends_on_its_own_share_of_the_batch():
+    block = ConvNormAct(128, (3, 3), 1, 1)
+
+    def program(n, devices):
+        x = random_array(n, 16, 16, 128)
+        variables = random_variables(block, x.shape[1:], train=False)
+        with programs_for("cpu", devices):
+            text = str(jax.make_jaxpr(lambda x: gradients(block, variables, x))(x))
+        return text.count("dot_general"), text.count("conv_general_dilated")
+
+    assert program(32, 1) != program(4, 1)  # many examples are worth other kernels
+    assert program(32, 8) == program(4, 1)
 
 
 def test_networks_ask_for_the_platform_at_one_place():
