@@ -1,4 +1,4 @@
-"""Trains or evaluates: python main.py --config=configs/wav2lip.py --workdir=runs/wav2lip."""
+"""Trains, evaluates or compiles: python main.py --config=configs/wav2lip.py --workdir=runs/w."""
 
 import sys
 

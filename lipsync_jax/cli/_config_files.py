@@ -60,6 +60,11 @@ def label(config: str) -> str:
     return "-".join(filter(None, (Path(name).stem, variant.replace("/", "_"))))
 
 
+def variant(config: str) -> str:
+    """Returns the variant of a config, the text after the colon."""
+    return _split(config)[2]
+
+
 def _split(config: str) -> tuple[str, str, str]:
     drive, rest = config[:2], config[2:]
     if drive[1:] == ":" and rest[:1] in ("\\", "/"):  # C:\configs\wav2lip.py:tiny

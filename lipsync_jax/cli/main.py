@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     if line:
         name = line[0] if line[0].startswith("-") else line[0].replace("_", "-")
         line[0] = COMMANDS_OF_0_1.get(name, name)
-    if line[:1] in (["train"], ["evaluate-run"]):
+    if line[:1] and line[0] in ABSL_COMMANDS:
         return _run_absl(line)
     parser = Parser(prog="lipsync", description="Speech-driven faces: prepare, train, generate.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -70,7 +70,7 @@ def _run_absl(line: list[str]) -> int:
     """Runs what main.py runs; the flags of these commands are absl's."""
     from lipsync_jax.cli import train
 
-    mode = [] if line[0] == "train" else ["--mode=evaluate"]
+    mode = {"evaluate-run": ["--mode=evaluate"], "compile": ["--mode=compile"]}.get(line[0], [])
     train.start([f"lipsync {line[0]}", *mode, *line[1:]])
     return 0
 
@@ -79,6 +79,8 @@ ABSL_COMMANDS = {
     "train": "train a network of a config, as main.py does",
     "evaluate-run": "compute the validation metrics of a run's best checkpoint, as main.py "
     "--mode=evaluate",
+    "compile": "compile a train step for accelerators that this machine lacks, as main.py "
+    "--mode=compile",
 }
 # Name -> help, and the module with its `add_arguments` and `run`.
 COMMANDS = {

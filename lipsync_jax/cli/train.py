@@ -1,4 +1,4 @@
-"""`python main.py` and `lipsync train`: absl flags in, a trained or evaluated run out."""
+"""`python main.py` and `lipsync train`: absl flags in; trains, evaluates or compiles."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run, resumed if it exists (default: runs/<config>)"
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "what to do")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "compile"], "what to do")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "clips to evaluate on")
 _ALLOW_CHANGES = flags.DEFINE_bool(
     "allow_changes", False, "resume with another seed, batch size, data or model than before"
@@ -30,6 +30,24 @@ _PROCESSES = flags.DEFINE_integer(
 )
 _PROCESS = flags.DEFINE_integer(
     "process", None, "index of this host, where the cluster does not supply it"
+)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "with --mode=compile: devices to compile for, e.g. v5e:2x2, h100:8 or cpu:4"
+)
+_EFFORT = flags.DEFINE_enum(
+    "effort",
+    "fast",
+    ["fast", "full"],
+    "with --mode=compile: fast takes a fifth of the time, for programs with more temporaries",
+)
+_LARGEST_BATCH = flags.DEFINE_bool(
+    "largest_batch", True, "with --mode=compile: estimate it, by compiling another batch size"
+)
+_SAVE_HLO = flags.DEFINE_string(
+    "save_hlo", None, "with --mode=compile: folder for the text of the compiled program"
+)
+_JSON = flags.DEFINE_string(
+    "json", None, "with --mode=compile: file for the report as JSON; - for the standard output"
 )
 
 
@@ -79,13 +97,15 @@ def _underscored(argument: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Trains or evaluates as the flags say, and prints the final metrics as JSON."""
+    """Trains, evaluates or compiles as the flags say; prints the final metrics as JSON."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --")
     from lipsync_jax.training import distributed
 
     workdir = _WORKDIR.value or _default_workdir()
     try:
+        if _MODE.value == "compile":
+            sys.exit(_compile())
         from lipsync_jax.training import loop
 
         distributed.initialize(
@@ -110,5 +130,23 @@ def main(argv: list[str]) -> None:
         print(json.dumps(scalars))
 
 
+def _compile() -> int:
+    from lipsync_jax.cli import compile_step
+
+    return compile_step.run(
+        _CONFIG.value,
+        _config_name(),
+        _TOPOLOGY.value,
+        _EFFORT.value,
+        _LARGEST_BATCH.value,
+        _SAVE_HLO.value,
+        _JSON.value,
+    )
+
+
 def _default_workdir() -> str:
-    return f"runs/{_config_files.label(config_flags.get_config_filename(flags.FLAGS['config']))}"
+    return f"runs/{_config_files.label(_config_name())}"
+
+
+def _config_name() -> str:
+    return config_flags.get_config_filename(flags.FLAGS["config"])
