@@ -56,7 +56,7 @@ class Operation:
     """What one instruction costs in a call of the program, on one device.
 
     Attributes:
-        opcode: of the instruction; of a fusion that has one, `fusion(convolution)`.
+        opcode: of the instruction, with the product that it holds: `fusion(convolution)`.
         result: the largest array of the result, e.g. `f32[8,96,96,32]`.
         op_name: the path of the JAX operation.
         times: how often it runs.
@@ -83,8 +83,8 @@ def operations(program: Program) -> list[Operation]:
             continue
         products = list(_products(program, step.computation, instruction))
         kind = instruction.opcode
-        if kind == "fusion" and products:
-            kind = f"fusion({products[0][0]})"
+        if kind in ("fusion", "custom-call") and products:
+            kind += f"({products[0][0]})"
         cycles = _CYCLES.search(instruction.attributes)
         found.append(
             Operation(
@@ -119,8 +119,7 @@ def convolution_dtypes(program: Program) -> dict[str, int]:
     for computation, instruction in program.instructions():
         if instruction.opcode == "convolution" or "dim_labels=" in instruction.attributes:
             dtypes = [x.dtype for x in program.operand_arrays(computation, instruction)[:2]]
-            result = max(instruction.arrays, key=lambda x: x.bytes)
-            found[f"{' x '.join(dtypes)} -> {result.dtype}"] += 1
+            found[f"{' x '.join(dtypes)} -> {instruction.arrays[0].dtype}"] += 1
     return dict(found.most_common())
 
 
@@ -159,13 +158,15 @@ def _products(
         return
     operands = program.operand_arrays(computation, instruction)
     if instruction.opcode == "convolution":
-        yield "convolution", _convolution_flops(instruction, operands)
+        image, kernel, result = operands[0], operands[1], instruction.arrays[0]
+        yield "convolution", _convolution_flops(instruction, image, kernel, result)
     elif instruction.opcode == "dot":
         axes = [int(x) for x in instruction.braces("lhs_contracting_dims").split(",") if x]
         yield "dot", _product_flops(instruction.arrays[0], operands[0], axes)
     elif instruction.opcode == "custom-call":
         if "dim_labels=" in instruction.attributes:
-            yield "convolution", _library_convolution_flops(instruction, operands)
+            arrays = _library_convolution_arrays(instruction, operands)
+            yield "convolution", _convolution_flops(instruction, *arrays)
         elif found := _GEMM_CONTRACTION.search(instruction.attributes):
             axes = [int(x) for x in re.findall(r"\d+", found[1])]
             yield "dot", _product_flops(instruction.arrays[0], operands[0], axes)
@@ -175,10 +176,9 @@ def _product_flops(result: Array, left: Array, axes: Sequence[int]) -> int:
     return 2 * math.prod(result.shape) * math.prod(left.shape[axis] for axis in axes)
 
 
-def _convolution_flops(instruction: Instruction, operands: Sequence[Array]) -> int:
+def _convolution_flops(instruction: Instruction, image: Array, kernel: Array, result: Array) -> int:
     """Counts products with elements of the input alone, not with padding or dilation."""
     image_axes, kernel_axes, result_axes = _axes(instruction)
-    image, kernel, result = operands[0], operands[1], instruction.arrays[0]
     sizes = hlo.window(instruction)
     positions = 1
     for number in range(len(sizes.get("size", ()))):
@@ -201,16 +201,20 @@ def _convolution_flops(instruction: Instruction, operands: Sequence[Array]) -> i
     return 2 * positions * outer * kernel.shape[kernel_axes["i"]]
 
 
-def _library_convolution_flops(instruction: Instruction, operands: Sequence[Array]) -> int:
-    """Counts the products of a call of a GPU library, forward or of either gradient."""
+def _library_convolution_arrays(
+    instruction: Instruction, operands: Sequence[Array]
+) -> tuple[Array, Array, Array]:
+    """Returns input, kernel and result of the convolution of which a GPU library computes a part.
+
+    The window and the axes of a gradient are those of the convolution forward.
+    """
     target = instruction.attributes.partition('custom_call_target="')[2].partition('"')[0]
-    result = max(instruction.arrays, key=lambda x: x.bytes)
+    computed, first, second = instruction.arrays[0], operands[0], operands[1]
     if "BackwardFilter" in target:
-        kernel, output = result, operands[1]
-    else:
-        kernel, output = operands[1], operands[0] if "BackwardInput" in target else result
-    features = kernel.shape[_axes(instruction)[1]["o"]]
-    return 2 * math.prod(output.shape) * math.prod(kernel.shape) // max(1, features)
+        return first, computed, second
+    if "BackwardInput" in target:
+        return computed, second, first
+    return first, second, computed
 
 
 def _axes(instruction: Instruction) -> tuple[Mapping[str, int], ...]:
