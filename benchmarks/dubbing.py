@@ -1,250 +1,255 @@
-"""Runs `lipsync dub` on real clips and altered versions of them, and writes one table.
+"""Measures where `lipsync dub` spends its processor time, stage by stage.
 
-    python benchmarks/dubbing.py CLIPS_DIR --checkpoint-path DIR --out DIR [--seconds 8]
+    python benchmarks/dubbing.py [--face VIDEO --audio AUDIO] [--width 0.125] [--repeats 3]
+                                 [--beside 'COMMAND {face} {audio}'] [--options ...]
 
-Each video in CLIPS_DIR is also cut, blanked for a second, rotated by metadata and re-timed. Each
-version is dubbed in its own process, with its own audio or another clip's; outputs are read back,
-and DIR/dubbing.md lists the measurements. At the end a small video of 1 and 10 minutes shows
-whether memory grows with length.
+Without --face, a rendered talking person of five seconds is dubbed. The generator has random
+weights, which do not change its speed; a narrow one shows what everything around it costs. Each
+repeat dubs twice, in a process and a cache folder of its own: cold (nothing is cached) and warm
+(detections and compiled programs are cached). All runs use one core; times are processor time, of
+all threads together, so that they hardly depend on other work; medians are printed.
+
+The stages are measured in a second pair of processes, where they run one after the other instead of
+side by side. --beside runs another program in turns with the whole command, and prints the ratio.
 """
 
 import argparse
-import itertools
-import re
+import contextlib
+import json
+import os
+import resource
+import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import av
-import cv2
-import numpy as np
-
-from lipsync_jax.media import audio, video_reader
-from lipsync_jax.media.timeline import loop_indices
-from lipsync_jax.media.video_reader import Frame
-from lipsync_jax.synthesis import driving_audio
-
-RATES = {
-    "23.976": Fraction(24000, 1001),
-    "29.97": Fraction(30000, 1001),
-    "50": Fraction(50),
-    "59.94": Fraction(60000, 1001),
-}
-SMALL = 240  # rows of the video that memory is measured with
-COLUMNS = (
-    "clip", "version", "exit", "duration error (ms)", "frames edited", "unchanged",
-    "frames with face (%)", "frames/s", "peak memory (MB)", "marked",
+STARTED = time.process_time()
+STAGES = (
+    "start-up", "load model", "compile", "audio", "decode", "convert to RGB", "detect", "track",
+    "crop", "network", "paste", "convert to YUV", "encode", "sync report", "rest",
 )  # fmt: skip
 
 
-# A process inherits its parent's peak memory, so a small process starts the command.
-LAUNCH = """
-import resource, subprocess, sys
-status = subprocess.call(sys.argv[2:])
-with open(sys.argv[1], "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
-sys.exit(status)
-"""
+class StageClock:
+    """Sums processor time by stage; time of a stage within another counts for the inner one."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inner: list[float] = []
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begun = time.process_time()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            spent = time.process_time() - begun
+            self.seconds[name] += spent - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += spent
+
+    def wrap(self, owner: Any, attribute: str, name: str) -> None:
+        """Counts a function's calls, or a generator function's steps, as a stage."""
+        function = getattr(owner, attribute)
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self.stage(name):
+                result = function(*args, **options)
+            return self._steps(result, name) if hasattr(result, "send") else result
+
+        setattr(owner, attribute, call)
+
+    def _steps(self, generator: Any, name: str) -> Iterator[Any]:
+        try:
+            while True:
+                with self.stage(name):
+                    try:
+                        item = next(generator)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            generator.close()
 
 
-class Run(NamedTuple):
-    status: int
-    output: str
-    peak_mb: float  # MB
+class _Now:
+    """Runs what is submitted at once."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __enter__(self) -> "_Now":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def submit(self, function: Callable, *args: Any) -> "_Now":
+        self._value = function(*args)
+        return self
+
+    def result(self) -> Any:
+        return self._value
+
+
+def dub_by_stages(line: list[str]) -> Counter[str]:
+    """Dubs in this process, stage after stage; returns the seconds of each."""
+    from lipsync_jax.cli import dub, main
+    from lipsync_jax.faces import tracking, trajectory
+    from lipsync_jax.media import packets, pixels, prefetch, video_writer
+    from lipsync_jax.synthesis import batching, compositing, driving_audio, dubbing, renderer
+
+    clock = StageClock()
+    clock.seconds["start-up"] = time.process_time() - STARTED
+    prefetch.prefetch = lambda items, depth: iter(items)  # type: ignore[assignment]
+    dubbing.ThreadPoolExecutor = _Now  # type: ignore[assignment,misc]
+    for owner, attribute, name in (
+        (dubbing.DubbingModel, "load", "load model"),
+        (batching.Batcher, "compile", "compile"),
+        (driving_audio, "load", "audio"),
+        (packets, "decode_packets", "decode"),
+        (pixels.FrameConverter, "__call__", "convert to RGB"),
+        (tracking, "detect", "detect"),
+        (trajectory, "track_video", "track"),
+        (renderer.FaceRenderer, "_crop_face", "crop"),
+        (batching.Batcher, "submit", "network"),
+        (batching.PendingBatch, "result", "network"),
+        (compositing.Compositor, "__call__", "paste"),
+        (video_writer, "_to_yuv", "convert to YUV"),
+        (video_writer.VideoWriter, "_encode", "encode"),
+        (video_writer.VideoWriter, "close", "encode"),
+        (dub, "_measure_sync", "sync report"),
+    ):
+        clock.wrap(owner, attribute, name)
+    with clock.stage("rest"):
+        status = main.main(line)
+    if status:
+        sys.exit(status)
+    return clock.seconds
+
+
+def processor_seconds(command: list[str], cache: Path) -> tuple[float, str]:
+    """Runs a command; returns its user and system seconds, and what it printed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, done.stdout
+
+
+def write_model(folder: Path, width: float) -> None:
+    """Writes a checkpoint of Wav2Lip's generator with random weights."""
+    import jax
+    import numpy as np
+
+    from lipsync_jax.configs import wav2lip
+    from lipsync_jax.methods.wav2lip.method import network
+    from lipsync_jax.training import checkpoints
+
+    config = wav2lip.get_config()
+    config.model.width_mult = width
+    shapes = (1, 80, 16, 1), (1, 96, 96, 6)
+    inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    abstract = jax.eval_shape(network(config).init, jax.random.key(0), *inputs)
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        if path[-1].key in ("mean", "bias"):
+            return np.zeros(leaf.shape, np.float32)
+        fan_in = max(1, int(np.prod(leaf.shape[:-1])))
+        return rng.standard_normal(leaf.shape, np.float32) / np.float32(fan_in**0.5)
+
+    variables = jax.tree_util.tree_map_with_path(fill, abstract)
+    checkpoints.export_networks(folder, {"generator": variables}, {"config": config.to_dict()})
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")
-    parser.add_argument("--checkpoint-path", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--seconds", type=Fraction, default=Fraction(8), help="of each clip")
-    parser.add_argument("--versions", nargs="+", choices=(*VERSIONS, "none"), default=[*VERSIONS])
-    parser.add_argument("--minutes", nargs="*", type=float, default=[1, 10],
-                        help="lengths for which memory is measured; none to skip")  # fmt: skip
+    parser.add_argument("--face", type=Path, help="video (default: a rendered person)")
+    parser.add_argument("--audio", type=Path, help="16 kHz WAV; needed with --face")
+    parser.add_argument("--size", type=int, default=720, help="rows of the rendered video")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of the rendered video")
+    parser.add_argument("--checkpoint-path", type=Path, help="(default: random weights)")
+    parser.add_argument("--width", type=float, default=0.125, help="width_mult of random weights")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--beside", help="another program to run in turns; {face}, {audio}: paths")
+    parser.add_argument("--by-stages", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[],
                         help="last: options that are passed to lipsync dub")  # fmt: skip
     return parser.parse_args()
 
 
-def write(path: Path, frames: Iterable[Frame], rate: Fraction, rotation: int = 0) -> None:
-    """Writes frames at their times; a rotation is applied, and reversed by the metadata."""
-    tick = Fraction(1, 90_000)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
-        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", tick
-        stream.codec_context.max_b_frames = 0
-        for count, frame in enumerate(frames):
-            image = np.rot90(frame.image, -rotation // 90)
-            height, width = (n - n % 2 for n in image.shape[:2])
-            if not count:
-                stream.width, stream.height = width, height
-                if rotation:
-                    stream.set_display_rotation(rotation)
-            encoded = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(image[:height, :width]), format="rgb24"
-            )
-            encoded.pts, encoded.time_base = round(frame.time / tick), tick
-            container.mux(stream.encode(encoded))
-        container.mux(stream.encode(None))
-
-
-def whole(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
-    yield from frames
-
-
-def with_cuts(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
-    """Alternates every two seconds with another shot: closer, mirrored and brighter."""
-    for frame in frames:
-        height, width = frame.image.shape[:2]
-        if int(frame.time) // 2 % 2:
-            close = frame.image[: height * 4 // 5, width // 10 : width * 9 // 10]
-            close = np.ascontiguousarray(255 - (255 - close[:, ::-1]) // 2)
-            yield frame._replace(image=cv2.resize(close, (width, height)))
-        else:
-            yield frame
-
-
-def blanked(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
-    """Blanks the frames from second 1 to 2."""
-    for frame in frames:
-        yield frame._replace(image=frame.image * np.uint8(not 1 <= frame.time < 2))
-
-
-def uneven(frames: Iterable[Frame], rate: Fraction) -> Iterator[Frame]:
-    """Drops a third of the frames at random."""
-    rng = np.random.default_rng(0)
-    for frame in frames:
-        if frame.index == 0 or rng.random() > 1 / 3:
-            yield frame
-
-
-def resampled(to: Fraction) -> Callable:
-    return lambda frames, rate: video_reader.resample_fps(frames, to)
-
-
-VERSIONS: dict[str, Callable] = {
-    "as it is": whole,
-    "cut": with_cuts,
-    "blanked": blanked,
-    "rotated": whole,
-    **{name: resampled(rate) for name, rate in RATES.items()},
-    "VFR": uneven,
-}
-
-
-def make_version(path: Path, clip: Path, version: str, seconds: Fraction) -> None:
-    info = video_reader.probe(clip)
-    frames = itertools.takewhile(lambda f: f.time < seconds, video_reader.read_frames(clip))
-    rate = RATES.get(version, info.frame_rate)
-    rotation = 90 if version == "rotated" else 0
-    write(path, VERSIONS[version](frames, info.frame_rate), rate, rotation)
-
-
-def audio_for(clip: Path, clips: list[Path]) -> Path:
-    """Returns a file with the clip's audio, else with another clip's."""
-    own_wav = clip.with_suffix(".wav")
-    if own_wav.is_file():
-        return own_wav
-    for candidate in (clip, *clips):
-        if video_reader.probe(candidate).has_audio:
-            return candidate
-    sys.exit(f"{clip.parent} has no audio; put a .wav with the name of a clip into the folder")
-
-
-def save_audio(path: Path, source: Path, seconds: float) -> Path:
-    """Writes some seconds of a recording, repeated if too short."""
-    samples, rate = audio.load_from_video_start(source)
-    audio.save(path, np.resize(samples, round(seconds * rate)), rate)
-    return path
-
-
-def generate(face: Path, audio_path: Path, out: Path, chosen: argparse.Namespace) -> Run:
-    """Dubs one video in its own process."""
-    command = [
-        *(sys.executable, "-m", "lipsync_jax.cli", "dub"),
-        *("--checkpoint-path", chosen.checkpoint_path, "--face", face, "--audio", audio_path),
-        *("--outfile", out, "--no-cache", *chosen.options),
-    ]
-    with tempfile.NamedTemporaryFile("r") as peak:
-        done = subprocess.run(
-            [sys.executable, "-c", LAUNCH, peak.name, *map(str, command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        scale = 1 if sys.platform == "darwin" else 1024
-        memory = int(peak.read()) * scale / 1e6
-    return Run(done.returncode, done.stdout.decode(errors="replace"), memory)
-
-
-def row(clip: str, version: str, out: Path, audio_path: Path, run: Run) -> list[str]:
-    """Returns the table's row of one output, measured on the file where possible."""
-    if run.status:
-        print(run.output, file=sys.stderr)
-        return [clip, version, str(run.status), *["-"] * 5, f"{run.peak_mb:.0f}", "-"]
-    times = [frame.time for frame in video_reader.read_frames(out)]
-    end = times[-1] + 1 / video_reader.probe(out).frame_rate
-    error = float(end - driving_audio.load(audio_path).duration)
-    counts = re.search(r"(\d+) frames edited, (\d+) unchanged", run.output)
-    edited, unchanged = map(int, counts.groups())
-    speed = re.search(r"([\d.]+) frames/s", run.output)[1]
-    missing = re.search(r"no face was found for ([\d.]+) s", run.output)
-    face_percent = 100 * (1 - float(missing[1]) / float(end)) if missing else 100
-    verify = [sys.executable, "-m", "lipsync_jax.cli", "verify", str(out)]
-    marked = subprocess.run(verify, capture_output=True).returncode == 0
-    cells = [f"{1000 * error:+.1f}", str(edited), str(unchanged), f"{face_percent:.1f}", speed]
-    return [clip, version, "0", *cells, f"{run.peak_mb:.0f}", "yes" if marked else "NO"]
-
-
-def small(clip: Path, path: Path, minutes: float) -> None:
-    """Writes the clip forwards and backwards, downscaled, for some minutes."""
-    images = []
-    for frame in itertools.islice(video_reader.read_frames(clip), 100):
-        height, width = frame.image.shape[:2]
-        size = max(2, round(width * SMALL / height)), SMALL
-        images.append(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA))
-    order = itertools.chain.from_iterable(loop_indices(len(images), "ping-pong"))
-    numbers = itertools.islice(order, round(minutes * 60 * 25))
-    write(path, (Frame(Fraction(i, 25), images[n], i) for i, n in enumerate(numbers)), Fraction(25))
-
-
 def main() -> None:
     chosen = arguments()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    suffixes = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".webm"}
-    clips = sorted(path for path in chosen.clips.iterdir() if path.suffix.lower() in suffixes)
-    if not clips:
-        sys.exit(f"{chosen.clips} has no videos")
-    table = chosen.out / "dubbing.md"
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    if chosen.by_stages:
+        chosen.by_stages.write_text(json.dumps(dub_by_stages(chosen.options)))
+        return
+    if (chosen.face is None) != (chosen.audio is None):
+        sys.exit("--face and --audio belong together; give both or none")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        face, audio = chosen.face, chosen.audio
+        if face is None:
+            from lipsync_jax.data_prep.synthetic import corpus
 
-    def add_row(cells: list[str]) -> None:
-        lines.append("| " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            face, audio, _ = corpus.write_dubbing_example(
+                folder, chosen.seconds, size=chosen.size
+            )
+        checkpoint = chosen.checkpoint_path
+        if checkpoint is None:
+            checkpoint = folder / "model"
+            write_model(checkpoint, chosen.width)
+        line = [
+            "dub", "--checkpoint-path", checkpoint, "--face", face, "--audio", audio,
+            "--outfile", folder / "out.mp4", *chosen.options,
+        ]  # fmt: skip
+        measure([str(word) for word in line], folder, face, audio, chosen)
 
-    versions = [version for version in VERSIONS if version in chosen.versions]
-    for clip, version in itertools.product(clips, versions):
-        name = f"{clip.stem} {version}"
-        face, out = chosen.out / f"{name} face.mp4", chosen.out / f"{name}.mp4"
-        make_version(face, clip, version, chosen.seconds)
-        audio_path = chosen.out / f"{clip.stem} audio.wav"
-        save_audio(audio_path, audio_for(clip, clips), float(chosen.seconds))
-        add_row(row(clip.stem, version, out, audio_path, generate(face, audio_path, out, chosen)))
-        face.unlink()
-    for minutes in chosen.minutes:
-        face, out = chosen.out / "long face.mp4", chosen.out / f"{minutes:g} minutes.mp4"
-        small(clips[0], face, minutes)
-        audio_path = chosen.out / "long audio.wav"
-        save_audio(audio_path, audio_for(clips[0], clips), 60 * minutes)
-        run = generate(face, audio_path, out, chosen)
-        add_row(row(clips[0].stem, f"{minutes:g} min", out, audio_path, run))
-        face.unlink()
-        audio_path.unlink()
+
+def measure(
+    line: list[str], folder: Path, face: Path, audio: Path, chosen: argparse.Namespace
+) -> None:
+    """Runs everything `repeats` times, and prints the tables."""
+    whole: dict[str, list[float]] = {"cold": [], "warm": [], "beside": []}
+    stages: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    for repeat in range(chosen.repeats):
+        for temperature in ("cold", "warm"):
+            command = [sys.executable, "-m", "lipsync_jax.cli", *line]
+            seconds, _ = processor_seconds(command, folder / f"cache {repeat}")
+            whole[temperature].append(seconds)
+        if chosen.beside:
+            words = shlex.split(chosen.beside)
+            words = [word.format(face=face, audio=audio) for word in words]
+            whole["beside"].append(processor_seconds(words, folder / "beside")[0])
+        for temperature in ("cold", "warm"):
+            report = folder / "stages.json"
+            command = [sys.executable, __file__, "--by-stages", str(report), "--options", *line]
+            processor_seconds(command, folder / f"stages {repeat}")
+            stages[temperature].append(json.loads(report.read_text()))
+    print("| stage | cold, CPU s | warm, CPU s |")
+    print("|--|--|--|")
+    for stage in STAGES:
+        row = [
+            statistics.median(run.get(stage, 0.0) for run in stages[temperature])
+            for temperature in ("cold", "warm")
+        ]
+        print(f"| {stage} | {row[0]:.2f} | {row[1]:.2f} |")
+    medians = {key: statistics.median(values) for key, values in whole.items() if values}
+    print(f"| **whole command** | {medians['cold']:.2f} | {medians['warm']:.2f} |")
+    if chosen.beside:
+        print(f"| program beside it | {medians['beside']:.2f} | |")
+        ratios = [medians[key] / medians["beside"] for key in ("cold", "warm")]
+        print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |")
 
 
 if __name__ == "__main__":
