@@ -5,8 +5,8 @@
 
 Without --face, a rendered talking person of five seconds is dubbed. The generator has random
 weights, which do not change its speed; a narrow one shows what everything around it costs. Each
-repeat dubs twice, in a process and a cache folder of its own: cold (nothing is cached) and warm
-(detections and compiled programs are cached). All runs use one core; times are processor time, of
+repeat dubs twice, in a process and a cache folder of its own: cold (nothing but Python's bytecode is
+cached) and warm (detections and compiled programs are cached). All runs use one core; times are processor time, of
 all threads together, so that they hardly depend on other work; medians are printed.
 
 The stages are measured in a second pair of processes, where they run one after the other instead of
@@ -139,6 +139,7 @@ def processor_seconds(command: list[str], cache: Path) -> tuple[float, str]:
     """Runs a command; returns its user and system seconds, and what it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else every run compiles all modules
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, done.stdout
@@ -202,9 +203,7 @@ def main() -> None:
         if face is None:
             from lipsync_jax.data_prep.synthetic import corpus
 
-            face, audio, _ = corpus.write_dubbing_example(
-                folder, chosen.seconds, size=chosen.size
-            )
+            face, audio, _ = corpus.write_dubbing_example(folder, chosen.seconds, size=chosen.size)
         checkpoint = chosen.checkpoint_path
         if checkpoint is None:
             checkpoint = folder / "model"

@@ -5,7 +5,6 @@ Every frame of an example changes alike, so that a clip stays in sync.
 
 import cv2
 import numpy as np
-from scipy import signal
 
 from lipsync_jax.media.audio import MEL_RATE
 from lipsync_jax.ops.luminance import BGR_WEIGHTS
@@ -112,6 +111,8 @@ def degrade_mel(mel: np.ndarray, rng: np.random.Generator, magnitude: float) -> 
         power = 10 ** (changed.astype(np.float64) * (_DECIBELS / 10))
         if reverberant:
             keep = 10 ** (-6 / (seconds * MEL_RATE))  # of a column's power in the next: 60 dB
+            from scipy import signal  # here: slow to import, and used in training only
+
             tail = signal.lfilter([0, 1 - keep], [1, -keep], power, axis=0)
             power += 4 * wet * tail
         if noisy:

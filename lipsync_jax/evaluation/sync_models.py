@@ -12,7 +12,7 @@ from lipsync_jax.media import audio
 from lipsync_jax.methods.inference import SyncInference
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
-from lipsync_jax.training import checkpoints
+from lipsync_jax.training.inference import load_inference, load_network
 from lipsync_jax.types import Variables
 
 FRAME_RATE = 25  # frames a second at which faces are evaluated
@@ -84,7 +84,7 @@ class SyncModel:
             ValueError: its method is no sync model, or the weights have other shapes than the
                 network.
         """
-        inference = checkpoints.load_inference(
+        inference = load_inference(
             directory,
             SyncInference,
             "which is no sync model; give the folder that `lipsync convert syncnet_v2.model` "
@@ -108,7 +108,7 @@ class SyncModel:
             jax.eval_shape(video_encoder, variables, frames)
             jax.eval_shape(inference.embed_audio, variables, audio_inputs)
 
-        variables, _ = checkpoints.load_network(directory, inference.network, check)
+        variables, _ = load_network(directory, inference.network, check)
         on_device = jax.device_put(variables)
         embed_video, embed_audio = jit(video_encoder), jit(inference.embed_audio)
         return cls(

@@ -13,8 +13,10 @@ from flax import struct
 
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data.collate import stack
-from lipsync_jax.data.loader import DataSource
 from lipsync_jax.types import Argument, Entry, ModelCards, Tree, Variables
+
+if TYPE_CHECKING:  # which needs grain, and inference does not
+    from lipsync_jax.data.loader import DataSource
 
 Arrays = dict[str, Entry]
 
@@ -157,7 +159,7 @@ class Method:
     def validate_config(self) -> None:
         """Raises ValueError, which says what to do, for a config that cannot work."""
 
-    def data_source(self, split: str) -> DataSource | None:
+    def data_source(self, split: str) -> "DataSource | None":
         """Returns the items that examples are made of; None: clips of the data set."""
         del split
         return None

@@ -16,7 +16,7 @@ from lipsync_jax.methods.inference import AnimationInference
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis.streaming_audio import StreamingAudio
-from lipsync_jax.training import checkpoints
+from lipsync_jax.training.inference import load_inference, load_networks
 from lipsync_jax.types import Tree, Variables
 
 
@@ -108,7 +108,7 @@ def load(directory: str | os.PathLike) -> AnimationModel:
             network.
     """
     inference = load_declaration(directory)
-    variables = checkpoints.load_networks(
+    variables = load_networks(
         directory, inference.networks, functools.partial(_check_shapes, inference)
     )
     return compile_model(inference, variables)
@@ -116,7 +116,7 @@ def load(directory: str | os.PathLike) -> AnimationModel:
 
 def load_declaration(directory: str | os.PathLike) -> AnimationInference:
     """Returns what a checkpoint's networks need, before any weight is read; see `load`."""
-    return checkpoints.load_inference(
+    return load_inference(
         directory,
         AnimationInference,
         "which does not animate images; give a checkpoint of a method that does, e.g. a run of "

@@ -12,7 +12,7 @@ from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
-from lipsync_jax.training import checkpoints
+from lipsync_jax.training.inference import load_inference, load_network
 from lipsync_jax.types import Tree, Variables
 
 GenerateFn = Callable[[np.ndarray, np.ndarray], jax.Array]
@@ -91,7 +91,7 @@ def load_generator(directory: str | os.PathLike) -> tuple[DubbingInference, dict
         FileNotFoundError: there is no checkpoint, or it has no generator.
         ValueError: its method does not dub, or the weights have other shapes than the network.
     """
-    inference = checkpoints.load_inference(
+    inference = load_inference(
         directory,
         DubbingInference,
         "which does not dub faces; give a generator's folder, e.g. a run of configs/wav2lip.py",
@@ -103,7 +103,7 @@ def load_generator(directory: str | os.PathLike) -> tuple[DubbingInference, dict
         face = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         jax.eval_shape(inference.generate, variables, audio, face, face)
 
-    variables, _ = checkpoints.load_network(directory, inference.network, check)
+    variables, _ = load_network(directory, inference.network, check)
     return inference, variables
 
 

@@ -12,7 +12,8 @@ import jax
 from lipsync_jax import methods, weights
 from lipsync_jax.methods.inference import AnimationInference, SyncInference
 from lipsync_jax.text import printable
-from lipsync_jax.training import arrays, checkpoints, model_cards
+from lipsync_jax.training import arrays, model_cards
+from lipsync_jax.training.inference import read_model_card, resolve_checkpoint
 from lipsync_jax.types import Json, ModelCard
 
 BUILT_IN, CONVERTED, TRAINED = "built-in", "converted", "trained"
@@ -70,10 +71,10 @@ def read(directory: str | os.PathLike) -> ModelInfo:
         directory: a run's workdir, a converted checkpoint or a built-in model.
 
     Raises:
-        FileNotFoundError, ValueError: see `checkpoints.read_model_card` and `arrays.shapes`.
+        FileNotFoundError, ValueError: see `read_model_card` and `arrays.shapes`.
     """
-    directory, card = Path(directory), checkpoints.read_model_card(directory)
-    folder = checkpoints.resolve_checkpoint(directory)
+    directory, card = Path(directory), read_model_card(directory)
+    folder = resolve_checkpoint(directory)
     networks = model_cards.network_names(folder)
     items = {name: model_cards.network_path(folder, name) for name in networks}
     leaves = [leaf for item in items.values() for leaf in jax.tree.leaves(arrays.shapes(item))]
@@ -108,9 +109,9 @@ def credit(directory: str | os.PathLike) -> str:
         directory: see `read`; only the last folders of the path are named.
 
     Raises:
-        FileNotFoundError, ValueError: see `checkpoints.read_model_card`.
+        FileNotFoundError, ValueError: see `read_model_card`.
     """
-    directory, card = Path(directory), checkpoints.read_model_card(directory)
+    directory, card = Path(directory), read_model_card(directory)
     origin = _origin(directory, card)
     if origin == CONVERTED:
         origin = f"converted from {card['source']['file']}"
