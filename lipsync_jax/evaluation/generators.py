@@ -16,7 +16,6 @@ from lipsync_jax.evaluation import cropping
 from lipsync_jax.evaluation.face_clip import FaceClip
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.methods.inference import AnimationInference
-from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis import animation_model, dubbing_model
 from lipsync_jax.synthesis.animation_model import AnimationModel
 from lipsync_jax.synthesis.streaming_audio import StreamingAudio
@@ -66,10 +65,10 @@ class DubbingGenerator:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingGenerator":
         """Loads a generator of a dubbing method; see `dubbing_model.load_generator`."""
-        inference, variables = dubbing_model.load_generator(directory)
+        inference, variables, model_hash = dubbing_model.load_generator(directory)
         return cls(
             inference.crop,
-            metadata.model_hash(variables),
+            model_hash,
             dubbing_model.compile_generator(inference, variables),
             inference.audio_features,
         )

@@ -43,8 +43,8 @@ class Batcher:
         self.model, self.batch_size = model, batch_size
 
     def compile(self) -> None:
-        """Compiles the program by generating an empty batch."""
-        self.submit(*self.model.empty_inputs(self.batch_size)).result()
+        """Compiles the program for a batch."""
+        self.model.compile(self.batch_size)
 
     def submit(self, audio: np.ndarray, faces: np.ndarray) -> "PendingBatch":
         """Starts generating any number of faces; see `DubbingModel.__call__` for shapes."""

@@ -1,6 +1,5 @@
 """A trained dubbing network, loaded and compiled for one batch shape."""
 
-import functools
 import os
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.methods.inference import DubbingInference
+from lipsync_jax.nn import folding
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training.inference import load_inference, load_network
@@ -47,11 +47,11 @@ class DubbingModel:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingModel":
         """Loads a trained generator; see `load_generator`."""
-        inference, variables = load_generator(directory)
+        inference, variables, model_hash = load_generator(directory)
         return cls(
             compile_generator(inference, variables),
             inference.image_size,
-            metadata.model_hash(variables),
+            model_hash,
             inference.audio_features,
         )
 
@@ -73,19 +73,27 @@ class DubbingModel:
             np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)]),
         )
 
-    def empty_inputs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns zeros of the shapes that `__call__` takes, to compile with."""
-        return (
-            np.zeros((count, self.audio_features.window, self.audio_features.bins), np.float32),
-            np.zeros((count, self.size, self.size, 3), np.uint8),
-        )
+    def compile(self, batch_size: int) -> None:
+        """Compiles the program of a batch size, without running it."""
+        if isinstance(self.generate, GeneratorProgram):
+            features = self.audio_features
+            self.generate.compile(
+                jax.ShapeDtypeStruct((batch_size, features.window, features.bins), jnp.float32),
+                jax.ShapeDtypeStruct((batch_size, self.size, self.size, 3), jnp.uint8),
+            )
 
 
-def load_generator(directory: str | os.PathLike) -> tuple[DubbingInference, dict[str, Tree]]:
-    """Loads the inference and the generator's variables of a dubbing checkpoint.
+def load_generator(
+    directory: str | os.PathLike,
+) -> tuple[DubbingInference, dict[str, Tree], str]:
+    """Loads the generator of a dubbing checkpoint.
 
     Args:
         directory: a training run's workdir, or what `lipsync convert` wrote.
+
+    Returns:
+        The inference; the generator's variables, with BatchNorm folded into the convolutions; and
+        the hash of the checkpoint's variables, see `metadata.model_hash`.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it has no generator.
@@ -101,18 +109,41 @@ def load_generator(directory: str | os.PathLike) -> tuple[DubbingInference, dict
         features, size = inference.audio_features, inference.image_size
         audio = jax.ShapeDtypeStruct((1, features.window, features.bins), jnp.float32)
         face = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        jax.eval_shape(inference.generate, variables, audio, face, face)
+        with folding.record_layers() as found:
+            jax.eval_shape(inference.generate, variables, audio, face, face)
+        layers.update(found)
 
+    layers: folding.Layers = {}
     variables, _ = load_network(directory, inference.network, check)
-    return inference, variables
+    folded = folding.fold_batch_norm(variables, layers)
+    return inference, folded, metadata.model_hash(variables)
 
 
-def compile_generator(
-    inference: DubbingInference, variables: Variables
-) -> Callable[..., jax.Array]:
-    """Returns (audio windows, faces, references) -> generated faces; all faces uint8.
+class GeneratorProgram:
+    """Generates faces: (audio windows, faces, references) -> generated faces; all faces uint8.
 
-    Without references, each face is its own.
+    Without references, each face is its own. A program is compiled for each shape of the inputs.
+    """
+
+    def __init__(self, generate: Callable[..., jax.Array], variables: Variables) -> None:
+        """Takes a function of variables and inputs, to compile, and the variables on a device."""
+        self._jitted, self._variables = jit(generate), variables
+        self._programs: dict[tuple, Callable[..., jax.Array]] = {}
+
+    def compile(self, *inputs: jax.ShapeDtypeStruct | np.ndarray) -> Callable[..., jax.Array]:
+        """Returns the program for inputs of these shapes; compiles it, without running it."""
+        key = tuple((value.shape, value.dtype) for value in inputs)
+        if key not in self._programs:
+            self._programs[key] = self._jitted.lower(self._variables, *inputs).compile()
+        return self._programs[key]
+
+    def __call__(self, *inputs: np.ndarray) -> jax.Array:
+        """Starts the generation; see the class."""
+        return self.compile(*inputs)(self._variables, *inputs)
+
+
+def compile_generator(inference: DubbingInference, variables: Variables) -> GeneratorProgram:
+    """Returns the program of a generator.
 
     Args:
         inference: of the method.
@@ -132,4 +163,4 @@ def compile_generator(
         generated = inference.generate(variables, audio, faces, references)
         return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
-    return functools.partial(jit(generate), on_device)
+    return GeneratorProgram(generate, on_device)

@@ -64,7 +64,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(late, count):
 def test_no_memory_for_one_face_is_an_error_that_says_what_to_do():
     batcher = batching.Batcher(DubbingModel(Device(fits=0), 8, "name"), 4)
     with pytest.raises(MemoryError, match=r"not enough memory .*JAX_PLATFORMS=cpu"):
-        batcher.compile()
+        batcher.submit(*some(4)).result()
 
 
 def test_other_failures_of_the_device_are_not_hidden():

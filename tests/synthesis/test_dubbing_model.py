@@ -7,7 +7,7 @@ from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods.wav2lip.inference import Wav2LipInference
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis.dubbing_model import DubbingModel, compile_generator
+from lipsync_jax.synthesis.dubbing_model import DubbingModel, compile_generator, load_generator
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
 
@@ -57,9 +57,29 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
     assert metadata.model_hash(other) != metadata.model_hash(variables)
 
 
-def test_empty_inputs_have_the_shapes_to_compile():
-    audio_windows, faces = DubbingModel(None, 96, "name").empty_inputs(5)
-    assert audio_windows.shape == (5, 16, 80) and faces.shape == (5, 96, 96, 3)
+def test_a_program_is_compiled_without_running_and_used_for_its_batch_size(checkpoint):
+    model = DubbingModel.load(checkpoint[0])
+    model.compile(2)
+    programs = model.generate._programs
+    assert len(programs) == 1
+    rng = np.random.default_rng(0)
+    audio_windows = rng.normal(size=(1, 16, 80)).astype(np.float32)
+    faces = rng.integers(0, 256, (1, 96, 96, 3), np.uint8)
+    assert model(audio_windows, faces, 2).shape == (2, 96, 96, 3) and len(programs) == 1
+
+
+def test_a_loaded_generator_computes_what_its_checkpoint_does(checkpoint):
+    inference, folded, model_hash = load_generator(checkpoint[0])
+    assert model_hash == metadata.model_hash(checkpoint[1])
+    assert len(jax.tree.leaves(folded)) < len(jax.tree.leaves(checkpoint[1]))
+    rng = np.random.default_rng(0)
+    audio_windows = rng.normal(size=(2, 16, 80)).astype(np.float32)
+    face = rng.uniform(size=(2, 96, 96, 3)).astype(np.float32)
+    results = [
+        jax.jit(inference.generate)(variables, audio_windows, face, face)
+        for variables in (folded, checkpoint[1])
+    ]
+    np.testing.assert_allclose(*results, atol=1e-5)
 
 
 def test_a_checkpoint_that_draws_nothing_is_refused(tmp_path):
