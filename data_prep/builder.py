@@ -7,13 +7,17 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import file_adapters
 
+from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
+from lipsync_jax.data.feature_cache import compute_features
 from lipsync_jax.data.tfds_features import clip_features
 
 
@@ -59,10 +63,11 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Shards are ArrayRecord files, read by random access and without TensorFlow.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar[Mapping[str, str]] = {
         "1.0.0": "First version.",
         "1.1.0": "Frames are declared as images; transcript and phones are added.",
+        "1.2.0": "Audio features are added; shards are uncompressed and have an index.",
     }
     DESCRIPTION = "Pre-cropped talking faces with their speech."
     HOMEPAGE = CITATION = LICENSE = ""
@@ -103,9 +108,22 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             manual_dir=self.manual_dir(download_dir, config), try_download_gcs=False
         )
         tfds.disable_progress_bar()
-        with tempfile.TemporaryDirectory() as downloads, _quiet():
+        with tempfile.TemporaryDirectory() as downloads, _quiet(), _uncompressed_shards():
             # Nothing is ever downloaded: TFDS' own folder stays empty.
             super().download_and_prepare(download_dir=downloads, download_config=config, **options)
+        self._write_index()
+
+    def _write_index(self) -> None:
+        """Writes the index of each split that has none; without one, reading is slower only."""
+        if not shard_file.IS_SUPPORTED:
+            return
+        for split, info in self.info.splits.items():
+            shards = [Path(path) for path in info.filepaths]
+            if info.num_examples and not clip_index.is_current(self.data_path, split, shards):
+                try:
+                    clip_index.write(Path(self.data_path), split, shards)
+                except ValueError as error:
+                    logging.warning("%s gets no index: %s", self.data_path, error)
 
     def manual_dir(
         self,
@@ -120,7 +138,7 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is ever downloaded
         return {
-            split: ((clip.clip_id, to_record(clip)) for clip in clips)
+            split: ((clip.clip_id, to_record(clip, compute_features(clip))) for clip in clips)
             for split, clips in self.clips().items()
         }
 
@@ -138,6 +156,29 @@ def write_shards(builder: TalkingFace, shards: int | None = None) -> str:
     config = tfds.download.DownloadConfig(num_shards=shards)
     builder.download_and_prepare(download_config=config)
     return str(builder.data_path)
+
+
+class _UncompressedShards(file_adapters.ArrayRecordFileAdapter):
+    """Writes records as they are: JPEGs do not get smaller, and frames stay addressable."""
+
+    @classmethod
+    def write_examples(cls, path: Any, iterator: Iterable) -> None:
+        writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+        for _, serialized in iterator:
+            writer.write(serialized)
+        writer.close()
+
+
+@contextlib.contextmanager
+def _uncompressed_shards() -> Iterator[None]:
+    """Lets TFDS write with `_UncompressedShards`; it has no option for that."""
+    adapters, key = file_adapters.ADAPTER_FOR_FORMAT, file_adapters.FileFormat.ARRAY_RECORD
+    before = adapters[key]
+    adapters[key] = _UncompressedShards
+    try:
+        yield
+    finally:
+        adapters[key] = before
 
 
 @contextlib.contextmanager

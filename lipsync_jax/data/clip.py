@@ -1,8 +1,10 @@
 """The record of a clip, which data_prep writes and the loader reads."""
 
+import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import Protocol, overload
 
 import cv2
 import numpy as np
@@ -51,6 +53,39 @@ class Word:
     end: float
 
 
+class RowReader(Protocol):
+    """An array of a record, rows of which can be read."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Returns some rows."""
+
+
+class EncodedFrames(Sequence[bytes]):
+    """The JPEGs of a clip's frames, read when asked for; equal to a tuple of equal JPEGs."""
+
+    @abc.abstractmethod
+    def take(self, indices: Iterable[int]) -> Sequence[bytes | memoryview]:
+        """Returns the JPEGs of some frames; numbers from 0 to `len` - 1."""
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[bytes, ...]: ...
+    def __getitem__(self, index: int | slice) -> bytes | tuple[bytes, ...]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return tuple(map(bytes, self.take(chosen)))
+        return bytes(self.take([chosen])[0])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self[:])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple | EncodedFrames) and self[:] == other[:]
+
+    __hash__ = None  # type: ignore[assignment]  # a comparison reads every frame
+
+
 @dataclasses.dataclass(frozen=True)
 class Clip:
     """One talking face, cropped, with its speech.
@@ -76,7 +111,7 @@ class Clip:
 
     clip_id: str
     speaker: str
-    frames: tuple[bytes, ...]
+    frames: Sequence[bytes]
     frame_rate: Fraction
     audio: np.ndarray
     audio_rate: int
@@ -91,6 +126,19 @@ class Clip:
     def duration(self) -> Fraction:
         """Returns the seconds of video."""
         return len(self.frames) / self.frame_rate
+
+    def stored_features(self, name: str) -> RowReader | None:
+        """Returns audio features that were computed at preparation.
+
+        Args:
+            name: `mel` or `mfcc`, float32 (columns, bins) as `AudioFeatureSpec.compute` returns
+                them, or `speech_activity`, uint8 (frames,).
+
+        Returns:
+            Their rows; None where the data set has none.
+        """
+        del name
+        return None
 
     def samples(self, rate: int) -> np.ndarray:
         """Returns the audio resampled to a rate, float32 (samples,), full scale 1."""
@@ -118,17 +166,28 @@ def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray
     Raises:
         ValueError: a frame is not a readable JPEG.
     """
+    indices = [int(index) for index in indices]
+    frames: Sequence[bytes | memoryview]
+    if isinstance(clip.frames, EncodedFrames):
+        frames = clip.frames.take(indices)
+    else:
+        frames = [clip.frames[index] for index in indices]
     images = []
-    for index in indices:
-        image = cv2.imdecode(np.frombuffer(clip.frames[index], np.uint8), cv2.IMREAD_COLOR)
+    for index, frame in zip(indices, frames, strict=True):
+        image = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"clip {clip.clip_id}: frame {index} is not a readable JPEG")
         images.append(image)
     return np.stack(images)
 
 
-def to_record(clip: Clip) -> dict[str, Entry]:
-    """Converts a clip to the plain values of its TFDS features."""
+def to_record(clip: Clip, features: Mapping[str, np.ndarray]) -> dict[str, Entry]:
+    """Converts a clip to the plain values of its TFDS features.
+
+    Args:
+        clip: the clip.
+        features: of `feature_cache.compute_features`.
+    """
     return {
         "clip_id": clip.clip_id,
         "speaker": clip.speaker,
@@ -144,27 +203,8 @@ def to_record(clip: Clip) -> dict[str, Entry]:
         "words": _columns(clip.words),
         "transcript": clip.transcript,
         "phones": _columns(clip.phones),
+        **features,
     }
-
-
-def from_record(record: Mapping[str, Entry]) -> Clip:
-    """Converts a record of a TFDS data source to a clip; the inverse of `to_record`."""
-    numerator, denominator = (int(x) for x in record["frame_rate"])
-    return Clip(
-        clip_id=_text(record["clip_id"]),
-        speaker=_text(record["speaker"]),
-        frames=tuple(bytes(frame) for frame in record["frames"]),
-        frame_rate=Fraction(numerator, denominator),
-        audio=np.asarray(record["audio"], np.int16),
-        audio_rate=int(record["audio_rate"]),
-        landmarks=np.asarray(record["landmarks"], np.float32),
-        sync_offset=float(record["sync_offset"]),
-        sync_confidence=float(record["sync_confidence"]),
-        words=_rows(record["words"]),
-        # Data sets of version 1.0.0 have neither of these.
-        transcript=_text(record.get("transcript", "")),
-        phones=_rows(record.get("phones")),
-    )
 
 
 def _columns(words: Sequence[Word]) -> dict[str, Entry]:
@@ -173,16 +213,3 @@ def _columns(words: Sequence[Word]) -> dict[str, Entry]:
         "start": [word.start for word in words],
         "end": [word.end for word in words],
     }
-
-
-def _rows(columns: Entry | None) -> tuple[Word, ...]:
-    if columns is None:
-        return ()
-    return tuple(
-        Word(_text(text), float(start), float(end))
-        for text, start, end in zip(columns["text"], columns["start"], columns["end"], strict=True)
-    )
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

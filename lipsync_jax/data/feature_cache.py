@@ -1,4 +1,4 @@
-"""A cache of the audio features of the clips used last."""
+"""Audio features of clips: stored with the clip, or computed and kept for the clips used last."""
 
 import threading
 from collections import OrderedDict
@@ -6,13 +6,46 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
+from lipsync_jax.data.audio_features import MEL, MFCC, AudioFeatureSpec
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.media import audio
+from lipsync_jax.types import Untyped
+
+_SPEECH = "speech_activity"
+
+
+def compute_features(clip: Clip) -> dict[str, np.ndarray]:
+    """Computes the audio features that are stored with a clip.
+
+    Returns:
+        mel: float32 (columns, 80).
+        mfcc: float32 (steps, 12).
+        speech_activity: uint8 (frames,).
+        Each is empty where the clip's audio is too short for it.
+    """
+    compute: dict[str, Callable[[], np.ndarray]] = {
+        "mel": lambda: _compute(clip, MEL),
+        "mfcc": lambda: _compute(clip, MFCC),
+        _SPEECH: lambda: _speech_activity(clip).astype(np.uint8),
+    }
+    empty: dict[str, np.ndarray] = {
+        "mel": np.zeros((0, MEL.bins), np.float32),
+        "mfcc": np.zeros((0, MFCC.bins), np.float32),
+        _SPEECH: np.zeros(0, np.uint8),
+    }
+    features: dict[str, np.ndarray] = {}
+    for name, function in compute.items():
+        try:
+            features[name] = function()
+        except ValueError:  # one clip must not end a preparation; training names the clip
+            features[name] = empty[name]
+    return features
 
 
 class FeatureCache:
-    """Computes and keeps features and speech activity of the clips used last; thread-safe.
+    """Returns features and speech activity of clips; thread-safe.
+
+    What a clip's data set does not store is computed, and kept for the clips used last.
 
     Args:
         capacity: number of clips; features of three seconds take 77 kB.
@@ -23,26 +56,48 @@ class FeatureCache:
         self._entries: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Untyped]:
+        return {"_capacity": self._capacity}
+
+    def __setstate__(self, state: dict[str, Untyped]) -> None:
+        self.__init__(state["_capacity"])  # type: ignore[misc]  # each process has its own entries
+
     def mel(self, clip: Clip) -> np.ndarray:
         """Returns Wav2Lip's mel spectrogram, float32 (columns, 80); column c is at c / 80 s."""
         return self.features(clip, MEL)
 
     def features(self, clip: Clip, spec: AudioFeatureSpec) -> np.ndarray:
         """Returns audio features of a clip, (columns, bins)."""
-        return self._get(spec.name, clip, lambda: spec.compute(clip.samples(audio.SAMPLE_RATE)))
+        stored = clip.stored_features(spec.name)
+        if stored is not None:
+            return stored[:]
+        return self._get(spec.name, clip, lambda: _compute(clip, spec))
+
+    def windows(self, clip: Clip, spec: AudioFeatureSpec, starts: np.ndarray) -> np.ndarray:
+        """Returns windows of a clip's audio features; of stored ones no others are read.
+
+        Args:
+            clip: the clip.
+            spec: which audio features.
+            starts: integer (n,) or (n, m), first columns, see `AudioFeatureSpec.window_starts`.
+
+        Returns:
+            (*starts.shape, window, bins), see `AudioFeatureSpec.gather`.
+        """
+        stored = clip.stored_features(spec.name)
+        if stored is None:
+            return spec.gather(self.features(clip, spec), starts)
+        first, last = max(0, int(starts.min())), max(0, int(starts.max()) + spec.window)
+        if last - first <= 8 * starts.size * spec.window or len(starts) == 1:
+            return spec.gather(stored[first:last], starts - first)
+        return np.concatenate([self.windows(clip, spec, row) for row in starts[:, None]])
 
     def speech_activity(self, clip: Clip) -> np.ndarray:
         """Returns which frames have speech, bool (frames,)."""
-        return self._get(
-            "speech",
-            clip,
-            lambda: audio.speech_activity(
-                clip.samples(audio.SAMPLE_RATE),
-                audio.SAMPLE_RATE,
-                clip.frame_rate,
-                len(clip.frames),
-            ),
-        )
+        stored = clip.stored_features(_SPEECH)
+        if stored is not None:
+            return stored[:].astype(bool)
+        return self._get(_SPEECH, clip, lambda: _speech_activity(clip))
 
     def _get(self, feature: str, clip: Clip, compute: Callable[[], np.ndarray]) -> np.ndarray:
         key = (feature, clip.clip_id)
@@ -56,3 +111,13 @@ class FeatureCache:
             if len(self._entries) > 2 * self._capacity:  # two features a clip
                 self._entries.popitem(last=False)
         return value
+
+
+def _compute(clip: Clip, spec: AudioFeatureSpec) -> np.ndarray:
+    return spec.compute(clip.samples(audio.SAMPLE_RATE))
+
+
+def _speech_activity(clip: Clip) -> np.ndarray:
+    return audio.speech_activity(
+        clip.samples(audio.SAMPLE_RATE), audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames)
+    )

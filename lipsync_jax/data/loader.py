@@ -1,6 +1,7 @@
 """Loads clips, makes examples and host batches; reads ArrayRecord without TensorFlow."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,10 +9,11 @@ from typing import Protocol, runtime_checkable
 import grain
 import numpy as np
 
-from lipsync_jax.data import tfds_features
-from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames, from_record
+from lipsync_jax.data import clip_index, shard_file
+from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
+from lipsync_jax.data.clip_record import ParsedRecord, StoredClip
 from lipsync_jax.data.collate import stack
-from lipsync_jax.types import Entry
+from lipsync_jax.types import Entry, Untyped
 
 _EPOCHS = 2**31  # endless in practice; grain's own endless repeat overflows with batches of one
 ExampleFn = Callable[[Entry, np.random.Generator], dict[str, Entry]]
@@ -59,6 +61,9 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     # A configuration is named by its crop, or by its crop and split: `face96-official`.
     matching = [p for p in found if p.parent.name.partition("-")[0] == crop]
     matching = [p for p in matching if p.parent.name == crop] or matching
+    # Preparing again with a newer version leaves the older one where it was.
+    newest = {p.parent: p for p in sorted(matching, key=_version)}
+    matching = sorted(newest.values())
     if not matching:
         others = ", ".join(str(p.relative_to(root)) for p in found) or "nothing"
         raise FileNotFoundError(
@@ -71,8 +76,17 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     return matching[0]
 
 
+def _version(folder: Path) -> list[int]:
+    """Returns the numbers of a folder's name `1.10.0`; versions without numbers come first."""
+    return [int(part) for part in folder.name.split(".") if part.isdecimal()]
+
+
 class ClipDataSource:
-    """Random access to the clips of one split; a `grain` source.
+    """Random access to the clips of one split; a `grain` source, which may be pickled.
+
+    With the index that preparation writes (see `clip_index`), a clip's values are read when they
+    are used, frames one by one. Without one, e.g. of data sets before version 1.2.0, the whole
+    record is read.
 
     Args:
         folder: from `find_dataset`.
@@ -87,27 +101,39 @@ class ClipDataSource:
         import tensorflow_datasets as tfds  # half a second; inference never needs it
 
         self.folder, self.split = Path(folder), split
-        builder = tfds.builder_from_directory(self.folder)
-        if split not in builder.info.splits or not builder.info.splits[split].num_examples:
+        info = tfds.builder_from_directory(self.folder).info
+        if split not in info.splits or not info.splits[split].num_examples:
             raise ValueError(f"{folder} has no clips in its split {split!r}")
-        self._files = [str(p) for p in builder.info.splits[split].filepaths]
-        method = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._records = builder.as_data_source(split, deserialize_method=method)
-        self._features = tfds_features.with_encoded_frames(builder.info.features)
+        self._files = [Path(path) for path in info.splits[split].filepaths]
+        self._instructions = info.splits[split].file_instructions
+        self._index: clip_index.ClipIndex | None = None
+        if shard_file.IS_SUPPORTED and clip_index.is_current(self.folder, split, self._files):
+            self._index = clip_index.ClipIndex(self.folder, split, self._files)
+        self._len = info.splits[split].num_examples
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._len
 
     def __getitem__(self, index: int) -> Clip:
+        if self._index is not None:
+            return StoredClip.of(self._index[index])
         try:
-            record = self._features.deserialize_example_np(self._records[index])
-            return from_record(record)
+            return StoredClip.of(ParsedRecord(self._records[index]))
         except Exception as error:
             raise ValueError(
                 f"record {index} of split {self.split!r} can't be read; its shards are "
                 f"{self._files[0]} and {len(self._files) - 1} more: {error}. "
                 "Prepare the data set again."
             ) from error
+
+    @functools.cached_property
+    def _records(self) -> Sequence[bytes]:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        return ArrayRecordDataSource(self._instructions)
+
+    def __getstate__(self) -> dict[str, Untyped]:
+        return {name: value for name, value in self.__dict__.items() if name != "_records"}
 
     def __repr__(self) -> str:  # grain prints its sources
         return f"ClipDataSource({self.folder}, {self.split!r})"
@@ -176,8 +202,41 @@ def shuffled_share(
     """
     if len(clips) < process_count:
         raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
-    share = grain.MapDataset.source(clips)[process_index::process_count].seed(seed)
-    return share.shuffle().repeat(epochs)
+    share = range(process_index, len(clips), process_count)
+    return grain.MapDataset.source(_ShuffledShare(clips, share, seed, epochs)).seed(seed)
+
+
+class _ShuffledShare:
+    """Some clips, in an order of its own in each epoch; a `grain` source, which may be pickled.
+
+    Grain's own shuffle takes milliseconds a clip where a data set has a few dozen clips.
+    """
+
+    def __init__(self, clips: DataSource, share: range, seed: int, epochs: int) -> None:
+        self._clips, self._share, self._seed, self._epochs = clips, share, seed, epochs
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._share) * self._epochs
+
+    def __getitem__(self, index: int) -> Entry:
+        epoch, place = divmod(index, len(self._share))
+        return self._clips[self._share[int(self._order(epoch)[place])]]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = self._orders.get(epoch)
+        if order is None:
+            generator = np.random.default_rng((self._seed, epoch))
+            order = generator.permutation(len(self._share)).astype(np.uint32)
+            # Threads may still read the epoch before.
+            self._orders = {
+                **{e: o for e, o in self._orders.items() if e == epoch - 1},
+                epoch: order,
+            }
+        return order
+
+    def __repr__(self) -> str:  # grain prints its sources
+        return f"shuffled share of {self._clips}"
 
 
 def validation_batches(

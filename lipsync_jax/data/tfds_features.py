@@ -1,10 +1,11 @@
-"""The TFDS features of a clip: images for everyone, encoded bytes for this project's loader."""
+"""The TFDS features of a clip, as `features.json` declares them to every TFDS reader."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lipsync_jax.data.clip import CropSpec
+from lipsync_jax.data.clip_record import ARRAYS, AUDIO_FEATURES
 
 if TYPE_CHECKING:  # half a second; inference never needs it
     import tensorflow_datasets as tfds
@@ -19,12 +20,12 @@ def clip_features(crop_spec: CropSpec) -> "tfds.features.FeaturesDict":
     from tensorflow_datasets import features
 
     aligned = {"text": features.Text(), "start": np.float32, "end": np.float32}
-    shape = crop_spec.height, crop_spec.width, 3
+    image_shape = crop_spec.height, crop_spec.width, 3
     return features.FeaturesDict(
         {
             "clip_id": features.Text(),
             "speaker": features.Text(),
-            "frames": features.Sequence(features.Image(shape=shape, encoding_format="jpeg")),
+            "frames": features.Sequence(features.Image(shape=image_shape, encoding_format="jpeg")),
             "frame_rate": features.Tensor(shape=(2,), dtype=np.int64),
             "audio": features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
             "audio_rate": features.Scalar(np.int32),
@@ -34,17 +35,10 @@ def clip_features(crop_spec: CropSpec) -> "tfds.features.FeaturesDict":
             "words": features.Sequence(aligned),
             "transcript": features.Text(),
             "phones": features.Sequence(aligned),
+            **{
+                name: features.Tensor(shape=(None, *shape), dtype=dtype, encoding="bytes")
+                for name, (dtype, shape) in ARRAYS.items()
+                if name in AUDIO_FEATURES
+            },
         }
     )
-
-
-def with_encoded_frames(declared: "tfds.features.FeaturesDict") -> "tfds.features.FeaturesDict":
-    """Returns a data set's features with its frames as undecoded bytes.
-
-    An image and a text are stored alike. To decode all of a clip's frames takes twenty times as
-    long as to read them, and training decodes a few.
-    """
-    from tensorflow_datasets import features
-
-    frames = features.Sequence(features.Text())
-    return features.FeaturesDict({**dict(declared.items()), "frames": frames})

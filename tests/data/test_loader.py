@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.data import loader
+from lipsync_jax.data.clip import decode_frames
 from tests.conftest import toy_clip
 
 
@@ -112,7 +113,7 @@ def test_a_damaged_shard_is_named(toy_data, tmp_path):
         shard.write_bytes(data)
     clips = loader.ClipDataSource(folder, "train")
     with pytest.raises(ValueError, match=r"copy.*train.*Prepare the data set again"):
-        [clips[i] for i in range(len(clips))]
+        [decode_frames(clips[i], range(40)) for i in range(len(clips))]
 
 
 def test_an_example_that_fails_names_its_clip(clips):
@@ -127,3 +128,23 @@ def test_a_batch_may_be_of_one():
     clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(3)]
     batches = loader.training_batches(clips, lambda clip, rng: {}, 1, seed=0)
     assert len({next(batches)["clip_id"][0] for _ in range(3)}) == 3
+
+
+def test_the_newest_version_of_a_data_set_is_read(tmp_path):
+    for version in ("1.1.0", "1.10.0", "1.2.0"):
+        folder = tmp_path / "grid" / "face96" / version
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").touch()
+    assert loader.find_dataset(str(tmp_path), "face96").name == "1.10.0"
+
+
+def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
+    clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(5)]
+    orders = {}
+    for seed in (0, 0, 1):
+        share = loader.shuffled_share(clips, seed, 0, 1, 3)
+        ids = [share[i].clip_id for i in range(15)]
+        assert orders.setdefault(seed, ids) == ids
+        assert all(len(set(ids[e * 5 :][:5])) == 5 for e in range(3))
+        assert share[3].clip_id == ids[3]  # an earlier epoch, read again
+    assert orders[0] != orders[1]

@@ -120,12 +120,12 @@ def test_a_finished_corpus_is_used_again_and_another_one_is_not_mixed_in(corpus,
 
 def test_an_incomplete_corpus_is_written_anew(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "SECONDS", 0.2)
-    folder = tmp_path / "synthetic" / "face96" / "1.1.0"
+    folder = tmp_path / "synthetic" / "face96" / "1.2.0"
     shutil.copytree(corpus, folder)
     (folder / "recipe.json").unlink()
-    (folder.parent / "incomplete.ABCDEF_1.1.0").mkdir()
+    (folder.parent / "incomplete.ABCDEF_1.2.0").mkdir()
     assert synthetic.generate_corpus(tmp_path, 6, seed=5, workers=1) == folder
-    assert [path.name for path in folder.parent.iterdir()] == ["1.1.0"]
+    assert [path.name for path in folder.parent.iterdir()] == ["1.2.0"]
     assert len(loader.ClipDataSource(folder, "train")[0].frames) == 5
 
 

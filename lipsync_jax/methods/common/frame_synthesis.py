@@ -83,10 +83,8 @@ class FrameSynthesisMethod(Method):
     def audio_windows(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
         """Computes audio features at some frames, float32 (frames, columns, bins)."""
         times = [int(frame) / clip.frame_rate for frame in frames]
-        features = self._feature_cache.features(clip, self.audio_spec)
-        return self.audio_spec.gather(features, self.audio_spec.window_starts(times)).astype(
-            np.float32
-        )
+        columns = self.audio_spec.window_starts(times)
+        return self._feature_cache.windows(clip, self.audio_spec, columns).astype(np.float32)
 
 
 def mean_per_example(metrics: Mapping[str, Tree], examples: int) -> Arrays:

@@ -216,11 +216,11 @@ class SyncExpertMethod(Method):
         With a magnitude the audio is degraded, see `degrade.degrade_mel`.
         """
         spec = self.expert.audio_features
-        features = self._feature_cache.features(clip, spec)
-        if rng is not None and magnitude:
-            features = degrade.degrade_mel(features, rng, magnitude)
-        times = [int(start) / clip.frame_rate for start in starts]
-        return spec.gather(features, spec.window_starts(times))
+        columns = spec.window_starts([int(start) / clip.frame_rate for start in starts])
+        if rng is None or not magnitude:
+            return self._feature_cache.windows(clip, spec, columns)
+        features = degrade.degrade_mel(self._feature_cache.features(clip, spec), rng, magnitude)
+        return spec.gather(features, columns)
 
     def _sample_starts(self, clip: Clip, rng: np.random.Generator, count: int) -> np.ndarray:
         """Samples `count` windows, which do not overlap where the clip is long enough."""

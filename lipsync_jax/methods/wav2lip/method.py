@@ -444,12 +444,19 @@ class Wav2LipMethod(Method):
         own = windows.generator_window_start(starts[:, None] + within, clip.frame_rate)
         sync_features = self._expert.audio_features
         shared = sync_features.window_starts([int(start) / clip.frame_rate for start in starts])
+        example = {"frames": frames[0], "reference": frames[1]}
+        if not degrade_magnitude:
+            cache = self._feature_cache
+            return {
+                **example,
+                "audio": cache.windows(clip, MEL, own),
+                "sync_audio": cache.windows(clip, sync_features, shared),
+            }
         mel = degrade.degrade_mel(self._feature_cache.mel(clip), rng, degrade_magnitude)
         # Features of one name are equal, whatever their windows are.
         is_mel = sync_features.name == MEL.name
         return {
-            "frames": frames[0],
-            "reference": frames[1],
+            **example,
             "audio": windows.gather_windows(mel, own),
             "sync_audio": sync_features.gather(
                 mel if is_mel else self._feature_cache.features(clip, sync_features), shared

@@ -101,7 +101,7 @@ def test_a_published_split_has_a_config_of_its_own_and_shares_the_cache(tmp_path
     root = corpus_trees.grid(tmp_path / "raw")
     out, settings = tmp_path / "out", ExtractionSettings(**SETTINGS)
     report = prepare.prepare([root], out, "grid", settings, split_by="chen2018")
-    assert report["data"].endswith("grid/face96-chen2018/1.1.0")
+    assert report["data"].endswith("grid/face96-chen2018/1.2.0")
     assert (out / "grid" / report["config"] / "report.json").is_file()
     assert [k for k, v in report["video_splits"].items() if v == "test"] == ["s33/sgwz1p"]
     assert sorted(report["video_splits"].values()) == ["test", "train", "train", "validation"]
