@@ -5,11 +5,11 @@ from typing import overload
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.conv import uniform_fan_in
+from lipsync_jax.nn.gru_scan import scan_gru
 
 
 @overload
@@ -99,18 +99,6 @@ class GRU(nn.Module):
         # One product for all steps; only what depends on the state is left to the scan.
         inputs = (x @ input_kernel + input_bias).swapaxes(0, 1)
         valid = jnp.ones(inputs.shape[:2], bool) if mask is None else mask.T
-
-        def step(
-            state: jax.Array, inputs_and_mask: tuple[jax.Array, jax.Array]
-        ) -> tuple[jax.Array, jax.Array]:
-            inputs, valid = inputs_and_mask
-            hidden = state.astype(hidden_kernel.dtype) @ hidden_kernel + hidden_bias
-            (rx, zx, cx), (rh, zh, ch) = (jnp.split(part, 3, axis=-1) for part in (inputs, hidden))
-            update_gate = nn.sigmoid(zx + zh)
-            new = (1 - update_gate) * jnp.tanh(cx + nn.sigmoid(rx + rh) * ch) + update_gate * state
-            state = jnp.where(valid[:, None], new, state)
-            return state, state
-
         wide = jnp.promote_types(inputs.dtype, jnp.float32)
-        state, states = lax.scan(step, state.astype(wide), (inputs, valid))
+        state, states = scan_gru(inputs, hidden_kernel, hidden_bias, state.astype(wide), valid)
         return state, states.swapaxes(0, 1)
