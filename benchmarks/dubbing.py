@@ -5,9 +5,10 @@
 
 Without --face, a rendered talking person of five seconds is dubbed. The generator has random
 weights, which do not change its speed; a narrow one shows what everything around it costs. Each
-repeat dubs twice, in a process and a cache folder of its own: cold (nothing but Python's bytecode is
-cached) and warm (detections and compiled programs are cached). All runs use one core; times are processor time, of
-all threads together, so that they hardly depend on other work; medians are printed.
+repeat dubs twice, in a process and a cache folder of its own: cold (nothing but Python's bytecode
+is cached) and warm (detections and compiled programs are cached). All runs use one core; times are
+processor time, of all threads together, so that they hardly depend on other work; medians are
+printed.
 
 The stages are measured in a second pair of processes, where they run one after the other instead of
 side by side. --beside runs another program in turns with the whole command, and prints the ratio.

@@ -217,5 +217,7 @@ def _detect_faces(
     path: str | os.PathLike, protocol: Protocol
 ) -> tuple[frame_source.FrameSource, face_detection_pass.VideoFaces]:
     video = frame_source.open_frame_source(path)
-    options = DubbingOptions(detector=protocol.detector, detect_every=protocol.detect_every)
+    options = DubbingOptions(
+        detector=protocol.detector, detect_every=protocol.detect_every, follow=False
+    )
     return video, face_detection_pass.detect_faces_in_video(video, None, options, lambda *_: None)

@@ -15,7 +15,7 @@ import numpy as np
 from lipsync_jax import __version__, faces
 from lipsync_jax.faces.trajectory import VideoFaces
 
-_FORMAT_VERSION = 3  # raise it when frames are decoded or faces stored in another way
+_FORMAT_VERSION = 4  # raise it when frames are decoded or faces stored in another way
 MAX_ENTRIES = 200  # the least recently used are removed
 _FIELDS = ("boxes", "landmarks", "scores", "detected")
 

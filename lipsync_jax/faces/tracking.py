@@ -6,11 +6,14 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
+from lipsync_jax.faces import following
 from lipsync_jax.faces.appearance import appearance_descriptor, thumbnail
 from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.detection import Detector, Face, detect, get_detector
+from lipsync_jax.media.planar import Image, PlanarImage, to_rgb
 
 _COLOUR_BINS = 6  # of each colour channel, for scene cuts
+_MIN_FOLLOWED_IOU = 0.6  # of a face's boxes at both ends of the frames through which it is followed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Track:
         boxes: float32 (n, 4).
         landmarks: float32 (n, 5, 2), NaN where unknown.
         scores: float32 (n,); 0 where not detected.
-        detected: bool (n,); elsewhere box and landmarks are interpolated.
+        detected: bool (n,); elsewhere box and landmarks are interpolated or followed.
         descriptor: float32 (d,) of length 1, the mean `faces.appearance_descriptor` of some frames;
             None without `with_appearance`.
         thumbnail: uint8 (size, size, 3) RGB, see `faces.thumbnail`; None without
@@ -47,7 +50,7 @@ class Track:
 
 
 def track_faces(
-    frames: Iterable[np.ndarray],
+    frames: Iterable[Image],
     detector: str | Detector = "auto",
     *,
     detect_every: int = 1,
@@ -55,72 +58,67 @@ def track_faces(
     max_gap: int = 12,
     scene_cut_threshold: float = 0.3,
     with_appearance: bool = False,
+    follow: bool = False,
 ) -> list[Track]:
-    """Tracks every face through a stream of frames, with one frame in memory at a time.
+    """Tracks every face through a stream of frames, with `detect_every` frames in memory.
 
     A face continues the track whose last box it overlaps most. A scene cut, detected by a change
     of the colour histogram, ends all tracks.
 
     Args:
-        frames: uint8 (height, width, 3) RGB images.
+        frames: uint8 (height, width, 3) RGB images, or frames in planes.
         detector: see `detect`.
         detect_every: detect in every n-th frame and interpolate between.
         min_iou: least intersection over union of a face with its track.
         max_gap: frames without detection that are interpolated; a longer gap ends the track.
         scene_cut_threshold: least change of the histogram (0 same, 1 disjoint) that is a cut.
         with_appearance: compute descriptors and thumbnails.
+        follow: between two detections follow faces by optical flow, and detect in these frames too
+            where a face appears, vanishes or moves far; also in the last frame of every shot.
 
     Returns:
         Tracks in the order of their first frames.
     """
     if detect_every < 1:
         raise ValueError(f"detect_every={detect_every}: give a step of at least one frame")
-    run_detector = get_detector(detector) if isinstance(detector, str) else detector
-    active: list[_ActiveTrack] = []
-    finished: list[Track] = []
+    tracker = _Tracker(detector, detect_every, min_iou, max_gap, with_appearance, follow)
     number, next_detection, histogram = -1, 0, None
-    for number, rgb in enumerate(frames):
-        previous, histogram = histogram, _colour_histogram(rgb)
+    for number, image in enumerate(frames):
+        previous, histogram = histogram, _colour_histogram(image)
         if previous is not None and np.abs(histogram - previous).sum() / 2 > scene_cut_threshold:
-            finished += [_interpolate(each, number, detect_every) for each in active]
-            active, next_detection = [], number
+            tracker.end_shot(number)
+            next_detection = number
         if number < next_detection:
+            tracker.pass_over(number, image)
             continue
         next_detection = number + detect_every
-        _link(active, [(number, face) for face in detect(rgb, run_detector)], min_iou)
-        if with_appearance:
-            for active_track in active:
-                active_track.update_appearance(rgb, number)
-        earliest = number - (max_gap + detect_every - 1)
-        ended = [each for each in active if each.last_frame < earliest]
-        active = [each for each in active if each.last_frame >= earliest]
-        finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
-    finished += [_interpolate(each, number + 1, detect_every) for each in active]
-    return sorted(finished, key=lambda track: track.start)
+        tracker.detect(number, image)
+    tracker.end_shot(number + 1)
+    return sorted(tracker.finished, key=lambda track: track.start)
 
 
-def _colour_histogram(rgb: np.ndarray) -> np.ndarray:
+def _colour_histogram(image: Image) -> np.ndarray:
     """Computes a 6 × 6 × 6 colour histogram with linear interpolation between bins.
 
     With hard bins, a plain backdrop that flickers over the edge of a bin would count as a cut.
     """
-    small = cv2.resize(rgb, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    bin_position = small * ((_COLOUR_BINS - 1) / 255)
-    lower_bin = np.minimum(bin_position.astype(int), _COLOUR_BINS - 2)
-    fraction = bin_position - lower_bin
-    counts = np.zeros(_COLOUR_BINS**3)
-    for bin_offset in np.ndindex(2, 2, 2):
-        weight = np.where(bin_offset, fraction, 1 - fraction).prod(axis=1)
-        colour = (lower_bin + bin_offset) @ (_COLOUR_BINS**2, _COLOUR_BINS, 1)
-        counts += np.bincount(colour, weight, _COLOUR_BINS**3)
-    return counts / len(small)
+    if isinstance(image, PlanarImage):
+        small = image.resized((64, 64))
+    else:
+        small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
+    # Each pixel's share of the bins of a channel, (channels, pixels, bins).
+    position = small.reshape(-1, 3).T[..., None] * np.float32((_COLOUR_BINS - 1) / 255)
+    share = np.maximum(1 - np.abs(position - np.arange(_COLOUR_BINS, dtype=np.float32)), 0)
+    red_green = (share[0][:, :, None] * share[1][:, None]).reshape(len(share[0]), -1)
+    return (red_green.T @ share[2]).ravel() / len(share[0])
 
 
 class _ActiveTrack:
-    """A track that may continue: its detections so far, and its appearance."""
+    """A track that may continue: its positions so far, and its appearance."""
 
     def __init__(self, number: int, face: Face) -> None:
         self.detections = [(number, face)]
+        self.followed: list[tuple[int, np.ndarray]] = []  # frame; x and y to add to interpolation
         self._descriptors: list[np.ndarray] = []
         self._best = -1.0
         self.thumbnail: np.ndarray | None = None
@@ -129,11 +127,12 @@ class _ActiveTrack:
     def last_frame(self) -> int:
         return self.detections[-1][0]
 
-    def update_appearance(self, rgb: np.ndarray, number: int) -> None:
+    def update_appearance(self, image: Image, number: int) -> None:
         """Adds the descriptors of detections 1, 2, 4, 8, ..., few and spread over time."""
         count, (last, face) = len(self.detections), self.detections[-1]
         if last != number or count & (count - 1):
             return
+        rgb = to_rgb(image)
         self._descriptors.append(appearance_descriptor(rgb, face))
         quality = face.score * float(face.box[3] - face.box[1])
         if quality > self._best:
@@ -146,24 +145,105 @@ class _ActiveTrack:
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def _link(active: list[_ActiveTrack], faces: list[tuple[int, Face]], min_iou: float) -> None:
-    """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
-    pairs = [
-        (overlap_ratios(track.detections[-1][1].box, face[1].box)[0], i, j)
-        for i, track in enumerate(active)
-        for j, face in enumerate(faces)
+class _Tracker:
+    """Links the detections of a stream of frames to tracks.
+
+    Attributes:
+        finished: tracks that have ended.
+    """
+
+    def __init__(
+        self,
+        detector: str | Detector,
+        detect_every: int,
+        min_iou: float,
+        max_gap: int,
+        with_appearance: bool,
+        follow: bool,
+    ) -> None:
+        self._detector = get_detector(detector) if isinstance(detector, str) else detector
+        self._detect_every, self._min_iou, self._max_gap = detect_every, min_iou, max_gap
+        self._with_appearance, self._follow = with_appearance, follow
+        self._active: list[_ActiveTrack] = []
+        self.finished: list[Track] = []
+        self._last: tuple[int, Image] | None = None  # the frame of the last detection
+        self._passed: list[tuple[int, Image]] = []  # the frames since
+
+    def pass_over(self, number: int, image: Image) -> None:
+        """Takes a frame in which no faces are to be detected for now."""
+        if self._follow:
+            self._passed.append((number, image))
+
+    def detect(self, number: int, image: Image) -> None:
+        """Detects the faces of a frame, and settles the frames since the last detection."""
+        faces = detect(image, self._detector)
+        if self._passed:
+            self._settle_passed(number, image, faces)
+        self._link(number, image, faces)
+        self._last = number, image
+
+    def end_shot(self, end: int) -> None:
+        """Ends all tracks before frame `end`."""
+        if self._passed:
+            self.detect(*self._passed.pop())
+        extension = 1 if self._follow else self._detect_every
+        self.finished += [_interpolate(each, end, extension) for each in self._active]
+        self._active, self._last = [], None
+
+    def _settle_passed(self, number: int, image: Image, faces: list[Face]) -> None:
+        passed, self._passed = self._passed, []
+        last = -1 if self._last is None else self._last[0]
+        present = [each for each in self._active if each.last_frame == last]
+        pairs = _match([each.detections[-1][1] for each in present], faces, _MIN_FOLLOWED_IOU)
+        if not len(pairs) == len(present) == len(faces):
+            for passed_number, passed_image in passed:
+                found = detect(passed_image, self._detector)
+                self._link(passed_number, passed_image, found)
+            return
+        if not pairs or self._last is None:
+            return
+        images = [self._last[1], *(each for _, each in passed), image]
+        for i, _ in pairs:
+            moved = following.deviations(images, present[i].detections[-1][1].box)
+            between = zip((n for n, _ in passed), moved[1:-1], strict=True)
+            present[i].followed += between
+
+    def _link(self, number: int, image: Image, faces: list[Face]) -> None:
+        """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
+        active = self._active
+        pairs = _match([each.detections[-1][1] for each in active], faces, self._min_iou)
+        for i, j in pairs:
+            active[i].detections.append((number, faces[j]))
+        matched = {j for _, j in pairs}
+        active += [_ActiveTrack(number, f) for j, f in enumerate(faces) if j not in matched]
+        if self._with_appearance:
+            for active_track in active:
+                active_track.update_appearance(image, number)
+        earliest = number - (self._max_gap + self._detect_every - 1)
+        ended = [each for each in active if each.last_frame < earliest]
+        self._active = [each for each in active if each.last_frame >= earliest]
+        self.finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
+
+
+def _match(known: list[Face], faces: list[Face], min_iou: float) -> list[tuple[int, int]]:
+    """Returns pairs of indices of faces that overlap, the best overlaps first."""
+    overlaps = [
+        (overlap_ratios(one.box, other.box)[0], i, j)
+        for i, one in enumerate(known)
+        for j, other in enumerate(faces)
     ]
-    matched_tracks, matched_faces = set(), set()
-    for iou, i, j in sorted(pairs, reverse=True):
-        if iou >= min_iou and i not in matched_tracks and j not in matched_faces:
-            active[i].detections.append(faces[j])
-            matched_tracks.add(i)
-            matched_faces.add(j)
-    active += [_ActiveTrack(*face) for j, face in enumerate(faces) if j not in matched_faces]
+    pairs: list[tuple[int, int]] = []
+    first, second = set(), set()
+    for iou, i, j in sorted(overlaps, reverse=True):
+        if iou >= min_iou and i not in first and j not in second:
+            pairs.append((i, j))
+            first.add(i)
+            second.add(j)
+    return pairs
 
 
 def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Track:
-    """Interpolates between detections, and extends the last by less than a detection step."""
+    """Interpolates between detections, and extends the last by less than `detect_every`."""
     points = active_track.detections
     detected_frames = np.array([number for number, _ in points])
     numbers = np.arange(detected_frames[0], min(end, detected_frames[-1] + detect_every))
@@ -171,6 +251,9 @@ def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Tra
     interpolated = np.stack(
         [np.interp(numbers, detected_frames, column) for column in values.T], axis=1
     )
+    for number, moved in active_track.followed:
+        points_moved = interpolated[number - detected_frames[0]].reshape(-1, 2)
+        points_moved += moved  # a view: all corners and landmarks move alike
     detected = np.isin(numbers, detected_frames)
     scores = np.zeros(len(numbers), np.float32)
     scores[detected] = [face.score for _, face in points]

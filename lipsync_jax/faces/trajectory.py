@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from lipsync_jax import faces
+from lipsync_jax.media.planar import Image
 from lipsync_jax.media.video_reader import Frame
 
 MISSING_FACE = ("keep", "hold", "error")
@@ -45,7 +46,9 @@ class FaceOptions:
             without them, see `faces.face_box`.
         box: a constant box, top, bottom, left, right, in place of detection.
         smooth: average boxes over five frames.
-        detect_every: detect in every n-th frame and interpolate between.
+        detect_every: detect in every n-th frame.
+        follow: between these frames follow faces by optical flow, see `faces.track_faces`; else
+            interpolate.
         on_missing_face: for frames without a face: `keep` leaves them unchanged, `hold` uses the
             last box, `error` raises.
         detector: see `faces.get_detector`.
@@ -56,7 +59,8 @@ class FaceOptions:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     box: tuple[int, int, int, int] | None = None
     smooth: bool = True
-    detect_every: int = 2
+    detect_every: int = 5
+    follow: bool = True
     on_missing_face: str = "keep"
     detector: str | faces.Detector = "auto"
     face_id: int | None = None
@@ -116,7 +120,7 @@ def track_video(
     """
     times: list[Fraction] = []
 
-    def images() -> Iterator[np.ndarray]:
+    def images() -> Iterator[Image]:
         for frame in frames:
             times.append(frame.time)
             yield frame.image
@@ -133,6 +137,7 @@ def track_video(
             detect_every=options.detect_every,
             max_gap=max(1, round(MAX_GAP * frame_rate)),
             with_appearance=True,
+            follow=options.follow,
         )
     return VideoFaces(tuple(times), tuple(tracks))
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax.media import timeline, video_reader
+from lipsync_jax.media.planar import Image, PlanarImage
 from lipsync_jax.media.video_reader import Frame
 
 IMAGE_FRAME_RATE = Fraction(25)  # of a video made from an image
@@ -35,6 +36,7 @@ class FrameSource:
         frames_estimate: approximate number of frames.
         transform: resizes, rotates and crops one image.
         notes: sentences on what will differ from the file.
+        untransformed: whether `transform` changes nothing.
     """
 
     path: Path
@@ -47,13 +49,19 @@ class FrameSource:
     frames_estimate: int
     transform: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
+    untransformed: bool = False
 
-    def frames(self, start: Fraction | None = None) -> Generator[Frame, None, None]:
-        """Yields the frames, see `video_reader.read_frames`; images are uint8 RGB of `size`."""
-        frames = video_reader.read_frames(self.path, start)
+    def frames(
+        self, start: Fraction | None = None, planes: bool = False
+    ) -> Generator[Frame, None, None]:
+        """Yields the frames, see `video_reader.read_frames`; images are of `size`."""
+        frames = video_reader.read_frames(self.path, start, planes and self.untransformed)
         try:
             for frame in itertools.islice(frames, 1 if self.single_frame else None):
-                yield frame._replace(image=self.transform(frame.image))
+                if isinstance(frame.image, PlanarImage):
+                    yield frame
+                else:
+                    yield frame._replace(image=self.transform(frame.image))
         finally:
             frames.close()
 
@@ -103,6 +111,7 @@ def open_frame_source(
             f"{path}: crop={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
         )
     single_image = is_image(info)
+    top, bottom, left, right = crop
     rate = (frame_rate or IMAGE_FRAME_RATE) if single_image else info.frame_rate
     return FrameSource(
         path=Path(path),
@@ -115,6 +124,10 @@ def open_frame_source(
         frames_estimate=1 if single_image or static else info.frames_estimate,
         transform=transform,
         notes=_notes(info),
+        untransformed=resize_factor == 1
+        and not rotate
+        and (top, left, bottom in (-1, info.height), right in (-1, info.width))
+        == (0, 0, True, True),
     )
 
 
@@ -151,7 +164,11 @@ class FrameReader:
     """
 
     def __init__(
-        self, source: FrameSource, times: Sequence[Fraction], buffer_bytes: int = MAX_BUFFER_BYTES
+        self,
+        source: FrameSource,
+        times: Sequence[Fraction],
+        buffer_bytes: int = MAX_BUFFER_BYTES,
+        planes: bool = False,
     ) -> None:
         """Opens the source at the first frame.
 
@@ -159,15 +176,16 @@ class FrameReader:
             source: of the frames.
             times: of the frames, from an earlier reading.
             buffer_bytes: most bytes of frames in memory.
+            planes: see `video_reader.read_frames`.
         """
         width, height = source.size
-        self._source, self._times = source, times
-        self._buffer: deque[np.ndarray] = deque(maxlen=max(2, buffer_bytes // (3 * width * height)))
+        self._source, self._times, self._planes = source, times, planes
+        self._buffer: deque[Image] = deque(maxlen=max(2, buffer_bytes // (3 * width * height)))
         self._frames: Generator[Frame, None, None] | None = None
         self._open(0)
 
-    def __getitem__(self, number: int) -> np.ndarray:
-        """Returns frame `number`, uint8 RGB (height, width, 3), which must not be modified.
+    def __getitem__(self, number: int) -> Image:
+        """Returns frame `number`, by default uint8 RGB (height, width, 3); not to be modified.
 
         Raises:
             ValueError: the file has changed since it was first read.
@@ -186,7 +204,7 @@ class FrameReader:
 
     def _open(self, number: int) -> None:
         self.close()
-        self._frames = self._source.frames(self._times[number] if number else None)
+        self._frames = self._source.frames(self._times[number] if number else None, self._planes)
         self._buffer.clear()
         self._next, self._sought = number, number > 0
 

@@ -3,6 +3,7 @@
 Handles colour conversion, deinterlacing, transparency, changing sizes and orientation.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import cast
@@ -11,8 +12,9 @@ import av
 import av.filter
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from lipsync_jax.media import planar
 from lipsync_jax.media.image_files import BACKGROUND
 from lipsync_jax.types import Untyped
 
@@ -89,6 +91,7 @@ class FrameConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first frame; others are letterboxed
+        self._deferred: FrameConverter | None = None  # of whole planar frames, on other threads
 
     def set_size(self, first: av.VideoFrame) -> None:
         """Sets the size of all images to that of a frame."""
@@ -106,6 +109,26 @@ class FrameConverter:
         if size != self._size:
             image = _letterbox(image, self._size)
         return _apply_orientation(image, frame)
+
+    def keep_planes(self, frame: av.VideoFrame) -> planar.Image:
+        """Returns a frame without conversion where its format allows, else as `__call__` does."""
+        if self._size is None:
+            self.set_size(frame)
+        matrix = default_matrix(frame.height) if frame.colorspace == UNTAGGED else frame.colorspace
+        if (
+            frame.format.name != planar.FORMAT
+            or (frame.width, frame.height) != self._size
+            or frame.width % 2
+            or frame.height % 2
+            or frame.color_range == ColorRange.JPEG
+            or matrix not in planar.MATRICES
+            or _has_orientation(frame)
+        ):
+            return self(frame)
+        if self._deferred is None:
+            self._deferred = FrameConverter()
+        convert = functools.partial(self._deferred, frame)
+        return planar.PlanarImage.from_frame(frame, matrix, convert)
 
     def _convert(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         width, height = size
@@ -161,6 +184,14 @@ def _apply_orientation(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     except ValueError:  # PyAV 18 refuses a frame's side data if one kind is unknown
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
     return _orient(image, matrix)
+
+
+def _has_orientation(frame: av.VideoFrame) -> bool:
+    try:
+        data: Untyped = frame.side_data
+        return data.get("DISPLAYMATRIX") is not None
+    except (KeyError, ValueError):  # see `_apply_orientation`
+        return frame.rotation != 0
 
 
 def _orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

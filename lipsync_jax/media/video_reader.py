@@ -78,12 +78,12 @@ class Frame(NamedTuple):
 
     Attributes:
         time: exact seconds from the file's first frame.
-        image: uint8 RGB (height, width, 3).
+        image: uint8 RGB (height, width, 3); a `planar.PlanarImage` where planes were asked for.
         index: its number among the frames yielded, from 0.
     """
 
     time: Fraction
-    image: np.ndarray
+    image: Untyped  # np.ndarray; or planar.PlanarImage, for readers that ask for planes
     index: int  # type: ignore[assignment]  # hides the method of a tuple, which frames don't need
 
 
@@ -168,7 +168,7 @@ def _colours(context: av.VideoCodecContext, rgb: bool) -> tuple[int, int, int]:
 
 
 def read_frames(
-    path: str | os.PathLike, start: Fraction | None = None
+    path: str | os.PathLike, start: Fraction | None = None, planes: bool = False
 ) -> Generator[Frame, None, None]:
     """Decodes a video, or an image as a video of one frame.
 
@@ -181,6 +181,8 @@ def read_frames(
         path: any container that FFmpeg reads.
         start: seconds from the first frame; the first frame yielded is at that time or after (with
             a tolerance of a quarter of a frame, for rounded clocks).
+        planes: whether frames of 8-bit 4:2:0 that need no change are not converted: their image is
+            a `planar.PlanarImage`.
 
     Returns:
         An iterator of frames in display order. The file is opened by this call.
@@ -193,7 +195,7 @@ def read_frames(
     image_info = image_files.probe(path)
     if image_info is not None:
         return _read_image(image_info, Fraction(start or 0))
-    return _read(containers.open_video(path), path, Fraction(start or 0))
+    return _read(containers.open_video(path), path, Fraction(start or 0), planes)
 
 
 def _read_image(image_info: image_files.ImageInfo, start: Fraction) -> Generator[Frame, None, None]:
@@ -204,7 +206,10 @@ def _read_image(image_info: image_files.ImageInfo, start: Fraction) -> Generator
 
 
 def _read(
-    container: av.container.InputContainer, path: str | os.PathLike, start: Fraction
+    container: av.container.InputContainer,
+    path: str | os.PathLike,
+    start: Fraction,
+    planes: bool,
 ) -> Generator[Frame, None, None]:
     with container:
         stream = containers.video_stream(container)
@@ -222,8 +227,9 @@ def _read(
             after_seek = _seek(path, zero + earliest - (2 * step if first.interlaced_frame else 0))
             key = next(after_seek, None)
             decoded = decoded if key is None else itertools.chain([key], after_seek)
-        convert, previous, index = FrameConverter(), None, 0
-        convert.set_size(first)
+        converter, previous, index = FrameConverter(), None, 0
+        converter.set_size(first)
+        convert = converter.keep_planes if planes else converter
         for frame in deinterlace(decoded):
             time = packets.frame_time(frame)
             time = None if time is None else time - zero

@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from lipsync_jax.media import containers
 from lipsync_jax.media.mux import Output
 from lipsync_jax.media.pixels import EXACT, UNTAGGED, default_matrix
+from lipsync_jax.media.planar import Image, PlanarImage
 
 # FFmpeg's conversions for the matrices of ITU-T H.273; other frames are stored with BT.709.
 _MATRICES = {
@@ -128,11 +129,12 @@ class VideoWriter:
         self._matrix = _MATRICES[default_matrix(context.height) if matrix == UNTAGGED else matrix]
         context.color_range = int(ColorRange.JPEG if exact else ColorRange.MPEG)
 
-    def write(self, rgb: np.ndarray, time: Fraction | None = None) -> None:
+    def write(self, image: Image, time: Fraction | None = None) -> None:
         """Adds one frame.
 
         Args:
-            rgb: uint8 (height, width, 3), RGB, of the writer's size.
+            image: uint8 (height, width, 3), RGB, of the writer's size; or in planes, which are
+                encoded without conversion where their matrix is the output's.
             time: of the frame, seconds from time 0, for uneven rates (precise to 11 µs); None
                 means `frames / frame_rate`.
 
@@ -140,15 +142,14 @@ class VideoWriter:
             ValueError: the frame has another size or dtype, or is not later than the one before.
         """
         width, height = self.size
-        if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
+        dtype = np.uint8 if isinstance(image, PlanarImage) else image.dtype
+        if image.shape != (height, width, 3) or dtype != np.uint8:
             raise ValueError(
-                f"{self._output.path}: frame {self.frames} is {rgb.dtype} {rgb.shape}, "
+                f"{self._output.path}: frame {self.frames} is {dtype} {image.shape}, "
                 f"not uint8 {(height, width, 3)}"
             )
         pts = round((self.frames / self.frame_rate if time is None else time) / self._tick)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        if not self._lossless:
-            frame = _to_yuv(rgb, frame, self._matrix)
+        frame = self._frame(image)
         frame.pts, frame.time_base = pts, self._tick
         if self._pending_frame is not None:
             if pts <= self._pending_frame.pts:
@@ -159,6 +160,14 @@ class VideoWriter:
             self._encode(pts - self._pending_frame.pts)
         self._pending_frame = frame
         self.frames += 1
+
+    def _frame(self, image: Image) -> av.VideoFrame:
+        if isinstance(image, PlanarImage):
+            if not self._lossless and _MATRICES[image.matrix] == self._matrix:
+                return image.to_frame()
+            image = image.rgb()
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        return frame if self._lossless else _to_yuv(image, frame, self._matrix)
 
     def _encode(self, duration: int) -> None:
         self._pending_frame.duration = self._durations[self._pending_frame.pts] = duration

@@ -10,6 +10,7 @@ import numpy as np
 from lipsync_jax import faces
 from lipsync_jax.faces import alignment
 from lipsync_jax.faces.outline import FaceFrame
+from lipsync_jax.media.planar import Image, PlanarImage, to_rgb
 
 # Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
 # fractions of the box; about what detection finds in real talking clips.
@@ -85,24 +86,23 @@ def match_colours(generated: np.ndarray, original: np.ndarray, mask: np.ndarray)
 
 
 def blend(
-    image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: np.ndarray, cubic: bool = False
-) -> np.ndarray:
+    image: Image, patch: np.ndarray, mask: np.ndarray, box: np.ndarray, cubic: bool = False
+) -> Image:
     """Blends a patch into an image by a mask.
 
     Args:
-        image: uint8 (height, width, 3).
+        image: uint8 (height, width, 3); or a frame in planes, which stays in planes.
         patch: float32 (rows, columns, 3), in the image's channel order, values of 0 to 255.
         mask: float32 (rows, columns).
         box: (4,), the patch's box, which may reach beyond the image.
         cubic: enlarge by bicubic interpolation, which is sharper than bilinear.
 
     Returns:
-        A new image; pixels where the mask is 0 are unchanged.
+        An image; pixels where the mask is 0 are unchanged. The one given if all are.
     """
-    result = image.copy()
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return result
+        return image
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (float(v) for v in box)
     scale = np.array([mask.shape[1] / (x1 - x0), mask.shape[0] / (y1 - y0)])
@@ -112,7 +112,7 @@ def blend(
     top = max(0, int(np.floor(max(y0, y0 + (rows[0] - 1) / scale[1]))))
     bottom = min(height, int(np.ceil(min(y1, y0 + (rows[-1] + 2) / scale[1]))))
     if left >= right or top >= bottom:
-        return result
+        return image
     both = cv2.merge([patch.astype(np.float32, copy=False), mask])
     region = np.array([left, top, right, bottom]) - np.array([x0, y0, x0, y0])
     # When shrinking, bicubic interpolation would skip pixels.
@@ -120,6 +120,9 @@ def blend(
         both, region * np.tile(scale, 2), (bottom - top, right - left), cubic and scale.max() < 1
     )
     weight = np.clip(local[..., 3], 0, 1) * _inside(box, left, top, right, bottom)
+    if isinstance(image, PlanarImage):
+        return image.blended(local[..., :3], weight, left, top)
+    result = image.copy()
     old = result[top:bottom, left:right].astype(np.float32)
     # OpenCV's arithmetic, since NumPy is slow at spreading a weight over three channels.
     change = cv2.multiply(cv2.subtract(local[..., :3], old), cv2.merge([weight] * 3))
@@ -155,7 +158,8 @@ def blend_aligned(
         (right - left, bottom - top),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
-    return blend(image, warped[..., :3], warped[..., 3], np.array([left, top, right, bottom]))
+    box = np.array([left, top, right, bottom])
+    return to_rgb(blend(image, warped[..., :3], warped[..., 3], box))
 
 
 def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 
 from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.outline import FaceOutline, outline_mask
+from lipsync_jax.media.planar import Image
 from lipsync_jax.synthesis import blending, color_transfer
 from lipsync_jax.synthesis.color_transfer import ColorTransfer
 from lipsync_jax.synthesis.options import DubbingOptions
@@ -26,18 +27,18 @@ class Compositor:
 
     def __call__(
         self,
-        image: np.ndarray,
+        image: Image,
         generated: np.ndarray,
         original: np.ndarray,
         box: np.ndarray,
         landmarks: np.ndarray,
         seconds: float,
         weight: float = 1.0,
-    ) -> np.ndarray:
+    ) -> Image:
         """Composites the face of the next frame.
 
         Args:
-            image: the frame, uint8 RGB (height, width, 3).
+            image: the frame, uint8 RGB (height, width, 3) or in planes.
             generated: the generated crop, uint8 RGB (size, size, 3).
             original: the frame's crop, uint8 RGB (size, size, 3).
             box: (4,), the crop's box in the frame.

@@ -190,7 +190,9 @@ class LipSyncPipeline:
                 video, main_audio, speaker_audio, reference, options, on_progress
             )
             compiled.result()
-            face_renderer = FaceRenderer(batcher, video, speaker_tracks, options, label)
+            face_renderer = FaceRenderer(
+                batcher, video, speaker_tracks, options, label, planes=not options.lossless
+            )
             schedule = [
                 *renderer.schedule_frames(
                     video, speaker_tracks[0].trajectory.times, main_audio.length, options.loop

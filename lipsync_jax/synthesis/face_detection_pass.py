@@ -65,7 +65,7 @@ def detect_faces_in_video(
     def count(done: int) -> None:
         on_frame(done, max(done, total), time.monotonic() - begun)
 
-    with contextlib.closing(prefetch.prefetch(video.frames(), QUEUE)) as frames:
+    with contextlib.closing(prefetch.prefetch(video.frames(planes=True), QUEUE)) as frames:
         video_faces = trajectory.track_video(until(frames), video.frame_rate, options, count)
     if cacheable:
         cache.store(name, video_faces, reached_end)
@@ -73,7 +73,7 @@ def detect_faces_in_video(
 
 
 def _cache_settings(options: DubbingOptions) -> dict[str, object]:
-    names = ("resize_factor", "rotate", "crop", "detect_every", "detector")
+    names = ("resize_factor", "rotate", "crop", "detect_every", "follow", "detector")
     settings = {name: getattr(options, name) for name in names}
     if options.box is None:  # what `auto` resolves to, which may differ between machines
         settings["detector"] = faces.resolve_detector(cast(str, options.detector))

@@ -16,7 +16,7 @@ SILENCE_MODES = ("model", "zero-audio", "passthrough")
 BLEND_MODES = ("outline", "mask", "box")
 # What `quality` sets; `good` is every option's default.
 QUALITIES: Mapping[str, Mapping[str, Argument]] = {
-    "fast": {"detect_every": 5, "blend": "mask", "sharpen": False, "crf": 23},
+    "fast": {"blend": "mask", "sharpen": False, "crf": 23},
     "good": {},
     "best": {"detect_every": 1, "crf": 14},
 }

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax.media import video_reader
+from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame
 
 _WIDTH = 480  # most pixels of one frame
@@ -52,7 +53,8 @@ def write(
     return len(tiles), edited
 
 
-def _shrink(image: np.ndarray) -> np.ndarray:
+def _shrink(image: Image) -> np.ndarray:
+    image = to_rgb(image)
     height, width = image.shape[:2]
     if width <= _WIDTH:
         return image

@@ -12,6 +12,7 @@ from lipsync_jax import faces
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import frame_source, prefetch, timeline
 from lipsync_jax.media.frame_source import FrameSource
+from lipsync_jax.media.planar import Image
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio
 from lipsync_jax.synthesis.batching import Batcher, PendingBatch
@@ -72,6 +73,7 @@ class FaceRenderer:
         speaker_tracks: Sequence[SpeakerTrack],
         options: DubbingOptions,
         label: visible_label.VisibleWatermark | None = None,
+        planes: bool = False,
     ) -> None:
         """Stores the arguments; no frame is read.
 
@@ -81,20 +83,21 @@ class FaceRenderer:
             speaker_tracks: the faces to dub, over equal frames.
             options: of silence, blending and audio offset.
             label: written on every frame.
+            planes: whether frames may stay in planes, see `video_reader.read_frames`; not with a
+                label.
         """
         self._batcher, self._video, self._speaker_tracks = batcher, video, tuple(speaker_tracks)
         self._options, self._label, self.edited = options, label, 0
+        self._planes = planes and label is None
 
-    def original_images(
-        self, schedule: Iterable[ScheduledFrame]
-    ) -> Generator[np.ndarray, None, None]:
+    def original_images(self, schedule: Iterable[ScheduledFrame]) -> Generator[Image, None, None]:
         """Yields the frames of a schedule as they are in the face video."""
         return (frame.image for frame in self._frames(schedule))
 
     def images(
         self, schedule: Iterable[ScheduledFrame], parallel: bool = True
-    ) -> Generator[np.ndarray, None, None]:
-        """Yields the output's frames in order, uint8 RGB (height, width, 3).
+    ) -> Generator[Image, None, None]:
+        """Yields the output's frames in order, uint8 RGB (height, width, 3) or in planes.
 
         Args:
             schedule: the frames of the output.
@@ -110,7 +113,9 @@ class FaceRenderer:
 
     def _frames(self, schedule: Iterable[ScheduledFrame]) -> Generator["_Frame", None, None]:
         with contextlib.closing(
-            frame_source.FrameReader(self._video, self._speaker_tracks[0].trajectory.times)
+            frame_source.FrameReader(
+                self._video, self._speaker_tracks[0].trajectory.times, planes=self._planes
+            )
         ) as reader:
             for number, moment in schedule:
                 yield _Frame(number, moment, reader[number])
@@ -161,7 +166,7 @@ class FaceRenderer:
 
     def _composited(
         self, batches: Generator["_FrameBatch", None, None]
-    ) -> Generator[np.ndarray, None, None]:
+    ) -> Generator[Image, None, None]:
         # New ones for each call: their temporal averages must not reach from a preview into the
         # video.
         compositors = {id(speaker): Compositor(self._options) for speaker in self._speaker_tracks}
@@ -189,7 +194,7 @@ class FaceRenderer:
 class _Frame(NamedTuple):
     number: int  # in the face video
     moment: Fraction  # at which the output shows it
-    image: np.ndarray
+    image: Image
 
 
 class _FaceCrop(NamedTuple):
@@ -204,6 +209,6 @@ class _FaceCrop(NamedTuple):
 
 
 class _FrameBatch(NamedTuple):
-    images: list[np.ndarray]  # RGB
+    images: list[Image]
     face_crops: list[_FaceCrop]
     pending: PendingBatch | None  # the generated faces, BGR

@@ -33,11 +33,12 @@ class StreamingDubber:
     are due (none for `batch_size=1`; (batch_size - 1) / frame_rate in general), plus the time of
     generation. No chunk is consumed before all frames are yielded that do not need the chunk.
 
-    **Equality.** The frames are bit for bit those that `LipSyncPipeline.generate` encodes for a
-    recording of equal samples, with equal options and equal `batch_size` (another batch size is
-    another program, whose sums may round differently). There is one exception: `generate` selects
-    the most prominent face in the part of the video that the output shows, and this class in the
-    whole video; where these are two persons, select one by `face_id`.
+    **Equality.** The frames are bit for bit those that `LipSyncPipeline.generate` encodes with
+    `lossless` for a recording of equal samples, with equal options and equal `batch_size` (another
+    batch size is another program, whose sums may round differently). Without `lossless`, `generate`
+    blends in the video's own YUV where it can. There is one exception: `generate` selects the most
+    prominent face in the part of the video that the output shows, and this class in the whole
+    video; where these are two persons, select one by `face_id`.
 
     Attributes:
         frame_rate: frames a second, exact.

@@ -32,7 +32,7 @@ def test_a_file_whose_clock_misleads_is_read_from_its_start(tmp_path):
     class Misleading:
         size = shown.size
 
-        def frames(self, start=None):
+        def frames(self, start=None, planes=False):
             for frame in shown.frames(start):
                 yield frame if start is None else frame._replace(time=frame.time + 1)
 

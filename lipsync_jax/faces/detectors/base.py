@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from lipsync_jax.media.planar import Image, PlanarImage
+
 
 @dataclasses.dataclass(frozen=True)
 class Face:
@@ -47,10 +49,14 @@ def to_face(
     )
 
 
-def resize_long_side(rgb: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def resize_long_side(image: Image, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Resizes an image to a long side of `size` pixels; returns the exact scales of x and y too."""
-    height, width = rgb.shape[:2]
+    height, width = image.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(rgb, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    if isinstance(image, PlanarImage):
+        small = image.resized(shape)
+    else:
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(image, shape, interpolation=interpolation)
     return small, np.array([shape[0] / width, shape[1] / height])

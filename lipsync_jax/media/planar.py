@@ -1,0 +1,197 @@
+"""Frames as their decoder gave them, in planes of 4:2:0, of which only parts become RGB.
+
+Most pixels of a dubbed frame are the source's. Kept in planes, they reach the encoder bit for bit,
+where a conversion to RGB and back would cost time and round the chroma.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+
+from lipsync_jax.types import Untyped
+
+FORMAT = "yuv420p"
+# Weights of red and blue in the luminance, by the matrix's code in ITU-T H.273.
+_LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+MATRICES = frozenset(_LUMA_WEIGHTS)  # codes that `PlanarImage` converts
+# MPEG's place of a chroma sample, which FFmpeg assumes too: horizontally that of the left pixel of
+# luma, vertically between both. In pixels of chroma, to the right of the middle of its four pixels
+# of luma (x, y).
+_CHROMA_OFFSET = np.array([0.25, 0.0])
+_ACROSS, _DOWN = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # weights of luma's pixels
+
+
+class PlanarImage:
+    """One frame of 8-bit 4:2:0 video in limited range; never modified.
+
+    Attributes:
+        planes: Y, U and V, uint8 (height, width) and twice (height / 2, width / 2).
+        matrix: the code of its conversion from RGB in ITU-T H.273, one of `MATRICES`.
+        shape: (height, width, 3), the shape of the frame as an RGB image.
+    """
+
+    def __init__(
+        self,
+        planes: tuple[np.ndarray, np.ndarray, np.ndarray],
+        matrix: int,
+        to_rgb: Callable[[], np.ndarray] | None = None,
+    ) -> None:
+        """Stores the arguments.
+
+        Args:
+            planes: see the attribute; height and width are even.
+            matrix: see the attribute.
+            to_rgb: converts the whole frame, where there is a better way than `rgb_of`.
+        """
+        self.planes, self.matrix, self._to_rgb = planes, matrix, to_rgb
+        height, width = planes[0].shape
+        self.shape = height, width, 3
+
+    @classmethod
+    def from_frame(
+        cls, frame: av.VideoFrame, matrix: int, to_rgb: Callable[[], np.ndarray]
+    ) -> "PlanarImage":
+        """Returns a decoded frame without a copy; see the arguments of the class."""
+        planes = [plane_array(plane) for plane in frame.planes]
+        return cls((planes[0], planes[1], planes[2]), matrix, to_rgb)
+
+    def rgb(self) -> np.ndarray:
+        """Converts the whole frame, uint8 (height, width, 3)."""
+        if self._to_rgb is not None:
+            return self._to_rgb()
+        return self.resampled(self._enlarge)
+
+    def resampled(
+        self, resample: Callable[[np.ndarray, float, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Resamples the planes to one size and converts the result.
+
+        Args:
+            resample: (plane, factor, offset) -> uint8 (rows, columns), of equal size for the three
+                planes; position p (x, y) of the frame is at p · factor + offset in the plane.
+
+        Returns:
+            uint8 RGB (rows, columns, 3).
+        """
+        luma, *chroma = self.planes
+        planes = [resample(luma, 1.0, np.zeros(2))]
+        planes += [resample(plane, 0.5, _CHROMA_OFFSET) for plane in chroma]
+        return cv2.transform(cv2.merge(planes), _to_rgb_matrix(self.matrix))
+
+    def _enlarge(self, plane: np.ndarray, factor: float, offset: np.ndarray) -> np.ndarray:
+        if factor == 1:
+            return plane
+        x, y = offset + factor / 2 - 0.5
+        matrix = np.array([[factor, 0, x], [0, factor, y]])
+        flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, self.shape[1::-1]
+        return cv2.warpAffine(plane, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def resized(self, size: tuple[int, int]) -> np.ndarray:
+        """Resizes the frame to (width, height); averages areas where it shrinks; uint8 RGB."""
+        return self.resampled(lambda plane, *_: _resize(plane, size))
+
+    def blended(self, patch: np.ndarray, weight: np.ndarray, left: int, top: int) -> "PlanarImage":
+        """Blends a patch into the frame; all values at which the weight is 0 are unchanged.
+
+        Args:
+            patch: float32 RGB (rows, columns, 3), values of 0 to 255; others are clipped.
+            weight: float32 (rows, columns), 0 to 1.
+            left: column of the frame at which the patch begins.
+            top: row of the frame at which the patch begins.
+
+        Returns:
+            A new frame.
+        """
+        rows, columns = weight.shape
+        before, above = left % 2, top % 2  # to whole pixels of chroma
+        borders = above, (rows + above) % 2, before, (columns + before) % 2
+        patch = cv2.copyMakeBorder(np.clip(patch, 0, 255), *borders, cv2.BORDER_REPLICATE)
+        weight = cv2.copyMakeBorder(weight, *borders, cv2.BORDER_CONSTANT, value=0)
+        new = cv2.transform(patch, _to_yuv_matrix(self.matrix))
+        weighted = cv2.multiply(new, cv2.merge([weight] * 3))
+        chroma_share = _halve(weight)
+        result = []
+        for i, plane in enumerate(self.planes):
+            change, share, x, y = weighted[..., i], weight, left - before, top - above
+            if i:
+                change, share, x, y = _halve(change), chroma_share, x // 2, y // 2
+            plane = plane.copy()
+            part = plane[y : y + share.shape[0], x : x + share.shape[1]]
+            kept = cv2.multiply(part.astype(np.float32), 1 - share)
+            part[:] = cv2.add(kept, change, dtype=cv2.CV_8U)  # rounds, saturates
+            result.append(plane)
+        return PlanarImage((result[0], result[1], result[2]), self.matrix)
+
+    def to_frame(self) -> av.VideoFrame:
+        """Returns a copy as a frame to encode."""
+        height, width, _ = self.shape
+        frame = av.VideoFrame(width, height, FORMAT)
+        for plane, values in zip(frame.planes, self.planes, strict=True):
+            plane_array(plane)[:] = values
+        return frame
+
+
+Image = np.ndarray | PlanarImage
+
+
+def to_rgb(image: Image) -> np.ndarray:
+    """Returns an image as uint8 RGB (height, width, 3)."""
+    return image.rgb() if isinstance(image, PlanarImage) else image
+
+
+def plane_array(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    """Returns a plane of 8 bits, uint8 (height, width), without a copy."""
+    values = np.frombuffer(cast(Untyped, plane), np.uint8)
+    return values.reshape(-1, plane.line_size)[: plane.height, : plane.width]
+
+
+def _halve(values: np.ndarray) -> np.ndarray:
+    """Averages values of luma's pixels at the places of chroma."""
+    smooth = cv2.sepFilter2D(
+        values, -1, _ACROSS, _DOWN, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE
+    )
+    return np.ascontiguousarray(smooth[::2, ::2])
+
+
+def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    width, height = size
+    # Halves are quick: a twentieth of the time of other fractions.
+    while not any(n % 2 for n in plane.shape) and (
+        plane.shape[1] >= 2 * width and plane.shape[0] >= 2 * height
+    ):
+        half = plane.shape[1] // 2, plane.shape[0] // 2
+        plane = cv2.resize(plane, half, interpolation=cv2.INTER_AREA)
+    shrinks = plane.shape[1] > width or plane.shape[0] > height
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+@functools.cache
+def _to_yuv_matrix(code: int) -> np.ndarray:
+    """Returns (3, 4): RGB of 0 to 255 and 1 -> Y, U, V of limited range."""
+    red, blue = _LUMA_WEIGHTS[code]
+    luma = np.array([red, 1 - red - blue, blue])
+    matrix = np.zeros((3, 4))
+    matrix[0, :3] = luma * (219 / 255)
+    for row, (channel, weight) in enumerate(((2, blue), (0, red)), start=1):
+        matrix[row, :3] = (np.eye(3)[channel] - luma) * (224 / 255 / (2 * (1 - weight)))
+    matrix[:, 3] = 16, 128, 128
+    return matrix
+
+
+@functools.cache
+def _to_rgb_matrix(code: int) -> np.ndarray:
+    """Returns (3, 4): Y, U, V of limited range and 1 -> RGB of 0 to 255."""
+    matrix = _to_yuv_matrix(code)
+    inverse = np.linalg.inv(matrix[:, :3])
+    return np.concatenate([inverse, -inverse @ matrix[:, 3:]], axis=1)
