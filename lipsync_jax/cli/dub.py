@@ -42,17 +42,21 @@ def run(arguments: argparse.Namespace) -> int:
         ):
             return result
         return dataclasses.replace(
-            result, notes=(*result.notes, *_measure_sync(face, outfile, options))
+            result, notes=(*result.notes, *_measure_sync(face, outfile, options, result))
         )
 
     return _batch.run_command(arguments, generate, load, add_arguments)
 
 
-def _measure_sync(face: Path, outfile: Path, options: dict[str, Argument]) -> tuple[str, ...]:
+def _measure_sync(
+    face: Path, outfile: Path, options: dict[str, Argument], result: "GenerationResult"
+) -> tuple[str, ...]:
     from lipsync_jax.evaluation.sync import dub_sync
     from lipsync_jax.evaluation.sync_models import SyncModel
 
     names = ("rotate", "crop", "resize_factor", "detector", "cache")
     reading = {name: options[name] for name in names if name in options}
     sync_model = SyncModel.load(weights.resolve(None, weights.SYNC, "--sync-model"))
-    return dub_sync.describe(face, outfile, sync_model, **reading)
+    return dub_sync.describe(
+        face, outfile, sync_model, result.video_faces, result.frame_numbers, **reading
+    )

@@ -12,6 +12,7 @@ from lipsync_jax import faces
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.media import video_reader
 from lipsync_jax.media.frame_source import FrameReader, FrameSource
+from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.media.video_reader import Frame
 
 _MEDIAN_FRAMES = 13  # frames of SyncNet's median filter
@@ -44,12 +45,12 @@ def syncnet_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def crop_bgr(
-    image: np.ndarray, box: np.ndarray, size: int, border_value: int | None = None
+    image: Image, box: np.ndarray, size: int, border_value: int | None = None
 ) -> np.ndarray:
     """Crops an RGB image, uint8 (size, size, 3) BGR.
 
     Args:
-        image: uint8 RGB (height, width, 3).
+        image: uint8 RGB (height, width, 3), or in planes.
         box: (4,).
         size: rows and columns.
         border_value: grey value outside of the image; None repeats the image's edge.
@@ -58,6 +59,7 @@ def crop_bgr(
         height, width = image.shape[:2]
         pad = int(np.ceil(max(0, -min(box[:2]), box[2] - width, box[3] - height))) + 2
         if pad > 2:
+            image = to_rgb(image)
             image = cv2.copyMakeBorder(
                 image, pad, pad, pad, pad, borderType=cv2.BORDER_CONSTANT, value=[border_value] * 3
             )
@@ -65,7 +67,7 @@ def crop_bgr(
     return np.ascontiguousarray(faces.crop(image, box, size)[..., ::-1])
 
 
-def crop_for_model(image: np.ndarray, box: np.ndarray, size: int, crop_style: str) -> np.ndarray:
+def crop_for_model(image: Image, box: np.ndarray, size: int, crop_style: str) -> np.ndarray:
     """Crops as a model was trained, see `crop_bgr` and `SyncModel.crop_style`."""
     return crop_bgr(image, box, size, _BORDER_GREY if crop_style == "syncnet" else None)
 
@@ -81,9 +83,15 @@ def frame_indices_at_rate(times: Sequence[Fraction]) -> tuple[int, ...]:
 
 
 def read_frames(
-    video: FrameSource, times: Sequence[Fraction], frame_indices: Sequence[int]
-) -> Iterator[np.ndarray]:
-    """Yields frames of a video by index, uint8 RGB; `times` are those of all frames."""
-    with contextlib.closing(FrameReader(video, times, buffer_bytes=0)) as reader:
+    video: FrameSource,
+    times: Sequence[Fraction],
+    frame_indices: Sequence[int],
+    planes: bool = False,
+) -> Iterator[Image]:
+    """Yields frames of a video by index; `times` are those of all frames.
+
+    Images are uint8 RGB; with `planes` see `video_reader.read_frames`.
+    """
+    with contextlib.closing(FrameReader(video, times, 0, planes)) as reader:
         for index in frame_indices:
             yield reader[index]

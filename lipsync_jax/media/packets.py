@@ -237,6 +237,23 @@ def frame_time(frame: av.frame.Frame) -> Fraction | None:
     return None if frame.pts is None or tick is None else frame.pts * tick
 
 
+def frame_times(path: str | os.PathLike) -> tuple[Fraction, ...]:
+    """Reads the times of a video's frames from its packets, without decoding them.
+
+    Returns:
+        Seconds from the first frame, ascending, one for each packet with a time.
+
+    Raises:
+        FileNotFoundError, ValueError: see `containers.open_video`.
+    """
+    with containers.open_video(path) as container:
+        stream = containers.video_stream(container)
+        tick = rational(stream.time_base) or Fraction(0)
+        read = Packets(container, [stream], path)
+        times = sorted(packet.pts for packet in read if packet.size and packet.pts is not None)
+    return tuple((time - times[0]) * tick for time in times)
+
+
 def first_frame(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
 ) -> tuple[Untyped, Fraction]:

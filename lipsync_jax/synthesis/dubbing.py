@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lipsync_jax import weights
+from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import audio_mix, frame_source
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
@@ -186,7 +187,7 @@ class LipSyncPipeline:
                 writer = cleanup.enter_context(self._writer(target, video, audio, options))
             compiler = cleanup.enter_context(ThreadPoolExecutor(1))
             compiled = compiler.submit(batcher.compile)
-            speaker_tracks = _assign_speakers(
+            video_faces, speaker_tracks = _assign_speakers(
                 video, main_audio, speaker_audio, reference, options, on_progress
             )
             compiled.result()
@@ -220,6 +221,8 @@ class LipSyncPipeline:
             generated_height=self.model.size,
             credit=self.credit,
             notes=notes,
+            video_faces=video_faces,
+            frame_numbers=tuple(number for number, _ in schedule),
         )
 
     def _writer(
@@ -270,7 +273,7 @@ def _assign_speakers(
     reference: np.ndarray | None,
     options: DubbingOptions,
     on_progress: OnProgress,
-) -> list[SpeakerTrack]:
+) -> tuple[VideoFaces, list[SpeakerTrack]]:
     """Runs the first pass: detects faces, and assigns audio to them."""
     # Identities are clustered over the whole video, so that numbers don't depend on the audio.
     end = None if options.loop == "none" else main_audio.duration
@@ -295,7 +298,7 @@ def _assign_speakers(
     vad_envelopes = [
         driving_audio.vad_envelope(v.path) if needs_vad else None for v in assigned_audio
     ]
-    return [*map(SpeakerTrack, trajectories, assigned_audio, vad_envelopes)]
+    return video_faces, [*map(SpeakerTrack, trajectories, assigned_audio, vad_envelopes)]
 
 
 def _write(

@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from lipsync_jax.faces.trajectory import VideoFaces
+
 
 class Progress(NamedTuple):
     """The progress of a run.
@@ -50,6 +52,8 @@ class GenerationResult:
             because of its size.
         preview_only: whether `outfile` is the preview, of `frames` frames, and no video was made.
         notes: changes and losses of the files' content, a sentence each.
+        video_faces: all faces of the face video; None where faces are not tracked.
+        frame_numbers: of each frame of the output, the number of the face video's frame.
     """
 
     outfile: Path
@@ -68,3 +72,5 @@ class GenerationResult:
     preview_only: bool = False
     notes: tuple[str, ...] = ()
     credit: str = ""
+    video_faces: VideoFaces | None = dataclasses.field(default=None, repr=False)
+    frame_numbers: tuple[int, ...] = dataclasses.field(default=(), repr=False)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import types
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from lipsync_jax.cli import sync as sync_command
 from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.faces import cache
-from lipsync_jax.media import mux, video_reader
-from lipsync_jax.synthesis import model_info
+from lipsync_jax.media import audio, frame_source, mux, video_reader
+from lipsync_jax.synthesis import face_detection_pass, model_info
+from lipsync_jax.synthesis.options import DubbingOptions
 from tests.helpers import colour_faces, talking
 
 
@@ -199,6 +201,33 @@ def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tm
     assert str(tmp_path) not in before
 
 
+def test_the_report_of_dubbing_detects_no_face_again(talking_video, tmp_path, monkeypatch):
+    source = frame_source.open_frame_source(talking_video)
+    found = face_detection_pass.detect_faces_in_video(
+        source, None, DubbingOptions(cache=False), lambda *_: None
+    )
+    count = len(found.times)
+    numbers = [*range(count), *range(count - 2, -1, -1)][: count + 9]  # ping-pong
+    longer = tmp_path / "longer.mp4"
+    images = [frame.image for frame in source.frames()]
+    samples, rate = audio.load_from_video_start(talking_video)
+    audio.save(tmp_path / "voice.wav", np.resize(samples, rate * len(numbers) // 25), rate)
+    with video_reader.VideoWriter(
+        longer, 25, source.size, preset="ultrafast", audio=tmp_path / "voice.wav"
+    ) as writer:
+        for number in numbers:
+            writer.write(images[number])
+
+    def refuse(*_):
+        raise AssertionError("faces were detected")
+
+    monkeypatch.setattr(face_detection_pass, "detect_faces_in_video", refuse)
+    before, after = dub_sync.describe(talking_video, longer, talking.sync_model(), found, numbers)
+    assert "in sync (" in before and "in sync (" in after
+    with pytest.raises(AssertionError, match="detected"):  # a file of other frames
+        dub_sync.describe(talking_video, longer, talking.sync_model(), found, numbers[:-1])
+
+
 @pytest.mark.usefixtures("_stub_sync_model")
 def test_the_report_of_dubbing_without_a_cache_neither_reads_nor_writes_one(
     talking_video, monkeypatch
@@ -209,5 +238,6 @@ def test_the_report_of_dubbing_without_a_cache_neither_reads_nor_writes_one(
     monkeypatch.setattr(weights, "resolve", lambda *_: Path("built_in"))
     for name in ("load", "store"):
         monkeypatch.setattr(cache, name, refuse)
-    for line in dub_command._measure_sync(talking_video, talking_video, {"cache": False}):
+    result = types.SimpleNamespace(video_faces=None, frame_numbers=())
+    for line in dub_command._measure_sync(talking_video, talking_video, {"cache": False}, result):
         assert "in sync (" in line

@@ -1,22 +1,30 @@
 """The audio offset of a video before and after dubbing, for the report of `lipsync dub`."""
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
+from lipsync_jax import faces
 from lipsync_jax.evaluation.sync import video_sync
 from lipsync_jax.evaluation.sync.video_sync import TrackSync
 from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
+from lipsync_jax.faces.trajectory import VideoFaces
+from lipsync_jax.media import packets
 from lipsync_jax.types import Argument
 
 SECONDS = Fraction(20)  # of each video that are measured, so that long videos cost little
-_DETECT_EVERY = 4  # frames
 
 
 def describe(
     face: str | os.PathLike,
     outfile: str | os.PathLike,
     sync_model: SyncModel,
+    video_faces: VideoFaces | None = None,
+    frame_numbers: Sequence[int] = (),
     **options: Argument,
 ) -> tuple[str, ...]:
     """Measures a video before and after dubbing, and writes a line about each.
@@ -27,16 +35,23 @@ def describe(
         face: the video that was dubbed, or an image, which has no offset.
         outfile: the dubbed video.
         sync_model: measures.
+        video_faces: the faces of `face`, see `GenerationResult`; None to detect them.
+        frame_numbers: of each frame of `outfile`, the number of the frame of `face`.
         **options: fields of `DubbingOptions` with which `face` was read: `rotate`, `crop`,
             `resize_factor`, `detector`, `cache`.
 
     Returns:
         Lines without line ends; a video that can't be measured has a line that says why.
     """
-    before = _describe(face, sync_model, **options)
+    known = output = None
+    if video_faces is not None and video_faces.tracks and len(video_faces.times) > 1:
+        known = _first_seconds(video_faces)
+        output = _output_faces(video_faces, frame_numbers, outfile)
+    before = _describe(face, sync_model, known, **options)
     # The output is rotated, cropped and resized already.
     detection = {name: options[name] for name in ("detector", "cache") if name in options}
-    return f"sync before: {before}", f"sync after: {_describe(outfile, sync_model, **detection)}"
+    after = _describe(outfile, sync_model, output, **detection)
+    return f"sync before: {before}", f"sync after: {after}"
 
 
 def format_offset(track: TrackSync) -> str:
@@ -58,10 +73,45 @@ def format_offset(track: TrackSync) -> str:
     return text if track.is_confident else f"LOW CONFIDENCE, not reliable: {text}"
 
 
-def _describe(path: str | os.PathLike, sync_model: SyncModel, **options: Argument) -> str:
+def _first_seconds(video_faces: VideoFaces) -> VideoFaces:
+    return video_faces.first_frames(sum(time < SECONDS for time in video_faces.times))
+
+
+def _output_faces(
+    video_faces: VideoFaces, frame_numbers: Sequence[int], outfile: str | os.PathLike
+) -> VideoFaces | None:
+    """Returns the faces of a dubbed video, which are where the face video has them.
+
+    None if the file's frames are not those that were written, so that faces must be detected.
+    """
+    times = packets.frame_times(outfile)
+    if len(times) != len(frame_numbers):
+        return None
+    numbers = np.array(frame_numbers)
+    tracks: list[faces.Track] = []
+    for track in video_faces.tracks:
+        places = np.flatnonzero((numbers >= track.start) & (numbers < track.frames.stop))
+        jumps = (np.diff(places) > 1) | (np.abs(np.diff(numbers[places])) > 1)
+        for part in np.split(places, np.flatnonzero(jumps) + 1):  # consecutive, either way
+            tracks += [_shown(track, numbers[part], int(part[0]))] if len(part) else []
+    return _first_seconds(VideoFaces(times, tuple(tracks)))
+
+
+def _shown(track: faces.Track, numbers: np.ndarray, start: int) -> faces.Track:
+    names = ("boxes", "landmarks", "scores", "detected")
+    parts = {name: getattr(track, name)[numbers - track.start] for name in names}
+    return dataclasses.replace(track, start=start, **parts)
+
+
+def _describe(
+    path: str | os.PathLike,
+    sync_model: SyncModel,
+    video_faces: VideoFaces | None,
+    **options: Argument,
+) -> str:
     try:
         tracks = video_sync.measure(
-            path, sync_model, end=SECONDS, **{"detect_every": _DETECT_EVERY, **options}
+            path, sync_model, end=SECONDS, video_faces=video_faces, **options
         )
     except (OSError, ValueError) as error:
         # The dubbed video is complete, so this may not fail the command; paths are in the report.

@@ -81,6 +81,7 @@ def measure(
     max_offset: int = MAX_OFFSET,
     on_frame: OnFrame = lambda *_: None,
     end: Fraction | None = None,
+    video_faces: VideoFaces | None = None,
     **options: Argument,
 ) -> list[TrackSync]:
     """Measures the audio offset of every face of a video in every shot.
@@ -91,6 +92,7 @@ def measure(
         max_offset: largest offset to try, frames of 25 a second, both ways.
         on_frame: called after each frame, see `face_detection_pass.detect_faces_in_video`.
         end: seconds of the video that are measured, about; None for all.
+        video_faces: the faces of these seconds; None to detect them.
         **options: fields of `DubbingOptions` about reading and detection.
 
     Returns:
@@ -104,7 +106,8 @@ def measure(
     video = frame_source.open_frame_source(
         path, resize_factor=settings.resize_factor, rotate=settings.rotate, crop=settings.crop
     )
-    video_faces = face_detection_pass.detect_faces_in_video(video, end, settings, on_frame)
+    if video_faces is None:
+        video_faces = face_detection_pass.detect_faces_in_video(video, end, settings, on_frame)
     tracks = [
         (number, t)
         for number, tracks_of_identity in enumerate(video_faces.identities())
@@ -133,7 +136,8 @@ def _measure(
         return TrackSync(*where, None, f"shorter than {MIN_SECONDS} s")
     boxes = crop_boxes(sync_model, video_faces, track, settings)
     indices = cropping.frame_indices_at_rate([times[i] - start for i in track.frames])
-    images = cropping.read_frames(video, video_faces.times, [track.start + i for i in indices])
+    numbers = [track.start + i for i in indices]
+    images = cropping.read_frames(video, video_faces.times, numbers, planes=True)
     crops = (
         cropping.crop_for_model(image, boxes[i], sync_model.size, sync_model.crop_style)
         for i, image in zip(indices, images, strict=True)
