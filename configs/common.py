@@ -294,6 +294,8 @@ def sync_expert(
     config.objective = "cosine_bce"  # or info_nce, info_nce_in_clip
     config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
     config.temperature = 0.07  # of info_nce and info_nce_in_clip
+    config.min_negative_distance = 1  # frames, of same_clip; 0: the length of a window
+    config.edge_windows = "reject"  # or pad, see methods/common/window_sampling.py
     config.windows_per_clip = 1
     config.silence_sampling_weight = 1.0  # of windows without speech, relative to speech
     config.augment_magnitude = 0.0
@@ -301,6 +303,28 @@ def sync_expert(
     config.optimizer = optimizer(learning_rate)
     config.train = train(300_000, every=10_000)
     return config
+
+
+# Values of the argument `sampling` of the configs of Wav2Lip and of sync experts.
+SAMPLING = ("by_size", "reference", "spaced")
+
+
+def set_window_sampling(config: ml_collections.ConfigDict, sampling: str, size: str) -> None:
+    """Sets which windows of a clip are training examples.
+
+    Args:
+        config: with `edge_windows`, and for sync experts `min_negative_distance`.
+        sampling: "reference": as the published code, negatives are any other window of the clip,
+            and windows whose audio is not all inside of the clip are rejected. "spaced": negatives
+            do not overlap their window, and such audio is padded with silence. "by_size":
+            "reference" for the published size, else "spaced".
+        size: of the network.
+    """
+    if sampling == "by_size":  # deviation W17
+        sampling = "reference" if size == "published" else "spaced"
+    config.edge_windows = "reject" if sampling == "reference" else "pad"
+    if "min_negative_distance" in config:
+        config.min_negative_distance = 1 if sampling == "reference" else 0
 
 
 def recurrent_gan(
@@ -326,7 +350,7 @@ def recurrent_gan(
     # papers.
     config.adversarial_start_corr = 0.0
     config.discriminators = ml_collections.ConfigDict()
-    config.train = train(400_000, every=4000, early_stopping_patience=10)
+    config.train = train(400_000, every=4000, early_stopping_patience=10)  # deviation T7
     return config
 
 

@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     size = VARIANTS.parse(variant).size
     config = common.experiment("flownet", trained_networks=("flownet",))
 
-    config.data = ml_collections.ConfigDict()
+    config.data = ml_collections.ConfigDict()  # synthetic pairs: deviation F1
     config.data.size = 64  # side of the images, pixels
     # Training pairs are new in every epoch; 100,000 is the length of one epoch.
     config.data.pairs = ml_collections.ConfigDict(

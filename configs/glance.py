@@ -75,25 +75,26 @@ def _full() -> ml_collections.ConfigDict:
 
     config.frozen.autoencoder = common.frozen("glance_autoencoder", "autoencoder")
 
-    config.audio_mean = 60.0  # dB; 0 and 1 in the published code
+    config.audio_mean = 60.0  # dB; 0 and 1 in the published code: deviation G10
     config.audio_std = 30.0
-    config.flow = "farneback"  # or horn_schunck, lucas_kanade
+    config.flow = "farneback"  # or horn_schunck, lucas_kanade; deviation G5
 
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.residual_blocks = 9
     config.model.residual_kernel_t = 1
-    config.model.audio_downsample = "pool"
+    config.model.audio_downsample = "pool"  # deviation G3
     config.model.output_kernel = 7
     config.model.output_padding_mode = "zeros"
     config.optimizer = common.optimizer(2e-4, b1=0.5)
 
-    config.loss = common.loss(l1=0.5, perceptual=1.0)
+    config.loss = common.loss(l1=0.5, perceptual=1.0)  # deviation G4
 
     config.correlation = ml_collections.ConfigDict()
     config.correlation.weight = 1.0
     config.correlation.derivative = True
-    config.correlation.mean_over_features = True  # False: the features are compared one by one
+    # False: the features are compared one by one; deviation G8
+    config.correlation.mean_over_features = True
     config.correlation.width_mult = 1.0  # of the audio encoder
     config.correlation.optimizer = common.optimizer(1e-4, weight_decay_l2=5e-4)
 

@@ -25,7 +25,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.residual_blocks = 6
-    config.model.temporal_kernels = False  # True in one published variant
+    config.model.temporal_kernels = False  # deviation G6
 
     config.optimizer = common.optimizer(2e-4, b1=0.5)
     config.train = common.train(100_000, every=2000, early_stopping_patience=10)

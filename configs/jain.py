@@ -41,6 +41,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _published() -> ml_collections.ConfigDict:
     networks = ("generator", *DISCRIMINATORS)
+    # Aligned crops: deviation J3.
     config = common.recurrent_gan("jain", networks, min_frames=25, horizontal_flip=False)
 
     config.model = ml_collections.ConfigDict()
@@ -52,12 +53,12 @@ def _published() -> ml_collections.ConfigDict:
     config.model.noise_size = 10
     config.model.noise_layers = 2
     config.model.identity_size = 50
-    config.audio_std = 25.0  # MFCCs divided by this number have a deviation of about 1
+    config.audio_std = 25.0  # gives MFCCs a standard deviation of about 1; deviation J1
     config.noise_std = 0.77
     config.eval_noise_std = 0.33  # in validation, as in the inference of Vougioukas et al.
 
     config.loss = common.loss(l1=0.0, upper_half=0.0, mouth=0.0)
-    config.optimizer = common.optimizer(2e-3, b1=0.5)
+    config.optimizer = common.optimizer(2e-3, b1=0.5)  # betas, widths and batch: deviation J2
 
     config.discriminators.frame = common.discriminator(
         weight=1.0,

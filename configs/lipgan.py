@@ -28,6 +28,8 @@ VARIANTS = common.Variants(
     aliases={"tiny_published": "size=tiny"},
 )
 
+KERAS_EPS = 1e-7  # of Keras' Adam, which adds it before the bias correction: deviation L1
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
@@ -62,10 +64,10 @@ def _published() -> ml_collections.ConfigDict:
     config.discriminators = ml_collections.ConfigDict()
     config.discriminators.distance = common.discriminator(
         weight=0.01,  # the L1 loss has 1
-        optimizer=common.optimizer(1e-4),
+        optimizer=common.optimizer(1e-4, eps=KERAS_EPS),
         model={"width_mult": 1.0},
     )
-    config.optimizer = common.optimizer(1e-4)
+    config.optimizer = common.optimizer(1e-4, eps=KERAS_EPS)
     config.train = common.train(300_000, every=3000)
     return config
 

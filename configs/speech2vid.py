@@ -55,10 +55,11 @@ def _k1() -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict({"width_mult": 1.0})
     config.loss = common.loss(mouth=0.0)
+    # Deviations S1 (Adam for SGD), S2 (random weights) and S8 (one rate for all parts).
     config.optimizer = common.optimizer(1e-4)
 
     config.deblur = ml_collections.ConfigDict()
-    config.deblur.train = True
+    config.deblur.train = True  # in the same run: deviation S9
     config.deblur.width_mult = 1.0
     config.deblur.optimizer = common.optimizer(1e-4)
 

@@ -2,14 +2,19 @@
 
     python main.py --config=configs/sync_expert.py --workdir=runs/expert --config.data.dir=DATA
 
-Sizes:
+Arguments, e.g. `:size=published,sampling=spaced`:
 
     size=published   the default: full width, binary cross-entropy of the cosine, as in the paper
     size=small_data  a quarter of the width, InfoNCE, regularised; for minutes to hours of video
     size=in_the_box  small_data for unseen people: many faces, rooms and cameras
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
-Paper: section 3.3.
+    sampling=by_size    the default: reference for the published size, spaced for the others
+    sampling=reference  as the published code: a negative is any other window of the clip, even one
+                        frame away; windows whose audio is not all inside of the clip are rejected
+    sampling=spaced     negatives are at least 5 frames away; missing audio is silence
+
+Paper: section 3.3. Deviations: docs/deviations.md.
 Expected: `:small_data` on GRID s1, balanced accuracy 0.926 on the test clips (higher is better;
 chance 0.5), hours not measured (docs/results.md). `:published`: not measured.
 """
@@ -19,19 +24,23 @@ import ml_collections
 from lipsync_jax.configs import common
 
 VARIANTS = common.Variants(
-    "sync_expert", {"size": ("published", "small_data", "in_the_box", "tiny")}
+    "sync_expert",
+    {"size": ("published", "small_data", "in_the_box", "tiny"), "sampling": common.SAMPLING},
 )
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
-    size = VARIANTS.parse(variant).size
+    chosen = VARIANTS.parse(variant)
+    size = chosen.size
+    # Learning rate: deviation W5.
     config = common.sync_expert("sync_expert", "face96", batch_size=64, learning_rate=1e-4)
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.depth_mult = 1.0
     config.model.dropout = 0.0
     config.model.relu_embedding = True  # False allows negative cosines, which suits info_nce
+    common.set_window_sampling(config, chosen.sampling, size)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":

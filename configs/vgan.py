@@ -33,15 +33,16 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = common.experiment("vgan", trained_networks=("generator", "discriminator"))
     config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
 
-    config.audio_mean = 60.0  # dB; 0 and 1 in the published code
+    config.audio_mean = 60.0  # dB; 0 and 1 in the published code: deviation G10
     config.audio_std = 30.0
 
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
+    # Deviation V1.
     config.model.condition_on_image = chosen.system == "image_cond"
     config.optimizer = common.optimizer(2e-4, b1=0.5)
 
-    config.loss = common.loss(
+    config.loss = common.loss(  # deviation V2
         mask=0.0,  # 0.1 in Vondrick et al., for videos from noise alone
         first_frame=0.0,  # 10 there, for videos that continue a frame
     )

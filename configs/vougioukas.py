@@ -39,7 +39,7 @@ VARIANTS = common.Variants(
         "static": "system=no_recurrence",
     },
 )
-EPOCH = 4000  # steps of an epoch of GRID's training half, four clips a step
+EPOCH = 4000  # deviation T4: steps of an epoch of GRID's training half, four clips a step
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -66,7 +66,7 @@ def _v2018() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.image_size = (128, 96)
     config.model.width_mult = 1.0
-    config.model.audio_rate = 16_000  # published: the rate of the corpus, 50 kHz for GRID
+    config.model.audio_rate = 16_000  # deviation T1: the rate of the corpus, 50 kHz for GRID
     config.model.audio_samples = 2560  # 0.16 s
     config.model.audio_encoder_channels = 16
     config.model.audio_size = 256

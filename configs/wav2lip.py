@@ -3,12 +3,18 @@
     python main.py --config=configs/wav2lip.py --workdir=runs/wav2lip --config.data.dir=DATA \\
         --config.frozen.expert.checkpoint=runs/expert
 
-configs/wav2lip_gan.py adds the visual quality discriminator. Sizes:
+configs/wav2lip_gan.py adds the visual quality discriminator. Arguments, e.g.
+`:size=published,sampling=spaced`:
 
     size=published   the default: the published network, batch and learning rate
     size=small_data  a quarter of the width, for minutes to hours of video
     size=in_the_box  for people not seen in training, by warping the reference image
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
+
+    sampling=by_size    the default: reference for the published size, spaced for the others
+    sampling=reference  as the published code: windows whose audio is not all inside of the clip are
+                        rejected, so the first frame of a clip is never generated
+    sampling=spaced     missing audio is silence
 
 Paper: section 3.4 (generator, L1 and sync loss); the expert is section 3.3.
 Expected: `:small_data` on GRID s1, test mouth_l1 0.0218 (lower is better; mean-image baseline
@@ -21,18 +27,23 @@ from lipsync_jax.configs import common
 
 VARIANTS = common.Variants(
     "wav2lip",
-    {"size": ("published", "small_data", "in_the_box", "tiny")},
+    {"size": ("published", "small_data", "in_the_box", "tiny"), "sampling": common.SAMPLING},
 )
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
-    size = VARIANTS.parse(variant).size
+    chosen = VARIANTS.parse(variant)
+    size = chosen.size
     config = common.experiment("wav2lip", trained_networks=("generator",))
     config.data = common.data(  # clips of `windows_per_clip` windows of 5 frames
-        "face96", batch_size=16, validation_clips=512, validation_batch_size=16
+        "face96",
+        batch_size=16,
+        validation_clips=512,  # deviation W16
+        validation_batch_size=16,
     )
     config.windows_per_clip = 1
+    config.edge_windows = "reject"  # or pad, see methods/common/window_sampling.py
     config.frames_per_window = 0  # in training, evenly spaced; 0: all, which the sync loss needs
     config.augment_magnitude = 0.0
     config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
@@ -44,8 +55,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.depth_mult = 1.0
 
     config.frozen.expert = common.frozen("sync_expert", "expert")
-    config.frozen.expert.min_accuracy = 0.85  # balanced, on the expert's validation clips; 0: any
-    config.frozen.expert.use_batch_stats = False  # True: as in the published training
+    config.frozen.expert.min_accuracy = 0.85  # balanced; 0: any, deviation W4
+    config.frozen.expert.use_batch_stats = False  # True as published: deviation W1
 
     config.loss = common.loss(
         lower_half=1.0,
@@ -53,7 +64,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         edge=0.0,
         painted=0.0,
         motion=0.0,
-        sync=0.03,  # the paper's; the published script without discriminator has 0.01
+        sync=0.03,  # deviation W2
         sync_initial=0.0,
         sync_start_below=0.75,
     )
@@ -63,6 +74,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.optimizer = common.optimizer(1e-4)
     config.train = common.train(300_000, every=3000)
+    common.set_window_sampling(config, chosen.sampling, size)
     if size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":

@@ -3,7 +3,7 @@
     python main.py --config=configs/wav2lip_gan.py --workdir=runs/wav2lip_gan \\
         --config.data.dir=DATA --config.frozen.expert.checkpoint=runs/expert
 
-Sizes as in configs/wav2lip.py.
+Arguments as in configs/wav2lip.py.
 
 Paper: section 3.5.
 Expected: not measured.
@@ -18,8 +18,9 @@ VARIANTS = common.Variants("wav2lip_gan", wav2lip.VARIANTS.arguments)
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
-    size = VARIANTS.parse(variant).size
-    config = wav2lip.get_config(f"size={size}")
+    chosen = VARIANTS.parse(variant)
+    size = chosen.size
+    config = wav2lip.get_config(f"size={size},sampling={chosen.sampling}")
     config.optimizer.b1 = 0.5
     if size == "in_the_box":  # --config.init_from.generator=RUN of configs/wav2lip.py, this size
         config.audio_from_expert = False

@@ -78,6 +78,7 @@ def cosine_bce_loss(
     Returns:
         A scalar, or (n,).
     """
+    # Deviation W8: the published code does not clip.
     return binary_cross_entropy(jnp.clip(cosine_similarity(a, b), 0.0, 1.0), target, mean)
 
 

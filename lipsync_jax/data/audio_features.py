@@ -95,13 +95,13 @@ MFCC = AudioFeatureSpec(
     rate=audio_windows.MFCC_RATE,
     bins=12,
     window=audio_windows.MFCC_STEPS,
-    lookback=Fraction(16, 100),
+    lookback=Fraction(16, 100),  # deviation S6: none in the demo of Speech2Vid
     silence=0.0,
     compute=_mfcc,
     left_context=1,
     right_context=2,
 )
-LIPGAN = {  # by branch; the published code of `mel` is eight frames off
+LIPGAN = {  # by branch; the published code of `mel` is eight frames off: deviation L3
     "mfcc": MFCC,
     "mel": dataclasses.replace(MEL, window=27, lookback=Fraction(13, 80) - Fraction(1, 50)),
 }

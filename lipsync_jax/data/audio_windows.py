@@ -108,6 +108,7 @@ def log_mel_windows(
     Returns:
         float32 (frames, 4, 128), dB; see `audio.log_mel`.
     """
+    # Deviations G11 (published: of frame t - 1) and G12 (published: bins mixed with steps).
     starts = log_mel_window_starts(frames, frame_rate)
     return audio.log_mel(gather_windows(samples, starts, LOG_MEL_SAMPLES, fill=0))
 

@@ -31,6 +31,7 @@ MEL_WINDOW = 16  # columns of the generator's window: 0.2 s
 
 WINDOW_LOOKBACK = Fraction(1, 25)  # seconds from a generator window's start to the frame it drives
 
+# Deviation W10; `reference` is the published inference.
 AUDIO_OFFSETS: Mapping[str, Fraction] = {"corrected": WINDOW_LOOKBACK, "reference": Fraction(0)}
 
 Rate = Fraction | int | str
@@ -169,6 +170,7 @@ def reference_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarra
 
 def frames_covering(samples: int, sample_rate: int, frame_rate: Rate) -> int:
     """Returns the fewest frames that are shown for at least the duration of the audio."""
+    # Deviation W11: `reference_inference_starts` has the published number of frames.
     return int(-(-samples * _rate(frame_rate) / sample_rate // 1))
 
 

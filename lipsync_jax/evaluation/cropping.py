@@ -25,7 +25,7 @@ def syncnet_boxes(boxes: np.ndarray) -> np.ndarray:
 
     As in the released pipeline (Chung & Zisserman 2016): with s half the longer side and
     (x, y) the centre, each the median of 13 frames, a square of 2.8·s around (x, y + 0.4·s). The
-    released median filter pads tracks with zeros; here the end's value is repeated.
+    released median filter pads tracks with zeros; here the end's value is repeated (deviation M4).
 
     Args:
         boxes: (frames, 4), of consecutive frames.

@@ -51,7 +51,7 @@ class Protocol:
     crop_size: int = 128
     resize: str = "bilinear after averaging whole pixels"
     colour: str = "BGR; BT.601 luminance"
-    ssim_window: str = "gaussian11"
+    ssim_window: str = "gaussian11"  # deviation M3
     lmd_variant: str = "mean"
     sync_crop: str = "track"
     sync_window: int = 5

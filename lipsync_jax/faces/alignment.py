@@ -19,6 +19,7 @@ CANONICAL_FACE = np.array(
 FRAME_SIZE = (128, 96)
 # Lip crop within that frame, in pixel edges: 1.3 mouth widths (published code of Chen et al.). The
 # mean mouth of 12 videos is 30 pixels wide at (50, 80); the crop is lower, for open mouths.
+# Deviation G13: published crops follow the mouth's points.
 LIPS_LEFT, LIPS_TOP, LIPS_SIDE = 30, 63, 40
 # Square crop of the full width, from above the brows to the chin.
 SQUARE_TOP, SQUARE_SIDE = 20, 96
@@ -33,6 +34,7 @@ WINDOW = 7  # frames of the moving average of a video's points
 # the vector from the nose tip to the centre of the mouth: least-squares fit to a 68-point predictor
 # on 247 frames of six speakers. Aligned frames are 2 to 9 pixels off those of the predictor, mostly
 # in one direction throughout a video.
+# Deviation T5.
 _CORNERS = 0.2
 _NOSE_BASE = 0.38
 

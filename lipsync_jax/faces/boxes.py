@@ -92,6 +92,7 @@ def face_box(boxes: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarr
         float32 (..., 4).
     """
     boxes = np.array(boxes, np.float64)
+    # Deviation W12.
     boxes[..., 3] += CHIN_MARGIN * (boxes[..., 3] - boxes[..., 1])
     if landmarks is not None:
         mouth = np.asarray(landmarks, np.float64)[..., 3:, 1].mean(axis=-1)

@@ -39,7 +39,7 @@ def crop(
     rows, columns = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _check_box(box)
     fx, fy = max(1, int((x1 - x0) / columns)), max(1, int((y1 - y0) / rows))
-    if fx > 1 or fy > 1:
+    if fx > 1 or fy > 1:  # deviation W15
         left, top = (int(np.floor(v)) - 2 * f for v, f in ((x0, fx), (y0, fy)))
         across, down = (int(np.ceil(v)) // f + 4 for v, f in ((x1 - x0, fx), (y1 - y0, fy)))
         part = _pixels(image, left, top, across * fx, down * fy)

@@ -227,7 +227,8 @@ def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
 
     Pre-emphasis 0.97, 25 ms Hamming frames every 10 ms, 512-point magnitude spectrum, 40 triangular
     filters over 300-3700 Hz, natural logarithm, DCT-II scaled by sqrt(2 / 40), sine lifter 22. The
-    published code has no floor, so that silence gives NaN there; here silence is finite.
+    published code has no floor, so that silence gives NaN there; here silence is finite
+    (deviation L5).
 
     Args:
         samples: float (samples,), 16 kHz, full scale 1.

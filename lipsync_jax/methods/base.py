@@ -254,6 +254,7 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
             learning_rate,
             b1=config.b1,
             b2=config.b2,
+            eps=config.eps,
             weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )

@@ -16,8 +16,10 @@ EXPERIMENT = {
 }
 # Fields that the configs of a method gained after its first checkpoints were written.
 ADDED: Mapping[str, Mapping[str, Json]] = {
-    "sync_expert": {"degrade_magnitude": 0.0},
+    "stable_syncnet": {"min_negative_distance": 0, "edge_windows": "pad"},
+    "sync_expert": {"degrade_magnitude": 0.0, "min_negative_distance": 0, "edge_windows": "pad"},
     "wav2lip": {
+        "edge_windows": "pad",
         "network": "published",
         "audio_from_expert": False,
         "frames_per_window": 0,
@@ -29,6 +31,7 @@ ADDED: Mapping[str, Mapping[str, Json]] = {
 OPTIMIZER = {
     "b1": 0.9,
     "b2": 0.999,
+    "eps": 1e-8,  # of Adam, added to the root of the bias-corrected second moment
     "weight_decay": 0.0,  # decoupled (AdamW), on kernels only
     "weight_decay_l2": 0.0,  # times all weights, added to the gradient before Adam scales it
     "clip_norm": 0.0,  # of all gradients together; 0: off

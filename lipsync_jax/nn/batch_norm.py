@@ -89,9 +89,9 @@ batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
 class BatchNorm(nn.Module):
     """BatchNorm over the global batch with the published constants (PyTorch's defaults).
 
-    Running variances are of the biased estimate, where PyTorch keeps the unbiased one; this
-    difference matters only when training steps are compared. Variables are named as those of
-    nn.BatchNorm.
+    Running variances are of the biased estimate, where PyTorch keeps the unbiased one (deviation
+    W9); this difference matters only when training steps are compared. Variables are named as those
+    of nn.BatchNorm.
 
     Attributes:
         scale_init: initialiser of the scale.

@@ -75,7 +75,7 @@ class ConvNormAct(nn.Module):
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         if self.norm:
-            norm = BatchNorm(
+            norm = BatchNorm(  # its scale starts from 1: deviation G15
                 momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
             y = norm(y, train)

@@ -161,6 +161,7 @@ def compile_generator(inference: DubbingInference, variables: Variables) -> Gene
         faces = faces.astype(jnp.float32) / 255
         references = jnp.broadcast_to(references.astype(jnp.float32) / 255, faces.shape)
         generated = inference.generate(variables, audio, faces, references)
+        # Deviation W13: published Wav2Lip truncates.
         return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
     return GeneratorProgram(generate, on_device)

@@ -187,7 +187,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
     loop: str = "ping-pong"
     silence_mode: str = "model"
-    blend: str = "outline"
+    blend: str = "outline"  # deviation W14
     match_colours: bool = True
     sharpen: bool = True
     audio_offset: str = "corrected"

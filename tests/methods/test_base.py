@@ -27,3 +27,9 @@ def test_the_rate_is_constant_by_default():
     assert rates(3, lr_decay=0.5, lr_decay_from=0, lr_decay_every=0) == pytest.approx(
         [0.1] * 3, rel=1e-3
     )
+
+
+def test_epsilon_is_that_of_the_config():
+    assert common.optimizer(0.1).eps == 1e-8
+    # The first step of Adam is g / (|g| + epsilon) long.
+    assert rates(1, eps=1.0) == pytest.approx([0.05], rel=1e-3)

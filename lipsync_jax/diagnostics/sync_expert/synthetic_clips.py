@@ -79,7 +79,7 @@ def check(method: SyncExpertMethod) -> list[Finding]:
         np.concatenate(values) for values in zip(*window_lags, strict=True)
     )
     return [
-        _check_alignment(lag, label > 0.5, is_mismatched, method.expert),
+        _check_alignment(lag, label > 0.5, is_mismatched, method),
         _check_label_balance(label, method.config),
     ]
 
@@ -104,11 +104,12 @@ def _window_lags(
 
 
 def _check_alignment(
-    lag: np.ndarray, label: np.ndarray, is_mismatched: np.ndarray, expert: SyncInference
+    lag: np.ndarray, label: np.ndarray, is_mismatched: np.ndarray, method: SyncExpertMethod
 ) -> Finding:
+    expert = method.expert
     spec = expert.audio_features
     in_sync = np.abs(lag) <= 1 / spec.rate
-    out_of_sync = np.abs(lag) >= (expert.window_frames - 1) / float(_RATE)
+    out_of_sync = ~in_sync & (np.abs(lag) >= (method.negative_distance - 1) / float(_RATE))
     same_clip_negative = ~label & ~is_mismatched
     correct = int((label & in_sync).sum()), int((same_clip_negative & out_of_sync).sum())
     measurement = (

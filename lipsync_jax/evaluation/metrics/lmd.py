@@ -63,7 +63,7 @@ def lmd(
     frames = np.full(len(real), np.nan)
     if known.any():
         a, b = (x[known] - x[known].mean(axis=axes, keepdims=True) for x in (real, fake))
-        distance = np.linalg.norm(a - b, axis=2)
+        distance = np.linalg.norm(a - b, axis=2)  # mean over points by default: deviation M1
         frames[known] = distance.sum(axis=1) if variant == "sum" else distance.mean(axis=1)
     value = float(frames[known].mean()) if known.any() else float("nan")
     return LandmarkDistance(value, frames, float(known.mean()) if len(known) else 0.0)

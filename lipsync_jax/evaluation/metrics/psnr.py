@@ -30,6 +30,7 @@ def psnr(
         ValueError: the shapes differ, or are not those of images.
     """
     check_pair(a, b)
+    # Deviation M2: the published code of Chen et al. 2018 subtracts uint8.
     error = jnp.asarray(a, jnp.float32) - jnp.asarray(b, jnp.float32)
     return 10 * jnp.log10(peak**2 / jnp.mean(jnp.square(error), axis=(-3, -2, -1)))
 

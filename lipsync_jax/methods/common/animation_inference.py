@@ -35,6 +35,7 @@ class CroppedAnimationInference(AnimationInference):
 
 def to_uint8(frames: jax.Array) -> jax.Array:
     """Maps [-1, 1] to uint8."""
+    # Deviation T6: the published inference maps 1 to 250.
     return jnp.rint(jnp.clip(frames * 0.5 + 0.5, 0, 1) * 255).astype(jnp.uint8)
 
 

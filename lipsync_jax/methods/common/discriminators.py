@@ -95,7 +95,7 @@ class DiscriminatorLoss:
         logits, _ = self._apply_discriminator(
             state.params, state.batch_stats, self.discriminator_inputs(generated, key)
         )
-        return sigmoid_binary_cross_entropy(logits, True)
+        return sigmoid_binary_cross_entropy(logits, True)  # deviation T3
 
     def _apply_discriminator(
         self, params: Tree, batch_stats: Tree, inputs: tuple[jax.Array, ...]

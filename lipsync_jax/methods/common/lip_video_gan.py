@@ -73,6 +73,7 @@ class ConditionalClipDiscriminatorLoss(DiscriminatorLoss):
         self, real: LipClipBatch, generated: LipClipBatch, key: jax.Array
     ) -> LabelledBatches:
         """See DiscriminatorLoss."""
+        # Deviation G9: eq. 4 has another video in place of other audio.
         mismatched = real._replace(audio=jnp.roll(real.audio, 1, axis=0))
         return {
             "real": (1.0, True, self.discriminator_inputs(real, key)),
@@ -179,6 +180,7 @@ class FixedLengthClipMethod(Method):
             variables, reference, windows.reshape(-1, FRAMES * MEL_ROWS_PER_FRAME, MEL_BINS), noise
         )
         generated = generated.reshape(n, len(starts), FRAMES, SIZE, SIZE, 3)
+        # Deviation G14: the paper's clips have 16 frames.
         return cross_fade_windows(generated, starts)[:, : rows // MEL_ROWS_PER_FRAME]
 
     def eval_step(self, state: State, batch: Arrays) -> Arrays:

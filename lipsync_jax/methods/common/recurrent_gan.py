@@ -366,7 +366,7 @@ def reconstruction_loss(
 ) -> jax.Array:
     """Computes the mean absolute error of the lower halves of the valid frames.
 
-    This is the L1 loss of Vougioukas et al. 2018, as a mean instead of a sum.
+    This is the L1 loss of Vougioukas et al. 2018, as a mean instead of a sum (deviation T2).
 
     Args:
         generated: clips with generated frames.

@@ -27,7 +27,9 @@ from lipsync_jax.methods.base import (
     init_train_state,
     make_optimizer,
 )
+from lipsync_jax.methods.common import window_sampling
 from lipsync_jax.methods.common.two_stream_sync import TwoStreamSyncInference
+from lipsync_jax.methods.common.window_sampling import AudioSpans
 from lipsync_jax.types import ModelCards, Tree
 
 OBJECTIVES = ("cosine_bce", "info_nce", "info_nce_in_clip")
@@ -59,8 +61,13 @@ class SyncExpertMethod(Method):
         """Frames of a window, and the distance from which on windows do not overlap."""
         return self.expert.window_frames
 
+    @property
+    def negative_distance(self) -> int:
+        """Least distance of a negative of the same clip, frames."""
+        return self.config.min_negative_distance or self.window_frames
+
     def validate_config(self) -> None:
-        """Raises ValueError for an unknown objective or kind of negatives."""
+        """Raises ValueError for an unknown objective or kind of windows."""
         if self.config.objective not in OBJECTIVES:
             raise ValueError(
                 f"config.objective={self.config.objective!r}: choose {', '.join(OBJECTIVES)}"
@@ -69,6 +76,12 @@ class SyncExpertMethod(Method):
             raise ValueError(
                 f"config.negatives={self.config.negatives!r}: choose 'same_clip', 'other_clips' "
                 "or 'mixed'"
+            )
+        window_sampling.check_edge_windows(self.config.edge_windows)
+        if self.config.min_negative_distance < 0:
+            raise ValueError(
+                f"config.min_negative_distance={self.config.min_negative_distance}: give 1 or more "
+                "frames, or 0 for the length of a window"
             )
 
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
@@ -82,7 +95,7 @@ class SyncExpertMethod(Method):
                 batch replaces this clip's.
         """
         count = self.config.windows_per_clip
-        starts = self._sample_starts(clip, rng, count)
+        starts = self._sample_starts(clip, rng, count)  # of every clip once an epoch: deviation W6
         magnitude = self.config.degrade_magnitude
         mel = self._audio_windows(clip, starts, rng, magnitude)
         label, from_other_clip, frame_starts = (
@@ -226,7 +239,7 @@ class SyncExpertMethod(Method):
         """Samples `count` windows, which do not overlap where the clip is long enough."""
         distance = self.window_frames
         last = len(clip.frames) - self.window_frames
-        if last < distance:
+        if last < distance:  # deviation W7
             raise ValueError(
                 f"the clip has {len(clip.frames)} frames; the sync expert takes "
                 f"{self.window_frames + distance} or more"
@@ -236,19 +249,29 @@ class SyncExpertMethod(Method):
             1.0,
             self.config.silence_sampling_weight,
         )
+        weight = (weight + 1e-9) * self._may_sample(clip, last + 1)
         chosen: list[int] = []
-        available = weight + 1e-9
+        available = weight.copy()
         for _ in range(count):
             if not available.any():
-                available = weight + 1e-9
+                available = weight.copy()
             start = int(rng.choice(last + 1, p=available / available.sum()))
             chosen.append(start)
             available[max(0, start - distance + 1) : start + distance] = 0
         return np.array(chosen)
 
+    def _may_sample(self, clip: Clip, count: int) -> np.ndarray:
+        """Returns which of the first `count` windows may be sampled, see `EDGE_WINDOWS`."""
+        if self.config.edge_windows == "pad":
+            return np.ones(count, bool)
+        spec = self.expert.audio_features
+        starts = spec.window_starts([start / clip.frame_rate for start in range(count)])
+        columns = len(self._feature_cache.features(clip, spec))
+        return window_sampling.windows_inside(AudioSpans(starts, spec.window, columns))
+
     def _sample_negative_start(self, clip: Clip, rng: np.random.Generator, start: int) -> int:
         all_starts = np.arange(len(clip.frames) - self.window_frames + 1)
-        return int(rng.choice(all_starts[np.abs(all_starts - start) >= self.window_frames]))
+        return int(rng.choice(all_starts[np.abs(all_starts - start) >= self.negative_distance]))
 
 
 def sync_metrics(

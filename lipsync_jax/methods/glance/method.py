@@ -228,7 +228,7 @@ class Glance(FixedLengthClipMethod):
             terms |= {"correlation_loss_real": loss_real, "correlation_loss_fake": loss_fake}
             value += config.correlation.weight * (loss_real + loss_fake) / 2
         if config.loss.perceptual:
-            autoencoder = self.networks["autoencoder"].module
+            autoencoder = self.networks["autoencoder"].module  # in eval mode: deviation G7
             codes = [
                 autoencoder.apply(networks["autoencoder"].variables, frames)[1]
                 for frames in (real.frames, generated.frames)

@@ -22,7 +22,7 @@ from lipsync_jax.nn.shape_checks import check_shape
 
 FRAMES, SIZE, MEL_BINS, MEL_ROWS_PER_FRAME = 16, 64, 128, 4
 
-# Rows are (features, kernel, strides, padding).
+# Rows are (features, kernel, strides, padding). Deviation G1: the table's strides are inconsistent.
 AUDIO_ENCODER = ((32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1), (256, 3, 2, 1))  # Tab. 4
 DOWNSAMPLE_2X, DOWNSAMPLE_2X_3D = (3, 2, 1), ((3, 3, 3), (1, 2, 2), 1)
 IMAGE_ENCODER = ((128, *DOWNSAMPLE_2X), (256, *DOWNSAMPLE_2X))  # Tab. 5, after its first row
@@ -39,7 +39,7 @@ VIDEO_STREAM = (  # Tab. 10
     (256, KERNEL_3D, 2, 1),
     (256, KERNEL_3D, (1, 2, 2), 1),
 )
-FLOW_STREAM = (  # Tab. 11
+FLOW_STREAM = (  # Tab. 11, whose strides are inconsistent: deviation G2
     (64, (3, 3, 3), 2, 1),
     (128, (3, 3, 3), (2, 1, 1), 1),
     (256, (3, 3, 3), 2, 1),

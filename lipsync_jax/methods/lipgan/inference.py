@@ -25,6 +25,7 @@ class LipGANInference(DubbingInference):
     def __init__(self, config: ml_collections.ConfigDict) -> None:
         self.crop = config.data.crop
         self.image_size = CROP_SPECS[config.data.crop].height
+        # Deviation L4: at inference the published code starts a window with its frame.
         self.audio_features = LIPGAN[config.model.audio_features]
         self._generator = network(config)
 

@@ -105,6 +105,7 @@ class LipGAN(FrameSynthesisMethod):
         networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
         if "discriminator" in self.networks:
+            # Deviation L2: published code takes the audio ten places further.
             mismatched_audio = jnp.roll(batch["audio"], 1, axis=0).reshape(audio.shape)
             networks["discriminator"], scalars = self._discriminator_step(
                 state, (audio, faces, target, mismatched_audio), key

@@ -251,7 +251,7 @@ class Discriminator(_LipGANModule):
             for x in (self._global_conv(face_code, "face_code"), audio_code)
         )
         face_code, audio_code = (l2_normalize(x) for x in codes)
-        # Clamped inside the root, whose derivative at 0 is infinite.
+        # Deviation L6: clamped inside the root, whose derivative at 0 is infinite.
         return jnp.sqrt(jnp.maximum(jnp.sum((face_code - audio_code) ** 2, axis=-1), 1e-12))
 
     def _block(self, x: jax.Array, row: tuple, name: str) -> jax.Array:

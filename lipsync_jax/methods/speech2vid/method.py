@@ -79,7 +79,7 @@ def blur(frames: jax.Array) -> jax.Array:
 
 def normalize_to_unit(images: jax.Array) -> jax.Array:
     """Converts uint8 (..., 3), BGR, to float32, RGB in [0, 1]."""
-    return images[..., ::-1].astype(jnp.float32) / 255
+    return images[..., ::-1].astype(jnp.float32) / 255  # deviation S7: 0..255 in the demo
 
 
 def crop_output(faces: jax.Array) -> jax.Array:
@@ -109,6 +109,7 @@ class Speech2Vid(FrameSynthesisMethod):
 
     def validate_config(self) -> None:
         """Raises ValueError for faces of another size, and without a reference image."""
+        # Deviation S5: this crop is aligned by five points.
         self.require_image_size("Speech2Vid", FACE_SIZE, "aligned112x112")
         if self.config.num_reference_images < 1:
             raise ValueError(
@@ -141,7 +142,7 @@ class Speech2Vid(FrameSynthesisMethod):
 
         def loss(params: Tree) -> tuple[jax.Array, Tree]:
             outputs, stats = generator.apply_train(params, before.batch_stats, audio, references)
-            value = l1 = losses.l1(outputs.frames, target)
+            value = l1 = losses.l1(outputs.frames, target)  # no loss of features: deviation S3
             if self.config.loss.mouth:
                 value += (
                     self.config.loss.mouth * mouth_absolute_error(outputs.frames, target).mean()

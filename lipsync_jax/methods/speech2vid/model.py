@@ -46,7 +46,7 @@ DECODER: tuple[tuple, ...] = (
     (256, 3, 1, True, None),
     (512, 3, 0, True, None),
     (256, 3, 1, True, None),
-    (256, 3, 1, True, 2),
+    (256, 3, 1, True, 2),  # deviation S4: the paper has two skip connections
     (96, 5, 3, False, None),
     (96, 3, ODD_PADDING, True, 1),
     (64, 3, ODD_PADDING, True, 0),

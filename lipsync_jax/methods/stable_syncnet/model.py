@@ -203,6 +203,7 @@ def stack_lower_half(faces: jax.Array) -> jax.Array:
     Returns:
         (n, size / 2, size, 48), BGR in [-1, 1].
     """
+    # Deviations X1, X2: neither warped to a template nor RGB, as the published inputs are.
     return stack_frames(faces[:, :, faces.shape[2] // 2 :]) * 2 - 1
 
 

@@ -30,7 +30,9 @@ from lipsync_jax.methods.base import (
     init_train_state,
     make_optimizer,
 )
+from lipsync_jax.methods.common import window_sampling
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
+from lipsync_jax.methods.common.window_sampling import AudioSpans
 from lipsync_jax.methods.inference import SyncInference
 from lipsync_jax.methods.wav2lip import image_losses
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
@@ -167,6 +169,7 @@ class Wav2LipMethod(Method):
                 f"{config.model.get('motion_features', 0)}: set both, with config.network=warp, "
                 "or both to 0"
             )
+        window_sampling.check_edge_windows(config.edge_windows)
         if config.loss.painted and config.network != "warp":
             raise ValueError(
                 f"config.loss.painted={config.loss.painted} needs config.network=warp; set "
@@ -385,7 +388,7 @@ class Wav2LipMethod(Method):
     ) -> dict[str, float]:
         """Switches the sync loss on, for the rest of the run, once validation is good enough."""
         if metrics["sync_loss"] < self.config.loss.sync_start_below:
-            return {**host_scalars, "sync_weight": self.config.loss.sync}
+            return {**host_scalars, "sync_weight": self.config.loss.sync}  # deviation W3
         return dict(host_scalars)
 
     def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
@@ -434,7 +437,7 @@ class Wav2LipMethod(Method):
             raise ValueError(
                 f"the clip has {len(clip.frames)} frames; Wav2Lip takes {window + 1} or more"
             )
-        starts = rng.integers(0, last + 1, count)
+        starts = rng.choice(np.flatnonzero(self._may_sample(clip, last + 1)), count)
         references = (starts + rng.integers(1, last + 1, count)) % (last + 1)
         kept = kept or window
         within = np.arange(kept) * window // kept  # as far apart as possible
@@ -462,6 +465,21 @@ class Wav2LipMethod(Method):
                 mel if is_mel else self._feature_cache.features(clip, sync_features), shared
             ),
         }
+
+    def _may_sample(self, clip: Clip, count: int) -> np.ndarray:
+        """Returns which of the first `count` windows may be sampled, see `EDGE_WINDOWS`."""
+        if self.config.edge_windows == "pad":
+            return np.ones(count, bool)
+        # As published: the audio of frame 0 starts before the clip, so no window has that frame.
+        frames = np.arange(count)[:, None] + np.arange(self._expert.window_frames)
+        own = windows.generator_window_start(frames, clip.frame_rate)
+        spec = self._expert.audio_features
+        shared = spec.window_starts([start / clip.frame_rate for start in range(count)])
+        columns = len(self._feature_cache.features(clip, spec))
+        return window_sampling.windows_inside(
+            AudioSpans(own, windows.MEL_WINDOW, len(self._feature_cache.mel(clip))),
+            AudioSpans(shared, spec.window, columns),
+        )
 
     def _network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the generator's audio and faces, and target frames, all along one batch axis."""

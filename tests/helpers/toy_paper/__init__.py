@@ -22,6 +22,7 @@ def get_config(name, data_dir, steps):
     if name == "toy_sync":
         config.data.validation_frames = 40
         config.update({"objective": "info_nce", "negatives": "same_clip", "temperature": 0.07})
+        config.update({"min_negative_distance": 0, "edge_windows": "pad"})
         config.update({"windows_per_clip": 2, "silence_sampling_weight": 1.0})
         config.augment_magnitude = config.degrade_magnitude = 0.0
         config.model = {}

@@ -174,6 +174,7 @@ def test_branches_and_their_published_values():
     config = lipgan_config.get_config()
     assert (config.discriminators.distance.weight, config.loss.lower_half) == (0.01, 1)
     assert config.data.batch_size == 96 and config.optimizer.learning_rate == 1e-4
+    assert config.optimizer.eps == config.discriminators.distance.optimizer.eps == 1e-7
     assert lipgan_config.get_config("tiny") == lipgan_config.get_config("tiny_published")
     assert lipgan_config.get_config("mel").model.audio_features == "mel"
     for variant in ("huge", "tiny_tiny"):

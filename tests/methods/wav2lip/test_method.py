@@ -37,6 +37,17 @@ def test_each_frame_has_its_own_audio_and_the_reference_is_another_window():
             np.testing.assert_array_equal(example["audio"][i, t], mel[16 + own : 32 + own])
 
 
+def test_published_windows_have_their_audio_inside_of_the_clip():
+    clip = toy_clip("s/0", 0)
+    method = make(windows_per_clip=200, edge_windows="reject")
+    columns = len(method._feature_cache.mel(clip))
+    allowed = np.flatnonzero(method._may_sample(clip, 36))
+    # As published: frame 0 has no audio before it, and a window's audio ends with the clip.
+    last = max(s for s in range(36) if (s + 4 - 1) * 16 // 5 + 16 <= columns)
+    assert allowed.tolist() == list(range(1, last + 1))
+    assert make(edge_windows="pad")._may_sample(clip, 36).all()
+
+
 def test_the_lower_half_is_masked():
     faces = jnp.ones((2, 96, 96, 3))
     masked = np.asarray(wav2lip.mask_lower_half(faces))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -76,6 +78,39 @@ def test_negatives_are_what_the_config_says(negatives):
             )
         ]
         assert abs(face_start - audio_starts[0]) >= 5
+
+
+def test_published_negatives_are_any_other_window_with_its_audio_inside_of_the_clip():
+    whole = toy_clip("s/0", 0)
+    clip = dataclasses.replace(whole, audio=whole.audio[: len(whole.audio) * 15 // 16])
+    config = expert_config.get_config("published")
+    config.model.width_mult = 0.03
+    method = methods.load(config)
+    method.validate_config()
+    columns = len(method._feature_cache.mel(clip))
+    distances, starts = set(), set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        (start,) = method._sample_starts(clip, rng, 1)
+        starts.add(int(start))
+        distances.add(abs(method._sample_negative_start(clip, rng, start) - int(start)))
+    assert min(distances) == 1
+    # The audio of a window starts with its first frame; the last one ends after the clip.
+    assert starts == {s for s in range(36) if s * 16 // 5 + 16 <= columns} != set(range(36))
+    spaced = methods.load(expert_config.get_config("size=published,sampling=spaced"))
+    found = {int(spaced._sample_starts(clip, np.random.default_rng(i), 1)[0]) for i in range(300)}
+    assert found == set(range(36)) and spaced.negative_distance == 5
+
+
+def test_windows_without_audio_are_refused_where_edges_are_rejected():
+    short = dataclasses.replace(toy_clip("s/0", 0), audio=toy_clip("s/0", 0).audio[:1600])
+    method = make(edge_windows="reject")
+    with pytest.raises(ValueError, match=r"none of the clip's 36 .*--config.edge_windows=pad"):
+        method.make_example(short, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"config.edge_windows='wrap': choose reject, pad"):
+        make(edge_windows="wrap").validate_config()
+    with pytest.raises(ValueError, match=r"config.min_negative_distance=-1"):
+        make(min_negative_distance=-1).validate_config()
 
 
 def test_metrics_of_a_perfect_a_random_and_a_shifted_expert():
