@@ -72,6 +72,7 @@ def _full() -> ml_collections.ConfigDict:
         "glance", trained_networks=("generator", "audio_encoder", "motion_encoder", "discriminator")
     )
     config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
+    config.segment_hop = 8  # frames between the starts of a clip's training windows; 1: any start
 
     config.frozen.autoencoder = common.frozen("glance_autoencoder", "autoencoder")
 
@@ -120,6 +121,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.output_kernel = 3  # the published kernel takes half of the time of a step
     config.flow = "lucas_kanade"
     config.data.batch_size = 4
+    config.segment_hop = 1
     config.data.validation_clips = 16
     # With this rate the generator follows the audio within a few hundred steps.
     config.optimizer.learning_rate = 5e-3

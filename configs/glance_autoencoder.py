@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = VARIANTS.parse(variant)
     config = common.experiment("glance_autoencoder", trained_networks=("autoencoder",))
     config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
+    config.segment_hop = 8  # frames between the starts of a clip's training windows; 1: any start
 
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
@@ -39,6 +40,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.width_mult = 1 / 8
     config.model.residual_blocks = 2
     config.data.batch_size = 4
+    config.segment_hop = 1
     config.data.validation_clips = 16
     config.optimizer.learning_rate = 2e-3
     common.set_short_run(config, steps=300, every=100, lr_decay=False)

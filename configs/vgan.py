@@ -32,6 +32,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = VARIANTS.parse(variant)
     config = common.experiment("vgan", trained_networks=("generator", "discriminator"))
     config.data = common.data("lips64", batch_size=24)  # clips of 16 frames
+    config.segment_hop = 8  # frames between the starts of a clip's training windows; 1: any start
 
     config.audio_mean = 60.0  # dB; 0 and 1 in the published code: deviation G10
     config.audio_std = 30.0
@@ -66,6 +67,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Sets narrow networks and a higher rate of the generator."""
     config.model.width_mult = config.discriminators.clip.model.width_mult = 1 / 8
     config.data.batch_size = 4
+    config.segment_hop = 1
     config.data.validation_clips = 16
     config.optimizer.learning_rate = 1e-3
     common.set_short_run(config, steps=300, every=100, lr_decay=False)

@@ -13,6 +13,7 @@ from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
     from lipsync_jax.evaluation.landmarks import Landmarks
+    from lipsync_jax.evaluation.lip_points import LipLandmarks
     from lipsync_jax.evaluation.lip_reading import LipReadingModel
     from lipsync_jax.evaluation.protocol import Protocol
     from lipsync_jax.evaluation.samples import EvalSample
@@ -58,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--landmarks", choices=("auto", "dlib68", "none"), default="auto",
                      help="LMD, ACD, blinks and LipLeak need the extra `landmarks`; auto uses the "
                      "extra if it is installed")  # fmt: skip
+    how.add_argument("--lip-face", type=Path, metavar="FILE",
+                     help="image or video of any frontal face, onto which crops of lips (shards "
+                     "of lips64) are pasted to find their landmarks: adds LMD")  # fmt: skip
     how.add_argument("--transcripts", type=Path, metavar="FILE",
                      help="JSON {clip: text}, or a folder of .align files; shards contain their "
                      "own")  # fmt: skip
@@ -104,7 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
         _check_crops(path, network, eval_samples[0].crop)
     used = [*_checkpoints(arguments), *filter(None, (sync_folder, arguments.lip_reader))]
     model_credits = [model_info.credit(folder) for folder in used]
-    evaluator = Evaluator(chosen, sync_model, _landmarks(arguments.landmarks), lip_reader)
+    found = _landmarks(arguments.landmarks)
+    lip_landmarks = _lip_landmarks(arguments.lip_face, eval_samples[0].crop, found)
+    evaluator = Evaluator(chosen, sync_model, found, lip_reader, lip_landmarks)
     arguments.out.mkdir(parents=True, exist_ok=True)
     result, report_samples = results.evaluate(
         eval_samples,
@@ -114,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         log=lambda line: print(printable(line), file=sys.stderr),
     )
     result["models"] = model_credits
+    result["lip_face"] = arguments.lip_face.name if arguments.lip_face else None
     title = f"Evaluation of {', '.join(names)}"
     results.write(arguments.out / "results.json", result)
     html.write(arguments.out / "report.html", result, report_samples, title)
@@ -278,6 +285,37 @@ def _landmarks(wanted: str) -> "Landmarks | None":
             print(f"without LMD, ACD, blinks and LipLeak: {missing}", file=sys.stderr)
         return None
     return landmarks.Landmarks()
+
+
+def _lip_landmarks(
+    path: Path | None, crop: str, landmark_model: "Landmarks | None"
+) -> "LipLandmarks | None":
+    """Returns the landmarks of crops of lips; None for other crops, or without a face."""
+    from lipsync_jax.data.clip import CROP_SPECS
+    from lipsync_jax.evaluation.lip_points import LipLandmarks
+    from lipsync_jax.media import video_reader
+
+    of_lips = bool(crop) and CROP_SPECS[crop].region == "lips"
+    if path is None:
+        if of_lips and landmark_model:
+            print(
+                "without LMD: crops of lips show no face; give an image or video of any frontal "
+                "face as --lip-face",
+                file=sys.stderr,
+            )
+        return None
+    if not of_lips:
+        shown = f"these shards have {crop} crops" if crop else "these are videos of faces"
+        raise ValueError(f"--lip-face {path}: it is for crops of lips, and {shown}; leave it out")
+    if landmark_model is None:
+        raise ValueError("--lip-face needs landmarks; pip install 'lipsync_jax[landmarks]'")
+    if not path.is_file():
+        raise FileNotFoundError(f"--lip-face {path} does not exist; give an image or a video")
+    image = next(video_reader.read_frames(path)).image
+    try:
+        return LipLandmarks(landmark_model, image[..., ::-1])
+    except ValueError as error:
+        raise ValueError(f"--lip-face {path}: {error}") from error
 
 
 def _skipped_lines(result: Mapping) -> list[str]:

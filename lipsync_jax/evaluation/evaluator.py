@@ -4,7 +4,7 @@ Audio offsets are positive where the audio is later than the video.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,21 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from lipsync_jax import faces
+from lipsync_jax.evaluation import cropping, image_pairs
+from lipsync_jax.evaluation.clip_windows import (
+    WINDOW_FRAMES,
+    WindowFeatures,
+    mean_or_nan,
+    window_indices,
+    window_metrics,
+)
 from lipsync_jax.evaluation.face_clip import FaceClip
 from lipsync_jax.evaluation.landmarks import Landmarks
+from lipsync_jax.evaluation.lip_points import LIP_SIZE, LipLandmarks
 from lipsync_jax.evaluation.lip_reading import LipReadingModel
 from lipsync_jax.evaluation.metrics import acd, blinks, cpbd, fdbm, lipleak, lmd, lse
 from lipsync_jax.evaluation.metrics.luminance import luminance
-from lipsync_jax.evaluation.metrics.psnr import psnr
-from lipsync_jax.evaluation.metrics.ssim import ssim
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.sync import offset
 from lipsync_jax.evaluation.sync_models import SAMPLES_PER_FRAME, SyncModel
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
 from lipsync_jax.methods.lip_reader.method import crop_mouths
-
-_BATCH_SIZE = 25  # frames a batch: one compiled program for clips of all lengths
-_MAX_PSNR = 100.0  # decibels of identical frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,7 @@ class ClipFeatures:
         metrics: the metrics that need no reference.
         transcript: words that the lip reader recognised; None without one.
         region: what the crops show, see `FaceClip.region`.
+        windows: of crops of lips.
     """
 
     faces: np.ndarray
@@ -50,6 +55,7 @@ class ClipFeatures:
     metrics: Mapping[str, float]
     transcript: str | None = None
     region: str = "face"
+    windows: WindowFeatures | None = None
 
 
 class Evaluator:
@@ -61,18 +67,24 @@ class Evaluator:
         sync_model: SyncModel | None,
         landmarks: Landmarks | None,
         lip_reader: LipReadingModel | None = None,
+        lip_landmarks: LipLandmarks | None = None,
     ) -> None:
-        """Stores the models; the metrics of a model that is None are left out."""
-        self.protocol, self.sync_model, self.landmarks, self.lip_reader = (
+        """Stores the models; the metrics of a model that is None are left out.
+
+        `landmarks` are those of faces, `lip_landmarks` those of crops of lips.
+        """
+        self.protocol, self.sync_model, self.landmarks, self.lip_reader, self.lip_landmarks = (
             protocol,
             sync_model,
             landmarks,
             lip_reader,
+            lip_landmarks,
         )
 
     def extract(self, clip: FaceClip) -> ClipFeatures:
         """Reads a clip once, and computes the metrics that need no reference."""
         size, crops, points, embeddings, mouth_crops = self.protocol.crop_size, [], [], [], []
+        lips: list[np.ndarray] = []
         crop_style = self.protocol.sync_crop
         sync_crop = clip.sync_crop_fn(self.sync_model, crop_style) if self.sync_model else None
         lip_reader_crop = (
@@ -86,6 +98,8 @@ class Evaluator:
                     points.append(self._landmarks_in_crop(image, clip, i))
                     if i % self.protocol.embed_every == 0:
                         embeddings.append(self._embedding(image, clip, i))
+                if self.lip_landmarks and clip.region == "lips":
+                    lips.append(clip.crop(image, i, LIP_SIZE))
                 if lip_reader_crop:
                     mouth_crops.append(crop_mouths(lip_reader_crop(image, i)[None])[0])
                 yield sync_crop(image, i) if sync_crop else None
@@ -98,7 +112,12 @@ class Evaluator:
                 pass
         stacked = np.stack(crops)
         grey = luminance(stacked)
-        metrics |= {"cpbd": float(cpbd.cpbd(grey).mean()), "fdbm": float(fdbm.fdbm(grey).mean())}
+        sharpness = cpbd.cpbd(grey)
+        metrics |= {"cpbd": float(sharpness.mean()), "fdbm": float(fdbm.fdbm(grey).mean())}
+        if clip.region == "lips":
+            landmarks = self._mouth_landmarks(lips)
+            windows, metrics["cpbd_windows"] = self._windows(clip, stacked, landmarks, sharpness)
+            return ClipFeatures(stacked, landmarks, None, metrics, None, clip.region, windows)
         landmarks = np.stack(points) if points else None
         if landmarks is not None and np.isfinite(landmarks).any():
             found = blinks.blinks(blinks.eye_aspect_ratio(landmarks), self.protocol.frame_rate)
@@ -117,12 +136,9 @@ class Evaluator:
         """
         n = min(len(generated.faces), len(reference.faces))
         a, b, lips = generated.faces[:n], reference.faces[:n], reference.region == "lips"
-        ssim_values = _map_batches(lambda x, y: ssim(x, y, 255, self.protocol.ssim_window), a, b)
-        psnr_values = np.minimum(_map_batches(lambda x, y: psnr(x, y, 255), a, b), _MAX_PSNR)
         metrics = {
-            "psnr": float(psnr_values.mean()),
-            "ssim": float(ssim_values.mean()),
-            "mouth_l1": float(_map_batches(_l1 if lips else _mouth_l1, a, b).mean()),
+            **image_pairs.psnr_and_ssim(a, b, self.protocol.ssim_window),
+            "mouth_l1": float(image_pairs.map_batches(_l1 if lips else _mouth_l1, a, b).mean()),
         }
         distances = None
         if generated.landmarks is not None and reference.landmarks is not None:
@@ -132,6 +148,8 @@ class Evaluator:
             found = lmd.lmd(reference_points, generated_points, self.protocol.lmd_variant)
             distances = found.frames
             metrics |= {"lmd": found.value, "landmarks_detected": found.detected}
+        if generated.windows is not None and reference.windows is not None:
+            metrics |= window_metrics(generated.windows, reference.windows, self.protocol)
         if generated.embeddings is not None and reference.embeddings is not None:
             reference_embedding = reference.embeddings[0]
             for name, distance in (("acd_c", "cosine"), ("acd_e", "euclidean")):
@@ -140,12 +158,48 @@ class Evaluator:
 
     def lipleak(self, silent: ClipFeatures, driven: ClipFeatures) -> dict[str, float]:
         """Computes LipLeak from a clip generated from silence and one generated from speech."""
-        if silent.landmarks is None or driven.landmarks is None:
+        if silent.landmarks is None or driven.landmarks is None or driven.region == "lips":
             return {}
         openings = (
             lipleak.mouth_opening(points) for points in (silent.landmarks, driven.landmarks)
         )
         return {"lipleak": lipleak.lipleak(*openings)}
+
+    def _mouth_landmarks(self, lips: list[np.ndarray]) -> np.ndarray | None:
+        """Returns the landmarks of crops of lips, NaN but for the mouth; see `ClipFeatures`."""
+        if not self.lip_landmarks or not len(lips):
+            return None
+        landmarks = np.full((len(lips), 68, 2), np.nan, np.float32)
+        landmarks[:, lmd.MOUTH] = self.lip_landmarks(np.stack(lips))
+        return landmarks
+
+    def _windows(
+        self,
+        clip: FaceClip,
+        crops: np.ndarray,
+        landmarks: np.ndarray | None,
+        sharpness: np.ndarray,
+    ) -> tuple[WindowFeatures, float]:
+        """Returns the windows of a clip of lips, and their mean CPBD; NaN without windows."""
+        indices = window_indices(len(crops))
+        if clip.windows is None:  # windows of the whole clip
+            points = None if landmarks is None else landmarks[indices]
+            return WindowFeatures(crops[indices], points), mean_or_nan(sharpness[indices])
+        images = clip.windows[: len(indices)]
+        frames = images.reshape(-1, *images.shape[2:])
+        full = clip.boxes[0]  # the whole image, see `face_clip.from_clip`
+        faces_, lips = (
+            [cropping.crop_bgr(image, full, size) for image in frames]
+            for size in (self.protocol.crop_size, LIP_SIZE)
+        )
+        shape = len(images), WINDOW_FRAMES
+        if not len(frames):
+            return WindowFeatures(crops[indices][:0], None), float("nan")
+        stacked, found = np.stack(faces_), self._mouth_landmarks(lips)
+        return WindowFeatures(
+            stacked.reshape(*shape, *stacked.shape[1:]),
+            None if found is None else found.reshape(*shape, *found.shape[1:]),
+        ), mean_or_nan(cpbd.cpbd(luminance(stacked)))
 
     def _sync_metrics(self, video_embeddings: np.ndarray, clip: FaceClip) -> dict[str, float]:
         assert self.sync_model is not None  # `extract` checks
@@ -227,17 +281,3 @@ def _landmark_box(clip: FaceClip, index: int) -> np.ndarray:
         return clip.detector_boxes[index]
     x0, y0, x1, y1 = clip.boxes[index]
     return np.array([x0, y0, x1, y1 - (y1 - y0) * faces.CHIN_MARGIN / (1 + faces.CHIN_MARGIN)])
-
-
-def _map_batches(
-    metric: Callable[..., jax.Array | np.ndarray], a: np.ndarray, b: np.ndarray
-) -> np.ndarray:
-    """Computes a metric of image pairs, (n, ...) -> (n,), in padded batches."""
-    missing = [(0, -len(a) % _BATCH_SIZE), (0, 0), (0, 0), (0, 0)]
-    a, b = (np.pad(x, missing) for x in (a, b))
-    parts = [
-        metric(a[i : i + _BATCH_SIZE], b[i : i + _BATCH_SIZE])
-        for i in range(0, len(a), _BATCH_SIZE)
-    ]
-    found = np.concatenate([np.asarray(part, np.float64) for part in parts])
-    return found[: len(found) - missing[0][1]]

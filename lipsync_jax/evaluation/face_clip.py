@@ -39,6 +39,8 @@ class FaceClip:
         source_audio: the audio at its own rate, int16 (samples,), and that rate; None where only
             `samples` are known.
         region: what the images show: `lips`, or by any other name a face.
+        windows: uint8 (windows, 16, height, width, 3) RGB, of `clip_windows.window_indices`, each
+            generated on its own; None where windows are cut from the clip.
     """
 
     frame_indices: tuple[int, ...]
@@ -52,6 +54,7 @@ class FaceClip:
     read_frames: Callable[[], Iterator[np.ndarray]]
     source_audio: tuple[np.ndarray, int] | None = None
     region: str = "face"
+    windows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.frame_indices)

@@ -13,6 +13,7 @@ from lipsync_jax import methods
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.evaluation import cropping
+from lipsync_jax.evaluation.clip_windows import WINDOW_FRAMES, window_indices
 from lipsync_jax.evaluation.face_clip import FaceClip
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.methods.inference import AnimationInference
@@ -20,8 +21,10 @@ from lipsync_jax.synthesis import animation_model, dubbing_model
 from lipsync_jax.synthesis.animation_model import AnimationModel
 from lipsync_jax.synthesis.streaming_audio import StreamingAudio
 from lipsync_jax.training import checkpoints
+from lipsync_jax.types import Tree
 
 _BATCH_SIZE = 25  # frames
+_WINDOW_BATCH_SIZE = 4
 
 
 def load(directory: str | os.PathLike) -> "DubbingGenerator | AnimationGenerator":
@@ -145,14 +148,36 @@ class AnimationGenerator:
         assert clip.source_audio is not None  # set by `from_clip`
         model, (samples, rate) = self._model, clip.source_audio
         batch = math.ceil(_BATCH_SIZE / model.frame_multiple) * model.frame_multiple
-        audio = StreamingAudio(
-            [samples * 0 if silent else samples], rate, model.audio_frontend.rate
-        )
+        samples = samples * 0 if silent else samples
+        audio = StreamingAudio([samples], rate, model.audio_frontend.rate)
         encoded_image = model.encode_image(next(iter(clip.read_frames())))
         batches = model.generate(encoded_image, audio, batch)
         frames = np.concatenate([np.asarray(images)[: len(indices)] for indices, images in batches])
         times = [index / model.frame_rate for index in range(len(frames))]
         output = frames[np.array(cropping.frame_indices_at_rate(times))]
+        cut = clip.first_frames(len(output))
+        windows = None
+        if model.window_frames == WINDOW_FRAMES and model.frame_rate == FRAME_RATE and not silent:
+            audio = StreamingAudio([samples], rate, model.audio_frontend.rate)
+            windows = self._windows(encoded_image, audio, len(cut))
         return dataclasses.replace(
-            clip.first_frames(len(output)), read_frames=lambda: iter(output[: len(clip)])
+            cut, read_frames=lambda: iter(output[: len(clip)]), windows=windows
         )
+
+    def _windows(self, encoded_image: Tree, audio: StreamingAudio, frames: int) -> np.ndarray:
+        """Returns the windows of a clip of some frames, see `FaceClip.windows`."""
+        model, starts = self._model, window_indices(frames)[:, 0]
+        assert model.generate_windows is not None  # `window_frames` is not 0
+        rng, generated = np.random.default_rng(0), []
+        for first in range(0, len(starts), _WINDOW_BATCH_SIZE):
+            some = starts[first : first + _WINDOW_BATCH_SIZE]
+            features = np.concatenate(
+                [model.audio_frontend.extract(audio, range(s, s + 1)) for s in some]
+            )
+            missing = _WINDOW_BATCH_SIZE - len(some)
+            features = np.pad(features, [(0, missing), *[(0, 0)] * (features.ndim - 1)])
+            noise = rng.standard_normal((_WINDOW_BATCH_SIZE, model.noise_size), np.float32)
+            windows = model.generate_windows(encoded_image, features, model.noise_std * noise)
+            generated.append(np.asarray(windows)[: len(some)])
+        shape = (0, WINDOW_FRAMES, *model.size, 3)
+        return np.concatenate(generated) if generated else np.zeros(shape, np.uint8)

@@ -14,6 +14,7 @@ from lipsync_jax.evaluation.metrics import lmd
 from lipsync_jax.faces import alignment
 
 CROP = "lips64"
+LIP_SIZE = CROP_SPECS[CROP].height  # rows and columns of a crop
 _MARGIN = 128  # pixels of face around the lips
 
 

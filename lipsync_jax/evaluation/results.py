@@ -57,6 +57,10 @@ METRICS: Mapping[str, Metric] = {
     "mouth_l1": Metric("mouth L1", -1, ".4f"),
     "lmd": Metric("LMD px", -1, ".2f"),
     "cpbd": Metric("CPBD", 1),
+    "psnr_windows": Metric("PSNR dB, windows of 16 frames", 1, ".2f"),
+    "ssim_windows": Metric("SSIM, windows of 16 frames", 1),
+    "lmd_windows": Metric("LMD px, windows of 16 frames", -1, ".2f"),
+    "cpbd_windows": Metric("CPBD, windows of 16 frames", 1),
     "fdbm": Metric("FDBM", 1),
     "lse_d": Metric("LSE-D", -1),
     "lse_c": Metric("LSE-C", 1),
@@ -152,7 +156,8 @@ def evaluate(
                     sample.methods[name](reference).first_frames(len(reference))
                 )
                 extra = {}
-                if name in sample.silent_outputs and features.landmarks is not None:
+                has_face = features.landmarks is not None and features.region != "lips"
+                if name in sample.silent_outputs and has_face:
                     extra = evaluator.lipleak(
                         evaluator.extract(sample.silent_outputs[name](reference)), features
                     )
@@ -243,7 +248,7 @@ def _result(
         "protocol": dataclasses.asdict(protocol),
         "sync_model": sync_model and {"kind": sync_model.kind, "model": sync_model.model_hash},
         "lip_reader": lip_reader.model_hash if lip_reader else None,
-        "landmarks": landmarks.NAME if landmark_model else None,
+        "landmarks": landmarks.NAME if landmark_model or evaluator.lip_landmarks else None,
         "embedder": landmarks.EMBEDDER if landmark_model else None,
         "clips": total,
         "skipped": _as_list(skipped),

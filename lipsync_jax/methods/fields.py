@@ -16,6 +16,9 @@ EXPERIMENT = {
 }
 # Fields that the configs of a method gained after its first checkpoints were written.
 ADDED: Mapping[str, Mapping[str, Json]] = {
+    "glance": {"segment_hop": 1},
+    "glance_autoencoder": {"segment_hop": 1},
+    "vgan": {"segment_hop": 1},
     "stable_syncnet": {"min_negative_distance": 0, "edge_windows": "pad"},
     "sync_expert": {"degrade_magnitude": 0.0, "min_negative_distance": 0, "edge_windows": "pad"},
     "wav2lip": {

@@ -68,6 +68,8 @@ class AnimationInference(abc.ABC):
         noise_size: numbers of noise a frame; 0 without noise.
         noise_std: default standard deviation of the noise.
         frame_multiple: `step` takes a multiple of so many frames.
+        window_frames: frames that the network generates at once, see `generate_windows`; 0 for a
+            network of frames.
     """
 
     networks: Sequence[str] = ("generator",)
@@ -78,6 +80,7 @@ class AnimationInference(abc.ABC):
     noise_size: int = 0
     noise_std: float = 0.0
     frame_multiple: int = 1
+    window_frames: int = 0
 
     @abc.abstractmethod
     def align(self, face: faces.Face) -> np.ndarray:
@@ -118,6 +121,26 @@ class AnimationInference(abc.ABC):
         Returns:
             The state after these frames, and the frames: uint8 (n, *image_size, 3), RGB.
         """
+
+    def generate_windows(
+        self,
+        variables: Mapping[str, Variables],
+        encoded_image: Tree,
+        features: jax.Array,
+        noise: jax.Array,
+    ) -> jax.Array:
+        """Generates windows, each on its own; traced. Only with `window_frames`.
+
+        Args:
+            variables: of `networks`, by name.
+            encoded_image: from `encode_image`.
+            features: float32 (n, *audio_frontend.shape), of the first frame of each window.
+            noise: float32 (n, noise_size).
+
+        Returns:
+            uint8 (n, window_frames, *image_size, 3), RGB.
+        """
+        raise NotImplementedError
 
 
 class SyncInference(abc.ABC):

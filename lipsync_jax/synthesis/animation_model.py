@@ -39,6 +39,9 @@ class AnimationModel:
             that may not be ready.
         model_hash: identifies the weights, see `metadata.model_hash`.
         frame_multiple: the number of frames at once is a multiple of this.
+        window_frames: see `AnimationInference`.
+        generate_windows: (encoded image, audio features, noise) -> windows, see
+            `AnimationInference`; None without `window_frames`.
     """
 
     size: tuple[int, int]
@@ -52,6 +55,8 @@ class AnimationModel:
     step: Callable[[Tree, np.ndarray, np.ndarray, Tree], tuple[Tree, Tree]]
     model_hash: str
     frame_multiple: int = 1
+    window_frames: int = 0
+    generate_windows: Callable[[Tree, np.ndarray, np.ndarray], Tree] | None = None
 
     def generate(
         self,
@@ -148,6 +153,10 @@ def compile_model(
         step=functools.partial(jit(inference.step), on_device),
         model_hash=metadata.model_hash(hashed),
         frame_multiple=inference.frame_multiple,
+        window_frames=inference.window_frames,
+        generate_windows=functools.partial(jit(inference.generate_windows), on_device)
+        if inference.window_frames
+        else None,
     )
 
 

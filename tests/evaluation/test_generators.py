@@ -13,6 +13,7 @@ from lipsync_jax.evaluation import baselines, face_clip, generators, samples
 from lipsync_jax.evaluation.evaluator import Evaluator
 from lipsync_jax.evaluation.protocol import get
 from lipsync_jax.evaluation.sync_models import SyncModel
+from lipsync_jax.media import video_reader
 from lipsync_jax.methods.wav2lip.sync_expert_inference import SyncExpertInference
 from lipsync_jax.training import checkpoints
 from tests.conftest import toy_clip
@@ -116,3 +117,61 @@ def test_lips_have_no_landmarks_and_all_of_them_is_mouth(clip):
     brighter = reference.map_frames(lambda image, i: image + np.uint8(51))
     features_pair = scorer.extract(brighter), scorer.extract(reference)
     assert scorer.reference_metrics(*features_pair)[0]["mouth_l1"] == pytest.approx(0.2, abs=1e-3)
+
+
+class BrightRows:
+    """Stands in for landmarks of lips: all points are as far down as the crop is bright."""
+
+    def __call__(self, lips):
+        rows = lips.mean(axis=(1, 2, 3))
+        points = np.zeros((len(lips), 20, 2), np.float32)
+        points[:, ::2, 1] = rows[:, None] / 10  # every second point, since shapes are centred
+        return points
+
+
+def test_lmd_of_lips_over_the_clip_and_over_windows(clip):
+    evaluator = Evaluator(get("face-2"), None, None, None, BrightRows())
+    reference = face_clip.from_clip(clip, "lips")
+    truth = evaluator.extract(reference)
+    brighter = reference.map_frames(lambda image, i: image + np.uint8(20 * (i < 8)))
+    found, distances = evaluator.reference_metrics(evaluator.extract(brighter), truth)
+    # A fifth of the frames, and half of those of the first of four windows, differ by 20 grey
+    # levels: every point by one pixel.
+    assert found["lmd"] == pytest.approx(8 / 40, abs=0.02) and distances.shape == (40,)
+    assert found["lmd_windows"] == pytest.approx(8 / 64, abs=0.02)
+    assert {"psnr_windows", "ssim_windows"} < found.keys()
+    # Windows that a network generated on their own take the place of those of the clip.
+    own = np.stack([np.full((4, 16, 128, 96, 3), 255, np.uint8)[0]] * 4)
+    with_windows = evaluator.extract(dataclasses.replace(brighter, windows=own))
+    other = evaluator.reference_metrics(with_windows, truth)[0]
+    assert other["lmd"] == found["lmd"]
+    real = np.array([50 + np.arange(8 * w, 8 * w + 16) for w in range(4)])
+    assert other["lmd_windows"] == pytest.approx((255 - real).mean() / 20, abs=0.1)
+    assert evaluator.lipleak(truth, truth) == {} and "blink_rate" not in truth.metrics
+
+
+def test_a_clip_shorter_than_a_window_has_no_window_metrics(clip):
+    evaluator = Evaluator(get("face-2"), None, None)
+    short = evaluator.extract(face_clip.from_clip(clip, "lips").first_frames(10))
+    found, distances = evaluator.reference_metrics(short, short)
+    assert not any(name.endswith("_windows") for name in found) and distances is None
+    assert np.isnan(short.metrics["cpbd_windows"])
+
+
+def test_a_face_for_lips_is_asked_for_and_checked(tmp_path, capsys):
+    assert evaluate._lip_landmarks(None, "lips64", object()) is None
+    assert "--lip-face" in capsys.readouterr().err
+    assert evaluate._lip_landmarks(None, "face96", object()) is None
+    assert not capsys.readouterr().err
+    face = tmp_path / "face.png"
+    for path, crop, model, problem in (
+        (face, "face96", object(), "these shards have face96 crops; leave it out"),
+        (face, "", object(), "videos of faces; leave it out"),
+        (face, "lips64", None, "needs landmarks; pip install"),
+        (face, "lips64", object(), "face.png does not exist"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=problem):
+            evaluate._lip_landmarks(path, crop, model)
+    video_reader.write_image(face, np.zeros((80, 80, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"--lip-face .*face.png: the image to paste lips onto"):
+        evaluate._lip_landmarks(face, "lips64", object())

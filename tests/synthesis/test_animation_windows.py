@@ -1,5 +1,6 @@
 """Networks that generate sixteen frames at once (At a Glance, VGAN), on audio of any length."""
 
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -148,3 +149,27 @@ def test_cross_fades_do_not_depend_on_the_batches(parts):
         frames.append(more)
     expected = lip_video_gan.cross_fade_windows(windows[None], (0, 8, 16))[0]
     np.testing.assert_allclose(np.concatenate(frames), expected[:24], atol=1e-6)
+
+
+def test_windows_for_the_evaluation_are_generated_on_their_own(trained):
+    from lipsync_jax.data.clip import encode_frame
+    from lipsync_jax.evaluation import face_clip, generators
+    from tests.conftest import toy_clip
+
+    method, variables, folder = trained
+    rng = np.random.default_rng(0)
+    frames = tuple(encode_frame(rng.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(40))
+    clip = dataclasses.replace(toy_clip("s/0", 0), frames=frames)
+    clip = dataclasses.replace(clip, audio=noise(1.6, clip.audio_rate))
+    generated = generators.load(folder)(face_clip.from_clip(clip, "lips"))
+    assert generated.windows.shape == (4, 16, 64, 64, 3) and generated.windows.dtype == np.uint8
+    # The second window: frames 8 to 23 from the first image, not cross-faded.
+    spectra = log_mel_windows(clip.samples(audio.LOG_MEL_RATE), range(8, 24)).reshape(1, -1, 128)
+    features = (spectra - method.config.audio_mean) / method.config.audio_std
+    image = next(face_clip.from_clip(clip).read_frames())[None].astype(np.float32) / 127.5 - 1
+    window_noise = np.random.default_rng(0).standard_normal((4, method.noise_size), np.float32)
+    expected = np.asarray(
+        jit(method.generate_frames)(variables, image, features, window_noise[1:2])
+    )[0]
+    assert np.abs(generated.windows[1] - np.rint((expected * 0.5 + 0.5) * 255)).max() <= 1
+    assert np.abs(generated.windows.astype(int)[1] - list(generated.read_frames())[8:24]).max() > 0

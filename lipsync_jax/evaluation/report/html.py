@@ -192,6 +192,7 @@ def _protocol(result: Mapping[str, Json]) -> str:
             **result["protocol"],
             "landmarks": result["landmarks"] or "none",
             "embedder": result["embedder"] or "none",
+            "face below crops of lips": result.get("lip_face") or "none",
         }.items()
     )
     return f"<div class=wide><table>{rows}</table></div>"

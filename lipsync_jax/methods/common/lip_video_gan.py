@@ -17,6 +17,7 @@ from lipsync_jax.methods.common.discriminators import DiscriminatorLoss, Labelle
 from lipsync_jax.methods.common.validation_metrics import motion_ratio_and_correlation, psnr_y
 from lipsync_jax.methods.glance.autoencoder_method import (
     NUM_SAMPLE_CLIPS,
+    check_segment_hop,
     image_grid,
     normalize_to_pm1,
     sample_segment,
@@ -119,6 +120,7 @@ class FixedLengthClipMethod(Method):
     def validate_config(self) -> None:
         """Raises ValueError for images of another size, and batches without mismatched audio."""
         self.require_image_size(f"config.method={self.config.method}", SIZE, "lips64")
+        check_segment_hop(self.config.segment_hop)
         if self.discriminator_loss and self.config.data.batch_size < 2:
             raise ValueError(
                 "config.discriminators.clip takes the audio of other clips as negatives; set "
@@ -223,7 +225,7 @@ class FixedLengthClipMethod(Method):
         self, clip: Clip, rng: np.random.Generator
     ) -> tuple[Arrays, range]:
         """Returns an example, and the indices of its frames."""
-        frames = sample_segment(clip, rng)
+        frames = sample_segment(clip, rng, self.config.segment_hop)
         return {
             "reference": decode_frames(clip, [int(rng.integers(len(clip.frames)))])[0],
             "frames": decode_frames(clip, frames),

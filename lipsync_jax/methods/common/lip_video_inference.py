@@ -26,6 +26,7 @@ class FixedLengthClipInference(CroppedAnimationInference):
     frame_rate = lip_video_gan.FRAME_RATE
     noise_std = 1.0
     frame_multiple = lip_video_gan.WINDOW_HOP
+    window_frames = FRAMES
 
     def __init__(self, model_card: ModelCard) -> None:
         """Builds the method of a checkpoint's config."""
@@ -54,14 +55,31 @@ class FixedLengthClipInference(CroppedAnimationInference):
         has_previous, previous_tail, clip_noise = state
         clip_noise = jnp.where(has_previous, clip_noise, noise[0])
         features = features[:: lip_video_gan.WINDOW_HOP]
-        reference = encoded_image.astype(jnp.float32) / 127.5 - 1
-        reference, noise_batch = (
-            jnp.broadcast_to(x, (len(features), *x.shape)) for x in (reference, clip_noise)
-        )
-        windows = self._method.generate_frames(
-            variables["generator"], reference, features, noise_batch
-        )
+        noise_batch = jnp.broadcast_to(clip_noise, (len(features), *clip_noise.shape))
+        windows = self._generate(variables, encoded_image, features, noise_batch)
         frames, previous_tail = lip_video_gan.cross_fade_streaming(
             has_previous, previous_tail, windows
         )
         return (jnp.array(True), previous_tail, clip_noise), to_uint8(frames)
+
+    def generate_windows(
+        self,
+        variables: Mapping[str, Variables],
+        encoded_image: Tree,
+        features: jax.Array,
+        noise: jax.Array,
+    ) -> jax.Array:
+        """See `AnimationInference`."""
+        return to_uint8(self._generate(variables, encoded_image, features, noise))
+
+    def _generate(
+        self,
+        variables: Mapping[str, Variables],
+        encoded_image: Tree,
+        features: jax.Array,
+        noise: jax.Array,
+    ) -> jax.Array:
+        """Returns windows (n, 16, 64, 64, 3), RGB in [-1, 1]."""
+        reference = encoded_image.astype(jnp.float32) / 127.5 - 1
+        reference = jnp.broadcast_to(reference, (len(features), *reference.shape))
+        return self._method.generate_frames(variables["generator"], reference, features, noise)

@@ -28,7 +28,7 @@ class AudioSpans(NamedTuple):
     def inside(self) -> np.ndarray:
         """Returns which windows have all of their audio inside of the clip, bool (windows,)."""
         inside = (self.starts >= 0) & (self.starts + self.length <= self.columns)
-        return inside.reshape(len(inside), -1).all(axis=1)
+        return np.asarray(inside.reshape(len(inside), -1).all(axis=1))
 
 
 def check_edge_windows(value: str) -> None:

@@ -36,8 +36,13 @@ def network(config: ml_collections.ConfigDict) -> VideoAutoencoder:
     return VideoAutoencoder(dtype=jnp.dtype(config.precision), **config.model)
 
 
-def sample_segment(clip: Clip, rng: np.random.Generator) -> range:
+def sample_segment(clip: Clip, rng: np.random.Generator, hop: int = 1) -> range:
     """Samples 16 successive frames of a clip.
+
+    Args:
+        clip: the clip.
+        rng: source of randomness.
+        hop: frames between the starts of two segments.
 
     Raises:
         ValueError: the clip has fewer frames.
@@ -45,8 +50,14 @@ def sample_segment(clip: Clip, rng: np.random.Generator) -> range:
     last = len(clip.frames) - FRAMES
     if last < 0:
         raise ValueError(f"it has {len(clip.frames)} frames; at least {FRAMES} are required")
-    start = int(rng.integers(last + 1))
+    start = hop * int(rng.integers(last // hop + 1))
     return range(start, start + FRAMES)
+
+
+def check_segment_hop(hop: int) -> None:
+    """Raises ValueError unless `config.segment_hop` is at least 1."""
+    if hop < 1:
+        raise ValueError(f"config.segment_hop={hop}: give 1 or more frames; 8 is published")
 
 
 def normalize_to_pm1(images: jax.Array) -> jax.Array:
@@ -75,9 +86,14 @@ class GlanceAutoencoder(Method):
         super().__init__(config, model_cards)
         self.networks = {"autoencoder": Network(network(config), make_optimizer(config.optimizer))}
 
+    def validate_config(self) -> None:
+        """Raises ValueError for windows without a distance."""
+        check_segment_hop(self.config.segment_hop)
+
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """Samples frames of a clip: uint8 (16, height, width, 3), BGR."""
-        return {"frames": decode_frames(clip, sample_segment(clip, rng))}
+        segment = sample_segment(clip, rng, self.config.segment_hop)
+        return {"frames": decode_frames(clip, segment)}
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""

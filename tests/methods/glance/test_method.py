@@ -1,5 +1,6 @@
 """At a Glance and its autoencoder with narrow networks on two rendered speakers."""
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -228,6 +229,18 @@ def test_validation_has_mismatched_audio():
     whole = lip_video_gan.frame_log_mel(clip, range(20)).reshape(20, 4, 128)
     np.testing.assert_array_equal(found["mismatched_audio"].reshape(16, 4, 128), whole[later])
     np.testing.assert_array_equal(found["audio"].reshape(16, 4, 128), whole[start : start + 16])
+
+
+def test_published_segments_start_every_eight_frames():
+    clip = dataclasses.replace(clips()[0], frames=clips()[0].frames * 2)  # 40 frames
+    assert (
+        glance_config.get_config().segment_hop == autoencoder_config.get_config().segment_hop == 8
+    )
+    for hop, expected in ((8, {0, 8, 16, 24}), (1, set(range(25)))):
+        rngs = map(np.random.default_rng, range(300))
+        assert {lip_video_gan.sample_segment(clip, rng, hop).start for rng in rngs} == expected
+    with pytest.raises(ValueError, match=r"config.segment_hop=0: give 1 or more"):
+        make_method_and_batch("tiny_b", segment_hop=0)
 
 
 def test_examples_are_sixteen_frames_with_their_audio():
