@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: an option or an input can't be used; raised before slow work.
     """
-    from lipsync_jax.evaluation import protocol, results, transcripts
+    from lipsync_jax.evaluation import protocol, results, transcripts, verdict
     from lipsync_jax.evaluation.evaluator import Evaluator
     from lipsync_jax.evaluation.lip_reading import LipReadingModel
     from lipsync_jax.evaluation.report import html, side_by_side
@@ -121,10 +121,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     result["models"] = model_credits
     result["lip_face"] = arguments.lip_face.name if arguments.lip_face else None
+    verdict.add_verdict(result)
     title = f"Evaluation of {', '.join(names)}"
     results.write(arguments.out / "results.json", result)
     html.write(arguments.out / "report.html", result, report_samples, title)
-    print(results.table(result))
+    print(results.table(result, verdict.unreliable_metrics(result)))
     for credit in result["models"]:
         print(credit)
     for line in _skipped_lines(result):
@@ -135,6 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(f"{clip}: no side-by-side video, {reason}"))
     out = printable(arguments.out)
     print(f"wrote {out}/results.json and {out}/report.html")
+    for line in result["verdict"]:
+        print(printable(line))
     scored = any(result["methods"].get(name, {}).get("clips") for name in names)
     return 0 if scored else 1
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,12 +56,13 @@ METRICS: Mapping[str, Metric] = {
     "ssim": Metric("SSIM", 1),
     "mouth_l1": Metric("mouth L1", -1, ".4f"),
     "lmd": Metric("LMD px", -1, ".2f"),
-    "cpbd": Metric("CPBD", 1),
+    # Noise has sharp edges.
+    "cpbd": Metric("CPBD (noise counts as sharp)", 1),
     "psnr_windows": Metric("PSNR dB, windows of 16 frames", 1, ".2f"),
     "ssim_windows": Metric("SSIM, windows of 16 frames", 1),
     "lmd_windows": Metric("LMD px, windows of 16 frames", -1, ".2f"),
-    "cpbd_windows": Metric("CPBD, windows of 16 frames", 1),
-    "fdbm": Metric("FDBM", 1),
+    "cpbd_windows": Metric("CPBD, windows of 16 frames (noise counts as sharp)", 1),
+    "fdbm": Metric("FDBM (noise counts as sharp)", 1),
     "lse_d": Metric("LSE-D", -1),
     "lse_c": Metric("LSE-C", 1),
     "syncnet_offset": Metric("SyncNet AV offset, frames (+: audio later)", 0, "+.2f"),
@@ -301,8 +302,13 @@ def write(path: str | os.PathLike, result: Mapping[str, Json]) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def table(result: Mapping[str, Json]) -> str:
-    """Formats the means of all methods, a column each; metrics without values are left out."""
+def table(result: Mapping[str, Json], unreliable: Collection[str] = ()) -> str:
+    """Formats the means of all methods, a column each; metrics without values are left out.
+
+    Args:
+        result: of `evaluate`.
+        unreliable: metrics that are marked so, see `verdict.unreliable_metrics`.
+    """
     metrics = [
         m for m in METRICS if any(m in result["methods"][n]["metrics"] for n in result["order"])
     ]
@@ -310,7 +316,8 @@ def table(result: Mapping[str, Json]) -> str:
     rows = [["", *map(printable, result["order"])]]
     for metric in metrics:
         found = (result["methods"][name]["metrics"].get(metric) for name in result["order"])
-        rows.append([METRICS[metric].label, *(cell(metric, each) for each in found)])
+        mark = " (unreliable)" if metric in unreliable else ""
+        rows.append([METRICS[metric].label + mark, *(cell(metric, each) for each in found)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -98,6 +98,8 @@ def test_folders_with_references(videos, tmp_path, capsys):
     assert [each["clip"] for each in result["skipped"]] == ["lost"]
     assert result["methods"]["bad"]["success"]["rate"] == 0.5
     assert "bad/b.mkv cannot be read" in spoken
+    assert spoken.rstrip().endswith("bad: no verdict, 1 clip scored; 3 or more are needed.")
+    assert result["verdict"][-1] in spoken and result["sync_problem"] is None
 
     assert means["good"]["mouth_l1"]["mean"] < means["bad"]["mouth_l1"]["mean"]
     assert means["good"]["psnr"]["mean"] > means["bad"]["psnr"]["mean"]

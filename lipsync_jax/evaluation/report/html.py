@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lipsync_jax.evaluation.report import plots
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, ReportSample, cell
+from lipsync_jax.evaluation.verdict import unreliable_metrics
 from lipsync_jax.types import Json
 
 _STYLE = """
@@ -23,6 +24,7 @@ th, td { text-align: right; padding: .28rem .8rem; border-bottom: 1px solid #e6e
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 650; } td span { color: #888; font-size: .78rem; }
 td.reference { color: #666; }
+tr.unreliable td, tr.unreliable td span { color: #b5b5b5; font-weight: 400; }
 figure { margin: .3rem 0; } figcaption { font-size: .8rem; color: #555; }
 img { max-width: 100%; display: block; }
 """
@@ -45,6 +47,7 @@ def write(
     colours = plots.colours_of(result["order"])
     parts = [
         _heading(result, title),
+        _verdict(result),
         "<h2>Metrics</h2>",
         _table(result),
         _failures(result),
@@ -82,21 +85,28 @@ def _heading(result: Mapping[str, Json], title: str) -> str:
     )
 
 
+def _verdict(result: Mapping[str, Json]) -> str:
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in result.get("verdict", ()))
+    return f"<h2>Verdict</h2><ul>{items}</ul>" if items else ""
+
+
 def _table(result: Mapping[str, Json]) -> str:
-    methods, order = result["methods"], result["order"]
+    methods, order, unreliable = result["methods"], result["order"], unreliable_metrics(result)
     lines = ["".join(["<tr><th></th>", *(f"<th>{html.escape(n)}</th>" for n in order), "</tr>"])]
     for metric, about in METRICS.items():
         found = {name: methods[name]["metrics"].get(metric) for name in order}
         if not any(found.values()):
             continue
-        best = _best(found, about.direction)
+        best = None if metric in unreliable else _best(found, about.direction)
         cells = []
         for name in order:
             mean, _, rest = cell(metric, found[name]).partition(" ")
             kind = "best" if name == best else "reference" if name in (TRUTH, *BASELINES) else ""
             cells.append(f'<td class="{kind}">{mean} <span>{rest}</span></td>')
         arrow = {1: " ↑", -1: " ↓", 0: ""}[about.direction]
-        lines.append(f"<tr><td>{html.escape(about.label)}{arrow}</td>{''.join(cells)}</tr>")
+        row = ' class="unreliable"' if metric in unreliable else ""
+        label = f"{html.escape(about.label)}{arrow}"
+        lines.append(f"<tr{row}><td>{label}</td>{''.join(cells)}</tr>")
     rates = [methods[name].get("success") for name in order]
     rated = (
         f"<td>{rate['rate']:.1%}</td>" if rate and rate["rate"] is not None else "<td></td>"
