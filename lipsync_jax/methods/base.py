@@ -123,9 +123,11 @@ class Method:
         best_metric: validation metric of the best checkpoint, and whether "max" or "min" is best.
         frozen_inference: frozen network -> a class of `methods.inference`; networks of other
             methods than the config's fit too if they are of that class.
+        sample_titles: of the columns of `sample_images`; the last one spans those without a title.
     """
 
     networks: Mapping[str, Network]
+    sample_titles: Sequence[str] = ()
     frozen_inference: ClassVar[Mapping[str, type]] = {}
     best_metric: tuple[str, Literal["max", "min"]]
 

@@ -318,7 +318,7 @@ def _run(
                 scalars = _validate(method, mesh, steps, state, data.validation_batches())
                 logging.info("validation at step %d: %s", step, format_scalars(scalars))
                 writer.scalars(step, scalars, "validation")
-                writer.images(step, _sample_images(mesh, steps, state, data))
+                writer.images(step, _sample_images(mesh, steps, state, data), method.sample_titles)
                 improved = scalars[name] * sign > best
                 if step % config.train.validate_every == 0:  # train.steps may be raised later
                     state = _update_host_scalars(method, mesh, state, scalars)

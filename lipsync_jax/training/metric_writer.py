@@ -12,6 +12,8 @@ from absl import logging
 
 from lipsync_jax.progress import format_duration
 
+GROUP_STYLES = {"train": ("C0", ""), "validation": ("C1", "o")}  # color and marker of the curves
+
 
 class MetricWriter:
     """Writes one run's metrics to its workdir; does nothing on hosts but the first.
@@ -40,17 +42,21 @@ class MetricWriter:
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{group}/{name}", value, step)
 
-    def images(self, step: int, columns: Sequence[np.ndarray]) -> None:
+    def images(self, step: int, columns: Sequence[np.ndarray], titles: Sequence[str] = ()) -> None:
         """Writes an image with one row an example, and `columns` side by side.
 
         Args:
             step: names the file.
             columns: each (n, height, width, 3) BGR in [0, 1], equal heights.
+            titles: of the columns, ASCII; the last one spans the columns that have none.
         """
         if not (self.active and columns):
             return
         rows = np.concatenate([np.asarray(c, np.float32) for c in columns], axis=2)
         image = np.concatenate(list(rows), axis=0)
+        if titles:
+            header = title_row(titles, [column.shape[2] for column in columns])
+            image = np.concatenate([header, image], axis=0)
         path = self.workdir / "samples" / f"step_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
@@ -60,6 +66,27 @@ class MetricWriter:
         if self.active:
             self._scalars_file.close()
             self._tensorboard.close()
+
+
+def title_row(titles: Sequence[str], widths: Sequence[int]) -> np.ndarray:
+    """Draws titles above columns of images.
+
+    Args:
+        titles: ASCII, at most one a column; the last one spans the remaining columns.
+        widths: pixels of each column.
+
+    Returns:
+        float32 (16, sum(widths), 3), in [0, 1].
+    """
+    font, left = cv2.FONT_HERSHEY_SIMPLEX, np.concatenate([[0], np.cumsum(widths)])
+    row = np.full((16, left[-1], 3), 255, np.uint8)
+    for i, title in enumerate(titles):
+        room = (left[-1] if i == len(titles) - 1 else left[i + 1]) - left[i] - 4
+        (width, _), _ = cv2.getTextSize(title, font, 0.4, 1)
+        scale = min(0.4, 0.4 * room / width)  # smaller where the column is narrow
+        where = int(left[i]) + 2, 11
+        cv2.putText(row, title, where, font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return row.astype(np.float32) / 255
 
 
 class ProgressLogger:
@@ -127,6 +154,7 @@ def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     try:
         groups = {group: read_scalars(workdir, group) for group in ("train", "validation")}
@@ -136,6 +164,7 @@ def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
     names = sorted({n for lines in groups.values() for v in lines for n in v if n != "step"})
     if not names:
         return None
+    titles = {"loss": f"loss ({_objective(workdir)})"}
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.6 * rows), squeeze=False)
@@ -145,14 +174,28 @@ def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
         for group, lines in groups.items():
             points = [(v["step"], v[name]) for v in lines if name in v]
             if points:
-                marker = "o-" if group == "validation" else "-"
-                axis.plot(*zip(*points, strict=True), marker, label=group, markersize=3)
-        axis.set_title(name, fontsize=9)
+                color, marker = GROUP_STYLES[group]
+                axis.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=3)
+        axis.set_title(titles.get(name, name), fontsize=9, loc="left")
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.legend(fontsize=7, loc="upper right")
         axis.grid(alpha=0.3)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
+    # One legend above all panels, where no curve is.
+    handles = [
+        Line2D([], [], color=color, marker=marker, markersize=3)
+        for color, marker in GROUP_STYLES.values()
+    ]
+    figure.legend(handles, [*GROUP_STYLES], loc="upper right", fontsize=8, frameon=False, ncols=2)
     figure.savefig(outfile, dpi=110)
     plt.close(figure)
     return outfile
+
+
+def _objective(workdir: Path) -> str:
+    """Returns what the scalar `loss` of training is, for its panel."""
+    try:
+        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        return str(config.get("objective") or "training objective")
+    except (OSError, ValueError, AttributeError):
+        return "training objective"

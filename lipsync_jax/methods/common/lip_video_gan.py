@@ -98,6 +98,7 @@ class FixedLengthClipMethod(Method):
     """
 
     best_metric = ("psnr_y", "max")
+    sample_titles = ("each clip: real above generated, time from left to right",)
     noise_size = 0
     discriminator_loss: DiscriminatorLoss | None = None
 

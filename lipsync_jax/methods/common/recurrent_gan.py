@@ -55,6 +55,7 @@ class RecurrentGAN(Method):
     """
 
     best_metric = ("psnr_y_lower", "max")
+    sample_titles = ("reference", "each clip: real above generated, time from left to right")
     discriminator_registry: ClassVar[Mapping[str, tuple[type[nn.Module], type[DiscriminatorLoss]]]]
 
     def __init__(

@@ -290,7 +290,8 @@ def sync_metrics(
         window_frames: frames of a window.
 
     Returns:
-        loss: binary cross-entropy of the cosine, positives and negatives with equal weight.
+        cosine_cross_entropy: binary cross-entropy of the cosine, positives and negatives with equal
+            weight; comparable with the training loss for the objective `cosine_bce` alone.
         balanced_accuracy: mean of true positive rate and true negative rate, over pairs of
             windows with speech.
         balanced_accuracy_with_silence: balanced accuracy over pairs of all windows.
@@ -321,7 +322,7 @@ def sync_metrics(
             results["threshold"] = _best_threshold(cosine[positives], cosine[negatives])
         else:
             p = np.clip(cosine, 1e-12, 1 - 1e-12)
-            results["loss"] = (
+            results["cosine_cross_entropy"] = (
                 float(-np.log(p[positives]).mean() - np.log(1 - p[negatives]).mean()) / 2
             )
     offsets = np.array([_best_offset(c, i) for c, i in zip(cosine, mask, strict=True)])

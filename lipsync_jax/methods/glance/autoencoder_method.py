@@ -81,6 +81,7 @@ class GlanceAutoencoder(Method):
     """Network: `autoencoder`."""
 
     best_metric = ("psnr", "max")
+    sample_titles = ("each clip: real above reconstructed, time from left to right",)
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         super().__init__(config, model_cards)

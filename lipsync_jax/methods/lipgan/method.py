@@ -50,6 +50,8 @@ def network(config: ml_collections.ConfigDict) -> Generator:
 class LipGAN(FrameSynthesisMethod):
     """Networks: `generator`, and `discriminator` where the config has one of a positive weight."""
 
+    sample_titles = ("reference", "masked input", "generated", "real")
+
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         super().__init__(config, model_cards)
         self.audio_spec = LIPGAN[config.model.audio_features]

@@ -101,6 +101,8 @@ class Speech2Vid(FrameSynthesisMethod):
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         super().__init__(config, model_cards)
+        deblurred = ("deblurred",) if config.deblur.train else ()
+        self.sample_titles = ("reference", "generated", *deblurred, "real")
         self.networks = {"generator": Network(network(config), make_optimizer(config.optimizer))}
         if config.deblur.train:
             self.networks["deblurrer"] = Network(

@@ -98,6 +98,7 @@ class Wav2LipMethod(Method):
     """
 
     best_metric = ("mouth_l1", "min")
+    sample_titles = ("reference", "masked input", "generated", "real")
     frozen_inference: ClassVar = {"expert": SyncInference}
     expert: SyncInference | None = None
 
