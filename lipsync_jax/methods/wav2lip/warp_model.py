@@ -36,6 +36,7 @@ NUM_RESIDUALS = 2  # of each size, times `depth_mult`
 AUDIO_FEATURES = 64  # joined to the maps of every size of the decoder
 MOTION_ENCODER_FEATURES = (64, 128, 192)  # at a quarter of the size, an eighth, a sixteenth
 PATCH_FEATURES = ((64, 1), (128, 2), (192, 1))  # of the discriminator, with strides
+MAX_CHROMA = 0.15  # of painted changes; without a limit, mouths of strangers opened to green
 MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
@@ -204,7 +205,7 @@ class WarpWav2Lip(Wav2LipModule):
         y = nn.Conv(
             outputs, (3, 3), kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="head"
         )(x).astype(jnp.float32)
-        change = jnp.tanh(depth_to_space(y[..., : 4 * PAINTED]))
+        change = limit_chroma(jnp.tanh(depth_to_space(y[..., : 4 * PAINTED])))
         opacity = nn.sigmoid(depth_to_space(y[..., 4 * PAINTED : -FLOW]) - 1)
         flow = jnp.tanh(y[..., -FLOW:]) * (MAX_FLOW * self.image_size)
         rows, columns = flow.shape[1:3]
@@ -276,6 +277,12 @@ def depth_to_space(x: jax.Array) -> jax.Array:
     n, height, width, channels = x.shape
     x = x.reshape(n, height, width, 2, 2, channels // 4)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, channels // 4)
+
+
+def limit_chroma(change: jax.Array) -> jax.Array:
+    """Limits how far the channels (..., 3) of a change of colour differ from their mean."""
+    grey = change.mean(-1, keepdims=True)
+    return grey + MAX_CHROMA * jnp.tanh((change - grey) / MAX_CHROMA)
 
 
 def smooth(images: jax.Array, size: int = 4) -> jax.Array:

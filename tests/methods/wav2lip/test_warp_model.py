@@ -261,3 +261,10 @@ def test_an_unknown_discriminator_is_refused_by_name():
     config.discriminators.quality.network = "frames"
     with pytest.raises(ValueError, match=r"quality\.network='frames': choose published, patch"):
         methods.load(config, {})
+
+
+def test_painted_changes_have_little_chroma_and_any_brightness():
+    change = jnp.array([[0.9, 0.9, 0.9], [0.02, 0.0, -0.02], [1.0, -1.0, 0.0]])
+    limited = warp_model.limit_chroma(change)
+    np.testing.assert_allclose(limited[:2], change[:2], atol=2e-4)
+    assert float(jnp.abs(limited[2]).max()) <= warp_model.MAX_CHROMA
