@@ -1,17 +1,21 @@
 """Training windows per second of processor time, beside a plain folder of JPEG files.
 
     python -m benchmarks.loader [--seconds 3 60] [--windows 400] [--batch 16] [--repeats 3]
-                                [--workers 0 1 2] [--data DIR] [--step_ms 50]
+                                [--workers 0 1] [--step-ms 50]
 
 Writes clips of synthetic frames of 96 x 96 pixels (about 4 kB as JPEG), prepares them as `lipsync
 prepare` does, and reads windows of five frames for the sync expert and for Wav2Lip (two windows
 each). The stand-in is a common habit: a folder of JPEG files a clip, the log-mel spectrogram of a
-clip kept in memory once computed. Rounds alternate; medians are printed.
+clip kept in memory once computed. Rounds alternate; medians are printed. Processor time includes
+that of worker processes. The last column is the number of cores that make a batch in the time of a
+training step (`--step-ms`), as long as each core is as fast as this one.
 """
 
 import argparse
+import functools
+import multiprocessing
+import os
 import random
-import resource
 import statistics
 import tempfile
 import time
@@ -31,6 +35,7 @@ from lipsync_jax.data_prep import builder
 from lipsync_jax.media import audio
 
 FRAME_RATE, AUDIO_RATE, WINDOW = 25, 16_000, 5
+BASELINE = "JPEG files, mels kept"
 FRAMES_IN_STOCK = 200
 FRAMES_OF_A_SET = 3000
 
@@ -147,20 +152,22 @@ def make_example(kind: str) -> loader.ExampleFn:
 
 
 def cpu_seconds() -> float:
-    """Returns processor time of this process and of its children that have ended."""
-    both = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+    """Returns processor time of this process and of its running worker processes."""
+    ticks = 0
+    for worker in multiprocessing.active_children():
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(batches: Iterator, batch: int, windows: int) -> tuple[float, float]:
-    """Returns windows a second of processor time, and of clock time."""
-    for _ in range(max(1, 64 // batch)):
+def measure(batches: Iterator, batch: int, windows: int) -> float:
+    """Returns windows a second of processor time."""
+    for _ in range(max(4, 64 // batch)):
         next(batches)
-    cpu, clock = cpu_seconds(), time.perf_counter()
+    start = cpu_seconds()
     for _ in range(windows // batch):
         next(batches)
-    read = windows // batch * batch
-    return read / (cpu_seconds() - cpu), read / (time.perf_counter() - clock)
+    return windows // batch * batch / (cpu_seconds() - start)
 
 
 def main() -> None:
@@ -169,9 +176,12 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=400, help="windows a round")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="worker processes")
+    parser.add_argument("--step-ms", type=float, default=50.0, help="time of a training step")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    print(f"{'clips':8}{'windows of':14}{'loader':24}{'windows / CPU s':>16}{'ratio':>8}")
+    columns = f"{'clips':8}{'windows of':14}{'loader':26}{'windows / CPU s':>16}{'ratio':>8}"
+    print(f"{columns}{'cores a step':>14}")
     for seconds in options.seconds:
         with tempfile.TemporaryDirectory() as folder:
             clips = make_clips(seconds)
@@ -186,17 +196,28 @@ def compare(kind: str, seconds: int, ours: Path, plain: Path, options: argparse.
     source = loader.ClipDataSource(ours, "train")
     example = make_example(kind)
     systems: dict[str, Callable[[], Iterator]] = {
-        "JPEG files, mels kept": lambda: PlainFolder(plain, kind).batches(batch),
-        "lipsync_jax": lambda: loader.training_batches(source, example, batch, seed=0),
+        BASELINE: lambda: PlainFolder(plain, kind).batches(batch),
+        **{
+            f"lipsync_jax, {workers} workers": functools.partial(
+                loader.training_batches, source, example, batch, seed=0, num_workers=workers
+            )
+            for workers in options.workers
+        },
     }
     rates: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(options.repeats):
         for name, make in systems.items():
-            rates[name].append(measure(make(), batch, options.windows)[0])
+            batches = make()
+            rates[name].append(measure(batches, batch, options.windows))
+            batches.close()
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    base = medians["JPEG files, mels kept"]
     for name, rate in medians.items():
-        print(f"{seconds:4} s   {kind:14}{name:24}{rate:16.0f}{rate / base:8.2f}", flush=True)
+        cores = batch / rate / (options.step_ms / 1000)
+        print(
+            f"{seconds:4} s   {kind:14}{name:26}{rate:16.0f}{rate / medians[BASELINE]:8.2f}"
+            f"{cores:14.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

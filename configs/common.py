@@ -162,7 +162,7 @@ def data(
         batch_size: clips per step, over all devices.
         validation_clips: clips in each validation; 0: all.
         validation_batch_size: clips per batch of a validation.
-        **settings: `num_threads`, and further fields that one method alone reads.
+        **settings: `num_threads`, `num_workers`, and further fields that one method alone reads.
     """
     return ml_collections.ConfigDict(
         {
@@ -170,7 +170,8 @@ def data(
             "dirs": "",  # DIR=WEIGHT,...: training clips of several, see data/mixture.py
             "crop": crop,
             "batch_size": batch_size,
-            "num_threads": 4,  # threads that read and decode clips
+            "num_threads": 4,  # threads that read and decode clips, of each worker
+            "num_workers": 0,  # processes that make batches; 0: threads of this one
             "validation_clips": validation_clips,
             "validation_batch_size": validation_batch_size,
             **settings,

@@ -10,6 +10,7 @@ import grain
 import numpy as np
 
 from lipsync_jax.data import clip_index, shard_file
+from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data.clip_record import ParsedRecord, StoredClip
 from lipsync_jax.data.collate import stack
@@ -163,7 +164,8 @@ def training_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 4,
-) -> grain.DatasetIterator:
+    num_workers: int = 0,
+) -> BatchIterator:
     """Returns endless shuffled batches of one host's share, in an order fixed by the seed.
 
     Args:
@@ -174,11 +176,22 @@ def training_batches(
         collate: examples -> batch.
         process_index: this host's number.
         process_count: number of hosts; each reads every `process_count`-th clip.
-        num_threads: number of reading threads.
+        num_threads: number of reading threads, of each worker where there are workers.
+        num_workers: number of worker processes, which must be able to unpickle the arguments;
+            0: threads of this process make the batches.
 
     Returns:
-        An iterator whose `get_state()` and `set_state()` hold its exact position.
+        An iterator whose `get_state()` and `set_state()` hold its exact position; threads and
+        workers change neither batches nor position.
+
+    Raises:
+        ValueError: the number of threads or workers is negative.
     """
+    if num_threads < 0 or num_workers < 0:
+        raise ValueError(
+            f"config.data.num_threads={num_threads} and config.data.num_workers={num_workers}: "
+            "both must be 0 or more"
+        )
     # Each host has its own seed, so that hosts do not repeat each other's random windows.
     host_seed = seed + process_index
     if isinstance(clips, OrderedDataSource):
@@ -187,9 +200,7 @@ def training_batches(
         data = shuffled_share(clips, host_seed, process_index, process_count, _EPOCHS)
     data = data.random_map(_MakeExamples(make_example))
     data = data.batch(batch_size, batch_fn=collate)
-    return iter(
-        data.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4))
-    )
+    return BatchIterator(data, num_threads, num_workers)
 
 
 def shuffled_share(

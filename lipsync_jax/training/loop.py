@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grain
 import jax
 import ml_collections
 import numpy as np
@@ -16,6 +15,7 @@ from absl import logging
 
 from lipsync_jax import methods
 from lipsync_jax.data import loader, mixture
+from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.methods.base import Method, NetworkState, State
 from lipsync_jax.nn.cpu import programs_for
 from lipsync_jax.nn.cpu.jit import jit
@@ -215,7 +215,7 @@ class DataPipeline:
         else:
             self._clips["train"] = source
 
-    def training_batches(self) -> grain.DatasetIterator:
+    def training_batches(self) -> BatchIterator:
         """Returns endless batches; every call starts with the same one."""
         return loader.training_batches(
             self._clips["train"],
@@ -224,6 +224,7 @@ class DataPipeline:
             seed=self._seed,
             collate=self._method.collate,
             num_threads=self._config.num_threads,
+            num_workers=self._config.get("num_workers", 0),
             **self._process_kwargs,
         )
 

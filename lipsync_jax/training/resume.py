@@ -11,7 +11,12 @@ from lipsync_jax.types import Json
 
 CONFIG_FILE = "config.json"
 # Fields that affect logs, checkpoints and speed only, or the first step only.
-_IGNORED_FIELDS = ("config.train.", "config.data.num_threads", "config.init_from")
+_IGNORED_FIELDS = (
+    "config.train.",
+    "config.data.num_threads",
+    "config.data.num_workers",
+    "config.init_from",
+)
 # Fields whose values identify a run.
 _FIXED_FIELDS = (
     "config.method",

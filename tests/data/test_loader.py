@@ -148,3 +148,62 @@ def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
         assert all(len(set(ids[e * 5 :][:5])) == 5 for e in range(3))
         assert share[3].clip_id == ids[3]  # an earlier epoch, read again
     assert orders[0] != orders[1]
+
+
+def _batches(clips, **options):
+    return loader.training_batches(clips, _example, 3, seed=1, **options)
+
+
+def _assert_equal(batch, expected):
+    assert batch.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(batch[name], values)
+
+
+def test_threads_do_not_change_batches_or_position(clips):
+    one, many = _batches(clips, num_threads=1), _batches(clips, num_threads=4)
+    for _ in range(6):
+        _assert_equal(next(one), next(many))
+    assert one.get_state() == many.get_state() == {"next_index": 6}
+    none = _batches(clips, num_threads=0)
+    none.set_state(one.get_state())
+    _assert_equal(next(none), next(one))
+    many.close()
+    _assert_equal(next(many), next(_from(clips, 6)))  # goes on after it was closed
+
+
+def _from(clips, position, **options):
+    batches = _batches(clips, **options)
+    batches.set_state({"next_index": position})
+    return batches
+
+
+@pytest.mark.slow
+def test_worker_processes_do_not_change_batches_or_position(clips):
+    expected = _from(clips, 1)
+    batches = _from(clips, 1, num_workers=2, num_threads=1)
+    for _ in range(5):
+        _assert_equal(next(batches), next(expected))
+    assert batches.get_state() == expected.get_state()
+    again = _from(clips, 0, num_workers=1, num_threads=1)
+    again.set_state(batches.get_state())
+    _assert_equal(next(again), next(expected))
+    for each in (batches, again):
+        each.close()
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_names_its_clip(clips):
+    batches = loader.training_batches(clips, _broken, 2, seed=0, num_workers=1)
+    with pytest.raises(ValueError, match=r"clip train/\d+: no windows"):
+        next(batches)
+    batches.close()
+
+
+def _broken(clip, rng):
+    raise ValueError("no windows")
+
+
+def test_a_negative_number_of_workers_is_refused(clips):
+    with pytest.raises(ValueError, match=r"config\.data\.num_workers=-1"):
+        _batches(clips, num_workers=-1)

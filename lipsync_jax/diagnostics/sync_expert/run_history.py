@@ -11,7 +11,8 @@ from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, SKIPPED, Finding
 from lipsync_jax.diagnostics.sync_expert.learning_checks import FROZEN
 from lipsync_jax.training import checkpoints, metric_writer, resume
 
-_IGNORED_FIELDS = ("data.dir", "data.num_threads", "train.")  # without effect on a step
+# Without effect on a step.
+_IGNORED_FIELDS = ("data.dir", "data.num_threads", "data.num_workers", "train.")
 _CHANCE_MARGIN = 0.02  # of the chance loss
 
 

@@ -1,0 +1,84 @@
+"""An endless iterator of batches whose position is one number, with threads or worker processes."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import grain
+from absl import flags
+
+from lipsync_jax.types import Entry
+
+
+class BatchIterator(Iterator[dict[str, Entry]]):
+    """Batches in the order of a data set, made by threads of this process or by worker processes.
+
+    The batches and the state do not depend on the number of threads or workers, so a run may resume
+    with other numbers.
+
+    Args:
+        batches: random access to all batches; picklable where there are workers.
+        num_threads: reading threads, of each worker where there are workers.
+        num_workers: worker processes; 0: none.
+    """
+
+    def __init__(self, batches: grain.MapDataset, num_threads: int, num_workers: int = 0) -> None:
+        self._batches, self._num_workers = batches, num_workers
+        self._read_options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4)
+        self._next_index = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __next__(self) -> dict[str, Entry]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._next_index += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """Returns the position: the number of batches read."""
+        return {"next_index": self._next_index}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Continues at a position of `get_state`."""
+        self.close()
+        self._next_index = int(state["next_index"])
+
+    def close(self) -> None:
+        """Ends threads and worker processes; reading goes on with new ones."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def _start(self) -> grain.DatasetIterator:
+        batches = self._batches[self._next_index :].to_iter_dataset(self._read_options)
+        if self._num_workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain hands its own flags to the workers
+            options = grain.MultiprocessingOptions(
+                num_workers=self._num_workers, per_worker_buffer_size=2
+            )
+            batches = batches.mp_prefetch(options, worker_init_fn=_init_worker)
+        return iter(batches)
+
+
+def _init_worker(index: int, count: int) -> None:
+    """Prepares a worker process, before the data set and the method are unpickled there."""
+    del index, count
+    import cv2
+
+    os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators belong to the training process
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process ends its workers
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """Ends a worker whose training process was killed."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
