@@ -52,6 +52,8 @@ def run(
         Path(save_hlo).mkdir(parents=True, exist_ok=True)
         hlo_file = Path(save_hlo) / f"{label}-{topology.replace(':', '-')}-{effort}.hlo.txt"
     if json_file and json_file != "-":
+        if Path(json_file).is_dir():
+            raise ValueError(f"--json={json_file} is a folder: name a file in it")
         Path(json_file).parent.mkdir(parents=True, exist_ok=True)
     found = ahead_of_time.compile_step(
         config,
@@ -62,9 +64,9 @@ def run(
         estimate_batch=estimate_batch,
         hlo_file=hlo_file,
     )
+    print(report.dump(found).rstrip() if json_file == "-" else report.to_text(found))
     if json_file and json_file != "-":
         Path(json_file).write_text(report.dump(found), encoding="utf-8")
-    print(report.dump(found).rstrip() if json_file == "-" else report.to_text(found))
     return 1 if found.fits is False else 0
 
 

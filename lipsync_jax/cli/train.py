@@ -73,6 +73,12 @@ def parse(argv: list[str]) -> list[str]:
                 "--config is missing: name an experiment, e.g. --config=configs/wav2lip.py or "
                 f"--config=wav2lip:tiny; there are {', '.join(_config_files.names())}"
             )
+        for flag in (_TOPOLOGY, _SAVE_HLO, _JSON):
+            if flag.value and _MODE.value != "compile":
+                raise ValueError(
+                    f"--{flag.name}={flag.value} is for --mode=compile, and this is "
+                    f"--mode={_MODE.value}: add --mode=compile, or leave --{flag.name} out"
+                )
     except _config_files.FLAG_ERRORS as error:
         sys.exit(f"error: {_config_files.sentence(error)}")
     except Exception as error:  # the config file is any Python

@@ -134,6 +134,15 @@ def test_a_config_file_that_raises_is_one_sentence(tmp_path):
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_options_of_compilation_are_refused_in_other_modes():
+    done = subprocess.run(
+        [sys.executable, "main.py", "--config=wav2lip", "--topology=v5e:2x2"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "--topology=v5e:2x2 is for --mode=compile, and this is --mode=train" in done.stderr
+
+
 def test_the_notebook_is_python_that_imports_what_exists():
     notebook = json.loads((ROOT / "notebooks" / "quickstart.ipynb").read_text(encoding="utf-8"))
     for cell in notebook["cells"]:

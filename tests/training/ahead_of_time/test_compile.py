@@ -176,9 +176,11 @@ def test_a_compiler_that_is_not_installed(name, module, extra, monkeypatch):
         topologies.find(name)
 
 
-def test_the_command_needs_a_topology(toy_config):
+def test_the_command_refuses_bad_options_before_it_compiles(toy_config, tmp_path):
     with pytest.raises(ValueError, match="--topology=KIND:SIZE"):
         compile_step.run(toy_config, "toy", None, "fast", True, None, None)
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        compile_step.run(toy_config, "toy", "cpu:2", "fast", True, None, str(tmp_path))
     assert "compile" in main.ABSL_COMMANDS and "compile" in flags.FLAGS["mode"].parser.enum_values
 
 
