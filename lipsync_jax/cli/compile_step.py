@@ -75,24 +75,28 @@ def frozen_configs(
 ) -> dict[str, ml_collections.ConfigDict]:
     """Returns the configs that train the frozen networks without a checkpoint.
 
-    That is the config with the name of the network's method, of the variant of `config_name` or of
-    its first arguments where the other config has that variant: `wav2lip:tiny` takes
-    `sync_expert:tiny`. A method without a config is left out.
+    That is the config with the name of the network's method, with those arguments of the variant of
+    `config_name` that the other config has too: `wav2lip:tiny` takes `sync_expert:tiny`. A method
+    without a config is left out.
     """
-    found = {}
-    for name, block in config.frozen.items():
-        if block.checkpoint or block.method not in _config_files.names():
-            continue
-        for variant in _shorter_variants(_config_files.variant(config_name)):
+    return {
+        name: _config_like(block.method, _config_files.variant(config_name))
+        for name, block in config.frozen.items()
+        if not block.checkpoint and block.method in _config_files.names()
+    }
+
+
+def _config_like(name: str, variant: str) -> ml_collections.ConfigDict:
+    """Returns a config with the arguments of another config's variant, as far as it has them."""
+    found, kept = _config_files.read(name), ""
+    for part in filter(None, variant.split(",")):
+        # Of values joined by underscores, the first ones: `tiny_l1`, `tiny`.
+        ends = [match.start() for match in re.finditer("_", part)]
+        for end in (len(part), *reversed(ends)):
+            wider = ",".join(filter(None, (kept, part[:end])))
             try:
-                found[name] = _config_files.read(f"{block.method}:{variant}")
-            except ValueError:  # no such variant there
+                found, kept = _config_files.read(f"{name}:{wider}"), wider
+            except ValueError:  # no such argument there
                 continue
             break
     return found
-
-
-def _shorter_variants(variant: str) -> list[str]:
-    """Returns a variant and what is left of it as its last words go: `a_b`, `a`, ``."""
-    ends = [found.start() for found in re.finditer(r"[,_]", variant)]
-    return [variant, *(variant[:end] for end in reversed(ends)), ""]

@@ -74,7 +74,8 @@ def test_a_batch_of_the_synthetic_clip_is_like_one_of_the_loader():
 @pytest.mark.parametrize(
     ("config", "variant"),
     [
-        ("wav2lip:in_the_box_sync", "in_the_box"),
+        ("wav2lip:in_the_box", "in_the_box"),
+        ("wav2lip:sampling=spaced,size=tiny", "tiny"),
         ("wav2lip:size=tiny", "tiny"),
         ("wav2lip", ""),
         ("glance:tiny_table2_d", "tiny"),
