@@ -156,6 +156,11 @@ def _tpu_devices(name: str, sides: Sequence[int]) -> Sequence[jax.Device]:
 
 
 def _gpu_devices(name: str, number: int) -> Sequence[jax.Device]:
+    if number > _GPUS_PER_HOST and number % _GPUS_PER_HOST:
+        raise ValueError(
+            f"--topology={name}: more than {_GPUS_PER_HOST} GPUs must be a multiple of "
+            f"{_GPUS_PER_HOST}, the GPUs of a host"
+        )
     plugins = [f"jax_plugins.xla_cuda{version}" for version in (12, 13)]
     if importlib.util.find_spec("jax_plugins") is None or not any(
         importlib.util.find_spec(plugin) for plugin in plugins
@@ -165,11 +170,6 @@ def _gpu_devices(name: str, number: int) -> Sequence[jax.Device]:
             "pip install 'lipsync_jax[cuda]'"
         )
     hosts = -(-number // _GPUS_PER_HOST)
-    if number % hosts:
-        raise ValueError(
-            f"--topology={name}: more than {_GPUS_PER_HOST} GPUs must be a multiple of "
-            f"{_GPUS_PER_HOST}, the GPUs of a host"
-        )
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
     shape = f"1x{hosts}x{number // hosts}"
     return _describe(name, "cuda", "h100", target_config=_H100, topology=shape)

@@ -158,9 +158,11 @@ def test_the_largest_batch_lies_on_a_line():
         ("cpu:0", "expected KIND:SIZE"),
         ("cpu:2x2", "cpu takes a number, e.g. cpu:2"),
         ("cpu:1000", "JAX has started with 8 CPU devices"),
+        ("h100:12", "a multiple of 8, the GPUs of a host"),
     ],
 )
 def test_topologies_that_do_not_exist(name, problem):
+    jax.devices()  # starts JAX
     with pytest.raises(ValueError, match=problem):
         topologies.find(name)
 
@@ -183,6 +185,19 @@ def test_the_command_refuses_bad_options_before_it_compiles(toy_config, tmp_path
     with pytest.raises(ValueError, match="is a folder: name a file in it"):
         compile_step.run(toy_config, "toy", "cpu:2", "fast", True, None, str(tmp_path))
     assert "compile" in main.ABSL_COMMANDS and "compile" in flags.FLAGS["mode"].parser.enum_values
+
+
+@needs_libtpu
+@pytest.mark.parametrize(
+    ("name", "devices", "gibibytes"),
+    [("v5e:2x2", 4, 16), ("v5e:8x8", 64, 16), ("tpu7x:2x2x1", 8, 96)],  # two devices a chip
+)
+def test_devices_of_tpus_share_the_figures_of_their_chip(name, devices, gibibytes):
+    found = topologies.find(name)
+    assert (len(found.devices), found.chip.memory >> 30) == (devices, gibibytes)
+    assert found.devices[0].platform == "tpu"
+    with pytest.raises(ValueError, match="the compiler for tpu knows no such topology"):
+        topologies.find("v5e:3x5")
 
 
 def gradients_of_a_gru(topology_name):
