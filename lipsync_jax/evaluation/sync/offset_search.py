@@ -7,7 +7,6 @@ opposite sign: how much later the audio has to be moved.)
 from typing import NamedTuple
 
 import numpy as np
-import scipy.signal
 
 
 class Offset(NamedTuple):
@@ -50,6 +49,8 @@ def offset_search(
             f"video embeddings {video.shape} and audio embeddings {audio.shape} must both be "
             "(windows, d)"
         )
+    import scipy.signal  # here: slow to import, and not needed by the report of dubbing
+
     padded = np.pad(audio, ((max_offset, max_offset), (0, 0)))
     distances = np.stack(
         [
