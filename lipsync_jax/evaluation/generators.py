@@ -68,11 +68,11 @@ class DubbingGenerator:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingGenerator":
         """Loads a generator of a dubbing method; see `dubbing_model.load_generator`."""
-        inference, variables, model_hash = dubbing_model.load_generator(directory)
+        inference, program, model_hash = dubbing_model.load_generator(directory)
         return cls(
             inference.crop,
             model_hash,
-            dubbing_model.compile_generator(inference, variables),
+            program,
             inference.audio_features,
         )
 

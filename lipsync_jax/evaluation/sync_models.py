@@ -104,13 +104,15 @@ class SyncModel:
             windows = _frame_windows(frames, inference.window_frames)
             return inference.embed_video(variables, windows)
 
+        audio_encoder = inference.embed_audio  # one object, which JAX traces once
+
         def check(variables: Variables) -> None:
             jax.eval_shape(video_encoder, variables, frames)
-            jax.eval_shape(inference.embed_audio, variables, audio_inputs)
+            jax.eval_shape(audio_encoder, variables, audio_inputs)
 
         variables, _ = load_network(directory, inference.network, check)
         on_device = jax.device_put(variables)
-        embed_video, embed_audio = jit(video_encoder), jit(inference.embed_audio)
+        embed_video, embed_audio = jit(video_encoder), jit(audio_encoder)
         return cls(
             inference,
             metadata.model_hash(variables),

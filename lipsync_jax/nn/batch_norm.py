@@ -13,10 +13,6 @@ from jaxtyping import Array, Bool, Float
 from lipsync_jax.nn.cpu import use_cpu_kernels
 from lipsync_jax.nn.cpu.sums import sum_rows
 
-# Statistic that stands for all variables of a layer that `folding.fold_batch_norm` has folded: what
-# is still to be added, nothing if the convolution's bias has it.
-FOLDED = "folded_shift"
-
 
 def _sum(x: jax.Array) -> jax.Array:
     """Sums over all axes but the last."""
@@ -113,9 +109,6 @@ class BatchNorm(nn.Module):
 
         Items at which `mask`, bool (n,), is False enter no statistic.
         """
-        if not train and self.has_variable("batch_stats", FOLDED):
-            shift = self.get_variable("batch_stats", FOLDED)
-            return x + shift.astype(x.dtype) if shift.size else x
         shape = (x.shape[-1],)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)

@@ -2,20 +2,24 @@
 
 In inference BatchNorm is a factor and a shift of each channel. Multiplied into the convolution's
 kernel once, the factor costs nothing; neither does the shift, where the convolution has a bias.
+
+    with folding.skip_batch_norm() as layers:  # inside the function that is compiled
+        generated = network.apply(variables, inputs)
+    variables = folding.fold_batch_norm(variables, layers)  # once it has been traced
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
 from flax import traverse_util
 
-from lipsync_jax.nn.batch_norm import FOLDED, BatchNorm
+from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.blocks import ConvNormAct
 from lipsync_jax.nn.conv import ConvBlock
-from lipsync_jax.types import Argument, Tree
+from lipsync_jax.types import Tree
 
 Path = tuple[str, ...]
 # Path of a layer with convolution and BatchNorm -> (path of the convolution, axis of the kernel's
@@ -24,27 +28,57 @@ Layers = dict[Path, tuple[Path, int, float]]
 
 
 @contextlib.contextmanager
-def record_layers() -> Iterator[Layers]:
-    """Collects the layers that can be folded of the networks that are applied inside the block."""
+def skip_batch_norm() -> Iterator[Layers]:
+    """Lets networks that are applied inside the block expect folded variables.
+
+    BatchNorm after a convolution adds its bias where the convolution has none, and does nothing
+    else. Other BatchNorm is computed as ever.
+
+    Yields:
+        The layers that were applied, for `fold_batch_norm`; filled while networks are traced.
+    """
     layers: Layers = {}
 
     def intercept(
-        function: nn.module.Callable,
-        args: Argument,
-        kwargs: Argument,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
         context: nn.module.InterceptorContext,
     ) -> Any:
         module = context.module
-        if context.method_name == "__call__" and isinstance(module, ConvBlock | ConvNormAct):
-            if module.norm:
-                inner = ("conv",) if isinstance(module, ConvBlock) else ()
-                epsilon = BatchNorm.epsilon if isinstance(module, ConvBlock) else module.epsilon
-                axis = -2 if module.transposed else -1
-                layers[module.path] = (*module.path, *inner), axis, epsilon
-        return function(*args, **kwargs)
+        if context.method_name != "__call__" or not isinstance(module, BatchNorm):
+            return function(*args, **kwargs)
+        layer = module.parent
+        if not isinstance(layer, ConvBlock | ConvNormAct):
+            return function(*args, **kwargs)
+        inner = ("conv",) if isinstance(layer, ConvBlock) else ()
+        axis = -2 if layer.transposed else -1
+        layers[layer.path] = (*layer.path, *inner), axis, module.epsilon
+        if isinstance(layer, ConvBlock) or layer.bias:
+            return args[0]
+        return args[0] + module.get_variable("params", "bias").astype(args[0].dtype)
 
     with nn.intercept_methods(intercept):
         yield layers
+
+
+def check_layers(variables: Mapping[str, Tree], layers: Layers) -> None:
+    """Checks that every layer has the variables of its BatchNorm, which may be shapes.
+
+    Raises:
+        LookupError: one is missing.
+        ValueError: one has not the convolution's number of channels.
+    """
+    params = traverse_util.flatten_dict(dict(variables["params"]))
+    statistics = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
+    for path, (convolution, axis, _) in layers.items():
+        channels = params[*convolution, "kernel"].shape[axis]
+        for values, names in ((params, ("scale", "bias")), (statistics, ("mean", "var"))):
+            for name in names:
+                if values[*path, "norm", name].shape != (channels,):
+                    shape = values[*path, "norm", name].shape
+                    where = "/".join((*path, "norm", name))
+                    raise ValueError(f"{where} has shape {shape}, not {(channels,)}")
 
 
 def fold_batch_norm(variables: Mapping[str, Tree], layers: Layers) -> dict[str, Tree]:
@@ -52,19 +86,19 @@ def fold_batch_norm(variables: Mapping[str, Tree], layers: Layers) -> dict[str, 
 
     Args:
         variables: {"params": ..., "batch_stats": ...}, NumPy arrays.
-        layers: of the network, from `record_layers`.
+        layers: of the network, from `skip_batch_norm`.
 
     Returns:
-        Variables with which the network generates the same in inference, to rounding; training
-        needs the original ones.
+        Variables of equal structure, for use inside `skip_batch_norm` only: there they give what
+        the original ones give outside, to rounding.
     """
     params = traverse_util.flatten_dict(dict(variables["params"]))
     statistics = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
     for path, (convolution, axis, epsilon) in layers.items():
         norm = (*path, "norm")
         # In double precision, since the product is rounded once here and not in every batch.
-        mean, var = (np.float64(statistics.pop((*norm, name))) for name in ("mean", "var"))
-        scale, shift = (np.float64(params.pop((*norm, name))) for name in ("scale", "bias"))
+        mean, var = (np.float64(statistics[*norm, name]) for name in ("mean", "var"))
+        scale, shift = (np.float64(params[*norm, name]) for name in ("scale", "bias"))
         factor = scale / np.sqrt(var + epsilon)
         shift = shift - mean * factor
         kernel = params[*convolution, "kernel"]
@@ -73,10 +107,6 @@ def fold_batch_norm(variables: Mapping[str, Tree], layers: Layers) -> dict[str, 
         bias = params.get((*convolution, "bias"))
         if bias is not None:
             params[*convolution, "bias"] = (bias * factor + shift).astype(bias.dtype)
-            shift = shift[:0]
-        statistics[*norm, FOLDED] = shift.astype(kernel.dtype)
-    return {
-        **variables,
-        "params": traverse_util.unflatten_dict(params),
-        "batch_stats": traverse_util.unflatten_dict(statistics),
-    }
+        else:
+            params[*norm, "bias"] = shift.astype(kernel.dtype)
+    return {**variables, "params": traverse_util.unflatten_dict(params)}

@@ -1,11 +1,13 @@
 """Batches of one shape for the device, halved when the device runs out of memory."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-from lipsync_jax.synthesis.dubbing_model import DubbingModel
+if TYPE_CHECKING:
+    from lipsync_jax.synthesis.dubbing_model import DubbingModel
 
 _MAX_PENDING_BYTES = 64 << 20  # bytes of frames that wait for one batch
 
@@ -39,7 +41,7 @@ class Batcher:
         batch_size: faces in a batch.
     """
 
-    def __init__(self, model: DubbingModel, batch_size: int) -> None:
+    def __init__(self, model: "DubbingModel", batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
 
     def compile(self) -> None:

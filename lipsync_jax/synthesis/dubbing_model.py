@@ -12,8 +12,9 @@ from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.nn import folding
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
+from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.training.inference import load_inference, load_network
-from lipsync_jax.types import Tree, Variables
+from lipsync_jax.types import Variables
 
 GenerateFn = Callable[[np.ndarray, np.ndarray], jax.Array]
 
@@ -47,13 +48,8 @@ class DubbingModel:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingModel":
         """Loads a trained generator; see `load_generator`."""
-        inference, variables, model_hash = load_generator(directory)
-        return cls(
-            compile_generator(inference, variables),
-            inference.image_size,
-            model_hash,
-            inference.audio_features,
-        )
+        inference, program, model_hash = load_generator(directory)
+        return cls(program, inference.image_size, model_hash, inference.audio_features)
 
     def __call__(self, audio: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
         """Starts one batch; a short batch is padded, so that only one program is compiled.
@@ -76,24 +72,19 @@ class DubbingModel:
     def compile(self, batch_size: int) -> None:
         """Compiles the program of a batch size, without running it."""
         if isinstance(self.generate, GeneratorProgram):
-            features = self.audio_features
-            self.generate.compile(
-                jax.ShapeDtypeStruct((batch_size, features.window, features.bins), jnp.float32),
-                jax.ShapeDtypeStruct((batch_size, self.size, self.size, 3), jnp.uint8),
-            )
+            self.generate.compile_batch(batch_size)
 
 
 def load_generator(
     directory: str | os.PathLike,
-) -> tuple[DubbingInference, dict[str, Tree], str]:
+) -> tuple[DubbingInference, "GeneratorProgram", str]:
     """Loads the generator of a dubbing checkpoint.
 
     Args:
         directory: a training run's workdir, or what `lipsync convert` wrote.
 
     Returns:
-        The inference; the generator's variables, with BatchNorm folded into the convolutions; and
-        the hash of the checkpoint's variables, see `metadata.model_hash`.
+        The inference, its program, and the hash of the variables, see `metadata.model_hash`.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it has no generator.
@@ -104,64 +95,94 @@ def load_generator(
         DubbingInference,
         "which does not dub faces; give a generator's folder, e.g. a run of configs/wav2lip.py",
     )
-
-    def check(variables: Variables) -> None:
-        features, size = inference.audio_features, inference.image_size
-        audio = jax.ShapeDtypeStruct((1, features.window, features.bins), jnp.float32)
-        face = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        with folding.record_layers() as found:
-            jax.eval_shape(inference.generate, variables, audio, face, face)
-        layers.update(found)
-
-    layers: folding.Layers = {}
-    variables, _ = load_network(directory, inference.network, check)
-    folded = folding.fold_batch_norm(variables, layers)
-    return inference, folded, metadata.model_hash(variables)
+    program = GeneratorProgram(inference)
+    variables, _ = load_network(directory, inference.network, program.trace)
+    program.set_variables(variables)
+    return inference, program, metadata.model_hash(variables)
 
 
 class GeneratorProgram:
     """Generates faces: (audio windows, faces, references) -> generated faces; all faces uint8.
 
-    Without references, each face is its own. A program is compiled for each shape of the inputs.
+    Without references, each face is its own. BatchNorm is folded into the convolutions. A program
+    is compiled for each shape of the inputs.
     """
 
-    def __init__(self, generate: Callable[..., jax.Array], variables: Variables) -> None:
-        """Takes a function of variables and inputs, to compile, and the variables on a device."""
-        self._jitted, self._variables = jit(generate), variables
+    def __init__(self, inference: DubbingInference) -> None:
+        """Takes the inference; `trace` and `set_variables` are to be called first."""
+        self._inference, self._variables = inference, {}
+        self._layers: folding.Layers = {}
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
 
-    def compile(self, *inputs: jax.ShapeDtypeStruct | np.ndarray) -> Callable[..., jax.Array]:
-        """Returns the program for inputs of these shapes; compiles it, without running it."""
+        def generate(
+            variables: Variables,
+            audio: jax.Array,
+            faces: jax.Array,
+            references: jax.Array | None = None,
+        ) -> jax.Array:
+            references = faces if references is None else references
+            faces = faces.astype(jnp.float32) / 255
+            references = jnp.broadcast_to(references.astype(jnp.float32) / 255, faces.shape)
+            with folding.skip_batch_norm() as layers:
+                generated = inference.generate(variables, audio, faces, references)
+            self._layers.update(layers)
+            # Deviation W13: published Wav2Lip truncates.
+            return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
+
+        self._generate, self._jitted = generate, jit(generate)
+
+    def trace(self, variables: Variables, batch_size: int | None = None) -> None:
+        """Applies the network to shapes; `compile_batch` does not trace this batch size again.
+
+        Args:
+            variables: arrays or their shapes.
+            batch_size: faces; None for `default_batch_size`.
+
+        Raises:
+            Errors of many kinds: the variables are not those of the network.
+        """
+        inputs = self._shapes(batch_size or default_batch_size())
+        jax.eval_shape(self._generate, variables, *inputs)
+        folding.check_layers(variables, self._layers)
+
+    def set_variables(self, variables: Variables) -> None:
+        """Folds variables, and puts them on the device."""
+        self._variables = jax.device_put(folding.fold_batch_norm(variables, self._layers))
+
+    def compile_batch(self, batch_size: int) -> None:
+        """Compiles the program of a batch size, without running it."""
+        self._program(*self._shapes(batch_size))
+
+    def __call__(self, *inputs: np.ndarray) -> jax.Array:
+        """Starts the generation; see the class."""
+        return self._program(*inputs)(self._variables, *inputs)
+
+    def _program(self, *inputs: jax.ShapeDtypeStruct | np.ndarray) -> Callable[..., jax.Array]:
         key = tuple((value.shape, value.dtype) for value in inputs)
         if key not in self._programs:
             self._programs[key] = self._jitted.lower(self._variables, *inputs).compile()
         return self._programs[key]
 
-    def __call__(self, *inputs: np.ndarray) -> jax.Array:
-        """Starts the generation; see the class."""
-        return self.compile(*inputs)(self._variables, *inputs)
+    def _shapes(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        features, size = self._inference.audio_features, self._inference.image_size
+        audio = (batch_size, features.window, features.bins)
+        return (
+            jax.ShapeDtypeStruct(audio, jnp.float32),
+            jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8),
+        )
 
 
-def compile_generator(inference: DubbingInference, variables: Variables) -> GeneratorProgram:
+def compile_generator(
+    inference: DubbingInference, variables: Variables, batch_size: int | None = None
+) -> GeneratorProgram:
     """Returns the program of a generator.
 
     Args:
         inference: of the method.
-        variables: of `inference.network`; they are put on the device.
+        variables: of `inference.network`, NumPy arrays; they are put on the device.
+        batch_size: of the first batches, see `GeneratorProgram.trace`.
     """
-    on_device = jax.device_put(dict(variables))
-
-    def generate(
-        variables: Variables,
-        audio: jax.Array,
-        faces: jax.Array,
-        references: jax.Array | None = None,
-    ) -> jax.Array:
-        references = faces if references is None else references
-        faces = faces.astype(jnp.float32) / 255
-        references = jnp.broadcast_to(references.astype(jnp.float32) / 255, faces.shape)
-        generated = inference.generate(variables, audio, faces, references)
-        # Deviation W13: published Wav2Lip truncates.
-        return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
-
-    return GeneratorProgram(generate, on_device)
+    program = GeneratorProgram(inference)
+    program.trace(variables, batch_size)
+    program.set_variables(variables)
+    return program

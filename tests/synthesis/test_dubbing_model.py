@@ -7,6 +7,7 @@ from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods.wav2lip.inference import Wav2LipInference
 from lipsync_jax.provenance import metadata
+from lipsync_jax.synthesis import dubbing_model
 from lipsync_jax.synthesis.dubbing_model import DubbingModel, compile_generator, load_generator
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
@@ -36,12 +37,14 @@ def test_the_network_gets_its_inputs_as_it_knows_them():
         def apply(self, variables, audio, both, train):
             assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6) and not train
             # The upper half as it was, the lower half of the reference dimmed; then the sound.
-            generated = both[..., :3] + variables["dim"] * (both[..., 3:] - both[..., :3])
+            generated = both[..., :3] + variables["params"]["dim"] * (both[..., 3:] - both[..., :3])
             return generated.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])
 
     inference = Wav2LipInference(wav2lip_config.get_config("tiny"))
     inference._generator = Generator()
-    editor = DubbingModel(compile_generator(inference, {"dim": np.float32(0.5)}), 96, "name")
+    editor = DubbingModel(
+        compile_generator(inference, {"params": {"dim": np.float32(0.5)}}, 4), 96, "name"
+    )
     generated = np.asarray(editor(audio_windows, faces, 4))
     assert generated.shape == (4, 96, 96, 3) and generated.dtype == np.uint8
     np.testing.assert_array_equal(
@@ -57,29 +60,33 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
     assert metadata.model_hash(other) != metadata.model_hash(variables)
 
 
-def test_a_program_is_compiled_without_running_and_used_for_its_batch_size(checkpoint):
+def test_a_network_is_traced_once_and_compiled_without_running(checkpoint, monkeypatch):
+    traced = []
+    generate = Wav2LipInference.generate
+
+    def count(self, variables, audio, *images):
+        traced.append(len(audio))
+        return generate(self, variables, audio, *images)
+
+    monkeypatch.setattr(Wav2LipInference, "generate", count)
+    monkeypatch.setattr(dubbing_model, "default_batch_size", lambda: 2)
     model = DubbingModel.load(checkpoint[0])
     model.compile(2)
-    programs = model.generate._programs
-    assert len(programs) == 1
-    rng = np.random.default_rng(0)
-    audio_windows = rng.normal(size=(1, 16, 80)).astype(np.float32)
-    faces = rng.integers(0, 256, (1, 96, 96, 3), np.uint8)
-    assert model(audio_windows, faces, 2).shape == (2, 96, 96, 3) and len(programs) == 1
+    audio_windows = np.zeros((1, 16, 80), np.float32)
+    assert model(audio_windows, np.zeros((1, 96, 96, 3), np.uint8), 2).shape == (2, 96, 96, 3)
+    assert traced == [2] and len(model.generate._programs) == 1
 
 
-def test_a_loaded_generator_computes_what_its_checkpoint_does(checkpoint):
-    inference, folded, model_hash = load_generator(checkpoint[0])
+def test_a_loaded_generator_generates_what_its_checkpoint_does(checkpoint, monkeypatch):
+    monkeypatch.setattr(dubbing_model, "default_batch_size", lambda: 2)
+    inference, program, model_hash = load_generator(checkpoint[0])
     assert model_hash == metadata.model_hash(checkpoint[1])
-    assert len(jax.tree.leaves(folded)) < len(jax.tree.leaves(checkpoint[1]))
     rng = np.random.default_rng(0)
     audio_windows = rng.normal(size=(2, 16, 80)).astype(np.float32)
-    face = rng.uniform(size=(2, 96, 96, 3)).astype(np.float32)
-    results = [
-        jax.jit(inference.generate)(variables, audio_windows, face, face)
-        for variables in (folded, checkpoint[1])
-    ]
-    np.testing.assert_allclose(*results, atol=1e-5)
+    face = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
+    unit = face.astype(np.float32) / 255
+    expected = jax.jit(inference.generate)(checkpoint[1], audio_windows, unit, unit)
+    np.testing.assert_allclose(program(audio_windows, face), 255 * expected, atol=0.51)
 
 
 def test_a_checkpoint_that_draws_nothing_is_refused(tmp_path):
