@@ -14,6 +14,7 @@ from lipsync_jax.media import video_reader
 from lipsync_jax.media.frame_source import FrameReader, FrameSource
 from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.media.video_reader import Frame
+from lipsync_jax.types import Untyped
 
 _MEDIAN_FRAMES = 13  # frames of SyncNet's median filter
 _MARGIN = 0.4  # of SyncNet's half side
@@ -87,7 +88,7 @@ def read_frames(
     times: Sequence[Fraction],
     frame_indices: Sequence[int],
     planes: bool = False,
-) -> Iterator[Image]:
+) -> Iterator[Untyped]:
     """Yields frames of a video by index; `times` are those of all frames.
 
     Images are uint8 RGB; with `planes` see `video_reader.read_frames`.

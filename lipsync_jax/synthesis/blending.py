@@ -4,13 +4,16 @@ Crops are uint8 (size, size, 3), masks float32 (size, size) in [0, 1], both over
 those of aligned faces have the size of their frame.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.faces import alignment
 from lipsync_jax.faces.outline import FaceFrame
-from lipsync_jax.media.planar import Image, PlanarImage, to_rgb
+from lipsync_jax.media.planar import Image, PlanarImage, Planes, to_rgb
 
 # Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
 # fractions of the box; about what detection finds in real talking clips.
@@ -100,10 +103,46 @@ def blend(
     Returns:
         An image; pixels where the mask is 0 are unchanged. The one given if all are.
     """
+    if isinstance(image, PlanarImage):
+
+        def change(planes: Planes, values: Planes, factor: float, offset: np.ndarray) -> Planes:
+            place = np.asarray(box) * factor + np.tile(offset, 2)
+            local = _resample([*values, mask], place, planes[0].shape, cubic)
+            if local is None:
+                return planes
+            parts = zip(planes, cv2.split(local.values), strict=True)
+            return [_mix(plane, new, local.weight, local.corner) for plane, new in parts]
+
+        return image.changed(patch.astype(np.float32, copy=False), change)
+    local = _resample([*cv2.split(patch), mask], box, image.shape[:2], cubic)
+    if local is None:
+        return image
+    return _mix(image, local.values, cv2.merge([local.weight] * 3), local.corner)
+
+
+class _Local(NamedTuple):
+    """A patch in the pixels of an image.
+
+    Attributes:
+        values: float32 (rows, columns[, channels]).
+        weight: float32 (rows, columns), 0 to 1.
+        corner: the first row and column in the image.
+    """
+
+    values: np.ndarray
+    weight: np.ndarray
+    corner: tuple[int, int]
+
+
+def _resample(
+    channels: Sequence[np.ndarray], box: np.ndarray, shape: tuple[int, ...], cubic: bool
+) -> _Local | None:
+    """Resamples the channels of a patch, the last of them its mask; None if nothing is left."""
+    mask = channels[-1]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return image
-    height, width = image.shape[:2]
+        return None
+    height, width = shape
     x0, y0, x1, y1 = (float(v) for v in box)
     scale = np.array([mask.shape[1] / (x1 - x0), mask.shape[0] / (y1 - y0)])
     # Only where the mask is not 0, and one pixel more, since interpolation fades to the next.
@@ -112,21 +151,26 @@ def blend(
     top = max(0, int(np.floor(max(y0, y0 + (rows[0] - 1) / scale[1]))))
     bottom = min(height, int(np.ceil(min(y1, y0 + (rows[-1] + 2) / scale[1]))))
     if left >= right or top >= bottom:
-        return image
-    both = cv2.merge([patch.astype(np.float32, copy=False), mask])
+        return None
+    together = cv2.merge([channel.astype(np.float32, copy=False) for channel in channels])
     region = np.array([left, top, right, bottom]) - np.array([x0, y0, x0, y0])
+    part, size = region * np.tile(scale, 2), (bottom - top, right - left)
     # When shrinking, bicubic interpolation would skip pixels.
-    local = faces.crop(
-        both, region * np.tile(scale, 2), (bottom - top, right - left), cubic and scale.max() < 1
-    )
-    weight = np.clip(local[..., 3], 0, 1) * _inside(box, left, top, right, bottom)
-    if isinstance(image, PlanarImage):
-        return image.blended(local[..., :3], weight, left, top)
-    result = image.copy()
-    old = result[top:bottom, left:right].astype(np.float32)
+    local = faces.crop(together, part, size, cubic and scale.max() < 1)
+    weight = np.clip(local[..., -1], 0, 1) * _inside(box, left, top, right, bottom)
+    return _Local(local[..., :-1], weight, (top, left))
+
+
+def _mix(
+    image: np.ndarray, new: np.ndarray, weight: np.ndarray, corner: tuple[int, int]
+) -> np.ndarray:
+    """Returns a copy of an image or plane with new values, by a weight of their shape."""
+    result, (top, left) = image.copy(), corner
+    part = result[top : top + weight.shape[0], left : left + weight.shape[1]]
+    old = part.astype(np.float32)
     # OpenCV's arithmetic, since NumPy is slow at spreading a weight over three channels.
-    change = cv2.multiply(cv2.subtract(local[..., :3], old), cv2.merge([weight] * 3))
-    result[top:bottom, left:right] = cv2.add(old, change, dtype=cv2.CV_8U)  # rounds, saturates
+    change = cv2.multiply(cv2.subtract(np.ascontiguousarray(new), old), weight)
+    part[:] = cv2.add(old, change, dtype=cv2.CV_8U)  # rounds, saturates
     return result
 
 

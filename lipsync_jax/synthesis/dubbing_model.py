@@ -14,7 +14,7 @@ from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.training.inference import load_inference, load_network
-from lipsync_jax.types import Variables
+from lipsync_jax.types import Untyped, Variables
 
 GenerateFn = Callable[[np.ndarray, np.ndarray], jax.Array]
 
@@ -110,7 +110,8 @@ class GeneratorProgram:
 
     def __init__(self, inference: DubbingInference) -> None:
         """Takes the inference; `trace` and `set_variables` are to be called first."""
-        self._inference, self._variables = inference, {}
+        self._inference = inference
+        self._variables: Variables = {}
         self._layers: folding.Layers = {}
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
 
@@ -129,7 +130,8 @@ class GeneratorProgram:
             # Deviation W13: published Wav2Lip truncates.
             return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
 
-        self._generate, self._jitted = generate, jit(generate)
+        self._generate = generate
+        self._jitted: Untyped = jit(generate)  # of jax.jit, which has no public type
 
     def trace(self, variables: Variables, batch_size: int | None = None) -> None:
         """Applies the network to shapes; `compile_batch` does not trace this batch size again.

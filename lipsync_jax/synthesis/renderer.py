@@ -12,7 +12,7 @@ from lipsync_jax import faces
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import frame_source, prefetch, timeline
 from lipsync_jax.media.frame_source import FrameSource
-from lipsync_jax.media.planar import Image
+from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio
 from lipsync_jax.synthesis.batching import Batcher, PendingBatch
@@ -188,7 +188,7 @@ class FaceRenderer:
                     )
                 self.edited += len({face_crop.frame_index for face_crop in face_crops})
                 for image in images:
-                    yield image if self._label is None else self._label(image)
+                    yield image if self._label is None else self._label(to_rgb(image))
 
 
 class _Frame(NamedTuple):
