@@ -15,6 +15,7 @@ CORE = [
     "array-record>=0.5; platform_system != 'Windows'",  # without wheels there, for training only
     "av>=18.1",
     "flax>=0.12.4",
+    "etils[epath]>=1.9",  # paths of buckets
     "grain>=0.2.12",
     "importlib_resources>=6.0",  # imported by tensorflow-datasets, which does not declare it
     "jax>=0.8",
@@ -38,10 +39,14 @@ CORE = [
     "tensorstore>=0.1.71",
     "tensorflow-datasets>=4.9.10",
 ]
+# gs:// and s3://; with Google Cloud, shards are read in place by ArrayRecord.
+BUCKETS = ["array-record>=0.8.6; platform_system != 'Windows'", "gcsfs>=2025.2", "s3fs>=2025.2"]
 DEV = [
     "beartype>=0.19",  # checks the shapes in annotations while tests run
     "build>=1.0",
+    *BUCKETS,
     "hypothesis>=6.100",
+    "moto[server]>=5.0",  # a bucket of s3:// on this machine
     "mypy>=2.4",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
@@ -79,6 +84,7 @@ setup(
         "tpu": ["jax[tpu]"],
         # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
+        "buckets": BUCKETS,
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "dev": DEV,

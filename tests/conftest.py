@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.helpers import shapes
+from tests.helpers import buckets, shapes
 
 # Checks the shapes that annotations name in each call; before the first import of these modules.
 install_import_hook(
@@ -67,6 +67,18 @@ def _one_device():
             sharding, "make_mesh", lambda devices=None: make_mesh(devices or jax.devices()[:1])
         )
         yield
+
+
+@pytest.fixture(scope="module")
+def gs():
+    """URL of a bucket on this machine, by the protocol of Google Cloud Storage."""
+    yield from buckets.serve("gs")
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """URL of a bucket on this machine, by the protocol of S3."""
+    yield from buckets.serve("s3")
 
 
 @pytest.fixture(scope="module")

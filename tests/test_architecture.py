@@ -27,6 +27,7 @@ FLOORS = {
     "lipsync_jax.nn": 0,
     "lipsync_jax.ops": 0,
     "lipsync_jax.losses": 0,
+    "lipsync_jax.paths": 0,
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from lipsync_jax.cli import _terminal
+from lipsync_jax import paths
+from lipsync_jax.cli import _staging, _terminal
 from lipsync_jax.cli._parser import OPTIONS_OF_0_1, Parser
 from lipsync_jax.media import prefetch
 from lipsync_jax.text import printable
@@ -155,7 +156,7 @@ def run_rows(
     for number, row in enumerate(rows, 1):
         outfile = printable(row.get("outfile", arguments.outfile))
         print(f"{number}/{len(rows)}: {outfile}", file=sys.stderr)
-        finished = {Path(result.outfile).absolute() for result in results if result.succeeded}
+        finished = {paths.absolute(result.outfile) for result in results if result.succeeded}
         results.append(_make(make, number, row, row_options, arguments, finished))
     print(table(results))
     for credit in dict.fromkeys(result.credit for result in results if result.credit):
@@ -238,11 +239,12 @@ def _make(
         if "" in row:
             raise ValueError("this row has more cells than there are columns")
         argv = [*_row_argv(row, row_options)]
-        files, settings = split_arguments(row_options.parser.parse_args(argv, copy.copy(arguments)))
-        assert files[2] is not None  # --outfile has a default
-        if Path(files[2]).absolute() in finished:
-            raise ValueError(f"outfile {files[2]} was made by a row above; name another")
-        report = make(*files, on_progress=line, **settings)
+        given = row_options.parser.parse_args(argv, copy.copy(arguments))
+        if paths.absolute(given.outfile) in finished:
+            raise ValueError(f"outfile {given.outfile} was made by a row above; name another")
+        with _staging.staged(given) as local:
+            files, settings = split_arguments(local)
+            report = make(*files, on_progress=line, **settings)
     except (ValueError, OSError, MemoryError) as error:
         return RowResult(number, row.get("outfile", str(arguments.outfile)), False, str(error))
     except Exception as error:  # an error of a decoder or of this program concerns one row only
@@ -252,7 +254,7 @@ def _make(
         line.close()
     message = f"{report.edited} of {report.frames} frames in {time.monotonic() - begun:.1f} s"
     return RowResult(
-        number, str(files[2]), True, "; ".join([message, *report.notes]), report.credit
+        number, str(given.outfile), True, "; ".join([message, *report.notes]), report.credit
     )
 
 

@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from lipsync_jax import paths
 
 # Accepted for one release, then dropped: the spelling of 0.1 -> the spelling now.
 COMMANDS_OF_0_1 = {"generate": "dub", "delay": "av-correlation", "faces": "list-faces"}
@@ -39,6 +42,13 @@ OPTIONS_OF_0_1: Mapping[str, Mapping[str, str]] = {
 }
 
 
+def _path(text: str) -> Path:
+    try:
+        return paths.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 class Parser(argparse.ArgumentParser):
     """Accepts `_` for `-` in the names of options, and renamed options by their old names.
 
@@ -57,6 +67,7 @@ class Parser(argparse.ArgumentParser):
         """
         super().__init__(*args, **settings)
         self._renamed = renamed or {}
+        self.register("type", Path, _path)  # of every option that is declared with type=Path
 
     def canonical(self, spelling: str) -> str:
         """Returns the shown spelling of an option, or the given one if no option has that name."""

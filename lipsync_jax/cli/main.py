@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 
+from lipsync_jax.cli import _staging
 from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser
 from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
 from lipsync_jax.text import printable_lines
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
     try:
-        status = arguments.run(arguments)
+        with _staging.staged(arguments) as arguments:
+            status = arguments.run(arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `lipsync models | head` closed the pipe

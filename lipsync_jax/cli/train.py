@@ -7,6 +7,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from lipsync_jax import paths
 from lipsync_jax.cli import _config_files
 from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
 
@@ -110,6 +111,7 @@ def main(argv: list[str]) -> None:
 
     workdir = _WORKDIR.value or _default_workdir()
     try:
+        paths.parse(workdir, "--workdir")
         if _MODE.value == "compile":
             sys.exit(_compile())
         from lipsync_jax.training import loop

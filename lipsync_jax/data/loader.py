@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -9,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import grain
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
@@ -51,14 +53,14 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     """
     if not data_dir:
         raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
-    root = Path(data_dir)
+    root = paths.parse(data_dir, "--config.data.dir")
     if not root.is_dir():
         raise FileNotFoundError(
             f"data folder {root} does not exist; name the one that `lipsync prepare` wrote"
         )
     if (root / "dataset_info.json").is_file():
         return root
-    found = sorted(p.parent for p in root.rglob("dataset_info.json"))
+    found = [p.parent for p in paths.find(root, "dataset_info.json")]
     # A configuration is named by its crop, or by its crop and split: `face96-official`.
     matching = [p for p in found if p.parent.name.partition("-")[0] == crop]
     matching = [p for p in matching if p.parent.name == crop] or matching
@@ -101,15 +103,18 @@ class ClipDataSource:
     def __init__(self, folder: Path, split: str) -> None:
         import tensorflow_datasets as tfds  # half a second; inference never needs it
 
-        self.folder, self.split = Path(folder), split
-        info = tfds.builder_from_directory(self.folder).info
+        self.folder, self.split = paths.parse(folder), split
+        in_place = not os.fspath(self.folder).startswith("s3://")  # ArrayRecord reads gs:// only
+        local = self.folder if in_place else paths.cached_copy(self.folder)
+        info = tfds.builder_from_directory(local).info
         if split not in info.splits or not info.splits[split].num_examples:
             raise ValueError(f"{folder} has no clips in its split {split!r}")
-        self._files = [Path(path) for path in info.splits[split].filepaths]
+        self._files = [paths.parse(path) for path in info.splits[split].filepaths]
         self._instructions = info.splits[split].file_instructions
         self._index: clip_index.ClipIndex | None = None
-        if shard_file.IS_SUPPORTED and clip_index.is_current(self.folder, split, self._files):
-            self._index = clip_index.ClipIndex(self.folder, split, self._files)
+        has_index = shard_file.IS_SUPPORTED and not paths.is_bucket(local)  # mapped into memory
+        if has_index and clip_index.is_current(local, split, self._files):
+            self._index = clip_index.ClipIndex(local, split, self._files)
         self._len = info.splits[split].num_examples
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ and test clips are those of `config.data.dir`.
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import grain
 
@@ -122,7 +121,7 @@ def load(parts: Sequence[Part], crop: str) -> Mixture:
     """
     sources = []
     for part in parts:
-        clips = loader.ClipDataSource(Path(loader.find_dataset(part.dir, crop)), "train")
+        clips = loader.ClipDataSource(loader.find_dataset(part.dir, crop), "train")
         loader.check_crop(clips, crop)
         sources.append(clips)
     return Mixture(tuple(sources), tuple(part.weight for part in parts))

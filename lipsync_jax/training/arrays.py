@@ -7,7 +7,6 @@ files are therefore opened with TensorStore, in the layout that Orbax writes.
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import tensorstore
 from flax import traverse_util
 
+from lipsync_jax import paths
 from lipsync_jax.text import printable
 from lipsync_jax.training import packed
 from lipsync_jax.training.model_cards import PACKED_SUFFIX
@@ -49,7 +49,7 @@ def shapes(item: Path) -> dict[str, Tree]:
         CheckpointError: the metadata is damaged, of other than floating-point arrays, or claims far
             more than the files can hold; names the checkpoint.
     """
-    item = Path(item)
+    item = paths.parse(item)
     if item.suffix == PACKED_SUFFIX:
         return _read_packed(packed.shapes, item)
     return jax.tree.map(_abstract, _open(item))
@@ -61,7 +61,7 @@ def read(item: Path) -> dict[str, Tree]:
     Raises:
         CheckpointError: see `shapes`; or an array is damaged.
     """
-    item = Path(item)
+    item = paths.parse(item)
     if item.suffix == PACKED_SUFFIX:
         return _read_packed(packed.read, item)
     reading = jax.tree.map(lambda store: store.read(), _open(item))
@@ -106,7 +106,7 @@ def _open(item: Path) -> dict[str, Json]:
     """Opens the arrays of an item without reading them, as a tree of tensorstore.TensorStore."""
     try:
         path = item / "_METADATA"
-        if path.stat().st_size > _MAX_METADATA:
+        if paths.size(path) > _MAX_METADATA:
             raise ValueError(f"_METADATA has more than {_MAX_METADATA >> 20} MB")
         metadata = json.loads(path.read_text(encoding="utf-8"))
         opening = {
@@ -132,6 +132,7 @@ def _open(item: Path) -> dict[str, Json]:
 def _specs(item: Path, metadata: Mapping[str, Json]) -> dict[tuple[str, ...], Json]:
     """Returns the keys of each leaf -> its TensorStore spec, {} for an empty dict."""
     specs: dict[tuple[str, ...], Tree] = {}
+    base = paths.kvstore(item)
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     for entry in metadata["tree_metadata"].values():
         keys = tuple(str(part["key"]) for part in entry["key_metadata"])
@@ -141,11 +142,10 @@ def _specs(item: Path, metadata: Mapping[str, Json]) -> dict[tuple[str, ...], Js
         if entry["value_metadata"].get("skip_deserialize"):
             specs[keys] = {}
         elif metadata.get("use_ocdbt", True):
-            base = {"driver": "file", "path": f"{os.path.abspath(item)}/"}
             store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
             specs[keys] = {"driver": driver, "kvstore": store}
         else:
-            store = {"driver": "file", "path": f"{os.path.abspath(item)}/{name}/"}
+            store = {**base, "path": f"{base['path']}{name}/"}
             specs[keys] = {"driver": driver, "kvstore": store}
     return specs
 
@@ -164,8 +164,7 @@ def _abstract(store: tensorstore.TensorStore) -> jax.ShapeDtypeStruct:
 
 
 def _bytes_on_disk(folder: Path) -> int:
-    files = (os.path.join(at, name) for at, _, names in os.walk(folder) for name in names)
-    return sum(os.path.getsize(file) for file in files if os.path.isfile(file))
+    return sum(paths.files(folder).values())
 
 
 def _damaged(item: Path, error: Exception) -> CheckpointError:

@@ -22,8 +22,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from lipsync_jax import paths
 from lipsync_jax.methods.base import NetworkState, State
-from lipsync_jax.training import arrays, damage, model_cards
+from lipsync_jax.training import arrays, checkpoint_mirror, damage, model_cards
+from lipsync_jax.training.checkpoint_mirror import CheckpointMirror
 from lipsync_jax.training.inference import (
     SHAPE_ERRORS,
     CheckpointError,
@@ -75,7 +77,9 @@ class Checkpoints:
     def __init__(
         self, workdir: Path, trainable: tuple[str, ...], max_to_keep: int = 2, max_step_gap: int = 0
     ) -> None:
-        workdir = Path(workdir).absolute()
+        workdir = paths.absolute(workdir)
+        self._mirror = CheckpointMirror(workdir) if checkpoint_mirror.is_needed(workdir) else None
+        workdir = self._mirror.folder if self._mirror else workdir
         self._workdir, self._trainable = workdir, trainable
 
         def prepare() -> None:
@@ -118,6 +122,10 @@ class Checkpoints:
                 **self._network_items(state),
             ),
         )
+        if self._mirror:
+            self._latest.wait_until_finished()
+            self._best.wait_until_finished()
+            self._mirror.push()
 
     def save_best(self, state: State, model_card: ModelCard) -> None:
         """Saves the trained networks for inference, with a model card; see `save`."""
@@ -138,7 +146,7 @@ class Checkpoints:
     def quarantine(self, step: int) -> None:
         """Moves a checkpoint to `damaged/`."""
         folder = self._latest.directory / str(step)
-        _on_primary_process(lambda: damage.quarantine(Path(folder), self._workdir))
+        _on_primary_process(lambda: damage.quarantine(paths.parse(folder), self._workdir))
         self._latest.reload()
 
     def restore(self, target: State, step: int | None = None) -> tuple[State, dict[str, Json]]:
@@ -200,6 +208,9 @@ class Checkpoints:
                 manager.wait_until_finished()
             finally:
                 manager.close()
+        if self._mirror:
+            self._mirror.push()
+            self._mirror.close()
 
     def preempted(self, step: int) -> bool:
         """Returns whether the cluster asked all hosts to stop at this step."""
@@ -317,7 +328,7 @@ def export_networks(
     }
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
-            Path(directory).absolute(),
+            paths.absolute(directory),
             ocp.args.Composite(
                 model_card=ocp.args.JsonSave({**model_card, **model_cards.stamp()}), **items
             ),

@@ -1,6 +1,6 @@
 """Digests of checkpoints, and the quarantine of damaged ones when a run is resumed.
 
-A digest of every file is written before a checkpoint gets its name. On resuming, checkpoints are
+A digest of every file is written when a checkpoint is complete. On resuming, checkpoints are
 compared with their digests from the newest on; those that differ are moved to `damaged/` in the
 run's folder.
 """
@@ -8,22 +8,24 @@ run's folder.
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from absl import logging
 
+from lipsync_jax import paths
+
 DIGESTS_FILE = "digests.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
+_CRC = "crc32c:"
+_COMMITTED = "commit_success.txt"  # Orbax writes it last, in buckets, which rename no folder
 
 
 def write_digests(folder: Path) -> None:
-    """Writes `digests.json` into a checkpoint: its items' files' SHA-256, by their paths."""
+    """Writes `digests.json` into a checkpoint: SHA-256, or a bucket's CRC, of its items' files."""
     text = json.dumps(_digests(folder), indent=0, sort_keys=True)
-    partial = folder / f".{DIGESTS_FILE}.partial"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / DIGESTS_FILE)
+    paths.write_text(folder / DIGESTS_FILE, text)
 
 
 def write_missing_digests(directory: Path) -> None:
@@ -50,7 +52,7 @@ def find_damage(folder: Path, items: Sequence[str] = (), strict: bool = True) ->
         return f"it has no {DIGESTS_FILE}" if strict else _find_run_damage(folder)
     try:
         expected = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
-        found = _digests(folder)
+        found = _digests(folder, expected)
         if not isinstance(expected, dict):
             raise ValueError(f"{DIGESTS_FILE} holds no digests")
     except (OSError, ValueError) as error:
@@ -78,8 +80,8 @@ def quarantine_damaged(workdir: Path, items: Sequence[str], max_step_gap: int) -
         ValueError: all checkpoints are damaged, or the best one is of a later step than the run.
     """
     for directory in (workdir / "checkpoints", workdir / "best"):
-        for folder in directory.glob(_UNFINISHED):  # of a run that was killed
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in _unfinished(directory):  # of a run that was killed
+            paths.remove_tree(folder, ignore_errors=True)
     steps = steps_of(workdir / "checkpoints")
     strict = any((folder / DIGESTS_FILE).exists() for folder in steps)
     faults = {}
@@ -127,20 +129,43 @@ def quarantine(folder: Path, workdir: Path) -> Path:
     damaged = workdir / "damaged"
     damaged.mkdir(exist_ok=True)
     target = damaged / f"{folder.parent.name}-{folder.name}"
-    if target.exists():
-        shutil.rmtree(target)
-    folder.rename(target)
+    paths.move_folder(folder, target)
     return target
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _unfinished(directory: Path) -> list[Path]:
+    if paths.is_bucket(directory):
+        return [p for p in steps_of(directory) if not (p / _COMMITTED).exists()]
+    return [*directory.glob(_UNFINISHED)]
+
+
+def _digests(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Computes the digests of a checkpoint.
+
+    Google Cloud has a CRC of each object, so that nothing is read again to be saved. The CRCs of a
+    checkpoint that was copied to a disk are not computed there: they are those `expected`.
+    """
+    in_cloud = paths.checksums(folder) if os.fspath(folder).startswith("gs://") else {}
     found = {}
-    for path in sorted(folder.glob("*/**/*")):  # beside the items are only times, written later
-        name = path.relative_to(folder).as_posix()
-        if path.is_file():
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in paths.files(folder):
+        if "/" not in name or name.endswith(_COMMITTED):  # only times, written later
+            continue
+        before = str((expected or {}).get(name, ""))
+        if in_cloud and (expected is None or before.startswith(_CRC)):
+            found[name] = _CRC + in_cloud[name]
+        elif before.startswith(_CRC):
+            found[name] = before
+        else:
+            with (folder / name).open("rb") as file:
+                found[name] = _sha256(file)
     return found
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _find_run_damage(folder: Path) -> str | None:

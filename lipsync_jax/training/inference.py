@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import flax
 
-from lipsync_jax import methods
+from lipsync_jax import methods, paths
 from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
@@ -45,7 +45,7 @@ def resolve_checkpoint(directory: str | os.PathLike) -> Path:
     """
     if not str(directory):
         raise ValueError("the checkpoint's folder is empty: name a run's workdir")
-    directory = Path(directory).absolute()
+    directory = paths.absolute(directory)
     if directory.is_file():
         kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
         out = directory.with_suffix("")

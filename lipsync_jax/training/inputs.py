@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from lipsync_jax import paths
+from lipsync_jax.data import mixture
 from lipsync_jax.methods import fields
 from lipsync_jax.types import ModelCard
 
@@ -16,6 +18,7 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
     Raises:
         ValueError: a field, data or a checkpoint is missing; says which commands make it.
     """
+    require_paths(config)
     if missing_fields := fields.missing_fields(config.to_dict()):
         raise ValueError(
             f"the config has no {', '.join(missing_fields)}: make its blocks with "
@@ -38,6 +41,30 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
             )
     if missing:
         raise ValueError("\n  ".join([f"{config.method} can't start yet; add", *missing]))
+
+
+def require_paths(config: ml_collections.ConfigDict) -> None:
+    """Refuses paths that can't be read at all, before anything is read.
+
+    Args:
+        config: the experiment.
+
+    Raises:
+        ValueError: a path has an unknown scheme, or is of a bucket that can't be reached; names the
+            option.
+    """
+    for name, value in fields.flatten(config.to_dict()).items():
+        if not isinstance(value, str):
+            continue
+        if name.endswith((".dir", ".checkpoint")) or name.startswith("config.init_from."):
+            given = [value]
+        elif name == "config.data.dirs":
+            given = [part.dir for part in mixture.parse(value)]
+        else:
+            continue
+        for path in given:
+            paths.parse(path, f"--{name}")
+            paths.require_access(path, f"--{name}")
 
 
 def require_method(config: ml_collections.ConfigDict, name: str, model_card: ModelCard) -> None:

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from lipsync_jax import methods
+from lipsync_jax import methods, paths
 from lipsync_jax.data import loader, mixture
 from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.methods.base import Method, NetworkState, State
@@ -121,8 +121,9 @@ def train(
         FloatingPointError: a loss or weight is not finite; says how to resume.
         KeyboardInterrupt: SIGTERM, SIGHUP or Ctrl-C was received; everything is saved.
     """
+    workdir = paths.absolute(workdir, "--workdir")
     inputs.require_inputs(config)
-    workdir = Path(workdir).absolute()
+    paths.require_access(workdir, "--workdir")
     method = load_method(config)
     mesh = sharding.make_mesh()
     data = DataPipeline(config, method, mesh)
@@ -276,7 +277,8 @@ def _run(
         best, validations_without_gain = run["best"], run["validations_without_gain"]
         logging.info("resumed from step %d of %s", int(state.step), workdir)
     if writer.active:
-        resume.write_config(config, workdir)  # only now: a run that can't be resumed keeps its own
+        for folder in {workdir, writer.folder}:
+            resume.write_config(config, folder)  # only now: what can't be resumed keeps its own
     batch, scalars, step = None, {}, int(state.step)
     progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, method.trainable)
     checkpoint_timer = stopping.CheckpointTimer(
@@ -339,7 +341,7 @@ def _run(
         )
         raise buffer.divergence_error(error, last_good_step) from error
     if writer.active:
-        plot_scalars(workdir, workdir / "training.png")
+        plot_scalars(writer.folder, workdir / "training.png")
     if early_stop():
         logging.info(
             "%s has not improved in %d validations; the run ends at step %d",

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from absl import logging
 
+from lipsync_jax import paths
 from lipsync_jax.progress import format_duration
+from lipsync_jax.training.local_mirror import LocalMirror
 
 GROUP_STYLES = {"train": ("C0", ""), "validation": ("C1", "o")}  # color and marker of the curves
 
@@ -21,6 +23,9 @@ class MetricWriter:
     Args:
         workdir: the run's folder; `scalars.jsonl`, `tensorboard/` and `samples/` are written there.
         active: False on every host but one.
+
+    Attributes:
+        folder: where the files are that `read_scalars` reads, while the run lasts; set if active.
     """
 
     def __init__(self, workdir: Path, active: bool = True) -> None:
@@ -28,9 +33,14 @@ class MetricWriter:
         if active:
             from tensorboardX import SummaryWriter  # slow to import, needed by one host only
 
-            truncate_torn_line(workdir / "scalars.jsonl")
-            self._scalars_file = (workdir / "scalars.jsonl").open("a", encoding="utf-8")
-            self._tensorboard = SummaryWriter(str(workdir / "tensorboard"))
+            # Objects of a bucket can't be appended to: files grow on the disk and are copied.
+            self._mirror = LocalMirror(workdir) if paths.is_bucket(workdir) else None
+            self.folder = local = self._mirror.folder if self._mirror else workdir
+            if self._mirror:
+                self._mirror.pull("scalars.jsonl")
+            truncate_torn_line(local / "scalars.jsonl")
+            self._scalars_file = (local / "scalars.jsonl").open("a", encoding="utf-8")
+            self._tensorboard = SummaryWriter(str(local / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float], group: str) -> None:
         """Writes the scalars of a step; `group` is `train` or `validation`."""
@@ -41,6 +51,7 @@ class MetricWriter:
         self._scalars_file.flush()
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{group}/{name}", value, step)
+        self._push()
 
     def images(self, step: int, columns: Sequence[np.ndarray], titles: Sequence[str] = ()) -> None:
         """Writes an image with one row an example, and `columns` side by side.
@@ -59,13 +70,21 @@ class MetricWriter:
             image = np.concatenate([header, image], axis=0)
         path = self.workdir / "samples" / f"step_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+        _, data = cv2.imencode(".png", np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+        path.write_bytes(data.tobytes())
 
     def close(self) -> None:
         """Flushes everything."""
         if self.active:
             self._scalars_file.close()
             self._tensorboard.close()
+            if self._mirror:
+                self._mirror.close()
+
+    def _push(self) -> None:
+        if self._mirror and self._mirror.is_due():
+            self._tensorboard.flush()
+            self._mirror.push()
 
 
 def title_row(titles: Sequence[str], widths: Sequence[int]) -> np.ndarray:
@@ -126,7 +145,7 @@ def read_scalars(workdir: Path, group: str) -> list[dict[str, float]]:
     Raises:
         ValueError: a line holds no scalars; only the last one may be incomplete.
     """
-    path, by_step = Path(workdir) / "scalars.jsonl", {}
+    path, by_step = paths.parse(workdir) / "scalars.jsonl", {}
     *complete_lines, last = path.read_bytes().split(b"\n")
     if last and not last.startswith(b"{"):  # else a run was killed while it wrote the line
         complete_lines.append(last)
@@ -187,7 +206,8 @@ def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
         for color, marker in GROUP_STYLES.values()
     ]
     figure.legend(handles, [*GROUP_STYLES], loc="upper right", fontsize=8, frameon=False, ncols=2)
-    figure.savefig(outfile, dpi=110)
+    with outfile.open("wb") as file:
+        figure.savefig(file, dpi=110, format=outfile.suffix[1:])
     plt.close(figure)
     return outfile
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from lipsync_jax import __version__
+from lipsync_jax import __version__, paths
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
@@ -101,7 +101,7 @@ def read(folder: Path) -> dict[str, Json]:
             f"checkpoint {folder} has no {ITEM}/metadata: copy the whole folder again"
         )
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if paths.size(path) > _MAX_BYTES:
             raise ValueError(f"has more than {_MAX_BYTES >> 20} MB")
         model_card = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(model_card, dict) and "format" in model_card:

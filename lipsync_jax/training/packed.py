@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from lipsync_jax import paths
 from lipsync_jax.training import model_cards
 from lipsync_jax.training.model_cards import PACKED_SUFFIX
 from lipsync_jax.types import Json, Tree
@@ -61,9 +62,9 @@ def shapes(file: Path) -> dict[str, Tree]:
         ValueError, OSError, zipfile.BadZipFile: the file is damaged or missing.
     """
     found = {}
-    with zipfile.ZipFile(file) as archive:
+    with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > file.stat().st_size:
+        if sum(entry.file_size for entry in entries) > paths.size(file):
             raise ValueError("its arrays claim more bytes than the file has")
         for entry in entries:
             with archive.open(entry) as member:
@@ -89,7 +90,7 @@ def read(file: Path) -> dict[str, Tree]:
         ValueError, OSError, zipfile.BadZipFile: see `shapes`; or a checksum is wrong.
     """
     shapes(file)
-    with np.load(file, allow_pickle=False) as stored:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return _tree({name: stored[name].astype(np.float32) for name in stored.files})
 
 

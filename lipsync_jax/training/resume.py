@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_collections
 from absl import logging
 
+from lipsync_jax import paths
 from lipsync_jax.methods import fields
 from lipsync_jax.types import Json
 
@@ -85,9 +86,7 @@ def differences(
 
 def write_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Writes config.json atomically."""
-    partial = workdir / f".{CONFIG_FILE}.partial"
-    partial.write_text(config.to_json_best_effort(indent=2), encoding="utf-8")
-    partial.replace(workdir / CONFIG_FILE)
+    paths.write_text(workdir / CONFIG_FILE, config.to_json_best_effort(indent=2))
 
 
 def _is_fixed(name: str, saved: Json, current: Json) -> bool:
@@ -105,7 +104,7 @@ def _same_path(name: str, saved: Json, current: Json) -> bool:
     """Returns whether two spellings name one folder."""
     if not name.endswith((".dir", ".checkpoint")) or not (saved and current):
         return False
-    return Path(str(saved)).resolve() == Path(str(current)).resolve()
+    return paths.same(str(saved), str(current))
 
 
 def _describe_changes(changes: dict[str, tuple[Json, Json]]) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from absl import logging
 
+from lipsync_jax import paths
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -27,7 +29,9 @@ def acquire(workdir: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds the lock; names that process.
     """
-    if fcntl is None:
+    if paths.is_bucket(workdir):
+        logging.warning("%s has no lock, being a bucket: do not start a second run in it", workdir)
+    if fcntl is None or paths.is_bucket(workdir):
         yield
         return
     # The file is never removed: removing it could remove the lock of the next holder.

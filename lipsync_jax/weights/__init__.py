@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.types import Json
 
 DUBBING, ANIMATION, SYNC, LIP_READING = "dubbing", "animation", "sync", "lip reading"
@@ -78,7 +79,7 @@ def resolve(
         FileNotFoundError: no folder was named, and there is no built-in model for the task.
     """
     if checkpoint is not None:
-        return Path(checkpoint)
+        return paths.parse(checkpoint, option)
     name = default(task)
     if name is None:
         raise FileNotFoundError(

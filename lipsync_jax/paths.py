@@ -1,0 +1,292 @@
+"""Paths that users give: local ones, and those of buckets, gs:// and s3://.
+
+A path of a bucket is an `etils.epath.Path`, which has the methods of `pathlib.Path` that are used
+in this project; the functions below are for what these methods lack. Programs that read or write
+local files only, like FFmpeg and OpenCV, get a copy, see `download` and `upload`.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+log = logging.getLogger("absl")  # as the loop logs
+SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # -> the library that reads and writes it
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)  # C:/ is a drive
+_ACCESS = {
+    "gs": "`gcloud auth application-default login`, or a service account of the machine",
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role of the machine",
+}
+
+
+def parse(path: str | os.PathLike, option: str = "") -> Path:
+    """Returns the path that a user gave.
+
+    Args:
+        path: a local path, file:///PATH, gs://BUCKET/PATH or s3://BUCKET/PATH. `pathlib` makes one
+            slash of two; such a path is read as a bucket's too.
+        option: name of the option that has the path, for errors.
+
+    Returns:
+        A pathlib.Path, or an etils.epath.Path with the same methods.
+
+    Raises:
+        ValueError: the scheme is unknown, the bucket has no name, or the library that reads such
+            buckets is not installed.
+    """
+    text = os.fspath(path)
+    match = _URL.fullmatch(text)
+    if match is None:
+        return Path(path)
+    scheme, rest = match[1].lower(), match[2]
+    given = f"{option}={text}" if option else text
+    if scheme == "file":
+        return Path("/", rest)
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"{given}: paths of the scheme {scheme}:// are unknown; give a local path, "
+            "gs://BUCKET/PATH or s3://BUCKET/PATH"
+        )
+    if not rest.strip("/"):
+        raise ValueError(f"{given} names no bucket; give {scheme}://BUCKET/PATH")
+    _require_library(scheme, given)
+    from etils import epath
+
+    return cast(Path, epath.Path(f"{scheme}://{rest}"))
+
+
+def is_bucket(path: str | os.PathLike) -> bool:
+    """Returns whether a path is one of a bucket."""
+    match = _URL.fullmatch(os.fspath(path))
+    return match is not None and match[1].lower() in SCHEMES
+
+
+def absolute(path: str | os.PathLike, option: str = "") -> Path:
+    """Returns the absolute path; see `parse`."""
+    parsed = parse(path, option)
+    return parsed if is_bucket(parsed) else parsed.absolute()
+
+
+def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    """Returns whether two spellings name one file or folder."""
+    if is_bucket(one) or is_bucket(other):
+        return os.fspath(one).rstrip("/") == os.fspath(other).rstrip("/")
+    return Path(one).resolve() == Path(other).resolve()
+
+
+def require_access(path: str | os.PathLike, option: str) -> None:
+    """Reads a bucket once, so that a wrong name or missing credentials show before any work.
+
+    Raises:
+        ValueError: the bucket can't be read; says why and what gives access.
+    """
+    if not is_bucket(path):
+        return
+    parsed = parse(path, option)
+    scheme, bucket = _split(parsed)[:2]
+    try:
+        found = _filesystem(parsed).exists(bucket)
+        reason = f"there is no bucket {bucket}, or it is not yours to read"
+    except Exception as error:  # each library and cloud has its own
+        found, reason = False, " ".join(str(error).split())[:200] or type(error).__name__
+    if not found:
+        raise ValueError(
+            f"{option}={path} can't be reached ({reason}): correct the name, or give access with "
+            f"{_ACCESS[scheme]}"
+        )
+
+
+def kvstore(folder: Path) -> dict[str, Any]:
+    """Returns the TensorStore spec of a folder, which exists; its path ends with a slash."""
+    if is_bucket(folder):
+        scheme, bucket, key = _split(folder)
+        driver = {"gs": "gcs", "s3": "s3"}[scheme]
+        spec = {"driver": driver, "bucket": bucket, "path": f"{key}/"}
+        if scheme == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
+            spec["endpoint"] = endpoint
+        return spec
+    return {"driver": "file", "path": f"{os.path.abspath(folder)}/"}
+
+
+def size(file: Path) -> int:
+    """Returns the bytes of a file."""
+    return file.stat().length if is_bucket(file) else file.stat().st_size  # type: ignore[attr-defined]
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Returns the files below a folder, by their relative paths, -> bytes; sorted."""
+    if is_bucket(folder):
+        filesystem, root = _filesystem(folder), _key(folder)
+        found = filesystem.find(root, detail=True)
+        prefix = len(root) + 1
+        sizes = {name[prefix:]: int(entry["size"]) for name, entry in found.items()}
+        # Some programs mark folders by objects of no bytes whose names end with a slash.
+        return {name: size for name, size in sorted(sizes.items()) if name and name[-1] != "/"}
+    paths = (Path(at, name) for at, _, names in os.walk(folder) for name in names)
+    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in paths if p.is_file()}
+    return dict(sorted(sizes.items()))
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Returns the CRC-32C of the files below a folder of gs://, which Google Cloud computes."""
+    root = _key(folder)
+    found = _filesystem(folder).find(root, detail=True)
+    return {name[len(root) + 1 :]: str(entry.get("crc32c")) for name, entry in found.items()}
+
+
+def find(folder: Path, name: str) -> list[Path]:
+    """Returns the files of one name below a folder, sorted."""
+    if is_bucket(folder):
+        return [folder / path for path in files(folder) if path.rpartition("/")[2] == name]
+    return sorted(folder.rglob(name))
+
+
+def remove_tree(folder: Path, ignore_errors: bool = False) -> None:
+    """Removes a folder and all it holds."""
+    if not is_bucket(folder):
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
+        return
+    try:
+        _filesystem(folder).rm(_key(folder), recursive=True)
+    except Exception:
+        if not ignore_errors:
+            raise
+
+
+def move_folder(folder: Path, target: Path) -> None:
+    """Renames a folder; a bucket copies and removes its files. Replaces the target."""
+    if target.exists():
+        remove_tree(target)
+    if is_bucket(folder):
+        filesystem, root, new_root = _filesystem(folder), _key(folder), _key(target)
+        for name in files(folder):
+            filesystem.cp_file(f"{root}/{name}", f"{new_root}/{name}")
+        remove_tree(folder)
+    else:
+        folder.rename(target)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    if is_bucket(file):  # an object appears when it is complete
+        file.write_text(text, encoding="utf-8")
+        return
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def download(path: Path, folder: Path) -> Path:
+    """Copies a file, or all files of a folder, of a bucket into a local folder; returns the copy.
+
+    Raises:
+        FileNotFoundError: the bucket has no such file.
+        OSError: the local disk has not enough room.
+    """
+    filesystem, root = _filesystem(path), _key(path)
+    target = folder / root.rpartition("/")[2]
+    if filesystem.isfile(root):
+        wanted = {"": int(filesystem.size(root))}
+    else:
+        wanted = files(path)
+    if not wanted:
+        raise FileNotFoundError(f"{path} does not exist; name a file or a folder of the bucket")
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(wanted.values()), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{path} has {needed >> 20} MB, and {folder} has room for {free >> 20} MB: make room, "
+            "or name a folder of another disk with TMPDIR"
+        )
+    copies = [target / name if name else target for name in wanted]
+    for local in copies:
+        local.parent.mkdir(parents=True, exist_ok=True)
+    sources = [f"{root}/{name}" if name else root for name in wanted]
+    filesystem.get(sources, [str(local) for local in copies])
+    return target
+
+
+def cached_copy(folder: Path) -> Path:
+    """Returns a local copy of a bucket's folder, which later calls and runs find again.
+
+    Raises:
+        FileNotFoundError, OSError: see `download`.
+    """
+    url = os.fspath(folder).rstrip("/")
+    name = hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    target = cache / "lipsync_jax" / "buckets" / name
+    wanted = files(folder)
+    if target.is_dir() and files(target) == wanted:
+        return target
+    log.info("copying %d files, %d MB, of %s", len(wanted), sum(wanted.values()) >> 20, url)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Processes of one host may copy at the same time; the last one to finish is as good.
+    partial = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=target.parent))
+    try:
+        copy = download(folder, partial)
+        shutil.rmtree(target, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            copy.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def upload(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> int:
+    """Copies a local file, or all files of a local folder, to a path of a bucket.
+
+    Args:
+        source: file or folder.
+        target: of the bucket; has the contents of `source` afterwards.
+        leave_out: names of files and folders that are not copied.
+
+    Returns:
+        The number of files.
+    """
+    filesystem, root = _filesystem(target), _key(target)
+    if source.is_file():
+        filesystem.put_file(str(source), root)
+        return 1
+    names = [name for name in files(source) if not set(name.split("/")) & {*leave_out}]
+    filesystem.put([str(source / name) for name in names], [f"{root}/{name}" for name in names])
+    return len(names)
+
+
+def _require_library(scheme: str, given: str) -> None:
+    import fsspec
+
+    # Orbax and TensorStore write to buckets too: a listing in a cache would not have their files.
+    for protocol in ("gcs", "gs", "s3"):
+        fsspec.config.conf.setdefault(protocol, {}).setdefault("use_listings_cache", False)
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"{given}: {SCHEMES[scheme]} reads {scheme}:// and is not installed; run "
+            "pip install 'lipsync_jax[buckets]'"
+        ) from error
+
+
+def _split(path: Path) -> tuple[str, str, str]:
+    """Returns scheme, bucket and the path in it, without slashes around."""
+    scheme, _, rest = os.fspath(path).partition("://")
+    bucket, _, key = rest.partition("/")
+    return scheme, bucket, key.strip("/")
+
+
+def _key(path: Path) -> str:
+    """Returns a bucket's path as fsspec names it."""
+    return "/".join(filter(None, _split(path)[1:]))
+
+
+def _filesystem(path: Path) -> Any:
+    """Returns the file system that `etils.epath` uses, so that both see the same listings."""
+    from etils.epath import backend
+
+    return backend.fsspec_backend.fs(os.fspath(path))

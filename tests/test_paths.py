@@ -1,0 +1,101 @@
+"""Paths of buckets, against emulators on loopback, and what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lipsync_jax import paths
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_local_paths_stay_what_they_are():
+    assert paths.parse("runs/a") == Path("runs/a")
+    assert paths.parse(Path("/runs/a")) == Path("/runs/a")
+    assert paths.parse("file:///runs/a") == Path("/runs/a")
+    assert paths.parse("C:/runs") == Path("C:/runs")  # a drive, no scheme
+    assert not paths.is_bucket("runs/a") and not paths.is_bucket("file:///a")
+
+
+@pytest.mark.parametrize("path", ["foo://x/y", "http://x/y", "hdfs:/x", Path("foo://x")])
+def test_unknown_schemes_are_refused_with_the_option(path):
+    with pytest.raises(ValueError, match=r"--workdir=.*unknown; give a local path, gs://"):
+        paths.parse(path, "--workdir")
+
+
+def test_a_bucket_needs_a_name():
+    with pytest.raises(ValueError, match="--out=gs:// names no bucket"):
+        paths.parse("gs://", "--out")
+
+
+def test_a_missing_library_is_named_with_the_command(monkeypatch):
+    import fsspec
+
+    def missing(scheme):
+        raise ImportError(scheme)
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
+    with pytest.raises(ValueError, match=r"gcsfs .*not installed.*lipsync_jax\[buckets\]"):
+        paths.parse("gs://bucket/x")
+
+
+def test_pathlib_and_a_bucket_mean_the_same(gs):
+    assert os.fspath(paths.parse(Path(f"{gs}/run"))) == f"{gs}/run"
+    assert paths.same(f"{gs}/run", f"{gs}/run/") and not paths.same(f"{gs}/run", "run")
+    assert paths.absolute(f"{gs}/run").parent == paths.parse(gs)
+
+
+def test_files_of_a_bucket(bucket, tmp_path):
+    root = paths.parse(f"{bucket}/files")
+    for name in ("a.txt", "deep/b.txt", "deep/er/b.txt"):
+        paths.write_text(root / name, name)
+    assert paths.files(root) == {"a.txt": 5, "deep/b.txt": 10, "deep/er/b.txt": 13}
+    assert paths.find(root, "b.txt") == [root / "deep/b.txt", root / "deep/er/b.txt"]
+    assert paths.size(root / "a.txt") == 5
+    copy = paths.download(root, tmp_path)
+    assert paths.files(copy) == paths.files(root)
+    assert paths.download(root / "deep/b.txt", tmp_path / "one").read_text() == "deep/b.txt"
+    (copy / "deep/cache").mkdir()
+    (copy / "deep/cache/c").write_text("c")
+    assert paths.upload(copy, paths.parse(f"{bucket}/copy"), leave_out=("cache",)) == 3
+    assert paths.files(paths.parse(f"{bucket}/copy")) == paths.files(root)
+    paths.move_folder(root / "deep", root / "moved")
+    assert [*paths.files(root)] == ["a.txt", "moved/b.txt", "moved/er/b.txt"]
+    paths.remove_tree(root)
+    assert not paths.files(root)
+    paths.remove_tree(root, ignore_errors=True)
+
+
+def test_what_is_missing_or_too_large_is_one_sentence(gs, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=f"{gs}/none does not exist"):
+        paths.download(paths.parse(f"{gs}/none"), tmp_path)
+    paths.write_text(paths.parse(f"{gs}/large"), "x" * 100)
+    monkeypatch.setattr(
+        paths.shutil, "disk_usage", lambda _: paths.shutil._ntuple_diskusage(1, 1, 0)
+    )
+    with pytest.raises(OSError, match="room for 0 MB: make room"):
+        paths.download(paths.parse(f"{gs}/large"), tmp_path)
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket):
+    paths.require_access(f"{bucket}/run", "--workdir")
+    with pytest.raises(ValueError, match=r"--workdir=.*can't be reached .*give access with"):
+        paths.require_access(f"{bucket}-of-nobody/run", "--workdir")
+
+
+def test_a_copy_in_the_cache_is_made_once_and_follows_the_bucket(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    root = paths.parse(f"{s3}/shards")
+    paths.write_text(root / "a", "one")
+    copy = paths.cached_copy(root)
+    monkeypatch.setattr(paths, "download", None)
+    assert paths.cached_copy(root) == copy and (copy / "a").read_text() == "one"
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    paths.write_text(root / "b", "two")
+    assert [*paths.files(paths.cached_copy(root))] == ["a", "b"]
+    assert [p.name for p in copy.parent.iterdir()] == [copy.name]  # nothing half copied
