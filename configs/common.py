@@ -23,6 +23,7 @@ The meaning and the default of each field are in `lipsync_jax.methods.fields`.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -279,6 +280,37 @@ def set_short_run(
     )
 
 
+def set_pod(config: ml_collections.ConfigDict, batch_size: int, linear: bool = True) -> None:
+    """Changes a published config to a batch for 32 devices and more, over equally many clips.
+
+    Steps, validations and schedules are divided by the factor of the batch. The rate is multiplied
+    by that factor and reached by a linear warm-up: the linear scaling rule of Goyal et al. 2017
+    (arXiv 1706.02677, sections 2.1 and 2.2), which is for SGD. `linear=False` multiplies it by the
+    square root of the factor, the rule of Malladi et al. 2022 (arXiv 2205.10330) for Adam, which
+    keeps discriminators at rates that GANs are trained with. The warm-up of 5 % of the steps
+    replaces Goyal's five epochs, whose length the config does not know.
+
+    Args:
+        config: with all its blocks.
+        batch_size: clips a step, a multiple of the devices.
+        linear: see above.
+    """
+    factor = batch_size / config.data.batch_size
+    train_steps = math.ceil(config.train.steps / factor)
+    config.data.batch_size = batch_size
+    config.data.validation_batch_size = batch_size
+    config.data.validation_clips = max(config.data.validation_clips, batch_size)
+    for name in ("validate_every", "checkpoint_every", "log_every"):
+        config.train[name] = max(10, math.ceil(config.train[name] / factor))
+    config.train.steps = train_steps
+    others = [each.optimizer for each in config.get("discriminators", {}).values()]
+    for each in (config.optimizer, *others):
+        each.learning_rate *= factor if linear else math.sqrt(factor)
+        each.warmup_steps = math.ceil(0.05 * train_steps)
+        for name in ("lr_decay_steps", "lr_decay_from", "lr_decay_every"):
+            each[name] = math.ceil(each[name] / factor)
+
+
 def sync_expert(
     method: str, crop: str, batch_size: int, learning_rate: float
 ) -> ml_collections.ConfigDict:
@@ -318,11 +350,11 @@ def set_window_sampling(config: ml_collections.ConfigDict, sampling: str, size: 
         sampling: "reference": as the published code, negatives are any other window of the clip,
             and windows whose audio is not all inside of the clip are rejected. "spaced": negatives
             do not overlap their window, and such audio is padded with silence. "by_size":
-            "reference" for the published size, else "spaced".
+            "reference" for the published size and its form for pods, else "spaced".
         size: of the network.
     """
     if sampling == "by_size":  # deviation W17
-        sampling = "reference" if size == "published" else "spaced"
+        sampling = "reference" if size in ("published", "pod") else "spaced"
     config.edge_windows = "reject" if sampling == "reference" else "pad"
     if "min_negative_distance" in config:
         config.min_negative_distance = 1 if sampling == "reference" else 0

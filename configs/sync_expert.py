@@ -5,11 +5,12 @@
 Arguments, e.g. `:size=published,sampling=spaced`:
 
     size=published   the default: full width, binary cross-entropy of the cosine, as in the paper
+    size=pod         published, with a batch of 512 clips for 32 devices and more
     size=small_data  a quarter of the width, InfoNCE, regularised; for minutes to hours of video
     size=in_the_box  small_data for unseen people: many faces, rooms and cameras
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
-    sampling=by_size    the default: reference for the published size, spaced for the others
+    sampling=by_size    the default: reference for published and pod, spaced for the others
     sampling=reference  as the published code: a negative is any other window of the clip, even one
                         frame away; windows whose audio is not all inside of the clip are rejected
     sampling=spaced     negatives are at least 5 frames away; missing audio is silence
@@ -25,7 +26,10 @@ from lipsync_jax.configs import common
 
 VARIANTS = common.Variants(
     "sync_expert",
-    {"size": ("published", "small_data", "in_the_box", "tiny"), "sampling": common.SAMPLING},
+    {
+        "size": ("published", "small_data", "in_the_box", "tiny", "pod"),
+        "sampling": common.SAMPLING,
+    },
 )
 
 
@@ -41,7 +45,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.dropout = 0.0
     config.model.relu_embedding = True  # False allows negative cosines, which suits info_nce
     common.set_window_sampling(config, chosen.sampling, size)
-    if size != "published":
+    if size == "pod":
+        common.set_pod(config, batch_size=512)
+    elif size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":
         _make_in_the_box(config)

@@ -5,6 +5,7 @@
 Variants, e.g. `configs/vougioukas.py:size=tiny,system=l1`:
 
     size=published       the default
+    size=pod             published, with a batch of 128 clips for 32 devices and more
     size=small_data      narrow networks, for hundreds of clips
     size=tiny            narrow networks, for minutes on a CPU
 
@@ -29,7 +30,7 @@ from lipsync_jax.configs import common
 VARIANTS = common.Variants(
     "vougioukas",
     {
-        "size": ("published", "small_data", "tiny"),
+        "size": ("published", "small_data", "tiny", "pod"),
         "system": ("v2018", "v2020", "l1", "frame", "sequence", "no_recurrence"),
     },
     # Names before version 0.2.
@@ -53,7 +54,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if chosen.system in ("l1", "frame", "no_recurrence"):
         del config.discriminators.sequence
     config.model.recurrent = chosen.system != "no_recurrence"
-    if chosen.size != "published":
+    if chosen.size == "pod":
+        common.set_pod(config, batch_size=128, linear=not config.discriminators)
+    elif chosen.size != "published":
         _make_small(config, tiny=chosen.size == "tiny")
     discriminators = (f"{name}_discriminator" for name in config.discriminators)
     config.init_from = common.init_from("generator", *discriminators)

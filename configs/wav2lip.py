@@ -7,11 +7,12 @@ configs/wav2lip_gan.py adds the visual quality discriminator. Arguments, e.g.
 `:size=published,sampling=spaced`:
 
     size=published   the default: the published network, batch and learning rate
+    size=pod         published, with a batch of 512 clips for 32 devices and more
     size=small_data  a quarter of the width, for minutes to hours of video
     size=in_the_box  for people not seen in training, by warping the reference image
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
-    sampling=by_size    the default: reference for the published size, spaced for the others
+    sampling=by_size    the default: reference for published and pod, spaced for the others
     sampling=reference  as the published code: windows whose audio is not all inside of the clip are
                         rejected, so the first frame of a clip is never generated
     sampling=spaced     missing audio is silence
@@ -27,7 +28,10 @@ from lipsync_jax.configs import common
 
 VARIANTS = common.Variants(
     "wav2lip",
-    {"size": ("published", "small_data", "in_the_box", "tiny"), "sampling": common.SAMPLING},
+    {
+        "size": ("published", "small_data", "in_the_box", "tiny", "pod"),
+        "sampling": common.SAMPLING,
+    },
 )
 
 
@@ -75,7 +79,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimizer = common.optimizer(1e-4)
     config.train = common.train(300_000, every=3000)
     common.set_window_sampling(config, chosen.sampling, size)
-    if size != "published":
+    if size == "pod":
+        common.set_pod(config, batch_size=512)
+    elif size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":
         _make_in_the_box(config)

@@ -20,7 +20,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
     chosen = VARIANTS.parse(variant)
     size = chosen.size
-    config = wav2lip.get_config(f"size={size},sampling={chosen.sampling}")
+    base = "published" if size == "pod" else size
+    config = wav2lip.get_config(f"size={base},sampling={chosen.sampling}")
     config.optimizer.b1 = 0.5
     if size == "in_the_box":  # --config.init_from.generator=RUN of configs/wav2lip.py, this size
         config.audio_from_expert = False
@@ -42,5 +43,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             optimizer=common.optimizer(config.optimizer.learning_rate, b1=0.5),
             model={"width_mult": config.model.width_mult},
         )
+    if size == "pod":
+        common.set_pod(config, batch_size=512, linear=False)
     config.init_from = common.init_from("generator", "discriminator")
     return config

@@ -64,6 +64,24 @@ def test_short_and_old_names_of_variants(name, short, full):
     assert load(name, short) == load(name, full)
 
 
+POD = [(name, variant) for name, variant in ALL if "size=pod" in variant]
+
+
+@pytest.mark.parametrize(("name", "variant"), POD)
+def test_a_pods_batch_sees_as_many_clips_at_a_scaled_rate(name, variant):
+    one, pod = load(name, variant.replace("size=pod", "size=published")), load(name, variant)
+    factor = pod.data.batch_size / one.data.batch_size
+    for devices in (32, 64, 128):
+        assert pod.data.batch_size % devices == pod.data.validation_batch_size % devices == 0
+    clips = pod.train.steps * pod.data.batch_size
+    assert clips == pytest.approx(one.train.steps * one.data.batch_size, rel=1e-3)
+    rise = pod.optimizer.learning_rate / one.optimizer.learning_rate
+    assert rise == pytest.approx(factor if not pod.get("discriminators") else factor**0.5)
+    assert 0 < pod.optimizer.warmup_steps < pod.train.steps / 10
+    for discriminator in pod.get("discriminators", {}).values():
+        assert discriminator.optimizer.warmup_steps == pod.optimizer.warmup_steps
+
+
 @pytest.mark.parametrize(
     ("variant", "problem"),
     [

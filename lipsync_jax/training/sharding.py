@@ -29,13 +29,15 @@ def local_batch_size(batch_size: int, mesh: Mesh, name: str = "config.data.batch
     """Returns the number of examples of a global batch that this host reads.
 
     Raises:
-        ValueError: the batch can't be split evenly over the devices.
+        ValueError: the batch can't be split evenly over the devices; names the nearest that can.
     """
     devices = mesh.devices.size
     if batch_size % devices:
+        below = batch_size // devices * devices
+        nearest = f"{below} or {below + devices}" if below else f"{devices}"
         raise ValueError(
-            f"{name}={batch_size} can't be split over {devices} devices; "
-            f"give a multiple of {devices}"
+            f"--{name}={batch_size} can't be split over {devices} devices; give a multiple of "
+            f"{devices}, e.g. {nearest}"
         )
     return batch_size // jax.process_count()
 

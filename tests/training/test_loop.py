@@ -260,7 +260,10 @@ def test_a_run_starts_from_anothers_weights(toy_data, expert_run, tmp_path):
 def test_a_batch_that_does_not_split_is_refused(toy_data):
     config = expert(toy_data)
     config.data.batch_size = 6
-    with pytest.raises(ValueError, match="multiple of 8"):
+    with pytest.raises(ValueError, match=r"batch_size=6 .* multiple of 8, e\.g\. 8$"):
+        loop.DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
+    config.data.batch_size = 20
+    with pytest.raises(ValueError, match=r"batch_size=20 .* e\.g\. 16 or 24$"):
         loop.DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
 
 
