@@ -22,6 +22,9 @@ _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "clips to ev
 _ALLOW_CHANGES = flags.DEFINE_bool(
     "allow_changes", False, "resume with another seed, batch size, data or model than before"
 )
+_PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", "", "FIRST:END, steps that jax.profiler traces into the workdir"
+)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the hosts of a pod or cluster")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "host:port, where the cluster does not supply it"
@@ -114,13 +117,14 @@ def main(argv: list[str]) -> None:
         paths.parse(workdir, "--workdir")
         if _MODE.value == "compile":
             sys.exit(_compile())
-        from lipsync_jax.training import loop
+        from lipsync_jax.training import loop, profiling
 
+        profile_steps = profiling.parse(_PROFILE_STEPS.value)
         distributed.initialize(
             _DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
         )
         if _MODE.value == "train":
-            scalars = loop.train(_CONFIG.value, workdir, _ALLOW_CHANGES.value)
+            scalars = loop.train(_CONFIG.value, workdir, _ALLOW_CHANGES.value, profile_steps)
         else:
             scalars = loop.evaluate(_CONFIG.value, workdir, _SPLIT.value)
     except KeyboardInterrupt as stop:

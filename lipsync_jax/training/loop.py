@@ -24,11 +24,13 @@ from lipsync_jax.training import (
     checkpoints,
     inputs,
     pretrained,
+    profiling,
     resume,
     run_lock,
     sharding,
     stopping,
 )
+from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
 from lipsync_jax.types import Argument, ModelCard, Tree, Untyped
@@ -103,7 +105,10 @@ def load_method(config: ml_collections.ConfigDict) -> Method:
 
 
 def train(
-    config: ml_collections.ConfigDict, workdir: str | Path, allow_changes: bool = False
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    allow_changes: bool = False,
+    profile_steps: range = range(0),
 ) -> dict[str, float]:
     """Trains a method, or resumes the run in `workdir`.
 
@@ -111,6 +116,7 @@ def train(
         config: a complete experiment, see configs/.
         workdir: the run's folder; created if missing.
         allow_changes: resume with another seed, batch, data or model than the run was begun with.
+        profile_steps: steps that are traced, see `profiling`.
 
     Returns:
         The scalars of the last validation.
@@ -142,7 +148,9 @@ def train(
             resume.check_config_unchanged(config, workdir, allow_changes)
         writer = MetricWriter(workdir, active=is_primary)
         stack.callback(writer.close)
-        return _run(config, workdir, method, mesh, data, saved_checkpoints, writer, stop)
+        profiler = profiling.Profiler(profile_steps if is_primary else range(0), writer.logdir)
+        stack.callback(profiler.close)
+        return _run(config, workdir, method, mesh, data, saved_checkpoints, writer, stop, profiler)
 
 
 def evaluate(
@@ -258,7 +266,9 @@ def _run(
     saved_checkpoints: checkpoints.Checkpoints,
     writer: MetricWriter,
     stop: stopping.StopTest,
+    profiler: profiling.Profiler,
 ) -> dict[str, float]:
+    goodput = Goodput()
     steps = compile_steps(method, mesh)
     batches = data.training_batches()
     last, resume_step = config.train.steps, saved_checkpoints.latest_step()
@@ -279,6 +289,7 @@ def _run(
     if writer.active:
         for folder in {workdir, writer.folder}:
             resume.write_config(config, folder)  # only now: what can't be resumed keeps its own
+        writer.config(int(state.step), config)
     batch, scalars, step = None, {}, int(state.step)
     progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, method.trainable)
     checkpoint_timer = stopping.CheckpointTimer(
@@ -289,16 +300,15 @@ def _run(
 
     def save(model_card: ModelCard | None = None) -> None:
         buffer.check_finite()
-        if model_card is not None:
-            saved_checkpoints.save_best(state, model_card)
-        saved_checkpoints.save(
-            state,
-            {
-                "loader": batches.get_state(),
-                "best": best,
-                "validations_without_gain": validations_without_gain,
-            },
-        )
+        run = {
+            "loader": batches.get_state(),
+            "best": best,
+            "validations_without_gain": validations_without_gain,
+        }
+        with goodput.measure("checkpoint"):
+            if model_card is not None:
+                saved_checkpoints.save_best(state, model_card)
+            saved_checkpoints.save(state, run)
         checkpoint_timer.reset()
 
     def early_stop() -> bool:
@@ -306,22 +316,29 @@ def _run(
 
     try:
         while step < last and not early_stop() and not stop(saved_checkpoints.preempted, step):
-            batch = next(batches)
+            with goodput.measure("loader_wait"):
+                batch = next(batches)
             clip_ids = batch.pop("clip_id")
-            state, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
+            with profiler.step(step + 1):
+                state, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
             step += 1
+            profiler.after(step, metrics)
+            goodput.step()
             compiling.done()
             buffer.add(step, metrics, clip_ids)
             if step % config.train.log_every == 0 or step == last:
                 means = buffer.flush()
                 progress.log(step, means)
                 writer.scalars(step, means, "train")
+                writer.scalars(step, goodput.flush(), "time")
             if step % config.train.validate_every == 0 or step == last:
                 buffer.check_finite()
-                scalars = _validate(method, mesh, steps, state, data.validation_batches())
-                logging.info("validation at step %d: %s", step, format_scalars(scalars))
-                writer.scalars(step, scalars, "validation")
-                writer.images(step, _sample_images(mesh, steps, state, data), method.sample_titles)
+                with goodput.measure("validation"):
+                    scalars = _validate(method, mesh, steps, state, data.validation_batches())
+                    logging.info("validation at step %d: %s", step, format_scalars(scalars))
+                    writer.scalars(step, scalars, "validation")
+                    images = _sample_images(mesh, steps, state, data)
+                    writer.images(step, images, method.sample_titles)
                 improved = scalars[name] * sign > best
                 if step % config.train.validate_every == 0:  # train.steps may be raised later
                     state = _update_host_scalars(method, mesh, state, scalars)
@@ -340,7 +357,10 @@ def _run(
             else _last_finite_checkpoint(saved_checkpoints, state, steps, mesh, batch)
         )
         raise buffer.divergence_error(error, last_good_step) from error
+    goodput.log()
     if writer.active:
+        if scalars:
+            writer.hparams(step, config, scalars)
         plot_scalars(writer.folder, workdir / "training.png")
     if early_stop():
         logging.info(

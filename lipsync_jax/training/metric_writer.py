@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import ml_collections
 import numpy as np
 from absl import logging
 
 from lipsync_jax import paths
+from lipsync_jax.methods import fields
 from lipsync_jax.progress import format_duration
 from lipsync_jax.training.local_mirror import LocalMirror
 
@@ -25,11 +27,12 @@ class MetricWriter:
         active: False on every host but one.
 
     Attributes:
-        folder: where the files are that `read_scalars` reads, while the run lasts; set if active.
+        folder: where the files are that `read_scalars` reads, while the run lasts.
     """
 
     def __init__(self, workdir: Path, active: bool = True) -> None:
         self.workdir, self.active = workdir, active
+        self.folder = workdir
         if active:
             from tensorboardX import SummaryWriter  # slow to import, needed by one host only
 
@@ -43,7 +46,7 @@ class MetricWriter:
             self._tensorboard = SummaryWriter(str(local / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float], group: str) -> None:
-        """Writes the scalars of a step; `group` is `train` or `validation`."""
+        """Writes the scalars of a step; `group` is `train`, `validation` or `time`."""
         if not self.active:
             return
         values = {name: float(value) for name, value in values.items()}
@@ -70,8 +73,37 @@ class MetricWriter:
             image = np.concatenate([header, image], axis=0)
         path = self.workdir / "samples" / f"step_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        _, data = cv2.imencode(".png", np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
-        path.write_bytes(data.tobytes())
+        pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        self._tensorboard.add_image("samples", pixels[..., ::-1], step, dataformats="HWC")
+
+    @property
+    def logdir(self) -> Path:
+        """Returns the folder that TensorBoard reads, while the run lasts."""
+        return self.folder / "tensorboard"
+
+    def config(self, step: int, config: ml_collections.ConfigDict) -> None:
+        """Writes the config as text for TensorBoard, at the step that the run begins with."""
+        if self.active:
+            lines = config.to_json_best_effort(indent=2).splitlines()
+            text = "\n".join(f"    {line}" for line in lines)  # a block of code in Markdown
+            self._tensorboard.add_text("config", text, step)
+
+    def hparams(
+        self, step: int, config: ml_collections.ConfigDict, scalars: Mapping[str, float]
+    ) -> None:
+        """Writes the config's values beside the last validation, for TensorBoard's HPARAMS."""
+        if not self.active:
+            return
+        values = fields.flatten(json.loads(config.to_json_best_effort()))
+        plain = {
+            name.removeprefix("config."): value
+            if isinstance(value, bool | int | float | str)
+            else json.dumps(value)
+            for name, value in values.items()
+        }
+        metrics = {f"hparams/{name}": float(value) for name, value in scalars.items()}
+        self._tensorboard.add_hparams(plain, metrics, name="hparams", global_step=step)
 
     def close(self) -> None:
         """Flushes everything."""
