@@ -25,6 +25,12 @@ _ALLOW_CHANGES = flags.DEFINE_bool(
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST:END, steps that jax.profiler traces into the workdir"
 )
+_MAX_RESTARTS = flags.DEFINE_integer(
+    "max_restarts",
+    0,
+    "repeat the command so often after it was killed or lost another host",
+    lower_bound=0,
+)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the hosts of a pod or cluster")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "host:port, where the cluster does not supply it"
@@ -112,6 +118,10 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --")
     from lipsync_jax.training import distributed
 
+    if _MAX_RESTARTS.value:
+        from lipsync_jax.cli import _restarts
+
+        sys.exit(_restarts.run(_restarts.own_command(sys.argv[1:]), _MAX_RESTARTS.value))
     workdir = _WORKDIR.value or _default_workdir()
     try:
         paths.parse(workdir, "--workdir")
@@ -137,7 +147,8 @@ def main(argv: list[str]) -> None:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
             message = describe_unexpected(error)
-        distributed.exit_with_message(1, f"error: {message}")
+        status = distributed.LOST_PROCESS if distributed.is_lost_process(error) else 1
+        distributed.exit_with_message(status, f"error: {message}")
     if distributed.is_primary_process():
         print(json.dumps(scalars))
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import jax
 from absl import logging
 
+LOST_PROCESS = 75  # exit status; EX_TEMPFAIL of sysexits.h: the same command may succeed now
 # Not the project's root: it may contain the environment with all libraries.
 _OWN_FOLDERS = tuple(
     f"{folder}{os.sep}"
@@ -76,7 +77,7 @@ def user_message(error: Exception) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         return f"{what}{where}{_REMEDIES.get(error.errno, '')}"
     text = " ".join(str(error).split())
-    if jax.process_count() > 1 and any(sign in text for sign in _LOST_PROCESS_SIGNS):
+    if is_lost_process(error):
         return (
             f"another process of this run has died or can't be reached ({text[:160]}). Stop the "
             "remaining processes and give the same command on every host again: the run resumes "
@@ -93,6 +94,12 @@ def user_message(error: Exception) -> str | None:
     if isinstance(error, OSError | ValueError | FloatingPointError):
         return str(error)
     return None
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Returns whether an error says that another process of the run is lost."""
+    text = " ".join(str(error).split())
+    return jax.process_count() > 1 and any(sign in text for sign in _LOST_PROCESS_SIGNS)
 
 
 # Parts of the RuntimeError or ValueError that JAX raises when another process is lost.
@@ -124,7 +131,7 @@ def exit_with_message(status: int, message: str) -> NoReturn:
     One of several processes exits at once: the exit of JAX waits for the others, which may be dead.
     """
     print(message, file=sys.stderr, flush=True)
-    if jax.process_count() > 1 and status == 1:
+    if jax.process_count() > 1 and status in (1, LOST_PROCESS):
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
