@@ -89,16 +89,28 @@ def require_access(path: str | os.PathLike, option: str) -> None:
         return
     parsed = parse(path, option)
     scheme, bucket = _split(parsed)[:2]
-    try:
-        found = _filesystem(parsed).exists(bucket)
-        reason = f"there is no bucket {bucket}, or it is not yours to read"
-    except Exception as error:  # each library and cloud has its own
-        found, reason = False, " ".join(str(error).split())[:200] or type(error).__name__
-    if not found:
+    reason = _why_unreadable(parsed, bucket)
+    if reason is not None:
         raise ValueError(
             f"{option}={path} can't be reached ({reason}): correct the name, or give access with "
             f"{_ACCESS[scheme]}"
         )
+
+
+def _why_unreadable(path: Path, bucket: str) -> str | None:
+    filesystem = _filesystem(path)
+    try:
+        found = filesystem.exists(bucket)
+        return None if found else f"there is no bucket {bucket}, or it is not yours to read"
+    except Exception as error:  # each library and cloud has its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    try:  # who may not see the bucket itself may see what is in it
+        filesystem.ls(_key(path))
+    except FileNotFoundError:
+        return None
+    except Exception:
+        return reason
+    return None
 
 
 def kvstore(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,9 +75,7 @@ def test_what_is_missing_or_too_large_is_one_sentence(gs, tmp_path, monkeypatch)
     with pytest.raises(FileNotFoundError, match=f"{gs}/none does not exist"):
         paths.download(paths.parse(f"{gs}/none"), tmp_path)
     paths.write_text(paths.parse(f"{gs}/large"), "x" * 100)
-    monkeypatch.setattr(
-        paths.shutil, "disk_usage", lambda _: paths.shutil._ntuple_diskusage(1, 1, 0)
-    )
+    monkeypatch.setattr(paths.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(OSError, match="room for 0 MB: make room"):
         paths.download(paths.parse(f"{gs}/large"), tmp_path)
 
@@ -99,3 +98,20 @@ def test_a_copy_in_the_cache_is_made_once_and_follows_the_bucket(s3, tmp_path, m
     paths.write_text(root / "b", "two")
     assert [*paths.files(paths.cached_copy(root))] == ["a", "b"]
     assert [p.name for p in copy.parent.iterdir()] == [copy.name]  # nothing half copied
+
+
+@pytest.mark.parametrize("listing", [[], FileNotFoundError("no such folder")])
+def test_who_may_only_list_objects_has_access(gs, monkeypatch, listing):
+    def ls(_):
+        if isinstance(listing, Exception):
+            raise listing
+        return listing
+
+    def exists(_):
+        raise PermissionError("storage.buckets.get is denied")
+
+    monkeypatch.setattr(paths, "_filesystem", lambda _: SimpleNamespace(exists=exists, ls=ls))
+    paths.require_access(f"{gs}/run", "--workdir")
+    monkeypatch.setattr(paths, "_filesystem", lambda _: SimpleNamespace(exists=exists, ls=exists))
+    with pytest.raises(ValueError, match=r"storage\.buckets\.get is denied"):
+        paths.require_access(f"{gs}/run", "--workdir")
