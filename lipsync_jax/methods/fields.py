@@ -48,6 +48,7 @@ TRAIN = {
     "checkpoint_minutes": 10.0,  # minutes between two checkpoints; 0: by steps alone
     "early_stopping_patience": 0,  # validations without a gain, after which a run ends; 0: never
     "keep_checkpoints": 2,  # the newest ones
+    "keep_period": 0,  # steps; checkpoints at its multiples stay beside the newest; 0: none
 }
 # A method's block `loss` has the terms that the method computes.
 LOSS = {

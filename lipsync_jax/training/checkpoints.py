@@ -68,6 +68,7 @@ class Checkpoints:
         max_to_keep: how many of the latest checkpoints stay.
         max_step_gap: steps from one checkpoint to the next at most, see
             `damage.quarantine_damaged`.
+        keep_period: checkpoints at multiples of this step stay beside the latest; 0: none.
 
     Raises:
         ValueError: the newest checkpoint has another format, all checkpoints are damaged, or best/
@@ -75,7 +76,12 @@ class Checkpoints:
     """
 
     def __init__(
-        self, workdir: Path, trainable: tuple[str, ...], max_to_keep: int = 2, max_step_gap: int = 0
+        self,
+        workdir: Path,
+        trainable: tuple[str, ...],
+        max_to_keep: int = 2,
+        max_step_gap: int = 0,
+        keep_period: int = 0,
     ) -> None:
         workdir = paths.absolute(workdir)
         self._mirror = CheckpointMirror(workdir) if checkpoint_mirror.is_needed(workdir) else None
@@ -87,19 +93,22 @@ class Checkpoints:
             damage.quarantine_damaged(workdir, ("train", "run", *trainable), max_step_gap)
 
         _on_primary_process(prepare)
-        self._latest = _manager(workdir / "checkpoints", max_to_keep)
+        self._latest = _manager(workdir / "checkpoints", max_to_keep, keep_period)
         self._best = _manager(workdir / "best", 1)
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint; None without one."""
         return self._latest.latest_step()
 
-    def save(self, state: State, run: Mapping[str, Json]) -> None:
+    def save(self, state: State, run: Mapping[str, Json]) -> bool:
         """Starts an asynchronous save; the checkpoint gets its name when it is complete.
 
         Args:
             state: the training state.
             run: JSON values of the host: data loader position, best metric so far.
+
+        Returns:
+            False where the step has a checkpoint already.
 
         Raises:
             FloatingPointError: a weight is not finite; nothing is saved.
@@ -107,7 +116,7 @@ class Checkpoints:
         self._require_finite(state)
         step = int(state.step)
         if step == self._latest.latest_step():
-            return
+            return False
         train = {
             "step": state.step,
             "key": jax.random.key_data(state.key),
@@ -126,6 +135,7 @@ class Checkpoints:
             self._latest.wait_until_finished()
             self._best.wait_until_finished()
             self._mirror.push()
+        return True
 
     def save_best(self, state: State, model_card: ModelCard) -> None:
         """Saves the trained networks for inference, with a model card; see `save`."""
@@ -269,7 +279,11 @@ def _check_run_format(workdir: Path) -> None:
             model_cards.check_format(run, folder)
 
 
-def _manager(directory: Path, max_to_keep: int) -> ocp.CheckpointManager:
+def _manager(directory: Path, max_to_keep: int, keep_period: int = 0) -> ocp.CheckpointManager:
+    kept = [checkpoint_managers.LatestN(max_to_keep)]
+    if keep_period:
+        kept.append(checkpoint_managers.EveryNSteps(keep_period))
+
     def digest() -> None:
         if jax.process_index() == 0:
             damage.write_missing_digests(directory)
@@ -277,7 +291,7 @@ def _manager(directory: Path, max_to_keep: int) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.LatestN(max_to_keep),
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
             create=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=digest),
             # Two managers finish their saves at the same time: barriers of their own.

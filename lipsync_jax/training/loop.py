@@ -141,7 +141,11 @@ def train(
         stop = stack.enter_context(stopping.catch_signals())
         max_step_gap = max(config.train.validate_every, config.train.checkpoint_every)
         saved_checkpoints = checkpoints.Checkpoints(
-            workdir, method.trainable, config.train.keep_checkpoints, max_step_gap
+            workdir,
+            method.trainable,
+            config.train.keep_checkpoints,
+            max_step_gap,
+            config.train.keep_period,
         )
         stack.callback(saved_checkpoints.close)
         if saved_checkpoints.latest_step() is not None:
@@ -308,7 +312,8 @@ def _run(
         with goodput.measure("checkpoint"):
             if model_card is not None:
                 saved_checkpoints.save_best(state, model_card)
-            saved_checkpoints.save(state, run)
+            if saved_checkpoints.save(state, run):
+                goodput.save()
         checkpoint_timer.reset()
 
     def early_stop() -> bool:

@@ -33,6 +33,7 @@ def test_times_are_split_and_add_up(monkeypatch, caplog):
     assert values == {**expected, "goodput": 0.5}
     with measured.measure("checkpoint"):
         spend(2.0)
+    measured.save()
     measured.step()
     assert measured.flush() == {
         **dict.fromkeys(expected, 0.0), "step": 2, "checkpoint": 2, "goodput": pytest.approx(0.4)
