@@ -247,7 +247,7 @@ def plot_scalars(workdir: Path, outfile: Path) -> Path | None:
 def _objective(workdir: Path) -> str:
     """Returns what the scalar `loss` of training is, for its panel."""
     try:
-        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-        return str(config.get("objective") or "training objective")
-    except (OSError, ValueError, AttributeError):
+        saved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        return str(saved["objective"])  # of the methods that have several
+    except (OSError, ValueError, KeyError, TypeError):
         return "training objective"
