@@ -1,17 +1,17 @@
-"""Ablations of "At a Glance" and the VGAN baseline on equal data: a table as the paper's table 2.
+"""Ablations of "At a Glance" and its baselines on equal data: a table as the paper's 2 and 3.
 
     python -m benchmarks.glance_ablations --data DATA --out runs/ablations
-        [--variants full table2_a ... vgan vgan_no_image_cond] [--steps 300]
+        [--variants full table2_a ... chung vgan vgan_no_image_cond] [--steps 300]
         [--autoencoder-steps 200] [--pretrain-steps 0] [--clips 0] [--face IMAGE]
 
 DATA is the output of `lipsync prepare` or `lipsync synthetic` with `--crop lips64`. Each variant is
 the tiny form of its config, trained for `--steps` steps on equal batches with an equal seed; the
 autoencoder of the perceptual term is trained first. With `--pretrain-steps` a generator is first
 trained with the absolute error alone (steps of a fraction of the time of the full system's), and
-all variants but VGAN start from its weights. Each test clip is then generated from its first frame,
-with its own audio and with mismatched audio, that of the next clip rotated by half of its length: a
-generator that ignores the audio has equal metrics with both. An interrupted run is resumed; the
-table has the variants finished so far.
+all variants but the baselines start from its weights. Each test clip is then generated from its
+first frame, with its own audio and with mismatched audio, that of the next clip rotated by half of
+its length: a generator that ignores the audio has equal metrics with both. An interrupted run is
+resumed; the table has the variants finished so far.
 
 LMD needs the extra `landmarks`. Lips are pasted into the face of IMAGE, by default a rendered face.
 """
@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-VARIANTS = ("full", *(f"table2_{row}" for row in "abcdfghi"), "vgan", "vgan_no_image_cond")
+BASELINES = ("chung", "vgan", "vgan_no_image_cond")  # of table 3
+VARIANTS = ("full", *(f"table2_{row}" for row in "abcdfghi"), *BASELINES)
 # Variants without perceptual term.
-NO_AUTOENCODER = {"table2_a", "table2_b", "table2_c", "vgan", "vgan_no_image_cond"}
+NO_AUTOENCODER = {"table2_a", "table2_b", "table2_c", *BASELINES}
 COLUMNS = {  # metric -> heading and digits
     "lmd": ("LMD", 2),
     "ssim": ("SSIM", 3),
@@ -60,11 +61,13 @@ def arguments() -> argparse.Namespace:
 
 def config_of(variant: str, chosen: argparse.Namespace):
     """Returns the shortened experiment of a variant."""
-    from lipsync_jax.configs import glance, glance_autoencoder, vgan
+    from lipsync_jax.configs import glance, glance_autoencoder, speech2vid_lips, vgan
 
     steps = chosen.steps
     if variant == "autoencoder":
         config, steps = glance_autoencoder.get_config("tiny"), chosen.autoencoder_steps
+    elif variant == "chung":
+        config = speech2vid_lips.get_config("tiny")
     elif variant.startswith("vgan"):
         system = "no_image_cond" if variant == "vgan_no_image_cond" else "image_cond"
         config = vgan.get_config(f"size=tiny,system={system}")
@@ -251,7 +254,7 @@ def main() -> None:
     rows["mean frame"] = evaluator.metrics([x.astype(np.uint8) for x in mean_frames])
     if set(chosen.variants) - NO_AUTOENCODER:
         train("autoencoder", chosen)
-    if chosen.pretrain_steps and not all(name.startswith("vgan") for name in chosen.variants):
+    if chosen.pretrain_steps and set(chosen.variants) - set(BASELINES):
         train("pretrained", chosen)
     for variant in chosen.variants:
         timing = train(variant, chosen)

@@ -37,6 +37,9 @@ MODULES = {
     "lip_reader": Modules(f"{_HERE}.lip_reader.method"),
     "lipgan": Modules(f"{_HERE}.lipgan.method", f"{_HERE}.lipgan.inference"),
     "speech2vid": Modules(f"{_HERE}.speech2vid.method", f"{_HERE}.speech2vid.inference"),
+    "speech2vid_lips": Modules(
+        f"{_HERE}.speech2vid.lips_method", f"{_HERE}.speech2vid.lips_inference"
+    ),
     "stable_syncnet": Modules(
         f"{_HERE}.stable_syncnet.method", f"{_HERE}.stable_syncnet.inference"
     ),

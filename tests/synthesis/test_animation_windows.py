@@ -11,6 +11,7 @@ import pytest
 
 from lipsync_jax import methods
 from lipsync_jax.configs import glance as glance_config
+from lipsync_jax.configs import speech2vid_lips as lips_config
 from lipsync_jax.configs import vgan as vgan_config
 from lipsync_jax.data import audio_frontends
 from lipsync_jax.data.audio_windows import log_mel_windows
@@ -29,6 +30,7 @@ from tests.synthesis.test_streaming import chunks_of, noise
 INPUTS = {"image": (64, 64, 3), "audio": (64, 128), "noise": (NOISE_SIZE,)}
 METHODS = {
     "glance": (glance_config.get_config("tiny_b"), ("image", "audio")),
+    "speech2vid_lips": (lips_config.get_config("tiny"), ("image", "audio")),
     "vgan": (vgan_config.get_config("tiny"), ("noise", "audio", "image")),
 }
 

@@ -1,8 +1,7 @@
-"""Autoencoders of "Lip Movements Generation at a Glance" (Chen et al. 2018).
+"""The video autoencoder of "Lip Movements Generation at a Glance" (Chen et al. 2018).
 
-One of videos, whose codes the perceptual loss compares (section 4.1), and two of the published
-code, of audio and flow, that no loss of the paper uses. Widths are the published ones. Images are
-RGB in [-1, 1].
+The perceptual loss compares its codes (section 4.1). Widths are the published ones. Images are RGB
+in [-1, 1].
 """
 
 import flax.linen as nn
@@ -14,14 +13,6 @@ from lipsync_jax.nn.blocks import TableModule
 from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.gru import merge_time, split_time
 from lipsync_jax.types import Argument
-
-# The autoencoders of audio and flow: channels, and whether sizes are halved or doubled.
-ENCODER = (
-    *((32, True), (64, False), (128, True), (256, False)),
-    *((512, True), (512, False), (512, True)),
-)
-AUDIO_DECODER = ((512, False), (256, True), (128, False), (64, True), (32, False), (32, True))
-FLOW_DECODER = ((512, False), (512, True), (256, False), (128, True), (64, False), (32, True))
 
 
 class _VideoModule(TableModule):
@@ -114,62 +105,3 @@ class VideoAutoencoder(_VideoModule):
         return at_least_float32(
             x if self.temporal_kernels else split_time(x, frames.shape[1])
         ), codes
-
-
-class AudioAutoencoder(TableModule):
-    """Reconstructs differences of successive rows of audio (published code; in no loss).
-
-    The encoder halves time too, twice, and the decoder does not restore the length.
-
-    Attributes:
-        derivative: whether the differences are encoded, or the audio.
-    """
-
-    derivative: bool = True
-
-    @nn.compact
-    def __call__(self, audio: jax.Array, train: bool = False) -> jax.Array:
-        """Maps (n, rows, bins), bins a multiple of 16, to (n, rows / 4 rounded up, bins)."""
-        x = (audio[:, 1:] - audio[:, :-1] if self.derivative else audio)[..., None]
-        for i, (features, downsample) in enumerate(ENCODER):
-            # From the fifth layer on, time is halved too.
-            strides = (2 if i >= 4 else 1, 2) if downsample else 1
-            shape = ((3, 7), strides, (1, 3)) if i == 0 else (3, strides, 1)
-            x = self.conv_block(features, *shape, bias=True, name=f"down_{i}")(x, train)
-        for i, (features, upsample) in enumerate(AUDIO_DECODER):
-            strides, extra = ((1, 2), (0, 1)) if upsample else (1, 0)
-            layer = self.conv_block(features, 3, strides, 1, extra, True, bias=True, name=f"up_{i}")
-            x = layer(x, train)
-        return at_least_float32(self.head(1, 3, (1, 2), 1, (0, 1), True, name="output")(x, train))[
-            ..., 0
-        ]
-
-
-class FlowAutoencoder(TableModule):
-    """Reconstructs changes of successive flows (published code; in no loss).
-
-    Attributes:
-        derivative: whether the differences are encoded, or the input.
-    """
-
-    derivative: bool = True
-
-    @nn.compact
-    def __call__(self, flow: jax.Array, train: bool = False) -> jax.Array:
-        """Reconstructs (n, time, side, side, c), side a multiple of 16."""
-        x = flow[:, 1:] - flow[:, :-1] if self.derivative else flow
-        for i, (features, downsample) in enumerate(ENCODER):
-            shape = ((3, 7, 7), (1, 3, 3)) if i == 0 else ((3, 3, 3), 1)
-            strides = (1, 2, 2) if downsample else 1
-            layer = self.conv_block(
-                features, shape[0], strides, shape[1], bias=True, name=f"down_{i}"
-            )
-            x = layer(x, train)
-        for i, (features, upsample) in enumerate(FLOW_DECODER):
-            strides, extra = ((1, 2, 2), (0, 1, 1)) if upsample else (1, 0)
-            layer = self.conv_block(
-                features, (3, 3, 3), strides, 1, extra, True, bias=True, name=f"up_{i}"
-            )
-            x = layer(x, train)
-        last = self.head(flow.shape[-1], *DOWNSAMPLE_2X_3D, (0, 1, 1), True, name="output")
-        return at_least_float32(last(x, train))

@@ -1,9 +1,9 @@
-"""Networks of VGAN (Vondrick et al. 2016), and of the VGAN baseline of "At a Glance".
+"""Networks of the VGAN baseline of "At a Glance" (Vondrick et al. 2016; Chen et al. 2018).
 
-Videos are a moving foreground over a static background, video = m f + (1 - m) b. The first three
-networks are the paper's, of 32 frames; `AudioConditionedGenerator` and
-`AudioConditionedDiscriminator` are the baseline of Chen et al. 2018, of 16 frames and with audio
-(its published code). Images are RGB in [-1, 1], 64 x 64; audio is as in `methods.glance.model`.
+Videos are a moving foreground over a static background, video = m f + (1 - m) b. The networks are
+those of the code published with Chen et al., of 16 frames and with audio; the networks of Vondrick
+et al. themselves, of 32 frames, have no audio and are left out. Images are RGB in [-1, 1], 64 x 64;
+audio is as in `methods.glance.model`.
 """
 
 import functools
@@ -22,10 +22,9 @@ from lipsync_jax.methods.glance.model import (
     MEL_ROWS_PER_FRAME,
     SIZE,
 )
-from lipsync_jax.nn.blocks import ConvNormAct, Initializer, TableModule
-from lipsync_jax.nn.dcgan import at_least_float32, leaky_relu
+from lipsync_jax.nn.blocks import ConvNormAct, TableModule
+from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.shape_checks import check_shape
-from lipsync_jax.types import Argument
 
 NOISE_SIZE = 100
 KERNEL_3D, UPSAMPLE_2X = (4, 4, 4), {"strides": 2, "padding": 1, "transposed": True}
@@ -33,14 +32,6 @@ CONDITION_CHANNELS = (128, 256, 512, 1024)
 DISCRIMINATOR_CHANNELS = (64, 128, 256, 512)
 # Of the baseline: its last audio convolution is narrower than that of the discriminator.
 GENERATOR_AUDIO_ENCODER = (*AUDIO_ENCODER[:-1], (128, *AUDIO_ENCODER[-1][1:]))
-BN_EPS = 1e-3  # epsilon of BatchNorm in the paper's encoder and discriminator
-
-_init_normal001 = nn.initializers.normal(0.01)  # of all convolutions, as published
-
-
-def _fixed_init(fan_in: int) -> Initializer:
-    del fan_in
-    return _init_normal001
 
 
 class TwoStreamOutput(NamedTuple):
@@ -65,90 +56,6 @@ def compose(mask: jax.Array, foreground: jax.Array, background: jax.Array) -> Tw
     background = jnp.tanh(at_least_float32(background))
     frames = mask * foreground + (1 - mask) * background[:, None]
     return TwoStreamOutput(frames, mask, foreground, background)
-
-
-class _VGANModule(TableModule):
-    """Layers of the paper: biases, normal initialisation with a small deviation."""
-
-    def biased_layer(self, *args: Argument, **options: Argument) -> ConvNormAct:
-        """Returns a layer."""
-        return self.conv_block(*args, bias=True, kernel_init=_fixed_init, **options)
-
-    def output_layer(self, features: int, rank: int, name: str) -> ConvNormAct:
-        """Returns an output layer that doubles all axes."""
-        return self.head(features, (4,) * rank, **UPSAMPLE_2X, kernel_init=_fixed_init, name=name)
-
-    def upsample_streams(
-        self, background: jax.Array, x: jax.Array, rows: tuple, train: bool
-    ) -> TwoStreamOutput:
-        """Doubles both streams once for each of `rows` and once more, and composes them.
-
-        Args:
-            background: (n, height, width, c).
-            x: (n, time, height, width, c), of the foreground.
-            rows: channels of each layer.
-            train: whether BatchNorm uses and updates statistics of the batch.
-        """
-        for i, features in enumerate(rows):
-            block_2d, block_3d = (
-                self.biased_layer(features, (4,) * rank, **UPSAMPLE_2X, name=f"{name}_{i}")
-                for rank, name in ((2, "background"), (3, "foreground"))
-            )
-            background, x = block_2d(background, train), block_3d(x, train)
-        return compose(
-            self.output_layer(1, 3, "mask_output")(x, train),
-            self.output_layer(3, 3, "foreground_output")(x, train),
-            self.output_layer(3, 2, "background_output")(background, train),
-        )
-
-
-class Generator(_VGANModule):
-    """Generates videos of 32 frames from noise (section 3.1)."""
-
-    @nn.compact
-    def __call__(self, noise: Float[Array, "n 100"], train: bool = False) -> TwoStreamOutput:
-        """Maps noise (n, 100), normal, to 32 frames."""
-        check_shape(self, "noise", noise, None, NOISE_SIZE)
-        x = noise[:, None, None]
-        start = functools.partial(self.biased_layer, 512, transposed=True)
-        background = start((4, 4), name="background_start")(x, train)
-        foreground = start((2, 4, 4), name="foreground_start")(x[:, None], train)
-        return self.upsample_streams(background, foreground, (256, 128, 64), train)
-
-
-class FutureGenerator(_VGANModule):
-    """Generates videos of 32 frames from a first frame (section 4.4)."""
-
-    @nn.compact
-    def __call__(self, frame: Float[Array, "n 64 64 3"], train: bool = False) -> TwoStreamOutput:
-        """Maps a frame (n, 64, 64, 3), RGB in [-1, 1], to 32 frames."""
-        check_shape(self, "frame", frame, None, SIZE, SIZE, 3)
-        x = frame
-        for i, features in enumerate(CONDITION_CHANNELS):
-            fields = {"norm": i > 0, "epsilon": BN_EPS, "name": f"condition_{i}"}
-            x = self.biased_layer(features, 4, 2, 1, **fields)(x, train)
-        start = self.biased_layer(1024, (2, 1, 1), transposed=True, name="foreground_start")
-        return self.upsample_streams(x, start(x[:, None], train), (512, 256, 128), train)
-
-
-class Discriminator(_VGANModule):
-    """Classifies videos (section 3.2).
-
-    `width_mult=2` is the paper's for videos that continue a frame.
-    """
-
-    @nn.compact
-    def __call__(
-        self, frames: Float[Array, "n 32 64 64 3"], train: bool = False
-    ) -> Float[Array, "n 2"]:
-        """Maps videos (n, 32, 64, 64, 3), RGB in [-1, 1], to logits of both classes (n, 2)."""
-        check_shape(self, "frames", frames, None, 2 * FRAMES, SIZE, SIZE, 3)
-        x = frames
-        for i, features in enumerate(DISCRIMINATOR_CHANNELS):
-            fields = {"norm": i > 0, "epsilon": BN_EPS, "activation": leaky_relu}
-            x = self.biased_layer(features, KERNEL_3D, 2, 1, **fields, name=f"conv_{i}")(x, train)
-        head = self.head(2, x.shape[1:4], kernel_init=_fixed_init, name="logits")(x, train)
-        return at_least_float32(head).reshape(len(frames), 2)
 
 
 class AudioConditionedGenerator(TableModule):

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from lipsync_jax.methods.glance.autoencoder_model import (
-    AudioAutoencoder,
-    FlowAutoencoder,
     VideoAutoencoder,
     VideoEncoder,
 )
@@ -179,25 +177,6 @@ def test_reconstructs_frames_as_the_published_network():
 
 
 @pytest.mark.parametrize(
-    ("network", "module"),
-    [
-        pytest.param("audio_deri_autoencoder", AudioAutoencoder(), marks=slow),
-        pytest.param("flow_autoencoder", FlowAutoencoder(), marks=slow),
-    ],
-)
-def test_other_autoencoders_reconstruct_as_the_published_ones(network, module):
-    (x,) = recipe.inputs(network)
-    is_audio = x.shape[-1] == 1
-    check_modes(
-        network,
-        module,
-        [*numbered("down", 7), *numbered("up", 6), "output"],
-        [x[..., 0] if is_audio else x],
-        lambda found: {"recon": found[..., None] if is_audio else found},
-    )
-
-
-@pytest.mark.parametrize(
     ("fields", "parameters"),
     [
         ({}, 16_104_931),
@@ -239,10 +218,6 @@ def test_sizes_of_the_other_networks():
         assert count_parameters(made["params"]) == parameters
         _, alone = abstract_variables(VideoEncoder(temporal_kernels=clips), CLIP)
         assert alone["params"] == made["params"]["encoder"]
-    _, made = abstract_variables(AudioAutoencoder(), (16, 256))
-    assert count_parameters(made["params"]) == 10_230_625
-    _, made = abstract_variables(FlowAutoencoder(), (15, 64, 64, 2))
-    assert count_parameters(made["params"]) == 37_733_570
 
 
 def test_frequencies_become_rows_and_are_repeated_along_columns():
