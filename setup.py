@@ -73,6 +73,7 @@ setup(
     package_dir={"lipsync_jax.configs": "configs", "lipsync_jax.data_prep": "data_prep"},
     package_data={
         "lipsync_jax": ["py.typed"],
+        "lipsync_jax.evaluation.report": ["*.html"],
         "lipsync_jax.weights": ["*/*"],  # trained by this project, with their model cards
         "lipsync_jax.faces.detectors": ["weights/*"],  # YuNet's, and their licence (MIT)
     },

@@ -1,4 +1,4 @@
-"""`lipsync evaluate`: metrics of generated videos under a named protocol, and a report."""
+"""`lipsync evaluate`: metrics of videos under a protocol, with a report, or a user study."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_jax import weights
+from lipsync_jax.cli import _preference
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.text import printable
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generated.add_argument("--checkpoint-path", type=Path, nargs="+", metavar="DIR",
                            help="generators, with --data or --filelist (default: the "
                            "built-in model, see `lipsync models`)")  # fmt: skip
+    _preference.add_arguments(parser)
     references = parser.add_argument_group("references")
     references.add_argument("--references", type=Path, metavar="DIR",
                             help="the real videos, with the names of the generated ones (for "
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--report-clips", type=int, default=4, metavar="N",
                      help="clips shown in the report (default: 4)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder for results.json and report.html")  # fmt: skip
+                        help="folder for results.json and report.html, or the study")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,6 +94,16 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.synthesis import model_info
 
     quiet()
+    if arguments.preference or arguments.answers:
+        given = [arguments.videos, arguments.compare, arguments.checkpoint_path]
+        if any(given) or arguments.data or arguments.filelist:
+            raise ValueError(
+                "--preference and --answers are of the user study; leave --videos, --compare, "
+                "--checkpoint-path, --data and --filelist out"
+            )
+        return _preference.run(arguments, _names(arguments.preference or []))
+    if arguments.question:
+        raise ValueError("--question is of the user study; give --preference too")
     chosen = protocol.get(arguments.protocol)
     eval_samples = _eval_samples(arguments, chosen)
     eval_samples = eval_samples[: arguments.limit] if arguments.limit else eval_samples
