@@ -16,6 +16,7 @@ import numpy as np
 from lipsync_jax.evaluation import cropping, preference, samples
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.media import audio, frame_source, video_reader
+from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.provenance import metadata
 from lipsync_jax.types import Json
 
@@ -137,5 +138,6 @@ class _Video:
                 metadata=metadata.tags("preference study"),
             ) as writer:
                 for image in cropping.read_frames(self.source, self.times, self.indices[:count]):
-                    writer.write(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+                    rgb = to_rgb(image)
+                    writer.write(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
             return path.read_bytes()
