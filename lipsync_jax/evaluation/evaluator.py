@@ -268,7 +268,7 @@ class Evaluator:
 
 @jax.jit
 def _l1(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.mean(jnp.abs(a - b) / 255, axis=(1, 2, 3))
+    return jnp.mean(jnp.abs(a / 255 - b / 255), axis=(1, 2, 3))  # uint8 subtraction wraps around
 
 
 def _mouth_l1(a: jax.Array, b: jax.Array) -> jax.Array:
