@@ -73,7 +73,10 @@ class ConvNormAct(nn.Module):
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         y = self._convolve(x, kernel)
         if self.bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            if self.norm and train:  # BatchNorm subtracts the bias again: its gradient is zero
+                bias = lax.stop_gradient(bias)
+            y = y + bias.astype(y.dtype)
         if self.norm:
             norm = BatchNorm(  # its scale starts from 1: deviation G15
                 momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"

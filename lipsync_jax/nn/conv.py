@@ -1,5 +1,6 @@
 """Convolution blocks of the Wav2Lip family; NHWC, explicit symmetric padding."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,10 +12,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.nn.conv3d import conv3d, conv_transpose3d
 from lipsync_jax.nn.cpu import conv as cpu_conv
 from lipsync_jax.nn.cpu import use_cpu_kernels
-from lipsync_jax.nn.cpu.conv3d import conv3d, conv_transpose3d
-from lipsync_jax.nn.cpu.conv_transpose import conv_transpose as conv_transpose2d
+from lipsync_jax.nn.cpu.conv_transpose import conv_transpose as cpu_conv_transpose
 from lipsync_jax.types import Argument
 
 Size = int | tuple[int, int]
@@ -73,6 +74,13 @@ def conv(
     )
 
 
+def _promote_with_constant_bias(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, **options: Argument
+) -> list[jax.Array]:
+    """Promotes dtypes as flax does; the bias has no gradient."""
+    return nn.dtypes.promote_dtype(x, kernel, lax.stop_gradient(bias), **options)
+
+
 def _convolve_for_flax(
     x: jax.Array,
     kernel: jax.Array,
@@ -108,9 +116,11 @@ def convolve(
         raise ValueError(
             f"a kernel of {len(kernel)} frames does not fit {frames} (padding included)"
         )
+    if x.ndim == 5:
+        on_clips: Argument = conv3d  # sizes have one entry an axis
+        return on_clips(x, kernel, strides, pads, convolve)
     if use_cpu_kernels():
-        on_cpu: Argument = conv3d if x.ndim == 5 else cpu_conv.convolve
-        return on_cpu(x, kernel, strides, pads)  # sizes have one entry an axis
+        return cpu_conv.convolve(x, kernel, strides, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x))
 
 
@@ -136,9 +146,28 @@ def conv_transpose(
         (n, (size - 1) * stride - 2 * padding + kernel size + output_padding, ..., outputs).
     """
     extra = output_padding or (0,) * len(strides)
+    if x.ndim == 5:
+        on_clips: Argument = conv_transpose3d  # sizes have one entry an axis
+        return on_clips(x, kernel, strides, padding, extra, conv_transpose)
     if use_cpu_kernels():
-        on_cpu: Argument = conv_transpose3d if x.ndim == 5 else conv_transpose2d
+        on_cpu: Argument = cpu_conv_transpose
         return on_cpu(x, kernel, strides, padding, extra)
+    return _conv_transpose(x, kernel, strides, padding, extra)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    padding: tuple[int, ...],
+    extra: tuple[int, ...],
+) -> jax.Array:
+    """Computes `conv_transpose` of images as XLA's convolution of dilated images.
+
+    The custom derivative is that of the strided convolution, which libraries for GPUs have; JAX's
+    own would convolve the dilated image for the kernel's gradient.
+    """
     space = range(len(strides))
     pads = [
         (k - 1 - p, k - 1 - p + more)
@@ -152,6 +181,34 @@ def conv_transpose(
         lhs_dilation=strides,
         dimension_numbers=_axes(x),
     )
+
+
+def _conv_transpose_forward(
+    x: jax.Array, kernel: jax.Array, *options: tuple[int, ...]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _conv_transpose(x, kernel, *options), (x, kernel)
+
+
+def _conv_transpose_backward(
+    strides: tuple[int, ...],
+    padding: tuple[int, ...],
+    extra: tuple[int, ...],
+    residuals: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    pads = tuple((p, p - more) for p, more in zip(padding, extra, strict=True))
+
+    def strided(kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            gradient, kernel, strides, pads, dimension_numbers=_axes(gradient)
+        )
+
+    grad_x, kernel_vjp = jax.vjp(strided, kernel)
+    return grad_x, kernel_vjp(x)[0]
+
+
+_conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
 
 
 def _axes(x: jax.Array) -> tuple[str, str, str]:
@@ -169,6 +226,7 @@ class ConvTranspose(nn.Module):
         padding: rows and columns cut from both sides of each axis.
         output_padding: rows and columns added at the bottom and right.
         dtype: of the computation; None follows inputs and parameters.
+        promote_dtype: of image, kernel and bias.
     """
 
     features: int
@@ -177,6 +235,7 @@ class ConvTranspose(nn.Module):
     padding: Size = 0
     output_padding: Size = 0
     dtype: DTypeLike | None = None
+    promote_dtype: Callable[..., list[jax.Array]] = nn.dtypes.promote_dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -185,7 +244,7 @@ class ConvTranspose(nn.Module):
         init = uniform_fan_in(math.prod(size) * self.features)
         kernel = self.param("kernel", init, (*size, self.features, x.shape[-1]))
         bias = self.param("bias", init, (self.features,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
         options = pair(self.strides), pair(self.padding), pair(self.output_padding)
         return conv_transpose(x, kernel, *options) + bias
 
@@ -227,6 +286,10 @@ class ConvBlock(nn.Module):
         """Maps (n, height, width, channels) to (n, new height, new width, features)."""
         shape = self.features, self.kernel, self.strides, self.padding
         fields: dict[str, Argument] = {"dtype": self.dtype, "name": "conv"}
+        if self.norm and train:
+            # The mean that BatchNorm subtracts has the bias too: its gradient is zero, and as
+            # rounding errors would cost a sum over devices and a random walk of the bias.
+            fields["promote_dtype"] = _promote_with_constant_bias
         if self.transposed:
             y = ConvTranspose(*shape, self.output_padding, **fields)(x)
         else:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -98,7 +99,10 @@ class DCGANBlock(nn.Module):
             y = split_time(self._linear(x, own), len(x) // len(reference)) + shared[:, None]
             y = y.reshape(-1, *y.shape[2:])
         if self.bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            if self.norm and train:  # BatchNorm subtracts the bias again: its gradient is zero
+                bias = lax.stop_gradient(bias)
+            y = y + bias.astype(y.dtype)
         if self.norm:
             y = BatchNorm(_scale_init, dtype=self.dtype, name="norm")(y, train, mask)
         return self.activation(y)

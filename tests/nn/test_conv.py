@@ -1,3 +1,5 @@
+import contextlib
+import functools
 import itertools
 import math
 import re
@@ -11,6 +13,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.nn.blocks import ConvNormAct
 from lipsync_jax.nn.conv import (
     ConvBlock,
     ConvTranspose,
@@ -19,7 +22,10 @@ from lipsync_jax.nn.conv import (
     convolve,
     stack_frames,
 )
+from lipsync_jax.nn.cpu import plain_programs
 from lipsync_jax.nn.cpu.conv_transpose import MIN_PHASE_FEATURES
+from lipsync_jax.nn.dcgan import DCGANBlock
+from tests.helpers.networks import random_variables
 
 # (kernel, strides, padding, output padding); the first two are Wav2Lip's.
 SHAPES = [
@@ -89,11 +95,13 @@ def test_an_image_smaller_than_the_kernel_is_reversed_instead():
     )
 
 
+@pytest.mark.parametrize("platform", [contextlib.nullcontext, plain_programs])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_transposed_convolutions_gradients(shape):
+def test_transposed_convolutions_gradients(shape, platform):
     size, *options = shape
     x, kernel = random_array(2, 3, 4, 5), random_array(*size, 6, 5, seed=1)
-    out, pull = jax.vjp(lambda *both: conv_transpose(*both, *options), x, kernel)
+    with platform():
+        out, pull = jax.vjp(lambda *both: conv_transpose(*both, *options), x, kernel)
     expected, pull_derived = jax.vjp(lambda *both: derived(*both, *options), x, kernel)
     weights = random_array(*out.shape, seed=2)
     np.testing.assert_allclose(out, expected, atol=1e-5)
@@ -139,6 +147,8 @@ def test_training_avoids_the_convolutions_that_are_slow_on_cpu():
 
     assert dilated(derived) == 2
     assert dilated(conv_transpose) == 0
+    with plain_programs():  # the forward pass alone
+        assert dilated(conv_transpose) == 1
 
 
 @pytest.mark.parametrize(
@@ -210,6 +220,31 @@ def test_initialisation_of_convolution():
     bound = 1 / math.sqrt(3 * 3 * 8)
     for leaf in jax.tree.leaves(params):
         assert 0.9 * bound < jnp.abs(leaf).max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("block", "path"),
+    [
+        (ConvBlock(4), ("conv", "bias")),
+        (ConvBlock(4, transposed=True), ("conv", "bias")),
+        (ConvNormAct(4, (3, 3), bias=True), ("bias",)),
+        (DCGANBlock(4, (3, 3), bias=True), ("bias",)),
+    ],
+)
+def test_a_bias_before_batch_norm_has_a_gradient_in_eval_mode_only(block, path):
+    x = random_array(2, 5, 6, 3)
+    variables = random_variables(block, (5, 6, 3), train=False)
+
+    def loss(params, train):
+        y, _ = block.apply({**variables, "params": params}, x, train, mutable=["batch_stats"])
+        return (y**2).sum()
+
+    trained, evaluated = jax.jit(
+        lambda params: [jax.grad(loss)(params, train) for train in (True, False)]
+    )(variables["params"])
+    of_bias = [functools.reduce(dict.__getitem__, path, grads) for grads in (trained, evaluated)]
+    assert not of_bias[0].any() and of_bias[1].all()
+    assert all(leaf.any() for leaf in jax.tree.leaves(trained) if leaf is not of_bias[0])
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,7 +1,8 @@
 """Convolutions over time, height and width, computed as 2-D ones of the frames side by side.
 
-XLA's own 3-D convolutions, and their derivatives above all, are many times slower on CPU. Kernels
-have the shapes of 3-D convolutions.
+XLA's own 3-D convolutions, and their derivatives above all, are slower on every platform: many
+times on CPUs, nearly three times by the estimates of XLA's compiler for TPUs. Kernels have the
+shapes of 3-D convolutions.
 """
 
 from collections.abc import Callable
@@ -10,19 +11,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lipsync_jax.nn.cpu.conv import Pads, convolve
-from lipsync_jax.nn.cpu.conv_transpose import conv_transpose
-
+Pads = tuple[tuple[int, int], ...]
 Triple = tuple[int, int, int]
+# Computes what `nn.conv.convolve`, or `nn.conv.conv_transpose`, computes for images.
+Convolution = Callable[..., jax.Array]
 
 
-def conv3d(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads) -> jax.Array:
-    """Computes what `nn.conv.convolve` computes for clips."""
+def conv3d(
+    x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, convolve: Convolution
+) -> jax.Array:
+    """Computes what `nn.conv.convolve` computes for clips, by `convolve` of images."""
     taps, step = kernel.shape[0], strides[0]
     x = jnp.pad(x, [(0, 0), pads[0], (0, 0), (0, 0), (0, 0)])
     space = strides[1:], pads[1:]
     if step == 1 and kernel.shape[-1] < kernel.shape[-2]:
-        return _sum_of_shifted_taps(x, kernel, *space)
+        return _sum_of_shifted_taps(x, kernel, *space, convolve)
     last = x.shape[1] - taps + 1
     windows = jnp.concatenate([x[:, tap : tap + last : step] for tap in range(taps)], axis=-1)
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
@@ -34,9 +37,10 @@ def conv_transpose3d(
     kernel: jax.Array,
     strides: Triple,
     padding: Triple,
-    output_padding: Triple = (0, 0, 0),
+    output_padding: Triple,
+    conv_transpose: Convolution,
 ) -> jax.Array:
-    """Computes what `nn.conv.conv_transpose` computes for clips."""
+    """Computes what `nn.conv.conv_transpose` computes for clips, by that of images."""
     taps, rows, columns, outputs, inputs = kernel.shape
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(rows, columns, taps * outputs, inputs)
     space = strides[1:], padding[1:], output_padding[1:]
@@ -54,7 +58,11 @@ def conv_transpose3d(
 
 
 def _sum_of_shifted_taps(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    pads: Pads,
+    convolve: Convolution,
 ) -> jax.Array:
     """Shifts and sums the outputs of each tap: less work where output channels are few."""
     taps, outputs = kernel.shape[0], kernel.shape[-1]

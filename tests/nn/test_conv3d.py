@@ -1,3 +1,4 @@
+import contextlib
 import re
 
 import jax
@@ -6,7 +7,7 @@ import pytest
 from jax import lax
 
 from lipsync_jax.nn import conv
-from lipsync_jax.nn.cpu.conv3d import conv_transpose3d
+from lipsync_jax.nn.cpu import plain_programs
 from tests.helpers.networks import random_array
 
 AXES = ("NDHWC", "DHWIO", "NDHWC")
@@ -64,17 +65,19 @@ def test_transposed_convolution(shape):
         )
 
     x, kernel = random_array(2, 3, 4, 5, inputs), random_array(*size, outputs, inputs, seed=1)
-    check_with_gradients(lambda *both: conv_transpose3d(*both, *options), reference, x, kernel)
+    check_with_gradients(lambda *both: conv.conv_transpose(*both, *options), reference, x, kernel)
 
 
-def test_no_3d_convolution_is_left_to_the_compiler():
+@pytest.mark.parametrize("platform", [contextlib.nullcontext, plain_programs])
+def test_no_3d_convolution_is_left_to_the_compiler(platform):
     x, kernel = random_array(1, 4, 5, 5, 3), random_array(3, 3, 3, 3, 3, seed=1)
 
     def loss(x, kernel):
         y = conv.convolve(x, kernel, (1, 2, 2), ((1, 1),) * 3)
-        return conv_transpose3d(y, kernel, (2, 2, 2), (1, 1, 1)).sum()
+        return conv.conv_transpose(y, kernel, (2, 2, 2), (1, 1, 1)).sum()
 
-    text = str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel))
+    with platform():
+        text = str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel))
     axes = [len(spec.split(",")) for spec in re.findall(r"lhs_spec=\(([\d, ]+)\)", text)]
     assert axes and set(axes) == {4}
 
