@@ -10,6 +10,8 @@ from absl import flags
 
 from lipsync_jax.types import Entry
 
+_MIN_SHARED_BYTES = 1 << 16
+
 
 class BatchIterator(Iterator[dict[str, Entry]]):
     """Batches in the order of a data set, made by threads of this process or by worker processes.
@@ -58,6 +60,10 @@ class BatchIterator(Iterator[dict[str, Entry]]):
                 flags.FLAGS.mark_as_parsed()  # Grain hands its own flags to the workers
             options = grain.MultiprocessingOptions(
                 num_workers=self._num_workers, per_worker_buffer_size=2
+            )
+            # A segment of shared memory for each label would cost more than its copy.
+            batches = grain.experimental.WithOptionsIterDataset(
+                batches, grain.experimental.DatasetOptions(min_shm_size=_MIN_SHARED_BYTES)
             )
             batches = batches.mp_prefetch(options, worker_init_fn=_init_worker)
         return iter(batches)

@@ -164,7 +164,7 @@ def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray
         uint8 (n, height, width, 3), BGR.
 
     Raises:
-        ValueError: a frame is not a readable JPEG.
+        ValueError: a frame is not a readable JPEG, or `indices` is empty.
     """
     indices = [int(index) for index in indices]
     frames: Sequence[bytes | memoryview]
@@ -172,13 +172,17 @@ def decode_frames(clip: Clip, indices: np.ndarray | Sequence[int]) -> np.ndarray
         frames = clip.frames.take(indices)
     else:
         frames = [clip.frames[index] for index in indices]
-    images = []
-    for index, frame in zip(indices, frames, strict=True):
+    images: np.ndarray | None = None
+    for number, (index, frame) in enumerate(zip(indices, frames, strict=True)):
         image = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"clip {clip.clip_id}: frame {index} is not a readable JPEG")
-        images.append(image)
-    return np.stack(images)
+        if images is None:
+            images = np.empty((len(indices), *image.shape), np.uint8)
+        images[number] = image
+    if images is None:
+        raise ValueError(f"clip {clip.clip_id}: no frames were asked for")
+    return images
 
 
 def to_record(clip: Clip, features: Mapping[str, np.ndarray]) -> dict[str, Entry]:

@@ -244,18 +244,17 @@ class SyncExpertMethod(Method):
                 f"the clip has {len(clip.frames)} frames; the sync expert takes "
                 f"{self.window_frames + distance} or more"
             )
-        weight = np.where(
-            self._feature_cache.speech_activity(clip)[: last + 1],
-            1.0,
-            self.config.silence_sampling_weight,
-        )
+        silence_weight = self.config.silence_sampling_weight
+        weight = np.ones(last + 1)
+        if silence_weight != 1:
+            weight[~self._feature_cache.speech_activity(clip)[: last + 1]] = silence_weight
         weight = (weight + 1e-9) * self._may_sample(clip, last + 1)
         chosen: list[int] = []
         available = weight.copy()
         for _ in range(count):
             if not available.any():
                 available = weight.copy()
-            start = int(rng.choice(last + 1, p=available / available.sum()))
+            start = int(np.searchsorted(_cdf(available), rng.random(), side="right"))
             chosen.append(start)
             available[max(0, start - distance + 1) : start + distance] = 0
         return np.array(chosen)
@@ -270,8 +269,18 @@ class SyncExpertMethod(Method):
         return window_sampling.windows_inside(AudioSpans(starts, spec.window, columns))
 
     def _sample_negative_start(self, clip: Clip, rng: np.random.Generator, start: int) -> int:
-        all_starts = np.arange(len(clip.frames) - self.window_frames + 1)
-        return int(rng.choice(all_starts[np.abs(all_starts - start) >= self.negative_distance]))
+        # Windows before the start, and windows after it, that are far enough from it.
+        num_before = max(0, start - self.negative_distance + 1)
+        first_after = start + self.negative_distance
+        num_after = max(0, len(clip.frames) - self.window_frames + 1 - first_after)
+        chosen = int(rng.integers(num_before + num_after))
+        return chosen if chosen < num_before else first_after + chosen - num_before
+
+
+def _cdf(weights: np.ndarray) -> np.ndarray:
+    """Returns the distribution function, as `Generator.choice` computes it, without its checks."""
+    cdf = np.cumsum(weights / weights.sum())
+    return cdf / cdf[-1]
 
 
 def sync_metrics(

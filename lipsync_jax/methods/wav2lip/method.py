@@ -188,6 +188,8 @@ class Wav2LipMethod(Method):
         """
         magnitude = self.config.degrade_magnitude
         example = self._sample_windows(clip, rng, self.config.frames_per_window, magnitude)
+        if not magnitude and not self.config.augment_magnitude:
+            return example  # without copies of the frames
         count = self.config.windows_per_clip
         # The box of a reference image is of another moment than that of the frame.
         jittered = [degrade.jitter_boxes(x, rng, magnitude) for x in example["reference"]]
