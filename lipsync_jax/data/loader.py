@@ -34,10 +34,8 @@ class DataSource(Protocol):
 class OrderedDataSource(DataSource, Protocol):
     """A data source that decides on its own order, see `mixture.Mixture`."""
 
-    def dataset(
-        self, seed: int, process_index: int, process_count: int, epochs: int
-    ) -> grain.MapDataset:
-        """Returns one host's clips in an order that the seed fixes, `epochs` times."""
+    def dataset(self, seed: int, epochs: int) -> grain.MapDataset:
+        """Returns the clips in an order that the seed fixes, `epochs` times."""
 
 
 def find_dataset(data_dir: str, crop: str) -> Path:
@@ -173,6 +171,9 @@ def training_batches(
 ) -> BatchIterator:
     """Returns endless shuffled batches of one host's share, in an order fixed by the seed.
 
+    The batches of all hosts together, one after the other, are those of a single host, example for
+    example: a run may go on with another number of hosts.
+
     Args:
         clips: of the split.
         make_example: clip, rng -> example.
@@ -180,7 +181,7 @@ def training_batches(
         seed: of the order and of the random generators of examples.
         collate: examples -> batch.
         process_index: this host's number.
-        process_count: number of hosts; each reads every `process_count`-th clip.
+        process_count: number of hosts.
         num_threads: number of reading threads, of each worker where there are workers.
         num_workers: number of worker processes, which must be able to unpickle the arguments;
             0: threads of this process make the batches.
@@ -197,53 +198,66 @@ def training_batches(
             f"config.data.num_threads={num_threads} and config.data.num_workers={num_workers}: "
             "both must be 0 or more"
         )
-    # Each host has its own seed, so that hosts do not repeat each other's random windows.
-    host_seed = seed + process_index
     if isinstance(clips, OrderedDataSource):
-        data = clips.dataset(seed, process_index, process_count, _EPOCHS).seed(host_seed)
+        data = clips.dataset(seed, _EPOCHS).seed(seed)
     else:
-        data = shuffled_share(clips, host_seed, process_index, process_count, _EPOCHS)
-    data = data.random_map(_MakeExamples(make_example))
+        data = shuffled(clips, seed, _EPOCHS)
+    data = data.random_map(_MakeExamples(make_example))  # random generators by the place in `data`
+    if process_count > 1:
+        data = _HostShare(data, batch_size, process_index, process_count)
     data = data.batch(batch_size, batch_fn=collate)
     return BatchIterator(data, num_threads, num_workers)
 
 
-def shuffled_share(
-    clips: DataSource, seed: int, process_index: int, process_count: int, epochs: int
-) -> grain.MapDataset:
-    """Returns one host's share of the clips, shuffled anew in each of the epochs.
-
-    Raises:
-        ValueError: there are fewer clips than hosts.
-    """
-    if len(clips) < process_count:
-        raise ValueError(f"{clips} has {len(clips)} clips, fewer than the {process_count} hosts")
-    share = range(process_index, len(clips), process_count)
-    return grain.MapDataset.source(_ShuffledShare(clips, share, seed, epochs)).seed(seed)
+def shuffled(clips: DataSource, seed: int, epochs: int) -> grain.MapDataset:
+    """Returns the clips, shuffled anew in each of the epochs."""
+    return grain.MapDataset.source(_Shuffled(clips, seed, epochs)).seed(seed)
 
 
-class _ShuffledShare:
-    """Some clips, in an order of its own in each epoch; a `grain` source, which may be pickled.
+class _HostShare(grain.MapDataset):
+    """One host's part of each global batch: the hosts' parts follow each other in the batch."""
+
+    def __init__(
+        self, examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int
+    ) -> None:
+        super().__init__(examples)
+        self._batch_size, self._index, self._count = batch_size, process_index, process_count
+
+    def __len__(self) -> int:
+        return len(self._parent) // (self._batch_size * self._count) * self._batch_size
+
+    def __getitem__(self, index: int | slice) -> Untyped:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, place = divmod(index, self._batch_size)
+        return self._parent[(batch * self._count + self._index) * self._batch_size + place]
+
+    def __str__(self) -> str:  # grain prints its data sets
+        return f"part {self._index} of {self._count} of each batch"
+
+
+class _Shuffled:
+    """Clips, in an order of its own in each epoch; a `grain` source, which may be pickled.
 
     Grain's own shuffle takes milliseconds a clip where a data set has a few dozen clips.
     """
 
-    def __init__(self, clips: DataSource, share: range, seed: int, epochs: int) -> None:
-        self._clips, self._share, self._seed, self._epochs = clips, share, seed, epochs
+    def __init__(self, clips: DataSource, seed: int, epochs: int) -> None:
+        self._clips, self._seed, self._epochs = clips, seed, epochs
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return len(self._share) * self._epochs
+        return len(self._clips) * self._epochs
 
     def __getitem__(self, index: int) -> Entry:
-        epoch, place = divmod(index, len(self._share))
-        return self._clips[self._share[int(self._order(epoch)[place])]]
+        epoch, place = divmod(index, len(self._clips))
+        return self._clips[int(self._order(epoch)[place])]
 
     def _order(self, epoch: int) -> np.ndarray:
         order = self._orders.get(epoch)
         if order is None:
             generator = np.random.default_rng((self._seed, epoch))
-            order = generator.permutation(len(self._share)).astype(np.uint32)
+            order = generator.permutation(len(self._clips)).astype(np.uint32)
             # Threads may still read the epoch before.
             self._orders = {
                 **{e: o for e, o in self._orders.items() if e == epoch - 1},
@@ -252,7 +266,7 @@ class _ShuffledShare:
         return order
 
     def __repr__(self) -> str:  # grain prints its sources
-        return f"shuffled share of {self._clips}"
+        return f"shuffled {self._clips}"
 
 
 def validation_batches(

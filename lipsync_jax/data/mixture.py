@@ -82,30 +82,21 @@ class Mixture:
             index -= len(source)
         raise IndexError("the mixture has fewer clips")
 
-    def dataset(
-        self, seed: int, process_index: int, process_count: int, epochs: int
-    ) -> grain.MapDataset:
-        """Returns shuffled clips of one host's share, each data set by its weight.
+    def dataset(self, seed: int, epochs: int) -> grain.MapDataset:
+        """Returns shuffled clips, each data set by its weight.
 
         The order depends on the arguments only, so an iterator's state holds its position. Each
         data set is shuffled and repeated by itself, so a small one repeats more often.
 
         Args:
             seed: of the order.
-            process_index: this host's number.
-            process_count: number of hosts.
             epochs: repetitions of each data set.
-
-        Raises:
-            ValueError: a data set has fewer clips than there are hosts.
         """
-        shares = [
-            loader.shuffled_share(
-                source, seed + process_index + 7919 * number, process_index, process_count, epochs
-            )
+        sources = [
+            loader.shuffled(source, seed + 7919 * number, epochs)
             for number, source in enumerate(self.sources)
         ]
-        return grain.MapDataset.mix(shares, self.weights)
+        return grain.MapDataset.mix(sources, self.weights)
 
 
 def load(parts: Sequence[Part], crop: str) -> Mixture:

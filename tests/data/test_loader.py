@@ -142,7 +142,7 @@ def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
     clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(5)]
     orders = {}
     for seed in (0, 0, 1):
-        share = loader.shuffled_share(clips, seed, 0, 1, 3)
+        share = loader.shuffled(clips, seed, 3)
         ids = [share[i].clip_id for i in range(15)]
         assert orders.setdefault(seed, ids) == ids
         assert all(len(set(ids[e * 5 :][:5])) == 5 for e in range(3))
