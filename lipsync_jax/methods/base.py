@@ -1,5 +1,6 @@
 """The interface of all methods, and the state of their training."""
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -121,6 +122,9 @@ class Method:
         model_cards: of the checkpoints of the frozen networks, by network; {} at inference.
         networks: name -> Network.
         best_metric: validation metric of the best checkpoint, and whether "max" or "min" is best.
+        switches: host scalars at 0 of which `train_step` has fewer terms; each set of terms is a
+            program of its own.
+        terms_off: those of `switches` that are 0 in the programs of this method.
         frozen_inference: frozen network -> a class of `methods.inference`; networks of other
             methods than the config's fit too if they are of that class.
         sample_titles: of the columns of `sample_images`; the last one spans those without a title.
@@ -130,6 +134,8 @@ class Method:
     sample_titles: Sequence[str] = ()
     frozen_inference: ClassVar[Mapping[str, type]] = {}
     best_metric: tuple[str, Literal["max", "min"]]
+    switches: tuple[str, ...] = ()
+    terms_off: frozenset[str] = frozenset()
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
         self.config, self.model_cards = config, model_cards
@@ -138,6 +144,12 @@ class Method:
     def trainable(self) -> tuple[str, ...]:
         """Names of the networks that are trained: those with an optimizer."""
         return tuple(name for name, network in self.networks.items() if network.optimizer)
+
+    def without_terms(self, names: frozenset[str]) -> Self:
+        """Returns a copy whose `train_step` leaves out the terms of these host scalars, all 0."""
+        method = copy.copy(self)
+        method.terms_off = names
+        return method
 
     def require_image_size(self, network_name: str, size: int, suggested_crop: str) -> None:
         """Raises an error unless the crop has the size that a network takes.

@@ -33,16 +33,19 @@ from lipsync_jax.training import (
 from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
-from lipsync_jax.types import Argument, ModelCard, Tree, Untyped
+from lipsync_jax.training.train_step import TrainStep
+from lipsync_jax.types import Argument, ModelCard, Tree
 
 
 @dataclass(frozen=True)
 class CompiledSteps:
-    """A method's functions, compiled for a mesh; each is traced once per shape of batch."""
+    """A method's functions, compiled for a mesh; each is compiled once per shape of batch.
+
+    The train step is compiled anew where a loss term is switched on or off, see `TrainStep`.
+    """
 
     init_state: Callable[[jax.Array, dict], State]
-    # (State, batch) -> (State, scalars), as `jax.jit` returns it, with `eval_shape`.
-    train_step: Untyped
+    train_step: TrainStep
     eval_step: Callable[[State, dict], dict]
     sample_images: Callable[[State, dict], tuple]
 
@@ -54,9 +57,6 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
     """
     replicated, batch_split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
     target = mesh.devices.flat[0].platform, mesh.devices.size
-
-    def train_step(state: State, batch: dict) -> tuple[State, dict]:
-        return method.train_step(state, batch, jax.random.fold_in(state.key, state.step))
 
     def eval_step(state: State, batch: dict) -> dict:
         return {**method.eval_step(state, batch), "example_mask": batch["example_mask"]}
@@ -77,7 +77,7 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
 
     return CompiledSteps(
         init_state=compiled(method.init, optimize=False),
-        train_step=compiled(train_step, donate_argnums=0),
+        train_step=TrainStep(method, compiled),
         eval_step=compiled(eval_step),
         sample_images=compiled(method.sample_images),
     )
@@ -426,7 +426,7 @@ def _read_frozen(
 ) -> dict[str, Tree]:
     """Reads the variables of the frozen networks, after a step was traced with their shapes.
 
-    The later compilation of the step reuses that trace.
+    The trace has the loss terms that are still off; a compilation with all terms reuses the trace.
     """
     sources = config.frozen
     items = {

@@ -169,7 +169,7 @@ def test_the_step_is_compiled_once(toy_data, expert_run):
         batch.pop("clip_id")
         before = state
         state, _ = steps.train_step(state, sharding.shard_batch(batch, mesh))
-    assert steps.train_step._cache_size() == 1
+    assert steps.train_step.num_compiled() == 1
     assert all(x.is_deleted() for x in jax.tree.leaves(before.networks["generator"].params))
 
 

@@ -5,8 +5,7 @@ enters no loss, no batch statistic and no recurrent state. Subclasses add the au
 discriminators of a paper (`methods.vougioukas`, `methods.jain`).
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import ClassVar
 
@@ -63,6 +62,8 @@ class RecurrentGAN(Method):
     ) -> None:
         super().__init__(config, model_cards)
         self.networks = {"generator": Network(generator, make_optimizer(config.optimizer))}
+        if config.adversarial_start_corr > 0:
+            self.switches = ("adversarial_active",)
         self.discriminator_losses: dict[str, DiscriminatorLoss] = {}
         for name, loss_config in config.discriminators.items():
             self.discriminator_losses[f"{name}_discriminator"] = self._make_discriminator_loss(
@@ -191,13 +192,10 @@ class RecurrentGAN(Method):
             terms = {"l1": reconstruction_loss(generated, real, *weights)}
             value = self.config.loss.l1 * terms["l1"]
             for name, discriminator_loss in self.discriminator_losses.items():
-                terms[f"gen_adv_loss/{name}"] = self._if_adversarial(
-                    state,
-                    functools.partial(
-                        discriminator_loss.generator_loss, networks[name], key=keys[name]
-                    ),
-                    lambda clips: jnp.zeros((), clips.frames.dtype),
-                    generated,
+                terms[f"gen_adv_loss/{name}"] = (
+                    discriminator_loss.generator_loss(networks[name], generated, keys[name])
+                    if self._adversarial
+                    else jnp.zeros((), frames.dtype)
                 )
                 value += discriminator_loss.weight * terms[f"gen_adv_loss/{name}"]
             return value, terms
@@ -225,25 +223,17 @@ class RecurrentGAN(Method):
         """Takes a step of a discriminator; while inactive, keeps its state and returns zeros."""
         loss, before = self.discriminator_losses[name], state.networks[name]
 
-        def active(frames: jax.Array) -> tuple[NetworkState, Arrays]:
+        def step(frames: jax.Array) -> tuple[NetworkState, Arrays]:
             return loss.discriminator_step(before, real, real._replace(frames=frames), key)
 
-        def inactive(frames: jax.Array) -> tuple[NetworkState, Arrays]:
-            _, metrics = jax.eval_shape(active, frames)
-            return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+        if self._adversarial:
+            return step(frames)
+        _, metrics = jax.eval_shape(step, frames)
+        return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
-        return self._if_adversarial(state, active, inactive, frames)
-
-    def _if_adversarial(
-        self,
-        state: State,
-        active: Callable[[Tree], Tree],
-        inactive: Callable[[Tree], Tree],
-        operand: Tree,
-    ) -> Tree:
-        if self.config.adversarial_start_corr <= 0:
-            return active(operand)
-        return jax.lax.cond(state.host_scalars["adversarial_active"] > 0, active, inactive, operand)
+    @property
+    def _adversarial(self) -> bool:
+        return "adversarial_active" not in self.terms_off
 
     def noise(self, key: jax.Array, clips: ClipBatch, std: float) -> jax.Array:
         """Samples normal noise (n, time, noise_size); that of a frame is independent of `time`."""

@@ -116,6 +116,8 @@ class Wav2LipMethod(Method):
             )
         if "expert" in model_cards:
             self.expert = cast(SyncInference, methods.load_inference(model_cards["expert"]))
+        if config.loss.sync:
+            self.switches = ("sync_weight",)
         if config.sharpness_floor:
             self.best_metric = ("mouth_l1_with_floor", "min")
         self._feature_cache = FeatureCache()
@@ -289,14 +291,9 @@ class Wav2LipMethod(Method):
                 "l1": losses.l1(generated, target),
                 "sync_loss": jnp.zeros((), generated.dtype),
             }
-            if self.config.loss.sync:
-                # The expert takes a third of a step's time, so it runs only with a weight.
-                terms["sync_loss"] = jax.lax.cond(
-                    sync_weight > 0,
-                    lambda frames: self._sync_loss(state, batch["sync_audio"], frames),
-                    lambda frames: jnp.zeros((), frames.dtype),
-                    generated,
-                )
+            # The expert takes a third of a step's time, so it runs only with a weight.
+            if self.config.loss.sync and "sync_weight" not in self.terms_off:
+                terms["sync_loss"] = self._sync_loss(state, batch["sync_audio"], generated)
             # Section 3.5, the weighted sum of all losses.
             value = sync_weight * terms["sync_loss"]
             pixel_loss = self._pixel_loss(generated, target)

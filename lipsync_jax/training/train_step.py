@@ -1,0 +1,71 @@
+"""The compiled train step of a method: one program for each set of loss terms that are off."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+from absl import logging
+
+from lipsync_jax.methods.base import Method, State
+from lipsync_jax.types import Untyped
+
+
+class TrainStep:
+    """Runs a method's train step; the host chooses the program when a host scalar changes.
+
+    A branch within the program would cost more: on several GPUs XLA gathers the masks of the frozen
+    expert for the global batch on each of them, and nothing is fused across the branch.
+
+    Args:
+        method: whose step it is.
+        compiled: compiles a step, as `jax.jit`.
+    """
+
+    def __init__(self, method: Method, compiled: Callable[..., Untyped]) -> None:
+        self._method, self._compiled = method, compiled
+        self._programs: dict[frozenset[str], Untyped] = {}
+        self._off: frozenset[str] | None = None
+        self._returned: Mapping[str, jax.Array] = {}
+
+    def __call__(self, state: State, batch: dict) -> tuple[State, dict]:
+        """Runs one step; donates `state`."""
+        off = self._switched_off(state.host_scalars)
+        if self._off is not None and off not in self._programs:
+            logging.info("compiling the step for %s", _describe(state.host_scalars))
+        state, metrics = self._program(off)(state, batch)
+        self._off, self._returned = off, state.host_scalars
+        return state, metrics
+
+    def eval_shape(self, state: State, batch: dict) -> tuple[State, dict]:
+        """Traces the step with all its terms, so that their errors are raised early."""
+        return self._program(frozenset()).eval_shape(state, batch)
+
+    def lower(self, state: State, batch: dict) -> jax.stages.Lowered:
+        """Lowers the step with all its terms."""
+        return self._program(frozenset()).lower(state, batch)
+
+    def num_compiled(self) -> int:
+        """Returns the number of compiled programs: of all shapes of batches and sets of terms."""
+        return sum(program._cache_size() for program in self._programs.values())
+
+    def _switched_off(self, host_scalars: Mapping[str, jax.Array]) -> frozenset[str]:
+        names = self._method.switches
+        # Reading a scalar waits for the step before, so only those from elsewhere are read.
+        if self._off is not None and all(
+            host_scalars[name] is self._returned[name] for name in names
+        ):
+            return self._off
+        return frozenset(name for name in names if not float(host_scalars[name]) > 0)
+
+    def _program(self, off: frozenset[str]) -> Untyped:
+        if off not in self._programs:
+            method = self._method.without_terms(off)
+
+            def train_step(state: State, batch: dict) -> tuple[State, dict]:
+                return method.train_step(state, batch, jax.random.fold_in(state.key, state.step))
+
+            self._programs[off] = self._compiled(train_step, donate_argnums=0)
+        return self._programs[off]
+
+
+def _describe(host_scalars: Mapping[str, jax.Array]) -> str:
+    return ", ".join(f"{name}={float(value):g}" for name, value in host_scalars.items())

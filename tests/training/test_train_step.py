@@ -1,0 +1,74 @@
+"""The choice of the step's program by the host scalars, on a method of one weight."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lipsync_jax.methods.base import Method, NetworkState, init_train_state
+from lipsync_jax.training.train_step import TrainStep
+
+BATCH = {"x": np.ones(2, np.float32)}
+
+
+class Descent(Method):
+    """Adds 1 to its weight a step, and the host scalar once that is no longer 0."""
+
+    switches = ("extra",)
+
+    def __init__(self):
+        super().__init__({}, {})
+        self.traced = []
+
+    def train_step(self, state, batch, key):
+        self.traced.append(sorted(self.terms_off))
+        network = state.networks["only"]
+        change = batch["x"].sum() / 2
+        if "extra" not in self.terms_off:
+            change += state.host_scalars["extra"]
+        state = state.next_step(only=network.replace(params=network.params + change))
+        return state, {"change": change}
+
+
+def begun(method, extra=0.0):
+    networks = {"only": NetworkState(jnp.zeros(()), {})}
+    return TrainStep(method, jax.jit), init_train_state(jax.random.key(0), networks, extra=extra)
+
+
+def with_extra(state, value):
+    return state.replace(host_scalars={"extra": jnp.asarray(value, jnp.float32)})
+
+
+def test_a_term_has_a_program_of_its_own_once_its_weight_is_not_zero():
+    method = Descent()
+    step, state = begun(method)
+    changes = []
+    for value in (None, None, 2.0, None, 3.0, 0.0, None):
+        state = state if value is None else with_extra(state, value)
+        state, metrics = step(state, BATCH)
+        changes.append(float(metrics["change"]))
+    assert changes == [1, 1, 3, 3, 4, 1, 1]
+    assert method.traced == [["extra"], []] and step.num_compiled() == 2
+    assert method.terms_off == frozenset()
+
+
+def test_a_resumed_run_begins_with_the_program_it_stopped_in():
+    step, state = begun(Descent(), extra=2.0)
+    state, metrics = step(state, BATCH)
+    assert metrics["change"] == 3 and step.num_compiled() == 1
+
+
+def test_the_host_reads_a_scalar_only_when_it_changes(monkeypatch):
+    step, state = begun(Descent())
+    state, _ = step(state, BATCH)
+    array = type(state.host_scalars["extra"])
+    with monkeypatch.context() as patch:
+        patch.setattr(array, "__float__", lambda _: pytest.fail("read"))
+        state, _ = step(state, BATCH)
+
+
+def test_shapes_are_checked_with_all_terms():
+    method = Descent()
+    step, state = begun(method)
+    after, _ = step.eval_shape(state, BATCH)
+    assert after.step.shape == () and method.traced == [[]]
