@@ -11,6 +11,7 @@ from lipsync_jax.types import Json
 
 EXPERIMENT = {
     "precision": "float32",
+    "batch_statistics": "global",  # of BatchNorm in training; "device": of each device's examples
     "frozen": {},  # network -> checkpoint, method and name of a network that is not trained
     "init_from": {},  # network -> checkpoint of its initial weights; "": random weights
 }

@@ -23,6 +23,7 @@ _FIXED_FIELDS = (
     "config.method",
     "config.seed",
     "config.precision",
+    "config.batch_statistics",
     "config.frame_rate",
     "config.data.",
     "config.model.",

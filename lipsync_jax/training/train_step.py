@@ -3,10 +3,28 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import ml_collections
 from absl import logging
 
 from lipsync_jax.methods.base import Method, State
+from lipsync_jax.nn.batch_norm import statistics_of_groups
 from lipsync_jax.types import Untyped
+
+BATCH_STATISTICS = ("global", "device")
+
+
+def num_groups(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
+    """Returns how many parts of a batch have batch statistics of their own.
+
+    Raises:
+        ValueError: `config.batch_statistics` is unknown.
+    """
+    if config.batch_statistics not in BATCH_STATISTICS:
+        raise ValueError(
+            f"config.batch_statistics={config.batch_statistics!r}: choose "
+            f"{', '.join(BATCH_STATISTICS)}"
+        )
+    return mesh.devices.size if config.batch_statistics == "device" else 1
 
 
 class TrainStep:
@@ -18,10 +36,11 @@ class TrainStep:
     Args:
         method: whose step it is.
         compiled: compiles a step, as `jax.jit`.
+        groups: parts of a batch that have batch statistics of their own, see `num_groups`.
     """
 
-    def __init__(self, method: Method, compiled: Callable[..., Untyped]) -> None:
-        self._method, self._compiled = method, compiled
+    def __init__(self, method: Method, compiled: Callable[..., Untyped], groups: int = 1) -> None:
+        self._method, self._compiled, self._groups = method, compiled, groups
         self._programs: dict[frozenset[str], Untyped] = {}
         self._off: frozenset[str] | None = None
         self._returned: Mapping[str, jax.Array] = {}
@@ -61,7 +80,9 @@ class TrainStep:
             method = self._method.without_terms(off)
 
             def train_step(state: State, batch: dict) -> tuple[State, dict]:
-                return method.train_step(state, batch, jax.random.fold_in(state.key, state.step))
+                key = jax.random.fold_in(state.key, state.step)
+                with statistics_of_groups(self._groups):
+                    return method.train_step(state, batch, key)
 
             self._programs[off] = self._compiled(train_step, donate_argnums=0)
         return self._programs[off]

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
 from lipsync_jax.methods.base import Method, NetworkState, init_train_state
-from lipsync_jax.training.train_step import TrainStep
+from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.training import sharding
+from lipsync_jax.training.train_step import TrainStep, num_groups
 
 BATCH = {"x": np.ones(2, np.float32)}
 
@@ -72,3 +75,35 @@ def test_shapes_are_checked_with_all_terms():
     step, state = begun(method)
     after, _ = step.eval_shape(state, BATCH)
     assert after.step.shape == () and method.traced == [[]]
+
+
+class Normalized(Descent):
+    """Reports the largest normalised value of a batch."""
+
+    switches = ()
+
+    def train_step(self, state, batch, key):
+        module = BatchNorm()
+        variables = {
+            "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
+            "batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)},
+        }
+        y, _ = module.apply(variables, batch["x"][:, None], True, mutable=["batch_stats"])
+        return state.next_step(), {"largest": y.max()}
+
+
+@pytest.mark.parametrize(("statistics", "largest"), [("global", 3**0.5), ("device", 1.0)])
+def test_batch_statistics_are_of_the_global_batch_or_of_each_device(statistics, largest):
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    groups = num_groups(ml_collections.ConfigDict({"batch_statistics": statistics}), mesh)
+    networks = {"only": NetworkState(jnp.zeros(()), {})}
+    state = init_train_state(jax.random.key(0), networks)
+    batch = {"x": np.array([0, 0, 0, 1] if groups == 1 else [0, 1, 5, 6], np.float32)}
+    _, metrics = TrainStep(Normalized(), jax.jit, groups)(state, batch)
+    assert metrics["largest"] == pytest.approx(largest, rel=1e-3)
+
+
+def test_unknown_batch_statistics_are_refused():
+    config = ml_collections.ConfigDict({"batch_statistics": "local"})
+    with pytest.raises(ValueError, match=r"batch_statistics='local': choose global, device"):
+        num_groups(config, sharding.make_mesh())
