@@ -350,11 +350,13 @@ def set_window_sampling(config: ml_collections.ConfigDict, sampling: str, size: 
         sampling: "reference": as the published code, negatives are any other window of the clip,
             and windows whose audio is not all inside of the clip are rejected. "spaced": negatives
             do not overlap their window, and such audio is padded with silence. "by_size":
-            "reference" for the published size and its form for pods, else "spaced".
+            "spaced" for small sizes, "reference" for the published size and its forms for GPUs,
+            TPUs and pods.
         size: of the network.
     """
     if sampling == "by_size":  # deviation W17
-        sampling = "reference" if size in ("published", "pod") else "spaced"
+        published = ("published", "accelerator", "large_batch", "pod")
+        sampling = "reference" if size in published else "spaced"
     config.edge_windows = "reject" if sampling == "reference" else "pad"
     if "min_negative_distance" in config:
         config.min_negative_distance = 1 if sampling == "reference" else 0
@@ -385,6 +387,17 @@ def recurrent_gan(
     config.discriminators = ml_collections.ConfigDict()
     config.train = train(400_000, every=4000, early_stopping_patience=10)  # deviation T7
     return config
+
+
+def set_accelerator(config: ml_collections.ConfigDict, batch_size: int) -> None:
+    """Sets bfloat16, and a batch that GPUs and TPUs are less bound by memory with.
+
+    Args:
+        config: of the published size.
+        batch_size: examples of all devices together.
+    """
+    config.precision = "bfloat16"
+    config.data.batch_size = batch_size
 
 
 def set_short_recurrent_gan(

@@ -4,8 +4,9 @@
         --config.frozen.autoencoder.checkpoint=runs/autoencoder
 
 The autoencoder is a run of configs/glance_autoencoder.py. Variants, e.g.
-`configs/glance.py:size=tiny,system=table2_b`: `size=published` (the default) or `size=tiny` (for
-minutes on a CPU), and as `system` the rows of the paper's table 2:
+`configs/glance.py:size=tiny,system=table2_b`: `size=published` (the default), `size=accelerator`
+(published in bfloat16 with 48 clips a batch and flow by Horn and Schunck, for GPUs and TPUs) or
+`size=tiny` (for minutes on a CPU), and as `system` the rows of the paper's table 2:
 
     full      the default, row (e)
     table2_a  the adversarial term alone
@@ -30,7 +31,7 @@ from lipsync_jax.configs import common
 VARIANTS = common.Variants(
     "glance",
     {
-        "size": ("published", "tiny"),
+        "size": ("published", "accelerator", "tiny"),
         "system": ("full", *(f"table2_{row}" for row in "abcdfghi")),
     },
     aliases={
@@ -60,6 +61,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         config.discriminators.clip.model.motion = "none"
     if system == "i":
         config.discriminators.clip.model.motion = "difference"
+    if chosen.size == "accelerator":
+        common.set_accelerator(config, batch_size=48)
+        config.flow = "horn_schunck"  # Farneback sorts and gathers in the step
     if chosen.size == "tiny":
         _make_tiny(config)
     if system == "b":

@@ -6,6 +6,7 @@ Variants, e.g. `configs/jain.py:size=tiny,system=l1`:
 
     size=published   the default; the text names no reconstruction loss, and the generator's rate
                      of 2e-3 is high
+    size=accelerator published in bfloat16 with 16 clips a batch, for GPUs and TPUs
     size=small_data  with the L1 loss of Vougioukas et al. 2018 and a rate that falls; an eighth of
                      the width
     size=tiny        `small_data` for minutes on a CPU
@@ -22,7 +23,7 @@ from lipsync_jax.configs import common
 
 DISCRIMINATORS = ("frame_discriminator", "sequence_discriminator")
 VARIANTS = common.Variants(
-    "jain", {"size": ("published", "small_data", "tiny"), "system": ("full", "l1")}
+    "jain", {"size": ("published", "accelerator", "small_data", "tiny"), "system": ("full", "l1")}
 )
 
 
@@ -30,7 +31,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `variant` is the text after the colon on the command line."""
     chosen = VARIANTS.parse(variant)
     config = _published()
-    if chosen.size != "published":
+    if chosen.size == "accelerator":
+        common.set_accelerator(config, batch_size=16)
+    elif chosen.size != "published":
         _make_small(config, tiny=chosen.size == "tiny")
     if chosen.system == "l1":
         config.loss.l1 = 400.0

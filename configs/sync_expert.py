@@ -6,18 +6,21 @@ Arguments, e.g. `:size=published,sampling=spaced`:
 
     size=published   the default: full width, binary cross-entropy of the cosine, as in the paper
     size=pod         published, with a batch of 512 clips for 32 devices and more
+    size=accelerator published in bfloat16 with 512 windows a batch, for GPUs and TPUs
+    size=large_batch accelerator with InfoNCE over the 1,024 windows of all devices' batch
     size=small_data  a quarter of the width, InfoNCE, regularised; for minutes to hours of video
     size=in_the_box  small_data for unseen people: many faces, rooms and cameras
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
-    sampling=by_size    the default: reference for published and pod, spaced for the others
+    sampling=by_size    the default: spaced for small_data, in_the_box and tiny, else reference
     sampling=reference  as the published code: a negative is any other window of the clip, even one
                         frame away; windows whose audio is not all inside of the clip are rejected
     sampling=spaced     negatives are at least 5 frames away; missing audio is silence
 
 Paper: section 3.3. Deviations: docs/deviations.md.
 Expected: `:small_data` on GRID s1, balanced accuracy 0.926 on the test clips (higher is better;
-chance 0.5), hours not measured (docs/results.md). `:published`: not measured.
+chance 0.5), hours not measured (docs/results.md). `:published`, `:accelerator` and `:large_batch`:
+not measured.
 """
 
 import ml_collections
@@ -27,7 +30,15 @@ from lipsync_jax.configs import common
 VARIANTS = common.Variants(
     "sync_expert",
     {
-        "size": ("published", "small_data", "in_the_box", "tiny", "pod"),
+        "size": (
+            "published",
+            "accelerator",
+            "large_batch",
+            "small_data",
+            "in_the_box",
+            "tiny",
+            "pod",
+        ),
         "sampling": common.SAMPLING,
     },
 )
@@ -47,8 +58,15 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     common.set_window_sampling(config, chosen.sampling, size)
     if size == "pod":
         common.set_pod(config, batch_size=512)
+    elif size in ("accelerator", "large_batch"):
+        common.set_accelerator(config, batch_size=512)
     elif size != "published":
         _make_small(config, tiny=size == "tiny")
+    if size == "large_batch":
+        config.objective = "info_nce"  # negatives are the other windows of the global batch
+        config.data.batch_size = 1024
+        config.model.relu_embedding = False
+        config.optimizer.warmup_steps = 1000
     if size == "in_the_box":
         _make_in_the_box(config)
     return config

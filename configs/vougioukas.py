@@ -6,6 +6,7 @@ Variants, e.g. `configs/vougioukas.py:size=tiny,system=l1`:
 
     size=published       the default
     size=pod             published, with a batch of 128 clips for 32 devices and more
+    size=accelerator     published in bfloat16 with 16 clips a batch, for GPUs and TPUs
     size=small_data      narrow networks, for hundreds of clips
     size=tiny            narrow networks, for minutes on a CPU
 
@@ -20,7 +21,7 @@ Learning rates, loss weights and widths of the generator are the papers'. The pa
 batch, betas, widths of discriminators and the length of an epoch; these values are chosen here.
 
 Result: `:small_data_l1` on GRID s1 and the `tiny` ablations on rendered faces, docs/results.md; the
-published size is not measured.
+sizes published and accelerator are not measured.
 """
 
 import ml_collections
@@ -30,7 +31,7 @@ from lipsync_jax.configs import common
 VARIANTS = common.Variants(
     "vougioukas",
     {
-        "size": ("published", "small_data", "tiny", "pod"),
+        "size": ("published", "accelerator", "small_data", "tiny", "pod"),
         "system": ("v2018", "v2020", "l1", "frame", "sequence", "no_recurrence"),
     },
     # Names before version 0.2.
@@ -56,6 +57,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.recurrent = chosen.system != "no_recurrence"
     if chosen.size == "pod":
         common.set_pod(config, batch_size=128, linear=not config.discriminators)
+    elif chosen.size == "accelerator":
+        common.set_accelerator(config, batch_size=16)
     elif chosen.size != "published":
         _make_small(config, tiny=chosen.size == "tiny")
     discriminators = (f"{name}_discriminator" for name in config.discriminators)

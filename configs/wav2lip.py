@@ -8,18 +8,20 @@ configs/wav2lip_gan.py adds the visual quality discriminator. Arguments, e.g.
 
     size=published   the default: the published network, batch and learning rate
     size=pod         published, with a batch of 512 clips for 32 devices and more
+    size=accelerator published in bfloat16 with 64 windows a batch, for GPUs and TPUs
     size=small_data  a quarter of the width, for minutes to hours of video
     size=in_the_box  for people not seen in training, by warping the reference image
     size=tiny        an eighth of the width, for synthetic faces, minutes on a CPU (`lipsync demo`)
 
-    sampling=by_size    the default: reference for published and pod, spaced for the others
+    sampling=by_size    the default: spaced for small_data, in_the_box and tiny, else reference
     sampling=reference  as the published code: windows whose audio is not all inside of the clip are
                         rejected, so the first frame of a clip is never generated
     sampling=spaced     missing audio is silence
 
 Paper: section 3.4 (generator, L1 and sync loss); the expert is section 3.3.
 Expected: `:small_data` on GRID s1, test mouth_l1 0.0218 (lower is better; mean-image baseline
-0.0238), 0.6 hours on two shared CPU cores (docs/results.md). `:published`: not measured.
+0.0238), 0.6 hours on two shared CPU cores (docs/results.md). `:published` and
+`:accelerator`: not measured.
 """
 
 import ml_collections
@@ -29,7 +31,7 @@ from lipsync_jax.configs import common
 VARIANTS = common.Variants(
     "wav2lip",
     {
-        "size": ("published", "small_data", "in_the_box", "tiny", "pod"),
+        "size": ("published", "accelerator", "small_data", "in_the_box", "tiny", "pod"),
         "sampling": common.SAMPLING,
     },
 )
@@ -81,6 +83,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     common.set_window_sampling(config, chosen.sampling, size)
     if size == "pod":
         common.set_pod(config, batch_size=512)
+    elif size == "accelerator":
+        common.set_accelerator(config, batch_size=64)
     elif size != "published":
         _make_small(config, tiny=size == "tiny")
     if size == "in_the_box":
