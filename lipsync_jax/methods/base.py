@@ -273,7 +273,11 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )
     )
-    return optax.chain(*transforms)
+    optimizer = optax.chain(*transforms)
+    if config.accumulate_steps > 1:
+        steps = optax.MultiSteps(optimizer, config.accumulate_steps)
+        optimizer = steps.gradient_transformation()
+    return optimizer
 
 
 def global_norm(tree: Tree) -> jax.Array:

@@ -38,6 +38,7 @@ OPTIMIZER = {
     "eps": 1e-8,  # of Adam, added to the root of the bias-corrected second moment
     "weight_decay": 0.0,  # decoupled (AdamW), on kernels only
     "weight_decay_l2": 0.0,  # times all weights, added to the gradient before Adam scales it
+    "accumulate_steps": 1,  # steps whose mean gradient makes one update of the weights
     "clip_norm": 0.0,  # of all gradients together; 0: off
     "warmup_steps": 0,
     "lr_decay_steps": 0,  # the step at which a cosine schedule reaches 0; 0: constant rate

@@ -93,7 +93,7 @@ def write_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
 def _is_fixed(name: str, saved: Json, current: Json) -> bool:
     if saved == _ABSENT or name.startswith(_IGNORED_FIELDS):  # a new field may have any value
         return False
-    is_model_field = ".model." in name or name.endswith(".width_mult")
+    is_model_field = ".model." in name or name.endswith((".width_mult", ".accumulate_steps"))
     if current == _ABSENT:
         return is_model_field or name.startswith(
             ("config.method", "config.model.", "config.frozen.")

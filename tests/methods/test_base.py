@@ -4,6 +4,7 @@ import pytest
 
 from lipsync_jax.configs import common
 from lipsync_jax.methods.base import make_optimizer
+from tests.helpers.networks import random_array
 
 
 def rates(steps, **fields):
@@ -33,3 +34,23 @@ def test_epsilon_is_that_of_the_config():
     assert common.optimizer(0.1).eps == 1e-8
     # The first step of Adam is g / (|g| + epsilon) long.
     assert rates(1, eps=1.0) == pytest.approx([0.05], rel=1e-3)
+
+
+def test_accumulated_steps_are_one_step_of_the_mean_gradient():
+    gradients = random_array(6, 3)
+    fields = {"learning_rate": 0.1, "clip_norm": 0.5, "warmup_steps": 2}
+
+    def train(gradients, **more):
+        optimizer = make_optimizer(common.optimizer(**fields, **more))
+        params = jnp.ones(3)
+        state, seen = optimizer.init(params), []
+        for gradient in gradients:
+            update, state = optimizer.update(gradient, state, params)
+            params = params + update
+            seen.append(params)
+        return np.array(seen)
+
+    found = train(gradients, accumulate_steps=3)
+    expected = train(gradients.reshape(2, 3, 3).mean(axis=1))
+    np.testing.assert_allclose(found[2::3], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found[:2], 1)

@@ -135,6 +135,19 @@ def test_a_resumed_gan_equals_an_uninterrupted_one(toy_data, expert_run, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_run_resumes_between_accumulated_steps(toy_data, tmp_path):
+    for folder, stops in (("whole", (4,)), ("parts", (1, 4))):
+        for steps in stops:
+            config = expert(toy_data, steps)
+            config.optimizer.accumulate_steps = 3
+            loop.train(config, tmp_path / folder)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    state = saved_arrays(tmp_path / "whole")
+    assert [x for name, x in state.items() if "mini_step" in name] == [1]
+    assert any("acc_grads" in name and x.any() for name, x in state.items())
+
+
+@pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(toy_data, expert_run):
     config = generator(toy_data, expert_run[0])
     config.loss.sync_initial = config.loss.sync

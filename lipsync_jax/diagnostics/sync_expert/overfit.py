@@ -80,7 +80,9 @@ def strip_regularization(
     with config.unlocked():
         config.windows_per_clip = windows
         config.augment_magnitude = config.model.dropout = 0.0
-        config.optimizer.update({"warmup_steps": 0, "lr_decay_steps": 0, "lr_decay_every": 0})
+        config.optimizer.update(
+            {"warmup_steps": 0, "lr_decay_steps": 0, "lr_decay_every": 0, "accumulate_steps": 1}
+        )
     return config
 
 
