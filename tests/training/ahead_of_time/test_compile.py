@@ -118,7 +118,7 @@ def test_a_step_is_compiled_and_reported(toy_config, tmp_path, monkeypatch, caps
     assert found["roofline"]["limit"] == "memory" and found["roofline"]["memory_ms"] > 0
     assert [x["kind"] for x in found["collectives"]] == ["all-reduce"]
     assert 1 <= len(found["dearest"]) <= 5 and found["dearest"][0]["share"] <= 1
-    assert found["estimated_from_batches"] == [2, 4]
+    assert found["estimated_from_batches"] == [2, 32]
     assert found["largest_batch_per_device_estimate"] > 100
     for word in ("fits ", "largest batch", "roofline", "all-reduce, outside loops", "toy on cpu:2"):
         assert word in text
@@ -140,6 +140,18 @@ def test_without_published_figures_nothing_is_said_about_them(toy_config, capsys
     toy_config.data.batch_size = 6
     with pytest.raises(ValueError, match=r"config\.data\.batch_size=6 .* 4 devices"):
         compile_step.run(toy_config, "toy", "cpu:4", "fast", True, None, None)
+
+
+def test_a_second_batch_is_far_from_the_first():
+    def others(size, total, limit=1600):
+        memory = report.Memory(total, 0, 0, 0) if total else None
+        return ahead_of_time.other_batches(size, memory, limit)
+
+    assert others(4, 100) == [48, 8, 2]  # 12 times as much memory is still within the limit
+    assert others(4, 10) == [64, 8, 2]
+    assert others(1, 1500) == [2]
+    assert others(64, 1601) == others(64, None) == [32, 16, 8, 2, 1]
+    assert others(2, None) == [1] and others(1, None) == []
 
 
 def test_the_largest_batch_lies_on_a_line():
