@@ -48,7 +48,7 @@ _EFFORT = flags.DEFINE_enum(
     "effort",
     "fast",
     ["fast", "full"],
-    "with --mode=compile: fast takes a fifth of the time, for programs with more temporaries",
+    "with --mode=compile: fast compiles several times as fast, to programs with more temporaries",
 )
 _LARGEST_BATCH = flags.DEFINE_bool(
     "largest_batch", True, "with --mode=compile: estimate it, by compiling another batch size"

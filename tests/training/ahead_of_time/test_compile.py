@@ -260,15 +260,20 @@ def test_the_expert_for_a_tpu_has_native_convolutions():
     [("cpu:4", (True, 2)), pytest.param("v5e:2x2", (False, 2), marks=needs_libtpu)],
 )
 def test_the_devices_of_a_mesh_decide_over_the_program(topology, seen, toy_config):
-    asked = []
+    asked = {}
 
     class Asking(toy_method.Toy):
         def init(self, key, batch):
-            asked.append((use_cpu_kernels(), local_size(8)))
+            asked["init"] = use_cpu_kernels(), local_size(8)
             return super().init(key, batch)
+
+        def train_step(self, state, batch, key):
+            asked["train_step"] = use_cpu_kernels(), local_size(8)
+            return super().train_step(state, batch, key)
 
     method = Asking(toy_config, {})
     steps = loop.compile_steps(method, sharding.make_mesh(topologies.find(topology).devices))
     abstract = shapes.AbstractMethod(method, shapes.abstract_example(method), {})
-    abstract.state(steps, abstract.batch(8))
-    assert asked == [seen]
+    batch = abstract.batch(8)
+    steps.train_step.eval_shape(abstract.state(steps, batch), batch)
+    assert asked == {"init": seen, "train_step": seen}
