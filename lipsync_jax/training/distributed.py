@@ -11,6 +11,7 @@ from typing import NoReturn
 import jax
 from absl import logging
 
+_HEARTBEAT_TIMEOUT = 50  # seconds; JAX waits 100 before it gives up a host
 LOST_PROCESS = 75  # exit status; EX_TEMPFAIL of sysexits.h: the same command may succeed now
 # Not the project's root: it may contain the environment with all libraries.
 _OWN_FOLDERS = tuple(
@@ -41,7 +42,9 @@ def initialize(
     for handler in getLogger().handlers:
         handler.addFilter(_is_relevant)
     if distributed:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT
+        )
     if jax.process_count() > 1 and jax.default_backend() == "cpu":
         # Only the first process finds its programs in the cache; their collectives do not match
         # those of the programs that the others compile, and all processes wait forever.
