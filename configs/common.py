@@ -171,7 +171,7 @@ def data(
             "dirs": "",  # DIR=WEIGHT,...: training clips of several, see data/mixture.py
             "crop": crop,
             "batch_size": batch_size,
-            "num_threads": 4,  # threads that read and decode clips, of each worker
+            "num_threads": 4,  # threads that read and decode clips, without workers
             "num_workers": 0,  # processes that make batches; 0: threads of this one
             "validation_clips": validation_clips,
             "validation_batch_size": validation_batch_size,

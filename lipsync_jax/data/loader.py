@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
+from absl import logging
 
 from lipsync_jax import paths
 from lipsync_jax.data import clip_index, shard_file
@@ -112,7 +113,14 @@ class ClipDataSource:
         self._index: clip_index.ClipIndex | None = None
         has_index = shard_file.IS_SUPPORTED and not paths.is_bucket(local)  # mapped into memory
         if has_index and clip_index.is_current(local, split, self._files):
-            self._index = clip_index.ClipIndex(local, split, self._files)
+            try:
+                self._index = clip_index.ClipIndex(local, split, self._files)
+            except (OSError, ValueError) as error:
+                where = clip_index.folder_of(local, split)
+                logging.warning(
+                    "the index in %s is damaged (%s), so whole records are read; prepare the data "
+                    "set again", where, error,
+                )  # fmt: skip
         self._len = info.splits[split].num_examples
 
     def __len__(self) -> int:
@@ -182,9 +190,9 @@ def training_batches(
         collate: examples -> batch.
         process_index: this host's number.
         process_count: number of hosts.
-        num_threads: number of reading threads, of each worker where there are workers.
-        num_workers: number of worker processes, which must be able to unpickle the arguments;
-            0: threads of this process make the batches.
+        num_threads: number of reading threads, where there are no workers.
+        num_workers: number of worker processes, of one reading thread each, which must be able to
+            unpickle the arguments; 0: threads of this process make the batches.
 
     Returns:
         An iterator whose `get_state()` and `set_state()` hold its exact position; threads and

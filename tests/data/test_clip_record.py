@@ -165,6 +165,15 @@ def test_preparing_again_writes_a_missing_index(folder, tmp_path):
     assert clip_index.is_current(Path(folder), "train", sorted(folder.glob("*train*")))
 
 
+def test_a_damaged_index_is_left_aside(folder, tmp_path, caplog):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    frames = copy / "index" / "train" / "frames.npy"
+    frames.write_bytes(frames.read_bytes()[:-40])
+    assert _by_id(copy)["a/1"].frames == _clips()[0].frames
+    assert "frames.npy" in caplog.text or "index/train is damaged" in caplog.text
+
+
 def test_compressed_shards_get_no_index_and_are_read(tmp_path, monkeypatch, caplog):
     import contextlib
 
