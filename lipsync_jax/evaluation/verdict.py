@@ -21,7 +21,7 @@ SYNC_METRICS = {
 # Metrics in which a frozen mouth is a baseline; sharpness and identity are no such metrics.
 _COMPARED = ("mouth_l1", "lmd", "psnr", "ssim", "wer", "lipleak")
 _MIN_CLIPS = 3
-_MIN_IN_SYNC = 0.5  # of the real videos, below which a sync model's metrics are not trusted
+_MIN_RIGHT = 0.5  # of the real videos' offsets; below, a sync model's metrics are not trusted
 _SHARPNESS = ("cpbd", "fdbm")
 
 
@@ -37,6 +37,20 @@ class Comparison(NamedTuple):
     better: list[str]
     worse: list[str]
     unclear: list[str]
+
+
+class _TruthSync(NamedTuple):
+    """What the sync model finds on the real videos.
+
+    Attributes:
+        right: share of the videos whose offset is within a frame of 0.
+        confident: share of the videos with a confident offset.
+        offset: median of the confident offsets, else of all; frames.
+    """
+
+    right: float
+    confident: float
+    offset: float
 
 
 def add_verdict(result: dict[str, Json]) -> None:
@@ -59,39 +73,54 @@ def unreliable_metrics(result: Mapping[str, Json]) -> set[str]:
 
 def sync_problem(result: Mapping[str, Json]) -> str:
     """Returns why the sync model's metrics can't be trusted on these videos; "" if they can."""
+    found = _truth_sync(result)
+    if found is None or found.right >= _MIN_RIGHT:
+        return ""
+    start = (
+        f"The sync model's audio offset is within a frame of 0 on {found.right:.0%} of the real "
+        f"videos, fewer than {_MIN_RIGHT:.0%}"
+    )
+    if found.confident < 0.5:
+        return (
+            f"{start}, and not confident: the model is not fit for these faces. Its metrics are "
+            "greyed; give a --sync-model that was trained on such faces"
+        )
+    direction = "late" if found.offset > 0 else "early"
+    return (
+        f"{start}: their audio is {abs(found.offset):.1f} frames {direction} (median). The metrics "
+        "of sync are greyed; correct the videos with `lipsync sync --write-synced`, or give "
+        "another --sync-model"
+    )
+
+
+def _truth_sync(result: Mapping[str, Json]) -> "_TruthSync | None":
     clips = list(result["methods"].get(TRUTH, {}).get("clips", {}).values())
     for prefix in SYNC_PREFIXES:
-        rated = [clip for clip in clips if clip.get(f"{prefix}_in_sync") is not None]
+        rated = [clip for clip in clips if clip.get(f"{prefix}_offset") is not None]
         if not rated:
             continue
-        rate = statistics.fmean(clip[f"{prefix}_in_sync"] for clip in rated)
-        if rate >= _MIN_IN_SYNC:
-            return ""
-        start = (
-            f"The sync model finds {rate:.0%} of the real videos in sync, fewer than "
-            f"{_MIN_IN_SYNC:.0%}"
-        )
         least = result["protocol"]["min_prominence"]
         confident = [clip for clip in rated if clip[f"{prefix}_prominence"] >= least]
-        if len(confident) < len(rated) / 2:
-            return (
-                f"{start}: its offsets are not confident, so that it is not fit for these faces. "
-                "Its metrics are greyed; give a --sync-model that was trained on such faces"
-            )
-        offset = statistics.median(clip[f"{prefix}_offset"] for clip in confident)
-        return (
-            f"{start}: their audio is {abs(offset):.1f} frames {'late' if offset > 0 else 'early'} "
-            "(median). Its metrics are greyed; correct the videos with `lipsync sync "
-            "--write-synced`, or give another --sync-model"
+        offsets = [clip[f"{prefix}_offset"] for clip in confident or rated]
+        right = [abs(round(clip[f"{prefix}_offset"])) <= 1 for clip in rated]
+        return _TruthSync(
+            statistics.fmean(right), len(confident) / len(rated), statistics.median(offsets)
         )
-    return ""
+    return None
 
 
 def lines(result: Mapping[str, Json]) -> list[str]:
     """Returns the verdict: on the sync model, on each method, on sharpness."""
     found = []
+    truth_sync = _truth_sync(result)
     if problem := result.get("sync_problem"):
         found.append(f"{problem}.")
+    elif truth_sync and truth_sync.confident < 0.5:
+        found.append(
+            f"The sync model's offsets of the real videos are right ({truth_sync.right:.0%} within "
+            "a frame of 0) but not confident, so in-sync rates are low for all videos: compare "
+            "the other metrics of sync."
+        )
     methods = [name for name in result["order"] if name not in (TRUTH, *BASELINES)]
     for name in methods:
         found += _method_lines(result, name)

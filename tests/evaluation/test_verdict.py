@@ -73,7 +73,7 @@ def test_metrics_that_disagree_are_named():
 @pytest.mark.parametrize(
     ("truth", "reason"),
     [
-        ({"truth_prominence": 0.1}, "not fit for these faces"),
+        ({"truth_prominence": 0.1, "truth_offset": 9.0}, "not fit for these faces"),
         ({"truth_offset": 4.0}, "their audio is 4.0 frames late"),
         ({"truth_offset": -3.0}, "their audio is 3.0 frames early"),
     ],
@@ -91,6 +91,13 @@ def test_a_sync_model_that_calls_the_truth_out_of_sync_is_greyed(truth, reason, 
     assert '<tr class="unreliable"><td>Sync-C (own model)' in page
     assert "<h2>Verdict</h2>" in page and reason in page
     assert '<tr class="unreliable"><td>PSNR' not in page
+
+
+def test_offsets_that_are_right_but_not_confident_are_no_problem():
+    result = made(truth_prominence=0.17, truth_offset=-0.4, m=GOOD)
+    first, second = result["verdict"]
+    assert result["sync_problem"] is None and "right (100% within a frame of 0) but not" in first
+    assert "Sync-C" in second and not verdict.unreliable_metrics(result)
 
 
 def test_without_enough_clips_or_baselines_there_is_no_verdict():
