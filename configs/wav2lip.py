@@ -55,6 +55,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.degrade_magnitude = 0.0  # of light, camera and microphone, see data/degrade.py
 
     config.network = "published"  # or warp: warps the reference, see methods/wav2lip/warp_model.py
+    config.motion_features = 0  # of the network warp: size of the motion code; 0: none
     config.audio_from_expert = False  # a new run begins with the expert's audio encoder
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
@@ -117,7 +118,7 @@ def _make_in_the_box(config: ml_collections.ConfigDict) -> None:
     """Sets what the built-in generator is trained with, on one core."""
     config.network = "warp"
     config.model.depth_mult = 0.5
-    config.model.motion_features = 16
+    config.motion_features = 16
     config.audio_from_expert = True
     config.frozen.expert.min_accuracy = 0.75  # on people that the expert was not trained on
     config.augment_magnitude = 0.3

@@ -25,6 +25,7 @@ ADDED: Mapping[str, Mapping[str, Json]] = {
     "wav2lip": {
         "edge_windows": "pad",
         "network": "published",
+        "motion_features": 0,
         "audio_from_expert": False,
         "frames_per_window": 0,
         "degrade_magnitude": 0.0,
@@ -70,10 +71,10 @@ LOSS = {
 }
 # Beside weight, model and optimizer; a method's block has those that the method reads.
 DISCRIMINATOR = {
-    "network": "published",  # or patch, with Wav2Lip: see methods/wav2lip/warp_model.py
     "frames_per_clip": 1,  # frames, or windows, that are sampled from each clip
     "fake_weight": 0.5,  # of generated clips in the discriminator's loss; real clips have 1
     "mismatched_weight": 0.5,  # of real clips with other audio in the discriminator's loss
+    "network": "published",  # or patch, with Wav2Lip: see methods/wav2lip/warp_model.py
 }
 
 

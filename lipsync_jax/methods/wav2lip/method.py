@@ -63,15 +63,12 @@ def network(config: ml_collections.ConfigDict) -> Wav2Lip | WarpWav2Lip:
     """
     if config.network not in NETWORKS:
         raise ValueError(f"config.network={config.network!r}: choose {', '.join(NETWORKS)}")
-    if config.network != "warp" and "motion_features" in config.model:
-        raise ValueError(
-            "config.model.motion_features is a field of config.network=warp, and config.network "
-            f"is {config.network!r}: leave the field out or choose warp"
-        )
+    options = {"motion_features": config.motion_features} if config.network == "warp" else {}
     return NETWORKS[config.network](
         image_size=CROP_SPECS[config.data.crop].height,
         dtype=jnp.dtype(config.precision),
         **config.model,
+        **options,
     )
 
 
@@ -166,18 +163,18 @@ class Wav2LipMethod(Method):
                 f"config.sync_objective={config.sync_objective!r}: choose "
                 f"{', '.join(SYNC_OBJECTIVES)}"
             )
-        if bool(config.loss.motion) != bool(config.model.get("motion_features", 0)):
+        if bool(config.loss.motion) != bool(config.motion_features):
             raise ValueError(
-                f"config.loss.motion={config.loss.motion} and config.model.motion_features="
-                f"{config.model.get('motion_features', 0)}: set both, with config.network=warp, "
-                "or both to 0"
+                f"config.loss.motion={config.loss.motion} and config.motion_features="
+                f"{config.motion_features}: set both, with config.network=warp, or both to 0"
             )
+        of_warp = {"motion_features": config.motion_features, "loss.painted": config.loss.painted}
+        for name, value in of_warp.items():
+            if value and config.network != "warp":
+                raise ValueError(
+                    f"config.{name}={value} needs config.network=warp; set --config.{name}=0"
+                )
         window_sampling.check_edge_windows(config.edge_windows)
-        if config.loss.painted and config.network != "warp":
-            raise ValueError(
-                f"config.loss.painted={config.loss.painted} needs config.network=warp; set "
-                "--config.loss.painted=0"
-            )
 
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
         """Returns windows of frames of a clip, as long as the expert's, with reference and audio.

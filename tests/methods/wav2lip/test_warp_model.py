@@ -115,8 +115,6 @@ def test_few_frames_of_a_window_lie_apart_and_keep_their_own_audio():
 def test_an_unknown_network_is_refused_by_name():
     with pytest.raises(ValueError, match=r"config\.network='wide'"):
         _make(network="wide")
-    with pytest.raises(ValueError, match=r"motion_features is a field of config\.network=warp"):
-        _make(network="published")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_an_unknown_network_is_refused_by_name():
         ({"sync_objective": "l1"}, r"config\.sync_objective='l1': choose cosine_bce, info_nce"),
         (
             {"loss": {"motion": 0.0}},
-            r"config\.loss\.motion=0\.0 and config\.model\.motion_features",
+            r"config\.loss\.motion=0\.0 and config\.motion_features=16",
         ),
     ],
 )
@@ -136,7 +134,9 @@ def test_fields_that_contradict_each_other_are_refused(changes, message):
         _make(**changes).validate_config()
 
 
-def test_only_the_warping_network_paints():
+def test_only_the_warping_network_paints_and_has_motion_codes():
+    with pytest.raises(ValueError, match=r"motion_features=16 needs config\.network=warp"):
+        _make(network="published").validate_config()
     with pytest.raises(ValueError, match=r"config\.loss\.painted=1\.0 needs config\.network=warp"):
         _make("tiny", loss={"painted": 1.0}).validate_config()
 
