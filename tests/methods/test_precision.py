@@ -11,18 +11,18 @@ from lipsync_jax.methods.base import init_train_state
 from lipsync_jax.nn.cpu.jit import jit
 from tests.helpers.networks import random_state
 
-STEPS = 100
+STEPS, FRAMES = 100, 2
 
 
 def window(seed):
-    """A window of five frames of one colour each, with audio."""
+    """A window of frames of one colour each, with audio."""
     rng = np.random.default_rng(seed)
-    colours = rng.integers(0, 256, (2, 1, 1, 5, 1, 1, 3), np.uint8)
-    frames, reference = np.broadcast_to(colours, (2, 1, 1, 5, 96, 96, 3))
+    colours = rng.integers(0, 256, (2, 1, 1, FRAMES, 1, 1, 3), np.uint8)
+    frames, reference = np.broadcast_to(colours, (2, 1, 1, FRAMES, 96, 96, 3))
     return {
         "frames": frames,
         "reference": reference,
-        "audio": rng.standard_normal((1, 1, 5, 16, 80)).astype(np.float32),
+        "audio": rng.standard_normal((1, 1, FRAMES, 16, 80)).astype(np.float32),
         "sync_audio": rng.standard_normal((1, 1, 16, 80)).astype(np.float32),
     }
 
@@ -33,7 +33,6 @@ def mean_losses(precision):
     assert config.precision == "bfloat16"
     config.precision = precision
     config.model.width_mult, config.model.depth_mult = 0.03, 0.0
-    config.optimizer.learning_rate = 1e-3
     expert = {"config": expert_config.get_config("tiny").to_dict()}
     method = methods.load(config, {"expert": expert})
     method = method.without_terms(frozenset(method.switches))
@@ -53,5 +52,5 @@ def mean_losses(precision):
 @pytest.mark.slow
 def test_losses_in_bfloat16_are_within_two_percent_of_those_in_float32():
     narrow, exact = mean_losses("bfloat16"), mean_losses("float32")
-    assert exact[-1] < 0.9 * exact[0]  # the steps do learn
+    assert exact[-1] < 0.95 * exact[0]  # the steps do learn
     np.testing.assert_allclose(narrow, exact, rtol=0.02)
