@@ -116,15 +116,18 @@ def main(argv: list[str]) -> None:
     """Trains, evaluates or compiles as the flags say; prints the final metrics as JSON."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --")
+    workdir = _WORKDIR.value or _default_workdir()
+    try:
+        paths.parse(workdir, "--workdir")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     from lipsync_jax.training import distributed
 
     if _MAX_RESTARTS.value:
         from lipsync_jax.cli import _restarts
 
         sys.exit(_restarts.run(_restarts.own_command(sys.argv[1:]), _MAX_RESTARTS.value))
-    workdir = _WORKDIR.value or _default_workdir()
     try:
-        paths.parse(workdir, "--workdir")
         if _MODE.value == "compile":
             sys.exit(_compile())
         from lipsync_jax.training import loop, profiling
