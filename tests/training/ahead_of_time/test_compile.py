@@ -277,3 +277,15 @@ def test_the_devices_of_a_mesh_decide_over_the_program(topology, seen, toy_confi
     batch = abstract.batch(8)
     steps.train_step.eval_shape(abstract.state(steps, batch), batch)
     assert asked == {"init": seen, "train_step": seen}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_plugins") is None, reason="pip install 'lipsync_jax[cuda]'"
+)
+@pytest.mark.slow
+def test_a_loss_that_is_off_gathers_nothing_on_gpus():
+    """A branch within the step would gather the masks of the frozen expert on every GPU."""
+    config, frozen = read("wav2lip:tiny", "--config.data.batch_size=32")
+    found = ahead_of_time.compile_step(config, "h100:8", frozen, estimate_batch=False)
+    assert found.fits and sum(found.convolutions.values()) > 0
+    assert "all-gather" not in {x.kind for x in found.collectives}
