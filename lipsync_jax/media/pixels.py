@@ -3,7 +3,6 @@
 Handles colour conversion, deinterlacing, transparency, changing sizes and orientation.
 """
 
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import cast
@@ -91,7 +90,6 @@ class FrameConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first frame; others are letterboxed
-        self._deferred: FrameConverter | None = None  # of whole planar frames, on other threads
 
     def set_size(self, first: av.VideoFrame) -> None:
         """Sets the size of all images to that of a frame."""
@@ -125,10 +123,7 @@ class FrameConverter:
             or _has_orientation(frame)
         ):
             return self(frame)
-        if self._deferred is None:
-            self._deferred = FrameConverter()
-        convert = functools.partial(self._deferred, frame)
-        return planar.PlanarImage.from_frame(frame, matrix, convert)
+        return planar.PlanarImage.from_frame(frame, matrix)
 
     def _convert(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         width, height = size

@@ -40,35 +40,21 @@ class PlanarImage:
         shape: (height, width, 3), the shape of the frame as an RGB image.
     """
 
-    def __init__(
-        self,
-        planes: tuple[np.ndarray, np.ndarray, np.ndarray],
-        matrix: int,
-        to_rgb: Callable[[], np.ndarray] | None = None,
-    ) -> None:
-        """Stores the arguments.
-
-        Args:
-            planes: see the attribute; height and width are even.
-            matrix: see the attribute.
-            to_rgb: converts the whole frame, where there is a better way than `rgb_of`.
-        """
-        self.planes, self.matrix, self._to_rgb = planes, matrix, to_rgb
+    def __init__(self, planes: tuple[np.ndarray, np.ndarray, np.ndarray], matrix: int) -> None:
+        """Stores the attributes; height and width are even."""
+        self.planes, self.matrix = planes, matrix
         height, width = planes[0].shape
         self.shape = height, width, 3
 
     @classmethod
-    def from_frame(
-        cls, frame: av.VideoFrame, matrix: int, to_rgb: Callable[[], np.ndarray]
-    ) -> "PlanarImage":
-        """Returns a decoded frame without a copy; see the arguments of the class."""
-        planes = [plane_array(plane) for plane in frame.planes]
-        return cls((planes[0], planes[1], planes[2]), matrix, to_rgb)
+    def from_frame(cls, frame: av.VideoFrame, matrix: int) -> "PlanarImage":
+        """Returns a copy of a decoded frame."""
+        # PyAV's frames are in reference cycles: those that live long would stay for minutes.
+        planes = [plane_array(plane).copy() for plane in frame.planes]
+        return cls((planes[0], planes[1], planes[2]), matrix)
 
     def rgb(self) -> np.ndarray:
-        """Converts the whole frame, uint8 (height, width, 3)."""
-        if self._to_rgb is not None:
-            return self._to_rgb()
+        """Converts the whole frame, uint8 (height, width, 3); FFmpeg's values to two levels."""
         return self.resampled(self._enlarge)
 
     def resampled(
