@@ -56,7 +56,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.network = "published"  # or warp: warps the reference, see methods/wav2lip/warp_model.py
     config.motion_features = 0  # of the network warp: size of the motion code; 0: none
-    config.audio_from_expert = False  # a new run begins with the expert's audio encoder
+    config.audio_from_expert = False  # the audio encoder of random weights begins as the expert's
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0
     config.model.depth_mult = 1.0

@@ -24,7 +24,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = wav2lip.get_config(f"size={base},sampling={chosen.sampling}")
     config.optimizer.b1 = 0.5
     if size == "in_the_box":  # --config.init_from.generator=RUN of configs/wav2lip.py, this size
-        config.audio_from_expert = False
         config.sharpness_floor = 0.5
         config.train.steps = 6000
         config.optimizer.learning_rate = 6e-4

@@ -27,7 +27,7 @@ from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.methods.inference import DubbingInference
-from lipsync_jax.training import checkpoints, loop
+from lipsync_jax.training import checkpoints, inference, loop, model_cards
 from lipsync_jax.types import Json
 
 Pathlike = str | os.PathLike
@@ -268,20 +268,24 @@ def _write_data(splits: dict[str, list[Clip]], root: Path, crop: str) -> Path:
 def _config(
     base: dict[str, Json], folder: Path, expert: Path, data: Path, steps: int, clips: int
 ) -> ml_collections.ConfigDict:
-    """Returns the base model's config, changed to train on: smaller steps, no discriminators."""
+    """Returns the base model's config, changed to train on: smaller steps."""
     config = ml_collections.ConfigDict(base)
+    names = model_cards.network_names(inference.resolve_checkpoint(folder))
+    trained = [name for name in ("generator", "discriminator") if name in names]
     with config.unlocked():
-        config.init_from = {"generator": str(folder.absolute())}
-        config.discriminators = {}  # a new one would first have to learn
+        config.init_from = {name: str(folder.absolute()) for name in trained}
+        if "discriminator" not in trained:
+            config.discriminators = {}  # a new one would first have to learn
         if "expert" in config.frozen:
             config.frozen.expert.checkpoint = str(expert.absolute())
             config.frozen.expert.min_accuracy = 0.0
     config.data.dir = str(data.absolute())
     config.data.batch_size = min(config.data.batch_size, clips)
     config.data.validation_clips = 0
-    config.optimizer.learning_rate *= _RATE
-    config.optimizer.warmup_steps = min(20, steps // 10)
-    config.optimizer.lr_decay_steps = steps
+    for block in (config, *config.discriminators.values()):
+        block.optimizer.learning_rate *= _RATE
+        block.optimizer.warmup_steps = min(20, steps // 10)
+        block.optimizer.lr_decay_steps = steps
     config.train.steps = steps
     config.train.log_every = min(20, steps)
     config.train.validate_every = config.train.checkpoint_every = min(100, steps)

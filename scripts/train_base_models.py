@@ -113,16 +113,20 @@ def articulate(run: Path, expert: Path, variables: Any, gain: float) -> Any:
     return {**variables, "params": {**variables["params"], "audio_motion": layer}}
 
 
-def pack(run: Path, network: str, folder: Path, expert: Path | None = None, **entries: Any) -> None:
+def pack(
+    run: Path, names: tuple[str, ...], folder: Path, expert: Path | None = None, **entries: Any
+) -> None:
     """Writes the best weights of a run in half precision, with a model card.
 
     With `expert`, the run is a generator's, which `articulate` changes.
     """
     from lipsync_jax.training import inference, packed
 
-    variables, model_card = inference.load_network(run, network)
+    networks = {}
+    for name in names:
+        networks[name], model_card = inference.load_network(run, name)
     if expert is not None:
-        variables = articulate(run, expert, variables, ARTICULATION)
+        networks["generator"] = articulate(run, expert, networks["generator"], ARTICULATION)
     for name in ("dir", "dirs"):
         model_card["config"]["data"][name] = ""  # of the machine that trained the network
     for frozen in model_card["config"].get("frozen", {}).values():
@@ -131,7 +135,7 @@ def pack(run: Path, network: str, folder: Path, expert: Path | None = None, **en
         model_card["config"]["init_from"][name] = ""
     packed.write(
         folder,
-        {network: variables},
+        networks,
         {
             "name": folder.name,
             **entries,
@@ -169,14 +173,16 @@ def main() -> None:
     models = out / "models"
     pack(
         expert,
-        "expert",
+        ("expert",),
         models / "sync_base",
         task=weights.SYNC,
         data=people,
     )
+    last = next(run for run in runs[::-1] if (run / "best").is_dir())
     pack(
-        next(run for run in runs[::-1] if (run / "best").is_dir()),
-        "generator",
+        last,
+        # The discriminator is for `lipsync personalize`.
+        ("generator", "discriminator") if last.name == "gan" else ("generator",),
         models / "wav2lip_base",
         expert,
         articulation=ARTICULATION,

@@ -8,7 +8,7 @@ import pytest
 from lipsync_jax import personalization, weights
 from lipsync_jax.cli import main
 from lipsync_jax.cli import personalize as command
-from lipsync_jax.configs import sync_expert, wav2lip
+from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
 from lipsync_jax.methods.wav2lip import model as networks
 from lipsync_jax.training import checkpoints, packed
 from tests.helpers import colour_faces, talking
@@ -72,6 +72,20 @@ def test_the_end_of_the_video_is_held_out():
         "train": (0, 31), "validation": (32, 35), "test": (36, 39)
     }  # fmt: skip
     assert [len(part) for part in personalization._split([1, 2, 3]).values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("networks", [("generator",), ("generator", "discriminator")])
+def test_a_discriminator_is_trained_further_where_the_model_has_one(tmp_path, networks):
+    base = wav2lip_gan.get_config("in_the_box")
+    card = {"name": "base", "task": weights.DUBBING, "config": json.loads(base.to_json())}
+    packed.write(tmp_path, {name: {"params": {"a": np.ones(1)}} for name in networks}, card)
+    config = personalization._config(card["config"], tmp_path, tmp_path, tmp_path, 30, 4)
+    assert sorted(config.init_from) == sorted(networks)
+    assert config.optimizer.learning_rate < base.optimizer.learning_rate
+    assert ("quality" in config.discriminators) == ("discriminator" in networks)
+    for block in config.discriminators.values():
+        rate = base.discriminators.quality.optimizer.learning_rate
+        assert block.optimizer.learning_rate < rate and block.optimizer.lr_decay_steps == 30
 
 
 @pytest.mark.slow

@@ -240,7 +240,7 @@ class Wav2LipMethod(Method):
         Raises:
             ValueError: the two encoders have other sizes; says which fields to change.
         """
-        if not self.config.audio_from_expert:
+        if not self.config.audio_from_expert or self.config.init_from.generator:
             return state
         generator, expert = state.networks["generator"], state.networks["expert"]
         copied = {}

@@ -164,6 +164,11 @@ def test_a_new_run_can_begin_with_the_audio_encoder_of_the_expert():
             jax.tree.map(np.testing.assert_array_equal, own[name], source[name])
 
 
+def test_weights_of_a_checkpoint_keep_their_audio_encoder():
+    method = _make(init_from={"generator": "runs/before"})
+    assert method.init_from_frozen("state") == "state"
+
+
 def test_an_expert_of_another_width_cannot_give_its_encoder():
     method = _make()
     one, other = (NetworkState({"audio_encoder_0": {"kernel": np.zeros(n)}}, {}) for n in (1, 2))
