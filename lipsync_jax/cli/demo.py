@@ -26,7 +26,7 @@ from lipsync_jax.synthesis import dubbing
 from lipsync_jax.synthesis.progress import GenerationResult
 from lipsync_jax.types import Json
 
-_PERSON = 2026  # seed of a person that is in no corpus
+_PERSON = 104  # seed of a person that is in no corpus
 _TRAINED_PERSON = {"seed": 0, "identity_index": 0}  # the person of the corpus that --train renders
 _TRAINING_OPTIONS = ("clips", "identities", "expert_steps", "generator_steps", "min_accuracy")
 _BEFORE, _DUBBED = "before dubbing", "dubbed"

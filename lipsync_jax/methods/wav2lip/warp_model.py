@@ -37,6 +37,7 @@ AUDIO_FEATURES = 64  # joined to the maps of every size of the decoder
 MOTION_ENCODER_FEATURES = (64, 128, 192)  # at a quarter of the size, an eighth, a sixteenth
 PATCH_FEATURES = ((64, 1), (128, 2), (192, 1))  # of the discriminator, with strides
 MAX_CHROMA = 0.15  # of painted changes; without a limit, mouths of strangers opened to green
+GREEN_MARGIN = 1.06  # painted pixels over skin, see `limit_green`
 MAX_FLOW = 12 / 96  # of the face's side
 PAINTED, OPACITY, FLOW = 3, 1, 2  # channels of the head
 
@@ -115,7 +116,7 @@ class WarpWav2Lip(Wav2LipModule):
                 code = jnp.where(from_target[:, None], codes["target_motion"], code)
         change, opacity, flow = self._head(self._features(code, faces, train))
         moved = warp_lower_half(jax.lax.stop_gradient(faces[..., 3:]), flow)
-        painted = jnp.clip(smooth(moved) + change, 0.0, 1.0)
+        painted = limit_green(jnp.clip(smooth(moved) + change, 0.0, 1.0), moved)
         upper = faces[:, : size // 2, :, :3]
         return {
             "generated": jnp.concatenate(
@@ -283,6 +284,26 @@ def limit_chroma(change: jax.Array) -> jax.Array:
     """Limits how far the channels (..., 3) of a change of colour differ from their mean."""
     grey = change.mean(-1, keepdims=True)
     return grey + MAX_CHROMA * jnp.tanh((change - grey) / MAX_CHROMA)
+
+
+def limit_green(
+    painted: Float[Array, "n rows columns 3"], skin: Float[Array, "n rows columns 3"]
+) -> Float[Array, "n rows columns 3"]:
+    """Lowers green where painted BGR is greener than the mean of the skin, whatever the light.
+
+    Teeth in the light of the training cameras are green on the skin of a stranger; lips, teeth and
+    the inside of a mouth are hardly greener than skin. Greenness is G / sqrt(B R), which a change
+    of white balance multiplies equally everywhere.
+    """
+    dark = 0.02  # ratios of almost black pixels are noise
+
+    def grey(blue: jax.Array, red: jax.Array) -> jax.Array:
+        return jnp.sqrt((blue + dark) * (red + dark))
+
+    mean = skin.mean((1, 2), keepdims=True)
+    greenness = (mean[..., 1] + dark) / grey(mean[..., 0], mean[..., 2])
+    limit = GREEN_MARGIN * greenness * grey(painted[..., 0], painted[..., 2]) - dark
+    return painted.at[..., 1].min(jnp.maximum(limit, 0.0))
 
 
 def smooth(images: jax.Array, size: int = 4) -> jax.Array:

@@ -268,6 +268,17 @@ def test_an_unknown_discriminator_is_refused_by_name():
         methods.load(config, {})
 
 
+@pytest.mark.parametrize("light", [(1.0, 1.0, 1.0), (0.4, 0.7, 1.0)])
+def test_painted_pixels_are_not_greener_than_skin_in_any_light(light):
+    skin = jnp.array([0.5, 0.6, 0.8]) * jnp.ones((1, 1, 3, 3)) * jnp.array(light)
+    teeth, lips, olive = [0.6, 0.65, 0.7], [0.4, 0.4, 0.7], [0.4, 0.55, 0.5]
+    painted = jnp.array([[teeth, lips, olive]])[None] * jnp.array(light)
+    limited = warp_model.limit_green(painted, skin)
+    np.testing.assert_array_equal(limited[..., ::2], painted[..., ::2])
+    np.testing.assert_allclose(limited[0, 0, :2], painted[0, 0, :2], atol=0.01)
+    assert float(limited[0, 0, 2, 1]) < 0.9 * float(painted[0, 0, 2, 1])
+
+
 def test_painted_changes_have_little_chroma_and_any_brightness():
     change = jnp.array([[0.9, 0.9, 0.9], [0.02, 0.0, -0.02], [1.0, -1.0, 0.0]])
     limited = warp_model.limit_chroma(change)
