@@ -94,6 +94,10 @@ COMMANDS = {
         "cut a folder of talking videos into training shards",
         "lipsync_jax.data_prep.prepare",
     ),
+    "data": (
+        "write statistics of training shards as an HTML page",
+        "lipsync_jax.cli.data",
+    ),
     "synthetic": (
         "write a corpus of rendered talking faces",
         "lipsync_jax.data_prep.synthetic.corpus",

@@ -78,6 +78,61 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     return matching[0]
 
 
+def only_dataset(root: Path, crop: str = "") -> Path:
+    """Returns the folder of the one prepared data set below a folder.
+
+    Args:
+        root: the folder itself, or any folder above it.
+        crop: name of the crop, e.g. `face96`; empty where the folder holds one data set.
+
+    Raises:
+        FileNotFoundError: no data set, or none with that crop, is there.
+        ValueError: several data sets are there.
+    """
+    if crop or (root / "dataset_info.json").is_file():
+        return find_dataset(str(root), crop)
+    if not root.is_dir():
+        what = "is a file" if root.is_file() else "does not exist"
+        raise FileNotFoundError(
+            f"data folder {root} {what}; name the folder that `lipsync prepare` wrote"
+        )
+    found = paths.find(root, "dataset_info.json")
+    newest = {
+        path.parent.parent: path.parent
+        for path in sorted(found, key=lambda path: _version(path.parent))
+    }
+    if not newest:
+        raise FileNotFoundError(
+            f"{root} holds no prepared data set; name a folder that `lipsync prepare --out` wrote"
+        )
+    if len(newest) > 1:
+        names = ", ".join(str(path.relative_to(root)) for path in sorted(newest.values()))
+        raise ValueError(f"{root} holds {len(newest)} data sets ({names}); name one, or a crop")
+    return next(iter(newest.values()))
+
+
+def dataset_name(folder: Path) -> str:
+    """Returns corpus, config and version of a data set, e.g. `grid/face96/1.2.0`."""
+    return _info(folder).full_name
+
+
+def split_names(folder: Path) -> list[str]:
+    """Returns the names of a data set's splits that have clips; folder as of `find_dataset`."""
+    return [name for name, split in _info(folder).splits.items() if split.num_examples]
+
+
+def _info(folder: Path) -> Untyped:
+    """Returns what TFDS knows about a prepared data set, a `tfds.core.DatasetInfo`."""
+    import tensorflow_datasets as tfds  # half a second; inference never needs it
+
+    return tfds.builder_from_directory(_readable(folder)).info
+
+
+def _readable(folder: Path) -> Path:
+    """Returns a folder that ArrayRecord reads: of buckets it reads gs:// only."""
+    return paths.cached_copy(folder) if os.fspath(folder).startswith("s3://") else folder
+
+
 def _version(folder: Path) -> list[int]:
     """Returns the numbers of a folder's name `1.10.0`; versions without numbers come first."""
     return [int(part) for part in folder.name.split(".") if part.isdecimal()]
@@ -100,12 +155,9 @@ class ClipDataSource:
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        import tensorflow_datasets as tfds  # half a second; inference never needs it
-
         self.folder, self.split = paths.parse(folder), split
-        in_place = not os.fspath(self.folder).startswith("s3://")  # ArrayRecord reads gs:// only
-        local = self.folder if in_place else paths.cached_copy(self.folder)
-        info = tfds.builder_from_directory(local).info
+        local = _readable(self.folder)
+        info = _info(local)
         if split not in info.splits or not info.splits[split].num_examples:
             raise ValueError(f"{folder} has no clips in its split {split!r}")
         self._files = [paths.parse(path) for path in info.splits[split].filepaths]
