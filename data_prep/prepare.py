@@ -312,5 +312,7 @@ def run(arguments: argparse.Namespace) -> int:
         test_speakers=arguments.test_speakers,
     )
     print(format_report(report))
-    print(f"report  {arguments.out / report['corpus'] / report['config'] / 'report.json'}")
+    file = arguments.out / report["corpus"] / report["config"] / "report.json"
+    print(f"report  {file}")
+    arguments.json.update(report=file, **report)
     return 0 if report["data"] else 1

@@ -9,17 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from lipsync_jax import paths
-from lipsync_jax.cli import _staging, _terminal
+from lipsync_jax.cli import _json_output, _staging, _terminal
 from lipsync_jax.cli._parser import OPTIONS_OF_0_1, Parser
 from lipsync_jax.media import prefetch
 from lipsync_jax.text import printable
-from lipsync_jax.types import Argument
+from lipsync_jax.types import Argument, Json
+
+if TYPE_CHECKING:
+    from lipsync_jax.evaluation.sync.dub_sync import DubSync
 
 Make = Callable[..., Argument]  # files and options -> a `progress.GenerationResult`
 AddArguments = Callable[[argparse.ArgumentParser], None]
+# Face, outfile, options, result -> the audio offset before and after.
+MeasureSync = Callable[..., "DubSync | None"]
 
 FILES = ("face", "audio", "outfile")
 _NOT_IN_ROWS = ("manifest", "checkpoint-path", "report-sync", "help")
@@ -30,6 +35,7 @@ def run_command(
     make_one: Make,
     load: Callable[[Path | None], Make],
     add_arguments: AddArguments,
+    measure_sync: MeasureSync = lambda *_: None,
 ) -> int:
     """Makes one video, or the videos of a manifest, and prints reports; returns the exit status.
 
@@ -39,6 +45,7 @@ def run_command(
             and options.
         load: a checkpoint -> what makes videos of face, audio, outfile and options.
         add_arguments: adds the command's options to a parser.
+        measure_sync: measures the audio offset of one video before and after.
     """
     from lipsync_jax.media.containers import FFmpegError
 
@@ -53,6 +60,7 @@ def run_command(
         line = _terminal.ProgressLine(sys.stderr)
         try:
             report = make_one(arguments.checkpoint_path, *files, on_progress=line, **options)
+            sync = measure_sync(files[0], files[2], options, report)
         except FFmpegError as error:
             given = " and ".join(str(file) for file in files[:2] if file is not None)
             raise ValueError(
@@ -63,6 +71,11 @@ def run_command(
     finally:
         signal.signal(signal.SIGTERM, before)
     print(_terminal.describe(report))
+    arguments.json.update(**_json_output.generation(report, files[0], files[1], sync))
+    if sync is not None:
+        from lipsync_jax.evaluation.sync import dub_sync
+
+        print("\n".join(dub_sync.describe(sync)))
     return 0
 
 
@@ -73,7 +86,7 @@ def split_arguments(arguments: argparse.Namespace) -> tuple[list[Path | None], d
         ValueError: --face is missing.
     """
     options = {**vars(arguments)}
-    for name in ("command", "run", "manifest", "checkpoint_path", "report_sync"):
+    for name in ("command", "run", "manifest", "checkpoint_path", "report_sync", "json"):
         options.pop(name, None)
     files = [options.pop(name) for name in ("face", "audio", "outfile")]
     if files[0] is None:
@@ -90,6 +103,7 @@ class RowResult(NamedTuple):
         succeeded: whether the video was written.
         message: frames and seconds, or the error.
         credit: the model and its licence, see `model_info.credit`; empty if the row failed.
+        values: of the row in the document of `--json`.
     """
 
     row: int
@@ -97,6 +111,7 @@ class RowResult(NamedTuple):
     succeeded: bool
     message: str
     credit: str = ""
+    values: Mapping[str, Json] = {}
 
 
 class RowOptions(NamedTuple):
@@ -158,6 +173,9 @@ def run_rows(
         print(f"{number}/{len(rows)}: {outfile}", file=sys.stderr)
         finished = {paths.absolute(result.outfile) for result in results if result.succeeded}
         results.append(_make(make, number, row, row_options, arguments, finished))
+        made = sum(result.succeeded for result in results)
+        items = [_item(result) for result in results]
+        arguments.json.update(made=made, failed=len(results) - made, items=items)
     print(table(results))
     for credit in dict.fromkeys(result.credit for result in results if result.credit):
         print(credit)
@@ -253,9 +271,15 @@ def _make(
     finally:
         line.close()
     message = f"{report.edited} of {report.frames} frames in {time.monotonic() - begun:.1f} s"
+    values = _json_output.generation(report, files[0], files[1])
     return RowResult(
-        number, str(given.outfile), True, "; ".join([message, *report.notes]), report.credit
+        number, str(given.outfile), True, "; ".join([message, *report.notes]), report.credit, values
     )
+
+
+def _item(result: RowResult) -> dict[str, Json]:
+    found = result.values if result.succeeded else {"error": result.message}
+    return {"row": result.row, "outfile": result.outfile, **found}
 
 
 def _row_argv(row: Mapping[str, str], row_options: RowOptions) -> Iterator[str]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lipsync_jax import paths
 
@@ -49,6 +49,19 @@ def _path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+class UsageError(SystemExit):
+    """Ends the program with status 2, after the message was printed.
+
+    Attributes:
+        message: what is wrong with the command line.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Keeps the message."""
+        super().__init__(2)
+        self.message = message
+
+
 class Parser(argparse.ArgumentParser):
     """Accepts `_` for `-` in the names of options, and renamed options by their old names.
 
@@ -75,6 +88,13 @@ class Parser(argparse.ArgumentParser):
         name = self._renamed.get(hyphens, hyphens)
         known = any(option.startswith(name) for option in self._option_string_actions)
         return name if known else spelling  # --config.data.batch_size keeps its underscore
+
+    def error(self, message: str) -> NoReturn:
+        """Prints usage and message; raises UsageError."""
+        try:
+            super().error(message)
+        except SystemExit:
+            raise UsageError(message) from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse.ArgumentParser`."""

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace, names: list[str]) -> int:
     )
     for clip, reason in failed:
         print(printable(f"left out: {clip}, {reason}"))
+    skipped = [{"clip": clip, "reason": reason} for clip, reason in failed]
+    arguments.json.update(page=arguments.out / preference.PAGE, pairs=count, skipped=skipped)
     page, out = arguments.out / preference.PAGE, printable(arguments.out)
     megabytes = page.stat().st_size / 1e6
     print(f"wrote {printable(page)}, {count} pairs, {megabytes:.1f} MB; open it in a browser")
@@ -70,12 +72,14 @@ def _compute(arguments: argparse.Namespace) -> int:
             problems.append(str(error))
     for problem in problems:
         print(printable(f"left out: {problem}"), file=sys.stderr)
+    arguments.json.update(warnings=problems)
     if not answers:
         return 1
     found = preference.preference(answers)
     result = {"methods": key["methods"], **found._asdict(), "clips": _by_clip(key, answers)}
     text = json.dumps(result, indent=1, ensure_ascii=False)
     (arguments.out / preference.RESULT).write_text(text + "\n", encoding="utf-8")
+    arguments.json.update(result=arguments.out / preference.RESULT, **result)
     print(printable(preference.sentence(found, key["methods"])))
     print(f"wrote {printable(arguments.out)}/{preference.RESULT}")
     return 0

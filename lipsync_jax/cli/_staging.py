@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lipsync_jax import paths
+from lipsync_jax.cli import _json_output
 
 log = logging.getLogger(__name__)
 
 _IN_PLACE = ("checkpoint_path", "sync_model", "lip_reader", "data", "workdir")
-_WRITTEN = ("outfile", "out", "write_synced", "json")
+_WRITTEN = ("outfile", "out", "write_synced")
 _NOT_UPLOADED = ("cache",)  # clips that `lipsync prepare` keeps for its next run
 _LOCAL_ONLY = {
     "doctor": "looks for runs and data below a folder of this machine",
@@ -45,7 +46,7 @@ def staged(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
     if command in _LOCAL_ONLY:
         path = next(_buckets(getattr(arguments, names[0])))
         raise ValueError(f"{path}: `lipsync {command}` {_LOCAL_ONLY[command]}; copy it there first")
-    local = copy.copy(arguments)
+    local, renamed = copy.copy(arguments), _json_output.of(arguments).renamed
     with tempfile.TemporaryDirectory(prefix="lipsync_jax_") as scratch:
         written: list[tuple[Path, Path]] = []
         for number, name in enumerate(names):
@@ -56,8 +57,9 @@ def staged(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
                 folder.mkdir()
                 setattr(local, name, folder / (value.name or "out"))
                 written.append((folder, value))
+                renamed[str(folder)] = os.fspath(value.parent)
             else:
-                setattr(local, name, _downloaded(value, folder))
+                setattr(local, name, _downloaded(value, folder, renamed))
         yield local
         for folder, target in written:
             for made in sorted(folder.iterdir()):  # OUTFILE's preview lies beside it
@@ -75,11 +77,16 @@ def _buckets(value: Any) -> Iterator[Path]:
         yield paths.parse(value)
 
 
-def _downloaded(value: Any, folder: Path) -> Any:
-    """Returns a value, list or tuple with local copies in place of a bucket's paths."""
+def _downloaded(value: Any, folder: Path, renamed: dict[str, str]) -> Any:
+    """Returns a value, list or tuple with local copies in place of a bucket's paths.
+
+    Adds the copies' paths to `renamed`.
+    """
     if isinstance(value, list | tuple):
-        return type(value)(_downloaded(v, folder / str(n)) for n, v in enumerate(value))
+        return type(value)(_downloaded(v, folder / str(n), renamed) for n, v in enumerate(value))
     if isinstance(value, os.PathLike) and paths.is_bucket(value):
         log.info("copying %s to this machine", value)
-        return paths.download(paths.parse(value), folder)
+        copied = paths.download(paths.parse(value), folder)
+        renamed[str(copied)] = os.fspath(value)
+        return copied
     return value

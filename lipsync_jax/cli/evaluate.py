@@ -137,15 +137,27 @@ def run(arguments: argparse.Namespace) -> int:
     title = f"Evaluation of {', '.join(names)}"
     results.write(arguments.out / "results.json", result)
     html.write(arguments.out / "report.html", result, report_samples, title)
-    print(results.table(result, verdict.unreliable_metrics(result)))
+    unreliable = verdict.unreliable_metrics(result)
+    arguments.json.update(
+        results=arguments.out / "results.json",
+        report=arguments.out / "report.html",
+        **results.summary(result, unreliable),
+        models=model_credits,
+        verdict=result["verdict"],
+        warnings=[],
+    )
+    print(results.table(result, unreliable))
     for credit in result["models"]:
         print(credit)
     for line in _skipped_lines(result):
         print(printable(line))
     if arguments.compare:
         folder = arguments.out / "side_by_side"
-        for clip, reason in side_by_side.write(folder, eval_samples):
-            print(printable(f"{clip}: no side-by-side video, {reason}"))
+        missing = side_by_side.write(folder, eval_samples)
+        warnings = [f"{clip}: no side-by-side video, {reason}" for clip, reason in missing]
+        arguments.json.update(side_by_side=folder, warnings=warnings)
+        for warning in warnings:
+            print(printable(warning))
     out = printable(arguments.out)
     print(f"wrote {out}/results.json and {out}/report.html")
     for line in result["verdict"]:

@@ -1,12 +1,13 @@
 """The `lipsync` command: parses the command line, calls the library, prints the result."""
 
+import argparse
 import importlib
 import logging
 import os
 import sys
 
-from lipsync_jax.cli import _staging
-from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser
+from lipsync_jax.cli import _json_output, _staging
+from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser, UsageError
 from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
 from lipsync_jax.text import printable_lines
 
@@ -38,34 +39,61 @@ def main(argv: list[str] | None = None) -> int:
         if name in line[:1]:
             module = importlib.import_module(module_name)
             module.add_arguments(command)
+            if name in _json_output.COMMANDS:
+                _json_output.add_argument(command)
             command.set_defaults(run=module.run)
-    arguments, rest = parser.parse_known_args(line)
-    if getattr(arguments, "takes_overrides", False):  # --config.key=value, any key
-        arguments.overrides = rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        arguments, rest = parser.parse_known_args(line)
+        if getattr(arguments, "takes_overrides", False):  # --config.key=value, any key
+            arguments.overrides = rest
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    except UsageError as error:
+        _json_output.write_usage_error(line, error.message)
+        raise
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
+    output = _json_output.of(arguments)
     try:
-        with _staging.staged(arguments) as arguments:
-            status = arguments.run(arguments)
+        with output:
+            status = _run(arguments, output)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `lipsync models | head` closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 141  # as a shell reports SIGPIPE
+    except OSError as error:  # of the file of --json
+        print(f"lipsync {arguments.command}: --json: {printable_lines(error)}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace, output: _json_output.JsonOutput) -> int:
+    """Runs a command; tells errors on the standard error and in the JSON document."""
+
+    def fail(status: int, message: object) -> int:
+        print(f"lipsync {arguments.command}: {printable_lines(message)}", file=sys.stderr)
+        output.update(error=str(message))
+        return status
+
+    try:
+        output.require_writable()
+        with _staging.staged(arguments) as local:
+            return local.run(local)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         logging.debug("raised here", exc_info=error)
-        print(f"lipsync {arguments.command}: {printable_lines(error)}", file=sys.stderr)
-        return 1
+        return fail(1, error)
     except KeyboardInterrupt as stop:
-        print(f"lipsync {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)
-        return 130
+        return fail(130, str(stop) or "interrupted")
+    except SystemExit as stop:  # by SIGTERM, see `_batch.run_command`
+        output.update(error=f"stopped with exit status {stop.code}")
+        raise
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
+            output.update(error=f"{type(error).__name__}: {error}")
             raise
-        print(f"lipsync {arguments.command}: {describe_unexpected(error)}", file=sys.stderr)
-        return 1
+        return fail(1, describe_unexpected(error))
 
 
 def _run_absl(line: list[str]) -> int:

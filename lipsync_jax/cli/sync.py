@@ -4,14 +4,13 @@ Audio offsets are positive where the audio is later than the video.
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_jax import weights
+from lipsync_jax.cli import _json_output
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-offset", type=int, default=15, metavar="FRAMES",
                         help="largest offset to try, frames of 25 a second, both ways "
                         "(default: 15)")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE",
-                        help="write the offsets, positive where the audio is later than the video, "
-                        "and the distances at all offsets")  # fmt: skip
     add_detection_options(parser)
 
 
@@ -51,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {**vars(arguments)}
     for name in ("command", "run"):
         options.pop(name, None)
-    path, outfile, out = (options.pop(name) for name in ("video", "write_synced", "json"))
+    path, outfile, output = (options.pop(name) for name in ("video", "write_synced", "json"))
     max_offset = options.pop("max_offset")
     if max_offset < 3:
         raise ValueError(f"--max-offset {max_offset}: give at least 3 frames")
@@ -68,20 +64,19 @@ def run(arguments: argparse.Namespace) -> int:
     name = printable(path)
     print("\n".join([name, *map(describe, tracks)]) if tracks else f"{name}: no face found")
     print(f"  {credit}")
-    if out is not None:
-        out.write_text(
-            json.dumps(as_json(path, sync_model, tracks, credit), indent=2, sort_keys=True) + "\n"
-        )
+    output.update(**as_json(path, sync_model, tracks, credit), written=None, warnings=[])
     if outfile is not None:
         try:
             delay, lost = video_sync.shift_audio(path, outfile, tracks)
         except ValueError as error:
             raise ValueError(f"--write-synced {outfile} was not written: {error}") from error
         direction = "later" if delay >= 0 else "earlier"
+        output.update(written={"outfile": outfile, "audio_shift_ms": 1000 * delay})
         print(f"wrote {printable(outfile)}, audio {abs(1000 * delay):.0f} ms {direction}")
         if lost:
             hint = "" if outfile.suffix.lower() == ".mkv" else "; .mkv holds more kinds"
             message = f"{outfile} cannot hold {', '.join(lost)}, which are left out{hint}"
+            output.update(warnings=[message])
             print(printable(message))
     return 0 if any(track.is_confident for track in tracks) else 1
 
@@ -98,44 +93,16 @@ def describe(track: "TrackSync") -> str:
 def as_json(
     path: Path, sync_model: "SyncModel", tracks: "Sequence[TrackSync]", credit: str = ""
 ) -> dict:
-    """Returns the result as JSON values; `credit` as in `model_info.credit`.
+    """Returns the values of `--json`.
 
-    Keys of a track: `face` (number), `start` and `end` (seconds), `is_confident`, `reason` (why the
-    track was not measured), `offset_ms` (null if not measured) and, if measured, `offset_frames`
-    (frames of 25 a second), `distance` (at that offset), `confidence`, `prominence`, `stability`,
-    `motion_offset_frames` (by mouth motion and loudness, null if not measured) and `distances` (at
-    offsets of -MAX_OFFSET to MAX_OFFSET frames). Offsets are positive where the audio is later than
-    the video.
+    Args:
+        path: of the video.
+        sync_model: that measured.
+        tracks: the faces, see `_json_output.track`.
+        credit: as in `model_info.credit`.
     """
-
-    def number(value: float) -> float | None:
-        return float(value) if math.isfinite(value) else None
-
     return {
-        "video": path.name,
+        "video": path,
         "sync_model": {"kind": sync_model.kind, "model": sync_model.model_hash, "credit": credit},
-        "tracks": [
-            {
-                "face": track.face,
-                "start": track.start,
-                "end": track.end,
-                "is_confident": track.is_confident,
-                "reason": track.reason,
-                "offset_ms": number(track.offset_ms),
-                **(
-                    {
-                        "offset_frames": track.av_offset.frames,
-                        "distance": track.av_offset.distance,
-                        "confidence": track.av_offset.confidence,
-                        "prominence": track.av_offset.prominence,
-                        "stability": track.av_offset.stability,
-                        "motion_offset_frames": track.vote.frames if track.vote else None,
-                        "distances": [number(value) for value in track.av_offset.distances],
-                    }
-                    if track.av_offset
-                    else {}
-                ),
-            }
-            for track in tracks
-        ],
+        "tracks": [_json_output.track(track) for track in tracks],
     }

@@ -44,40 +44,42 @@ class Metric(NamedTuple):
         label: name with unit.
         direction: +1 higher is better, -1 lower is better, 0 neither.
         format_spec: format of the number.
+        unit: ending of the metric's name in `summary`; empty for ratios and distances.
     """
 
     label: str
     direction: int
     format_spec: str = ".3f"
+    unit: str = ""
 
 
 METRICS: Mapping[str, Metric] = {
-    "psnr": Metric("PSNR dB", 1, ".2f"),
+    "psnr": Metric("PSNR dB", 1, ".2f", "db"),
     "ssim": Metric("SSIM", 1),
     "mouth_l1": Metric("mouth L1", -1, ".4f"),
-    "lmd": Metric("LMD px", -1, ".2f"),
+    "lmd": Metric("LMD px", -1, ".2f", "px"),
     # Noise has sharp edges.
     "cpbd": Metric("CPBD (noise counts as sharp)", 1),
-    "psnr_windows": Metric("PSNR dB, windows of 16 frames", 1, ".2f"),
+    "psnr_windows": Metric("PSNR dB, windows of 16 frames", 1, ".2f", "db"),
     "ssim_windows": Metric("SSIM, windows of 16 frames", 1),
-    "lmd_windows": Metric("LMD px, windows of 16 frames", -1, ".2f"),
+    "lmd_windows": Metric("LMD px, windows of 16 frames", -1, ".2f", "px"),
     "cpbd_windows": Metric("CPBD, windows of 16 frames (noise counts as sharp)", 1),
     "fdbm": Metric("FDBM (noise counts as sharp)", 1),
     "lse_d": Metric("LSE-D", -1),
     "lse_c": Metric("LSE-C", 1),
-    "syncnet_offset": Metric("SyncNet AV offset, frames (+: audio later)", 0, "+.2f"),
+    "syncnet_offset": Metric("SyncNet AV offset, frames (+: audio later)", 0, "+.2f", "frames"),
     "syncnet_prominence": Metric("SyncNet prominence", 1),
     "syncnet_in_sync": Metric("SyncNet in-sync rate", 1, ".1%"),
     "sync_d": Metric("Sync-D (own model)", -1),
     "sync_c": Metric("Sync-C (own model)", 1),
-    "sync_offset": Metric("AV offset, frames (+: audio later)", 0, "+.2f"),
+    "sync_offset": Metric("AV offset, frames (+: audio later)", 0, "+.2f", "frames"),
     "sync_prominence": Metric("prominence", 1),
     "sync_in_sync": Metric("in-sync rate", 1, ".1%"),
     "acd_c": Metric("ACD-C", -1, ".4f"),
     "acd_e": Metric("ACD-E", -1),
     "wer": Metric("WER", -1, ".1%"),
-    "blink_rate": Metric("blinks a second", 0, ".2f"),
-    "blink_duration": Metric("blink s", 0, ".2f"),
+    "blink_rate": Metric("blinks a second", 0, ".2f", "per_second"),
+    "blink_duration": Metric("blink s", 0, ".2f", "seconds"),
     "lipleak": Metric("LipLeak", -1),
     "landmarks_detected": Metric("landmarks found", 0, ".1%"),
 }
@@ -300,6 +302,36 @@ def write(path: str | os.PathLike, result: Mapping[str, Json]) -> None:
     """Writes a result as JSON: equal bytes for equal results."""
     text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def summary(result: Mapping[str, Json], unreliable: Collection[str] = ()) -> dict[str, Json]:
+    """Returns what `table` shows, and the clips that were left out, as JSON values.
+
+    Args:
+        result: of `evaluate`.
+        unreliable: metrics that are named so, see `verdict.unreliable_metrics`.
+
+    Returns:
+        `clips` (number), `skipped` (clip and reason), `methods` (name -> `clips`, the number that
+        was scored, `success`, and `metrics`: name with unit -> `mean`, `low`, `high`) and
+        `unreliable_metrics` (names with units).
+    """
+
+    def name(metric: str) -> str:
+        return "_".join(filter(None, (metric, METRICS[metric].unit)))
+
+    methods = {}
+    for method in result["order"]:
+        found = result["methods"][method]
+        means = {name(m): found["metrics"][m] for m in METRICS if m in found["metrics"]}
+        success = {"success": found["success"]} if "success" in found else {}
+        methods[method] = {"clips": len(found["clips"]), **success, "metrics": means}
+    return {
+        "clips": result["clips"],
+        "skipped": result["skipped"],
+        "methods": methods,
+        "unreliable_metrics": [name(metric) for metric in METRICS if metric in unreliable],
+    }
 
 
 def table(result: Mapping[str, Json], unreliable: Collection[str] = ()) -> str:

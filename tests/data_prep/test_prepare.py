@@ -1,5 +1,6 @@
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,8 +208,13 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
     for name in "abc":
         write_video(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
     arguments = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "0"]
-    assert main.main(["prepare", *arguments]) == 0
-    assert "3 of 3 videos used" in capsys.readouterr().out
+    assert main.main(["prepare", *arguments, "--json"]) == 0
+    output = capsys.readouterr()
+    assert "3 of 3 videos used" in output.err
+    report = json.loads(output.out)
+    file = Path(report.pop("report"))
+    assert file == tmp_path / "out/folder/face96/report.json"
+    assert report == json.loads(file.read_text()) and report["videos_used"] == 3
     clip = loader.ClipDataSource(loader.find_dataset(str(tmp_path / "out"), "face96"), "train")[0]
     assert len(clip.frames) == 32
     assert clip.frame_rate == Fraction(25)
@@ -219,8 +225,10 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
 
 def test_the_command_reports_errors(tmp_path, capsys):
     out = str(tmp_path / "out")
-    assert main.main(["prepare", "--input", str(tmp_path / "none"), "--out", out]) == 1
-    assert "none does not exist" in capsys.readouterr().err
+    assert main.main(["prepare", "--input", str(tmp_path / "none"), "--out", out, "--json"]) == 1
+    output = capsys.readouterr()
+    assert "none does not exist" in output.err
+    assert "none does not exist" in json.loads(output.out)["error"]
     (tmp_path / "a.mp4").write_bytes(b"")
     assert main.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
     output = capsys.readouterr().out

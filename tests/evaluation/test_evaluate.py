@@ -86,6 +86,8 @@ def test_folders_with_references(videos, tmp_path, capsys):
         "--silent-videos",
         videos / "silent",
         videos / "silent",
+        "--json",
+        tmp_path / "for_scripts.json",
     ]
     assert _run(tmp_path / "one", *options) == 0
     spoken = capsys.readouterr().out
@@ -110,6 +112,18 @@ def test_folders_with_references(videos, tmp_path, capsys):
     assert means["good"]["lipleak"]["mean"] == 0
     assert "psnr" not in means["ground truth"]
     assert not any(name.startswith(("lse", "syncnet")) for name in means["good"])
+
+    for_scripts = json.loads((tmp_path / "for_scripts.json").read_text())
+    assert list(for_scripts["methods"]) == result["order"]
+    good = for_scripts["methods"]["good"]
+    assert good["clips"] == 2 and good["success"] == result["methods"]["good"]["success"]
+    assert good["metrics"]["psnr_db"] == means["good"]["psnr"]
+    assert good["metrics"]["sync_offset_frames"] == means["good"]["sync_offset"]
+    assert len(good["metrics"]) == len(means["good"])
+    assert for_scripts["results"] == str(tmp_path / "one" / "results.json")
+    assert for_scripts["skipped"] == result["skipped"]
+    assert for_scripts["warnings"][0].startswith("lost: no side-by-side video, ")
+    assert for_scripts["verdict"] == result["verdict"]
 
     beside = video_reader.probe(tmp_path / "one" / "side_by_side" / "a.mp4")
     assert (beside.width, beside.height, beside.has_audio) == (3 * 346, 288, True)
@@ -259,6 +273,24 @@ def test_intervals():
     assert (weighted.mean, weighted.clips) == (1.5, 2)
     assert bootstrap.interval([]).clips == 0
     assert bootstrap.interval([2.0])[:3] == (2, 2, 2)
+
+
+def test_metrics_with_units_say_so_to_scripts():
+    units = ("dB", "px", "frames", "a second", " s")
+    for metric in results.METRICS.values():
+        label = metric.label.partition(",")[0] if "windows" in metric.label else metric.label
+        assert bool(metric.unit) == any(f"{label} ".find(f"{unit} ") > 0 for unit in units), label
+    interval = {"mean": 1.0, "low": 0.5, "high": 1.5}
+    methods = {"m": {"metrics": {"lmd": interval, "sync_offset": interval}, "clips": {"a": {}}}}
+    result = {"order": ["m"], "methods": methods, "clips": 2, "skipped": []}
+    assert results.summary(result, {"sync_offset"}) == {
+        "clips": 2,
+        "skipped": [],
+        "methods": {
+            "m": {"clips": 1, "metrics": {"lmd_px": interval, "sync_offset_frames": interval}}
+        },
+        "unreliable_metrics": ["sync_offset_frames"],
+    }
 
 
 def test_a_table_leaves_out_metrics_without_values():

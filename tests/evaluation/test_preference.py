@@ -80,6 +80,8 @@ def test_answers_become_a_preference_with_its_interval(study, tmp_path, capsys):
     two = save(tmp_path / "2.json", study, {0: True, 1: False}, "p2")
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
+    assert run("--answers", one, two, bad, "--out", study / "out", "--json", "-") == 0
+    for_scripts = capsys.readouterr().out
     assert run("--answers", one, two, bad, "--out", study / "out") == 0
     told = capsys.readouterr()
     assert (
@@ -88,6 +90,10 @@ def test_answers_become_a_preference_with_its_interval(study, tmp_path, capsys):
     assert "no clear preference" in told.out and f"--answers {bad}: expected a file" in told.err
     result = json.loads((study / "out" / "preference.json").read_text())
     assert result["share"] == 0.75 and result["method"] == "wilson"
+    (warning,) = (document := json.loads(for_scripts)).pop("warnings")
+    assert warning.startswith(f"--answers {bad}: expected a file")
+    assert document.pop("result") == str(study / "out" / "preference.json")
+    assert document == result
     assert result["clips"] == {
         "a": {"answers": 2, "first_preferred": 2},
         "b": {"answers": 2, "first_preferred": 1},

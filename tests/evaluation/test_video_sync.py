@@ -105,7 +105,7 @@ def test_a_fixed_file_is_in_sync_and_its_picture_untouched(
     assert re.search(r"audio 2[78]\d ms earlier", output)
     found = json.loads(out.read_text())
     assert found["tracks"][0]["offset_frames"] == 7
-    assert found["video"] == "moved7.mkv"
+    assert found["video"] == str(moved)
     assert len(found["tracks"][0]["distances"]) == 31
     assert _packets(moved) == _packets(fixed)
     (track,) = video_sync.measure(fixed, talking.sync_model())
@@ -191,12 +191,13 @@ def test_the_mouths_motion_follows_the_loudness(frames):
 
 def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tmp_path):
     late = _moved(talking_video, tmp_path, 4)
-    before, after = dub_sync.describe(late, talking_video, talking.sync_model())
+    sync = dub_sync.measure(late, talking_video, talking.sync_model())
+    before, after = dub_sync.describe(sync)
     assert before.startswith("sync before: audio 1")
     assert "ms late (+4.0 frames of 25 a second)" in before
     assert after.startswith("sync after: in sync (")
     missing = tmp_path / "photo.png"
-    before, after = dub_sync.describe(missing, talking_video, talking.sync_model())
+    before, _ = dub_sync.describe(dub_sync.measure(missing, talking_video, talking.sync_model()))
     assert before.startswith("sync before: not measured, ")
     assert str(tmp_path) not in before
 
@@ -222,10 +223,11 @@ def test_the_report_of_dubbing_detects_no_face_again(talking_video, tmp_path, mo
         raise AssertionError("faces were detected")
 
     monkeypatch.setattr(face_detection_pass, "detect_faces_in_video", refuse)
-    before, after = dub_sync.describe(talking_video, longer, talking.sync_model(), found, numbers)
+    sync = dub_sync.measure(talking_video, longer, talking.sync_model(), found, numbers)
+    before, after = dub_sync.describe(sync)
     assert "in sync (" in before and "in sync (" in after
     with pytest.raises(AssertionError, match="detected"):  # a file of other frames
-        dub_sync.describe(talking_video, longer, talking.sync_model(), found, numbers[:-1])
+        dub_sync.measure(talking_video, longer, talking.sync_model(), found, numbers[:-1])
 
 
 @pytest.mark.usefixtures("_stub_sync_model")
@@ -239,5 +241,6 @@ def test_the_report_of_dubbing_without_a_cache_neither_reads_nor_writes_one(
     for name in ("load", "store"):
         monkeypatch.setattr(cache, name, refuse)
     result = types.SimpleNamespace(video_faces=None, frame_numbers=())
-    for line in dub_command._measure_sync(talking_video, talking_video, {"cache": False}, result):
+    sync = dub_command._measure_sync(talking_video, talking_video, {"cache": False}, result)
+    for line in dub_sync.describe(sync):
         assert "in sync (" in line

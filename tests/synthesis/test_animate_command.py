@@ -1,6 +1,7 @@
 """`lipsync animate`, and what checkpoints it takes."""
 
 import csv
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -55,10 +56,24 @@ def test_the_command_makes_a_marked_video(folder, capsys):
     assert main.main(["animate", *arguments, "--outfile", "o/out.mp4"]) == 0
     assert "0.20 s, 5 frames at 25 a second" in capsys.readouterr().out
     assert main.main(["verify", str(folder / "o" / "out.mp4")]) == 0
-    assert main.main(["animate", *arguments[:4], "--outfile", "out.mp4"]) == 1
-    assert "audio is missing" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main.main(["animate", *arguments[:4], "--outfile", "out.mp4", "--json"]) == 1
+    output = capsys.readouterr()
+    assert "audio is missing" in output.err
+    assert json.loads(output.out)["error"].startswith("audio is missing")
     assert main.main(["animate", *arguments[:2], *arguments[4:]]) == 1
     assert "--face is missing" in capsys.readouterr().err
+
+
+def test_the_report_for_scripts(folder, capsys):
+    arguments = ["--checkpoint_path", "c", "--face", "face.png", "--audio", "a.wav"]
+    assert main.main(["animate", *arguments, "--outfile", "out.mp4", "--json"]) == 0
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert (found["face"], found["audio"]) == ("face.png", "a.wav")
+    assert found["outfile"].endswith("out.mp4")
+    assert (found["duration_seconds"], found["frames"], found["frame_rate_fps"]) == (0.2, 5, 25)
+    assert "5 frames at 25 a second" in output.err
 
 
 def test_many_voices_from_a_table(folder, capsys):

@@ -1,10 +1,13 @@
 import csv
+import json
 
 import cv2
 import numpy as np
 import pytest
 
-from lipsync_jax.cli import _terminal, main
+from lipsync_jax import weights
+from lipsync_jax.cli import _terminal, dub, main
+from lipsync_jax.evaluation.sync import dub_sync, video_sync
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import dubbing, options, preview
 from tests.helpers import colour_faces, scenes
@@ -78,6 +81,50 @@ def test_all_made_is_success_and_the_command_line_fills_gaps(folder):
     words = ["--face", "a film.mkv"]
     assert batch(folder, rows, *words, names=["audio", "outfile"]) == 0
     assert (folder / "1.mp4").exists() and (folder / "2.mp4").exists()
+
+
+def test_a_batch_for_scripts_has_an_entry_a_row(folder, capsys):
+    folder, _ = folder
+    rows = [
+        ["a film.mkv", "-voice.wav", "1.mp4"],
+        ["gone.mp4", "-voice.wav", "2.mp4"],
+        ["a film.mkv", "-voice.wav", "3.mp4", "many"],
+        ["a film.mkv", "-voice.wav", "4.mp4"],
+    ]
+    assert batch(folder, rows, "--preset", "ultrafast", "--json") == 1
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert (found["made"], found["failed"]) == (2, 2) and "error" not in found
+    assert [item["row"] for item in found["items"]] == [1, 2, 3, 4]
+    done, gone, wrong, last = found["items"]
+    assert gone == {"row": 2, "outfile": "2.mp4", "error": gone["error"]}
+    assert gone["error"].startswith("face gone.mp4 does not exist") and "many" in wrong["error"]
+    for item, name in ((done, "1.mp4"), (last, "4.mp4")):
+        assert item["outfile"].endswith(name)
+        assert (item["frames"], item["edited_frames"], item["face"]) == (5, 5, "a film.mkv")
+    assert "2 of 4 made, 2 failed" in output.err and "1/4: 1.mp4" in output.err
+
+
+def test_one_video_for_scripts(folder, capsys, monkeypatch):
+    folder, _ = folder
+    before = video_sync.TrackSync(0, 0.0, 0.2, None, "shorter than 1 s")
+    measured = dub_sync.DubSync(before, "no face was found")
+    monkeypatch.setattr(weights, "default", lambda _: "sync")
+    monkeypatch.setattr(dub, "_measure_sync", lambda *_: measured)
+    files = ["--checkpoint-path=c", "--face=a film.mkv", "--audio=-voice.wav", "--outfile=o.mp4"]
+    assert main.main(["dub", *files, "--preset=ultrafast", "--json"]) == 0
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert found["face"] == "a film.mkv" and found["outfile"].endswith("o.mp4")
+    assert (found["duration_seconds"], found["frames"], found["edited_frames"]) == (0.2, 5, 5)
+    assert found["faces"]["missing_seconds"] == [] and found["faces"]["height_px"] > 0
+    assert found["sync"]["before"]["reason"] == "shorter than 1 s"
+    assert found["sync"]["before"]["end_seconds"] == 0.2
+    no_face = {"is_confident": False, "reason": "no face was found", "offset_ms": None}
+    assert found["sync"]["after"] == no_face
+    assert found["model"]["hash"] and found["warnings"] == []
+    assert "sync before: not measured, shorter than 1 s" in output.err
+    assert "sync after: not measured, no face was found" in output.err
 
 
 @pytest.mark.parametrize(

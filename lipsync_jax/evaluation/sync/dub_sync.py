@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,15 +20,22 @@ from lipsync_jax.types import Argument
 SECONDS = Fraction(20)  # of each video that are measured, so that long videos cost little
 
 
-def describe(
+class DubSync(NamedTuple):
+    """The audio offset before and after dubbing; text says why it was not measured."""
+
+    before: TrackSync | str
+    after: TrackSync | str
+
+
+def measure(
     face: str | os.PathLike,
     outfile: str | os.PathLike,
     sync_model: SyncModel,
     video_faces: VideoFaces | None = None,
     frame_numbers: Sequence[int] = (),
     **options: Argument,
-) -> tuple[str, ...]:
-    """Measures a video before and after dubbing, and writes a line about each.
+) -> DubSync:
+    """Measures a video before and after dubbing.
 
     Of each video the longest track of a face in the first SECONDS is measured.
 
@@ -39,19 +47,25 @@ def describe(
         frame_numbers: of each frame of `outfile`, the number of the frame of `face`.
         **options: fields of `DubbingOptions` with which `face` was read: `rotate`, `crop`,
             `resize_factor`, `detector`, `cache`.
-
-    Returns:
-        Lines without line ends; a video that can't be measured has a line that says why.
     """
     known = output = None
     if video_faces is not None and video_faces.tracks and len(video_faces.times) > 1:
         known = _first_seconds(video_faces)
         output = _output_faces(video_faces, frame_numbers, outfile)
-    before = _describe(face, sync_model, known, **options)
+    before = _measure(face, sync_model, known, **options)
     # The output is rotated, cropped and resized already.
     detection = {name: options[name] for name in ("detector", "cache") if name in options}
-    after = _describe(outfile, sync_model, output, **detection)
-    return f"sync before: {before}", f"sync after: {after}"
+    after = _measure(outfile, sync_model, output, **detection)
+    return DubSync(before, after)
+
+
+def describe(sync: DubSync) -> tuple[str, ...]:
+    """Formats a line about each of the two, without line ends."""
+    return tuple(
+        f"sync {name}: "
+        + (f"not measured, {found}" if isinstance(found, str) else format_offset(found))
+        for name, found in sync._asdict().items()
+    )
 
 
 def format_offset(track: TrackSync) -> str:
@@ -103,18 +117,17 @@ def _shown(track: faces.Track, numbers: np.ndarray, start: int) -> faces.Track:
     return dataclasses.replace(track, start=start, **parts)
 
 
-def _describe(
+def _measure(
     path: str | os.PathLike,
     sync_model: SyncModel,
     video_faces: VideoFaces | None,
     **options: Argument,
-) -> str:
+) -> TrackSync | str:
     try:
         tracks = video_sync.measure(
             path, sync_model, end=SECONDS, video_faces=video_faces, **options
         )
     except (OSError, ValueError) as error:
         # The dubbed video is complete, so this may not fail the command; paths are in the report.
-        return f"not measured, {str(error).replace(str(path), Path(path).name)}"
-    track = video_sync.longest(tracks)
-    return "not measured, no face was found" if track is None else format_offset(track)
+        return str(error).replace(str(path), Path(path).name)
+    return video_sync.longest(tracks) or "no face was found"

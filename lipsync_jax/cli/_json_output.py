@@ -1,0 +1,220 @@
+"""`--json`: the result of a command as one JSON document, for scripts."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from lipsync_jax import paths
+from lipsync_jax.types import Json
+
+if TYPE_CHECKING:
+    from lipsync_jax.evaluation.sync.dub_sync import DubSync
+    from lipsync_jax.evaluation.sync.video_sync import TrackSync
+    from lipsync_jax.synthesis.progress import GenerationResult
+
+# `main` gives these commands the option, and their code `arguments.json`.
+COMMANDS = ("dub", "animate", "sync", "evaluate", "prepare")
+_STDOUT = "-"
+
+
+class JsonOutput:
+    """Collects a command's result, and writes the result when the command ends.
+
+    Within the context the standard output is free for the document: what is printed goes to the
+    standard error.
+
+    Attributes:
+        renamed: text -> what the document has instead, such as a bucket's path for a local copy's.
+    """
+
+    def __init__(self, target: Path | None) -> None:
+        """Collects for a file, for the standard output (`-`), or for nobody (None)."""
+        self._target, self._values = target, dict[str, Json]()
+        self._stdout: TextIO | None = None
+        self.renamed: dict[str, str] = {}
+
+    def update(self, **values: Json) -> None:
+        """Adds values to the document: JSON values, paths, fractions, tuples."""
+        self._values |= values
+
+    def require_writable(self) -> None:
+        """Makes the folder of the file.
+
+        Raises:
+            ValueError: the file is a folder, or its bucket can't be reached.
+            OSError: the folder can't be made.
+        """
+        target = self._target
+        if target is None or str(target) == _STDOUT:
+            return
+        self._target = None  # until the checks have passed
+        paths.require_access(target, "--json")
+        if target.is_dir():
+            raise ValueError(f"--json={target} is a folder: name a file in it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._target = target
+
+    def __enter__(self) -> "JsonOutput":
+        """Reserves the standard output if the document goes there."""
+        if str(self._target) == _STDOUT:
+            self._stdout, sys.stdout = sys.stdout, sys.stderr
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Writes the document."""
+        if self._stdout is not None:
+            sys.stdout, self._stdout = self._stdout, None
+        if self._target is None:
+            return
+        # ASCII, so that any name of a file can be written in any locale.
+        text = json.dumps(self._plain(self._values), indent=2, allow_nan=False) + "\n"
+        if str(self._target) == _STDOUT:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            self._target.write_text(text, encoding="utf-8")
+
+    def _plain(self, value: Json) -> Json:
+        if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+            value = value.tolist()
+        if isinstance(value, Mapping):
+            return {str(name): self._plain(each) for name, each in value.items()}
+        if isinstance(value, str | os.PathLike):
+            text = os.fspath(value)
+            for old, new in self.renamed.items():
+                text = text.replace(old, new)
+            return text
+        if isinstance(value, Sequence):
+            return [self._plain(each) for each in value]
+        if isinstance(value, Fraction):
+            return float(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _QuietParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`, whose value is a `JsonOutput`."""
+    parser.add_argument(
+        "--json", nargs="?", const=_STDOUT, type=_output, default=JsonOutput(None), metavar="FILE",
+        help="write the result as JSON, to the standard output if no FILE is given; text then goes "
+        "to the standard error",
+    )  # fmt: skip
+
+
+def _output(text: str) -> JsonOutput:
+    try:
+        return JsonOutput(paths.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def of(arguments: argparse.Namespace) -> JsonOutput:
+    """Returns the output of a command line; one for nobody if the command has no `--json`."""
+    found = getattr(arguments, "json", None)
+    return found if isinstance(found, JsonOutput) else JsonOutput(None)
+
+
+def write_usage_error(line: Sequence[str], message: str) -> None:
+    """Writes the error of a command line that can't be parsed, if it has `--json` without a FILE.
+
+    A file is not written: with a wrong line, FILE may be one of the inputs.
+    """
+    parser = _QuietParser(add_help=False, allow_abbrev=False)
+    add_argument(parser)
+    try:
+        output = of(parser.parse_known_args(line)[0])
+    except ValueError:
+        return
+    if str(output._target) == _STDOUT:
+        with output:
+            output.update(error=message)
+
+
+def generation(
+    result: "GenerationResult",
+    face: Path | None,
+    audio: Path | None,
+    sync: "DubSync | None" = None,
+) -> dict[str, Json]:
+    """Returns the values of a dubbed or animated video.
+
+    Args:
+        result: of the run.
+        face: path of the face video or image.
+        audio: path of the driving audio; None if each face has its own.
+        sync: the audio offset before and after dubbing, if measured.
+    """
+    return {
+        "face": face,
+        "audio": audio,
+        "outfile": result.outfile,
+        "preview_only": result.preview_only,
+        "duration_seconds": result.duration,
+        "frame_rate_fps": result.frame_rate,
+        "frames": result.frames,
+        "edited_frames": result.edited,
+        "unchanged_frames": result.unchanged,
+        "wall_seconds": result.wall_seconds,
+        "generated_fps": result.frames_per_second,
+        "faces": {
+            "height_px": result.face_height,
+            "generated_height_px": result.generated_height,
+            "missing_seconds": result.missing_intervals,
+            "too_small_seconds": result.too_small_intervals,
+        },
+        "sync": sync and {name: _sync(each) for name, each in sync._asdict().items()},
+        "model": {"hash": result.model_hash, "credit": result.credit},
+        "warnings": result.notes,
+    }
+
+
+def _sync(found: "TrackSync | str") -> dict[str, Json]:
+    if isinstance(found, str):
+        return {"is_confident": False, "reason": found, "offset_ms": None}
+    return {name: value for name, value in track(found).items() if name != "distances"}
+
+
+def track(found: "TrackSync") -> dict[str, Json]:
+    """Returns the values of the audio offset of one face, positive where the audio is later.
+
+    Keys: `face` (number), `start_seconds` and `end_seconds`, `is_confident`, `reason` (why the
+    track was not measured), `offset_ms` (null if not measured) and, if measured, `offset_frames`
+    (frames of 25 a second), `distance` (at that offset), `confidence`, `prominence`, `stability`,
+    `motion_offset_frames` (by mouth motion and loudness, null if not measured) and `distances` (at
+    offsets of -MAX_OFFSET to MAX_OFFSET frames).
+    """
+    values: dict[str, Json] = {
+        "face": found.face,
+        "start_seconds": found.start,
+        "end_seconds": found.end,
+        "is_confident": found.is_confident,
+        "reason": found.reason,
+        "offset_ms": found.offset_ms,
+    }
+    if found.av_offset is not None:
+        values |= {
+            "offset_frames": found.av_offset.frames,
+            "distance": found.av_offset.distance,
+            "confidence": found.av_offset.confidence,
+            "prominence": found.av_offset.prominence,
+            "stability": found.av_offset.stability,
+            "motion_offset_frames": found.vote.frames if found.vote else None,
+            "distances": [float(value) for value in found.av_offset.distances],
+        }
+    return values
