@@ -103,3 +103,17 @@ def test_sums_over_devices(groups, sums):
     with plain_programs(), statistics_of_groups(groups):
         text = step.lower(variables, x).compile().as_text()
     assert text.count(" all-reduce(") + text.count(" all-reduce-start(") == sums
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_no_array_is_larger_than_the_input(mask):
+    """A stack of what is summed would be stored, on TPUs as most of a BatchNorm's traffic."""
+    x, *vectors = (random_array(*shape) for shape in [(4, 50, 3), *[(3,)] * 3])
+
+    def loss(x, scale, bias, center):
+        return batch_normalize(x, scale, bias, mask, center, 1e-5)[0].sum()
+
+    with plain_programs():
+        program = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(x, *vectors)
+    sizes = [out.aval.size for equation in program.eqns for out in equation.outvars]
+    assert max(sizes) == x.size

@@ -16,7 +16,8 @@ from lipsync_jax.cli import (  # the last defines flags
     main,
     train,  # noqa: F401
 )
-from lipsync_jax.nn.cpu import local_size, use_cpu_kernels
+from lipsync_jax.nn.batch_norm import batch_normalize
+from lipsync_jax.nn.cpu import local_size, programs_for, use_cpu_kernels
 from lipsync_jax.nn.gru import GRU
 from lipsync_jax.training import checkpoints, loop, sharding
 from lipsync_jax.training.ahead_of_time import compile as ahead_of_time
@@ -232,6 +233,27 @@ def test_a_gru_reduces_its_gradients_after_the_loop():
     found = hlo_costs.collectives(gradients_of_a_gru("v5e:2x2"))
     assert sum(x.count for x in found if x.kind == "all-reduce") > 0
     assert [x for x in found if x.in_loop] == []
+
+
+@needs_libtpu
+def test_a_batch_norm_stores_nothing_but_its_gradient_on_tpus():
+    """Both sums of a pass read the input once, and are one sum over devices."""
+    mesh = sharding.make_mesh(topologies.find("v5e:2x2").devices)
+    whole, split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
+    x = jax.ShapeDtypeStruct((8 * mesh.size, 32, 32, 128), jnp.float32)
+    vector = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
+
+    def loss(x, *vectors):
+        return (batch_normalize(x, *vectors[:2], None, vectors[2], 1e-5)[0] ** 2).sum()
+
+    step = jax.jit(jax.grad(loss), in_shardings=(split, *[whole] * 3), out_shardings=split)
+    with programs_for("tpu", mesh.size):
+        lowered = step.lower(x, *[vector] * 3)
+    program = hlo.Program(ahead_of_time.compile_lowered(lowered, "fast").as_text())
+    traffic = sum(operation.bytes for operation in hlo_costs.operations(program))
+    own_bytes = x.size * 4 // mesh.size
+    assert traffic < 4.5 * own_bytes  # read forward, twice backward; the gradient written
+    assert sum(found.count for found in hlo_costs.collectives(program)) == 2
 
 
 @needs_libtpu
