@@ -60,7 +60,7 @@ def test_every_variant_builds_its_method(module, variant):
 
 @pytest.mark.parametrize("module", [sync_expert, wav2lip, wav2lip_gan])
 def test_an_unknown_variant_names_the_known_ones(module):
-    with pytest.raises(ValueError, match=r"no variant 'huge'; .*published\|small_data\|.*tiny"):
+    with pytest.raises(ValueError, match=r"no variant 'huge'; .*published\|.*small_data\|.*tiny"):
         module.get_config("huge")
 
 
@@ -88,7 +88,8 @@ def failing_run(monkeypatch, tmp_path):
 
     monkeypatch.setattr(loop, "train", fail)
     monkeypatch.setattr(train, "_CONFIG", SimpleNamespace(value=None))
-    for name, value in (("_WORKDIR", str(tmp_path)), ("_MODE", "train")):
+    values = {"_WORKDIR": str(tmp_path), "_MODE": "train", "_PROFILE_STEPS": "", "_MAX_RESTARTS": 0}
+    for name, value in values.items():
         monkeypatch.setattr(train, name, SimpleNamespace(value=value))
     for name in ("_ALLOW_CHANGES", "_DISTRIBUTED", "_COORDINATOR", "_PROCESSES", "_PROCESS"):
         monkeypatch.setattr(train, name, SimpleNamespace(value=None))

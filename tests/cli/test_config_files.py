@@ -31,7 +31,7 @@ def test_overrides_are_of_the_configs_types():
     ("config", "overrides", "said"),
     [
         ("wav3lip", [], r"no file wav3lip here .* one of .*wav2lip, wav2lip_gan"),
-        ("wav2lip:huge", [], r"no variant 'huge'; .*published\|small_data\|.*tiny"),
+        ("wav2lip:huge", [], r"no variant 'huge'; .*published\|.*small_data\|.*tiny"),
         ("wav2lip", ["--config.modle=1"], "no setting 'modle'"),
         ("wav2lip", ["--config.train.steps=many"], "invalid literal .*many"),
         ("wav2lip", ["more"], "unexpected argument 'more'"),
