@@ -7,6 +7,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import logging
 from fractions import Fraction
 
+import absl.logging  # makes its logger  # noqa: F401
 import cv2
 import jax
 import numpy as np
@@ -46,14 +47,14 @@ def _no_built_in_models(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path_factory.getbasetemp() / "no_models")
 
 
+_LEVELS = {name: logging.getLogger(name).level for name in ("absl", "jax", "matplotlib")}
+
+
 @pytest.fixture(autouse=True)
 def _log_levels():
-    """Restores the levels of libraries' loggers, which commands raise."""
-    loggers = [logging.getLogger(name) for name in ("absl", "jax", "matplotlib")]
-    before = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
+    """Resets the levels of libraries' loggers, which commands raise, also in shared fixtures."""
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

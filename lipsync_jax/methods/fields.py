@@ -33,6 +33,8 @@ ADDED: Mapping[str, Mapping[str, Json]] = {
         "sharpness_floor": 0.0,
     },
 }
+# The same, of the blocks of a method's discriminators.
+ADDED_TO_DISCRIMINATORS: Mapping[str, Mapping[str, Json]] = {"wav2lip": {"network": "published"}}
 OPTIMIZER = {
     "b1": 0.9,
     "b2": 0.999,
@@ -80,8 +82,14 @@ DISCRIMINATOR = {
 
 def with_defaults(config: Mapping[str, Json]) -> dict[str, Json]:
     """Returns a copy of a config, as JSON values, with the fields that the config lacks."""
-    added = ADDED.get(str(config["method"]) if "method" in config else "", {})
-    completed = {**EXPERIMENT, **added, **_with_optimizer_defaults(config)}
+    method = str(config["method"]) if "method" in config else ""
+    completed = {**EXPERIMENT, **ADDED.get(method, {}), **_with_optimizer_defaults(config)}
+    if isinstance(blocks := completed.get("discriminators"), Mapping):
+        added = ADDED_TO_DISCRIMINATORS.get(method, {})
+        completed["discriminators"] = {
+            name: {**added, **block} if isinstance(block, Mapping) else block
+            for name, block in blocks.items()
+        }
     if isinstance(completed.get("train"), Mapping):
         completed["train"] = {**TRAIN, **completed["train"]}
     return completed

@@ -88,7 +88,12 @@ def generator(toy_data, expert_workdir, steps=4, gan=False):
 
 def test_a_run_writes_checkpoints_metrics_and_a_plot(expert_run):
     workdir, scalars = expert_run
-    assert {"balanced_accuracy", "offset_accuracy", "loss", "threshold"} <= scalars.keys()
+    assert {
+        "balanced_accuracy",
+        "offset_accuracy",
+        "cosine_cross_entropy",
+        "threshold",
+    } <= scalars.keys()
     assert len(metric_writer.read_scalars(workdir, "train")) == 4
     assert [v["step"] for v in metric_writer.read_scalars(workdir, "validation")] == [2, 4]
     assert (workdir / "training.png").stat().st_size > 1000

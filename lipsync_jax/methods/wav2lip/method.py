@@ -113,8 +113,8 @@ class Wav2LipMethod(Method):
             )
         if "expert" in model_cards:
             self.expert = cast(SyncInference, methods.load_inference(model_cards["expert"]))
-        if config.loss.sync:
-            self.switches = ("sync_weight",)
+            if config.loss.sync:
+                self.switches = ("sync_weight",)
         if config.sharpness_floor:
             self.best_metric = ("mouth_l1_with_floor", "min")
         self._feature_cache = FeatureCache()
