@@ -96,9 +96,8 @@ def articulate(run: Path, expert: Path, variables: Any, gain: float) -> Any:
     module = method.networks["generator"].module
 
     def audio_motion(batch: Any) -> jax.Array:
-        audio, faces, target = method._network_inputs(batch)
-        parts = module.apply(variables, audio, faces, target=target, method="parts")
-        return parts["audio_motion"]
+        audio, faces, _ = method._network_inputs(batch)
+        return module.apply(variables, audio, faces, method="parts")["audio_motion"]
 
     compiled = jax.jit(audio_motion)
     codes = []

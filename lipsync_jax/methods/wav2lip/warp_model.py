@@ -101,19 +101,20 @@ class WarpWav2Lip(Wav2LipModule):
             painted: (n, size, size, 3), the output with an opacity of 1 everywhere.
             opacity: (n, size / 2, size, 1), of the painted lower half, in [0, 1].
             flow: (n, size / 2, size, 2), see `warp_lower_half`.
-            audio_motion: (n, motion_features), with `target`: the code predicted from audio.
+            audio_motion: (n, motion_features), where there are codes: that of the audio.
             target_motion: (n, motion_features), with `target`: its code.
         """
         size = self.image_size
         self.check_shape("audio", audio, 80, 16, 1)
         self.check_shape("faces", faces, size, size, 6)
-        codes = {"audio_motion": self._embed_audio(audio, train)}
-        code = codes["audio_motion"]
-        if self.motion_features and (target is not None or self.is_initializing()):
-            target = faces[..., 3:] if target is None else target
-            codes["target_motion"] = self._encode_motion(target, train)
+        code = self._embed_audio(audio, train)
+        motion = {"audio_motion": code} if self.motion_features else {}
+        if target is None and motion and self.is_initializing():
+            target = faces[..., 3:]
+        if target is not None:
+            motion["target_motion"] = self._encode_motion(target, train)
             if from_target is not None:
-                code = jnp.where(from_target[:, None], codes["target_motion"], code)
+                code = jnp.where(from_target[:, None], motion["target_motion"], code)
         change, opacity, flow = self._head(self._features(code, faces, train))
         moved = warp_lower_half(jax.lax.stop_gradient(faces[..., 3:]), flow)
         painted = limit_green(jnp.clip(smooth(moved) + change, 0.0, 1.0), moved)
@@ -125,7 +126,7 @@ class WarpWav2Lip(Wav2LipModule):
             "painted": jnp.concatenate([upper, painted], axis=1),
             "opacity": opacity,
             "flow": flow,
-            **(codes if len(codes) > 1 else {}),
+            **motion,
         }
 
     def _embed_audio(self, audio: jax.Array, train: bool) -> jax.Array:
@@ -242,7 +243,7 @@ class WarpWav2Lip(Wav2LipModule):
 class PatchDiscriminator(Wav2LipModule):
     """Classifies patches of a mouth as real or generated (Isola et al. 2017, section 3.2.2).
 
-    The texture of patches tells a blurred mouth from a sharp one, at a tenth of the time of
+    The texture of patches tells a blurred mouth from a sharp one, at about a quarter of the time of
     `QualityDiscriminator`. It works at half the size (space to depth).
     """
 
@@ -254,7 +255,7 @@ class PatchDiscriminator(Wav2LipModule):
             frames: (n, size, size, 3), BGR in [0, 1]; all but the mouth is ignored.
 
         Returns:
-            (n, rows, columns, 1), a patch of about 28 pixels each.
+            (n, rows, columns, 1), of patches of 26 by 26 pixels.
         """
         self.check_shape("frames", frames, self.image_size, self.image_size, 3)
         x = space_to_depth(crop_mouth(frames, MOUTH_LIP_READING)) - 0.5
