@@ -1,4 +1,4 @@
-"""Talking rectangles: their mouths are white where the sound is on, and a judge knows it."""
+"""Talking rectangles: their mouths are white where the sound is on, and a sync model knows it."""
 
 import pytest
 

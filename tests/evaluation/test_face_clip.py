@@ -83,9 +83,9 @@ def test_a_clip_of_shards_is_its_own_crop():
     real = face_clip.from_clip(clip)
     assert (len(real), real.size, real.detector_boxes) == (40, (96, 96), None)
     assert len(real.samples) == 40 * 640
-    judge = talking.sync_model()
+    sync_model = talking.sync_model()
     image = next(iter(real.read_frames()))
-    captured = real.sync_crop_fn(judge, "track")(image, 0)
+    captured = real.sync_crop_fn(sync_model, "track")(image, 0)
     assert captured.shape == (24, 24, 3)
     np.testing.assert_allclose(
         captured.mean(axis=(0, 1)), image[..., ::-1].mean(axis=(0, 1)), atol=2

@@ -1,4 +1,4 @@
-"""Judges: loaded, fed with windows, and the same whatever the batch."""
+"""Sync models: loaded, fed with windows, and the same whatever the batch."""
 
 from fractions import Fraction
 
@@ -60,20 +60,20 @@ def test_an_expert_sees_and_hears_as_in_training(expert):
 
 
 def test_too_few_frames_have_no_window():
-    judge = talking.sync_model()
-    assert judge.embed_video(iter(np.zeros((4, 24, 24, 3), np.uint8))).shape == (0, 0)
-    assert judge.embed_video(iter(np.zeros((5, 24, 24, 3), np.uint8))).shape == (1, 5)
+    sync_model = talking.sync_model()
+    assert sync_model.embed_video(iter(np.zeros((4, 24, 24, 3), np.uint8))).shape == (0, 0)
+    assert sync_model.embed_video(iter(np.zeros((5, 24, 24, 3), np.uint8))).shape == (1, 5)
 
 
 @pytest.mark.parametrize("first", [-3000, 0, 9600, 20_000])
 def test_sound_around_windows_is_the_sound_at_their_times(first):
-    judge, samples = talking.sync_model(), talking.speech_audio(talking.random_speech_mask(60))
-    around, inside = judge.embed_audio_with_offsets(samples, first, 10, 15)
+    sync_model, samples = talking.sync_model(), talking.speech_audio(talking.random_speech_mask(60))
+    around, inside = sync_model.embed_audio_with_offsets(samples, first, 10, 15)
     assert len(around) == len(inside) == 40
     starts = first + 640 * (np.arange(40) - 15)
     np.testing.assert_array_equal(inside, (starts >= 0) & (starts + 3200 <= len(samples)))
     padded = np.pad(samples, 20_000)
-    direct = judge.embed_audio(padded[first + 20_000 :], 10)
+    direct = sync_model.embed_audio(padded[first + 20_000 :], 10)
     np.testing.assert_array_equal(around[15:25], direct)
 
 
