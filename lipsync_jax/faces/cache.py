@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from lipsync_jax import __version__, faces
+from lipsync_jax.faces.tracking import PER_FRAME
 from lipsync_jax.faces.trajectory import VideoFaces
 
 _FORMAT_VERSION = 4  # raise it when frames are decoded or faces stored in another way
 MAX_ENTRIES = 200  # the least recently used are removed
-_FIELDS = ("boxes", "landmarks", "scores", "detected")
 
 
 def cache_dir() -> Path:
@@ -100,7 +100,7 @@ def _to_arrays(video_faces: VideoFaces) -> dict[str, np.ndarray]:
         "lengths": np.array([len(t) for t in tracks], np.int64),
     }
     if tracks:
-        arrays |= {f: np.concatenate([getattr(t, f) for t in tracks]) for f in _FIELDS}
+        arrays |= {f: np.concatenate([getattr(t, f) for t in tracks]) for f in PER_FRAME}
         # Tracks of VideoFaces have both.
         arrays["descriptor"] = np.stack([t.descriptor for t in tracks])  # type: ignore[misc]
         arrays["thumbnail"] = np.stack([t.thumbnail for t in tracks])  # type: ignore[misc]
@@ -112,13 +112,14 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> VideoFaces:
     starts, lengths = arrays["starts"].tolist(), arrays["lengths"].tolist()
     if not starts:
         return VideoFaces(times, ())
-    columns = [arrays[f] for f in _FIELDS]
+    columns = [arrays[f] for f in PER_FRAME]
     ends = itertools.accumulate(lengths)
     tracks = [
         faces.Track(
             start,
             **{
-                field: column[end - n : end] for field, column in zip(_FIELDS, columns, strict=True)
+                field: column[end - n : end]
+                for field, column in zip(PER_FRAME, columns, strict=True)
             },
             descriptor=descriptor,
             thumbnail=thumbnail,

@@ -14,6 +14,7 @@ from lipsync_jax.media.planar import Image, PlanarImage, to_rgb
 
 _COLOUR_BINS = 6  # of each colour channel, for scene cuts
 _MIN_FOLLOWED_IOU = 0.6  # of a face's boxes at both ends of the frames through which it is followed
+PER_FRAME = ("boxes", "landmarks", "scores", "detected")  # fields of a track with a row a frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Track:
     def frames(self) -> range:
         """Returns the numbers of the frames that the track covers."""
         return range(self.start, self.start + len(self))
+
+    def select(self, rows: slice | np.ndarray, start: int) -> "Track":
+        """Returns the track over some of its frames.
+
+        Args:
+            rows: of the arrays, in any order.
+            start: number of the first of these frames.
+        """
+        arrays = {name: getattr(self, name)[rows] for name in PER_FRAME}
+        return dataclasses.replace(self, start=start, **arrays)
 
 
 def track_faces(

@@ -83,8 +83,10 @@ class VideoFaces:
         """Returns the faces of the first `count` frames."""
         if count >= len(self.times):
             return self
-        truncated_tracks = [_truncate(track, count) for track in self.tracks if track.start < count]
-        return VideoFaces(self.times[:count], tuple(truncated_tracks))
+        truncated = [
+            t.select(slice(count - t.start), t.start) for t in self.tracks if t.start < count
+        ]
+        return VideoFaces(self.times[:count], tuple(truncated))
 
     def identities(self) -> list[list[faces.Track]]:
         """Returns the tracks of each identity, in the order of first appearance, left before right.
@@ -217,13 +219,6 @@ def _without_spurious(tracks: Iterable[faces.Track]) -> list[faces.Track]:
     """Removes spurious tracks, unless there are no others."""
     tracks = list(tracks)
     return [t for t in tracks if len(t) >= _MIN_TRACK_LENGTH and t.detected.sum() > 1] or tracks
-
-
-def _truncate(track: faces.Track, count: int) -> faces.Track:
-    """Returns the part of a track in the first `count` frames of the video."""
-    n = min(len(track), count - track.start)
-    parts = {k: getattr(track, k)[:n] for k in ("boxes", "landmarks", "scores", "detected")}
-    return dataclasses.replace(track, **parts)
 
 
 def _prominence(track: faces.Track) -> float:

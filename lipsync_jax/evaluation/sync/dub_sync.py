@@ -1,6 +1,5 @@
 """The audio offset of a video before and after dubbing, for the report of `lipsync dub`."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -107,14 +106,9 @@ def _output_faces(
         places = np.flatnonzero((numbers >= track.start) & (numbers < track.frames.stop))
         jumps = (np.diff(places) > 1) | (np.abs(np.diff(numbers[places])) > 1)
         for part in np.split(places, np.flatnonzero(jumps) + 1):  # consecutive, either way
-            tracks += [_shown(track, numbers[part], int(part[0]))] if len(part) else []
+            rows = numbers[part] - track.start
+            tracks += [track.select(rows, int(part[0]))] if len(part) else []
     return _first_seconds(VideoFaces(times, tuple(tracks)))
-
-
-def _shown(track: faces.Track, numbers: np.ndarray, start: int) -> faces.Track:
-    names = ("boxes", "landmarks", "scores", "detected")
-    parts = {name: getattr(track, name)[numbers - track.start] for name in names}
-    return dataclasses.replace(track, start=start, **parts)
 
 
 def _measure(
