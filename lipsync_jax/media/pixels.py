@@ -5,7 +5,6 @@ Handles colour conversion, deinterlacing, transparency, changing sizes and orien
 
 import itertools
 from collections.abc import Iterator
-from typing import cast
 
 import av
 import av.filter
@@ -132,7 +131,7 @@ class FrameConverter:
         has_alpha = frame.format.name in ("pal8", "ya8", "ya16be", "ya16le") or any(
             component.is_alpha for component in frame.format.components
         )
-        planar = self._reformatter.reformat(
+        converted = self._reformatter.reformat(
             frame,
             width,
             height,
@@ -140,12 +139,7 @@ class FrameConverter:
             src_colorspace=default if untagged else None,
             interpolation=Interpolation.BILINEAR | EXACT,
         )
-        green, blue, red, *alpha = (
-            np.frombuffer(cast(Untyped, plane), np.uint8).reshape(height, plane.line_size)[
-                :, :width
-            ]
-            for plane in planar.planes
-        )
+        green, blue, red, *alpha = map(planar.plane_array, converted.planes)
         image = cv2.merge((red, green, blue))
         if alpha and alpha[0].min() < 255:
             opacity = alpha[0][..., None].astype(np.uint16)
