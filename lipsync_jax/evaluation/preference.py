@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from lipsync_jax.evaluation.bootstrap import interval
 from lipsync_jax.types import Json
 
 PAGE, KEY, RESULT = "preference.html", "key.json", "preference.json"
 _MIN_PARTICIPANTS = 5  # of the bootstrap over participants
 _MAX_ANSWER_BYTES = 16_000_000
-_Z = {0.95: 1.959964}
+_CONFIDENCE_LEVEL, _Z = 0.95, 1.959964  # of the intervals, and its quantile of the normal
+_RESAMPLES = 10_000  # of the bootstrap
 
 
 class Preference(NamedTuple):
@@ -113,9 +113,7 @@ def read_answers(path: str | os.PathLike, key: Mapping[str, Json]) -> Answers:
     return Answers(participant, chosen)
 
 
-def preference(
-    answers: Sequence[Answers], *, confidence_level: float = 0.95, resamples: int = 10_000
-) -> Preference:
+def preference(answers: Sequence[Answers]) -> Preference:
     """Computes the share of answers that prefer the first method, with its interval.
 
     From 5 participants on, participants are resampled (percentile bootstrap, seeded), since the
@@ -124,8 +122,6 @@ def preference(
 
     Args:
         answers: one entry a file; of one participant the last file counts.
-        confidence_level: 0.95.
-        resamples: number of bootstrap resamples.
 
     Raises:
         ValueError: there are no answers.
@@ -133,17 +129,19 @@ def preference(
     people = list({each.participant: each for each in answers if each.chosen}.values())
     if not people:
         raise ValueError("the files hold no answers; give files of people who chose videos")
-    counts = np.array([[sum(each.chosen.values()), len(each.chosen)] for each in people], float)
-    (wins, total), share = counts.sum(axis=0), float(counts[:, 0].sum() / counts[:, 1].sum())
+    wins = [sum(each.chosen.values()) for each in people]
+    totals = [len(each.chosen) for each in people]
+    total = sum(totals)
+    share = sum(wins) / total
     if len(people) < _MIN_PARTICIPANTS:
-        low, high = _wilson(wins, total, _Z[confidence_level])
-        return Preference(share, low, high, int(total), len(people), "wilson")
-    chosen = np.random.default_rng(0).integers(0, len(people), (resamples, len(people)))
-    sums = counts[chosen].sum(axis=1)
-    tail = (1 - confidence_level) / 2
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [tail, 1 - tail])
-    method = "bootstrap over participants"
-    return Preference(share, float(low), float(high), int(total), len(people), method)
+        method, (low, high) = "wilson", _wilson(share, total)
+    else:
+        method = "bootstrap over participants"
+        shares = [won / count for won, count in zip(wins, totals, strict=True)]
+        _, low, high, _ = interval(  # participants in place of clips
+            shares, totals, resamples=_RESAMPLES, confidence_level=_CONFIDENCE_LEVEL
+        )
+    return Preference(share, low, high, total, len(people), method)
 
 
 def sentence(found: Preference, methods: Sequence[str]) -> str:
@@ -161,9 +159,9 @@ def sentence(found: Preference, methods: Sequence[str]) -> str:
     return f"{text}: no clear preference."
 
 
-def _wilson(wins: float, total: float, z: float) -> tuple[float, float]:
-    """Returns Wilson's score interval of a share (Wilson 1927)."""
-    share, width = wins / total, z * z / total
+def _wilson(share: float, total: int) -> tuple[float, float]:
+    """Returns Wilson's score interval of a share of independent answers (Wilson 1927)."""
+    width = _Z * _Z / total
     centre = (share + width / 2) / (1 + width)
-    half = z / (1 + width) * math.sqrt(share * (1 - share) / total + width / (4 * total))
+    half = _Z / (1 + width) * math.sqrt(share * (1 - share) / total + width / (4 * total))
     return max(0.0, centre - half), min(1.0, centre + half)
