@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from lipsync_jax import paths
 from lipsync_jax.cli import _json_output, _staging, _terminal
-from lipsync_jax.cli._parser import OPTIONS_OF_0_1, Parser
+from lipsync_jax.cli._parser import OPTIONS_OF_0_1, QuietParser
 from lipsync_jax.media import prefetch
 from lipsync_jax.text import printable
 from lipsync_jax.types import Argument, Json
@@ -118,24 +118,19 @@ class RowOptions(NamedTuple):
     """The options that a row may set.
 
     Attributes:
-        parser: parses a row as a command line; its errors are ValueErrors.
+        parser: parses a row as a command line.
         columns: names of the options that may be columns.
         single_valued: names of the options that take one value.
     """
 
-    parser: Parser
+    parser: QuietParser
     columns: frozenset[str]
     single_valued: frozenset[str]
 
 
-class _RowParser(Parser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _row_options(add_arguments: AddArguments, command: str) -> RowOptions:
     renamed = OPTIONS_OF_0_1.get(command, {})
-    parser = _RowParser(add_help=False, allow_abbrev=False, renamed=renamed)
+    parser = QuietParser(add_help=False, allow_abbrev=False, renamed=renamed)
     add_arguments(parser)
     actions = {
         spelling.removeprefix("--"): action

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from lipsync_jax import paths
+from lipsync_jax.cli import _parser
 from lipsync_jax.types import Json
 
 if TYPE_CHECKING:
@@ -103,11 +104,6 @@ class JsonOutput:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class _QuietParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--json`, whose value is a `JsonOutput`."""
     parser.add_argument(
@@ -118,10 +114,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _output(text: str) -> JsonOutput:
-    try:
-        return JsonOutput(paths.parse(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return JsonOutput(_parser.path(text))
 
 
 def of(arguments: argparse.Namespace) -> JsonOutput:
@@ -135,7 +128,7 @@ def write_usage_error(line: Sequence[str], message: str) -> None:
 
     A file is not written: with a wrong line, FILE may be one of the inputs.
     """
-    parser = _QuietParser(add_help=False, allow_abbrev=False)
+    parser = _parser.QuietParser(add_help=False, allow_abbrev=False)
     add_argument(parser)
     try:
         output = of(parser.parse_known_args(line)[0])

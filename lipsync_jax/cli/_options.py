@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax import paths
+from lipsync_jax.cli import _parser
 from lipsync_jax.synthesis.options import QUALITIES, AnimationOptions, DubbingOptions
 from lipsync_jax.types import Argument
 
@@ -119,10 +119,7 @@ def _speaker(text: str) -> tuple[int, Path]:
     number, _, path = text.partition("=")
     if not number.strip().isdecimal() or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 0=voice.wav")
-    try:
-        return int(number), paths.parse(path)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return int(number), _parser.path(path)
 
 
 class _Choice:

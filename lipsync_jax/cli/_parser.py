@@ -42,7 +42,8 @@ OPTIONS_OF_0_1: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def _path(text: str) -> Path:
+def path(text: str) -> Path:
+    """Parses a path of a command line, see `paths.parse`; errors are those of argparse."""
     try:
         return paths.parse(text)
     except ValueError as error:
@@ -80,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         """
         super().__init__(*args, **settings)
         self._renamed = renamed or {}
-        self.register("type", Path, _path)  # of every option that is declared with type=Path
+        self.register("type", Path, path)  # of every option that is declared with type=Path
 
     def canonical(self, spelling: str) -> str:
         """Returns the shown spelling of an option, or the given one if no option has that name."""
@@ -112,3 +113,11 @@ class Parser(argparse.ArgumentParser):
                 argument = f"{self.canonical(name)}{equals}{value}"
             found.append(argument)
         return found
+
+
+class QuietParser(Parser):
+    """A parser whose errors are ValueErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError."""
+        raise ValueError(message)
