@@ -4,6 +4,7 @@ A method is compared with the best audio-independent baseline in each metric, cl
 difference counts where the bootstrap interval of its mean excludes 0.
 """
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +13,6 @@ from lipsync_jax.evaluation.bootstrap import interval
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH
 from lipsync_jax.types import Json
 
-SYNC_PREFIXES = ("syncnet", "sync")
 # Metrics of a sync model, by the prefix of its offset.
 SYNC_METRICS = {
     "syncnet": ("lse_d", "lse_c", "syncnet_in_sync"),
@@ -67,7 +67,7 @@ def unreliable_metrics(result: Mapping[str, Json]) -> set[str]:
     """Returns the metrics that should be greyed: those of a sync model that is not fit."""
     if not result.get("sync_problem"):
         return set()
-    prefixes = tuple(f"{prefix}_" for prefix in (*SYNC_PREFIXES, "lse"))
+    prefixes = tuple(f"{prefix}_" for prefix in (*SYNC_METRICS, "lse"))
     return {name for name in METRICS if name.startswith(prefixes)}
 
 
@@ -95,7 +95,7 @@ def sync_problem(result: Mapping[str, Json]) -> str:
 
 def _truth_sync(result: Mapping[str, Json]) -> "_TruthSync | None":
     clips = list(result["methods"].get(TRUTH, {}).get("clips", {}).values())
-    for prefix in SYNC_PREFIXES:
+    for prefix in SYNC_METRICS:
         rated = [clip for clip in clips if clip.get(f"{prefix}_offset") is not None]
         if not rated:
             continue
@@ -129,8 +129,8 @@ def lines(result: Mapping[str, Json]) -> list[str]:
 
 def compare(result: Mapping[str, Json], name: str) -> Comparison:
     """Compares a method with the baselines in all metrics that both have."""
-    prefixes = () if result.get("sync_problem") else SYNC_PREFIXES
-    metrics = (*_COMPARED, *(metric for prefix in prefixes for metric in SYNC_METRICS[prefix]))
+    trusted = () if result.get("sync_problem") else SYNC_METRICS.values()
+    metrics = itertools.chain(_COMPARED, *trusted)
     comparison = Comparison([], [], [])
     for metric in metrics:
         sign = _sign_of_difference(result, name, metric)
@@ -147,15 +147,17 @@ def _method_lines(result: Mapping[str, Json], name: str) -> list[str]:
     better, worse, unclear = compare(result, name)
     if not (better or worse or unclear):
         return [f"{name}: no verdict, no metric compares it with an audio-independent baseline."]
+    no_difference = f"; no clear difference in {_list(unclear)}." if unclear else "."
     if better and not worse:
-        found = f"{name} is better than the audio-independent baselines in {_list(better)}"
-        found += f"; no clear difference in {_list(unclear)}." if unclear else "."
+        found = (
+            f"{name} is better than the audio-independent baselines in "
+            f"{_list(better)}{no_difference}"
+        )
     elif better:
         found = (
             f"{name}: the metrics disagree. It is better than the audio-independent baselines in "
-            f"{_list(better)}, and worse than the best of them in {_list(worse)}"
+            f"{_list(better)}, and worse than the best of them in {_list(worse)}{no_difference}"
         )
-        found += f"; no clear difference in {_list(unclear)}." if unclear else "."
     else:
         found = f"{name} is no better than the audio-independent baselines in any metric"
         found += f", and worse in {_list(worse)}." if worse else "."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lipsync_jax.evaluation.report import plots
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, ReportSample, cell
-from lipsync_jax.evaluation.verdict import unreliable_metrics
+from lipsync_jax.evaluation.verdict import SYNC_METRICS, unreliable_metrics
 from lipsync_jax.types import Json
 
 _STYLE = """
@@ -158,7 +158,7 @@ def _intervals(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
 
 def _offsets(result: Mapping[str, Json], colours: Mapping[str, str]) -> str:
     protocol = result["protocol"]
-    for prefix in ("syncnet", "sync"):
+    for prefix in SYNC_METRICS:
         found = {}
         for name in result["order"]:
             clips = result["methods"][name]["clips"].values()
