@@ -111,7 +111,6 @@ def open_frame_source(
             f"{path}: crop={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
         )
     single_image = is_image(info)
-    top, bottom, left, right = crop
     rate = (frame_rate or IMAGE_FRAME_RATE) if single_image else info.frame_rate
     return FrameSource(
         path=Path(path),
@@ -124,10 +123,7 @@ def open_frame_source(
         frames_estimate=1 if single_image or static else info.frames_estimate,
         transform=transform,
         notes=_notes(info),
-        untransformed=resize_factor == 1
-        and not rotate
-        and (top, left, bottom in (-1, info.height), right in (-1, info.width))
-        == (0, 0, True, True),
+        untransformed=not rotate and (width, height) == (info.width, info.height),
     )
 
 
