@@ -133,18 +133,16 @@ class GeneratorProgram:
         self._generate = generate
         self._jitted: Untyped = jit(generate)  # of jax.jit, which has no public type
 
-    def trace(self, variables: Variables, batch_size: int | None = None) -> None:
-        """Applies the network to shapes; `compile_batch` does not trace this batch size again.
+    def trace(self, variables: Variables) -> None:
+        """Applies the network to shapes; `compile_batch` need not trace the default batch again.
 
         Args:
             variables: arrays or their shapes.
-            batch_size: faces; None for `default_batch_size`.
 
         Raises:
             Errors of many kinds: the variables are not those of the network.
         """
-        inputs = self._shapes(batch_size or default_batch_size())
-        jax.eval_shape(self._generate, variables, *inputs)
+        jax.eval_shape(self._generate, variables, *self._shapes(default_batch_size()))
         folding.check_layers(variables, self._layers)
 
     def set_variables(self, variables: Variables) -> None:
@@ -172,19 +170,3 @@ class GeneratorProgram:
             jax.ShapeDtypeStruct(audio, jnp.float32),
             jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8),
         )
-
-
-def compile_generator(
-    inference: DubbingInference, variables: Variables, batch_size: int | None = None
-) -> GeneratorProgram:
-    """Returns the program of a generator.
-
-    Args:
-        inference: of the method.
-        variables: of `inference.network`, NumPy arrays; they are put on the device.
-        batch_size: of the first batches, see `GeneratorProgram.trace`.
-    """
-    program = GeneratorProgram(inference)
-    program.trace(variables, batch_size)
-    program.set_variables(variables)
-    return program

@@ -8,7 +8,7 @@ from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods.wav2lip.inference import Wav2LipInference
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis import dubbing_model
-from lipsync_jax.synthesis.dubbing_model import DubbingModel, compile_generator, load_generator
+from lipsync_jax.synthesis.dubbing_model import DubbingModel, GeneratorProgram, load_generator
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
 
@@ -28,7 +28,8 @@ def checkpoint(tmp_path_factory):
     return folder, variables
 
 
-def test_the_network_gets_its_inputs_as_it_knows_them():
+def test_the_network_gets_its_inputs_as_it_knows_them(monkeypatch):
+    monkeypatch.setattr(dubbing_model, "default_batch_size", lambda: 4)
     rng = np.random.default_rng(0)
     audio_windows = rng.normal(size=(3, 16, 80)).astype(np.float32)
     faces = rng.integers(0, 256, (3, 96, 96, 3), np.uint8)
@@ -42,9 +43,10 @@ def test_the_network_gets_its_inputs_as_it_knows_them():
 
     inference = Wav2LipInference(wav2lip_config.get_config("tiny"))
     inference._generator = Generator()
-    editor = DubbingModel(
-        compile_generator(inference, {"params": {"dim": np.float32(0.5)}}, 4), 96, "name"
-    )
+    program, variables = GeneratorProgram(inference), {"params": {"dim": np.float32(0.5)}}
+    program.trace(variables)
+    program.set_variables(variables)
+    editor = DubbingModel(program, 96, "name")
     generated = np.asarray(editor(audio_windows, faces, 4))
     assert generated.shape == (4, 96, 96, 3) and generated.dtype == np.uint8
     np.testing.assert_array_equal(
