@@ -136,14 +136,14 @@ def dub_by_stages(line: list[str]) -> Counter[str]:
     return clock.seconds
 
 
-def processor_seconds(command: list[str], cache: Path) -> tuple[float, str]:
-    """Runs a command; returns its user and system seconds, and what it printed."""
+def processor_seconds(command: list[str], cache: Path) -> float:
+    """Runs a command; returns its user and system seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else every run compiles all modules
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, done.stdout
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def write_model(folder: Path, width: float) -> None:
@@ -225,12 +225,11 @@ def measure(
     for repeat in range(chosen.repeats):
         for temperature in ("cold", "warm"):
             command = [sys.executable, "-m", "lipsync_jax.cli", *line]
-            seconds, _ = processor_seconds(command, folder / f"cache {repeat}")
-            whole[temperature].append(seconds)
+            whole[temperature].append(processor_seconds(command, folder / f"cache {repeat}"))
         if chosen.beside:
             words = shlex.split(chosen.beside)
             words = [word.format(face=face, audio=audio) for word in words]
-            whole["beside"].append(processor_seconds(words, folder / "beside")[0])
+            whole["beside"].append(processor_seconds(words, folder / "beside"))
         for temperature in ("cold", "warm"):
             report = folder / "stages.json"
             command = [sys.executable, __file__, "--by-stages", str(report), "--options", *line]
