@@ -16,7 +16,6 @@ import numpy as np
 from lipsync_jax.evaluation import cropping, preference, samples
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.media import audio, frame_source, video_reader
-from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.provenance import metadata
 from lipsync_jax.types import Json
 
@@ -113,7 +112,7 @@ class _Video:
     def __init__(self, path: Path) -> None:
         self.samples, _ = audio.load_from_video_start(path, _RATE)
         self.source = frame_source.open_frame_source(path)
-        self.times = [frame.time for frame in self.source.frames()]
+        self.times = [frame.time for frame in self.source.frames(planes=True)]
         if not self.times:
             raise ValueError(f"{path} has no frames; give another video")
         times = frame_source.snap_times(self.times, self.source.frame_rate)
@@ -138,6 +137,5 @@ class _Video:
                 metadata=metadata.tags("preference study"),
             ) as writer:
                 for image in cropping.read_frames(self.source, self.times, self.indices[:count]):
-                    rgb = to_rgb(image)
-                    writer.write(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+                    writer.write(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
             return path.read_bytes()
