@@ -208,6 +208,6 @@ def track(found: "TrackSync") -> dict[str, Json]:
             "prominence": found.av_offset.prominence,
             "stability": found.av_offset.stability,
             "motion_offset_frames": found.vote.frames if found.vote else None,
-            "distances": [float(value) for value in found.av_offset.distances],
+            "distances": found.av_offset.distances,
         }
     return values
