@@ -1,4 +1,4 @@
-"""Generators on clips of shards: which kind is loaded, what they see and hear."""
+"""Generators on clips of shards: which kind is loaded, and what their inputs are."""
 
 import dataclasses
 from fractions import Fraction

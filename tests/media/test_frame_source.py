@@ -19,11 +19,11 @@ def open_grey(path, times):
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv"])
 def test_any_order_gives_the_frames_of_a_plain_reading(tmp_path, suffix):
     shown, times, images = open_grey(tmp_path / f"a.{suffix}", media_files.uniform_times(40))
-    player = frame_source.FrameReader(shown, times, buffer_bytes=5 * images[0].nbytes)
+    reader = frame_source.FrameReader(shown, times, buffer_bytes=5 * images[0].nbytes)
     order = [*range(40), *range(38, -1, -1), 1, 2, 3, 20, 20, 19, 39, 0]
     for number in order:
-        np.testing.assert_array_equal(player[number], images[number])
-    player.close()
+        np.testing.assert_array_equal(reader[number], images[number])
+    reader.close()
 
 
 def test_a_file_whose_clock_misleads_is_read_from_its_start(tmp_path):
@@ -36,9 +36,9 @@ def test_a_file_whose_clock_misleads_is_read_from_its_start(tmp_path):
             for frame in shown.frames(start):
                 yield frame if start is None else frame._replace(time=frame.time + 1)
 
-    player = frame_source.FrameReader(Misleading(), times, buffer_bytes=3 * images[0].nbytes)
+    reader = frame_source.FrameReader(Misleading(), times, buffer_bytes=3 * images[0].nbytes)
     for number in (11, 4, 3, 9):
-        np.testing.assert_array_equal(player[number], images[number])
+        np.testing.assert_array_equal(reader[number], images[number])
 
 
 def test_a_file_that_has_changed_is_an_error(tmp_path):

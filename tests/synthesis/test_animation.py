@@ -81,7 +81,7 @@ def test_the_crop_is_shown_or_the_whole_picture(tmp_path, face):
     crop = alignment.warp_crop(picture, matrix)
     np.testing.assert_array_equal(shown[0].image[1:-1], crop[1:-1])
     _, shown = run(face, sound, tmp_path / "whole.mp4", paste_back=True)
-    # The network draws the still itself: nothing changes, but for what interpolation blurs.
+    # The network returns the reference image: nothing changes, but for what interpolation blurs.
     assert shown[0].image.shape == picture.shape
     assert np.abs(shown[0].image.astype(int) - picture).mean() < 1
     green = np.full((128, 96, 3), (0, 200, 0), np.uint8)
