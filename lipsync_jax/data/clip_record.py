@@ -21,6 +21,12 @@ ARRAYS: Mapping[str, tuple[type, tuple[int, ...]]] = {
 AUDIO_FEATURES = ("mel", "mfcc", "speech_activity")
 
 
+def empty_array(name: str) -> np.ndarray:
+    """Returns an array of `ARRAYS` without rows."""
+    dtype, shape = ARRAYS[name]
+    return np.zeros((0, *shape), dtype)
+
+
 class ClipRecord(Protocol):
     """Access to the values of one record."""
 
@@ -120,8 +126,7 @@ class StoredClip(Clip):
 
     def _whole(self, name: str) -> np.ndarray:
         rows = self._stored.array(name)
-        dtype, shape = ARRAYS[name]
-        return np.zeros((0, *shape), dtype) if rows is None else rows[:]
+        return empty_array(name) if rows is None else rows[:]
 
 
 class ParsedRecord:

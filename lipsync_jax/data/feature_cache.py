@@ -8,6 +8,7 @@ import numpy as np
 
 from lipsync_jax.data.audio_features import MEL, MFCC, AudioFeatureSpec
 from lipsync_jax.data.clip import Clip
+from lipsync_jax.data.clip_record import empty_array
 from lipsync_jax.media import audio
 from lipsync_jax.types import Untyped
 
@@ -23,22 +24,18 @@ def compute_features(clip: Clip) -> dict[str, np.ndarray]:
         speech_activity: uint8 (frames,).
         Each is empty where the clip's audio is too short for it.
     """
+    samples = clip.samples(audio.SAMPLE_RATE)
     compute: dict[str, Callable[[], np.ndarray]] = {
-        "mel": lambda: _compute(clip, MEL),
-        "mfcc": lambda: _compute(clip, MFCC),
-        _SPEECH: lambda: _speech_activity(clip).astype(np.uint8),
-    }
-    empty: dict[str, np.ndarray] = {
-        "mel": np.zeros((0, MEL.bins), np.float32),
-        "mfcc": np.zeros((0, MFCC.bins), np.float32),
-        _SPEECH: np.zeros(0, np.uint8),
+        "mel": lambda: MEL.compute(samples),
+        "mfcc": lambda: MFCC.compute(samples),
+        _SPEECH: lambda: _speech_activity(clip, samples).astype(np.uint8),
     }
     features: dict[str, np.ndarray] = {}
     for name, function in compute.items():
         try:
             features[name] = function()
         except ValueError:  # one clip must not end a preparation; training names the clip
-            features[name] = empty[name]
+            features[name] = empty_array(name)
     return features
 
 
@@ -71,7 +68,7 @@ class FeatureCache:
         stored = clip.stored_features(spec.name)
         if stored is not None:
             return stored[:]
-        return self._get(spec.name, clip, lambda: _compute(clip, spec))
+        return self._get(spec.name, clip, lambda: spec.compute(clip.samples(audio.SAMPLE_RATE)))
 
     def windows(self, clip: Clip, spec: AudioFeatureSpec, starts: np.ndarray) -> np.ndarray:
         """Returns windows of a clip's audio features; of stored ones no others are read.
@@ -97,7 +94,9 @@ class FeatureCache:
         stored = clip.stored_features(_SPEECH)
         if stored is not None:
             return stored[:].astype(bool)
-        return self._get(_SPEECH, clip, lambda: _speech_activity(clip))
+        return self._get(
+            _SPEECH, clip, lambda: _speech_activity(clip, clip.samples(audio.SAMPLE_RATE))
+        )
 
     def _get(self, feature: str, clip: Clip, compute: Callable[[], np.ndarray]) -> np.ndarray:
         key = (feature, clip.clip_id)
@@ -113,11 +112,5 @@ class FeatureCache:
         return value
 
 
-def _compute(clip: Clip, spec: AudioFeatureSpec) -> np.ndarray:
-    return spec.compute(clip.samples(audio.SAMPLE_RATE))
-
-
-def _speech_activity(clip: Clip) -> np.ndarray:
-    return audio.speech_activity(
-        clip.samples(audio.SAMPLE_RATE), audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames)
-    )
+def _speech_activity(clip: Clip, samples: np.ndarray) -> np.ndarray:
+    return audio.speech_activity(samples, audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames))
