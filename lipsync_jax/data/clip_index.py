@@ -7,9 +7,7 @@ compared with what ArrayRecord reads before the index is written, and frames car
 import functools
 import json
 import shutil
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -116,8 +114,8 @@ class ClipIndex:
             np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
             for name in ("clips", "frames", "speech", "heads")
         )
-        self._open: OrderedDict[int, ShardFile] = OrderedDict()
-        self._lock = threading.Lock()
+        # What is left out is closed when no thread reads it any more.
+        self._open = functools.lru_cache(_OPEN_SHARDS)(ShardFile)
 
     def __reduce__(self) -> tuple[type, tuple]:
         return ClipIndex, self._arguments
@@ -130,13 +128,7 @@ class ClipIndex:
 
     def shard(self, number: int) -> ShardFile:
         """Returns an open shard."""
-        with self._lock:
-            file = self._open.get(number)
-            if file is None:
-                file = self._open[number] = ShardFile(self.shard_path(number))
-                if len(self._open) > _OPEN_SHARDS:
-                    self._open.popitem(last=False)  # closed when no thread reads it any more
-            return file
+        return self._open(self.shard_path(number))
 
     def shard_path(self, number: int) -> Path:
         """Returns the path of a shard."""
