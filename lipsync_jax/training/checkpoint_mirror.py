@@ -1,7 +1,6 @@
 """Checkpoints of a run on s3://, which Orbax does not write: saved on the disk, then copied."""
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import jax
 from lipsync_jax import paths
 from lipsync_jax.training import damage
 
-_FOLDERS = ("checkpoints", "best", "damaged")
+_RESUMED = ("checkpoints", "best")
+_FOLDERS = (*_RESUMED, "damaged")
 _LAST = (damage.DIGESTS_FILE, "model_card")  # written last: what has none of these is incomplete
 
 
@@ -35,9 +35,11 @@ class CheckpointMirror:
                 "bucket has no locks and renames)"
             )
         self._workdir = workdir
-        self._temporary = tempfile.TemporaryDirectory(prefix="lipsync_jax_")
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="lipsync_jax_", ignore_cleanup_errors=True
+        )
         self.folder = Path(self._temporary.name)
-        for directory in _FOLDERS[:2]:
+        for directory in _RESUMED:
             for name in self._remote(directory):
                 if (workdir / directory / name / damage.DIGESTS_FILE).exists():
                     paths.download(workdir / directory / name, self.folder / directory)
@@ -55,7 +57,6 @@ class CheckpointMirror:
 
     def close(self) -> None:
         """Removes the local folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
         self._temporary.cleanup()
 
     def _push_checkpoint(self, source: Path, target: Path) -> None:

@@ -1,7 +1,9 @@
 """A local folder whose files are copied to a bucket, which can't append to its objects."""
 
+import shutil
 import tempfile
 import time
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,8 +26,8 @@ class LocalMirror:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._temporary = tempfile.TemporaryDirectory(prefix="lipsync_jax_")
-        self.folder = Path(self._temporary.name)
+        self.folder = Path(tempfile.mkdtemp(prefix="lipsync_jax_"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.folder)
         self._copied: dict[str, tuple[int, int]] = {}  # name -> bytes and time of the last copy
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._copying: Future | None = None
@@ -51,9 +53,9 @@ class LocalMirror:
         complete = self._thread.submit(self._copy).result()
         self._thread.shutdown()
         if complete:
-            self._temporary.cleanup()
+            self._remove()
         else:
-            self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # keeps the folder
+            self._remove.detach()
             logging.warning("files that could not be copied remain in %s", self.folder)
 
     def _copy(self) -> bool:
