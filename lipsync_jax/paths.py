@@ -133,22 +133,15 @@ def size(file: Path) -> int:
 def files(folder: Path) -> dict[str, int]:
     """Returns the files below a folder, by their relative paths, -> bytes; sorted."""
     if is_bucket(folder):
-        filesystem, root = _filesystem(folder), _key(folder)
-        found = filesystem.find(root, detail=True)
-        prefix = len(root) + 1
-        sizes = {name[prefix:]: int(entry["size"]) for name, entry in found.items()}
-        # Some programs mark folders by objects of no bytes whose names end with a slash.
-        return {name: size for name, size in sorted(sizes.items()) if name and name[-1] != "/"}
+        return {name: int(entry["size"]) for name, entry in _objects(folder).items()}
     paths = (Path(at, name) for at, _, names in os.walk(folder) for name in names)
     sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in paths if p.is_file()}
     return dict(sorted(sizes.items()))
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Returns the CRC-32C of the files below a folder of gs://, which Google Cloud computes."""
-    root = _key(folder)
-    found = _filesystem(folder).find(root, detail=True)
-    return {name[len(root) + 1 :]: str(entry.get("crc32c")) for name, entry in found.items()}
+    """Returns the CRC-32C of the files that `files` lists, of gs://: Google Cloud computes it."""
+    return {name: str(entry.get("crc32c")) for name, entry in _objects(folder).items()}
 
 
 def find(folder: Path, name: str) -> list[Path]:
@@ -295,6 +288,15 @@ def _split(path: Path) -> tuple[str, str, str]:
 def _key(path: Path) -> str:
     """Returns a bucket's path as fsspec names it."""
     return "/".join(filter(None, _split(path)[1:]))
+
+
+def _objects(folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns what a bucket tells of the files below a folder, by their relative paths; sorted."""
+    root = _key(folder)
+    found = _filesystem(folder).find(root, detail=True)
+    entries = {name[len(root) + 1 :]: entry for name, entry in sorted(found.items())}
+    # Some programs mark folders by objects of no bytes whose names end with a slash.
+    return {name: entry for name, entry in entries.items() if name and name[-1] != "/"}
 
 
 def _filesystem(path: Path) -> Any:

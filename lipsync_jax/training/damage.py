@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from absl import logging
 
@@ -147,7 +146,7 @@ def _digests(folder: Path, expected: Mapping[str, str] | None = None) -> dict[st
     """
     in_cloud = paths.checksums(folder) if os.fspath(folder).startswith("gs://") else {}
     found = {}
-    for name in paths.files(folder):
+    for name in in_cloud or paths.files(folder):
         if "/" not in name or name.endswith(_COMMITTED):  # only times, written later
             continue
         before = str((expected or {}).get(name, ""))
@@ -157,15 +156,8 @@ def _digests(folder: Path, expected: Mapping[str, str] | None = None) -> dict[st
             found[name] = before
         else:
             with (folder / name).open("rb") as file:
-                found[name] = _sha256(file)
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _find_run_damage(folder: Path) -> str | None:
