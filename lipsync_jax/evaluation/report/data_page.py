@@ -7,26 +7,21 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from lipsync_jax.evaluation.report import page
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 2rem auto;
-       max-width: 62rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { overflow-wrap: anywhere; }
 p.note { color: #555; font-size: .88rem; max-width: 46rem; margin: .3rem 0; }
 p.warning { color: #8a3b00; max-width: 46rem; margin: .3rem 0; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } .tall { max-height: 24rem; overflow: auto; }
+.tall { max-height: 24rem; overflow: auto; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr));
           gap: 1rem 2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem;
-        margin-bottom: .8rem; }
-th, td { text-align: right; padding: .28rem .8rem; border-bottom: 1px solid #e6e6e6;
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+table { margin-bottom: .8rem; }
+th:first-child, td:first-child { padding-left: 0; }
 th { font-weight: 600; }
-figure { margin: .3rem 0; } figcaption { font-size: .82rem; color: #555; overflow-wrap: anywhere; }
+figcaption { font-size: .82rem; color: #555; overflow-wrap: anywhere; }
 img, svg { max-width: 100%; height: auto; display: block; } svg { width: 100%; max-width: 26rem; }
 svg text { font: 11px system-ui, sans-serif; fill: #555; }
 svg rect { fill: #0b6fd0; } svg line { stroke: #bbb; }
@@ -61,14 +56,7 @@ def render(statistics: Mapping[str, Json], sheets: Mapping[str, Sequence[np.ndar
         "<h2>Speakers</h2>",
         _speakers(statistics["speakers"], sheets),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</body></html>\n"
-    )
+    return page.document(title, parts, _STYLE, _POLICY)
 
 
 def _heading(title: str, statistics: Mapping[str, Json]) -> str:
@@ -120,7 +108,7 @@ def _splits(statistics: Mapping[str, Json]) -> str:
             f"<p class=warning>{_plural(len(shared), 'speaker')} in more than one split: {names}. "
             "Metrics of validation and test do not measure unseen speakers.</p>"
         )
-    return f"{_table(heads.split(','), rows)}<p class=note>{note}</p>{warning}"
+    return f"{page.table(heads.split(','), rows)}<p class=note>{note}</p>{warning}"
 
 
 def _clips(statistics: Mapping[str, Json]) -> str:
@@ -130,7 +118,7 @@ def _clips(statistics: Mapping[str, Json]) -> str:
         ("audio rate", "audio_rates", " Hz"),
     ]
     tables = [
-        _table(
+        page.table(
             [label, "clips"],
             [[_text(value) + unit, f"{count:,}"] for value, count in statistics[key].items()],
         )
@@ -161,11 +149,11 @@ def _words(text: Mapping[str, Json], clips: int) -> str:
         ["aligned words", f"{text['words']:,}"],
         ["distinct words", f"{text['distinct_words']:,}"],
     ]
-    table = _table([], rows)
+    table = page.table([], rows)
     if not text["words"]:
         return table
     frequent = [[_text(word), f"{count:,}"] for word, count in text["frequent_words"].items()]
-    listed = _table(["most frequent words", "count"], frequent)
+    listed = page.table(["most frequent words", "count"], frequent)
     return f"<div class=panels><div>{table}</div><div class=tall>{listed}</div></div>"
 
 
@@ -180,7 +168,7 @@ def _speakers(speakers: Mapping[str, Json], sheets: Mapping[str, Sequence[np.nda
          _text(", ".join(each["splits"]))]
         for name, each in speakers.items()
     ]  # fmt: skip
-    table = _table(["speaker", "clips", "duration", "split"], rows)
+    table = page.table(["speaker", "clips", "duration", "split"], rows)
     note = f"Frames of {len(sheets):,} of {_plural(len(speakers), 'speaker')}, spread evenly."
     return (
         f"<p class=note>{note}</p>{figures}<details><summary>All speakers</summary>"
@@ -243,12 +231,6 @@ def _histogram(label: str, found: Mapping[str, Json] | None) -> str:
         f'<line x1="{_LEFT}" y1="{base}" x2="{_WIDTH - _LEFT}" y2="{base}"/>{"".join(ticks)}</svg>'
         f"<figcaption>{label} ({summary})</figcaption></figure>"
     )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"] if heads else []
-    lines += ["<tr>" + "".join(f"<td>{value}</td>" for value in row) + "</tr>" for row in rows]
-    return f"<div class=wide><table>{''.join(lines)}</table></div>"
 
 
 def _duration(seconds: float) -> str:

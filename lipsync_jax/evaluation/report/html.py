@@ -6,26 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lipsync_jax.evaluation.report import plots
+from lipsync_jax.evaluation.report import page, plots
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, ReportSample, cell
 from lipsync_jax.evaluation.verdict import SYNC_METRICS, unreliable_metrics
 from lipsync_jax.types import Json
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 2rem auto;
-       max-width: 62rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
 p.note { color: #666; font-size: .88rem; max-width: 46rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
-th, td { text-align: right; padding: .28rem .8rem; border-bottom: 1px solid #e6e6e6;
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 650; } td span { color: #888; font-size: .78rem; }
 td.reference { color: #666; }
 tr.unreliable td, tr.unreliable td span { color: #b5b5b5; font-weight: 400; }
-figure { margin: .3rem 0; } figcaption { font-size: .8rem; color: #555; }
+figcaption { font-size: .8rem; color: #555; }
 img { max-width: 100%; display: block; }
 """
 
@@ -57,13 +49,7 @@ def write(
         "<h2>Protocol</h2>",
         _protocol(result),
     ]
-    text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</body></html>\n"
-    )
+    text = page.document(html.escape(title), parts, _STYLE)
     Path(path).write_text(text, encoding="utf-8")
 
 
@@ -196,16 +182,14 @@ def _clip(report_sample: ReportSample, colours: Mapping[str, str]) -> str:
 
 
 def _protocol(result: Mapping[str, Json]) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
-        for name, value in {
-            **result["protocol"],
-            "landmarks": result["landmarks"] or "none",
-            "embedder": result["embedder"] or "none",
-            "face below crops of lips": result.get("lip_face") or "none",
-        }.items()
-    )
-    return f"<div class=wide><table>{rows}</table></div>"
+    values = {
+        **result["protocol"],
+        "landmarks": result["landmarks"] or "none",
+        "embedder": result["embedder"] or "none",
+        "face below crops of lips": result.get("lip_face") or "none",
+    }
+    rows = ((html.escape(name), html.escape(str(value))) for name, value in values.items())
+    return page.table([], rows)
 
 
 def _figure(image: bytes, caption: str, kind: str = "png") -> str:
