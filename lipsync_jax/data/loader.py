@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -53,19 +53,14 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     if not data_dir:
         raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
     root = paths.parse(data_dir, "--config.data.dir")
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"data folder {root} does not exist; name the one that `lipsync prepare` wrote"
-        )
+    _require_folder(root)
     if (root / "dataset_info.json").is_file():
         return root
     found = [p.parent for p in paths.find(root, "dataset_info.json")]
     # A configuration is named by its crop, or by its crop and split: `face96-official`.
     matching = [p for p in found if p.parent.name.partition("-")[0] == crop]
     matching = [p for p in matching if p.parent.name == crop] or matching
-    # Preparing again with a newer version leaves the older one where it was.
-    newest = {p.parent: p for p in sorted(matching, key=_version)}
-    matching = sorted(newest.values())
+    matching = _newest(matching)
     if not matching:
         others = ", ".join(str(p.relative_to(root)) for p in found) or "nothing"
         raise FileNotFoundError(
@@ -91,24 +86,16 @@ def only_dataset(root: Path, crop: str = "") -> Path:
     """
     if crop or (root / "dataset_info.json").is_file():
         return find_dataset(str(root), crop)
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
-        raise FileNotFoundError(
-            f"data folder {root} {what}; name the folder that `lipsync prepare` wrote"
-        )
-    found = paths.find(root, "dataset_info.json")
-    newest = {
-        path.parent.parent: path.parent
-        for path in sorted(found, key=lambda path: _version(path.parent))
-    }
+    _require_folder(root)
+    newest = _newest(path.parent for path in paths.find(root, "dataset_info.json"))
     if not newest:
         raise FileNotFoundError(
             f"{root} holds no prepared data set; name a folder that `lipsync prepare --out` wrote"
         )
     if len(newest) > 1:
-        names = ", ".join(str(path.relative_to(root)) for path in sorted(newest.values()))
+        names = ", ".join(str(path.relative_to(root)) for path in newest)
         raise ValueError(f"{root} holds {len(newest)} data sets ({names}); name one, or a crop")
-    return next(iter(newest.values()))
+    return newest[0]
 
 
 def dataset_name(folder: Path) -> str:
@@ -131,6 +118,20 @@ def _info(folder: Path) -> Untyped:
 def _readable(folder: Path) -> Path:
     """Returns a folder that ArrayRecord reads: of buckets it reads gs:// only."""
     return paths.cached_copy(folder) if os.fspath(folder).startswith("s3://") else folder
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        what = "is a file" if root.is_file() else "does not exist"
+        raise FileNotFoundError(
+            f"data folder {root} {what}; name the folder that `lipsync prepare` wrote"
+        )
+
+
+def _newest(folders: Iterable[Path]) -> list[Path]:
+    """Returns the newest version of each data set; preparing again leaves older versions there."""
+    newest = {folder.parent: folder for folder in sorted(folders, key=_version)}
+    return sorted(newest.values())
 
 
 def _version(folder: Path) -> list[int]:
