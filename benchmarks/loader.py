@@ -29,7 +29,7 @@ import tensorflow_datasets as tfds
 
 from configs import sync_expert, wav2lip
 from lipsync_jax import methods
-from lipsync_jax.data import loader
+from lipsync_jax.data import loader, pipeline
 from lipsync_jax.data.clip import Clip, encode_frame
 from lipsync_jax.data_prep import builder
 from lipsync_jax.media import audio
@@ -143,7 +143,7 @@ class PlainFolder:
             yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def make_example(kind: str) -> loader.ExampleFn:
+def make_example(kind: str) -> pipeline.ExampleFn:
     expert_config = sync_expert.get_config()
     if kind == "sync_expert":
         return methods.load(expert_config, {}).make_example
@@ -199,7 +199,7 @@ def compare(kind: str, seconds: int, ours: Path, plain: Path, options: argparse.
         BASELINE: lambda: PlainFolder(plain, kind).batches(batch),
         **{
             f"lipsync_jax, {workers} workers": functools.partial(
-                loader.training_batches, source, example, batch, seed=0, num_workers=workers
+                pipeline.training_batches, source, example, batch, seed=0, num_workers=workers
             )
             for workers in options.workers
         },

@@ -87,6 +87,15 @@ def test_training_and_synthesis_never_import_tensorflow_or_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_reading_a_data_set_imports_neither_jax_nor_grain():
+    """They take two seconds, of `lipsync data stats` for one."""
+    code = (
+        "import sys, lipsync_jax.data.statistics, tensorflow_datasets;"
+        "bad = {'jax', 'grain'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "lipsync_jax" / "methods").rglob("model.py")))
 def test_a_papers_network_knows_no_training(path):
     for imported in _imports(path):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import grain
 
-from lipsync_jax.data import loader
+from lipsync_jax.data import loader, pipeline
 from lipsync_jax.types import Entry
 
 
@@ -62,7 +62,7 @@ def parse(text: str) -> tuple[Part, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Training clips of several data sets; a `loader.OrderedDataSource`.
+    """Training clips of several data sets; a `pipeline.OrderedDataSource`.
 
     Attributes:
         sources: random access to the clips of each data set.
@@ -93,7 +93,7 @@ class Mixture:
             epochs: repetitions of each data set.
         """
         sources = [
-            loader.shuffled(source, seed + 7919 * number, epochs)
+            pipeline.shuffled(source, seed + 7919 * number, epochs)
             for number, source in enumerate(self.sources)
         ]
         return grain.MapDataset.mix(sources, self.weights)

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from lipsync_jax import methods, paths
-from lipsync_jax.data import loader, mixture
+from lipsync_jax.data import loader, mixture, pipeline
 from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.methods.base import Method, NetworkState, State
 from lipsync_jax.nn.cpu import programs_for
@@ -231,7 +231,7 @@ class DataPipeline:
 
     def training_batches(self) -> BatchIterator:
         """Returns endless batches; every call starts with the same one."""
-        return loader.training_batches(
+        return pipeline.training_batches(
             self._clips["train"],
             self._method.make_example,
             self._batch_size,
@@ -252,7 +252,7 @@ class DataPipeline:
                 loader.ClipDataSource(self._folder, split) if source is None else source
             )
         clips = self._clips[split]
-        return loader.validation_batches(
+        return pipeline.validation_batches(
             clips,
             self._method.make_validation_example,
             self._validation_batch_size,

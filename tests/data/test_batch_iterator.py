@@ -7,7 +7,7 @@ import pytest
 
 from configs import flownet, sync_expert, vougioukas, wav2lip
 from lipsync_jax import methods
-from lipsync_jax.data import loader
+from lipsync_jax.data import loader, pipeline
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def test_workers_can_unpickle_a_method(module):
 def test_a_run_of_the_sync_expert_resumes_with_equal_batches(clips):
     method = methods.load(sync_expert.get_config(), {})
     options = {"collate": method.collate, "seed": 3}
-    batches = loader.training_batches(clips, method.make_example, 4, **options)
+    batches = pipeline.training_batches(clips, method.make_example, 4, **options)
     for _ in range(4):  # into the second epoch
         next(batches)
     position = batches.get_state()
     expected = [next(batches) for _ in range(3)]
-    again = loader.training_batches(clips, method.make_example, 4, num_threads=1, **options)
+    again = pipeline.training_batches(clips, method.make_example, 4, num_threads=1, **options)
     again.set_state(position)
     for batch in expected:
         resumed = next(again)
@@ -42,7 +42,7 @@ def test_a_run_of_the_sync_expert_resumes_with_equal_batches(clips):
 
 def test_memory_does_not_grow_over_epochs(clips):
     method = methods.load(sync_expert.get_config(), {})
-    batches = loader.training_batches(clips, method.make_example, 4, seed=0, num_threads=0)
+    batches = pipeline.training_batches(clips, method.make_example, 4, seed=0, num_threads=0)
 
     def held_after(epochs):
         for _ in range(3 * epochs):

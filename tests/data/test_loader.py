@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.data import loader
+from lipsync_jax.data import loader, pipeline
 from lipsync_jax.data.clip import decode_frames
 from tests.conftest import toy_clip
 
@@ -29,12 +29,12 @@ def test_a_record_comes_back_as_it_was_written(clips):
 
 
 def test_position_is_restored_exactly(clips):
-    batches = loader.training_batches(clips, _example, 3, seed=1)
+    batches = pipeline.training_batches(clips, _example, 3, seed=1)
     for _ in range(5):
         next(batches)
     position = batches.get_state()
     expected = [next(batches) for _ in range(4)]
-    again = loader.training_batches(clips, _example, 3, seed=1)
+    again = pipeline.training_batches(clips, _example, 3, seed=1)
     again.set_state(position)
     for batch in expected:
         for name, values in next(again).items():
@@ -42,7 +42,7 @@ def test_position_is_restored_exactly(clips):
 
 
 def test_every_epoch_shows_every_clip_in_a_new_order_with_new_draws(clips):
-    batches = loader.training_batches(clips, _example, 4, seed=1)
+    batches = pipeline.training_batches(clips, _example, 4, seed=1)
     epochs = [[next(batches) for _ in range(3)] for _ in range(2)]
     ids = [np.concatenate([b["clip_id"] for b in epoch]) for epoch in epochs]
     draws = [set(np.concatenate([b["draw"] for b in epoch])) for epoch in epochs]
@@ -56,7 +56,7 @@ def test_hosts_share_the_clips_between_them(clips):
         set(
             np.concatenate(
                 _ids(
-                    loader.training_batches(
+                    pipeline.training_batches(
                         clips, _example, 2, seed=1, process_index=p, process_count=3
                     ),
                     2,
@@ -70,8 +70,8 @@ def test_hosts_share_the_clips_between_them(clips):
 
 def test_validation_is_padded_and_the_same_every_time(toy_data):
     clips = loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "validation")
-    first = list(loader.validation_batches(clips, _example, 4))
-    second = list(loader.validation_batches(clips, _example, 4))
+    first = list(pipeline.validation_batches(clips, _example, 4))
+    second = list(pipeline.validation_batches(clips, _example, 4))
     assert [list(b["example_mask"]) for b in first] == [[1, 1, 1, 1], [1, 0, 0, 0]]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a["draw"], b["draw"])
@@ -81,7 +81,7 @@ def test_hosts_validate_the_same_clips_as_one_host(toy_data):
     clips = loader.ClipDataSource(loader.find_dataset(str(toy_data), "face96"), "validation")
 
     def seen(process, processes):
-        batches = loader.validation_batches(
+        batches = pipeline.validation_batches(
             clips, _example, 2, process_index=process, process_count=processes
         )
         return [
@@ -121,12 +121,12 @@ def test_an_example_that_fails_names_its_clip(clips):
         raise ValueError("no windows")
 
     with pytest.raises(ValueError, match=r"clip train/\d+: no windows"):
-        next(loader.training_batches(clips, broken, 2, seed=0))
+        next(pipeline.training_batches(clips, broken, 2, seed=0))
 
 
 def test_a_batch_may_be_of_one():
     clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(3)]
-    batches = loader.training_batches(clips, lambda clip, rng: {}, 1, seed=0)
+    batches = pipeline.training_batches(clips, lambda clip, rng: {}, 1, seed=0)
     assert len({next(batches)["clip_id"][0] for _ in range(3)}) == 3
 
 
@@ -142,7 +142,7 @@ def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
     clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(5)]
     orders = {}
     for seed in (0, 0, 1):
-        share = loader.shuffled(clips, seed, 3)
+        share = pipeline.shuffled(clips, seed, 3)
         ids = [share[i].clip_id for i in range(15)]
         assert orders.setdefault(seed, ids) == ids
         assert all(len(set(ids[e * 5 :][:5])) == 5 for e in range(3))
@@ -151,7 +151,7 @@ def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
 
 
 def _batches(clips, **options):
-    return loader.training_batches(clips, _example, 3, seed=1, **options)
+    return pipeline.training_batches(clips, _example, 3, seed=1, **options)
 
 
 def _assert_equal(batch, expected):
@@ -194,7 +194,7 @@ def test_worker_processes_do_not_change_batches_or_position(clips):
 
 @pytest.mark.slow
 def test_an_error_in_a_worker_names_its_clip(clips):
-    batches = loader.training_batches(clips, _broken, 2, seed=0, num_workers=1)
+    batches = pipeline.training_batches(clips, _broken, 2, seed=0, num_workers=1)
     with pytest.raises(ValueError, match=r"clip train/\d+: no windows"):
         next(batches)
     batches.close()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.data import loader, mixture
+from lipsync_jax.data import mixture, pipeline
 
 
 class Numbers:
@@ -47,14 +47,14 @@ def test_a_bad_weight_or_a_folder_named_twice_is_refused(text):
 
 
 def test_clips_come_by_weight_and_every_clip_comes():
-    batches = loader.training_batches(_mixed(), _example, 4, seed=0)
+    batches = pipeline.training_batches(_mixed(), _example, 4, seed=0)
     values = np.concatenate([next(batches)["value"] for _ in range(48)])
     assert np.mean(values < 100) == pytest.approx(0.75, abs=0.02)
     assert len(set(values)) == 16
 
 
 def test_a_small_set_repeats_in_a_new_order_with_new_draws():
-    batches = loader.training_batches(_mixed((1.0, 1.0)), _example, 8, seed=0)
+    batches = pipeline.training_batches(_mixed((1.0, 1.0)), _example, 8, seed=0)
     small = [batch for batch in (next(batches) for _ in range(8))]
     orders = [tuple(batch["value"][batch["value"] < 100]) for batch in small]
     assert len(set(orders)) > 1
@@ -63,12 +63,12 @@ def test_a_small_set_repeats_in_a_new_order_with_new_draws():
 
 
 def test_the_position_in_a_mixture_is_restored_exactly():
-    batches = loader.training_batches(_mixed(), _example, 3, seed=7)
+    batches = pipeline.training_batches(_mixed(), _example, 3, seed=7)
     for _ in range(5):
         next(batches)
     position = batches.get_state()
     expected = [next(batches) for _ in range(4)]
-    again = loader.training_batches(_mixed(), _example, 3, seed=7)
+    again = pipeline.training_batches(_mixed(), _example, 3, seed=7)
     again.set_state(position)
     for batch in expected:
         for name, values in next(again).items():
@@ -77,9 +77,9 @@ def test_the_position_in_a_mixture_is_restored_exactly():
 
 @pytest.mark.parametrize("hosts", [2, 4])
 def test_hosts_make_the_batches_of_one_host(hosts):
-    one = loader.training_batches(_mixed(), _example, 8, seed=1)
+    one = pipeline.training_batches(_mixed(), _example, 8, seed=1)
     several = [
-        loader.training_batches(
+        pipeline.training_batches(
             _mixed(), _example, 8 // hosts, seed=1, process_index=host, process_count=hosts
         )
         for host in range(hosts)
