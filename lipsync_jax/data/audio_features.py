@@ -63,6 +63,15 @@ class AudioFeatureSpec:
         """
         return windows.inference_starts_at(times, audio_offset, self.lookback, self.rate)
 
+    def window_starts_of_frames(self, frames: np.ndarray, frame_rate: Fraction) -> np.ndarray:
+        """Returns `window_starts` of frames at a constant rate, computed for all at once.
+
+        Args:
+            frames: integer (n,), frame numbers.
+            frame_rate: frames a second, exact.
+        """
+        return windows.generator_window_start(frames, frame_rate, self.lookback, self.rate)
+
     def gather(self, features: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Returns the windows that start at some columns, (*starts.shape, window, bins)."""
         padded_features = (

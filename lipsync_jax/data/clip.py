@@ -56,6 +56,9 @@ class Word:
 class RowReader(Protocol):
     """An array of a record, rows of which can be read."""
 
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+
     def __getitem__(self, rows: slice, /) -> np.ndarray:
         """Returns some rows."""
 

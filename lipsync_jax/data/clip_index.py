@@ -244,6 +244,9 @@ class IndexedArray:
         self._row_size = self._dtype.itemsize * int(np.prod(self._shape))
         self._rows = size // self._row_size
 
+    def __len__(self) -> int:
+        return self._rows
+
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Reads some rows."""
         first, last, step = rows.indices(self._rows)

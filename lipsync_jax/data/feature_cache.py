@@ -70,6 +70,11 @@ class FeatureCache:
             return stored[:]
         return self._get(spec.name, clip, lambda: spec.compute(clip.samples(audio.SAMPLE_RATE)))
 
+    def num_columns(self, clip: Clip, spec: AudioFeatureSpec) -> int:
+        """Returns the number of columns of a clip's audio features; stored ones are not read."""
+        stored = clip.stored_features(spec.name)
+        return len(self.features(clip, spec) if stored is None else stored)
+
     def windows(self, clip: Clip, spec: AudioFeatureSpec, starts: np.ndarray) -> np.ndarray:
         """Returns windows of a clip's audio features; of stored ones no others are read.
 

@@ -70,22 +70,32 @@ def mel_window_start(frame: int | np.ndarray, frame_rate: Rate = 25) -> int | np
 
 @overload
 def generator_window_start(
-    frame: int, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
+    frame: int,
+    frame_rate: Rate = 25,
+    lookback: Fraction = WINDOW_LOOKBACK,
+    rate: int = MEL_RATE,
 ) -> int: ...
 @overload
 def generator_window_start(
-    frame: np.ndarray, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
+    frame: np.ndarray,
+    frame_rate: Rate = 25,
+    lookback: Fraction = WINDOW_LOOKBACK,
+    rate: int = MEL_RATE,
 ) -> np.ndarray: ...
 def generator_window_start(
-    frame: int | np.ndarray, frame_rate: Rate = 25, lookback: Fraction = WINDOW_LOOKBACK
+    frame: int | np.ndarray,
+    frame_rate: Rate = 25,
+    lookback: Fraction = WINDOW_LOOKBACK,
+    rate: int = MEL_RATE,
 ) -> int | np.ndarray:
-    """Returns the first mel column of the window that a generated frame is conditioned on.
+    """Returns the first column of the window that a generated frame is conditioned on.
 
     Args:
         frame: frame number, or an integer array of them.
         frame_rate: frames a second, exact where known.
         lookback: seconds by which the window starts before its frame, 40 ms at any frame rate,
             as in training.
+        rate: columns a second.
 
     Returns:
         A column number, or an array of columns of the shape of `frame`; below 0 where the window
@@ -94,7 +104,7 @@ def generator_window_start(
     Raises:
         ValueError: the frame rate is not positive.
     """
-    return _start(frame, frame_rate, lookback)
+    return _start(frame, frame_rate, lookback, rate)
 
 
 def inference_starts(
@@ -226,10 +236,11 @@ def _lookback(audio_offset: str, corrected: Fraction = WINDOW_LOOKBACK) -> Fract
     return corrected if audio_offset == "corrected" else AUDIO_OFFSETS[audio_offset]
 
 
-def _start(frame: int | np.ndarray, frame_rate: Rate, lookback: Fraction) -> int | np.ndarray:
-    """Computes floor(80 · (frame / rate − lookback)) in integers."""
-    rate = _rate(frame_rate)
-    scale, offset = MEL_RATE / rate, MEL_RATE * Fraction(lookback)
+def _start(
+    frame: int | np.ndarray, frame_rate: Rate, lookback: Fraction, rate: int = MEL_RATE
+) -> int | np.ndarray:
+    """Computes floor(rate · (frame / frame_rate − lookback)) in integers."""
+    scale, offset = rate / _rate(frame_rate), rate * Fraction(lookback)
     divisor = scale.denominator * offset.denominator
     slope = scale.numerator * offset.denominator
     return (frame * slope - offset.numerator * scale.denominator) // divisor

@@ -80,6 +80,7 @@ def test_stored_audio_features_are_those_computed_from_the_audio(folder, tmp_pat
         for spec in (MEL, MFCC):
             expected = fresh.features(clip, spec)
             np.testing.assert_array_equal(cache.features(again, spec), expected)
+            assert cache.num_columns(again, spec) == fresh.num_columns(clip, spec) == len(expected)
             for starts in ([-3], [0, 5], [200], [0, 2000], [[1, 2], [-9, 150]]):
                 starts = np.array(starts)
                 np.testing.assert_array_equal(
@@ -110,6 +111,7 @@ def test_a_window_reads_only_its_frames_and_columns(folder, monkeypatch):
     frames = decode_frames(clip, [7, 8, 9, 30])
     cache = feature_cache.FeatureCache()
     cache.windows(clip, MEL, np.array([20]))
+    assert cache.num_columns(clip, MEL) > 20
     cache.speech_activity(clip)
     expected = _clips()[0]
     np.testing.assert_array_equal(frames, decode_frames(expected, [7, 8, 9, 30]))

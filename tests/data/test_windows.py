@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.data import windows
+from lipsync_jax.data.audio_features import LIPGAN, MEL, MFCC
 from lipsync_jax.media import audio
 from lipsync_jax.methods.wav2lip.sync_expert_inference import SyncExpertInference
 from tests.golden import recipe
@@ -52,6 +53,11 @@ def test_starts_are_exact_floors(rate):
     assert windows.generator_window_start(frames, rate).tolist() == corrected
     assert [windows.generator_window_start(int(f), rate) for f in frames] == corrected
     assert [windows.column_at(int(f) / rate - lead) for f in frames] == corrected
+    times = [int(f) / rate for f in frames]
+    for spec in (MEL, MFCC, *LIPGAN.values(), SyncExpertInference.audio_features):
+        np.testing.assert_array_equal(
+            spec.window_starts_of_frames(frames, rate), spec.window_starts(times)
+        )
 
 
 def test_integer_columns_are_exact():

@@ -82,8 +82,7 @@ class FrameSynthesisMethod(Method):
 
     def audio_windows(self, clip: Clip, frames: np.ndarray) -> np.ndarray:
         """Computes audio features at some frames, float32 (frames, columns, bins)."""
-        times = [int(frame) / clip.frame_rate for frame in frames]
-        columns = self.audio_spec.window_starts(times)
+        columns = self.audio_spec.window_starts_of_frames(frames, clip.frame_rate)
         return self._feature_cache.windows(clip, self.audio_spec, columns).astype(np.float32)
 
 

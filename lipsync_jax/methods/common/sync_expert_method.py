@@ -229,7 +229,7 @@ class SyncExpertMethod(Method):
         With a magnitude the audio is degraded, see `degrade.degrade_mel`.
         """
         spec = self.expert.audio_features
-        columns = spec.window_starts([int(start) / clip.frame_rate for start in starts])
+        columns = spec.window_starts_of_frames(starts, clip.frame_rate)
         if rng is None or not magnitude:
             return self._feature_cache.windows(clip, spec, columns)
         features = degrade.degrade_mel(self._feature_cache.features(clip, spec), rng, magnitude)
@@ -264,8 +264,8 @@ class SyncExpertMethod(Method):
         if self.config.edge_windows == "pad":
             return np.ones(count, bool)
         spec = self.expert.audio_features
-        starts = spec.window_starts([start / clip.frame_rate for start in range(count)])
-        columns = len(self._feature_cache.features(clip, spec))
+        starts = spec.window_starts_of_frames(np.arange(count), clip.frame_rate)
+        columns = self._feature_cache.num_columns(clip, spec)
         return window_sampling.windows_inside(AudioSpans(starts, spec.window, columns))
 
     def _sample_negative_start(self, clip: Clip, rng: np.random.Generator, start: int) -> int:

@@ -443,7 +443,7 @@ class Wav2LipMethod(Method):
         frames = frames.reshape(2, count, kept, *frames.shape[1:])
         own = windows.generator_window_start(starts[:, None] + within, clip.frame_rate)
         sync_features = self._expert.audio_features
-        shared = sync_features.window_starts([int(start) / clip.frame_rate for start in starts])
+        shared = sync_features.window_starts_of_frames(starts, clip.frame_rate)
         example = {"frames": frames[0], "reference": frames[1]}
         if not degrade_magnitude:
             cache = self._feature_cache
@@ -471,11 +471,11 @@ class Wav2LipMethod(Method):
         frames = np.arange(count)[:, None] + np.arange(self._expert.window_frames)
         own = windows.generator_window_start(frames, clip.frame_rate)
         spec = self._expert.audio_features
-        shared = spec.window_starts([start / clip.frame_rate for start in range(count)])
-        columns = len(self._feature_cache.features(clip, spec))
+        shared = spec.window_starts_of_frames(np.arange(count), clip.frame_rate)
+        columns = self._feature_cache.num_columns
         return window_sampling.windows_inside(
-            AudioSpans(own, windows.MEL_WINDOW, len(self._feature_cache.mel(clip))),
-            AudioSpans(shared, spec.window, columns),
+            AudioSpans(own, windows.MEL_WINDOW, columns(clip, MEL)),
+            AudioSpans(shared, spec.window, columns(clip, spec)),
         )
 
     def _network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
