@@ -111,12 +111,12 @@ def convolve(
     Raises:
         ValueError: a clip is shorter than the kernel.
     """
-    if x.ndim == 5 and x.shape[1] + sum(pads[0]) < len(kernel):
-        frames = x.shape[1] + sum(pads[0])
-        raise ValueError(
-            f"a kernel of {len(kernel)} frames does not fit {frames} (padding included)"
-        )
     if x.ndim == 5:
+        frames = x.shape[1] + sum(pads[0])
+        if frames < len(kernel):
+            raise ValueError(
+                f"a kernel of {len(kernel)} frames does not fit {frames} (padding included)"
+            )
         on_clips: Argument = conv3d  # sizes have one entry an axis
         return on_clips(x, kernel, strides, pads, convolve)
     if use_cpu_kernels():

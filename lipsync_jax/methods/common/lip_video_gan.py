@@ -214,9 +214,7 @@ class FixedLengthClipMethod(Method):
 
     def sample_images(self, state: State, batch: Arrays) -> tuple[jax.Array, ...]:
         """Returns frames of a few clips, real above generated."""
-        names = "reference", "frames", "audio"
-        examples = {name: batch[name][:NUM_SAMPLE_CLIPS] for name in names}
-        real = self._clip_batch(examples)
+        real = self._first_clips(batch, NUM_SAMPLE_CLIPS)
         generated = self.generate_clip(
             state.networks["generator"].variables, real.reference, real.audio
         )
@@ -235,6 +233,10 @@ class FixedLengthClipMethod(Method):
 
     def _normalize_audio(self, decibels: jax.Array) -> jax.Array:
         return (decibels - self.config.audio_mean) / self.config.audio_std
+
+    def _first_clips(self, batch: Arrays, count: int) -> LipClipBatch:
+        names = "reference", "frames", "audio"
+        return self._clip_batch({name: batch[name][:count] for name in names})
 
     def _clip_batch(self, batch: Arrays) -> LipClipBatch:
         reference, frames = (normalize_to_pm1(batch[name]) for name in ("reference", "frames"))

@@ -120,8 +120,7 @@ class Glance(FixedLengthClipMethod):
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         keys = dict(zip(self.networks, jax.random.split(key, len(self.networks)), strict=True))
-        names = "reference", "frames", "audio"
-        clips = self._clip_batch({name: batch[name][:1] for name in names})
+        clips = self._first_clips(batch, 1)
         outputs, generator_variables = self.networks["generator"].module.init_with_output(
             keys["generator"], clips.reference, clips.audio
         )

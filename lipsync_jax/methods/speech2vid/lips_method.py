@@ -42,8 +42,7 @@ class Speech2VidLips(FixedLengthClipMethod):
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         generator = self.networks["generator"]
-        names = "reference", "frames", "audio"
-        clips = self._clip_batch({name: batch[name][:1] for name in names})
+        clips = self._first_clips(batch, 1)
         variables = generator.module.init(key, clips.reference, clips.audio)
         return init_train_state(key, {"generator": generator.init_state(variables)})
 

@@ -67,8 +67,7 @@ class VGAN(FixedLengthClipMethod):
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
         generator_key, discriminator_key = jax.random.split(key)
-        names = "reference", "frames", "audio"
-        clips = self._clip_batch({name: batch[name][:1] for name in names})
+        clips = self._first_clips(batch, 1)
         inputs = {
             "generator": (generator_key, jnp.zeros((1, NOISE_SIZE)), clips.audio, clips.reference),
             "discriminator": (discriminator_key, clips.frames, clips.audio),
