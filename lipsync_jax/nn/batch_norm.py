@@ -31,17 +31,13 @@ def statistics_of_groups(groups: int) -> Iterator[None]:
 
 
 def _sum(x: jax.Array) -> jax.Array:
-    """Sums over all axes but the last, on a CPU."""
-    return sum_rows(x.reshape(-1, x.shape[-1]))
+    """Sums over all axes but the last; over devices, XLA makes one sum of independent ones.
 
-
-def _joint_sums(*terms: jax.Array) -> tuple[jax.Array, ...]:
-    """Sums each array over all axes but the last; over devices, XLA makes one sum of all.
-
-    XLA's compiler for TPUs would store a stack of the arrays, and the operands of a variadic
+    XLA's compiler for TPUs would store a stack of several arrays, and the operands of a variadic
     reduction: at least 2.5 times the memory traffic.
     """
-    return tuple(jnp.sum(term.reshape(-1, term.shape[-1]), axis=0) for term in terms)
+    rows = x.reshape(-1, x.shape[-1])
+    return sum_rows(rows) if use_cpu_kernels() else jnp.sum(rows, axis=0)
 
 
 def _zero_masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -103,7 +99,7 @@ def _batch_normalize_forward(
     else:
         # The second sum need not wait for the first one, and both are one sum over devices.
         off = _zero_masked(x - center, mask)
-        offset, square = (total / count for total in _joint_sums(off, off**2))
+        offset, square = _sum(off) / count, _sum(off**2) / count
         mean, var = center + offset, jnp.maximum(square - offset**2, 0)
     inverse = lax.rsqrt(var + epsilon)
     return ((x - mean) * (inverse * scale) + bias, mean, var), (x, scale, mask, mean, inverse)
@@ -114,10 +110,7 @@ def _batch_normalize_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array, None, None]:
     x, scale, mask, mean, inverse = residuals
     gradient, count = gradients[0], _count(x, mask)
-    if use_cpu_kernels():
-        grad_bias, weighted = _sum(gradient), _sum(gradient * (x - mean))
-    else:
-        grad_bias, weighted = _joint_sums(gradient, gradient * (x - mean))
+    grad_bias, weighted = _sum(gradient), _sum(gradient * (x - mean))
     grad_scale = weighted * inverse
     through_statistics = grad_bias / count + (x - mean) * (inverse * grad_scale / count)
     grad_x = (gradient - _zero_masked(through_statistics, mask)) * (inverse * scale)
