@@ -27,21 +27,9 @@ class _Attempt:
 
     batch_size: int
     seconds: float
-    program: Untyped  # jax.stages.Compiled or None
+    program: Untyped = None  # jax.stages.Compiled or None
+    memory: Memory | None = None
     refusal: str = ""
-
-    @property
-    def memory(self) -> Memory | None:
-        """Returns what the program needs."""
-        if self.program is None:
-            return None
-        stats = self.program.memory_analysis()
-        return Memory(
-            arguments=stats.argument_size_in_bytes,
-            temporaries=stats.temp_size_in_bytes,
-            outputs=max(0, stats.output_size_in_bytes - stats.alias_size_in_bytes),
-            code=stats.generated_code_size_in_bytes,
-        )
 
 
 class StepCompiler:
@@ -49,7 +37,7 @@ class StepCompiler:
 
     Args:
         config: the experiment, see `shapes.abstract_method`.
-        topology: to compile for.
+        mesh: the devices to compile for.
         frozen_configs: see `shapes.abstract_method`.
         effort: a key of EFFORTS.
 
@@ -60,11 +48,10 @@ class StepCompiler:
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        topology: topologies.Topology,
+        mesh: jax.sharding.Mesh,
         frozen_configs: shapes.Configs,
         effort: str,
     ) -> None:
-        mesh = sharding.make_mesh(topology.devices)
         self._devices, self._effort = mesh.devices.size, effort
         self._abstract = shapes.abstract_method(config, frozen_configs)
         self._steps = loop.compile_steps(self._abstract.method, mesh)
@@ -81,8 +68,19 @@ class StepCompiler:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             message = next(x for x in str(error).splitlines() if "RESOURCE_EXHAUSTED" in x)
-            return _Attempt(batch_size, time.process_time() - began, None, message.strip()[:400])
-        return _Attempt(batch_size, time.process_time() - began, program)
+            seconds = time.process_time() - began
+            return _Attempt(batch_size, seconds, refusal=message.strip()[:400])
+        return _Attempt(batch_size, time.process_time() - began, program, _memory(program))
+
+
+def _memory(program: Untyped) -> Memory:
+    stats = program.memory_analysis()
+    return Memory(
+        arguments=stats.argument_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        outputs=max(0, stats.output_size_in_bytes - stats.alias_size_in_bytes),
+        code=stats.generated_code_size_in_bytes,
+    )
 
 
 def compile_lowered(lowered: jax.stages.Lowered, effort: str = "full") -> jax.stages.Compiled:
@@ -120,15 +118,15 @@ def compile_step(
         ValueError: config and topology do not fit, or the compiler is not installed.
     """
     topology = topologies.find(topology_name)
-    mesh_size = len(topology.devices)
-    sharding.local_batch_size(config.data.batch_size, sharding.make_mesh(topology.devices))
-    batch_size = config.data.batch_size // mesh_size
-    compiler = StepCompiler(config, topology, frozen_configs, effort)
+    mesh = sharding.make_mesh(topology.devices)
+    sharding.local_batch_size(config.data.batch_size, mesh)
+    batch_size = config.data.batch_size // mesh.devices.size
+    compiler = StepCompiler(config, mesh, frozen_configs, effort)
     attempt = compiler.compile(batch_size)
     report = Report(
         config=name or config.method,
         topology=topology_name,
-        num_devices=mesh_size,
+        num_devices=mesh.devices.size,
         chip=topology.chip,
         batch_size=batch_size,
         precision=config.precision,
