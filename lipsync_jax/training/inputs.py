@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from lipsync_jax import paths
+from lipsync_jax import methods, paths
 from lipsync_jax.data import mixture
 from lipsync_jax.methods import fields
 from lipsync_jax.types import ModelCard
@@ -68,7 +68,9 @@ def require_paths(config: ml_collections.ConfigDict) -> None:
 
 
 def require_method(config: ml_collections.ConfigDict, name: str, model_card: ModelCard) -> None:
-    """Refuses a checkpoint of another method as a frozen network.
+    """Refuses a checkpoint of another method as a frozen network, unless it fits in its place.
+
+    Methods fit whose inference is of the class in the `frozen_inference` of the config's method.
 
     Args:
         config: the experiment.
@@ -79,6 +81,9 @@ def require_method(config: ml_collections.ConfigDict, name: str, model_card: Mod
         ValueError: the checkpoint is of another method; names both.
     """
     network, found_method = config.frozen[name], model_card["config"]["method"]
+    kind = methods.load(config).frozen_inference.get(name)
+    if kind is not None and methods.has_inference(found_method, kind):
+        return
     if found_method != network.method:
         raise ValueError(
             f"config.frozen.{name}.checkpoint={network.checkpoint} holds a {found_method}; it must "

@@ -91,12 +91,9 @@ def load_method(config: ml_collections.ConfigDict) -> Method:
     """
     inputs.require_inputs(config, with_data=False)
     model_cards = {}
-    accepted = methods.load(config).frozen_inference
     for name, frozen in config.frozen.items():
         model_card = model_cards[name] = checkpoints.read_model_card(frozen.checkpoint)
-        found_method = model_card["config"].get("method")
-        if not (name in accepted and methods.has_inference(found_method, accepted[name])):
-            inputs.require_method(config, name, model_card)
+        inputs.require_method(config, name, model_card)
         with checkpoints.raise_on_shape_mismatch(frozen.checkpoint):
             methods.validate(model_card)
     method = methods.load(config, model_cards)

@@ -18,8 +18,8 @@ from lipsync_jax.types import ModelCard
 
 _SECONDS = 20  # longer than any example of a config
 _AUDIO_RATE = 16000  # samples a second
-# Examples drawn to find the largest shape of a method whose segments differ in length.
-_DRAWS = 16
+# Examples sampled to find the largest shape of a method whose segments differ in length.
+_NUM_SAMPLED = 16
 
 Batch = dict[str, jax.ShapeDtypeStruct]
 Configs = Mapping[str, ml_collections.ConfigDict]
@@ -88,11 +88,11 @@ def abstract_example(method: Method) -> Batch:
     """Returns the shapes of a method's largest training example, as a batch of 1."""
     source = method.data_source("train")
     clip = synthetic_clip(method.config) if source is None else source[0]
-    drawn = [
+    sampled = [
         method.collate([method.make_example(clip, np.random.default_rng(seed))])
-        for seed in range(_DRAWS)
+        for seed in range(_NUM_SAMPLED)
     ]
-    largest = max(drawn, key=lambda batch: sum(np.asarray(x).nbytes for x in batch.values()))
+    largest = max(sampled, key=lambda batch: sum(np.asarray(x).nbytes for x in batch.values()))
     return {
         name: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype) for name, x in largest.items()
     }
@@ -121,10 +121,7 @@ def _from_checkpoint(
 ) -> tuple[ModelCard, NetworkState]:
     block = config.frozen[name]
     model_card = checkpoints.read_model_card(block.checkpoint)
-    kinds = methods.load(config).frozen_inference
-    found = model_card["config"].get("method")
-    if not (name in kinds and methods.has_inference(found, kinds[name])):
-        inputs.require_method(config, name, model_card)
+    inputs.require_method(config, name, model_card)
     item = checkpoints.find_network(block.checkpoint, block.network)
     return model_card, NetworkState(**arrays.shapes(item))
 
