@@ -84,12 +84,10 @@ class Topology:
     """Devices to compile for.
 
     Attributes:
-        name: as given, e.g. `v5e:2x2`.
         chip: the published figures of a device; some chips have two, which share the chip's.
         devices: which can be compiled for; nothing runs on those of accelerators.
     """
 
-    name: str
     chip: Chip
     devices: Sequence[jax.Device]
 
@@ -125,7 +123,7 @@ def find(name: str) -> Topology:
         devices = _gpu_devices(name, sides[0])
     else:
         devices = _tpu_devices(name, sides)
-    return Topology(name, CHIPS[kind].share(len(devices) // math.prod(sides)), devices)
+    return Topology(CHIPS[kind].share(len(devices) // math.prod(sides)), devices)
 
 
 def _cpu_devices(number: int) -> Sequence[jax.Device]:
