@@ -31,6 +31,16 @@ def random_variables(module, *inputs, **options):
     return random_variables_like(abstract_variables(module, *inputs, **options)[1])
 
 
+def random_lip_clips(n=2):
+    """Returns a batch of a `FixedLengthClipMethod`, of noise."""
+    rng = np.random.default_rng(0)
+    return {
+        "reference": rng.integers(0, 255, (n, 64, 64, 3)).astype(np.uint8),
+        "frames": rng.integers(0, 255, (n, 16, 64, 64, 3)).astype(np.uint8),
+        "audio": rng.normal(60, 20, (n, 64, 128)).astype(np.float32),
+    }
+
+
 def random_state(method, batch):
     """Returns a state of a method at step 0, with random weights."""
     abstract_networks = jax.eval_shape(method.init, jax.random.key(0), batch).networks

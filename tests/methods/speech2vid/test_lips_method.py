@@ -1,13 +1,12 @@
 """The Speech2Vid baseline of At a Glance, narrow, on clips of noise."""
 
 import jax
-import numpy as np
 import pytest
 
 from lipsync_jax import methods
 from lipsync_jax.configs import speech2vid_lips as lips_config
 from lipsync_jax.nn.cpu.jit import jit
-from tests.helpers.networks import random_state
+from tests.helpers.networks import random_lip_clips, random_state
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -21,15 +20,6 @@ def make(**changes):
     return method
 
 
-def batch(n=2):
-    rng = np.random.default_rng(0)
-    return {
-        "reference": rng.integers(0, 255, (n, 64, 64, 3)).astype(np.uint8),
-        "frames": rng.integers(0, 255, (n, 16, 64, 64, 3)).astype(np.uint8),
-        "audio": rng.normal(60, 20, (n, 64, 128)).astype(np.float32),
-    }
-
-
 def test_published_values():
     config = lips_config.get_config()
     assert (config.optimizer.learning_rate, config.optimizer.b1) == (2e-4, 0.5)
@@ -40,7 +30,7 @@ def test_published_values():
 
 @pytest.mark.slow
 def test_the_loss_is_the_absolute_error_and_falls():
-    method, clips = make(optimizer={"warmup_steps": 0}), batch()
+    method, clips = make(optimizer={"warmup_steps": 0}), random_lip_clips()
     state = random_state(method, clips)
     update = jit(lambda state: method.train_step(state, clips, jax.random.key(0)))
     found = []

@@ -9,7 +9,7 @@ from lipsync_jax import methods
 from lipsync_jax.configs import vgan as vgan_config
 from lipsync_jax.methods.common import lip_video_gan
 from lipsync_jax.nn.cpu.jit import jit
-from tests.helpers.networks import random_state
+from tests.helpers.networks import random_lip_clips, random_state
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -22,15 +22,6 @@ def make_method_and_batch(variant="tiny", **changes):
     method = methods.load(config)
     method.validate_config()
     return method
-
-
-def batch(n=2):
-    rng = np.random.default_rng(0)
-    return {
-        "reference": rng.integers(0, 255, (n, 64, 64, 3)).astype(np.uint8),
-        "frames": rng.integers(0, 255, (n, 16, 64, 64, 3)).astype(np.uint8),
-        "audio": rng.normal(60, 20, (n, 64, 128)).astype(np.float32),
-    }
 
 
 def test_variants_differ_in_whether_the_reference_is_an_input():
@@ -64,8 +55,8 @@ def test_what_it_lacks_is_refused():
 )
 def test_the_loss_is_the_discriminators_unless_terms_are_added(variant, weight, more):
     method = make_method_and_batch(variant, loss={"first_frame": weight})
-    state = jax.eval_shape(method.init, jax.random.key(0), batch())
-    after, scalars = jax.eval_shape(method.train_step, state, batch(), jax.random.key(1))
+    state = jax.eval_shape(method.init, jax.random.key(0), random_lip_clips())
+    after, scalars = jax.eval_shape(method.train_step, state, random_lip_clips(), jax.random.key(1))
     names = {f"loss_{name}" for name in ("real", "mismatched", "fake")} | {"grad_norm"}
     expected = {f"discriminator/{name}" for name in names}
     assert (
@@ -76,8 +67,9 @@ def test_the_loss_is_the_discriminators_unless_terms_are_added(variant, weight, 
 
 @pytest.mark.slow
 def test_both_networks_learn():
-    method, clips = make_method_and_batch(loss={"mask": 0.1, "first_frame": 10.0}), batch()
-    state = random_state(method, batch())
+    method = make_method_and_batch(loss={"mask": 0.1, "first_frame": 10.0})
+    clips = random_lip_clips()
+    state = random_state(method, clips)
     before = jax.device_get(state.networks)
     update = jit(lambda state: method.train_step(state, clips, jax.random.key(1)))
     found = []
@@ -96,8 +88,8 @@ def test_both_networks_learn():
 
 @pytest.mark.slow
 def test_noise_changes_the_video_and_metrics_repeat():
-    method, clips = make_method_and_batch(), batch(1)
-    state = random_state(method, batch())
+    method, clips = make_method_and_batch(), random_lip_clips(1)
+    state = random_state(method, random_lip_clips())
     real = method._clip_batch(clips)
     generate = jit(method.generate_frames)
     noise = jnp.stack([jnp.zeros(100), jnp.ones(100)])[:, None]
