@@ -32,7 +32,7 @@ class ClipRecord(Protocol):
 
     @property
     def head(self) -> Mapping[str, Json]:
-        """The small values, as `head_of` returns them."""
+        """The values that are neither frames nor arrays, see `ParsedRecord.head`."""
 
     @property
     def frames(self) -> EncodedFrames:
