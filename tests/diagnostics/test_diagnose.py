@@ -190,9 +190,11 @@ def test_inverted_labels_are_named(monkeypatch):
 
 
 def test_windows_cut_too_late_are_named(monkeypatch):
-    start = windows.column_at
+    start = windows.generator_window_start
     method = sync_expert.make(overfit.strip_regularization(narrow(), 4), {})
-    monkeypatch.setattr(windows, "column_at", lambda time, rate=80: start(time, rate) + 8)
+    monkeypatch.setattr(
+        windows, "generator_window_start", lambda *args, **keywords: start(*args, **keywords) + 8
+    )
     in_step, _ = synthetic_clips.check(method)
     assert in_step.measurement.endswith("0 of 32 labelled true are in sync")
 
