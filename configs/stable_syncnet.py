@@ -17,7 +17,7 @@ warps its faces to a template; these crops are not warped. Arguments, e.g.
                         frame away; windows whose audio is not all inside of the clip are rejected
     sampling=spaced     negatives are at least 16 frames away; missing audio is silence
 
-Paper: section 3.3. Deviations: docs/deviations.md.
+Paper: section 3.3. Deviations: docs/explanation/deviations.md.
 Expected: not measured.
 """
 

@@ -17,7 +17,7 @@ Arguments, e.g. `:size=published,sampling=spaced`:
                         frame away; windows whose audio is not all inside of the clip are rejected
     sampling=spaced     negatives are at least 5 frames away; missing audio is silence
 
-Paper: section 3.3. Deviations: docs/deviations.md.
+Paper: section 3.3. Deviations: docs/explanation/deviations.md.
 Expected: `:small_data` on GRID s1, balanced accuracy 0.926 on the test clips (higher is better;
 chance 0.5), hours not measured (docs/results.md). `:published`, `:accelerator` and `:large_batch`:
 not measured.

@@ -63,7 +63,7 @@ def prepare(
         test_speakers: speakers held out for the test, by name.
 
     Returns:
-        The report, see `docs/data.md`; its `data` is None if there is no clip.
+        The report, see `docs/how-to/training-data.md`; its `data` is None if there is no clip.
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.

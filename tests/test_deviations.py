@@ -1,4 +1,4 @@
-"""docs/deviations.md and the comments at the lines that deviate name the same rows."""
+"""docs/explanation/deviations.md and the comments at the lines that deviate name the same rows."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ MENTION = re.compile(r"[Dd]eviations? ((?:[A-Z]\d+(?: \([^)]*\))?(?:, | and )?)+
 
 
 def test_every_row_has_its_comment_and_every_comment_its_row():
-    table = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "explanation" / "deviations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([A-Z]\d+) \|", table, re.MULTILINE)
     assert len(rows) == len(set(rows)) > 40
     named = set()
@@ -22,7 +22,7 @@ def test_every_row_has_its_comment_and_every_comment_its_row():
 
 
 def test_every_row_of_the_table_has_all_columns():
-    table = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "explanation" / "deviations.md").read_text(encoding="utf-8")
     for row in re.findall(r"^\| [A-Z]\d+ \|.*$", table, re.MULTILINE):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert len(cells) == 5 and all(cells), row

@@ -128,7 +128,7 @@ def _load_module(file: Path) -> ModuleType:
     if missing:
         raise ValueError(
             f"--corpus {file} has no function {' and no function '.join(missing)}; "
-            "docs/data.md describes corpus modules"
+            "docs/how-to/new-corpus.md describes corpus modules"
         )
     return module
 

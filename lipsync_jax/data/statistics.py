@@ -158,7 +158,9 @@ def _summarize(split: str, record: int, clip: Clip) -> ClipSummary:
 
 
 def compute(summaries: Sequence[ClipSummary]) -> dict[str, Json]:
-    """Computes the statistics, as JSON values; the keys are described in docs/data.md.
+    """Computes the statistics, as JSON values.
+
+    The keys are described in docs/how-to/training-data.md.
 
     Args:
         summaries: of the clips, at least one.

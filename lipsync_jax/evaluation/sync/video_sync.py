@@ -24,7 +24,7 @@ from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.types import Argument
 
 MIN_SECONDS = 1  # shorter tracks are not measured
-# What makes an offset of small prominence confident, see docs/evaluate.md.
+# What makes an offset of small prominence confident, see docs/how-to/sync.md.
 MIN_STABILITY = 0.9
 MIN_VOTE_WINDOWS = 100  # 4 s: fewer seconds are too few to resample
 
