@@ -18,6 +18,7 @@ from lipsync_jax.media.video_reader import Frame
 
 IMAGE_FRAME_RATE = Fraction(25)  # of a video made from an image
 MAX_BUFFER_BYTES = 128 << 20  # of frames in memory, for reading backwards
+_MAX_SKIPPED = 25  # frames that are read and discarded rather than sought over
 _CLOCK_ERROR = Fraction(1, 999)  # seconds; Matroska and FLV round times to milliseconds
 
 
@@ -156,7 +157,8 @@ def snap_times(times: Sequence[Fraction], frame_rate: Fraction) -> tuple[Fractio
 class FrameReader:
     """Reads frames of a source by number, in any order, with few of them in memory.
 
-    Reading backwards uses the buffer first, then a seek and another run of reading.
+    Reading backwards uses the buffer first, then a seek and another run of reading; a jump far
+    ahead is a seek too.
     """
 
     def __init__(
@@ -189,6 +191,8 @@ class FrameReader:
         first = self._next - len(self._buffer)
         if number < first:
             self._open(max(0, number + 1 - self._buffer.maxlen))
+        elif number - self._next > _MAX_SKIPPED:
+            self._open(number)
         while self._next <= number:
             self._read()
         return self._buffer[number - self._next]

@@ -11,7 +11,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import (
     driving_audio,
     face_detection_pass,
+    frame_preview,
     model_info,
     preview,
     renderer,
@@ -116,6 +117,25 @@ class LipSyncPipeline:
         settings = DubbingOptions.from_quality(**options)
         settings.check(face, audio, outfile)
         return self._generate(face, audio, outfile, settings, on_progress)
+
+    def preview(
+        self, face: Pathlike, audio: Pathlike, moments: Iterable[float], **options: Argument
+    ) -> list[frame_preview.PreviewFrame]:
+        """Dubs single frames of a video, see `frame_preview.preview`.
+
+        Args:
+            face: any video or image FFmpeg reads.
+            audio: any file with audio.
+            moments: seconds of the output.
+            **options: as of `generate`; those about files have no effect.
+
+        Raises:
+            FileNotFoundError, ValueError: as `generate`.
+        """
+        settings = DubbingOptions.from_quality(**options)
+        settings.check_inputs([("face", face), ("audio", audio)])
+        video, reference = _open_video(face, settings), _reference_appearance(settings)
+        return frame_preview.preview(self.model, video, audio, moments, settings, reference)
 
     def prepare(
         self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Argument

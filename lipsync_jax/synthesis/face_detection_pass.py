@@ -41,12 +41,9 @@ def detect_faces_in_video(
     """
     if end is not None:
         end += max(Fraction(1), 16 / video.frame_rate)
-    # A constant box or an image is quick; a function as detector has no name to store by.
-    cacheable = options.cache and isinstance(options.detector, str) and not video.single_frame
-    name = cache.cache_key(video.path, _cache_settings(options)) if cacheable else ""
-    video_faces = cache.load(name, end) if cacheable else None
+    name = _cache_name(video, options)
+    video_faces = cached_faces(video, end, options, name)
     if video_faces is not None:
-        video_faces = video_faces.first_frames(_frames_before(video_faces, end))
         on_frame(len(video_faces.times), len(video_faces.times), 0.0)
         return video_faces
     total = video.frames_estimate
@@ -67,9 +64,34 @@ def detect_faces_in_video(
 
     with contextlib.closing(prefetch.prefetch(video.frames(planes=True), QUEUE)) as frames:
         video_faces = trajectory.track_video(until(frames), video.frame_rate, options, count)
-    if cacheable:
+    if name:
         cache.store(name, video_faces, reached_end)
     return video_faces
+
+
+def cached_faces(
+    video: FrameSource, end: Fraction | None, options: DubbingOptions, name: str | None = None
+) -> VideoFaces | None:
+    """Loads the faces of a video from the cache; None if the cache lacks them.
+
+    Args:
+        video: the video.
+        end: seconds that are needed; None for all.
+        options: of reading and detection.
+        name: of the cache's entry, empty without one; None to compute the name.
+    """
+    name = _cache_name(video, options) if name is None else name
+    video_faces = cache.load(name, end) if name else None
+    if video_faces is None:
+        return None
+    return video_faces.first_frames(_frames_before(video_faces, end))
+
+
+def _cache_name(video: FrameSource, options: DubbingOptions) -> str:
+    """Returns the name of the cache's entry; empty where the faces are not stored."""
+    # A constant box or an image is quick; a function as detector has no name to store by.
+    cacheable = options.cache and isinstance(options.detector, str) and not video.single_frame
+    return cache.cache_key(video.path, _cache_settings(options)) if cacheable else ""
 
 
 def _cache_settings(options: DubbingOptions) -> dict[str, object]:
