@@ -12,6 +12,7 @@ FLOORS = {
     "main": 6,
     "lipsync_jax.configs": 6,
     "lipsync_jax.data_prep": 6,
+    "lipsync_jax.web": 6,
     "lipsync_jax.cli": 6,
     "lipsync_jax.personalization": 6,
     "lipsync_jax.evaluation": 5,

@@ -1,0 +1,206 @@
+"""The queue alone: states, cancelling, restarts, limits."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from lipsync_jax.web import jobs
+from lipsync_jax.web.jobs import JobQueue
+
+
+class Work:
+    """Runs jobs step by step, as the test allows."""
+
+    def __init__(self):
+        self.started, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        self.ran = []
+
+    def __call__(self, job, folder, on_progress):
+        self.ran.append(job.title)
+        (folder / "half.mp4.part").write_bytes(b"half")
+        self.started.release()
+        assert self.go.acquire(timeout=10)
+        for done in range(3):
+            on_progress("generate", done, 3)
+        if job.options.get("fail"):
+            raise ValueError(f"{folder / job.files['face']}: no face was found")
+        if job.options.get("crash"):
+            raise KeyError("fault")
+        (folder / "result.mp4").write_bytes(b"video")
+        (folder / "half.mp4.part").unlink()
+        return {"frames": 3}
+
+
+@pytest.fixture
+def work():
+    return Work()
+
+
+@pytest.fixture
+def make_queue(tmp_path, work):
+    queues = []
+
+    def make(**options):
+        queues.append(JobQueue(tmp_path / "jobs", work, **options))
+        return queues[-1]
+
+    yield make
+    for _ in range(50):
+        work.go.release()
+    for queue in queues:
+        queue.close()
+
+
+def add(queue, tmp_path, title="", **options):
+    face = tmp_path / "My Face.MP4"
+    face.write_bytes(b"face")
+    return queue.add("dub", {"face": face}, options, title=title, client="me").job_id
+
+
+def wait(queue, job_id, *states):
+    deadline = time.monotonic() + 10
+    while queue.get(job_id).state not in states:
+        assert time.monotonic() < deadline, queue.get(job_id)
+        time.sleep(0.005)
+    return queue.get(job_id)
+
+
+def test_a_job_runs_and_reports(tmp_path, make_queue, work):
+    queue = make_queue()
+    job_id = add(queue, tmp_path)
+    assert work.started.acquire(timeout=10)
+    assert queue.get(job_id).state == jobs.RUNNING
+    work.go.release()
+    job = wait(queue, job_id, jobs.DONE)
+    assert job.report == {"frames": 3} and job.ended >= job.started >= job.created > 0
+    assert job.title == "My Face.MP4" and job.files == {"face": "face.mp4"}
+    stored = json.loads((queue.folder(job) / "job.json").read_text())
+    assert stored["state"] == "done" and stored["report"] == {"frames": 3}
+    (tmp_path / "My Face.MP4").unlink()  # a cleared upload
+    assert (queue.folder(job) / "face.mp4").read_bytes() == b"face"
+
+
+def test_cancelling_leaves_the_inputs_only(tmp_path, make_queue, work):
+    queue = make_queue()
+    job_id = add(queue, tmp_path)
+    assert work.started.acquire(timeout=10)
+    queue.cancel(job_id)
+    assert queue.get(job_id).progress.stage == "cancelling"
+    work.go.release()
+    job = wait(queue, job_id, jobs.CANCELLED)
+    assert sorted(p.name for p in queue.folder(job).iterdir()) == ["face.mp4", "job.json"]
+    again = queue.run_again(job_id).job_id
+    work.go.release()
+    assert wait(queue, again, jobs.DONE).names == job.names
+
+
+def test_waiting_jobs_can_be_cancelled_moved_and_deleted(tmp_path, make_queue, work):
+    queue = make_queue()
+    first = add(queue, tmp_path, "first")
+    assert work.started.acquire(timeout=10)
+    others = [add(queue, tmp_path, title) for title in ("a", "b", "c", "d")]
+    queue.cancel(others[0])
+    queue.move_to_front(others[2])
+    queue.delete(others[3])
+    assert [job.title for job in queue.all()] == ["first", "c", "b", "a"]
+    with pytest.raises(ValueError, match="cancel it first"):
+        queue.delete(first)
+    for _ in range(3):
+        work.go.release()
+    wait(queue, others[1], jobs.DONE)
+    assert work.ran == ["first", "c", "b"]
+    assert queue.get(others[0]).state == jobs.CANCELLED
+    with pytest.raises(KeyError):
+        queue.get(others[3])
+
+
+def test_errors_are_told_in_words_and_end_no_other_job(tmp_path, make_queue, work):
+    queue = make_queue()
+    failing, crashing = add(queue, tmp_path, fail=True), add(queue, tmp_path, crash=True)
+    last = add(queue, tmp_path)
+    for _ in range(3):
+        work.go.release()
+    assert wait(queue, failing, jobs.FAILED).error == "face.mp4: no face was found"
+    job = wait(queue, crashing, jobs.FAILED)
+    assert job.error == "KeyError: 'fault'" and "Traceback" in job.details
+    wait(queue, last, jobs.DONE)
+
+
+def test_jobs_outlive_the_process(tmp_path, make_queue, work):
+    queue = make_queue()
+    running = add(queue, tmp_path, "running")
+    assert work.started.acquire(timeout=10)
+    waiting = add(queue, tmp_path, "waiting")
+    path = queue.folder(queue.get(running)) / "job.json"
+    assert json.loads(path.read_text())["state"] == jobs.RUNNING
+    text = path.read_text()
+    work.go.release()
+    queue.close()
+    path.write_text(text)  # as a process that was killed leaves it
+    (tmp_path / "jobs" / "20200101-000000-abcdef").mkdir()
+    (tmp_path / "jobs" / "notes").mkdir()
+
+    queue = make_queue()
+    assert queue.get(running).state == jobs.INTERRUPTED
+    assert "ended while" in queue.get(running).error
+    work.go.release()
+    wait(queue, waiting, jobs.DONE)
+    assert len(queue.all()) == 2
+
+
+def test_a_client_has_a_limit_of_waiting_jobs(tmp_path, make_queue, monkeypatch):
+    monkeypatch.setattr(jobs, "MAX_WAITING", 2)
+    queue = make_queue()
+    for _ in range(2):
+        add(queue, tmp_path)
+    time.sleep(0.05)  # the first one runs
+    add(queue, tmp_path)
+    with pytest.raises(jobs.QueueFullError, match="2 jobs are waiting"):
+        add(queue, tmp_path)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(b"")
+    queue.add("dub", {"face": other}, {}, client="another")
+
+
+def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):
+    monkeypatch.setattr(jobs, "MAX_JOBS", 1)
+    queue = make_queue()
+    ids = []
+    for _ in range(3):
+        ids.append(add(queue, tmp_path))
+        work.go.release()
+        wait(queue, ids[-1], jobs.DONE)
+    assert {job.job_id for job in queue.all()} == {*ids[1:]}
+    queue.close()
+    queue = make_queue(keep_seconds=0)
+    add(queue, tmp_path)
+    assert {job.job_id for job in queue.all()}.isdisjoint(ids)
+
+
+def test_progress_has_a_rate_and_the_time_left(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: next(clock))
+    tracker = jobs._Tracker()
+    assert tracker("generate", 0, 100).seconds_left is None
+    for done in range(10, 60, 10):
+        progress = tracker("generate", done, 100)
+    assert progress.per_second == 10 and progress.seconds_left == 5
+    assert tracker("faces", 0, 9).per_second == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "safe"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("a b.MP4", "a b.MP4"),
+        ("..\\x.mov", "x.mov"),
+        ("evil\n\x1b.mp4", "evil__.mp4"),
+        ("name.verylongsuffix", "name"),
+        ("", "file"),
+        ("..", "file"),
+    ],
+)
+def test_names_of_users_are_no_paths(given, safe):
+    assert jobs.safe_name(given) == safe
