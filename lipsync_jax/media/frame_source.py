@@ -128,6 +128,35 @@ def open_frame_source(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _HeldSource(FrameSource):
+    held: tuple[Frame, ...] = dataclasses.field(default=(), repr=False)
+
+    def frames(
+        self, start: Fraction | None = None, planes: bool = False
+    ) -> Generator[Frame, None, None]:
+        yield from (frame for frame in self.held if start is None or frame.time >= start)
+
+
+def hold_frames(source: FrameSource, max_bytes: int) -> tuple[FrameSource, bool]:
+    """Reads a source into memory, so that a player may jump in it without decoding.
+
+    Args:
+        source: the face video.
+        max_bytes: of frames; later frames are left out, but the first is always there.
+
+    Returns:
+        A source with the frames in memory, and whether they are all of the video's.
+    """
+    width, height = source.size
+    most = max(1, max_bytes // (3 * width * height))
+    with contextlib.closing(source.frames()) as frames:
+        held = tuple(itertools.islice(frames, most))
+        complete = next(frames, None) is None
+    fields = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+    return _HeldSource(**{**fields, "frames_estimate": len(held), "held": held}), complete
+
+
 def _notes(info: video_reader.VideoInfo) -> tuple[str, ...]:
     interlaced = (
         (f"{info.path} is interlaced: its frames are deinterlaced",) if info.interlaced else ()

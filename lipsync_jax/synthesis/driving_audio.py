@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import soxr
 
+from lipsync_jax.data import windows
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.media import audio, packets
 from lipsync_jax.media.samples import SampleStream, mono_weights, sum_channels
@@ -76,6 +77,20 @@ class AudioChunks:
                 raise ValueError("the streaming audio has samples that are not finite numbers")
             self._received += len(samples)
             yield samples
+
+
+def look_ahead(feature_spec: AudioFeatureSpec, audio_offset: str = "corrected") -> Fraction:
+    """Returns the seconds of audio after a frame's time that the frame may need, at most.
+
+    Args:
+        feature_spec: which audio features; they are computed in blocks of columns.
+        audio_offset: see `AudioFeatureSpec.window_starts`.
+    """
+    is_corrected = audio_offset == "corrected"
+    lookback = feature_spec.lookback if is_corrected else windows.AUDIO_OFFSETS[audio_offset]
+    # The last column of a window may be the first of its block.
+    columns = feature_spec.window - 1 + _BLOCK + feature_spec.right_context
+    return Fraction(columns, feature_spec.rate) - lookback
 
 
 class StreamingFeatures:

@@ -138,12 +138,19 @@ class LipSyncPipeline:
         return frame_preview.preview(self.model, video, audio, moments, settings, reference)
 
     def prepare(
-        self, face: Pathlike, *, on_progress: OnProgress | None = None, **options: Argument
+        self,
+        face: Pathlike,
+        *,
+        max_frame_bytes: int | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Argument,
     ) -> streaming.StreamingDubber:
         """Detects the face of a video and compiles, for streaming audio: see `StreamingDubber`.
 
         Args:
             face: any video or image FFmpeg reads; read to its end.
+            max_frame_bytes: hold the frames in memory, so that no frame waits for a decoder; later
+                frames than fit are not used.
             on_progress: called after each frame.
             **options: fields of `options.DubbingOptions`; those about files have no effect.
 
@@ -153,6 +160,10 @@ class LipSyncPipeline:
         settings = DubbingOptions.from_quality(**options)
         settings.check_streaming(face)
         video = _open_video(face, settings)
+        if max_frame_bytes is not None:
+            video, complete = frame_source.hold_frames(video, max_frame_bytes)
+            if not complete:  # the cache is of whole videos
+                settings = dataclasses.replace(settings, cache=False)
         reference = _reference_appearance(settings)
         batcher = self._batcher(video, settings)
         report_progress = on_progress or _ignore_progress

@@ -1,7 +1,9 @@
 """Dubs a face by streaming audio: frames are generated while the audio is still arriving."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 
 import numpy as np
 
@@ -9,10 +11,13 @@ from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media.audio import SAMPLE_RATE
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import Frame
+from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio, renderer
 from lipsync_jax.synthesis.batching import Batcher
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
+
+SPEECH_LOOK_AHEAD = Fraction(16, 100)  # seconds; less than the look-ahead of every network
 
 
 class StreamingDubber:
@@ -22,12 +27,11 @@ class StreamingDubber:
         for frame in dubber.stream(microphone, rate=16_000):
             show(frame.image, frame.time)
 
-    **Look-ahead.** Wav2Lip's frame shown at second t is conditioned on the audio up to t + 0.15 s
+    **Look-ahead.** Wav2Lip's frame shown at second t is conditioned on the audio up to t + 0.16 s
     (a window of 0.2 s from 0.04 s before t; 0.04 s later with `audio_offset="reference"`). The mel
-    spectrogram needs 0.025 s more, and is computed in blocks of 0.05 s: at 16 kHz the frame is
-    generated once t + 0.225 s of audio have arrived. Resampling from 22 to 48 kHz needs up to 0.042
-    s more, from 8 kHz 0.12 s. LipGAN's windows end 0.2 s after their frame, so LipGAN needs t +
-    0.275 s.
+    spectrogram is computed in blocks of 0.05 s: at 16 kHz the frame is generated once t +
+    `look_ahead` seconds of audio have arrived, 0.21 s (LipGAN: 0.24 s of MFCCs). Resampling from 22
+    to 48 kHz needs up to 0.042 s more, from 8 kHz 0.12 s.
 
     **Latency.** The look-ahead, plus the chunk's length, plus the time until `batch_size` frames
     are due (none for `batch_size=1`; (batch_size - 1) / frame_rate in general), plus the time of
@@ -43,6 +47,8 @@ class StreamingDubber:
     Attributes:
         frame_rate: frames a second, exact.
         size: (width, height) of the frames.
+        look_ahead: see above, exact.
+        model_hash: identifies the weights, see `metadata.model_hash`.
     """
 
     def __init__(
@@ -59,8 +65,22 @@ class StreamingDubber:
             options,
         )
         self.frame_rate, self.size = video.output_rate, video.size
+        self.look_ahead = driving_audio.look_ahead(
+            batcher.model.audio_features, options.audio_offset
+        )
+        self.model_hash = batcher.model.model_hash
+        self._label = (
+            visible_label.VisibleWatermark(options.label, video.size) if options.label else None
+        )
 
-    def stream(self, chunks: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Iterator[Frame]:
+    def stream(
+        self,
+        chunks: Iterable[np.ndarray],
+        rate: int = SAMPLE_RATE,
+        *,
+        is_wanted: Callable[[Fraction], bool] | None = None,
+        speech: Callable[[Fraction], float] | None = None,
+    ) -> Iterator[Frame]:
         """Generates frames while the audio arrives.
 
         May be called again for other audio; each call starts at the video's first frame. Memory
@@ -70,10 +90,15 @@ class StreamingDubber:
             chunks: driving audio in chunks of any length: int16, or float with full scale 1;
                 (samples,) or (samples, channels). Consumed one by one, in the caller's thread.
             rate: samples a second.
+            is_wanted: the time of the next frame -> whether to generate the frame; others are left
+                out. Called before the frame's audio is consumed.
+            speech: the time of a frame -> speech activity, 0 (the face video's own frame, at no
+                cost) to 1. Called when the audio until `SPEECH_LOOK_AHEAD` after this time, or
+                until its end, has been consumed.
 
         Yields:
-            Frames (uint8 RGB (height, width, 3), time in exact seconds of the audio, index), until
-            the audio ends or, with `loop="none"`, the video ends.
+            Frames (uint8 RGB (height, width, 3), time in exact seconds of the audio, and the index
+            that the time has), until the audio ends or, with `loop="none"`, the video ends.
 
         Raises:
             ValueError: samples are not finite.
@@ -81,18 +106,32 @@ class StreamingDubber:
         audio_features = driving_audio.StreamingFeatures(
             chunks, rate, self._batcher.model.audio_features
         )
-        speaker_track = SpeakerTrack(self._face_trajectory, audio_features)
-        face_renderer = FaceRenderer(self._batcher, self._video, [speaker_track], self._options)
+
+        def envelope(moment: Fraction) -> float:
+            audio_features.length(moment + SPEECH_LOOK_AHEAD)
+            return 1.0 if speech is None else speech(moment)
+
+        options = self._options
+        if speech is not None:  # frames without speech are those of the face video
+            options = dataclasses.replace(options, silence_mode="passthrough")
+        speaker_track = SpeakerTrack(
+            self._face_trajectory, audio_features, None if speech is None else envelope
+        )
+        face_renderer = FaceRenderer(
+            self._batcher, self._video, [speaker_track], options, self._label
+        )
         moments = []
 
         def schedule() -> Iterator[renderer.ScheduledFrame]:
             frames = renderer.schedule_frames(
-                self._video, self._face_trajectory.times, audio_features.length, self._options.loop
+                self._video, self._face_trajectory.times, audio_features.length, options.loop
             )
-            for number, moment in frames:
-                moments.append(moment)
-                yield number, moment
+            for index, (number, moment) in enumerate(frames):
+                if is_wanted is None or is_wanted(moment):
+                    moments.append((index, moment))
+                    yield number, moment
 
         with contextlib.closing(face_renderer.images(schedule(), parallel=False)) as images:
-            for index, image in enumerate(images):
-                yield Frame(moments.pop(0), image, index)
+            for image in images:
+                index, moment = moments.pop(0)
+                yield Frame(moment, image, index)

@@ -3,9 +3,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from lipsync_jax.data import audio_features
 from lipsync_jax.media import audio, packets, video_reader
 from lipsync_jax.media.samples import SampleStream
-from lipsync_jax.synthesis import driving_audio, dubbing
+from lipsync_jax.provenance import visible_label
+from lipsync_jax.synthesis import driving_audio, dubbing, streaming
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from tests.helpers import media_files, scenes
 from tests.helpers.scenes import LEFT, RIGHT
@@ -103,7 +105,77 @@ def test_no_more_audio_is_consumed_than_the_stated_look_ahead(face_video, batch_
 
     for frame in dubber.stream(chunks()):
         last = (frame.index // batch_size + 1) * batch_size - 1  # of its batch
-        assert consumed / 16_000 <= min(last / 25 + 0.225 + 0.005, 1.6) + 1e-9
+        assert consumed / 16_000 <= min(last / 25 + dubber.look_ahead + 0.005, 1.6) + 1e-9
+
+
+@pytest.mark.parametrize("name", ["mel", "mfcc"])
+@pytest.mark.parametrize("audio_offset", ["corrected", "reference"])
+def test_the_look_ahead_is_the_most_that_a_frame_needs(name, audio_offset):
+    spec = audio_features.LIPGAN[name]
+    needed = []
+    for i in range(200):
+        moment = Fraction(i, 30)
+        last = int(spec.window_starts([moment], audio_offset)[0]) + spec.window - 1
+        block_end = (last // driving_audio._BLOCK + 1) * driving_audio._BLOCK
+        needed.append(Fraction(block_end + spec.right_context, spec.rate) - moment)
+    bound = driving_audio.look_ahead(spec, audio_offset)
+    assert bound - Fraction(2, spec.rate) <= max(needed) <= bound
+
+
+def test_unwanted_frames_are_left_out_and_the_others_keep_their_times(face_video):
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, batch_size=1)
+    whole = [*dubber.stream([noise(1.0)])]
+    half = [*dubber.stream([noise(1.0)], is_wanted=lambda moment: moment * 25 % 2 == 1)]
+    assert [frame.index for frame in half] == [*range(1, 25, 2)]
+    for frame in half:
+        assert frame.time == Fraction(frame.index, 25)
+        np.testing.assert_array_equal(frame.image, whole[frame.index].image)
+
+
+def test_without_speech_the_frames_are_the_face_videos(face_video):
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, batch_size=1)
+    whole = [*dubber.stream([noise(1.0)])]
+    original = [*video_reader.read_frames(face_video)]
+    consumed, heard = 0, []
+
+    def chunks():
+        nonlocal consumed
+        for chunk in chunks_of(noise(1.0), [80]):
+            consumed += len(chunk)
+            yield chunk
+
+    def speech(moment):
+        heard.append(Fraction(consumed, 16_000) - moment)
+        return float(moment >= Fraction(8, 25))
+
+    frames = [*dubber.stream(chunks(), speech=speech)]
+    assert streaming.SPEECH_LOOK_AHEAD < min(heard[:15]) and max(heard) <= dubber.look_ahead + 0.005
+    for i in range(20):
+        expected = original[i] if i < 8 else whole[i]
+        np.testing.assert_array_equal(frames[i].image, expected.image)
+
+
+def test_frames_in_memory_are_those_of_the_file(face_video):
+    pipeline = scenes.lip_sync_pipeline()
+    whole = pipeline.prepare(face_video, **scenes.OPTIONS)
+    held = pipeline.prepare(face_video, **scenes.OPTIONS, max_frame_bytes=10**9)
+    for a, b in zip(whole.stream([noise(3.0)]), held.stream([noise(3.0)]), strict=True):
+        assert a.time == b.time and a.index == b.index
+        np.testing.assert_array_equal(a.image, b.image)
+    width, height = whole.size
+    part = pipeline.prepare(face_video, **scenes.OPTIONS, max_frame_bytes=12 * 3 * width * height)
+    images = [frame.image for frame in part.stream([np.zeros(16_000)], speech=lambda _: 0.0)]
+    original = [*video_reader.read_frames(face_video)]
+    for i, number in ((0, 0), (11, 11), (12, 10), (24, 2)):  # forwards and backwards
+        np.testing.assert_array_equal(images[i], original[number].image)
+
+
+def test_a_streamed_frame_has_the_label(face_video):
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, label="synthetic")
+    plain = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS)
+    label = visible_label.VisibleWatermark("synthetic", dubber.size)
+    labelled, unlabelled = next(dubber.stream([noise(0.5)])), next(plain.stream([noise(0.5)]))
+    np.testing.assert_array_equal(labelled.image, label(unlabelled.image))
 
 
 def test_one_face_takes_several_streams(face_video):
