@@ -97,8 +97,8 @@ class ConvNormAct(nn.Module):
             x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.padding_mode)
             padding = (0,) * rank
         if x.shape[1:-1] == self.kernel and not any(padding):
-            y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
-            return y.reshape(len(x), *[1] * rank, self.features)
+            y = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, self.features)
+            return y.reshape(x.shape[0], *[1] * rank, self.features)
         return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 
     def _convolve_same(self, x: jax.Array, kernel: jax.Array, strides: tuple) -> jax.Array:

@@ -90,12 +90,19 @@ def farneback(
     flow: jax.Array | None = None
     for level in range(levels, -1, -1):
         smaller = (round(size[0] / 2**level), round(size[1] / 2**level))
-        flow = jnp.zeros((len(first), *smaller, 2)) if flow is None else 2 * _resize(flow, smaller)
+        flow = (
+            jnp.zeros((len(first), *smaller, 2))
+            if flow is None
+            else 2 * resize_bilinear(flow, smaller)
+        )
         deviation = (2**level - 1) / 2
         # OpenCV uses the binomial filter for a deviation of 0.
         radius = max(1, round(5 * deviation) // 2)
         taps = _gaussian(deviation, radius) if level else np.array([1, 2, 1]) / 4
-        pair = (_resize(_filter(255 * x, taps, taps, "reflect"), smaller) for x in (first, second))
+        pair = (
+            resize_bilinear(_filter(255 * x, taps, taps, "reflect"), smaller)
+            for x in (first, second)
+        )
         one, other = (_polynomial_expansion(x, poly_n, poly_sigma) for x in pair)
         for _ in range(iterations):
             flow = _update_flow(one, other, flow, window)
@@ -245,11 +252,11 @@ def _coarse_to_fine(
         height, width = pyramid[-1][0].shape[1:]
         half = ((height + 1) // 2, (width + 1) // 2)
         one, other = (_filter(x, BINOMIAL, BINOMIAL, "edge") for x in pyramid[-1])
-        pyramid.append((_resize(one, half), _resize(other, half)))
+        pyramid.append((resize_bilinear(one, half), resize_bilinear(other, half)))
     flow = jnp.zeros((*pyramid[-1][0].shape, 2))
     for one, other in pyramid[::-1]:
         if flow.shape[1:3] != one.shape[1:]:
-            flow = 2 * _resize(flow, (one.shape[1], one.shape[2]))
+            flow = 2 * resize_bilinear(flow, (one.shape[1], one.shape[2]))
         for _ in range(repeats):
             flow = refine(one, other, flow)
     return flow
@@ -284,6 +291,16 @@ def _warped_positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
     return flow[..., 0] + jnp.arange(width), flow[..., 1] + jnp.arange(height)[:, None]
 
 
+def resize_bilinear(
+    x: Float[Array, "n height width ..."], size: tuple[int, int]
+) -> Float[Array, "n new_height new_width ..."]:
+    """Resizes (n, h, w) or (n, h, w, c) bilinearly, pixel areas aligned, without smoothing."""
+    if x.shape[1:3] == tuple(size):
+        return x
+    rows, columns = (_resize_matrix(*pair) for pair in zip(x.shape[1:3], size, strict=True))
+    return _along_both(x, rows, columns)
+
+
 def sample_bilinear(maps: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Samples maps (n, h, w, c) bilinearly at positions (n, h, w), clipped to the borders."""
     n, height, width, channels = maps.shape
@@ -311,14 +328,6 @@ def _filter(x: jax.Array, along_y: np.ndarray, along_x: np.ndarray, border: Bord
     """Correlates images (n, h, w) or (n, h, w, c) with the outer product of two sets of taps."""
     rows = _filter_matrix(x.shape[1], tuple(along_y), border)
     columns = _filter_matrix(x.shape[2], tuple(along_x), border)
-    return _along_both(x, rows, columns)
-
-
-def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Resizes (n, h, w) or (n, h, w, c) bilinearly, pixel areas aligned, without smoothing."""
-    if x.shape[1:3] == tuple(size):
-        return x
-    rows, columns = (_resize_matrix(*pair) for pair in zip(x.shape[1:3], size, strict=True))
     return _along_both(x, rows, columns)
 
 

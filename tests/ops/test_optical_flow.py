@@ -175,3 +175,10 @@ def test_second_frames_of_pairs_are_the_first_warped_by_the_flow():
         unwarped.append(np.median(np.abs(second - first)[inside, inside]))
         warped.append(np.median(np.abs(back - first)[inside, inside]))
     assert np.mean(warped) < 0.5 * np.mean(unwarped)
+
+
+@pytest.mark.parametrize("size", [(12, 8), (24, 4)])
+def test_images_are_enlarged_as_jax_enlarges_them(size):
+    images = np.random.default_rng(0).normal(size=(2, 6, 4, 3)).astype(np.float32)
+    expected = jax.image.resize(images, (2, *size, 3), "linear")
+    np.testing.assert_allclose(optical_flow.resize_bilinear(images, size), expected, atol=1e-6)

@@ -86,9 +86,9 @@ class _LipGANModule(TableModule):
 
     min_channels: ClassVar = 8  # fewer lose colours and edges
 
-    def spectrogram_image(self, audio: jax.Array, n: int) -> jax.Array:
+    def spectrogram_image(self, audio: jax.Array) -> jax.Array:
         """Converts (n, steps, bins) to (n, bins, steps, 1)."""
-        check_shape(self, "audio", audio, n, *AUDIO_SHAPES[self.audio_features])
+        check_shape(self, "audio", audio, None, *AUDIO_SHAPES[self.audio_features])
         return audio.swapaxes(1, 2)[..., None]
 
     def pad_top(self, x: jax.Array, strides: Argument) -> jax.Array:
@@ -135,7 +135,7 @@ class Generator(_LipGANModule):
             x = self._stage(x, row, train, f"face_{i}")
             skips.append(x)
         face_code = self._code(x, face_size, train, "face")
-        x = self.spectrogram_image(audio, len(faces))
+        x = self.spectrogram_image(audio)
         rows = AUDIO_ENCODER if self.residual else BASIC_AUDIO_ENCODER
         for i, stage in enumerate(rows[self.audio_features]):
             x = self._stage(self.pad_top(x, stage[2]), stage, train, f"audio_{i}")
@@ -236,7 +236,7 @@ class Discriminator(_LipGANModule):
             float32 (n,), distances in [0, 2].
         """
         check_shape(self, "faces", faces, None, SIZE, SIZE, 3)
-        face_code, audio_code = faces, self.spectrogram_image(audio, len(faces))
+        face_code, audio_code = faces, self.spectrogram_image(audio)
         for i, row in enumerate(DISC_FACE_ENCODER):
             face_code = self._block(face_code, row, f"face_{i}")
         for i, block in enumerate(DISC_AUDIO_ENCODER[self.audio_features]):
@@ -247,7 +247,7 @@ class Discriminator(_LipGANModule):
         else:
             audio_code = self._global_conv(audio_code, "audio_code")
         codes = (
-            x.reshape(len(faces), -1)
+            x.reshape(faces.shape[0], -1)
             for x in (self._global_conv(face_code, "face_code"), audio_code)
         )
         face_code, audio_code = (l2_normalize(x) for x in codes)

@@ -29,7 +29,7 @@ from lipsync_jax.methods.wav2lip.model import (
     unroll,
 )
 from lipsync_jax.nn.conv import ConvBlock, conv
-from lipsync_jax.ops.optical_flow import sample_bilinear
+from lipsync_jax.ops.optical_flow import resize_bilinear, sample_bilinear
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
 NUM_RESIDUALS = 2  # of each size, times `depth_mult`
@@ -132,7 +132,7 @@ class WarpWav2Lip(Wav2LipModule):
     def _embed_audio(self, audio: jax.Array, train: bool) -> jax.Array:
         """Returns the motion code (n, motion_features), or an embedding without codes."""
         x = self.conv_stack(audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder")
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         x /= jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-4)
         if not self.motion_features:
             return x
@@ -143,7 +143,7 @@ class WarpWav2Lip(Wav2LipModule):
         x = space_to_depth(crop_mouth(faces, MOUTH_LIP_READING))
         for i, features in enumerate(MOTION_ENCODER_FEATURES):
             x = self._block(x, features, train, f"motion_encoder_{i}", 3, 2)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         x = nn.Dense(self.motion_features, dtype=self.dtype, name="motion_encoder_last")(x)
         return nn.BatchNorm(
             use_running_average=not train,
@@ -211,7 +211,7 @@ class WarpWav2Lip(Wav2LipModule):
         opacity = nn.sigmoid(depth_to_space(y[..., 4 * PAINTED : -FLOW]) - 1)
         flow = jnp.tanh(y[..., -FLOW:]) * (MAX_FLOW * self.image_size)
         rows, columns = flow.shape[1:3]
-        flow = jax.image.resize(flow, (len(x), 2 * rows, 2 * columns, FLOW), "linear")
+        flow = resize_bilinear(flow, (2 * rows, 2 * columns))
         return change, opacity, flow
 
     def _block(
@@ -304,14 +304,16 @@ def limit_green(
     mean = skin.mean((1, 2), keepdims=True)
     greenness = (mean[..., 1] + dark) / grey(mean[..., 0], mean[..., 2])
     limit = GREEN_MARGIN * greenness * grey(painted[..., 0], painted[..., 2]) - dark
-    return painted.at[..., 1].min(jnp.maximum(limit, 0.0))
+    blue, green, red = jnp.split(painted, 3, axis=-1)
+    green = jnp.minimum(green, jnp.maximum(limit, 0.0)[..., None])
+    return jnp.concatenate([blue, green, red], axis=-1)
 
 
 def smooth(images: jax.Array, size: int = 4) -> jax.Array:
     """Returns images (n, height, width, channels) without detail: block means, resized."""
     n, height, width, channels = images.shape
     means = images.reshape(n, height // size, size, width // size, size, channels).mean((2, 4))
-    return jax.image.resize(means, images.shape, "linear")
+    return resize_bilinear(means, (height, width))
 
 
 def warp_lower_half(
