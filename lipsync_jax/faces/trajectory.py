@@ -2,19 +2,20 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.media.planar import Image
 from lipsync_jax.media.video_reader import Frame
 
 MISSING_FACE = ("keep", "hold", "error")
 MAX_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
 _MIN_TRACK_LENGTH = 5  # frames; a shorter track among longer ones is spurious
+_BOX_WINDOW = 5  # frames of the moving average of boxes
 _LANDMARK_WINDOW = 15  # frames of the moving average of landmarks, which move slowly in their box
+_SMOOTHING_REACH = _BOX_WINDOW // 2 + _LANDMARK_WINDOW // 2  # later frames that move a face
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,42 +107,59 @@ class VideoFaces:
         return identity_tracks
 
 
-def track_video(
-    frames: Iterable[Frame],
-    frame_rate: Fraction,
-    options: FaceOptions,
-    on_frame: Callable[[int], None],
-) -> VideoFaces:
-    """Tracks all faces of a video, with one frame in memory at a time.
+class VideoTracker:
+    """Tracks all faces of a video, frame by frame; with a constant box none are detected."""
 
-    Args:
-        frames: of the face video.
-        frame_rate: frames a second, approximate.
-        options: of detection; with a constant box no faces are detected.
-        on_frame: called with the number of frames read so far.
-    """
-    times: list[Fraction] = []
+    def __init__(self, frame_rate: Fraction, options: FaceOptions) -> None:
+        """Takes the options.
 
-    def images() -> Iterator[Image]:
-        for frame in frames:
-            times.append(frame.time)
-            yield frame.image
-            on_frame(len(times))
+        Args:
+            frame_rate: frames a second, approximate.
+            options: of detection.
+        """
+        self._times: list[Fraction] = []
+        self._tracker: faces.FaceTracker | None = None
+        if options.box is None:
+            self._tracker = faces.FaceTracker(
+                options.detector,
+                detect_every=options.detect_every,
+                max_gap=max(1, round(MAX_GAP * frame_rate)),
+                with_appearance=True,
+                follow=options.follow,
+            )
 
-    tracks: Sequence[faces.Track] = ()
-    if options.box is not None:
-        for _ in images():
-            pass
-    else:
-        tracks = faces.track_faces(
-            images(),
-            options.detector,
-            detect_every=options.detect_every,
-            max_gap=max(1, round(MAX_GAP * frame_rate)),
-            with_appearance=True,
-            follow=options.follow,
-        )
-    return VideoFaces(tuple(times), tuple(tracks))
+    def add(self, frame: Frame) -> None:
+        """Takes the next frame."""
+        self._times.append(frame.time)
+        if self._tracker is not None:
+            self._tracker.add(frame.image)
+
+    def end(self) -> VideoFaces:
+        """Returns the faces of the video, after its last frame."""
+        tracks = () if self._tracker is None else self._tracker.end()
+        return VideoFaces(tuple(self._times), tuple(tracks))
+
+    def faces_so_far(self) -> tuple[VideoFaces, int]:
+        """Returns what is known of the faces before the last frame.
+
+        Returns:
+            The faces of the frames so far, and the number of frames from the start in which
+            `face_trajectory` places these tracks where it will place them in the end.
+        """
+        tracks: Sequence[faces.Track] = ()
+        settled = len(self._times)
+        if self._tracker is not None:
+            tracks, settled = self._tracker.tracks_so_far()
+            settled -= _SMOOTHING_REACH
+        return VideoFaces(tuple(self._times), tuple(tracks)), max(settled, 0)
+
+
+def track_video(frames: Iterable[Frame], frame_rate: Fraction, options: FaceOptions) -> VideoFaces:
+    """Tracks all faces of some frames, see `VideoTracker`."""
+    tracker = VideoTracker(frame_rate, options)
+    for frame in frames:
+        tracker.add(frame)
+    return tracker.end()
 
 
 def face_trajectory(
@@ -215,10 +233,15 @@ def intervals(
     return found_intervals
 
 
+def is_spurious(track: faces.Track) -> bool:
+    """Returns whether a track is probably no face, since it is very short."""
+    return len(track) < _MIN_TRACK_LENGTH or track.detected.sum() < 2
+
+
 def _without_spurious(tracks: Iterable[faces.Track]) -> list[faces.Track]:
     """Removes spurious tracks, unless there are no others."""
     tracks = list(tracks)
-    return [t for t in tracks if len(t) >= _MIN_TRACK_LENGTH and t.detected.sum() > 1] or tracks
+    return [track for track in tracks if not is_spurious(track)] or tracks
 
 
 def _prominence(track: faces.Track) -> float:
@@ -227,7 +250,7 @@ def _prominence(track: faces.Track) -> float:
 
 def _smoothed(track: faces.Track, options: FaceOptions) -> tuple[np.ndarray, np.ndarray]:
     """Returns the smoothed boxes to generate, and the landmarks as fractions of the boxes."""
-    window = 5 if options.smooth else 1
+    window = _BOX_WINDOW if options.smooth else 1
     boxes = faces.smooth_boxes(track.boxes, window)
     landmarks = faces.smooth_boxes(track.landmarks, window)
     boxes = faces.pad_box(faces.face_box(boxes, landmarks), options.pads)

@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 
@@ -78,3 +78,68 @@ def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     finally:
         cancelled.set()
         thread.join()
+
+
+class Newest(Generic[Item]):
+    """Runs an iterator on its own thread, never waiting, and keeps its newest item only.
+
+    with Newest(states()) as newest:
+        state = newest.wait()
+        ...
+        state = newest.wait(state)  # a later one
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        """Takes a generator or iterable, which the thread uses between `with` and its end."""
+        self._items, self._changed = items, threading.Condition()
+        self._item: Item | None = None
+        self._error: BaseException | None = None
+        self._ended = self._cancelled = False
+        self._thread = threading.Thread(target=self._work, name="lipsync stage", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cancelled = True
+        self._thread.join()
+
+    def wait(self, known: Item | None = None) -> Item:
+        """Waits for an item that is not `known`, or for the end.
+
+        Returns:
+            The newest item; `known` if no other followed.
+
+        Raises:
+            Exceptions of the iterator; ValueError where there are no items.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._item is not known)
+            return self.get()
+
+    def get(self) -> Item:
+        """Returns the newest item without waiting; see `wait`."""
+        if self._error is not None:
+            raise self._error
+        if self._item is None:
+            raise ValueError("there is no item")
+        return self._item
+
+    def _work(self) -> None:
+        iterator = iter(self._items)
+        try:
+            for item in iterator:
+                with self._changed:
+                    self._item = item
+                    self._changed.notify_all()
+                if self._cancelled:
+                    break
+        except BaseException as error:
+            self._error = error
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()

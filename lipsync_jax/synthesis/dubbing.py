@@ -1,41 +1,44 @@
 """Dubs a video or an image of a face: lip-syncs the face to driving audio.
 
 Two passes, each a stream: the first detects the faces in every frame, the second generates one or
-several faces. Each stage runs on its own thread with short queues between stages, so memory does
-not grow with length.
+several faces and begins, where the options allow, when the first is some seconds ahead. Each stage
+runs on its own thread with short queues between stages, so memory does not grow with length.
 """
 
+import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from lipsync_jax import weights
-from lipsync_jax.faces.trajectory import VideoFaces
-from lipsync_jax.media import audio_mix, frame_source
+from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
+from lipsync_jax.media import audio_mix, frame_source, prefetch
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import (
     driving_audio,
+    dubbing_plan,
     face_detection_pass,
     frame_preview,
     model_info,
     preview,
-    renderer,
     streaming,
     summary,
 )
 from lipsync_jax.synthesis.batching import Batcher, default_batch_size, max_batch_size_for
-from lipsync_jax.synthesis.driving_audio import DrivingAudio
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
+from lipsync_jax.synthesis.dubbing_plan import DubbingPlan, PlanChanged
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame, SpeakerTrack
@@ -64,7 +67,8 @@ def generate(
         audio: any file with audio; the output has this audio. With `speakers` it may be None: the
             output then has the mix of theirs.
         outfile: .mp4, .m4v, .mov or .mkv; written under another name until complete.
-        on_progress: called after each frame.
+        on_progress: called while faces are detected, until the first frame can be dubbed; then
+            after each frame.
         **options: fields of `options.DubbingOptions`, and `quality`, see its `from_quality`.
 
     Raises:
@@ -211,33 +215,61 @@ class LipSyncPipeline:
                 )
             main_audio = driving_audio.load(audio, feature_spec)
             batcher = self._batcher(video, options)
-            writer = None
             if not options.preview_only:
                 # Opened now, so that an unusable codec or folder is reported at once.
                 target = cleanup.enter_context(sign)
-                writer = cleanup.enter_context(self._writer(target, video, audio, options))
+                writing = cleanup.enter_context(contextlib.ExitStack())
+                open_writer = functools.partial(self._writer, target, video, audio, options)
+                writer = writing.enter_context(open_writer())
             compiler = cleanup.enter_context(ThreadPoolExecutor(1))
             compiled = compiler.submit(batcher.compile)
-            video_faces, speaker_tracks = _assign_speakers(
-                video, main_audio, speaker_audio, reference, options, on_progress
+            # Identities are clustered over the whole video, so that numbers don't depend on the
+            # audio.
+            end = None if options.loop == "none" else main_audio.duration
+            search = face_detection_pass.search_frames(
+                video,
+                None if options.selects_identity else end,
+                options,
+                early=dubbing_plan.begins_early(options),
             )
-            compiled.result()
-            face_renderer = FaceRenderer(
-                batcher, video, speaker_tracks, options, label, planes=not options.lossless
+            plan = DubbingPlan(
+                cleanup.enter_context(prefetch.Newest(search)),
+                lambda found: _select(video, found, end, speaker_audio, reference, options),
+                max(1, len(speaker_audio)),
+                video,
+                main_audio,
+                options,
             )
-            schedule = [
-                *renderer.schedule_frames(
-                    video, speaker_tracks[0].trajectory.times, main_audio.length, options.loop
-                )
+            plan.wait(on_progress)
+            assigned_audio = [*speaker_audio.values()] or [main_audio]
+            needs_vad = options.silence_mode != "model"
+            vad_envelopes = [
+                driving_audio.vad_envelope(v.path) if needs_vad else None for v in assigned_audio
             ]
-            previewed = 0, 0
+            compiled.result()
+
+            def face_renderer() -> FaceRenderer:
+                tracks = [*map(SpeakerTrack, plan.trajectories, assigned_audio, vad_envelopes)]
+                return FaceRenderer(batcher, video, tracks, options, label, not options.lossless)
+
+            previewed, edited = (0, 0), 0
             if options.preview:
-                previewed = preview.write(outfile, face_renderer, schedule, options.preview)
+                schedule = [*plan.schedule()]
+                previewed = preview.write(outfile, face_renderer(), schedule, options.preview)
             begun = time.monotonic()
-            edited = 0 if writer is None else _write(writer, face_renderer, schedule, on_progress)
+            if not options.preview_only:
+                try:
+                    edited = _write(writer, face_renderer(), plan, on_progress)
+                except PlanChanged:
+                    writing.pop_all()  # the writer, so that it is not closed, but given up
+                    writer.abort()
+                    writer = writing.enter_context(open_writer())
+                    plan.wait(on_progress, complete=True)
+                    edited = _write(writer, face_renderer(), plan, on_progress)
         now, recordings = time.monotonic(), [*speaker_audio.values(), main_audio]
         notes = (*video.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in recordings))))
-        result = summary.summarize(outfile, video, speaker_tracks, schedule, edited)
+        schedule = [*plan.schedule()]
+        result = summary.summarize(outfile, video, plan.whole_trajectories, schedule, edited)
         if options.preview_only:
             frames, edited = previewed
             result = dataclasses.replace(
@@ -252,7 +284,7 @@ class LipSyncPipeline:
             generated_height=self.model.size,
             credit=self.credit,
             notes=notes,
-            video_faces=video_faces,
+            video_faces=plan.video_faces,
             frame_numbers=tuple(number for number, _ in schedule),
         )
 
@@ -297,52 +329,40 @@ def _reference_appearance(options: DubbingOptions) -> np.ndarray | None:
     )
 
 
-def _assign_speakers(
+def _select(
     video: FrameSource,
-    main_audio: DrivingAudio,
-    speaker_audio: Mapping[int, DrivingAudio],
+    video_faces: VideoFaces,
+    end: Fraction | None,
+    speaker_numbers: Iterable[int],
     reference: np.ndarray | None,
     options: DubbingOptions,
-    on_progress: OnProgress,
-) -> tuple[VideoFaces, list[SpeakerTrack]]:
-    """Runs the first pass: detects faces, and assigns audio to them."""
-    # Identities are clustered over the whole video, so that numbers don't depend on the audio.
-    end = None if options.loop == "none" else main_audio.duration
-    whole = None if options.selects_identity else end
-    video_faces = face_detection_pass.detect_faces_in_video(
-        video, whole, options, lambda *state: on_progress(Progress("faces", *state))
-    )
-    if speaker_audio:
-        trajectories = [
-            face_detection_pass.identity_trajectory(video, video_faces, number, options)
-            for number in speaker_audio
-        ]
-    else:
-        trajectories = [
-            face_detection_pass.select_trajectory(video, video_faces, end, options, reference)
-        ]
+) -> list[FaceTrajectory]:
+    """Selects the faces to dub: those with a speaker, or one."""
+    trajectories = [
+        face_detection_pass.identity_trajectory(video, video_faces, number, options)
+        for number in speaker_numbers
+    ] or [face_detection_pass.select_trajectory(video, video_faces, end, options, reference)]
     if options.on_missing_face == "error":
         for face_trajectory in trajectories:
             face_detection_pass.require_faces(video, face_trajectory, end)
-    assigned_audio = [*speaker_audio.values()] or [main_audio]
-    needs_vad = options.silence_mode != "model"
-    vad_envelopes = [
-        driving_audio.vad_envelope(v.path) if needs_vad else None for v in assigned_audio
-    ]
-    return video_faces, [*map(SpeakerTrack, trajectories, assigned_audio, vad_envelopes)]
+    return trajectories
 
 
 def _write(
-    writer: VideoWriter,
-    face_renderer: FaceRenderer,
-    schedule: Sequence[ScheduledFrame],
-    on_progress: OnProgress,
+    writer: VideoWriter, face_renderer: FaceRenderer, plan: DubbingPlan, on_progress: OnProgress
 ) -> int:
     """Runs the second pass; returns the number of frames with a generated face."""
     begun = time.monotonic()
-    with contextlib.closing(face_renderer.images(schedule)) as images:
-        for (_, moment), image in zip(schedule, images, strict=True):
-            writer.write(image, moment)
-            seconds = time.monotonic() - begun
-            on_progress(Progress("generate", writer.frames, len(schedule), seconds))
+    moments: collections.deque[Fraction] = collections.deque()  # of frames that are being generated
+
+    def schedule() -> Iterator[ScheduledFrame]:
+        for number, moment in plan.schedule():
+            moments.append(moment)
+            yield number, moment
+
+    with contextlib.closing(face_renderer.images(schedule())) as images:
+        for image in images:
+            writer.write(image, moments.popleft())
+            length = max(plan.length, writer.frames)
+            on_progress(Progress("generate", writer.frames, length, time.monotonic() - begun))
     return face_renderer.edited

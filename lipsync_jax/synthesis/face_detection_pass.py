@@ -4,9 +4,9 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -15,13 +15,35 @@ from lipsync_jax.faces import Track, cache, trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
 from lipsync_jax.media import prefetch, video_reader
 from lipsync_jax.media.frame_source import FrameSource
-from lipsync_jax.media.video_reader import Frame
 from lipsync_jax.synthesis.options import DubbingOptions
 
 QUEUE = 4  # single frames that may wait between two stages
+LOOK_AHEAD = 2  # seconds of a video that are searched before its first frame is dubbed
+# Frames of these at least: more than any gap in a track, a step of detection and the averages.
+_MIN_LOOK_AHEAD = 50
 _MIN_SIMILARITY_MARGIN = 0.03  # smaller differences of two similarities are ambiguous
 
 OnFrame = Callable[[int, int, float], None]  # frames done, of how many, seconds since the start
+
+
+class SearchedFrames(NamedTuple):
+    """How far the faces of a video are known while its frames are being searched.
+
+    Attributes:
+        done: frames searched so far.
+        total: approximate number of all frames to search.
+        seconds: since the start.
+        video_faces: the faces of the frames of some moment before; None before the first.
+        settled: frames from the start in which later frames will not move these faces.
+        complete: whether `video_faces` is the result.
+    """
+
+    done: int
+    total: int
+    seconds: float
+    video_faces: VideoFaces | None = None
+    settled: int = 0
+    complete: bool = False
 
 
 def detect_faces_in_video(
@@ -39,34 +61,58 @@ def detect_faces_in_video(
         The faces of the frames before `end` and of a second after, so that temporal averages
         before `end` don't depend on `end`.
     """
+    with contextlib.closing(search_frames(video, end, options)) as states:
+        for state in states:
+            on_frame(state.done, state.total, state.seconds)
+    assert state.video_faces is not None  # of the last state
+    return state.video_faces
+
+
+def search_frames(
+    video: FrameSource, end: Fraction | None, options: DubbingOptions, early: bool = False
+) -> Generator[SearchedFrames, None, None]:
+    """Detects the faces of a video as `detect_faces_in_video`, and tells how far it has come.
+
+    Args:
+        video: the video.
+        end: seconds that are needed; None for all.
+        options: of reading and detection.
+        early: whether to tell what is known of the faces before all frames were searched.
+
+    Yields:
+        A state after each frame, and one with the result. With `early` the faces are those of the
+        first LOOK_AHEAD seconds and, later, of spans a quarter longer each, so that all of these
+        spans together cost as much as five times the last.
+    """
     if end is not None:
         end += max(Fraction(1), 16 / video.frame_rate)
     name = _cache_name(video, options)
     video_faces = cached_faces(video, end, options, name)
     if video_faces is not None:
-        on_frame(len(video_faces.times), len(video_faces.times), 0.0)
-        return video_faces
+        count = len(video_faces.times)
+        yield SearchedFrames(count, count, 0.0, video_faces, count, True)
+        return
     total = video.frames_estimate
     if end is not None:
         total = min(total, math.ceil(end * video.frame_rate) + 1)
-    begun, reached_end = time.monotonic(), True
-
-    def until(frames: Iterator[Frame]) -> Iterator[Frame]:
-        nonlocal reached_end
-        for frame in frames:
-            yield frame
+    begun, reached_end, count, settled = time.monotonic(), True, 0, 0
+    tracker = trajectory.VideoTracker(video.frame_rate, options)
+    next_early = max(math.ceil(LOOK_AHEAD * video.frame_rate), _MIN_LOOK_AHEAD)
+    with contextlib.closing(prefetch.prefetch(video.frames(planes=True), QUEUE)) as frames:
+        for count, frame in enumerate(frames, 1):
+            tracker.add(frame)
+            if early and count >= next_early:
+                video_faces, settled = tracker.faces_so_far()
+                next_early = math.ceil(1.25 * count)
+            total = max(total, count)
+            yield SearchedFrames(count, total, time.monotonic() - begun, video_faces, settled)
             if end is not None and frame.time >= end:
                 reached_end = False
-                return
-
-    def count(done: int) -> None:
-        on_frame(done, max(done, total), time.monotonic() - begun)
-
-    with contextlib.closing(prefetch.prefetch(video.frames(planes=True), QUEUE)) as frames:
-        video_faces = trajectory.track_video(until(frames), video.frame_rate, options, count)
+                break
+    video_faces = tracker.end()
     if name:
         cache.store(name, video_faces, reached_end)
-    return video_faces
+    yield SearchedFrames(count, total, time.monotonic() - begun, video_faces, count, True)
 
 
 def cached_faces(

@@ -172,6 +172,6 @@ def _detect(
     """Tracks the faces of consecutive frames, by their numbers in the whole video."""
     with contextlib.closing(video.frames(times[numbers.start], planes=True)) as frames:
         found = trajectory.track_video(
-            itertools.islice(frames, len(numbers)), video.frame_rate, options, lambda _: None
+            itertools.islice(frames, len(numbers)), video.frame_rate, options
         )
     return [track.select(slice(None), track.start + numbers.start) for track in found.tracks]

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from lipsync_jax.synthesis.compositing import Compositor
 from lipsync_jax.synthesis.face_detection_pass import QUEUE
 from lipsync_jax.synthesis.options import DubbingOptions
 
+if TYPE_CHECKING:
+    from lipsync_jax.synthesis.dubbing_plan import KnownTrajectory
+
 # Index of a frame of the face video, seconds at which the output shows the frame.
 ScheduledFrame = tuple[int, Fraction]
 
@@ -34,7 +37,7 @@ class SpeakerTrack(NamedTuple):
             where `silence_mode` does not need it.
     """
 
-    trajectory: FaceTrajectory
+    trajectory: "FaceTrajectory | KnownTrajectory"
     audio: driving_audio.DrivingAudio | driving_audio.StreamingFeatures
     vad_envelope: Callable[[Fraction], float] | None = None
 

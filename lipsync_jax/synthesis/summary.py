@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from lipsync_jax.faces import trajectory
+from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.synthesis.progress import GenerationResult
-from lipsync_jax.synthesis.renderer import ScheduledFrame, SpeakerTrack
+from lipsync_jax.synthesis.renderer import ScheduledFrame
 
 
 def summarize(
     outfile: str | os.PathLike,
     video: FrameSource,
-    speaker_tracks: Sequence[SpeakerTrack],
+    trajectories: Sequence[FaceTrajectory],
     schedule: Sequence[ScheduledFrame],
     edited: int,
 ) -> GenerationResult:
@@ -24,7 +25,7 @@ def summarize(
     Args:
         outfile: path of the output video.
         video: the face video.
-        speaker_tracks: the faces to dub.
+        trajectories: of the faces to dub.
         schedule: the frames of the output.
         edited: number of frames with a generated face.
     """
@@ -40,35 +41,35 @@ def summarize(
         frames=len(schedule),
         edited=edited,
         unchanged=len(schedule) - edited,
-        missing_intervals=intervals(_frames_without_face(speaker_tracks, schedule)),
+        missing_intervals=intervals(_frames_without_face(trajectories, schedule)),
         duration=float(end),
         frame_rate=video.output_rate,
-        face_height=_median_face_height(speaker_tracks, schedule),
-        too_small_intervals=intervals(_frames_with_small_face(speaker_tracks, schedule)),
+        face_height=_median_face_height(trajectories, schedule),
+        too_small_intervals=intervals(_frames_with_small_face(trajectories, schedule)),
     )
 
 
 def _frames_without_face(
-    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+    trajectories: Sequence[FaceTrajectory], schedule: Sequence[ScheduledFrame]
 ) -> np.ndarray:
     """Returns for each output frame whether none of the faces was found."""
-    found = np.any([speaker.trajectory.face_present for speaker in speaker_tracks], axis=0)
+    found = np.any([each.face_present for each in trajectories], axis=0)
     return ~found[[number for number, _ in schedule]]
 
 
 def _frames_with_small_face(
-    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+    trajectories: Sequence[FaceTrajectory], schedule: Sequence[ScheduledFrame]
 ) -> np.ndarray:
     """Returns for each output frame whether a face was left unchanged because of its size."""
-    too_small = np.any([speaker.trajectory.too_small for speaker in speaker_tracks], axis=0)
+    too_small = np.any([each.too_small for each in trajectories], axis=0)
     return too_small[[number for number, _ in schedule]]
 
 
 def _median_face_height(
-    speaker_tracks: Sequence[SpeakerTrack], schedule: Sequence[ScheduledFrame]
+    trajectories: Sequence[FaceTrajectory], schedule: Sequence[ScheduledFrame]
 ) -> float | None:
     """Returns the median height of the generated faces in pixels; None without faces."""
     numbers = [number for number, _ in schedule]
-    boxes = np.concatenate([speaker.trajectory.boxes[numbers] for speaker in speaker_tracks])
+    boxes = np.concatenate([each.boxes[numbers] for each in trajectories])
     heights = (boxes[:, 3] - boxes[:, 1])[np.isfinite(boxes[:, 0])]
     return float(np.median(heights)) if len(heights) else None

@@ -313,9 +313,10 @@ def test_progress_covers_both_passes(tmp_path):
     speech = write_audio(tmp_path / "voice.wav", 0.8)
     captured = []
     run(face, speech, tmp_path / "out.mp4", on_progress=captured.append)
-    assert [(p.stage, p.done, p.total) for p in captured] == [
-        *(("faces", i, 10) for i in range(1, 11)),
-        *(("generate", i, 20) for i in range(1, 21)),
+    searched = [p.done for p in captured if p.stage == "faces"]
+    assert searched == sorted(set(searched)) and searched[-1] == 10
+    assert [(p.stage, p.done, p.total) for p in captured[len(searched) :]] == [
+        ("generate", i, 20) for i in range(1, 21)
     ]
 
 
