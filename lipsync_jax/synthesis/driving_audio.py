@@ -1,6 +1,5 @@
 """Driving audio: features and duration, read in chunks from a file or a stream."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -19,24 +18,27 @@ _VAD_MARGIN = 0.12  # seconds before and after speech in which lips still move
 _VAD_FADE = 0.16  # seconds of the fade
 
 
-@dataclasses.dataclass(frozen=True)
 class DrivingAudio:
-    """The audio features of a recording.
+    """A recording, of which the audio features near the last windows are in memory.
 
     Attributes:
         path: the file.
-        features: float32 (columns, bins); column c is at c / rate s.
         duration: seconds, exact. Where the file has a video stream, time 0 is the time of the first
             frame, else of the first sample.
-        feature_spec: which audio features these are.
         notes: defects of the file, a sentence each.
     """
 
-    path: str
-    features: np.ndarray
-    duration: Fraction
-    feature_spec: AudioFeatureSpec = MEL
-    notes: tuple[str, ...] = ()
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        duration: Fraction,
+        feature_spec: AudioFeatureSpec = MEL,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """Takes what `load` read."""
+        self.path, self.duration, self.notes = os.fspath(path), duration, notes
+        self._feature_spec = feature_spec
+        self._features: StreamingFeatures | None = None
 
     def length(self, least: Fraction) -> Fraction:
         """Returns the duration in seconds."""
@@ -44,8 +46,15 @@ class DrivingAudio:
         return self.duration
 
     def windows(self, starts: np.ndarray) -> np.ndarray:
-        """Returns the windows that start at these columns, float32 (n, window, bins)."""
-        return self.feature_spec.gather(self.features, starts)
+        """Returns the windows that start at these columns, float32 (n, window, bins).
+
+        Column c is at c / rate s. An earlier column than the first of the call before reads the
+        file from its start.
+        """
+        if self._features is None or max(int(np.min(starts)), 0) < self._features.first:
+            rate, chunks = read_mono_chunks(self.path)
+            self._features = StreamingFeatures(chunks, rate, self._feature_spec)
+        return self._features.windows(starts)
 
 
 class AudioChunks:
@@ -96,7 +105,7 @@ def look_ahead(feature_spec: AudioFeatureSpec, audio_offset: str = "corrected") 
 class StreamingFeatures:
     """Audio features of streaming audio; chunks are consumed only as far as windows need them.
 
-    The features are bit for bit those that `load` computes of equal samples in a file.
+    The features are bit for bit those of equal samples in a file, see `load`.
     """
 
     def __init__(
@@ -117,6 +126,11 @@ class StreamingFeatures:
             _feature_blocks(resample_chunks(self._audio_chunks, rate), feature_spec),
         )
 
+    @property
+    def first(self) -> int:
+        """The first column in memory; earlier ones are discarded."""
+        return self._first
+
     def length(self, least: Fraction) -> Fraction:
         """Returns the seconds of the audio once it has ended; before, a number above `least`."""
         while not self._ended and self._audio_chunks.seconds <= least:
@@ -125,10 +139,12 @@ class StreamingFeatures:
 
     def windows(self, starts: np.ndarray) -> np.ndarray:
         """See `DrivingAudio.windows`; features before the first start are discarded."""
-        passed = min(max(int(np.min(starts)) - self._first, 0), len(self._buffer))
-        self._buffer, self._first = self._buffer[passed:], self._first + passed
         last = int(np.max(starts)) + self._feature_spec.window
-        while not self._ended and self._first + len(self._buffer) < last:
+        while True:
+            passed = min(max(int(np.min(starts)) - self._first, 0), len(self._buffer))
+            self._buffer, self._first = self._buffer[passed:], self._first + passed
+            if self._ended or self._first + len(self._buffer) >= last:
+                break
             self._read_block()
         return self._feature_spec.gather(self._buffer, np.asarray(starts) - self._first)
 
@@ -141,40 +157,25 @@ class StreamingFeatures:
 
 
 def load(path: str | os.PathLike, feature_spec: AudioFeatureSpec = MEL) -> DrivingAudio:
-    """Reads a recording; memory grows by the features only, 26 kB a second of mel.
+    """Reads a recording to its end; memory does not grow with length.
 
     Args:
         path: any file with audio that FFmpeg reads.
-        feature_spec: which audio features to compute.
+        feature_spec: which audio features to compute, when windows need them.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is unreadable, has no audio, or has samples that are not finite.
     """
-    length = 0
-
-    def counted_chunks() -> Iterator[np.ndarray]:
-        nonlocal length
-        for chunk in chunks:
-            length += len(chunk)
-            yield chunk
-
     stream, chunks = open_mono_stream(path)
-    rate = stream.rate
-    blocks = [*_feature_blocks(resample_chunks(counted_chunks(), rate), feature_spec)]
-    features = np.concatenate(blocks or [np.empty((0, feature_spec.bins), np.float32)])
+    length = sum(map(len, chunks))
     _require_samples(path, length)
-    return DrivingAudio(
-        os.fspath(path), features, Fraction(length, rate), feature_spec, notes(stream)
-    )
+    return DrivingAudio(path, Fraction(length, stream.rate), feature_spec, notes(stream))
 
 
 def duration(path: str | os.PathLike) -> Fraction:
     """Returns the exact seconds of a recording, read to its end; see `load` for what it raises."""
-    rate, chunks = read_mono_chunks(path)
-    length = sum(map(len, chunks))
-    _require_samples(path, length)
-    return Fraction(length, rate)
+    return load(path).duration
 
 
 def vad_envelope(path: str | os.PathLike) -> Callable[[Fraction], float]:

@@ -3,9 +3,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from lipsync_jax.data import windows
 from lipsync_jax.media import audio
 from lipsync_jax.synthesis import driving_audio
 from tests.helpers import media_files
+
+
+def columns(speech, count):
+    return speech.windows(np.arange(count))[:, 0]
 
 
 @pytest.mark.parametrize("seconds", [0.005, 0.1, 3.217])
@@ -14,7 +19,7 @@ def test_blocks_give_the_spectrogram_of_the_whole(tmp_path, seconds):
     audio.save(tmp_path / "a.wav", samples, 16_000)
     speech = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav")[0])
-    np.testing.assert_allclose(speech.features, whole, atol=1e-5)
+    np.testing.assert_allclose(columns(speech, len(whole)), whole, atol=1e-5)
     assert speech.duration == Fraction(len(samples), 16_000)
 
 
@@ -23,8 +28,20 @@ def test_other_rates_and_channels(tmp_path):
     audio.save(tmp_path / "a.wav", np.stack([tone, 0 * tone], axis=1), 44_100)
     speech = driving_audio.load(tmp_path / "a.wav")
     whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav", 16_000)[0])
-    np.testing.assert_allclose(speech.features, whole, atol=2e-2)
+    np.testing.assert_allclose(columns(speech, len(whole)), whole, atol=2e-2)
     assert speech.duration == Fraction(3, 2)
+
+
+def test_few_features_are_in_memory_and_earlier_ones_can_be_read_again(tmp_path):
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 4).astype(np.float32)
+    audio.save(tmp_path / "a.wav", samples, 16_000)
+    speech = driving_audio.load(tmp_path / "a.wav")
+    whole = audio.mel_spectrogram(audio.load(tmp_path / "a.wav")[0])
+    for first in (-5, 0, 100, 250, 300, 20, 290):
+        starts = np.arange(first, first + 8)
+        expected = windows.gather_windows(whole, starts)
+        np.testing.assert_allclose(speech.windows(starts), expected, atol=1e-5)
+        assert len(speech._features._buffer) < 30
 
 
 def test_no_sample_is_an_error(tmp_path):
