@@ -74,6 +74,7 @@ setup(
     package_data={
         "lipsync_jax": ["py.typed"],
         "lipsync_jax.evaluation.report": ["*.html"],
+        "lipsync_jax.web": ["static/*"],
         "lipsync_jax.weights": ["*/*"],  # trained by this project, with their model cards
         "lipsync_jax.faces.detectors": ["weights/*"],  # YuNet's, and their licence (MIT)
     },
@@ -87,6 +88,7 @@ setup(
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
         "buckets": BUCKETS,
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
+        "web": ["fastapi>=0.115", "gradio>=6.16", "uvicorn>=0.30"],  # the page of `lipsync web`
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "dev": DEV,
     },

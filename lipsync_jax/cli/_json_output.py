@@ -80,28 +80,35 @@ class JsonOutput:
         if self._target is None:
             return
         # ASCII, so that any name of a file can be written in any locale.
-        text = json.dumps(self._plain(self._values), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(plain(self._values, self.renamed), indent=2, allow_nan=False) + "\n"
         if str(self._target) == _STDOUT:
             sys.stdout.write(text)
             sys.stdout.flush()
         else:
             self._target.write_text(text, encoding="utf-8")
 
-    def _plain(self, value: Json) -> Json:
-        if hasattr(value, "tolist"):  # NumPy's numbers and arrays
-            value = value.tolist()
-        if isinstance(value, Mapping):
-            return {str(name): self._plain(each) for name, each in value.items()}
-        if isinstance(value, str | os.PathLike):
-            text = os.fspath(value)
-            for old, new in self.renamed.items():
-                text = text.replace(old, new)
-            return text
-        if isinstance(value, Sequence):
-            return [self._plain(each) for each in value]
-        if isinstance(value, Fraction):
-            return float(value)
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+def plain(value: Json, renamed: Mapping[str, str]) -> Json:
+    """Converts paths, fractions, tuples and NumPy's values to JSON values; NaN to null.
+
+    Args:
+        value: with what JSON lacks.
+        renamed: text -> what texts have instead.
+    """
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): plain(each, renamed) for name, each in value.items()}
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        for old, new in renamed.items():
+            text = text.replace(old, new)
+        return text
+    if isinstance(value, Sequence):
+        return [plain(each, renamed) for each in value]
+    if isinstance(value, Fraction):
+        return float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,55 @@
+"""Uploaded files, known to clients by ids and never by paths."""
+
+import contextlib
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from lipsync_jax.web.jobs import safe_name
+
+_FILE_ID = re.compile(r"[0-9a-f]{16}")
+_KEEP_SECONDS = 86_400
+
+
+class Uploads:
+    """Uploaded files by id."""
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the folder, which is made if missing."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, name: str, content: BinaryIO) -> tuple[str, Path]:
+        """Stores a file; returns its id and path."""
+        self._remove_old()
+        file_id = secrets.token_hex(8)
+        path = self._folder / file_id / safe_name(name)
+        path.parent.mkdir()
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+        return file_id, path
+
+    def path(self, file_id: str) -> Path:
+        """Returns the path of a file.
+
+        Raises:
+            ValueError: there is no such file.
+        """
+        found = [*(self._folder / file_id).glob("*")] if _FILE_ID.fullmatch(file_id) else []
+        if not found:
+            raise ValueError(f"there is no uploaded file {file_id[:40]!r}; upload it again")
+        return found[0]
+
+    def remove(self, file_id: str) -> None:
+        """Removes a file, if it exists."""
+        if _FILE_ID.fullmatch(file_id):
+            shutil.rmtree(self._folder / file_id, ignore_errors=True)
+
+    def _remove_old(self) -> None:
+        for folder in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > _KEEP_SECONDS:
+                    shutil.rmtree(folder)

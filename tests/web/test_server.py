@@ -1,0 +1,209 @@
+"""The HTTP interface, without a page or a browser."""
+
+import io
+import time
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from lipsync_jax.media import video_reader
+from lipsync_jax.web import inputs
+from lipsync_jax.web.guard import Guard, host_names, is_local
+from tests.helpers import scenes
+
+LIMIT = 1_000_000
+OPTIONS = {"match_colours": False, "blend": "box", "detect_every": 1}
+
+
+def client_of(app, credentials=None):
+    guarded = Guard(app, host_names("127.0.0.1"), LIMIT, credentials)
+    return TestClient(guarded, base_url="http://127.0.0.1:7860")
+
+
+@pytest.fixture
+def client(app):
+    return client_of(app)
+
+
+def upload(client, path, name=None):
+    with path.open("rb") as file:
+        answer = client.post("/api/files", files={"file": (name or path.name, file)})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["file"]
+
+
+def dub(client, face, speech, /, **values):
+    files = {"face": upload(client, face), "audio": upload(client, speech)}
+    body = {"kind": "dub", "consent": True, "options": OPTIONS, **files, **values}
+    return client.post("/api/jobs", json=body)
+
+
+def wait(client, job_id):
+    deadline = time.monotonic() + 60
+    while (job := client.get(f"/api/jobs/{job_id}").json())["state"] in ("waiting", "running"):
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+    return job
+
+
+def test_a_script_dubs_a_video(client, face, speech, tmp_path):
+    answer = dub(client, face, speech)
+    assert answer.status_code == 202, answer.text
+    job_id = answer.json()["job"]
+    job = wait(client, job_id)
+    assert job["state"] == "done", job
+    report = job["report"]
+    assert report["frames"] == report["edited_frames"] == 20 and report["tagged_as_synthetic"]
+    assert report["face"] == "face.mp4" and report["sync"] is None
+    assert job["consent"] and report["consent_confirmed"]
+    assert "client" not in job
+    video = client.get(f"/api/jobs/{job_id}/result", headers={"range": "bytes=0-99"})
+    assert video.status_code == 206 and len(video.content) == 100
+    (tmp_path / "out.mp4").write_bytes(client.get(f"/api/jobs/{job_id}/result").content)
+    assert video_reader.probe(tmp_path / "out.mp4").codec == "h264"
+    assert client.get(f"/api/jobs/{job_id}/report").json() == report
+    assert client.get(f"/api/jobs/{job_id}/input/face").content == face.read_bytes()
+    thumbnail = np.frombuffer(client.get(f"/api/jobs/{job_id}/thumbnail").content, np.uint8)
+    assert cv2.imdecode(thumbnail, cv2.IMREAD_COLOR).shape == (80, 120, 3)
+    archive = zipfile.ZipFile(io.BytesIO(client.get("/api/results.zip").content))
+    assert archive.testzip() is None and len(archive.namelist()) == 1
+    again = client.post(f"/api/jobs/{job_id}/again").json()["job"]
+    assert wait(client, again)["state"] == "done"
+    assert client.delete(f"/api/jobs/{job_id}").status_code == 204
+    assert client.get(f"/api/jobs/{job_id}").status_code == 404
+
+
+def test_faces_and_a_preview(client, face, speech):
+    faces = client.post("/api/faces", json={"video": upload(client, face)}).json()
+    assert [each["face_id"] for each in faces] == [0, 1]
+    assert faces[0]["intervals"] == [[0.0, 0.8]]
+    body = {"face": upload(client, face), "audio": upload(client, speech), "moment": 0.4}
+    answer = client.post("/api/preview", json=body | {"options": OPTIONS | {"face_id": 1}})
+    assert answer.headers["x-edited"] == "true"
+    image = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    before, after = image[:, :120], image[:, 120:]
+    changed = np.flatnonzero((before != after).any(axis=(0, 2)))
+    assert changed.min() > 60  # the right face only
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"consent": False}, "consent is missing"),
+        ({"consent": None}, "consent"),
+        ({"options": {"detector": "yunet:/etc/passwd"}}, "unknown options detector"),
+        ({"options": {"face_ref": "/etc/passwd"}}, "unknown options face_ref"),
+        ({"options": {"crf": 99}}, "crf=99"),
+        ({"options": {"crf": "good"}}, "wrong kind"),
+        ({"options": {"quality": "superb"}}, "quality='superb' is unknown; choose from fast"),
+        ({"options": {"model": "../../etc"}}, "choose from toy"),
+        ({"options": {"first_seconds": -1}}, "first_seconds"),
+        ({"face": "/etc/passwd"}, "no uploaded file"),
+        ({"face": "../../../../etc"}, "no uploaded file"),
+        ({"audio": None}, "audio is missing"),
+        ({"kind": "animate", "options": {}}, "no model for animation is loaded"),
+        ({"kind": "sync", "from_job": None, "options": {}}, "video is missing"),
+        ({"from_job": "x"}, "from_job is for kind sync"),
+        ({"kind": "steal"}, "kind"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_wrong_jobs_are_refused_in_words(client, face, speech, values, message):
+    answer = dub(client, face, speech, **values)
+    assert answer.status_code == 422 and message in answer.json()["error"], answer.text
+    assert "Traceback" not in answer.text and client.get("/api/jobs").json() == []
+
+
+def test_unusable_files_are_refused_at_once(client, tmp_path, speech, monkeypatch):
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video")
+    for path, message in ((text, "it holds text"), (speech, "")):
+        with path.open("rb") as file:
+            answer = client.post("/api/files", files={"file": ("../../x.mp4", file)})
+        assert answer.status_code == (422 if message else 201)
+        assert message in answer.text and str(tmp_path) not in answer.text
+    answer = dub(client, speech, speech)
+    assert answer.status_code == 422 and "voice.wav has no picture" in answer.text
+    monkeypatch.setattr(inputs, "MAX_SECONDS", 0.5)
+    with speech.open("rb") as file:
+        answer = client.post("/api/files", files={"file": file})
+    assert answer.status_code == 422 and "hours; give at most" in answer.text
+
+
+def test_missing_things_have_errors(client, face, speech):
+    assert client.get("/api/jobs/20200101-000000-abcdef").status_code == 404
+    assert client.get("/api/jobs/..%2F..%2Fetc").status_code == 404
+    assert client.get("/api/results.zip").status_code == 409
+    assert client.delete("/api/files/0123456789abcdef").status_code == 422
+    assert client.get("/static/..%2Fserver.py").status_code == 404
+    job_id = dub(client, face, speech).json()["job"]
+    assert client.get(f"/api/jobs/{job_id}/input/..%2Fjob.json").status_code == 404
+    job = wait(client, job_id)
+    assert job["state"] == "done"
+
+
+def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
+    nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=10)
+    job = wait(client, dub(client, nobody, speech).json()["job"])
+    assert job["state"] == "failed"
+    assert job["error"].startswith("nobody.mp4: no face was found")
+    assert str(tmp_path) not in job["error"] and "Traceback" in job["details"]
+    assert client.get(f"/api/jobs/{job['job_id']}/result").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:7860"}, 200),
+        ({"host": "[::1]:7860"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example:7860"}, 403),
+        ({"host": ""}, 403),
+        ({"origin": "http://127.0.0.1:7860"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:8888"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_foreign_names_and_pages_are_refused(client, headers, status):
+    answer = client.get("/api/jobs", headers=headers)
+    assert answer.status_code == status
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_large_bodies_are_refused_before_they_are_read(client):
+    answer = client.post("/api/files", files={"file": ("a.mp4", b"0" * (LIMIT + 1))})
+    assert answer.status_code == 413 and "1 MB" in answer.json()["error"]
+    answer = client.post("/api/files", content=iter([b"0"] * 3))
+    assert answer.status_code == 411
+
+
+def test_a_password_is_asked_for(app):
+    client = client_of(app, ("me", "secret"))
+    assert client.get("/api/jobs").status_code == 401
+    assert client.get("/api/jobs", auth=("me", "wrong")).status_code == 401
+    assert client.get("/api/jobs", headers={"authorization": b"Basic \xe4"}).status_code == 401
+    assert client.get("/api/jobs", auth=("me", "secret")).status_code == 200
+
+
+def test_health_and_openapi(client, actions):
+    assert client.get("/api/health").status_code == 503
+    actions.load()
+    answer = client.get("/api/health")
+    assert answer.status_code == 200 and answer.json()["models"]["dub"] == ["toy"]
+    paths = client.get("/api/openapi.json").json()["paths"]
+    assert {"/api/jobs", "/api/files", "/api/preview", "/api/jobs/{job_id}/result"} <= set(paths)
+    assert client.get("/docs").status_code == 404  # would load scripts from another host
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.0.7", False), ("example.org", False)],
+)  # fmt: skip
+def test_which_addresses_are_local(host, local):
+    assert is_local(host) == local
