@@ -15,6 +15,7 @@ FLOORS = {
     "lipsync_jax.web": 6,
     "lipsync_jax.cli": 6,
     "lipsync_jax.personalization": 6,
+    "lipsync_jax.live": 5,
     "lipsync_jax.evaluation": 5,
     "lipsync_jax.synthesis": 4,
     "lipsync_jax.diagnostics": 4,
