@@ -64,7 +64,7 @@ class Goodput:
         """
         self._total["compile"] = _compile_seconds - self._compile_begin
         now, steps = time.monotonic(), max(self._steps, 1)
-        values = {"step": (now - self._last) / steps}
+        values = {"step_time": (now - self._last) / steps}
         for name in OVERHEADS:
             values[name] = (self._total[name] - self._reported[name]) / steps
         self._last, self._steps, self._reported = now, 0, self._total.copy()

@@ -46,7 +46,18 @@ class MetricWriter:
             self._tensorboard = SummaryWriter(str(local / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float], group: str) -> None:
-        """Writes the scalars of a step; `group` is `train`, `validation` or `time`."""
+        """Writes the scalars of a step.
+
+        Args:
+            step: the number of the step.
+            values: name -> value; `step` and `group` are no names.
+            group: `train`, `validation` or `time`.
+
+        Raises:
+            ValueError: a name would replace the number of the step, or the group.
+        """
+        if taken := {"step", "group"} & set(values):
+            raise ValueError(f"no scalar can be called {taken.pop()!r}")
         if not self.active:
             return
         values = {name: float(value) for name, value in values.items()}

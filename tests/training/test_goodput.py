@@ -29,15 +29,24 @@ def test_times_are_split_and_add_up(monkeypatch, caplog):
     measured.step()
     measured.step()
     values = measured.flush()
-    expected = {"step": 4, "loader_wait": 0.5, "checkpoint": 0, "validation": 0.5, "compile": 1}
+    expected = {
+        "step_time": 4,
+        "loader_wait": 0.5,
+        "checkpoint": 0,
+        "validation": 0.5,
+        "compile": 1,
+    }
     assert values == {**expected, "goodput": 0.5}
     with measured.measure("checkpoint"):
         spend(2.0)
     measured.save()
     measured.step()
     assert measured.flush() == {
-        **dict.fromkeys(expected, 0.0), "step": 2, "checkpoint": 2, "goodput": pytest.approx(0.4)
-    }  # fmt: skip
+        **dict.fromkeys(expected, 0.0),
+        "step_time": 2,
+        "checkpoint": 2,
+        "goodput": pytest.approx(0.4),
+    }
     with caplog.at_level("INFO"):
         measured.log()
     assert "goodput 40.0 % of 10.0 s" in caplog.text and "1 checkpoint saved" in caplog.text

@@ -4,6 +4,7 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 from lipsync_jax import methods
 from lipsync_jax.configs import lipgan, speech2vid, sync_expert
@@ -64,3 +65,12 @@ def test_the_losses_of_training_and_validation_have_panels_of_their_own(tmp_path
     assert all(axes.get_legend() is None for axes in figure.axes)
     monkeypatch.undo()
     plt.close(figure)
+
+
+def test_no_scalar_replaces_the_number_of_its_step(tmp_path):
+    writer = metric_writer.MetricWriter(tmp_path)
+    writer.scalars(3, {"loss": 1.0}, "time")
+    with pytest.raises(ValueError, match="no scalar can be called 'step'"):
+        writer.scalars(3, {"step": 0.5}, "time")
+    writer.close()
+    assert metric_writer.read_scalars(tmp_path, "time") == [{"step": 3, "loss": 1.0}]
