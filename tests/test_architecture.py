@@ -33,6 +33,7 @@ FLOORS = {
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,
+    "lipsync_jax.web_guard": 0,
     "lipsync_jax.weights": 0,
 }
 FORBIDDEN = {"lipsync_jax.nn": ("optax", "orbax"), "lipsync_jax.ops": ("optax", "orbax")}

@@ -1,0 +1,144 @@
+"""Guards of local web servers: which names, origins, passwords and sizes are accepted."""
+
+import base64
+import binascii
+import ipaddress
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from urllib.parse import urlsplit
+
+from lipsync_jax.types import Untyped
+
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+HOSTS_VARIABLE = "LIPSYNC_HOSTS"  # more names of this server, separated by commas
+# Browsers load nothing from other hosts; gradio needs inline scripts, and blobs for previews.
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; "
+    "form-action 'self'; base-uri 'self'; object-src 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+Scope = MutableMapping[str, Untyped]
+Receive = Callable[[], Awaitable[MutableMapping[str, Untyped]]]
+Send = Callable[[MutableMapping[str, Untyped]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def is_local(host: str) -> bool:
+    """Returns whether an address to listen on is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def host_names(host: str) -> frozenset[str]:
+    """Returns the names under which the server answers when it listens on `host`."""
+    more = os.environ.get(HOSTS_VARIABLE, "").split(",")
+    return frozenset({*LOCAL_NAMES, host, *(name.strip() for name in more)} - {"", "0.0.0.0", "::"})
+
+
+class Guard:
+    """Refuses requests that a page of another origin made, and those that are too large.
+
+    A foreign page can send requests to a server on this machine, and with a name that resolves to
+    127.0.0.1 also read the answers. So the Host header must name this server, and an Origin header
+    must be this server's.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        hosts: Iterable[str],
+        max_bytes: int,
+        credentials: tuple[str, str] | None = None,
+    ) -> None:
+        """Wraps an ASGI application.
+
+        Args:
+            app: the application.
+            hosts: names of this server.
+            max_bytes: of a request's body.
+            credentials: user and password that every request needs; None for no password.
+        """
+        self._app, self._hosts, self._max_bytes = app, frozenset(hosts), max_bytes
+        self._credentials = credentials
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, or passes it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._refusal(headers, scope)
+        if refusal is not None:
+            await _refuse(scope, send, *refusal)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Untyped]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _refusal(self, headers: dict[bytes, str], scope: Scope) -> tuple[int, str] | None:
+        """Returns status and message of a refusal; None to accept."""
+        host = headers.get(b"host", "")
+        if _name(f"//{host}") not in self._hosts:
+            return 403, (
+                f"this server does not answer as {host!r}; open it by its address, or name it in "
+                f"{HOSTS_VARIABLE}"
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, f"requests from pages of {origin} are refused"
+        if self._credentials is not None and not self._is_authorized(headers):
+            return 401, "name and password are needed"
+        if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
+            length = headers.get(b"content-length")
+            if length is None and b"transfer-encoding" in headers:
+                return 411, "the request has no Content-Length; send the file in one piece"
+            if length is not None and int(length) > self._max_bytes:
+                return 413, (
+                    f"the file is larger than {self._max_bytes / 1e6:.0f} MB; give a shorter or "
+                    "smaller one, or start the server with a larger limit"
+                )
+        return None
+
+    def _is_authorized(self, headers: dict[bytes, str]) -> bool:
+        kind, _, text = headers.get(b"authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        assert self._credentials is not None
+        expected = ":".join(self._credentials).encode()
+        return kind.lower() == "basic" and secrets.compare_digest(given, expected)
+
+
+def _name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": message[:100]})
+        return
+    headers = [(b"content-type", b"application/json"), *_HEADERS]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="lipsync"'))
+    if status in (411, 413):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    body = json.dumps({"error": message}).encode()
+    await send({"type": "http.response.body", "body": body})
