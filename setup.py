@@ -74,6 +74,7 @@ setup(
     package_data={
         "lipsync_jax": ["py.typed"],
         "lipsync_jax.evaluation.report": ["*.html"],
+        "lipsync_jax.live": ["page/*"],
         "lipsync_jax.web": ["static/*"],
         "lipsync_jax.weights": ["*/*"],  # trained by this project, with their model cards
         "lipsync_jax.faces.detectors": ["weights/*"],  # YuNet's, and their licence (MIT)
@@ -90,6 +91,8 @@ setup(
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "web": ["fastapi>=0.115", "gradio>=6.16", "uvicorn>=0.30"],  # the page of `lipsync web`
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
+        # older aiortc would take av back below 18
+        "live": ["aiortc>=1.16", "fastapi>=0.115", "uvicorn>=0.30", "websockets>=13.0"],
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli.main:main"]},

@@ -132,6 +132,10 @@ COMMANDS = {
     ),
     "dub": ("lip-sync a video or an image of a face to driving audio", "lipsync_jax.cli.dub"),
     "animate": ("animate an image of a face by driving audio", "lipsync_jax.cli.animate"),
+    "live": (
+        "serve a page with a face that speaks while a microphone, a file or a program does",
+        "lipsync_jax.cli.live",
+    ),
     "personalize": (
         "train the built-in dubbing model further on a video of one person",
         "lipsync_jax.cli.personalize",

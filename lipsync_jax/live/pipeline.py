@@ -3,7 +3,8 @@
 The output's clock counts from the first block of sound. The voice is taken from its buffer at the
 pace of this clock: sample k at k / 48,000 s. Its sound is sent `delay` seconds later, and so is the
 picture of that time; picture n is sent at n / frame_rate seconds. The sound never waits and is
-never stretched. A frame that comes too late is dropped, and the picture before is repeated.
+never stretched. A frame that comes too late is dropped, and the picture before is repeated. Where
+the machine can't even send the sound in time, the clock stands still.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from lipsync_jax.media.video_reader import Frame
 RESAMPLING = Fraction(42, 1000)  # seconds, from SOUND_RATE; see `StreamingDubber`
 QUEUE = 3  # frames that wait to be sent
 _RAISE = 3  # frames by which the delay may grow, once
+_MAX_LATE = 0.1  # seconds by which sound may be late before the clock waits for it
 _RECENT = 50  # pictures that decide on it
 _MAX_REPEATED = 0.05  # of them
 
@@ -49,20 +51,34 @@ class LiveFace(Protocol):
 
 
 class Clock:
-    """Seconds since the output began."""
+    """Seconds since the output began.
+
+    Attributes:
+        held: seconds by which the clock was set back.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now, self._started = now, math.nan
+        self._now, self._started, self.held = now, math.nan, 0.0
 
     def start(self) -> None:
         """Starts the clock, unless it runs."""
         if math.isnan(self._started):
             self._started = self._now()
 
+    def hold(self, seconds: float) -> None:
+        """Sets the clock back, where the sound could not be sent in time."""
+        self._started += seconds
+        self.held += seconds
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the clock was started."""
+        return not math.isnan(self._started)
+
     @property
     def seconds(self) -> float:
         """Seconds since the start; 0 before."""
-        return 0.0 if math.isnan(self._started) else self._now() - self._started
+        return self._now() - self._started if self.is_running else 0.0
 
 
 @dataclasses.dataclass
@@ -209,6 +225,8 @@ class Pipeline:
         if not self._blocks:
             self.clock.start()
             self._thread.start()
+        if (late := self.clock.seconds - self.sound_due) > _MAX_LATE:
+            self.clock.hold(late)  # pictures wait for the sound; it does not skip
         block = self.voice.take()
         self._exchange.add_block(block)
         self._sound = np.concatenate([self._sound, block])

@@ -25,6 +25,7 @@ class VoiceBuffer:
     """Samples that arrive at their own pace, and are taken at the pace of the output's clock.
 
     Attributes:
+        waits: whether the sender waits for room.
         dropped: samples that were dropped, as the buffer was full or grew in a pause.
         missing: samples taken in the midst of speech that had not arrived; they are zero.
     """
@@ -36,7 +37,7 @@ class VoiceBuffer:
             waits: whether the sender waits for `room`, as a speech synthesiser or a file can; a
                 microphone can't, and a full buffer drops the oldest samples.
         """
-        self._waits, self._parts, self._length = waits, deque[np.ndarray](), 0
+        self.waits, self._parts, self._length = waits, deque[np.ndarray](), 0
         self._flowing, self._waited, self.dropped, self.missing = False, 0, 0, 0
 
     @property
@@ -54,7 +55,7 @@ class VoiceBuffer:
         if len(samples):
             self._parts.append(np.asarray(samples, np.int16))
             self._length += len(samples)
-        if not self._waits and (surplus := self._length - round(_CAPACITY * SOUND_RATE)) > 0:
+        if not self.waits and (surplus := self._length - round(_CAPACITY * SOUND_RATE)) > 0:
             self._pop(surplus)
             self.dropped += surplus
 
@@ -68,7 +69,7 @@ class VoiceBuffer:
         if not self._flowing and self._length:
             self._waited += 1
             self._flowing = (
-                self.seconds >= _FILL or self._waited * count >= _FILL * SOUND_RATE or self._waits
+                self.seconds >= _FILL or self._waited * count >= _FILL * SOUND_RATE or self.waits
             )
         if not self._flowing:
             return np.zeros(count, np.int16)
@@ -76,9 +77,9 @@ class VoiceBuffer:
         samples = self._pop(min(count, self._length))
         if self._length == 0 and len(samples) < count:
             self._flowing = False
-            if not self._waits:
+            if not self.waits:
                 self.missing += count - len(samples)
-        elif not self._waits and self.seconds > _SURPLUS and np.abs(samples).max() < _QUIET:
+        elif not self.waits and self.seconds > _SURPLUS and np.abs(samples).max() < _QUIET:
             # The sender's clock is faster than this one, or the network was away for a moment.
             samples = self._pop(count)
             self.dropped += count

@@ -165,6 +165,15 @@ def test_the_delay_grows_once_and_only_in_a_pause(session):
     np.testing.assert_array_equal(sound[-SOUND_RATE:], voice[:-tail][-SOUND_RATE:])
 
 
+def test_pictures_wait_for_a_sound_that_was_late(session):
+    live = session()
+    live.run(50)
+    live.now.set(live.now.time + 0.73)
+    live.pipeline.sound()
+    assert live.pipeline.clock.held == pytest.approx(0.71)
+    assert live.pipeline.clock.seconds == pytest.approx(2.0)  # when the sound was due
+
+
 def test_a_failing_face_ends_the_thread_and_the_sound_goes_on(session):
     live = session(cost=lambda index: 1 / 0 if index >= 3 else 0.0)
     live.run(3)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from lipsync_jax.live import faces
+from tests.helpers import scenes
+from tests.helpers.scenes import LEFT, RIGHT
+
+
+@pytest.fixture(scope="module")
+def face_video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "film.mkv"
+    return scenes.write_scenes(path, [(LEFT, None), (RIGHT, None)])
+
+
+def prepare(path, seconds, monkeypatch, **options):
+    """Prepares a face on a machine that needs these seconds for a frame, by its width."""
+    monkeypatch.setattr(faces, "_MIN_HEIGHT", 20)
+    steps = []
+    face = faces.prepare(
+        scenes.lip_sync_pipeline(), path, on_step=steps.append,
+        measure=lambda streaming: seconds[streaming.size[0]],
+        **{**scenes.OPTIONS, "min_face_height": 0, **options},
+    )  # fmt: skip
+    return face, steps
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "stride", "words"),
+    [
+        ({120: 0.01}, (120, 80), 1, "25.0 frames a second, 10 ms a frame"),
+        ({120: 0.05, 60: 0.02}, (60, 40), 1, "half the size"),
+        ({120: 0.09, 60: 0.05}, (60, 40), 2, "12.5 frames a second generated, each sent 2 times"),
+        ({120: 0.9, 60: 0.5}, (60, 40), 2, "the face will move 2.0 times a second"),
+    ],
+)
+def test_a_slow_machine_gets_less_and_is_told(
+    face_video, monkeypatch, seconds, size, stride, words
+):
+    face, steps = prepare(face_video, seconds, monkeypatch)
+    assert face.streaming.size == size and face.plan.stride == stride
+    assert words in face.plan.describe()
+    assert face.plan.is_enough == (min(seconds.values()) < 0.06)
+    assert sum("trying 50 frames" in step for step in steps) == len(seconds)
+
+
+def test_large_faces_are_reduced_and_labelled(face_video, monkeypatch):
+    face, _ = prepare(face_video, {60: 0.01}, monkeypatch, max_height=50)
+    assert face.streaming.size == (60, 40) and not face.plan.is_halved
+    unlabelled, _ = prepare(face_video, {60: 0.01}, monkeypatch, max_height=50, label="")
+    images = [next(f.streaming.stream([np.zeros(16_000)])).image for f in (face, unlabelled)]
+    assert (images[0] != images[1])[-12:].any() and (images[0] == images[1])[:20].all()
+
+
+def test_the_trial_generates_frames_of_speech(face_video):
+    generated = []
+
+    def generate(audio, crops):
+        generated.append(len(crops))
+        return crops
+
+    streaming = scenes.lip_sync_pipeline(generate).prepare(
+        face_video, **scenes.OPTIONS, batch_size=1
+    )
+    assert 0 < faces.measure(streaming, 10) < 1
+    assert len(generated) == 11
+
+
+def test_a_face_that_would_become_too_small_keeps_its_size(face_video, monkeypatch):
+    face, _ = prepare(face_video, {120: 0.05}, monkeypatch, min_face_height=40)
+    assert face.streaming.size == (120, 80) and face.plan.stride == 2 and face.plan.is_enough

@@ -1,0 +1,43 @@
+from fractions import Fraction
+
+import numpy as np
+
+from lipsync_jax.live.faces import Plan, PreparedFace
+from lipsync_jax.live.recorder import Recorder
+from lipsync_jax.live.voice import BLOCK
+from lipsync_jax.media import audio, video_reader
+from lipsync_jax.provenance import metadata
+from tests.helpers.live_faces import CodedFace, read_code, write_code
+
+
+def test_a_recording_has_picture_and_sound_in_step_and_the_tag(tmp_path):
+    face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab", "a credit")
+    recorder = Recorder(face, tmp_path / "new")
+    recorder.start()
+    assert recorder.is_recording
+    for block in range(100):  # 2 s of session time, from 1 s on; a click at 1.5 s
+        first = 48_000 + block * BLOCK
+        samples = np.zeros(BLOCK, np.int16)
+        samples[:48] = 20_000 * (first == 72_000)
+        if block % 2 == 0:
+            number = 25 + block // 2
+            recorder.add_picture(write_code(number, face.streaming.size), Fraction(number, 25))
+        recorder.add_sound(samples, first)
+    path = recorder.stop()
+    assert path.parent == tmp_path / "new" and not recorder.is_recording
+    codes = [read_code(frame.image) for frame in video_reader.read_frames(path)]
+    assert codes == [*range(25, 75)]
+    samples, rate = audio.load(path)
+    assert abs(np.argmax(np.abs(samples)) / rate - 0.5) < 0.005
+    tag = metadata.read(path)
+    assert tag.model_hash == "0123456789ab" and tag.credit == "a credit"
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_an_empty_recording_leaves_no_file(tmp_path):
+    face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
+    recorder = Recorder(face, tmp_path)
+    recorder.start()
+    assert recorder.stop() is None and "no frame was written" in str(recorder.error)
+    assert not [*tmp_path.iterdir()]
+    assert recorder.stop() is None
