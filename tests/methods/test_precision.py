@@ -9,6 +9,7 @@ from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods.base import init_train_state
 from lipsync_jax.nn.cpu.jit import jit
+from tests.golden import networks as golden_networks
 from tests.helpers.networks import random_state
 
 STEPS, FRAMES = 100, 2
@@ -54,3 +55,18 @@ def test_losses_in_bfloat16_are_within_two_percent_of_those_in_float32():
     narrow, exact = mean_losses("bfloat16"), mean_losses("float32")
     assert exact[-1] < 0.95 * exact[0]  # the steps do learn
     np.testing.assert_allclose(narrow, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "quality_discriminator",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("sync_expert", "wav2lip", "tgan")),
+    ],
+)
+def test_golden_outputs_in_bfloat16(network):
+    golden = golden_networks.load(network, "bfloat16")
+    outputs = np.asarray(jit(golden.function)(*golden.inputs), np.float32)
+    np.testing.assert_allclose(outputs, golden.expected, rtol=0, atol=golden.tolerance)
+    # The computation is in bfloat16 indeed: float32 is exact to 1e-5.
+    assert np.abs(outputs - golden.expected).max() > 1e-3

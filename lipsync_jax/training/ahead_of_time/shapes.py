@@ -86,6 +86,13 @@ def abstract_method(config: ml_collections.ConfigDict, frozen_configs: Configs) 
 
 def abstract_example(method: Method) -> Batch:
     """Returns the shapes of a method's largest training example, as a batch of 1."""
+    return {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in largest_example(method).items()
+    }
+
+
+def largest_example(method: Method) -> dict[str, np.ndarray]:
+    """Returns a method's largest training example of a clip of noise, as a batch of 1."""
     source = method.data_source("train")
     clip = synthetic_clip(method.config) if source is None else source[0]
     sampled = [
@@ -93,9 +100,7 @@ def abstract_example(method: Method) -> Batch:
         for seed in range(_NUM_SAMPLED)
     ]
     largest = max(sampled, key=lambda batch: sum(np.asarray(x).nbytes for x in batch.values()))
-    return {
-        name: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype) for name, x in largest.items()
-    }
+    return {name: np.asarray(x) for name, x in largest.items()}
 
 
 def synthetic_clip(config: ml_collections.ConfigDict) -> Clip:

@@ -1,0 +1,319 @@
+"""Measures one row of `accelerator.py`, whose process this is.
+
+    python -m benchmarks.accelerator_parts '{"kind": "train", "config": "wav2lip", ...}'
+
+Without an argument it describes the machine. A row is compiled, `"ready"` is printed, and the row
+is measured once a line is read. Weights are random; batches are copies of one example of a clip of
+noise, which change no time.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from benchmarks.row_processes import Part, Row
+from lipsync_jax import methods
+from lipsync_jax.cli import _config_files
+from lipsync_jax.cli.compile_step import frozen_configs
+from lipsync_jax.methods.base import NetworkState, State
+from lipsync_jax.methods.inference import AnimationInference, DubbingInference
+from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.training import loop, sharding
+from lipsync_jax.training.ahead_of_time import hlo_costs, shapes, topologies
+from lipsync_jax.training.ahead_of_time.hlo import Program
+from lipsync_jax.types import Tree
+
+Measure = Callable[[], Row]
+SECONDS = 1.5  # of a measurement
+# Part of `jax.Device.device_kind` -> a chip with these peaks of arithmetic.
+PEAKS = {
+    "H100": "h100",
+    "H200": "h100",
+    "v5 lite": "v5e",
+    "v5e": "v5e",
+    "v5p": "v5p",
+    "v6 lite": "v6e",
+    "v4": "v4",
+}
+POSITIVE = 0.03  # of the losses that a validation switches on: the weight of Wav2Lip's sync loss
+
+
+def machine() -> Row:
+    """Describes the devices and the versions."""
+    device = jax.devices()[0]
+    found = {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "jax": jax.__version__,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    try:
+        import torch
+    except ImportError:
+        return found | {"torch": "not installed"}
+    return found | {"torch": torch.__version__}
+
+
+def read_config(part: Part) -> ml_collections.ConfigDict:
+    """Returns the config of a part, with its precision and batch, and all losses on."""
+    config = _config_files.read(part.config)
+    config.precision = part.precision
+    config.data.batch_size = part.batch or config.data.batch_size
+    return config
+
+
+def random_state(abstract: State) -> State:
+    """Returns a state of random weights, before the first step of optimizers."""
+    networks = {
+        name: NetworkState(
+            random_weights(network.params),
+            random_weights(network.batch_stats),
+            jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), network.opt_state),
+        )
+        for name, network in abstract.networks.items()
+    }
+    scalars = dict.fromkeys(abstract.host_scalars, np.float32(POSITIVE))
+    return State(np.int32(0), jax.random.key(0), networks, scalars)
+
+
+def random_weights(tree: Tree) -> Tree:
+    """Returns weights that keep the scale of signals, sampled on the host."""
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name in ("scale", "var", "mean", "bias"):
+            return np.full(leaf.shape, name in ("scale", "var"), leaf.dtype)
+        values = rng.standard_normal(leaf.shape, np.float32)
+        return values / np.sqrt(max(1, np.prod(leaf.shape[:-1])), dtype=np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, tree)
+
+
+def random_batch(method: methods.Method, size: int) -> dict[str, np.ndarray]:
+    """Returns copies of the largest example."""
+    example = shapes.largest_example(method)
+    return {name: np.repeat(x, size, axis=0) for name, x in example.items()}
+
+
+def time_calls(call: Callable[[], Any], wait: Callable[[Any], Any], seconds: float) -> float:
+    """Returns the median seconds of a call, of groups of calls that the host does not wait for."""
+    wait(call())
+    began = time.perf_counter()
+    wait(call())
+    group = max(1, round(0.1 / max(time.perf_counter() - began, 1e-5)))
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
+        began = time.perf_counter()
+        for _ in range(group):
+            result = call()
+        wait(result)
+        times.append((time.perf_counter() - began) / group)
+    return statistics.median(times)
+
+
+def describe(compiled: jax.stages.Compiled, precision: str, seconds: float, batch: int) -> Row:
+    """Returns the row of a program of JAX that takes some seconds for a batch."""
+    stats = compiled.memory_analysis()
+    operations = hlo_costs.operations(Program(compiled.as_text()))
+    rate = sum(x.flops for x in operations) / seconds
+    device = jax.devices()[0]
+    row = {
+        "ms": 1e3 * seconds,
+        "batch": batch,
+        "examples_per_second": batch / seconds,
+        "tflops": rate / 1e12,
+        "gigabytes": (stats.argument_size_in_bytes + stats.temp_size_in_bytes) / 1e9,
+    }
+    if used := (device.memory_stats() or {}).get("peak_bytes_in_use"):
+        row["peak_gigabytes"] = used / 1e9
+    for text, chip in PEAKS.items():
+        if text in device.device_kind:
+            row["of_peak"] = rate / topologies.CHIPS[chip].flops[precision]
+            break
+    return row
+
+
+def prepare_train(part: Part) -> Measure:
+    """Compiles a train step, with all its losses."""
+    config = read_config(part)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
+    steps = loop.compile_steps(abstract.method, mesh)
+    size = config.data.batch_size
+    shape = abstract.batch(size)
+    abstract_state = abstract.state(steps, shape)
+    compiled = steps.train_step.lower(abstract_state, shape).compile()
+
+    def measure() -> Row:
+        state = sharding.replicate(random_state(abstract_state), mesh)
+        batch = sharding.shard_batch(random_batch(abstract.method, size), mesh)
+        state, metrics = compiled(state, batch)
+        losses = {name: float(value) for name, value in metrics.items()}
+
+        def step() -> Tree:
+            nonlocal state
+            state, metrics = compiled(state, batch)
+            return metrics
+
+        seconds = time_calls(step, jax.block_until_ready, SECONDS)
+        return {**describe(compiled, part.precision, seconds, size), "first_step": losses}
+
+    return measure
+
+
+def prepare_inference(part: Part) -> Measure:
+    """Compiles what a method's inference runs: of a frame each, or of pairs for a sync model."""
+    config = read_config(part)
+    abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
+    batch = abstract.batch(1)
+    abstract_state = jax.eval_shape(
+        abstract.method.init, jax.eval_shape(lambda: jax.random.key(0)), batch
+    )
+    inference = methods.load_inference({"config": json.loads(config.to_json_best_effort())})
+    size = part.batch or 1
+    variables = {name: network.variables for name, network in abstract_state.networks.items()}
+    if isinstance(inference, AnimationInference):
+        size = -(-size // inference.frame_multiple) * inference.frame_multiple
+    program, inputs = _inference_program(inference, variables, size)
+    compiled = jit(program).lower(variables, *inputs).compile()
+
+    def measure() -> Row:
+        placed = jax.device_put((random_weights(variables), *random_inputs(inputs)))
+        seconds = time_calls(lambda: compiled(*placed), jax.block_until_ready, SECONDS)
+        return describe(compiled, part.precision, seconds, size)
+
+    return measure
+
+
+def _inference_program(
+    inference: methods.inference.Inference, variables: Mapping[str, Tree], size: int
+) -> tuple[Callable, list]:
+    """Returns a function of variables by network and of inputs, and the inputs' shapes."""
+
+    def shape(*sizes: int, dtype: type = np.float32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(sizes, dtype)
+
+    if isinstance(inference, AnimationInference):
+        image = shape(*inference.image_size, 3, dtype=np.uint8)
+        encoded = jax.eval_shape(inference.encode_image, variables, image)
+        state = jax.eval_shape(inference.initial_state)
+        features = shape(size, *inference.audio_frontend.shape)
+        return inference.step, [encoded, features, shape(size, inference.noise_size), state]
+    spec, side = inference.audio_features, inference.image_size
+    audio = shape(size, spec.window, spec.bins)
+    if isinstance(inference, DubbingInference):
+
+        def generate(variables: Mapping[str, Tree], *inputs: jax.Array) -> jax.Array:
+            return inference.generate(variables[inference.network], *inputs)
+
+        return generate, [audio, shape(size, side, side, 3), shape(size, side, side, 3)]
+
+    def embed(variables: Mapping[str, Tree], *inputs: jax.Array) -> tuple:
+        return inference.embed(variables[inference.network], *inputs)
+
+    return embed, [shape(size, inference.window_frames, side, side, 3), audio]
+
+
+def random_inputs(inputs: Tree) -> Tree:
+    """Returns inputs of given shapes: noise, or zeros of what holds no image or audio."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda x: (
+            rng.random(x.shape).astype(x.dtype)
+            if jnp.issubdtype(x.dtype, jnp.floating)
+            else np.zeros(x.shape, x.dtype)
+        ),
+        inputs,
+    )
+
+
+def prepare_golden(part: Part) -> Measure:
+    """Compiles a network whose published outputs are known."""
+    from tests.golden import networks
+
+    golden = networks.load(part.config, part.precision)
+    matmul_precision = "highest" if part.precision == "highest" else None
+    with jax.default_matmul_precision(matmul_precision):
+        compiled = jit(golden.function).lower(*golden.inputs).compile()
+
+    def measure() -> Row:
+        outputs = np.asarray(compiled(*golden.inputs), np.float32)
+        error = float(np.max(np.abs(outputs - golden.expected)))
+        return {"error": error, "tolerance": golden.tolerance}
+
+    return measure
+
+
+def prepare_loader(part: Part) -> Measure:
+    """Writes a data set of clips of 3 s, for windows by the clock on all cores but two."""
+    from benchmarks import loader as clips
+    from lipsync_jax.data import loader, pipeline
+
+    folder = tempfile.TemporaryDirectory()
+    dataset = clips.write_ours(clips.make_clips(3), Path(folder.name))
+    workers = max(0, len(os.sched_getaffinity(0)) - 2)
+    batches = pipeline.training_batches(
+        loader.ClipDataSource(dataset, "train"),
+        clips.make_example(part.config),
+        part.batch,
+        seed=0,
+        num_workers=workers,
+    )
+
+    def measure() -> Row:
+        for _ in range(4 * max(1, workers)):  # those that were read ahead
+            next(batches)
+        seconds = time_calls(lambda: next(batches), lambda x: x, 2 * SECONDS)
+        batches.close()
+        folder.cleanup()
+        return {
+            "ms": 1e3 * seconds,
+            "examples_per_second": part.batch / seconds,
+            "workers": workers,
+        }
+
+    return measure
+
+
+PREPARE = {
+    "golden": prepare_golden,
+    "inference": prepare_inference,
+    "train": prepare_train,
+    "loader": prepare_loader,
+}
+
+
+def main() -> None:
+    """Describes the machine, or measures the row that the command line names."""
+    output = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # libraries print too
+    if len(sys.argv) == 1:
+        print(json.dumps(machine()), file=output)
+        return
+    part, began = Part(**json.loads(sys.argv[1])), time.perf_counter()
+    if part.system != "jax":
+        from benchmarks import accelerator_twins
+
+        measure = accelerator_twins.prepare(part)
+    else:
+        measure = PREPARE[part.kind](part)
+    compile_seconds = time.perf_counter() - began
+    print(json.dumps("ready"), file=output)
+    sys.stdin.readline()
+    print(json.dumps({**measure(), "compile_seconds": compile_seconds}), file=output)
+
+
+if __name__ == "__main__":
+    main()
