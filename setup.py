@@ -41,13 +41,20 @@ CORE = [
 ]
 # gs:// and s3://; with Google Cloud, shards are read in place by ArrayRecord.
 BUCKETS = ["array-record>=0.8.6; platform_system != 'Windows'", "gcsfs>=2025.2", "s3fs>=2025.2"]
+WEB = ["fastapi>=0.115", "gradio>=6.16", "uvicorn>=0.30"]  # the page of `lipsync web`
+# A live face in the browser; older aiortc would take av back below 18.
+LIVE = ["aiortc>=1.16", "fastapi>=0.115", "uvicorn>=0.30", "websockets>=13.0"]
 DEV = [
     "beartype>=0.19",  # checks the shapes in annotations while tests run
     "build>=1.0",
     *BUCKETS,
+    *LIVE,
+    *WEB,
+    "httpx>=0.27",  # requests of the tests to the web servers
     "hypothesis>=6.100",
     "moto[server]>=5.0",  # a bucket of s3:// on this machine
     "mypy>=2.4",
+    "playwright>=1.50",  # drives the system's Chromium
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.8",
@@ -89,10 +96,9 @@ setup(
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
         "buckets": BUCKETS,
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
-        "web": ["fastapi>=0.115", "gradio>=6.16", "uvicorn>=0.30"],  # the page of `lipsync web`
+        "web": WEB,
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
-        # older aiortc would take av back below 18
-        "live": ["aiortc>=1.16", "fastapi>=0.115", "uvicorn>=0.30", "websockets>=13.0"],
+        "live": LIVE,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli.main:main"]},
