@@ -7,7 +7,8 @@ import numpy as np
 
 from lipsync_jax.media.video_reader import Frame
 
-_CODE_BITS, _CODE_PIXELS = 16, 16
+_CODE_BITS = 16
+LOUD = 1 << 15  # the bit of a code that says that the frame's audio has a click
 
 
 class ManualClock:
@@ -36,14 +37,17 @@ class ManualClock:
 
 
 class CodedFace:
-    """Frames that show their number as blocks; each needs the audio until `look_ahead` later."""
+    """Frames that show as blocks their number, and whether a click is in their audio.
+
+    Each needs the audio until `look_ahead` later.
+    """
 
     def __init__(self, size=(256, 64), frame_rate=Fraction(25), cost=lambda index: 0.0, sleep=None):
         self.size, self.frame_rate, self.look_ahead = size, frame_rate, Fraction(21, 100)
         self.model_hash, self._cost, self._sleep = "0123456789ab", cost, sleep
 
     def stream(self, chunks, rate=16_000, *, is_wanted=None, speech=None):
-        received, index, chunks = 0, 0, iter(chunks)
+        received, index, chunks, clicks = 0, 0, iter(chunks), []
         while True:
             moment = index / self.frame_rate
             if is_wanted is None or is_wanted(moment):
@@ -51,10 +55,15 @@ class CodedFace:
                     chunk = next(chunks, None)
                     if chunk is None:
                         return
+                    if (loud := np.flatnonzero(np.abs(chunk) > 10_000)).size:
+                        clicks.append(Fraction(received + int(loud[0]), rate))
                     received += len(chunk)
                 if (speech is None or speech(moment) > 0) and self._sleep:
                     self._sleep(self._cost(index))
-                yield Frame(moment, write_code(index, self.size), index)
+                has_click = any(0 <= click - moment < 1 / self.frame_rate for click in clicks)
+                clicks = [click for click in clicks if click >= moment]
+                code = index | LOUD * has_click
+                yield Frame(moment, write_code(code, self.size), index)
             index += 1
 
 
