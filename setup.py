@@ -50,7 +50,7 @@ DEV = [
     *BUCKETS,
     *LIVE,
     *WEB,
-    "httpx>=0.27",  # requests of the tests to the web servers
+    "httpx2>=2.0",  # of the test client of Starlette
     "hypothesis>=6.100",
     "moto[server]>=5.0",  # a bucket of s3:// on this machine
     "mypy>=2.4",

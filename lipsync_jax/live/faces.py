@@ -47,10 +47,10 @@ class Plan:
         measured = f"{1000 * self.frame_seconds:.0f} ms a frame"
         drawn, sent = self.frame_rate / self.stride, self.frame_rate
         if not self.is_enough:
-            reached = 1 / self.frame_seconds
+            reached = _SHARE / self.frame_seconds
             return (
                 f"too slow: {measured}, even at half the size and every second frame; the face "
-                f"will move {min(reached, drawn):.1f} times a second. Use a GPU, a smaller network "
+                f"will move {reached:.1f} times a second. Use a GPU, a smaller network "
                 "or fewer other programs"
             )
         changes = ["half the size"] if self.is_halved else []

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+
+import pytest
+
+from lipsync_jax.cli import live as command
+from lipsync_jax.cli import main
+from lipsync_jax.cli._parser import Parser
+
+
+def parse(*line):
+    parser = Parser()
+    command.add_arguments(parser)
+    return parser.parse_args(line)
+
+
+@pytest.fixture
+def face(tmp_path):
+    path = tmp_path / "face.mp4"
+    path.write_bytes(b"")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--audio", "gone.wav"], "--audio .*gone.wav does not exist"),
+        (["--host", "0.0.0.0"], "reachable from other machines.*--allow-network"),
+        (["--max-viewers", "0"], "--max-viewers must be at least 1"),
+        (["--max-height", "10"], "--max-height at least 64"),
+    ],
+)
+def test_mistakes_are_told_before_slow_work(face, options, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        command.check(parse("--face", face, *options))
+
+
+def test_two_faces_of_one_name_are_refused(face):
+    with pytest.raises(ValueError, match="two files have one name"):
+        command.check(parse("--face", face, face))
+
+
+def test_a_port_in_use_is_told():
+    with command.listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ValueError, match=f"--port {port} can't be used"):
+            command.listen("127.0.0.1", port)
+
+
+def test_a_network_address_is_allowed_if_that_is_meant(face):
+    command.check(parse("--face", face, "--host", "0.0.0.0", "--allow_network"))
+    assert parse("--face", face).host == "127.0.0.1"
+
+
+def test_without_the_extra_one_line_names_it(face, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    assert main.main(["live", "--face", face]) == 1
+    assert "pip install 'lipsync_jax[live]'" in capsys.readouterr().err
+
+
+def test_help_imports_no_web_server():
+    code = (
+        "import sys; from lipsync_jax.cli import main\n"
+        "try: main.main(['--help'])\nexcept SystemExit: pass\n"
+        "bad = {'aiortc', 'fastapi', 'uvicorn', 'av'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
