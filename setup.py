@@ -63,6 +63,9 @@ DEV = [
     "uv>=0.5",  # makes the environments of `make matrix`
     "wheel>=0.40",
 ]
+# The site of `make docs`, and the tests that run the notebooks.
+DOCS = ["ipykernel>=6.29", "myst-nb>=1.2", "nbclient>=0.10", "nbformat>=5.10", "sphinx>=8.1"]
+DOCS += ["sphinx-book-theme>=1.1"]
 
 setup(
     name="lipsync_jax",
@@ -99,6 +102,7 @@ setup(
         "web": WEB,
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "live": LIVE,
+        "docs": DOCS,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["lipsync=lipsync_jax.cli.main:main"]},
