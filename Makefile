@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-train test test-all matrix lint clean
+.PHONY: demo demo-train test test-all matrix lint docs docs-check clean
 
 # The stamp is newer than setup.py once all dependencies are installed.
 $(VENV)/.installed: setup.py
@@ -30,6 +30,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs-installed
+	$(BIN)/python scripts/build_docs.py
+	@echo open build/docs/html/index.html
+
+docs-check: $(VENV)/.docs-installed
+	$(BIN)/python -m pytest tests/docs tests/notebooks -m ''
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo_out build *.egg-info

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Collection
 
 from lipsync_jax.cli import _json_output, _staging
 from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser, UsageError
@@ -27,21 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         line[0] = COMMANDS_OF_0_1.get(name, name)
     if line[:1] and line[0] in ABSL_COMMANDS:
         return _run_absl(line)
-    parser = Parser(prog="lipsync", description="Speech-driven faces: prepare, train, generate.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text in ABSL_COMMANDS.items():
-        commands.add_parser(name, help=help_text)
-    for name, (help_text, module_name) in COMMANDS.items():
-        # Only the command that is run imports its code, so that --help stays quick.
-        command = commands.add_parser(
-            name, help=help_text, description=help_text, renamed=OPTIONS_OF_0_1.get(name, {})
-        )
-        if name in line[:1]:
-            module = importlib.import_module(module_name)
-            module.add_arguments(command)
-            if name in _json_output.COMMANDS:
-                _json_output.add_argument(command)
-            command.set_defaults(run=module.run)
+    parser = build_parser(line[:1])
     try:
         arguments, rest = parser.parse_known_args(line)
         if getattr(arguments, "takes_overrides", False):  # --config.key=value, any key
@@ -65,6 +52,30 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # of the file of --json
         print(f"lipsync {arguments.command}: --json: {printable_lines(error)}", file=sys.stderr)
         return 1
+
+
+def build_parser(commands: Collection[str]) -> Parser:
+    """Returns the parser of the command line.
+
+    Args:
+        commands: names of the commands whose options are added. Only these import their code, so
+            that --help stays quick.
+    """
+    parser = Parser(prog="lipsync", description="Speech-driven faces: prepare, train, generate.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text in ABSL_COMMANDS.items():
+        subparsers.add_parser(name, help=help_text)
+    for name, (help_text, module_name) in COMMANDS.items():
+        command = subparsers.add_parser(
+            name, help=help_text, description=help_text, renamed=OPTIONS_OF_0_1.get(name, {})
+        )
+        if name in commands:
+            module = importlib.import_module(module_name)
+            module.add_arguments(command)
+            if name in _json_output.COMMANDS:
+                _json_output.add_argument(command)
+            command.set_defaults(run=module.run)
+    return parser
 
 
 def _run(arguments: argparse.Namespace, output: _json_output.JsonOutput) -> int:
