@@ -60,10 +60,15 @@ def parse(path: str | os.PathLike, option: str = "") -> Path:
     return cast(Path, epath.Path(f"{scheme}://{rest}"))
 
 
+def bucket_scheme(path: str | os.PathLike) -> str:
+    """Returns a bucket's scheme, `gs` or `s3`; an empty text for other paths."""
+    match = _URL.fullmatch(os.fspath(path))
+    return match[1].lower() if match and match[1].lower() in SCHEMES else ""
+
+
 def is_bucket(path: str | os.PathLike) -> bool:
     """Returns whether a path is one of a bucket."""
-    match = _URL.fullmatch(os.fspath(path))
-    return match is not None and match[1].lower() in SCHEMES
+    return bool(bucket_scheme(path))
 
 
 def absolute(path: str | os.PathLike, option: str = "") -> Path:

@@ -20,6 +20,8 @@ def test_local_paths_stay_what_they_are():
     assert paths.parse("file:///runs/a") == Path("/runs/a")
     assert paths.parse("C:/runs") == Path("C:/runs")  # a drive, no scheme
     assert not paths.is_bucket("runs/a") and not paths.is_bucket("file:///a")
+    found = [paths.bucket_scheme(path) for path in ("GS://b/a", "s3:/b/a", "runs/a", "file:///a")]
+    assert found == ["gs", "s3", "", ""]
 
 
 @pytest.mark.parametrize("path", ["foo://x/y", "http://x/y", "hdfs:/x", Path("foo://x")])

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     by_speaker = statistics.group_by_speaker(summaries)
     shown = _spread(list(by_speaker), arguments.max_speakers)
     result = {
-        "data": loader.dataset_name(folder),
+        "data": clips.name,
         "lipsync_jax": lipsync_jax.__version__,
         **statistics.compute(summaries),
         "unreadable": [dataclasses.asdict(each) for each in unreadable],

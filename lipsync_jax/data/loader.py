@@ -1,7 +1,6 @@
 """Finds prepared data sets and loads their clips; reads ArrayRecord without TensorFlow."""
 
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -39,7 +38,7 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     _require_folder(root)
     if (root / "dataset_info.json").is_file():
         return root
-    found = [p.parent for p in paths.find(root, "dataset_info.json")]
+    found = _complete(root)
     # A configuration is named by its crop, or by its crop and split: `face96-official`.
     matching = [p for p in found if p.parent.name.partition("-")[0] == crop]
     matching = [p for p in matching if p.parent.name == crop] or matching
@@ -70,7 +69,7 @@ def only_dataset(root: Path, crop: str = "") -> Path:
     if crop or (root / "dataset_info.json").is_file():
         return find_dataset(str(root), crop)
     _require_folder(root)
-    newest = _newest(path.parent for path in paths.find(root, "dataset_info.json"))
+    newest = _newest(_complete(root))
     if not newest:
         raise FileNotFoundError(
             f"{root} holds no prepared data set; name a folder that `lipsync prepare --out` wrote"
@@ -81,26 +80,30 @@ def only_dataset(root: Path, crop: str = "") -> Path:
     return newest[0]
 
 
-def dataset_name(folder: Path) -> str:
-    """Returns corpus, config and version of a data set, e.g. `grid/face96/1.2.0`."""
-    return _info(folder).full_name
+def open_splits(folder: Path) -> tuple[str, dict[str, "ClipDataSource"]]:
+    """Opens all splits of a data set that have clips; its description is read once.
 
+    Args:
+        folder: from `find_dataset`.
 
-def split_names(folder: Path) -> list[str]:
-    """Returns the names of a data set's splits that have clips; folder as of `find_dataset`."""
-    return [name for name, split in _info(folder).splits.items() if split.num_examples]
+    Returns:
+        Corpus, config and version of the data set, e.g. `grid/face96/1.2.0`; split -> its clips.
+    """
+    info = _info(_readable(folder))
+    names = [name for name, split in info.splits.items() if split.num_examples]
+    return info.full_name, {name: ClipDataSource(folder, name, info) for name in names}
 
 
 def _info(folder: Path) -> Untyped:
-    """Returns what TFDS knows about a prepared data set, a `tfds.core.DatasetInfo`."""
+    """Returns what TFDS knows about a readable data set, a `tfds.core.DatasetInfo`."""
     import tensorflow_datasets as tfds  # half a second; inference never needs it
 
-    return tfds.builder_from_directory(_readable(folder)).info
+    return tfds.builder_from_directory(folder).info
 
 
 def _readable(folder: Path) -> Path:
     """Returns a folder that ArrayRecord reads: of buckets it reads gs:// only."""
-    return paths.cached_copy(folder) if os.fspath(folder).startswith("s3://") else folder
+    return paths.cached_copy(folder) if paths.bucket_scheme(folder) == "s3" else folder
 
 
 def _require_folder(root: Path) -> None:
@@ -109,6 +112,12 @@ def _require_folder(root: Path) -> None:
         raise FileNotFoundError(
             f"data folder {root} {what}; name the folder that `lipsync prepare` wrote"
         )
+
+
+def _complete(root: Path) -> list[Path]:
+    """Returns the data sets below a folder, without those that a preparation is still writing."""
+    found = [path.parent for path in paths.find(root, "dataset_info.json")]
+    return [p for p in found if not any(n.startswith("incomplete.") for n in p.parts)]
 
 
 def _newest(folders: Iterable[Path]) -> list[Path]:
@@ -132,16 +141,17 @@ class ClipDataSource:
     Args:
         folder: from `find_dataset`.
         split: `train`, `validation` or `test`.
+        info: the `tfds.core.DatasetInfo` of the folder, if it was read before.
 
     Raises:
         ValueError: the split does not exist or is empty, or a record can't be read (the message
             names the folder and the record).
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, info: Untyped = None) -> None:
         self.folder, self.split = paths.parse(folder), split
         local = _readable(self.folder)
-        info = _info(local)
+        info = _info(local) if info is None else info
         if split not in info.splits or not info.splits[split].num_examples:
             raise ValueError(f"{folder} has no clips in its split {split!r}")
         self._files = [paths.parse(path) for path in info.splits[split].filepaths]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.data import loader
 from lipsync_jax.data.clip import Clip, decode_frames
-from lipsync_jax.data.loader import ClipDataSource, split_names
 from lipsync_jax.types import Json
 
 _MAX_BINS = 24
@@ -69,6 +69,11 @@ class Unreadable:
 class ClipsBySplit:
     """Reads the clips of all splits of a prepared data set.
 
+    Attributes:
+        folder: of the data set.
+        name: corpus, config and version of the data set.
+        sources: split -> its clips.
+
     Args:
         folder: of the data set, see `loader.find_dataset`.
 
@@ -78,7 +83,7 @@ class ClipsBySplit:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.sources = {name: ClipDataSource(folder, name) for name in split_names(folder)}
+        self.name, self.sources = loader.open_splits(folder)
         if not self.sources:
             raise ValueError(f"{folder} holds no clips; prepare the data set again")
 

@@ -1,6 +1,5 @@
 """Checkpoints of a run on s3://, which Orbax does not write: saved on the disk, then copied."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -71,4 +70,4 @@ class CheckpointMirror:
 
 def is_needed(workdir: Path) -> bool:
     """Returns whether a run's folder can't be written by Orbax."""
-    return os.fspath(workdir).startswith("s3://")
+    return paths.bucket_scheme(workdir) == "s3"

@@ -7,7 +7,6 @@ run's folder.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -144,7 +143,7 @@ def _digests(folder: Path, expected: Mapping[str, str] | None = None) -> dict[st
     Google Cloud has a CRC of each object, so that nothing is read again to be saved. The CRCs of a
     checkpoint that was copied to a disk are not computed there: they are those `expected`.
     """
-    in_cloud = paths.checksums(folder) if os.fspath(folder).startswith("gs://") else {}
+    in_cloud = paths.checksums(folder) if paths.bucket_scheme(folder) == "gs" else {}
     found = {}
     for name in in_cloud or paths.files(folder):
         if "/" not in name or name.endswith(_COMMITTED):  # only times, written later

@@ -12,7 +12,7 @@ import pytest
 
 from lipsync_jax import paths
 from lipsync_jax.cli import main
-from lipsync_jax.data import statistics
+from lipsync_jax.data import loader, statistics
 from lipsync_jax.data.clip import Word
 from tests.conftest import toy_clip
 
@@ -61,6 +61,16 @@ def measured_data(tmp_path_factory):
     dataset = Measured(config="face96", data_dir=root, file_format="array_record")
     builder.write_shards(dataset, shards=1)
     return root
+
+
+def test_the_description_of_a_data_set_is_read_once(measured_data, monkeypatch):
+    folder, read = loader.find_dataset(str(measured_data), "face96"), []
+    monkeypatch.setattr(
+        loader, "_info", lambda path, info=loader._info: read.append(1) or info(path)
+    )
+    clips = statistics.ClipsBySplit(folder)
+    assert len(clips) == len(_CLIPS) and len(read) == 1
+    assert clips.name == "measured/face96/1.2.0"
 
 
 class _Page(HTMLParser):
