@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
+from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
 Sizes = int | tuple[int, ...]
@@ -66,6 +67,9 @@ class ConvNormAct(nn.Module):
         self, x: Float[Array, "n ... inputs"], train: bool
     ) -> Float[Array, "n ... features"]:
         """Maps (n, ..., channels) to (n, ..., features)."""
+        return apply_block(lambda block, x: block._apply(x, train), self, x)
+
+    def _apply(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
         ends = (self.features, channels) if self.transposed else (channels, self.features)
         initializer = self.kernel_init(math.prod(self.kernel) * channels)

@@ -16,6 +16,7 @@ from lipsync_jax.nn.conv3d import conv3d, conv_transpose3d
 from lipsync_jax.nn.cpu import conv as cpu_conv
 from lipsync_jax.nn.cpu import use_cpu_kernels
 from lipsync_jax.nn.cpu.conv_transpose import conv_transpose as cpu_conv_transpose
+from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
 Size = int | tuple[int, int]
@@ -284,6 +285,9 @@ class ConvBlock(nn.Module):
         self, x: Float[Array, "n height width c"], train: bool = False
     ) -> Float[Array, "n new_height new_width features"]:
         """Maps (n, height, width, channels) to (n, new height, new width, features)."""
+        return apply_block(lambda block, x: block._apply(x, train), self, x)
+
+    def _apply(self, x: jax.Array, train: bool) -> jax.Array:
         shape = self.features, self.kernel, self.strides, self.padding
         fields: dict[str, Argument] = {"dtype": self.dtype, "name": "conv"}
         if self.norm and train:

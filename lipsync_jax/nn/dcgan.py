@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.nn.gru import split_time
+from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
 WEIGHT_INIT = nn.initializers.normal(0.02)
@@ -85,6 +86,15 @@ class DCGANBlock(nn.Module):
         Returns:
             (n, ..., features).
         """
+
+        def apply(block: DCGANBlock, *inputs: jax.Array) -> jax.Array:
+            return block._apply(train, *inputs)
+
+        return apply_block(apply, self, x, mask, reference)
+
+    def _apply(
+        self, train: bool, x: jax.Array, mask: jax.Array | None, reference: jax.Array | None
+    ) -> jax.Array:
         channels = x.shape[-1] + (0 if reference is None else reference.shape[-1])
         ends = (self.features, channels) if self.transposed else (channels, self.features)
         kernel = self.param("kernel", WEIGHT_INIT, (*self.kernel, *ends))

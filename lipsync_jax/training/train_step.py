@@ -8,9 +8,11 @@ from absl import logging
 
 from lipsync_jax.methods.base import Method, State
 from lipsync_jax.nn.batch_norm import statistics_of_groups
+from lipsync_jax.nn.remat import rematerialized_blocks
 from lipsync_jax.types import Untyped
 
 BATCH_STATISTICS = ("global", "device")
+REMAT = ("none", "blocks")
 
 
 def num_groups(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
@@ -27,6 +29,17 @@ def num_groups(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> in
     return mesh.devices.size if config.batch_statistics == "device" else 1
 
 
+def uses_remat(config: ml_collections.ConfigDict) -> bool:
+    """Returns whether blocks of layers are rematerialised.
+
+    Raises:
+        ValueError: `config.remat` is unknown.
+    """
+    if config.remat not in REMAT:
+        raise ValueError(f"config.remat={config.remat!r}: choose {', '.join(REMAT)}")
+    return bool(config.remat == "blocks")
+
+
 class TrainStep:
     """Runs a method's train step; the host chooses the program when a host scalar changes.
 
@@ -37,10 +50,18 @@ class TrainStep:
         method: whose step it is.
         compiled: compiles a step, as `jax.jit`.
         groups: parts of a batch that have batch statistics of their own, see `num_groups`.
+        remat: whether blocks are rematerialised, see `uses_remat`.
     """
 
-    def __init__(self, method: Method, compiled: Callable[..., Untyped], groups: int = 1) -> None:
-        self._method, self._compiled, self._groups = method, compiled, groups
+    def __init__(
+        self,
+        method: Method,
+        compiled: Callable[..., Untyped],
+        groups: int = 1,
+        remat: bool = False,
+    ) -> None:
+        self._method, self._compiled = method, compiled
+        self._groups, self._remat = groups, remat
         self._programs: dict[frozenset[str], Untyped] = {}
         self._off: frozenset[str] | None = None
         self._returned: Mapping[str, jax.Array] = {}
@@ -81,7 +102,7 @@ class TrainStep:
 
             def train_step(state: State, batch: dict) -> tuple[State, dict]:
                 key = jax.random.fold_in(state.key, state.step)
-                with statistics_of_groups(self._groups):
+                with statistics_of_groups(self._groups), rematerialized_blocks(self._remat):
                     return method.train_step(state, batch, key)
 
             self._programs[off] = self._compiled(train_step, donate_argnums=0)

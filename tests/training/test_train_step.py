@@ -8,8 +8,10 @@ import pytest
 
 from lipsync_jax.methods.base import Method, NetworkState, init_train_state
 from lipsync_jax.nn.batch_norm import BatchNorm
+from lipsync_jax.nn.conv import ConvBlock
 from lipsync_jax.training import sharding
-from lipsync_jax.training.train_step import TrainStep, num_groups
+from lipsync_jax.training.train_step import TrainStep, num_groups, uses_remat
+from tests.helpers.networks import random_array, random_variables
 
 BATCH = {"x": np.ones(2, np.float32)}
 
@@ -107,3 +109,41 @@ def test_unknown_batch_statistics_are_refused():
     config = ml_collections.ConfigDict({"batch_statistics": "local"})
     with pytest.raises(ValueError, match=r"batch_statistics='local': choose global, device"):
         num_groups(config, sharding.make_mesh())
+
+
+class Convolutional(Method):
+    """One block, whose loss is the mean square of its output."""
+
+    def __init__(self):
+        super().__init__({}, {})
+
+    def train_step(self, state, batch, key):
+        module = ConvBlock(2)
+
+        def loss(params):
+            variables = {"params": params, "batch_stats": state.networks["only"].batch_stats}
+            y, _ = module.apply(variables, batch["x"], True, mutable=["batch_stats"])
+            return (y**2).mean()
+
+        grads = jax.grad(loss)(state.networks["only"].params)
+        return state.next_step(), {"grad": jnp.sum(grads["conv"]["kernel"] ** 2)}
+
+
+def test_blocks_are_rematerialised_where_the_config_says_so():
+    networks = {"only": NetworkState(**random_variables(ConvBlock(2), (4, 4, 2)))}
+    state = init_train_state(jax.random.key(0), networks)
+    batch = {"x": random_array(1, 4, 4, 2)}
+    texts, gradients = [], []
+    for value in ("none", "blocks"):
+        remat = uses_remat(ml_collections.ConfigDict({"remat": value}))
+        step = TrainStep(Convolutional(), jax.jit, remat=remat)
+        texts.append(step.lower(state, batch).as_text())
+        _, metrics = step(jax.tree.map(jnp.copy, state), batch)
+        gradients.append(float(metrics["grad"]))
+    assert ["optimization_barrier" in text for text in texts] == [False, True]
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
+
+
+def test_unknown_rematerialisation_is_refused():
+    with pytest.raises(ValueError, match=r"config.remat='all': choose none, blocks"):
+        uses_remat(ml_collections.ConfigDict({"remat": "all"}))
