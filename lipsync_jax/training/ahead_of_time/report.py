@@ -9,7 +9,7 @@ from lipsync_jax.training.ahead_of_time.hlo_costs import SMALL, Collective, Oper
 from lipsync_jax.training.ahead_of_time.topologies import Chip
 from lipsync_jax.types import Json
 
-NUM_DEAREST = 5
+NUM_EXPENSIVE = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +103,11 @@ class Report:
         """Returns the milliseconds of the memory traffic at the published peak."""
         return 1e3 * self.traffic / self.chip.bandwidth if self.chip.bandwidth else None
 
-    def dearest(self) -> tuple[str, list[tuple[float, Operation]]]:
-        """Returns the dearest operations of one kind, place and shape.
+    def most_expensive(self) -> tuple[str, list[tuple[float, Operation]]]:
+        """Returns the most expensive operations of one kind, place and shape.
 
         Returns:
-            What their shares are of; (share, operation) of the first NUM_DEAREST, sums over the
+            What their shares are of; (share, operation) of the first NUM_EXPENSIVE, sums over the
             operations that are alike.
         """
         basis, costs = self._costs()
@@ -119,7 +119,7 @@ class Report:
             before = alike.get(key)
             alike[key] = operation if before is None else _sum(before, operation)
         total = sum(sums.values()) or 1
-        keys = sorted(sums, key=lambda key: -sums[key])[:NUM_DEAREST]
+        keys = sorted(sums, key=lambda key: -sums[key])[:NUM_EXPENSIVE]
         return basis, [(sums[key] / total, alike[key]) for key in keys if sums[key]]
 
     def _costs(self) -> tuple[str, list[float]]:
@@ -134,7 +134,7 @@ class Report:
 
 def to_json(report: Report) -> dict[str, Json]:
     """Returns the report as JSON values; bytes, milliseconds and TFLOP are of one device."""
-    basis, dearest = report.dearest()
+    basis, expensive = report.most_expensive()
     memory = report.memory
     return {
         "config": report.config,
@@ -160,9 +160,9 @@ def to_json(report: Report) -> dict[str, Json]:
         },
         "collectives": [dataclasses.asdict(x) for x in report.collectives],
         "convolutions": dict(report.convolutions),
-        "dearest_by": basis,
-        "dearest": [
-            {"share": share, **dataclasses.asdict(operation)} for share, operation in dearest
+        "most_expensive_by": basis,
+        "most_expensive": [
+            {"share": share, **dataclasses.asdict(operation)} for share, operation in expensive
         ],
         "loops_of_unknown_length": report.unknown_loops,
     }
@@ -203,9 +203,9 @@ def _lines(report: Report) -> Iterator[str]:
         place = "in a loop" if x.in_loop else "outside loops"
         size = f"{'below' if x.small else 'from'} {SMALL >> 10} KiB"
         yield f"  {x.count:6d} x {x.kind}, {place}, {size} each: {x.bytes / 1e6:.3f} MB together"
-    basis, dearest = report.dearest()
-    yield f"dearest operations, by share of {basis}"
-    for share, y in dearest:
+    basis, expensive = report.most_expensive()
+    yield f"most expensive operations, by share of {basis}"
+    for share, y in expensive:
         cost = f"{y.flops / 1e9:.3g} GFLOP, {y.bytes / 1e6:.3g} MB"
         name = y.op_name or "unnamed"
         yield f"  {share:6.1%}  {y.opcode} {y.result}, {y.times} x, {cost}: {name}"

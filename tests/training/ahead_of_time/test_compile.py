@@ -118,7 +118,7 @@ def test_a_step_is_compiled_and_reported(toy_config, tmp_path, monkeypatch, caps
     assert found["tflop"] > 2 * 2 * 96 * 96 * 9 / 1e12
     assert found["roofline"]["limit"] == "memory" and found["roofline"]["memory_ms"] > 0
     assert [x["kind"] for x in found["collectives"]] == ["all-reduce"]
-    assert 1 <= len(found["dearest"]) <= 5 and found["dearest"][0]["share"] <= 1
+    assert 1 <= len(found["most_expensive"]) <= 5 and found["most_expensive"][0]["share"] <= 1
     assert found["estimated_from_batches"] == [2, 32]
     assert found["largest_batch_per_device_estimate"] > 100
     for word in ("fits ", "largest batch", "roofline", "all-reduce, outside loops", "toy on cpu:2"):
@@ -272,7 +272,9 @@ def test_the_expert_for_a_tpu_has_native_convolutions():
     config, _ = read("sync_expert:tiny", "--config.data.batch_size=16")
     found = ahead_of_time.compile_step(config, "v5e:2x2", {}, effort="fast", estimate_batch=False)
     assert found.fits and 0 < sum(found.convolutions.values()) < 100
-    assert found.operations[0].cycles >= 0 and found.dearest()[0].startswith("the compiler's")
+    assert found.operations[0].cycles >= 0 and found.most_expensive()[0].startswith(
+        "the compiler's"
+    )
     large = [x for x in found.collectives if x.kind == "all-reduce" and not x.small]
     assert sum(x.count for x in large) == 1  # of all gradients together
 
