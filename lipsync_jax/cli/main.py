@@ -143,6 +143,10 @@ COMMANDS = {
     ),
     "dub": ("lip-sync a video or an image of a face to driving audio", "lipsync_jax.cli.dub"),
     "animate": ("animate an image of a face by driving audio", "lipsync_jax.cli.animate"),
+    "web": (
+        "serve a page for dubbing, animation and sync on this machine",
+        "lipsync_jax.web.command",
+    ),
     "live": (
         "serve a page with a face that speaks while a microphone, a file or a program does",
         "lipsync_jax.cli.live",

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -117,6 +117,18 @@ class ModelShelf(Generic[Model]):
             return self._loaded[folder.name]
 
 
+class CreditedSyncModel(NamedTuple):
+    """A sync model, and its line of credit, see `model_info.credit`."""
+
+    model: SyncModel
+    credit: str
+
+    @classmethod
+    def load(cls, folder: Path) -> "CreditedSyncModel":
+        """Loads a checkpoint."""
+        return cls(SyncModel.load(folder), model_info.credit(folder))
+
+
 @dataclasses.dataclass(frozen=True)
 class SubmittedJob:
     """A job that passed all checks.
@@ -157,7 +169,7 @@ class Actions:
             weights.DUBBING, "--checkpoint-path", checkpoints, LipSyncPipeline.load
         )
         self.animation = ModelShelf(weights.ANIMATION, "--animator", animators, Animator.load)
-        self.sync = ModelShelf(weights.SYNC, "--sync-model", sync_models, SyncModel.load)
+        self.sync = ModelShelf(weights.SYNC, "--sync-model", sync_models, CreditedSyncModel.load)
         self._status, self._preview_lock = "loading", threading.Lock()
 
     @property
@@ -312,7 +324,7 @@ class Actions:
             sync = dub_sync.measure(
                 files["face"],
                 outfile,
-                self.sync.get(),
+                self.sync.get().model,
                 result.video_faces,
                 result.frame_numbers,
                 **reading,
@@ -342,7 +354,7 @@ class Actions:
     ) -> dict[str, Json]:
         video, outfile = files["video"], None
         on_progress("loading the model", 0, 0)
-        model, credit = self.sync.get(), model_info.credit(self.sync.folder(None))
+        model, credit = self.sync.get()
         tracks = video_sync.measure(
             video,
             model,

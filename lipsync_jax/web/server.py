@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 import lipsync_jax
 from lipsync_jax.types import Json
 from lipsync_jax.web import archive, inputs, jobs
-from lipsync_jax.web.actions import JOB_OPTIONS, KINDS, NEED_CONSENT, Actions
+from lipsync_jax.web.actions import JOB_OPTIONS, KINDS, NEED_CONSENT, SYNC, Actions
 from lipsync_jax.web.jobs import Job, JobQueue, QueueFullError, safe_name
 from lipsync_jax.web.uploads import Uploads
 
@@ -87,7 +87,13 @@ def create_app(actions: Actions, queue: JobQueue, work: Path) -> FastAPI:
     _add_files(app, actions, uploads)
     _add_jobs(app, actions, queue, uploads)
     _add_results(app, queue)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/api", include_in_schema=False)
+    @app.get("/api/docs", include_in_schema=False)
+    def documentation() -> FileResponse:
+        return FileResponse(STATIC / "api.html")
+
+    app.mount("/lipsync", StaticFiles(directory=STATIC), name="lipsync")  # gradio has /static
     return app
 
 
@@ -114,9 +120,10 @@ def submit(
     )  # fmt: skip
 
 
-def as_json(job: Job) -> dict[str, Json]:
+def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
     """Returns what clients see of a job."""
     values = dataclasses.asdict(job)
+    values["has_thumbnail"] = (queue.folder(job) / jobs.THUMBNAIL).is_file()
     del values["client"], values["rank"]
     package = os.fspath(Path(lipsync_jax.__file__).parents[1])
     values["details"] = job.details.replace(package, "...").replace(os.path.expanduser("~"), "~")
@@ -146,14 +153,13 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_files(app: FastAPI, actions: Actions, uploads: Uploads) -> None:
-    @app.get("/api/health", tags=["server"])
-    def health() -> JSONResponse:
-        """Returns versions and models; status 503 until the model is loaded."""
+    @app.get("/api/status", tags=["server"])
+    def status() -> dict[str, Json]:
+        """Returns versions, models, and whether the default model is ready."""
         import jax
 
-        status = actions.status
-        values = {
-            "status": status,
+        return {
+            "status": actions.status,
             "version": lipsync_jax.__version__,
             "device": jax.default_backend(),
             "models": {
@@ -162,7 +168,11 @@ def _add_files(app: FastAPI, actions: Actions, uploads: Uploads) -> None:
                 "sync": actions.sync.names,
             },
         }
-        return JSONResponse(values, 200 if status == "ready" else 503)
+
+    @app.get("/api/health", tags=["server"])
+    def health() -> JSONResponse:
+        """Returns the status with HTTP status 503 until the model is loaded, for containers."""
+        return JSONResponse(status(), 200 if actions.status == "ready" else 503)
 
     @app.post("/api/files", tags=["files"], status_code=201)
     def add_file(file: UploadFile) -> dict[str, Json]:
@@ -207,7 +217,7 @@ def _add_jobs(app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads)
     @app.get("/api/jobs", tags=["jobs"])
     def list_jobs() -> list[dict[str, Json]]:
         """Lists all jobs: running, waiting in the order of their turn, ended ones newest first."""
-        return [as_json(job) for job in queue.all()]
+        return [as_json(queue, job) for job in queue.all()]
 
     @app.post("/api/jobs", tags=["jobs"], status_code=202)
     def add_job(new: NewJob, request: Request) -> dict[str, str]:
@@ -225,10 +235,22 @@ def _add_jobs(app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads)
         job = submit(actions, queue, new.kind, files, names, new.options, new.consent, client)
         return {"job": job.job_id}
 
+    @app.post("/api/jobs/{job_id}/synced", tags=["jobs"], status_code=202)
+    def write_synced(job_id: str, request: Request) -> dict[str, str]:
+        """Adds a job that writes the video of a sync job with its audio shifted into sync."""
+        source = _find(queue, job_id)
+        if source.kind != SYNC:
+            raise ValueError(f"job {job_id} is no sync job; give one of kind sync")
+        files = {"video": queue.folder(source) / source.files["video"]}
+        client = request.client.host if request.client else ""
+        options = {"write_synced": True}
+        job = submit(actions, queue, SYNC, files, source.names, options, False, client)
+        return {"job": job.job_id}
+
     @app.get("/api/jobs/{job_id}", tags=["jobs"])
     def get_job(job_id: str) -> dict[str, Json]:
         """Returns a job's state, progress, error and report."""
-        return as_json(_find(queue, job_id))
+        return as_json(queue, _find(queue, job_id))
 
     @app.delete("/api/jobs/{job_id}", tags=["jobs"], status_code=204)
     def delete_job(job_id: str) -> None:

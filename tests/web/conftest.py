@@ -8,11 +8,9 @@ pytest.importorskip("gradio")
 
 from lipsync_jax import weights
 from lipsync_jax.web import server
-from lipsync_jax.web.actions import Actions, ModelShelf
+from lipsync_jax.web.actions import Actions, CreditedSyncModel, ModelShelf
 from lipsync_jax.web.jobs import JobQueue
 from tests.helpers import colour_faces, scenes, talking
-
-BUILT_IN = weights.FOLDER  # tests see none unless they ask
 
 
 @pytest.fixture(autouse=True)
@@ -21,16 +19,8 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _colour_detector(request, monkeypatch):
-    if "real_models" not in request.fixturenames:
-        monkeypatch.setattr(
-            "lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect
-        )
-
-
-@pytest.fixture
-def real_models(monkeypatch):
-    monkeypatch.setattr(weights, "FOLDER", BUILT_IN)
+def _colour_detector(monkeypatch):
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
 
 
 @pytest.fixture
@@ -50,9 +40,8 @@ def actions(tmp_path):
 @pytest.fixture
 def sync_actions(actions, tmp_path):
     folder = tmp_path / "talking_sync"
-    actions.sync = ModelShelf(
-        weights.SYNC, "--sync-model", [folder], lambda _: talking.sync_model()
-    )
+    model = CreditedSyncModel(talking.sync_model(), "toy sync model")
+    actions.sync = ModelShelf(weights.SYNC, "--sync-model", [folder], lambda _: model)
     return actions
 
 

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import inputs
-from lipsync_jax.web.guard import Guard, host_names, is_local
-from tests.helpers import scenes
+from lipsync_jax.web_guard import Guard, host_names, is_local
+from tests.helpers import scenes, talking
 
 LIMIT = 1_000_000
 OPTIONS = {"match_colours": False, "blend": "box", "detect_every": 1}
@@ -138,7 +138,7 @@ def test_missing_things_have_errors(client, face, speech):
     assert client.get("/api/jobs/..%2F..%2Fetc").status_code == 404
     assert client.get("/api/results.zip").status_code == 409
     assert client.delete("/api/files/0123456789abcdef").status_code == 422
-    assert client.get("/static/..%2Fserver.py").status_code == 404
+    assert client.get("/lipsync/..%2Fserver.py").status_code == 404
     job_id = dub(client, face, speech).json()["job"]
     assert client.get(f"/api/jobs/{job_id}/input/..%2Fjob.json").status_code == 404
     job = wait(client, job_id)
@@ -207,3 +207,33 @@ def test_health_and_openapi(client, actions):
 )  # fmt: skip
 def test_which_addresses_are_local(host, local):
     assert is_local(host) == local
+
+
+def test_sync_is_measured_and_mended(tmp_path, sync_actions, client):
+    mask = talking.random_speech_mask(100)
+    samples = np.roll(talking.speech_audio(mask), 4 * talking.RATE // 25)  # 160 ms late
+    video = talking.write_talking_video(tmp_path / "late.mp4", mask, samples)
+    answer = client.post("/api/jobs", json={"kind": "sync", "video": upload(client, video)})
+    measured = wait(client, answer.json()["job"])
+    (track,) = measured["report"]["tracks"]
+    assert track["is_confident"] and track["offset_ms"] == pytest.approx(160, abs=10)
+    assert measured["consent"] == "" and measured["report"]["result"] is None
+    answer = client.post(f"/api/jobs/{measured['job_id']}/synced")
+    mended = wait(client, answer.json()["job"])
+    assert mended["report"]["audio_shift_ms"] == pytest.approx(-160, abs=10), mended
+    assert mended["names"] == {"video": "late.mp4"}
+    assert client.get(f"/api/jobs/{mended['job_id']}/result").status_code == 200
+
+
+def test_a_result_is_measured_and_the_first_seconds_are_dubbed(
+    sync_actions, client, face, tmp_path
+):
+    speech = scenes.write_tone(tmp_path / "voice.wav", 2)
+    options = OPTIONS | {"first_seconds": 1}
+    job = wait(client, dub(client, face, speech, options=options).json()["job"])
+    assert job["state"] == "done" and job["report"]["frames"] == 25, job
+    assert len(job["report"]["sync_text"]) == 2 and job["report"]["sync"]["after"]
+    answer = client.post("/api/jobs", json={"kind": "sync", "from_job": job["job_id"]})
+    measured = wait(client, answer.json()["job"])
+    assert measured["title"] == "result of face.mp4 + voice.wav"
+    assert measured["state"] == "done" and measured["report"]["tracks"]

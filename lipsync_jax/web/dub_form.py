@@ -1,0 +1,341 @@
+"""The form that dubs one video, or many."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from lipsync_jax.faces.trajectory import MISSING_FACE
+from lipsync_jax.media.timeline import LOOPS
+from lipsync_jax.synthesis.options import QUALITIES, SILENCE_MODES, DubbingOptions
+from lipsync_jax.types import Json, Untyped
+from lipsync_jax.web import actions as web_actions
+from lipsync_jax.web import inputs, texts
+from lipsync_jax.web.actions import DUB
+from lipsync_jax.web.handlers import (
+    IMAGE_HEIGHT,
+    PRIVATE,
+    QUIET,
+    Form,
+    audio_input,
+    client_of,
+    told_in_words,
+)
+
+_QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
+_example_lock = threading.Lock()
+
+
+class DubForm(Form):
+    """Fields of a dub, its preview, and a batch."""
+
+    def build(self) -> None:
+        """Adds the fields."""
+        missing = self._actions.dubbing.missing()
+        if missing:
+            gr.Markdown(missing, elem_classes="help")
+        person = gr.State(None)
+        source = gr.Radio(
+            [texts.VIDEO, texts.PICTURE],
+            value=texts.VIDEO,
+            label=texts.FACE_FROM,
+            elem_id="face-kind",
+        )
+        video = gr.Video(
+            label=texts.FACE_VIDEO, sources=["upload", "webcam"], buttons=[],
+            elem_id="face-video",
+        )  # fmt: skip
+        picture = gr.Image(
+            label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], visible=False,
+            height=IMAGE_HEIGHT, buttons=[], elem_id="face-picture",
+        )  # fmt: skip
+        audio = audio_input("dub-audio")
+        example = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
+        about = gr.Markdown(texts.ABOUT_FILES, elem_classes="help", elem_id="about-files")
+        people = gr.Gallery(
+            label=texts.WHO, visible=False, columns=4, height=170, allow_preview=False, buttons=[],
+            object_fit="contain", interactive=False, elem_id="people",
+        )  # fmt: skip
+        model = gr.Dropdown(
+            self._actions.dubbing.names, label=texts.MODEL, elem_id="dub-model",
+            visible=len(self._actions.dubbing.names) > 1,
+        )  # fmt: skip
+        quality = gr.Radio(_QUALITIES, value="good", label=texts.QUALITY, elem_id="quality")
+        short = gr.Checkbox(label=texts.FIRST_SECONDS, elem_id="first-seconds")
+        with gr.Accordion(texts.MORE, open=False):
+            options = self._more_options()
+            command_button = gr.Button(texts.AS_COMMAND, size="sm")
+            command = gr.Textbox(label=texts.COMMAND, visible=False, buttons=["copy"], lines=2)
+        with gr.Accordion(texts.PREVIEW, open=False):
+            moment = gr.Slider(0, 10, 1, step=0.04, label=texts.MOMENT, elem_id="moment")
+            preview_button = gr.Button(texts.PREVIEW_BUTTON, elem_id="preview")
+            compared = gr.ImageSlider(
+                label=texts.BEFORE_AFTER, visible=False, interactive=False, buttons=[],
+                max_height=420, elem_id="compared",
+            )  # fmt: skip
+            previewed = gr.Markdown(elem_classes="help", elem_id="previewed")
+        consent = gr.Checkbox(label=texts.CONSENT, elem_id="consent")
+        gr.Markdown(texts.CONSENT_MORE, elem_classes="help")
+        why = gr.Markdown(
+            texts.need("face", "audio", "consent"), elem_id="why", elem_classes="help"
+        )
+        start = gr.Button(texts.DUB, variant="primary", interactive=False, elem_id="dub")
+        with gr.Accordion(texts.BATCH, open=False):
+            self._batch(quality, model, options)
+
+        chosen = [source, video, picture]
+        settings = [model, quality, short, person, *options.values()]
+        source.change(
+            lambda kind: (
+                gr.update(visible=kind == texts.VIDEO),
+                gr.update(visible=kind == texts.PICTURE),
+            ),
+            source,
+            [video, picture],
+            **QUIET,
+        )
+        ready_inputs: list[Untyped] = [*chosen, audio, consent, quality, short, model]
+        for component in ready_inputs:
+            component.change(self._ready, ready_inputs, [start, why, about, moment], **QUIET)
+        for component in (source, video, picture):
+            component.change(
+                told_in_words(self._people),
+                chosen,
+                [people, person],
+                concurrency_id="faces",
+                **QUIET,
+            )
+        people.select(_chosen_person, None, person, **QUIET)
+        example.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
+        preview_button.click(
+            told_in_words(self._preview),
+            [*chosen, audio, moment, *settings],
+            [compared, previewed],
+            **PRIVATE,
+        )
+        command_button.click(
+            told_in_words(self._command), [*chosen, audio, *settings], command, **QUIET
+        )
+        self._submit_on_click(start, self._dub, [*chosen, audio, consent, *settings], why)
+
+    def _more_options(self) -> dict[str, Untyped]:
+        """Adds the options that are rarely changed; returns them by name."""
+        defaults = DubbingOptions()
+        return {
+            "loop": _choice(texts.LOOP, texts.LOOPS, LOOPS, defaults.loop),
+            "on_missing_face": _choice(
+                texts.MISSING_FACE, texts.MISSING_FACES, MISSING_FACE, defaults.on_missing_face
+            ),
+            "silence_mode": _choice(
+                texts.SILENCE, texts.SILENCES, SILENCE_MODES, defaults.silence_mode
+            ),
+            "min_face_height": gr.Number(
+                value=defaults.min_face_height, precision=0, minimum=0, label=texts.MIN_FACE
+            ),
+            "label": gr.Textbox(value=self._label, label=texts.LABEL, max_lines=1, max_length=200),
+        }
+
+    def _ready(
+        self,
+        kind: str,
+        video: str | None,
+        picture: str | None,
+        audio: str | None,
+        consent: bool,
+        quality: str,
+        short: bool,
+        model: str | None,
+    ) -> tuple:
+        """Returns the state of the Dub button, why it is disabled, and facts about the files."""
+        face = video if kind == texts.VIDEO else picture
+        lacking = [
+            name
+            for name, given in (("face", face), ("audio", audio), ("consent", consent))
+            if not given
+        ]
+        if self._actions.dubbing.missing():
+            lacking = ["model"]
+        lines, slider = [], gr.update()
+        try:
+            shown = inputs.require_face(self._path(face)) if face else None
+            speech = inputs.require_audio(self._path(audio)) if audio else None
+        except ValueError as error:
+            return gr.update(interactive=False), str(error), texts.ABOUT_FILES, gr.update()
+        if shown:
+            lines.append(f"Face: {shown.describe()}.")
+        if speech:
+            lines.append(f"Speech: {speech.describe()}.")
+        if shown and speech:
+            seconds = min(speech.seconds, texts.SHORT_SECONDS) if short else speech.seconds
+            if shown.seconds and seconds > shown.seconds + 0.04:
+                lines.append(texts.LOOPED)
+            frames = round(seconds * (shown.frame_rate if shown.seconds else 25))
+            slider = gr.update(maximum=max(0.04, round(seconds, 2)), value=round(seconds / 2, 2))
+            lines.append(self._estimate(frames, {"quality": quality, "model": model}))
+        about = " ".join(lines) or texts.ABOUT_FILES
+        return gr.update(interactive=not lacking), texts.need(*lacking), about, slider
+
+    def _estimate(self, frames: int, options: Mapping[str, Json]) -> str:
+        rate = self._actions.frames_per_second(DUB, options)
+        return texts.estimate(frames, frames / rate if rate else None)
+
+    def _people(
+        self, kind: str, video: str | None, picture: str | None
+    ) -> Iterator[tuple[Untyped, int | None]]:
+        """Shows the portraits of a video with several people."""
+        yield gr.update(value=None, visible=False), None
+        if kind == texts.VIDEO and video:
+            people = self._actions.people(self._path(video))
+            if len(people) > 1:
+                portraits = [(p.thumbnail, texts.person(p.number, p.intervals)) for p in people]
+                main = max(people, key=lambda p: sum(end - start for start, end in p.intervals))
+                yield (
+                    gr.update(value=portraits, visible=True, selected_index=main.number),
+                    main.number,
+                )
+
+    def _example(self) -> tuple[str, str, str]:
+        with _example_lock:
+            face, speech = web_actions.example(self._work / "example")
+        return texts.VIDEO, str(face), str(speech)
+
+    def _preview(
+        self,
+        kind: str,
+        video: str | None,
+        picture: str | None,
+        audio: str | None,
+        moment: float,
+        *values: Untyped,
+    ) -> tuple[Untyped, str]:
+        face = video if kind == texts.VIDEO else picture
+        if not face or not audio:
+            raise ValueError(texts.need("face", "audio"))
+        options = self._options(*values)
+        options.pop("first_seconds", None)
+        frame = self._actions.preview(self._path(face), self._path(audio), moment, options)
+        note = texts.previewed(frame.moment, frame.edited, frame.nearest_face)
+        return gr.update(value=(frame.before, frame.after), visible=True), note
+
+    def _command(
+        self, kind: str, video: str | None, picture: str | None, audio: str | None, *values: Untyped
+    ) -> Untyped:
+        face = video if kind == texts.VIDEO else picture
+        names = {role: Path(path).name for role, path in (("face", face), ("audio", audio)) if path}
+        return gr.update(value=web_actions.as_command(self._options(*values), names), visible=True)
+
+    def _dub(
+        self,
+        request: gr.Request,
+        kind: str,
+        video: str | None,
+        picture: str | None,
+        audio: str | None,
+        consent: bool,
+        *values: Untyped,
+    ) -> str:
+        files = self._files(face=video if kind == texts.VIDEO else picture, audio=audio)
+        self._submit(DUB, files, self._options(*values), consent, client_of(request))
+        return texts.QUEUED
+
+    def _options(
+        self,
+        model: str | None,
+        quality: str,
+        short: bool,
+        person: int | None,
+        loop: str,
+        on_missing_face: str,
+        silence_mode: str,
+        min_face_height: float | None,
+        label: str,
+    ) -> dict[str, Json]:
+        """Returns the options of the form, in the order of its fields, that are not defaults."""
+        options: dict[str, Json] = {
+            "loop": loop, "on_missing_face": on_missing_face, "silence_mode": silence_mode,
+            "min_face_height": None if min_face_height is None else int(min_face_height),
+            "label": label.strip() or None,
+        }  # fmt: skip
+        defaults = DubbingOptions()
+        options = {k: v for k, v in options.items() if v != getattr(defaults, k)}
+        options |= {"model": model, "quality": quality}
+        if short:
+            options["first_seconds"] = texts.SHORT_SECONDS
+        if person is not None:
+            # The portraits' numbers are those of the default interval of detection.
+            options |= {"face_id": person, "detect_every": defaults.detect_every}
+        return options
+
+    def _batch(self, quality: Untyped, model: Untyped, options: Mapping[str, Untyped]) -> None:
+        gr.Markdown(texts.BATCH_HELP, elem_classes="help")
+        faces, recordings = (
+            gr.File(label=label, file_count="multiple", file_types=types, height=140, elem_id=name)
+            for label, types, name in (
+                (texts.FACES, ["video", "image"], "batch-faces"),
+                (texts.RECORDINGS, ["audio", "video"], "batch-recordings"),
+            )
+        )
+        consent = gr.Checkbox(label=texts.CONSENT, elem_id="batch-consent")
+        start = gr.Button(texts.ADD_BATCH, elem_id="batch")
+        told = gr.Markdown(elem_classes="help")
+        self._submit_on_click(
+            start,
+            self._add_batch,
+            [faces, recordings, consent, model, quality, *options.values()],
+            told,
+        )
+
+    def _add_batch(
+        self,
+        request: gr.Request,
+        faces: list[str] | None,
+        recordings: list[str] | None,
+        consent: bool,
+        model: str | None,
+        quality: str,
+        *values: Untyped,
+    ) -> str:
+        pairs = pair_files(faces or [], recordings or [])
+        options = self._options(model, quality, False, None, *values)
+        refused = []
+        for face, audio in pairs:  # one bad pair does not stop the others
+            try:
+                files = self._files(face=face, audio=audio)
+                self._submit(DUB, files, options, consent, client_of(request))
+            except ValueError as error:
+                refused.append(str(error))
+        if len(refused) == len(pairs):
+            raise ValueError("\n".join(dict.fromkeys(refused)))
+        return texts.batch_added(len(pairs) - len(refused), refused)
+
+
+def pair_files(faces: list[str], recordings: list[str]) -> list[tuple[str, str]]:
+    """Pairs faces with recordings: one with all, or in the order of their names.
+
+    Raises:
+        ValueError: there are none, or their numbers differ and neither is one.
+    """
+    if not faces or not recordings:
+        raise ValueError(texts.need("face", "audio"))
+    if len(faces) == 1:
+        return [(faces[0], each) for each in recordings]
+    if len(recordings) == 1:
+        return [(each, recordings[0]) for each in faces]
+    if len(faces) != len(recordings):
+        raise ValueError(
+            f"{len(faces)} faces and {len(recordings)} recordings can't be paired: give equal "
+            "numbers, or one of either"
+        )
+    by_name = [sorted(files, key=lambda path: Path(path).name) for files in (faces, recordings)]
+    return [*zip(*by_name, strict=True)]
+
+
+def _choice(
+    label: str, words: Mapping[str, str], values: Sequence[str], default: str
+) -> gr.Dropdown:
+    return gr.Dropdown([(words[value], value) for value in values], value=default, label=label)
+
+
+def _chosen_person(event: gr.SelectData) -> int:
+    return int(event.index)

@@ -1,0 +1,93 @@
+"""What the forms of the page share: files, errors in words, the call that adds a job."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import gradio as gr
+
+from lipsync_jax.types import Argument, Json, Untyped
+from lipsync_jax.web import texts
+from lipsync_jax.web.actions import Actions
+
+# Kind, files, options, consent, client -> adds a job; raises ValueError.
+Submit = Callable[[str, Mapping[str, Path], Mapping[str, Json], bool, str], object]
+SUBMITTED = "() => window.lipsync && window.lipsync.submitted()"  # shows the new job
+PRIVATE: dict[str, Argument] = {"api_visibility": "private"}  # scripts use /api
+QUIET: dict[str, Argument] = {"show_progress": "hidden", **PRIVATE}
+IMAGE_HEIGHT = 260  # pixels
+
+
+class Form:
+    """A form of the page."""
+
+    def __init__(self, actions: Actions, submit: Submit, work: Path, label: str = "") -> None:
+        """Takes what forms call.
+
+        Args:
+            actions: the models.
+            submit: adds a job.
+            work: folder of uploads and of the rendered example.
+            label: the default text written on every frame.
+        """
+        self._actions, self._submit, self._work, self._label = actions, submit, work, label
+
+    def _submit_on_click(
+        self, button: gr.Button, handler: Callable, inputs: list[Untyped], told: gr.Markdown
+    ) -> None:
+        button.click(told_in_words(handler), inputs, told, **PRIVATE).success(
+            None, js=SUBMITTED, **PRIVATE
+        )
+
+    def _files(self, **paths: str | None) -> dict[str, Path]:
+        lacking = [role for role, path in paths.items() if not path]
+        if lacking:
+            raise ValueError(texts.need(*lacking))
+        return {role: self._path(path) for role, path in paths.items() if path}
+
+    def _path(self, path: str) -> Path:
+        """Returns the path of an uploaded file; other paths are refused."""
+        found = Path(os.path.realpath(path))
+        if not found.is_relative_to(os.path.realpath(self._work)):
+            raise ValueError("this file was not uploaded; upload it first")
+        return found
+
+
+def audio_input(elem_id: str) -> gr.Audio:
+    """Adds a field for a recording of speech."""
+    return gr.Audio(
+        label=texts.SPEECH, type="filepath", sources=["upload", "microphone"], buttons=[],
+        editable=False, elem_id=elem_id,
+    )  # fmt: skip
+
+
+def client_of(request: gr.Request) -> str:
+    """Returns the address of a client."""
+    return request.client.host if request.client else ""
+
+
+def told_in_words(function: Callable) -> Callable:
+    """Shows errors of a handler in words; the traceback of a fault is logged, not shown."""
+
+    def as_error(error: Exception) -> gr.Error:
+        expected = isinstance(error, ValueError | OSError | MemoryError)
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        return gr.Error(text, duration=None, print_exception=not expected)
+
+    @functools.wraps(function)
+    def told(*values: Untyped, **named: Untyped) -> Untyped:
+        try:
+            return function(*values, **named)
+        except Exception as error:
+            raise as_error(error) from error
+
+    @functools.wraps(function)
+    def told_each(*values: Untyped, **named: Untyped) -> Iterator[Untyped]:
+        try:
+            yield from function(*values, **named)
+        except Exception as error:
+            raise as_error(error) from error
+
+    return told_each if inspect.isgeneratorfunction(function) else told

@@ -1,0 +1,139 @@
+"""The page: gradio's forms on the left; the panel of jobs and results, static/jobs.js, beside."""
+
+import importlib.util
+
+import gradio as gr
+
+from lipsync_jax.types import Argument
+from lipsync_jax.web import texts
+from lipsync_jax.web.actions import ANIMATE, DUB, SYNC
+from lipsync_jax.web.dub_form import DubForm
+from lipsync_jax.web.handlers import IMAGE_HEIGHT, Form, audio_input, client_of
+from lipsync_jax.web.server import STATIC
+
+
+def settings() -> dict[str, Argument]:
+    """Returns what `gr.mount_gradio_app` needs for the page: system fonts, styles, the script."""
+    fonts: Argument = {
+        "font": ["system-ui", "sans-serif"],
+        "font_mono": ["ui-monospace", "monospace"],
+    }
+    # Gradio's default grey and orange have too little contrast for text.
+    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", **fonts).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        color_accent="*primary_700",
+        border_color_accent="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_text_color="white",
+    )
+    return {
+        "theme": theme,
+        "css_paths": [STATIC / "page.css"],
+        "head": '<script src="/lipsync/jobs.js" defer></script>',
+    }
+
+
+class Page(Form):
+    """Builds the page."""
+
+    def build(self) -> gr.Blocks:
+        """Returns the page."""
+        blocks = gr.Blocks(
+            title="lipsync_jax", analytics_enabled=False, delete_cache=(3600, 86_400)
+        )
+        with blocks:
+            gr.HTML(texts.HEAD, elem_id="head")
+            with gr.Row(elem_id="columns"):
+                with gr.Column(scale=6, min_width=320), gr.Tabs():
+                    with gr.Tab(texts.TAB_DUB, id=DUB):
+                        DubForm(self._actions, self._submit, self._work, self._label).build()
+                    with gr.Tab(texts.TAB_ANIMATE, id=ANIMATE):
+                        self._animate_tab()
+                    with gr.Tab(texts.TAB_SYNC, id=SYNC):
+                        self._sync_tab()
+                    with gr.Tab(texts.TAB_LIVE, id="live"):
+                        self._live_tab()
+                with gr.Column(scale=5, min_width=320):
+                    gr.HTML(texts.PANEL)
+        return blocks
+
+    def _animate_tab(self) -> None:
+        missing = self._actions.animation.missing()
+        gr.Markdown(
+            missing[:1].upper() + missing[1:] if missing else texts.ANIMATE_HELP,
+            elem_classes="help",
+        )
+        picture = gr.Image(
+            label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], buttons=[],
+            height=IMAGE_HEIGHT, elem_id="animate-picture",
+        )  # fmt: skip
+        audio = audio_input("animate-audio")
+        model = gr.Dropdown(
+            self._actions.animation.names, label=texts.MODEL, elem_id="animate-model",
+            visible=len(self._actions.animation.names) > 1,
+        )  # fmt: skip
+        seed = gr.Number(0, precision=0, minimum=0, label=texts.SEED, elem_id="seed")
+        paste_back = gr.Checkbox(label=texts.PASTE_BACK)
+        consent = gr.Checkbox(label=texts.CONSENT, elem_id="animate-consent")
+        start = gr.Button(
+            texts.ANIMATE, variant="primary", interactive=not missing, elem_id="animate"
+        )
+        told = gr.Markdown(elem_classes="help")
+        self._submit_on_click(
+            start,
+            self._animate,
+            [picture, audio, model, seed, paste_back, consent],
+            told,
+        )
+
+    def _animate(
+        self,
+        request: gr.Request,
+        picture: str | None,
+        audio: str | None,
+        model: str | None,
+        seed: float | None,
+        paste_back: bool,
+        consent: bool,
+    ) -> str:
+        options = {
+            "model": model, "seed": int(seed or 0), "paste_back": paste_back,
+            "label": self._label or None,
+        }  # fmt: skip
+        files = self._files(face=picture, audio=audio)
+        self._submit(ANIMATE, files, options, consent, client_of(request))
+        return texts.QUEUED
+
+    def _sync_tab(self) -> None:
+        missing = self._actions.sync.missing()
+        gr.Markdown(missing or texts.SYNC_HELP, elem_classes="help")
+        video = gr.Video(
+            label=texts.SYNC_VIDEO, sources=["upload"], buttons=[], elem_id="sync-video",
+        )  # fmt: skip
+        start = gr.Button(
+            texts.MEASURE, variant="primary", interactive=not missing, elem_id="measure"
+        )
+        told = gr.Markdown(elem_classes="help")
+        self._submit_on_click(start, self._measure, [video], told)
+
+    def _measure(self, request: gr.Request, video: str | None) -> str:
+        self._submit(SYNC, self._files(video=video), {}, False, client_of(request))
+        return texts.QUEUED
+
+    def _live_tab(self) -> None:
+        gr.HTML(texts.LIVE_FRAME if live_is_available() else texts.LIVE_MISSING)
+
+
+def live_is_available() -> bool:
+    """Returns whether the live face and what it needs are installed."""
+    try:
+        return all(map(importlib.util.find_spec, ("aiortc", "lipsync_jax.live.server")))
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,153 @@
+"""The words of the page, in one place, so that another language is another file."""
+
+from collections.abc import Sequence
+
+SHORT_SECONDS = 10
+
+TAB_DUB, TAB_ANIMATE, TAB_SYNC, TAB_LIVE = "Dub", "Animate", "Check sync", "Live"
+VIDEO, PICTURE = "Video", "Picture"
+FACE_FROM = "Face from a"
+FACE_VIDEO = "Video of the face"
+FACE_PICTURE = "Picture of the face"
+SPEECH = "Speech"
+EXAMPLE = "Use an example: a rendered person"
+ABOUT_FILES = "Any common format. Up to 4 hours and 8192 pixels on a side."
+WHO = "Who speaks? Choose one person"
+MODEL = "Model"
+QUALITY = "Quality"
+QUALITIES = {"fast": "Fast", "good": "Good", "best": "Best"}
+FIRST_SECONDS = f"Only the first {SHORT_SECONDS} seconds, to try"
+MORE = "More options"
+LOOP = "If the speech is longer than the video"
+MISSING_FACE = "Frames without a face"
+SILENCE = "Pauses of the speech"
+LOOPS = {
+    "ping-pong": "play it backwards and forwards",
+    "repeat": "repeat it from the start",
+    "hold": "hold its last frame",
+    "none": "cut the speech",
+}
+MISSING_FACES = {
+    "keep": "keep them as they are",
+    "hold": "use the last place of the face",
+    "error": "stop with an error",
+}
+SILENCES = {
+    "model": "as the model makes them",
+    "zero-audio": "generate from digital silence",
+    "passthrough": "keep the original frames",
+}
+MIN_FACE = "Leave faces of less height unchanged, pixels"
+LABEL = "Text written on every frame, such as: AI-generated lip movements"
+AS_COMMAND = "Show as a command"
+COMMAND = "The same in a terminal"
+PREVIEW = "Preview one frame"
+MOMENT = "Second of the result"
+PREVIEW_BUTTON = "Preview this frame"
+BEFORE_AFTER = "Before (left) and after (right)"
+CONSENT = (
+    "I have the consent of everyone shown and heard to make this video, and will say that it is "
+    "synthetic."
+)
+CONSENT_MORE = "The file's metadata always say that the video is synthetic and which model made it."
+DUB, ANIMATE, MEASURE = "Dub", "Animate", "Measure"
+QUEUED = "Added to the jobs."
+BATCH = "Many videos at once"
+BATCH_HELP = (
+    "One face with many recordings, many faces with one recording, or equal numbers of both, "
+    "paired in the order of their names. Quality and options are those above. Each pair becomes a "
+    "job; a pair that fails does not stop the others."
+)
+FACES, RECORDINGS = "Faces", "Recordings of speech"
+ADD_BATCH = "Add all as jobs"
+ANIMATE_HELP = "A photo of a frontal face and a recording of speech become a talking face."
+SEED = "Seed of the motion that the speech does not determine"
+PASTE_BACK = "Output the whole picture, not only the face"
+SYNC_HELP = (
+    "Measures by how many milliseconds the sound of a video is later or earlier than the lips. "
+    "Nothing is generated; a video out of sync can be written again with its sound shifted."
+)
+SYNC_VIDEO = "Video with sound"
+LOOPED = 'The speech is longer: the video then goes on as "More options" says.'
+
+HEAD = """
+<header>
+  <h1>lipsync_jax</h1>
+  <p>Dub a video, animate a picture, check sync. Files stay on this machine.</p>
+  <p class="note" id="model-status" role="status">Loading the model...</p>
+</header>
+"""
+PANEL = """
+<div id="panel">
+  <p id="said" class="sr-only" role="status" aria-live="polite"></p>
+  <section id="offline" class="offline" role="alert" hidden>
+    The server does not answer. Jobs that run go on if it is only the connection.
+  </section>
+  <section aria-labelledby="result-title">
+    <div class="bar"><h2 id="result-title" tabindex="-1">Result</h2></div>
+    <div id="result"></div>
+  </section>
+  <section aria-labelledby="jobs-title">
+    <div class="bar">
+      <h2 id="jobs-title">Jobs</h2>
+      <a id="all-results" class="button" href="/api/results.zip" download hidden>Download all</a>
+    </div>
+    <p id="told" role="alert" hidden></p>
+    <p id="no-jobs" class="quiet">No jobs yet. They are kept here after a reload or a restart.</p>
+    <ul id="job-list"></ul>
+  </section>
+</div>
+"""
+LIVE_FRAME = (
+    '<iframe src="/live/" title="Live face" style="width:100%;height:760px;border:0" '
+    'allow="microphone; autoplay"></iframe>'
+)
+LIVE_MISSING = (
+    "<p>The live face needs more packages. Stop the program, install them with "
+    "<code>pip install 'lipsync_jax[live]'</code>, and start it again.</p>"
+)
+_NEEDS = {
+    "face": "a video or picture of the face",
+    "audio": "the speech",
+    "video": "a video",
+    "consent": "the confirmation of consent",
+    "model": "a model",
+}
+
+
+def need(*roles: str) -> str:
+    """Says what is still missing; empty if nothing is."""
+    if not roles:
+        return ""
+    names = [_NEEDS[role] for role in roles]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"Still needed: {listed}."
+
+
+def estimate(frames: int, seconds: float | None) -> str:
+    """Says how many frames a job has, and how long it takes if that is known."""
+    if seconds is None:
+        return f"About {frames:,} frames."
+    took = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    return f"About {frames:,} frames, {took} by the last job like this."
+
+
+def person(number: int, intervals: Sequence[tuple[float, float]]) -> str:
+    """Names a person by number, seconds in view and first moment."""
+    seconds, first = sum(end - start for start, end in intervals), int(intervals[0][0])
+    return f"Person {number}, {seconds:.1f} s, from {first // 60}:{first % 60:02}"
+
+
+def previewed(moment: float, edited: bool, nearest_face: float | None) -> str:
+    """Says which frame a preview shows, and why it may be unchanged."""
+    if edited:
+        return f"Frame at {moment:.2f} s."
+    if nearest_face is not None:
+        return f"No face at {moment:.2f} s, so this frame stays. A face is at {nearest_face:.2f} s."
+    return f"The frame at {moment:.2f} s stays as it is: no face near it, or a pause of the speech."
+
+
+def batch_added(count: int, refused: Sequence[str]) -> str:
+    """Says how many jobs a batch added, and why others were refused."""
+    added = f"Added {count} job{'' if count == 1 else 's'}."
+    return "\n\n".join([added, *(f"Refused: {text}" for text in refused)])

@@ -1,0 +1,224 @@
+"""The page in a real browser; skipped without playwright or a Chromium on this machine."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from lipsync_jax.media import video_reader
+from lipsync_jax.web import actions as web_actions
+from tests.helpers import scenes, toy_web
+
+playwright = pytest.importorskip("playwright.sync_api")
+axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; name one in CHROMIUM"),
+    # Of sockets that the browser closes, and of gradio's own code.
+    pytest.mark.filterwarnings("ignore"),
+]
+WAIT = 120_000  # milliseconds
+
+
+@contextlib.contextmanager
+def serve(work, module="lipsync_jax.cli"):
+    """Serves the page in a process of its own; yields its address.
+
+    Args:
+        work: folder of uploads and jobs.
+        module: that takes the command line; `tests.helpers.toy_web` has stand-ins for the models.
+    """
+    line = [sys.executable, "-m", module, "web", "--port", "0", "--work", str(work)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split()[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--use-fake-ui-for-media-stream",
+                  "--use-fake-device-for-media-stream"],
+        )  # fmt: skip
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that fails its test for an error in the console or a request to another host."""
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as made:
+        made.set_default_timeout(WAIT)
+        problems = []
+        made.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        made.on("pageerror", lambda error: problems.append(str(error)))
+        made.on(
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+                else problems.append(r.url)
+            ),
+        )
+        made.on("response", lambda r: r.status >= 400 and problems.append(f"{r.status} {r.url}"))
+        yield made
+        assert not problems
+
+
+def assert_accessible(page):
+    found = axe_playwright.Axe().run(page).response["violations"]
+    serious = [(v["id"], v["nodes"][0]["html"]) for v in found
+               if v["impact"] in ("serious", "critical")]  # fmt: skip
+    assert not serious
+
+
+def fill(page, address, face, speech):
+    page.goto(address)
+    page.set_input_files("#face-video input[type=file]", face)
+    page.wait_for_selector("#face-video video")
+    page.set_input_files("#dub-audio input[type=file]", speech)
+    page.wait_for_function("document.querySelector('#about-files').innerText.includes('Speech:')")
+
+
+def state(page):
+    return page.inner_text("#job-list li .state")
+
+
+def wait_state(page, start):
+    page.wait_for_function(
+        f"document.querySelector('#job-list li .state')?.innerText.startsWith('{start}')"
+    )
+
+
+def frame_at(page, seconds):
+    """Reads a frame of the playing result as the browser shows it."""
+    pixels = page.evaluate(
+        """async (seconds) => {
+        const video = document.getElementById("result-video");
+        video.pause();
+        video.currentTime = seconds;
+        await new Promise((done) => (video.onseeked = done));
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+        const context = canvas.getContext("2d");
+        context.drawImage(video, 0, 0);
+        const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+        return [canvas.height, canvas.width, [...data]];
+    }""",
+        seconds,
+    )
+    return np.array(pixels[2], np.uint8).reshape(pixels[0], pixels[1], 4)[..., :3]
+
+
+def test_a_rendered_person_is_dubbed_and_plays(page, tmp_path):
+    face, speech = web_actions.example(tmp_path / "example")
+    with serve(tmp_path / "work") as address:
+        fill(page, address, face, speech)
+        assert_accessible(page)
+        assert "confirmation of consent" in page.inner_text("#why")
+        assert page.is_disabled("#dub")
+        page.get_by_label("I have the consent").first.check()
+        page.wait_for_selector("#dub:not([disabled])")
+        page.get_by_role("button", name="Preview one frame").click()
+        page.click("#preview")
+        page.wait_for_selector("#compared img")
+        page.wait_for_function(
+            "document.querySelector('#previewed').innerText.includes('Frame at')"
+        )
+        page.click("#dub")
+        wait_state(page, "Done")
+        page.wait_for_selector("#result-video")
+        page.evaluate("document.getElementById('result-video').play()")
+        page.wait_for_function("document.getElementById('result-video').currentTime > 0.5")
+        shown = frame_at(page, 2.02)
+        assert_accessible(page)
+        path = page.get_attribute("a:text('Download report')", "href")
+        report = page.request.get(address + path.lstrip("/")).json()
+        assert "yes" in page.inner_text("#result tr:last-child")
+        for number in ("frames", "edited_frames", "unchanged_frames"):
+            assert str(report[number]) in page.inner_text("#result tr:first-child")
+        page.get_by_role("button", name="Check the sync of this result").click()
+        page.wait_for_selector("#result svg")
+    frames = [frame.image for frame in video_reader.read_frames(face)]
+    before = frames[50]
+    assert shown.shape == before.shape and shown.mean() > 20
+    changed = cv2.GaussianBlur(cv2.absdiff(shown, before), (9, 9), 0).mean(axis=2)
+    rows, columns = np.unravel_index(changed.argmax(), changed.shape)
+    height, width = changed.shape
+    assert changed.max() > 8 and rows > height / 2 and width / 4 < columns < 3 * width / 4
+    assert changed[: height // 3].mean() < 3  # eyes and hair are as they were
+
+
+def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkeypatch):
+    face = scenes.write_scenes(tmp_path / "face.mp4", [(scenes.LEFT, scenes.RIGHT)], frames=100)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 4)
+    work, pause = tmp_path / "work", tmp_path / "pause"
+    pause.touch()
+    monkeypatch.setenv(toy_web.PAUSE_VARIABLE, str(pause))
+    with serve(work, toy_web.__name__) as address:
+        fill(page, address, face, speech)
+        people = page.locator("#people button.thumbnail-lg, #people .thumbnail-item")
+        people.first.wait_for()
+        assert people.count() == 2
+        people.nth(1).click()
+        consent = page.get_by_label("I have the consent").first
+        consent.focus()
+        page.keyboard.press("Space")
+        page.wait_for_selector("#dub:not([disabled])")
+        for _ in range(3):  # reading order: from the consent to the button
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.id") == "dub":
+                break
+        page.keyboard.press("Enter")
+        wait_state(page, "Generating")
+        page.reload()
+        wait_state(page, "Generating")
+        assert page.get_attribute("#job-list [role=progressbar]", "aria-valuenow") == "0"
+        assert not page.get_by_label("I have the consent").first.is_checked()
+        page.get_by_role("button", name="Cancel: ").click()
+        pause.unlink()
+        wait_state(page, "Cancelled")
+        (folder,) = (work / "jobs").iterdir()
+        assert {p.name for p in folder.iterdir()} == {
+            "audio.wav", "face.mp4", "job.json", "thumb.jpg",
+        }  # fmt: skip
+        page.get_by_role("button", name="Run again: ").focus()
+        page.keyboard.press("Enter")
+        wait_state(page, "Done")
+        page.wait_for_selector("#result-video")
+        shown = frame_at(page, 2.02).astype(int)
+    before = next(video_reader.read_frames(face)).image.astype(int)
+    differs = np.flatnonzero((abs(shown - before) > 60).any(axis=(0, 2)))
+    assert differs.min() > 60  # the right face only
+
+
+def test_errors_are_told_in_words(page, tmp_path):
+    nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=25)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 1)
+    with serve(tmp_path / "work", toy_web.__name__) as address:
+        fill(page, address, nobody, speech)
+        page.get_by_label("I have the consent").first.check()
+        page.wait_for_selector("#dub:not([disabled])")
+        page.click("#dub")
+        wait_state(page, "Failed: nobody.mp4: no face was found")
+        assert "Traceback" not in page.inner_text("#job-list .state")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete: ").click()
+        page.wait_for_selector("#no-jobs", state="visible")
+        assert not [*(tmp_path / "work" / "jobs").iterdir()]
+        page.get_by_role("tab", name="Check sync").click()
+        page.get_by_role("button", name="Measure").wait_for()
+        assert_accessible(page)

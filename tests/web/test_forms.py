@@ -1,0 +1,128 @@
+"""The handlers of the page's forms, without a browser."""
+
+import types
+
+import gradio as gr
+import pytest
+
+from lipsync_jax.synthesis.options import DubbingOptions
+from lipsync_jax.web import actions as web_actions
+from lipsync_jax.web import texts
+from lipsync_jax.web.dub_form import DubForm, pair_files
+from lipsync_jax.web.handlers import told_in_words
+from lipsync_jax.web.page import Page
+
+DEFAULTS = DubbingOptions()
+MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
+SETTINGS = [None, "good", False, None, *MORE]
+REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
+
+
+@pytest.fixture
+def submitted():
+    return []
+
+
+@pytest.fixture
+def form(actions, tmp_path, submitted):
+    def submit(*job):
+        if "bad" in job[1]["face"].name:
+            raise ValueError("bad.mp4 is damaged")
+        submitted.append(job)
+
+    return DubForm(actions, submit, tmp_path)
+
+
+def test_the_page_is_built_without_and_with_models(actions, tmp_path):
+    for made in (actions, web_actions.Actions(tmp_path)):  # the second has none
+        blocks = Page(made, lambda *_: None, tmp_path).build()
+        text = str(blocks.get_config_file())
+        assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
+        assert "--animator DIR" in text
+
+
+def test_a_form_becomes_a_job(form, submitted, face, speech):
+    settings = ["toy", "best", True, 1, "hold", *MORE[1:4], " AI "]
+    form._dub(REQUEST, texts.VIDEO, str(face), None, str(speech), True, *settings)
+    (job,) = submitted
+    assert job[0] == "dub" and job[1] == {"face": face, "audio": speech}
+    assert job[2] == {
+        "model": "toy", "quality": "best", "first_seconds": 10, "face_id": 1, "detect_every": 5,
+        "loop": "hold", "label": "AI",
+    }  # fmt: skip
+    assert job[3] is True and job[4] == "127.0.0.1"
+
+
+def test_files_that_were_not_uploaded_are_refused(form, speech):
+    with pytest.raises(ValueError, match="was not uploaded"):
+        form._dub(REQUEST, texts.VIDEO, "/etc/passwd", None, str(speech), True, *SETTINGS)
+    with pytest.raises(ValueError, match="Still needed: the speech"):
+        form._dub(REQUEST, texts.PICTURE, None, str(speech), None, True, *SETTINGS)
+
+
+def test_what_is_missing_is_told(form, face, speech):
+    nothing = form._ready(texts.VIDEO, None, None, None, False, "good", False, None)
+    assert nothing[0]["interactive"] is False and "confirmation of consent" in nothing[1]
+    ready = form._ready(texts.VIDEO, str(face), None, str(speech), True, "good", False, None)
+    assert ready[0]["interactive"] is True and ready[1] == ""
+    assert "120 x 80 pixels, 0.8 s" in ready[2] and "About 20 frames" in ready[2]
+    wrong = form._ready(texts.VIDEO, str(speech), None, None, True, "good", False, None)
+    assert wrong[0]["interactive"] is False and "no picture" in wrong[1]
+
+
+def test_people_are_shown_when_there_are_several(form, face):
+    first, (gallery, person) = form._people(texts.VIDEO, str(face), None)
+    assert first[0]["visible"] is False and person in (0, 1)
+    assert [caption for _, caption in gallery["value"]] == [
+        "Person 0, 0.8 s, from 0:00", "Person 1, 0.8 s, from 0:00",
+    ]  # fmt: skip
+
+
+def test_a_preview_and_the_command(form, face, speech):
+    shown, note = form._preview(texts.VIDEO, str(face), None, str(speech), 0.4, *SETTINGS)
+    before, after = shown["value"]
+    assert (before != after).any() and note == "Frame at 0.40 s."
+    line = form._command(texts.VIDEO, str(face), None, str(speech), *SETTINGS)["value"]
+    expected = "lipsync dub --face face.mp4 --audio voice.wav --quality good"
+    assert line == f"{expected} --outfile face_dubbed.mp4"
+
+
+def test_a_batch_pairs_files_and_survives_a_bad_one(form, submitted, tmp_path, speech):
+    faces = []
+    for name in ("b.mp4", "bad.mp4", "a.mp4"):
+        (tmp_path / name).write_bytes(b"")
+        faces.append(str(tmp_path / name))
+    told = form._add_batch(REQUEST, faces, [str(speech)], True, None, "good", *MORE)
+    assert len(submitted) == 2 and told.startswith("Added 2 jobs.") and "bad.mp4 is damaged" in told
+    with pytest.raises(ValueError, match="damaged"):
+        form._add_batch(REQUEST, faces[1:2], [str(speech)], True, None, "good", *MORE)
+
+
+def test_pairs():
+    assert pair_files(["a"], ["1", "2"]) == [("a", "1"), ("a", "2")]
+    assert pair_files(["b", "a"], ["1", "2"]) == [("a", "1"), ("b", "2")]
+    with pytest.raises(ValueError, match="3 faces and 2 recordings"):
+        pair_files(["a", "b", "c"], ["1", "2"])
+    with pytest.raises(ValueError, match="Still needed"):
+        pair_files([], ["1"])
+
+
+def test_errors_of_handlers_are_words(capsys):
+    def fails(error):
+        raise error
+
+    with pytest.raises(gr.Error) as told:
+        told_in_words(fails)(ValueError("face.mp4 is empty"))
+    assert told.value.message == "face.mp4 is empty" and not told.value.print_exception
+    with pytest.raises(gr.Error) as told:
+        told_in_words(fails)(KeyError("x"))
+    assert told.value.message == "KeyError: 'x'" and told.value.print_exception
+
+
+def test_an_estimate_comes_from_the_last_job(actions, form):
+    assert form._estimate(100, {"model": "toy", "quality": "good"}) == "About 100 frames."
+    result = types.SimpleNamespace(frames=50, wall_seconds=5)
+    job = types.SimpleNamespace(kind="dub", options={"model": "toy", "quality": "good"})
+    actions._store_speed(job, result)
+    assert "10 seconds" in form._estimate(100, {"model": "toy", "quality": "good"})
+    assert form._estimate(100, {"model": "toy", "quality": "best"}) == "About 100 frames."
