@@ -141,12 +141,16 @@ class StreamingFeatures:
         """See `DrivingAudio.windows`; features before the first start are discarded."""
         last = int(np.max(starts)) + self._feature_spec.window
         while True:
-            passed = min(max(int(np.min(starts)) - self._first, 0), len(self._buffer))
-            self._buffer, self._first = self._buffer[passed:], self._first + passed
+            self.discard_before(int(np.min(starts)))
             if self._ended or self._first + len(self._buffer) >= last:
                 break
             self._read_block()
         return self._feature_spec.gather(self._buffer, np.asarray(starts) - self._first)
+
+    def discard_before(self, column: int) -> None:
+        """Frees the columns before this one, which no later window needs."""
+        passed = min(max(column - self._first, 0), len(self._buffer))
+        self._buffer, self._first = self._buffer[passed:], self._first + passed
 
     def _read_block(self) -> None:
         block = next(self._blocks, None)

@@ -103,9 +103,8 @@ class StreamingDubber:
         Raises:
             ValueError: samples are not finite.
         """
-        audio_features = driving_audio.StreamingFeatures(
-            chunks, rate, self._batcher.model.audio_features
-        )
+        feature_spec = self._batcher.model.audio_features
+        audio_features = driving_audio.StreamingFeatures(chunks, rate, feature_spec)
 
         def envelope(moment: Fraction) -> float:
             audio_features.length(moment + SPEECH_LOOK_AHEAD)
@@ -127,6 +126,10 @@ class StreamingDubber:
                 self._video, self._face_trajectory.times, audio_features.length, options.loop
             )
             for index, (number, moment) in enumerate(frames):
+                # Frames that are left out, or show no face, ask for no window.
+                earliest = moment - Fraction(self._batcher.batch_size) / self.frame_rate
+                starts = feature_spec.window_starts([earliest], options.audio_offset)
+                audio_features.discard_before(int(starts[0]))
                 if is_wanted is None or is_wanted(moment):
                     moments.append((index, moment))
                     yield number, moment

@@ -155,6 +155,23 @@ def test_without_speech_the_frames_are_the_face_videos(face_video):
         np.testing.assert_array_equal(frames[i].image, expected.image)
 
 
+@pytest.mark.parametrize("hooks", [{"speech": lambda _: 0.0}, {"is_wanted": lambda _: False}])
+def test_a_long_silence_fills_no_memory(face_video, monkeypatch, hooks):
+    made = []
+
+    class Spied(driving_audio.StreamingFeatures):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(driving_audio, "StreamingFeatures", Spied)
+    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, batch_size=2)
+    silence = (np.zeros(4000, np.int16) for _ in range(200))  # 50 s
+    for _ in dubber.stream(silence, **hooks):
+        assert len(made[0]._buffer) < 80  # a second
+    assert len(made[0]._buffer) < 80
+
+
 def test_frames_in_memory_are_those_of_the_file(face_video):
     pipeline = scenes.lip_sync_pipeline()
     whole = pipeline.prepare(face_video, **scenes.OPTIONS)
