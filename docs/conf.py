@@ -41,6 +41,7 @@ PUBLIC = re.findall(
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", rf"(?!(?:{'|'.join(map(re.escape, PUBLIC))})\.[A-Za-z]\w+$).*")]
 
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_theme = "sphinx_book_theme"
 html_title = "lipsync_jax"
 html_static_path = ["static"]
@@ -50,6 +51,7 @@ html_copy_source = False
 html_theme_options = {
     "show_navbar_depth": 1,
     "home_page_in_toc": False,
+    "navbar_persistent": [],
     "show_toc_level": 2,
     "use_download_button": False,
     "use_fullscreen_button": False,

@@ -75,9 +75,8 @@ def _append_contents(index: Path, generated: bool) -> None:
     text = index.read_text(encoding="utf-8")
     linked = [link for link in LINK.findall(text) if not link.startswith(("..", "http"))]
     if index.parent.name == "source":
-        extra = sorted(PAGES.values())
-        linked = [link for link in linked if link.endswith("/index.md") or "/" not in link]
-        linked += [page for page in extra if page not in linked]
+        parts = [link for link in linked if link.endswith("/index.md")]
+        linked = [*parts, "results.md", *sorted(PAGES.values())]
     elif generated and index.parent.name == "reference":
         linked += ["cli/index", "configs/index", "api/index"]
     entries = "\n".join(dict.fromkeys(re.sub(r"\.(md|ipynb)$", "", link) for link in linked))

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,40 +61,55 @@ def _command(name: str) -> str:
     if name in cli.ABSL_COMMANDS:
         rows = [_flag(flag) for flag in flags.FLAGS.flags_by_module_dict()[train.__name__]]
         rows.sort(key=lambda row: row[0] != "`--config`")
-        return _page(f"lipsync {name}", cli.ABSL_COMMANDS[name], _table("option", rows))
+        help_text = _sentence(cli.ABSL_COMMANDS[name])
+        return _page(f"lipsync {name}", help_text, _table(("option", "meaning"), rows))
     parser = cli.build_parser([name])
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    sections = list(_parser_tables(commands.choices[name]))
-    return _page(f"lipsync {name}", cli.COMMANDS[name][0], *sections)
+    sections = _parser_tables(commands.choices[name])
+    return _page(f"lipsync {name}", _sentence(cli.COMMANDS[name][0]), *sections)
 
 
 def _parser_tables(parser: argparse.ArgumentParser, title: str = "") -> Iterable[str]:
-    """Yields a table of the options of a parser, then those of its subcommands."""
+    """Yields usage and options of a parser, then those of its subcommands."""
     usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    usage = textwrap.fill(usage, 84, subsequent_indent="    ", break_on_hyphens=False)
     yield f"{title}```text\n{usage}\n```"
-    rows = []
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, inner in action.choices.items():
-                yield from _parser_tables(inner, f"## {name}\n\n")
-        elif not isinstance(action, argparse._HelpAction):
-            rows.append(_option(parser, action))
+    groups = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    rows = [
+        _option(parser, action)
+        for action in parser._actions
+        if action not in groups and not isinstance(action, argparse._HelpAction)
+    ]
     if rows:
-        yield _table("option", rows)
+        yield _table(("option", "meaning"), rows)
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from _parser_tables(inner, f"## {name}\n\n")
 
 
-def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, str, str]:
+def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, str]:
     formatter = parser._get_formatter()
     name = formatter._format_action_invocation(action)
     text = "" if action.help is None else formatter._expand_help(action)
-    default = action.default
-    shown = "" if default in (None, False, argparse.SUPPRESS) or action.required else f"`{default}`"
-    return f"`{name}`", text, "required" if action.required else shown
+    if action.required and action.option_strings:
+        text += " (required)"
+    return f"`{name}`", _with_default(text, action.default)
 
 
-def _flag(flag: flags.Flag) -> tuple[str, str, str]:
-    default = "" if flag.default in (None, "", False) else f"`{flag.default_as_str}`"
-    return f"`--{flag.name}`", flag.help or "", default
+def _flag(flag: flags.Flag) -> tuple[str, str]:
+    return f"`--{flag.name}`", _with_default(flag.help or "", flag.default)
+
+
+def _with_default(text: str, default: object) -> str:
+    """Appends a default that the text does not tell."""
+    untold = default not in (None, "", False, [], argparse.SUPPRESS) and "default" not in text
+    return f"{text} (default: {default})" if untold else text
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _config(name: str) -> str:
@@ -101,7 +117,11 @@ def _config(name: str) -> str:
     values = fields.flatten(module.get_config().to_dict())
     notes = _notes(module)
     rows = [(f"`{field}`", notes(field), f"`{value!r}`") for field, value in values.items()]
-    return _page(f"configs/{name}.py", inspect.getdoc(module) or "", _table("field", rows))
+    return _page(
+        f"configs/{name}.py",
+        inspect.getdoc(module) or "",
+        _table(("field", "meaning", "default"), rows),
+    )
 
 
 def _notes(module):
@@ -129,14 +149,12 @@ def _page(title: str, lead: str, *blocks: str) -> str:
     return "\n\n".join([f"# {title}", lead, *blocks]) + "\n"
 
 
-def _table(what: str, rows: Iterable[tuple[str, str, str]]) -> str:
-    """Formats rows (name, meaning, value)."""
-    lines = [f"| {what} | meaning | default |", "|--|--|--|"]
-    lines += [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'--|' * len(head)}"]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines)
 
 
 def _cell(text: str) -> str:
-    return (
-        " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;" if "`" not in text else "<")
-    )
+    text = " ".join(text.split()).replace("|", "\\|")
+    return text if "`" in text else text.replace("<", "&lt;")
