@@ -171,6 +171,8 @@ def test_it_runs_from_top_to_bottom_without_a_network(path, tmp_path, monkeypatc
     folder = tmp_path / "run"
     folder.mkdir()
     resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(content, timeout=1800, resources=resources).execute()
+    nbclient.NotebookClient(
+        content, timeout=1800, startup_timeout=300, resources=resources
+    ).execute()
     nbformat.validate(content)
     assert_shown_and_clean(content)
