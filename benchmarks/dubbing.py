@@ -100,6 +100,25 @@ class _Now:
         return self._value
 
 
+class _Last:
+    """Runs an iterator to its end at once, in place of `prefetch.Newest`."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+
+    def __enter__(self) -> "_Last":
+        *_, self._item = self._items
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def wait(self, _: Any = None) -> Any:
+        return self._item
+
+    get = wait
+
+
 def dub_by_stages(line: list[str]) -> Counter[str]:
     """Dubs in this process, stage after stage; returns the seconds of each."""
     from lipsync_jax.cli import dub, main
@@ -110,6 +129,7 @@ def dub_by_stages(line: list[str]) -> Counter[str]:
     clock = StageClock()
     clock.seconds["start-up"] = time.process_time() - STARTED
     prefetch.prefetch = lambda items, depth: iter(items)  # type: ignore[assignment]
+    prefetch.Newest = _Last  # type: ignore[assignment,misc]
     dubbing.ThreadPoolExecutor = _Now  # type: ignore[assignment,misc]
     for owner, attribute, name in (
         (dubbing.DubbingModel, "load", "load model"),
@@ -118,7 +138,7 @@ def dub_by_stages(line: list[str]) -> Counter[str]:
         (packets, "decode_packets", "decode"),
         (pixels.FrameConverter, "__call__", "convert to RGB"),
         (tracking, "detect", "detect"),
-        (trajectory, "track_video", "track"),
+        (trajectory.VideoTracker, "add", "track"),
         (renderer.FaceRenderer, "_crop_face", "crop"),
         (batching.Batcher, "submit", "network"),
         (batching.PendingBatch, "result", "network"),

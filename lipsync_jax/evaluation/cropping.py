@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
-import scipy.ndimage
 
 from lipsync_jax import faces
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
@@ -34,6 +33,8 @@ def syncnet_boxes(boxes: np.ndarray) -> np.ndarray:
     Returns:
         float32 (frames, 4).
     """
+    import scipy.ndimage  # here: slow to import, and not needed by the report of dubbing
+
     boxes = np.asarray(boxes, np.float64)
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -3,6 +3,7 @@
 Audio features are time-major, (time, bins). Times are exact (`fractions.Fraction`).
 """
 
+import contextlib
 import functools
 import math
 import os
@@ -36,6 +37,7 @@ def load(
     rate: int | None = None,
     mono: bool = True,
     start: Fraction | None = None,
+    seconds: Fraction | None = None,
 ) -> tuple[np.ndarray, int]:
     """Reads a file's audio.
 
@@ -45,6 +47,7 @@ def load(
         mono: mix channels down to one, see `samples.mono_weights`.
         start: seconds of the container's clock of sample 0 (earlier audio is cut, a later start
             is padded); None means the start of the audio.
+        seconds: stop after about this length; None reads to the end.
 
     Returns:
         float32 (samples,), or (samples, channels) without `mono`, full scale 1; and the rate.
@@ -56,7 +59,13 @@ def load(
     """
     stream = SampleStream(path, start)
     weights = mono_weights(path) if mono else None
-    chunks = [sum_channels(chunk, weights) if mono else chunk for chunk in stream]
+    chunks, length = [], 0
+    with contextlib.closing(iter(stream)) as decoded:
+        for chunk in decoded:
+            chunks.append(sum_channels(chunk, weights) if mono else chunk)
+            length += len(chunk)
+            if seconds is not None and length >= seconds * stream.rate:
+                break
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not len(samples):
         raise ValueError(
@@ -70,13 +79,16 @@ def load(
 
 
 def load_from_video_start(
-    path: str | os.PathLike, rate: int | None = None, mono: bool = True
+    path: str | os.PathLike,
+    rate: int | None = None,
+    mono: bool = True,
+    seconds: Fraction | None = None,
 ) -> tuple[np.ndarray, int]:
     """Reads a file's audio like `load`, with sample 0 at the time of the first video frame.
 
     Without video, sample 0 is the first sample.
     """
-    return load(path, rate, mono, start=packets.video_start_time(path))
+    return load(path, rate, mono, packets.video_start_time(path), seconds)
 
 
 def save(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:

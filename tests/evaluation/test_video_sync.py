@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from lipsync_jax import weights
 from lipsync_jax.cli import dub as dub_command
@@ -200,6 +201,33 @@ def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tm
     before, _ = dub_sync.describe(dub_sync.measure(missing, talking_video, talking.sync_model()))
     assert before.startswith("sync before: not measured, ")
     assert str(tmp_path) not in before
+
+
+def test_seconds_of_a_video_have_the_offset_of_the_whole(talking_video, monkeypatch):
+    """A limit changes neither offset nor confidence, and reads no more audio than needed."""
+    model, lengths, load = talking.sync_model(), [], audio.load_from_video_start
+
+    def counted(*args, **options):
+        samples, rate = load(*args, **options)
+        lengths.append(len(samples) / rate)
+        return samples, rate
+
+    monkeypatch.setattr(audio, "load_from_video_start", counted)
+    whole = video_sync.measure(talking_video, model)
+    (limited,) = video_sync.measure(talking_video, model, end=Fraction(60), longest_only=True)
+    best = video_sync.longest(whole)
+    assert limited.av_offset[:5] == best.av_offset[:5] and limited.vote.frames == best.vote.frames
+    video_sync.measure(talking_video, model, end=Fraction(1, 25), max_offset=1)
+    assert lengths[0] == lengths[1] and lengths[2] < 2.5
+
+
+def test_bands_of_motion_are_those_of_a_gaussian_filter():
+    rng = np.random.default_rng(0)
+    for length in (20, 60, 300):
+        values = rng.normal(0, 1, length)
+        for std in (1.0, 12.0):
+            expected = scipy.ndimage.gaussian_filter1d(values, std)
+            np.testing.assert_allclose(motion_offset._gaussian_filter(values, std), expected)
 
 
 def test_the_report_of_dubbing_detects_no_face_again(talking_video, tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def _measure(
 ) -> TrackSync | str:
     try:
         tracks = video_sync.measure(
-            path, sync_model, end=SECONDS, video_faces=video_faces, **options
+            path, sync_model, end=SECONDS, video_faces=video_faces, longest_only=True, **options
         )
     except (OSError, ValueError) as error:
         # The dubbed video is complete, so this may not fail the command; paths are in the report.

@@ -82,6 +82,7 @@ def measure(
     on_frame: OnFrame = lambda *_: None,
     end: Fraction | None = None,
     video_faces: VideoFaces | None = None,
+    longest_only: bool = False,
     **options: Argument,
 ) -> list[TrackSync]:
     """Measures the audio offset of every face of a video in every shot.
@@ -93,6 +94,7 @@ def measure(
         on_frame: called after each frame, see `face_detection_pass.detect_faces_in_video`.
         end: seconds of the video that are measured, about; None for all.
         video_faces: the faces of these seconds; None to detect them.
+        longest_only: measure the longest track only, the first of equal ones.
         **options: fields of `DubbingOptions` about reading and detection.
 
     Returns:
@@ -101,11 +103,16 @@ def measure(
     Raises:
         FileNotFoundError, ValueError: the video can't be read, or has no audio.
     """
-    samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE)
     settings = DubbingOptions(**options)
     video = frame_source.open_frame_source(
         path, resize_factor=settings.resize_factor, rotate=settings.rotate, crop=settings.crop
     )
+    audio_end = None
+    if end is not None:
+        # Tracks end later, see `detect_faces_in_video`, and offsets compare with later audio.
+        later = max(Fraction(1), 16 / video.frame_rate) + Fraction(max_offset, FRAME_RATE)
+        audio_end = end + later + 1
+    samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE, seconds=audio_end)
     if video_faces is None:
         video_faces = face_detection_pass.detect_faces_in_video(video, end, settings, on_frame)
     tracks = [
@@ -113,9 +120,17 @@ def measure(
         for number, tracks_of_identity in enumerate(video_faces.identities())
         for t in tracks_of_identity
     ]
+    tracks.sort(key=lambda pair: (pair[1].start, pair[0]))
+    if longest_only:
+        times = frame_source.snap_times(video_faces.times, video.frame_rate)
+
+        def length(pair: tuple[int, faces.Track]) -> Fraction:
+            return _end(times, pair[1].frames.stop, video.frame_rate) - times[pair[1].start]
+
+        tracks = [max(tracks, key=length)] if tracks else []
     return [
         _measure(video, video_faces, number, track, samples, sync_model, max_offset, settings)
-        for number, track in sorted(tracks, key=lambda pair: (pair[1].start, pair[0]))
+        for number, track in tracks
     ]
 
 
