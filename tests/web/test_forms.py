@@ -1,5 +1,6 @@
 """The handlers of the page's forms, without a browser."""
 
+import asyncio
 import types
 
 import gradio as gr
@@ -34,8 +35,11 @@ def form(actions, tmp_path, submitted):
 
 
 def test_the_page_is_built_without_and_with_models(actions, tmp_path):
+    async def build(page):  # Gradio takes the running event loop, or opens one for good
+        return page.build()
+
     for made in (actions, web_actions.Actions(tmp_path)):  # the second has none
-        blocks = Page(made, lambda *_: None, tmp_path).build()
+        blocks = asyncio.run(build(Page(made, lambda *_: None, tmp_path)))
         text = str(blocks.get_config_file())
         assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
         assert "--animator DIR" in text
