@@ -41,6 +41,14 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in anchors(file), target
 
 
+@pytest.mark.parametrize("folder", ["how-to", "reference", "explanation"])
+def test_every_page_is_listed_in_its_index(folder):
+    folder = ROOT / "docs" / folder
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    listed = {folder / link for link in re.findall(r"\]\(([^)\s#]+)\)", index)}
+    assert {page for page in folder.rglob("*.md") if page.name != "index.md"} <= listed
+
+
 def test_no_sentence_stands_on_two_pages():
     places = defaultdict(set)
     for page in PAGES:
