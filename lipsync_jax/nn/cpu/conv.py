@@ -1,6 +1,7 @@
 """Strided convolutions with derivatives that XLA runs fast inside loops and branches too."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,19 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
     The custom derivative has all axes in their usual places: inside a loop or a branch XLA's CPU
     backend does not move them there, and runs the derivative of JAX many times slower.
     """
-    return _convolve(x, kernel, strides, pads)
+    return _convolve(winograd.convolve3x3, x, kernel, strides, pads)
 
 
 def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, **dilated: Argument
+    convolve3x3: Callable[..., jax.Array],
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    pads: Pads,
+    **dilated: Argument,
 ) -> jax.Array:
     if not dilated and winograd.is_profitable(x, kernel, strides, pads):
-        return winograd.convolve3x3(x, kernel, pads)
+        return convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
 
 
@@ -47,7 +53,7 @@ def kernel_gradient(
     """
     space = tuple(range(1, x.ndim - 1))
     kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], gradient.shape[-1]), x.dtype)
-    if winograd.is_profitable(x, kernel, strides, pads):
+    if winograd.is_gradient_profitable(x, kernel, strides, pads):
         return winograd.kernel_gradient3x3(x, gradient, pads)
     grad_pads = []
     for axis, stride, size, (before, _) in zip(space, strides, taps, pads, strict=True):
@@ -76,7 +82,10 @@ def _input_gradient(
         )
     flipped = jnp.swapaxes(lax.rev(kernel, range(len(space))), -1, -2)
     dilated = {} if set(strides) == {1} else {"lhs_dilation": strides}
-    return _convolve(gradient, flipped, (1,) * len(space), tuple(grad_pads), **dilated)
+    ones = (1,) * len(space)
+    return _convolve(
+        winograd.convolve3x3_compact, gradient, flipped, ones, tuple(grad_pads), **dilated
+    )
 
 
 def _dilated_size(gradient: jax.Array, axis: int, stride: int) -> int:
@@ -92,7 +101,7 @@ def _axes(x: jax.Array) -> tuple[str, str, str]:
 def _forward(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(x, kernel, strides, pads), (x, kernel)
+    return _convolve(winograd.convolve3x3_compact, x, kernel, strides, pads), (x, kernel)
 
 
 def _backward(

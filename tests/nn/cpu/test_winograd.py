@@ -26,9 +26,10 @@ def plain(x, kernel, pads):
 def test_any_size_and_padding(size, pads):
     x, kernel = arrays((2, *size, 5), (3, 3, 5, 4))
     expected = jit(lambda x, k: plain(x, k, pads))(x, kernel)
-    found = jit(lambda x, k: winograd.convolve3x3(x, k, pads))(x, kernel)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    for convolve in (winograd.convolve3x3, winograd.convolve3x3_compact):
+        found = jit(lambda x, k, convolve=convolve: convolve(x, k, pads))(x, kernel)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,18 @@ def test_any_size_and_padding(size, pads):
 def test_where_winograd_is_used(x, kernel, strides, pads, suited):
     x, kernel = (jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, kernel))
     assert winograd.is_profitable(x, kernel, strides, pads) == suited
+    assert not winograd.is_gradient_profitable(x, kernel, strides, pads)  # 128 channels
     assert not winograd.is_profitable(
         jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads
     )
+
+
+def test_a_train_step_has_few_operations():
+    shape = jax.ShapeDtypeStruct((8, 32, 32, 256), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 256, 256), np.float32)
+    grad = jax.value_and_grad(lambda x, k: conv.convolve(x, k, (1, 1), PADS).sum(), (0, 1))
+    text = jit(grad).lower(shape, kernel).as_text()
+    assert text.count("dot_general") == 3  # forward, and one gradient each
 
 
 @pytest.mark.parametrize("size", [(16, 16), (7, 10)])
@@ -66,7 +76,8 @@ def test_wide_networks_have_the_same_outputs_and_gradients(monkeypatch, size):
 
         return jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
 
-    assert winograd.is_profitable(x, kernel, (1, 1), PADS)
+    monkeypatch.setattr(winograd, "_MIN_GRADIENT_CHANNELS", 0)
+    assert winograd.is_gradient_profitable(x, kernel, (1, 1), PADS)
     found = outputs(lambda x, k: conv.convolve(x, k, (1, 1), PADS))
     expected = outputs(lambda x, k: plain(x, k, PADS))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
