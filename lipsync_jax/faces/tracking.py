@@ -125,7 +125,8 @@ class _ActiveTrack:
 
     def __init__(self, number: int, face: Face) -> None:
         self.detections = [(number, face)]
-        self.followed: list[tuple[int, np.ndarray]] = []  # frame; x and y to add to interpolation
+        # Frame; x and y to add to the interpolation. Numbers, since this grows with the video.
+        self.followed: list[tuple[int, float, float]] = []
         self._descriptors: list[np.ndarray] = []
         self._best = -1.0
         self.thumbnail: np.ndarray | None = None
@@ -244,8 +245,8 @@ class FaceTracker:
         images = [self._last[1], *(each for _, each in passed), image]
         for i, _ in pairs:
             moved = following.deviations(images, present[i].detections[-1][1].box)
-            between = zip((n for n, _ in passed), moved[1:-1], strict=True)
-            present[i].followed += between
+            between = zip((n for n, _ in passed), moved[1:-1].tolist(), strict=True)
+            present[i].followed += [(n, x, y) for n, (x, y) in between]
 
     def _link(self, number: int, image: Image, faces: list[Face]) -> None:
         """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
@@ -290,7 +291,7 @@ def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Tra
     interpolated = np.stack(
         [np.interp(numbers, detected_frames, column) for column in values.T], axis=1
     )
-    for number, moved in active_track.followed:
+    for number, *moved in active_track.followed:
         points_moved = interpolated[number - detected_frames[0]].reshape(-1, 2)
         points_moved += moved  # a view: all corners and landmarks move alike
     detected = np.isin(numbers, detected_frames)

@@ -3,7 +3,6 @@
 Audio features are time-major, (time, bins). Times are exact (`fractions.Fraction`).
 """
 
-import contextlib
 import functools
 import math
 import os
@@ -60,12 +59,11 @@ def load(
     stream = SampleStream(path, start)
     weights = mono_weights(path) if mono else None
     chunks, length = [], 0
-    with contextlib.closing(iter(stream)) as decoded:
-        for chunk in decoded:
-            chunks.append(sum_channels(chunk, weights) if mono else chunk)
-            length += len(chunk)
-            if seconds is not None and length >= seconds * stream.rate:
-                break
+    for chunk in stream:
+        chunks.append(sum_channels(chunk, weights) if mono else chunk)
+        length += len(chunk)
+        if seconds is not None and length >= seconds * stream.rate:
+            break
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not len(samples):
         raise ValueError(

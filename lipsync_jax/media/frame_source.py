@@ -194,7 +194,7 @@ class FrameReader:
         self,
         source: FrameSource,
         times: Sequence[Fraction],
-        buffer_bytes: int = MAX_BUFFER_BYTES,
+        buffer_bytes: int | None = None,
         planes: bool = False,
     ) -> None:
         """Opens the source at the first frame.
@@ -202,11 +202,12 @@ class FrameReader:
         Args:
             source: of the frames.
             times: of the frames, from an earlier reading.
-            buffer_bytes: most bytes of frames in memory.
+            buffer_bytes: most bytes of frames in memory; None for MAX_BUFFER_BYTES.
             planes: see `video_reader.read_frames`.
         """
         width, height = source.size
         self._source, self._times, self._planes = source, times, planes
+        buffer_bytes = MAX_BUFFER_BYTES if buffer_bytes is None else buffer_bytes
         self._buffer: deque[Image] = deque(maxlen=max(2, buffer_bytes // (3 * width * height)))
         self._frames: Generator[Frame, None, None] | None = None
         self._open(0)

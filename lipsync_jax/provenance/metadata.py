@@ -47,7 +47,7 @@ def model_hash(variables: Variables) -> str:
     for path, leaf in jax.tree.flatten_with_path(dict(variables))[0]:
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))  # without a copy
+        digest.update(array.reshape(-1).view(np.uint8).data)  # without a copy
     return digest.hexdigest()[:12]
 
 

@@ -1,13 +1,15 @@
 """Dubbing that begins before all faces are detected, and ends as if it had waited."""
 
+import contextlib
 import threading
+import weakref
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from lipsync_jax.faces import trajectory
-from lipsync_jax.media import video_reader
+from lipsync_jax.media import frame_source, video_reader
 from lipsync_jax.synthesis import dubbing_plan
 from lipsync_jax.synthesis.options import DubbingOptions
 from tests.helpers import colour_faces, scenes
@@ -116,6 +118,31 @@ def test_frames_that_are_not_even_in_the_end_are_planned_again(tmp_path, monkeyp
     early = run(face, tmp_path, first=130, loop="none")
     monkeypatch.setattr(dubbing_plan, "begins_early", lambda options: False)
     assert_equal_results(early, run(face, tmp_path, loop="none"))
+
+
+@pytest.mark.parametrize("options", [{}, {"face_id": 0}])
+def test_few_frames_are_in_memory_at_any_time(tmp_path, monkeypatch, options):
+    read, lock, alive, peak = video_reader.read_frames, threading.Lock(), 0, 0
+
+    def count(change):
+        nonlocal alive, peak
+        with lock:
+            alive += change
+            peak = max(peak, alive)
+
+    def counted(path, *args):
+        with contextlib.closing(read(path, *args)) as frames:
+            for frame in frames:
+                if path == face:
+                    count(1)
+                    weakref.finalize(frame.image, count, -1)
+                yield frame
+
+    face = write_video(tmp_path / "face.mkv", swaying)
+    monkeypatch.setattr(frame_source, "MAX_BUFFER_BYTES", 0)
+    monkeypatch.setattr(video_reader, "read_frames", counted)
+    run(face, tmp_path, detect_every=5, **options)
+    assert 8 < peak < 60 < FRAMES  # queues, the batches of 8, and the frames between detections
 
 
 @pytest.mark.parametrize("options", [{"face_id": 0}, {"on_missing_face": "error"}, {"preview": 2}])
