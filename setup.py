@@ -45,6 +45,7 @@ WEB = ["fastapi>=0.115", "gradio>=6.16", "uvicorn>=0.30"]  # the page of `lipsyn
 # A live face in the browser; older aiortc would take av back below 18.
 LIVE = ["aiortc>=1.16", "fastapi>=0.115", "uvicorn>=0.30", "websockets>=13.0"]
 DEV = [
+    "axe-playwright-python>=0.1.4",  # checks the accessibility of the page
     "beartype>=0.19",  # checks the shapes in annotations while tests run
     "build>=1.0",
     *BUCKETS,

@@ -192,7 +192,13 @@ def _serve(
     import uvicorn
 
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,  # pages keep connections open
+        )
     )
 
     def tell() -> None:

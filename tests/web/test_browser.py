@@ -43,6 +43,10 @@ def serve(work, module="lipsync_jax.cli"):
             yield process.stdout.readline().split()[0]
         finally:
             process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +170,7 @@ def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkey
     face = scenes.write_scenes(tmp_path / "face.mp4", [(scenes.LEFT, scenes.RIGHT)], frames=100)
     speech = scenes.write_tone(tmp_path / "voice.wav", 4)
     work, pause = tmp_path / "work", tmp_path / "pause"
-    pause.touch()
+    pause.touch()  # until the job is cancelled
     monkeypatch.setenv(toy_web.PAUSE_VARIABLE, str(pause))
     with serve(work, toy_web.__name__) as address:
         fill(page, address, face, speech)
@@ -186,7 +190,8 @@ def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkey
         wait_state(page, "Generating")
         page.reload()
         wait_state(page, "Generating")
-        assert page.get_attribute("#job-list [role=progressbar]", "aria-valuenow") == "0"
+        shown = int(page.get_attribute("#job-list [role=progressbar]", "aria-valuenow"))
+        assert 0 < shown < 100
         assert not page.get_by_label("I have the consent").first.is_checked()
         page.get_by_role("button", name="Cancel: ").click()
         pause.unlink()
