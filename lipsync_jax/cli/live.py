@@ -47,8 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="sessions at a time (default: 1)")  # fmt: skip
     parser.add_argument("--codec", choices=("h264", "vp8"), default="h264",
                         help="offered first (default: h264)")  # fmt: skip
-    parser.add_argument("--ice-server", action="append", default=[], metavar="URL",
-                        help="a STUN or TURN server; none is needed on one network")  # fmt: skip
+    parser.add_argument(
+        "--ice-server", action="append", default=[], metavar="URL",
+        help="a STUN server, stun:HOST:PORT; none is needed on one network",
+    )  # fmt: skip
     parser.add_argument("--record-dir", type=Path, default=Path("results"), metavar="DIR",
                         help="folder of recordings (default: results)")  # fmt: skip
     parser.add_argument(
@@ -105,6 +107,10 @@ def check(arguments: argparse.Namespace) -> None:
         for path in paths:
             if path is not None and not path.is_file():
                 raise FileNotFoundError(f"--{option} {path} does not exist; give a file")
+    if arguments.audio is not None:
+        from lipsync_jax.synthesis import driving_audio
+
+        driving_audio.duration(arguments.audio)
     names = [path.name for path in arguments.face]
     if len({*names}) < len(names):
         raise ValueError("--face: two files have one name; the page could not tell them apart")

@@ -80,7 +80,9 @@ class Recorder:
         try:
             self._items.put_nowait(item)
         except queue.Full:
-            self.error = ValueError("the recording was stopped: the disk or the encoder is slow")
+            self.error = ValueError(
+                f"the recording ended early, as the disk or the encoder is slow: {self._path}"
+            )
             self._items = None
 
     def _write(self, items: queue.Queue, path: Path) -> None:
@@ -104,7 +106,7 @@ class Recorder:
         start: Fraction | None = None  # time of the first picture
         while True:
             try:
-                item = items.get(timeout=5)
+                item = items.get(timeout=1)
             except queue.Empty:  # the session stalls, or was stopped as the queue was full
                 if self._items is not items:
                     return

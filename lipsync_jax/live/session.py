@@ -274,6 +274,8 @@ class Live:
         faces: by name.
         audio_path: a recording that a session may play, or None.
         sessions: by id.
+        max_viewers: sessions at a time.
+        ice_servers: addresses of STUN servers, for the server and for the page.
     """
 
     def __init__(
@@ -292,13 +294,13 @@ class Live:
             faces: prepared faces by name.
             audio_path: a recording on this machine.
             max_viewers: sessions at a time.
-            ice_servers: addresses of STUN or TURN servers; none is needed on one network.
+            ice_servers: addresses of STUN servers; none is needed on one network.
             codec: the first to offer, see `CODECS`.
             record_folder: where recordings are written.
         """
         self.faces, self.sessions = faces, dict[str, Session]()
         self.audio_path = None if audio_path is None else Path(audio_path)
-        self.max_viewers, self._ice_servers = max_viewers, ice_servers
+        self.max_viewers, self.ice_servers = max_viewers, tuple(ice_servers)
         self._codecs = sorted(CODECS, key=lambda name: name != codec)
         self._record_folder = Path(record_folder)
 
@@ -322,7 +324,7 @@ class Live:
             self.faces[face],
             source,
             audio_path=self.audio_path,
-            ice_servers=self._ice_servers,
+            ice_servers=self.ice_servers,
             codecs=self._codecs,
             record_folder=self._record_folder,
             on_close=lambda session_id: self.sessions.pop(session_id, None),

@@ -35,6 +35,12 @@ def test_mistakes_are_told_before_slow_work(face, options, words):
         command.check(parse("--face", face, *options))
 
 
+def test_a_recording_without_audio_is_told(face, tmp_path):
+    (tmp_path / "voice.wav").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=r"voice\.wav"):
+        command.check(parse("--face", face, "--audio", str(tmp_path / "voice.wav")))
+
+
 def test_two_faces_of_one_name_are_refused(face):
     with pytest.raises(ValueError, match="two files have one name"):
         command.check(parse("--face", face, face))

@@ -1,7 +1,9 @@
+import threading
 from fractions import Fraction
 
 import numpy as np
 
+from lipsync_jax.live import recorder as recorder_module
 from lipsync_jax.live.faces import Plan, PreparedFace
 from lipsync_jax.live.recorder import Recorder
 from lipsync_jax.live.voice import BLOCK
@@ -41,3 +43,26 @@ def test_an_empty_recording_leaves_no_file(tmp_path):
     assert recorder.stop() is None and "no frame was written" in str(recorder.error)
     assert not [*tmp_path.iterdir()]
     assert recorder.stop() is None
+
+
+def test_a_slow_disk_ends_the_recording_and_is_told(tmp_path, monkeypatch):
+    face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
+    release = threading.Event()
+    write = recorder_module.VideoWriter.write
+
+    def slow_write(self, *args):
+        release.wait(20)
+        write(self, *args)
+
+    monkeypatch.setattr(recorder_module.VideoWriter, "write", slow_write)
+    monkeypatch.setattr(recorder_module, "_QUEUE", 5)
+    recorder = Recorder(face, tmp_path)
+    recorder.start()
+    thread = recorder._thread
+    for number in range(10):
+        recorder.add_picture(write_code(number, face.streaming.size), Fraction(number, 25))
+    assert not recorder.is_recording and recorder.stop() is None
+    assert "ended early" in str(recorder.error)
+    release.set()
+    thread.join(20)
+    assert len([*tmp_path.glob("*.mp4")]) == 1 and not thread.is_alive()

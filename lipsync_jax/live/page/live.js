@@ -106,7 +106,7 @@ async function start() {
   }
   const kind = source();
   const sound = kind === "file" ? await decodeFile() : null;
-  const connection = new RTCPeerConnection({ iceServers: [] });
+  const connection = new RTCPeerConnection({ iceServers: setup.ice_servers });
   live = { connection };
   const stream = new MediaStream();
   connection.addEventListener("track", ({ track }) => {
