@@ -101,6 +101,8 @@ setup(
         "buckets": BUCKETS,
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "web": WEB,
+        # jax2onnx takes Orbax below 0.11.37, which CORE allows.
+        "export": ["flatbuffers>=24.3", "jax2onnx>=0.17", "onnx>=1.16", "onnxruntime>=1.24"],
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "live": LIVE,
         "docs": DOCS,

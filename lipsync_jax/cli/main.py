@@ -185,4 +185,8 @@ COMMANDS = {
         "convert an official checkpoint without executing it",
         "lipsync_jax.interop.convert",
     ),
+    "export": (
+        "write a network as ONNX or StableHLO, to run without this package",
+        "lipsync_jax.cli.export",
+    ),
 }

@@ -114,7 +114,7 @@ def load(directory: str | os.PathLike) -> AnimationModel:
     """
     inference = load_declaration(directory)
     variables = load_networks(
-        directory, inference.networks, functools.partial(_check_shapes, inference)
+        directory, inference.networks, functools.partial(check_shapes, inference)
     )
     return compile_model(inference, variables)
 
@@ -139,8 +139,6 @@ def compile_model(
         variables: of `inference.networks`.
     """
     on_device = jax.device_put(dict(variables))
-    alone = len(inference.networks) == 1  # a hash of one network's weights is that of its variables
-    hashed = variables[inference.networks[0]] if alone else variables
     return AnimationModel(
         size=inference.image_size,
         frame_rate=inference.frame_rate,
@@ -151,7 +149,7 @@ def compile_model(
         encode_image=functools.partial(jit(inference.encode_image), on_device),
         initial_state=inference.initial_state,
         step=functools.partial(jit(inference.step), on_device),
-        model_hash=metadata.model_hash(hashed),
+        model_hash=model_hash(inference, variables),
         frame_multiple=inference.frame_multiple,
         window_frames=inference.window_frames,
         generate_windows=functools.partial(jit(inference.generate_windows), on_device)
@@ -160,7 +158,16 @@ def compile_model(
     )
 
 
-def _check_shapes(inference: AnimationInference, variables: Mapping[str, Variables]) -> None:
+def model_hash(inference: AnimationInference, variables: Mapping[str, Variables]) -> str:
+    """Computes the hash of all networks' variables, see `metadata.model_hash`.
+
+    That of a single network is the hash of its variables.
+    """
+    alone = len(inference.networks) == 1
+    return metadata.model_hash(variables[inference.networks[0]] if alone else variables)
+
+
+def check_shapes(inference: AnimationInference, variables: Mapping[str, Variables]) -> None:
     """Raises an error if the networks cannot be applied to variables of these shapes."""
     count = inference.frame_multiple
     image = jax.ShapeDtypeStruct((*inference.image_size, 3), jnp.uint8)

@@ -29,6 +29,7 @@ from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import (
     driving_audio,
     dubbing_plan,
+    exported_model,
     face_detection_pass,
     frame_preview,
     model_info,
@@ -42,6 +43,7 @@ from lipsync_jax.synthesis.dubbing_plan import DubbingPlan, PlanChanged
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame, SpeakerTrack
+from lipsync_jax.training import model_cards
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
@@ -61,8 +63,8 @@ def generate(
         generate("runs/wav2lip", "face.mp4", "speech.wav", "out.mp4", crf=16)
 
     Args:
-        checkpoint: a training run's workdir, or what `lipsync convert` wrote; None for the
-            built-in model.
+        checkpoint: a training run's workdir, or what `lipsync convert` or `lipsync export` wrote;
+            None for the built-in model.
         face: any video or image FFmpeg reads.
         audio: any file with audio; the output has this audio. With `speakers` it may be None: the
             output then has the mix of theirs.
@@ -102,10 +104,12 @@ class LipSyncPipeline:
             checkpoint: see the function `generate`.
 
         Raises:
-            FileNotFoundError, ValueError: see `weights.resolve` and
-                `dubbing_model.load_generator`.
+            FileNotFoundError, ValueError: see `weights.resolve`, `dubbing_model.load_generator`
+                and `exported_model.load`.
         """
         folder = weights.resolve(checkpoint, weights.DUBBING)
+        if model_cards.is_exported(folder):
+            return cls(*exported_model.load(folder))
         return cls(DubbingModel.load(folder), model_info.credit(folder))
 
     def generate(

@@ -101,6 +101,50 @@ def load_generator(
     return inference, program, metadata.model_hash(variables)
 
 
+def float_generator(
+    inference: DubbingInference, layers: folding.Layers
+) -> Callable[..., jax.Array]:
+    """Returns (folded variables, audio, faces, references) -> faces, all float32 in [0, 1].
+
+    Without references, each face is its own.
+
+    Args:
+        inference: the network.
+        layers: filled with the layers to fold, once the function is traced.
+    """
+
+    def generate(
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array | None = None,
+    ) -> jax.Array:
+        references = faces if references is None else references
+        with folding.skip_batch_norm() as found:
+            generated = inference.generate(
+                variables, audio, faces, jnp.broadcast_to(references, faces.shape)
+            )
+        layers.update(found)
+        return jnp.clip(generated, 0, 1)
+
+    return generate
+
+
+def uint8_generator(
+    inference: DubbingInference, layers: folding.Layers
+) -> Callable[..., jax.Array]:
+    """Returns what `float_generator` returns, with faces and references of uint8."""
+    generate_floats = float_generator(inference, layers)
+
+    def generate(variables: Variables, audio: jax.Array, *images: jax.Array | None) -> jax.Array:
+        scaled = (x if x is None else x.astype(jnp.float32) / 255 for x in images)
+        # Deviation W13: published Wav2Lip truncates.
+        generated = generate_floats(variables, audio, *scaled)
+        return jnp.rint(generated * 255).astype(jnp.uint8)
+
+    return generate
+
+
 class GeneratorProgram:
     """Generates faces: (audio windows, faces, references) -> generated faces; all faces uint8.
 
@@ -115,23 +159,8 @@ class GeneratorProgram:
         self._layers: folding.Layers = {}
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
 
-        def generate(
-            variables: Variables,
-            audio: jax.Array,
-            faces: jax.Array,
-            references: jax.Array | None = None,
-        ) -> jax.Array:
-            references = faces if references is None else references
-            faces = faces.astype(jnp.float32) / 255
-            references = jnp.broadcast_to(references.astype(jnp.float32) / 255, faces.shape)
-            with folding.skip_batch_norm() as layers:
-                generated = inference.generate(variables, audio, faces, references)
-            self._layers.update(layers)
-            # Deviation W13: published Wav2Lip truncates.
-            return jnp.rint(jnp.clip(generated, 0, 1) * 255).astype(jnp.uint8)
-
-        self._generate = generate
-        self._jitted: Untyped = jit(generate)  # of jax.jit, which has no public type
+        self._generate = uint8_generator(inference, self._layers)
+        self._jitted: Untyped = jit(self._generate)  # of jax.jit, which has no public type
 
     def trace(self, variables: Variables) -> None:
         """Applies the network to shapes; `compile_batch` need not trace the default batch again.

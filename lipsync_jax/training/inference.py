@@ -67,6 +67,11 @@ def resolve_checkpoint(directory: str | os.PathLike) -> Path:
         )
         if steps:
             return steps[-1][1]
+    if model_cards.is_exported(directory):
+        raise ValueError(
+            f"{directory} was written by `lipsync export`, and only `lipsync dub` runs such a "
+            "network; give the checkpoint that it was exported from"
+        )
     raise FileNotFoundError(
         f"{directory} holds no checkpoint to run: name a training run's workdir (one that has "
         "been validated at least once) or a folder that `lipsync convert` wrote"

@@ -16,6 +16,7 @@ from lipsync_jax.types import Json
 ITEM = "model_card"  # the card's folder in a checkpoint
 PACKED = "model_card.json"  # the card's file in a packed checkpoint, see `packed`
 PACKED_SUFFIX = ".npz"  # of a network's file in a packed checkpoint
+EXPORTED = "card.json"  # the card's file in a folder of `lipsync export`
 FORMAT = 2  # raise it when a name or a shape in checkpoints changes
 _OLD_ITEM = "card"  # of versions before 0.2
 _MAX_BYTES = 4 << 20
@@ -38,6 +39,11 @@ def is_checkpoint(folder: Path) -> bool:
     """Returns whether a folder holds a checkpoint for inference, of this format or an older one."""
     files = (folder / PACKED, folder / _OLD_ITEM / "metadata")
     return (folder / ITEM).is_dir() or any(file.is_file() for file in files)
+
+
+def is_exported(folder: Path) -> bool:
+    """Returns whether a folder was written by `lipsync export`: it holds programs, no weights."""
+    return (folder / EXPORTED).is_file()
 
 
 def network_names(folder: Path) -> list[str]:

@@ -60,7 +60,9 @@ class MFCCEncoder(nn.Module):
         for i, features in enumerate(AUDIO_ENCODER):
             if features is None:
                 strides, top = next(pools)
-                x = nn.max_pool(x, (3, 3), strides, ((top, 0), (0, 0)))
+                pads = [(0, 0), (top, 0), (0, 0), (0, 0)]
+                x = jnp.pad(x, pads, constant_values=-jnp.inf)
+                x = nn.max_pool(x, window_shape=(3, 3), strides=strides)
             else:
                 x = block(self._channels(features), (3, 3), padding=1, name=f"conv_{i}")(
                     x, train, mask
