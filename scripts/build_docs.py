@@ -73,7 +73,7 @@ def _relink(
 def _append_contents(index: Path, generated: bool) -> None:
     """Makes the pages that an index links to, and that lie below it, its table of contents."""
     text = index.read_text(encoding="utf-8")
-    linked = [link for link in LINK.findall(text) if not link.startswith(("..", "http"))]
+    linked = [link for link in LINK.findall(text) if not re.match(r"\.\.|\w+:", link)]
     if index.parent.name == "source":
         parts = [link for link in linked if link.endswith("/index.md")]
         linked = [*parts, "results.md", *sorted(PAGES.values())]
