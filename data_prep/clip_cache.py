@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from lipsync_jax.data.clip import Clip, Word
-from lipsync_jax.data_prep import corpora
-from lipsync_jax.data_prep.extract_clips import (
-    FRAME_RATE,
-    ExtractionResult,
-    ExtractionSettings,
-    Rejected,
-)
+from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
+from lipsync_jax.data_prep import corpora, stages, sync_correction
+from lipsync_jax.data_prep.extract_clips import ExtractionResult
+from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data_prep.stages import Rejected, StageCounts
 
-FORMAT = 4  # increment when the extraction or the file's layout changes
+FORMAT = 5  # increment when the extraction or the file's layout changes
 _DAMAGE_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -43,16 +41,23 @@ def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -
         if path and path.is_file():
             stat = path.stat()
             stamps.append((stat.st_size, stat.st_mtime_ns))
+    model = sync_correction.model_folder(settings)
     key_parts = (
         FORMAT,
+        model and sync_correction.model_fingerprint(model),
         video.video_id,
         video.speaker,
         (video.fault, video.start, video.end, video.region),
         stamps,
         annotation,
-        dataclasses.astuple(settings),
+        [_stable(value) for value in dataclasses.astuple(settings)],
     )
     return hashlib.blake2b(repr(key_parts).encode(), digest_size=16).hexdigest()
+
+
+def _stable(value: Any) -> Any:
+    """Returns the name of a function, whose address differs in every process; else the value."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value
 
 
 def save(result: ExtractionResult, file: Path, key: str) -> None:
@@ -69,6 +74,7 @@ def save(result: ExtractionResult, file: Path, key: str) -> None:
         "num_frames_with_face": result.num_frames_with_face,
         "notes": result.notes,
         "rejected": [dataclasses.astuple(item) for item in result.rejected],
+        "stages": stages.as_json(result.stages),
         "clips": [],
     }
     arrays = {}
@@ -76,9 +82,12 @@ def save(result: ExtractionResult, file: Path, key: str) -> None:
         words, phones = (
             [dataclasses.astuple(word) for word in words] for words in (clip.words, clip.phones)
         )
+        sync = clip.sync_offset, clip.sync_confidence
         header["clips"].append(
-            [clip.clip_id, clip.speaker, clip.audio_rate, words, clip.transcript, phones]
+            [clip.clip_id, clip.speaker, clip.audio_rate, words, clip.transcript, phones, sync]
         )
+        for name, values in compute_features(clip).items():
+            arrays[f"{number}/features/{name}"] = values
         arrays[f"{number}/frames"] = np.frombuffer(b"".join(clip.frames), np.uint8)
         arrays[f"{number}/lengths"] = np.array([len(frame) for frame in clip.frames])
         arrays[f"{number}/audio"] = clip.audio
@@ -106,6 +115,7 @@ def load(file: Path, key: str | None = None) -> ExtractionResult | None:
         num_frames=header["num_frames"],
         num_frames_with_face=header["num_frames_with_face"],
         notes=tuple(header["notes"]),
+        stages={name: StageCounts.from_json(each) for name, each in header["stages"].items()},
     )
 
 
@@ -118,10 +128,13 @@ def _load_clip(
     words: list,
     transcript: str,
     phones: list,
+    sync: list,
 ) -> Clip:
+    prefix = f"{number}/features/"
+    features = {n.removeprefix(prefix): arrays[n] for n in arrays.files if n.startswith(prefix)}
     data = arrays[f"{number}/frames"].tobytes()
     ends = np.cumsum(arrays[f"{number}/lengths"]).tolist()
-    return Clip(
+    clip = Clip(
         clip_id=clip_id,
         speaker=speaker,
         frames=tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False)),
@@ -129,7 +142,10 @@ def _load_clip(
         audio=arrays[f"{number}/audio"],
         audio_rate=rate,
         landmarks=arrays[f"{number}/landmarks"],
+        sync_offset=sync[0],
+        sync_confidence=sync[1],
         words=tuple(Word(*word) for word in words),
         transcript=transcript,
         phones=tuple(Word(*phone) for phone in phones),
     )
+    return ClipWithFeatures.of(clip, features)

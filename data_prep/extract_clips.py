@@ -1,78 +1,37 @@
-"""Extracts clips of one tracked face from a raw video, at 25 frames a second, with audio."""
+"""Extracts clips of one tracked face from a raw video, at 25 frames a second, with audio.
+
+The stages and their order are those of `stages.STAGES`; alignment and the correction of the audio
+offset decide whether networks learn from the clips (LatentSync, Li et al. 2024, section 4).
+"""
 
 import dataclasses
+import time
 import warnings
-from collections.abc import Iterator, Set
-from fractions import Fraction
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.data.clip import CROP_SPECS, Clip, Word, encode_frame
-from lipsync_jax.data_prep import corpora, cropping
+from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
+from lipsync_jax.data_prep import corpora, cropping, quality, segments, source_video
+from lipsync_jax.data_prep import sync_correction as sync
+from lipsync_jax.data_prep.cropping import CropPlan
+from lipsync_jax.data_prep.segments import Segment
+from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data_prep.stages import Rejected, StageCounts, StageLog
 from lipsync_jax.data_prep.undecoded import UndecodedFrames
+from lipsync_jax.faces.tracking import FaceTracker
 from lipsync_jax.media import audio, video_reader
 
-FRAME_RATE = Fraction(25)
+if TYPE_CHECKING:
+    from lipsync_jax.evaluation.sync_models import SyncModel
+
 MAX_MISSING_AUDIO_FRAMES = 2  # frames at the end that may lack audio
 UNREADABLE = "unreadable"  # a reason that a retry may remove
 _MAX_CUT = 12  # frames at its ends that a clip may lack and still have the video's transcript
-SILENCE_THRESHOLD = 33  # int16 steps: 60 dB below full scale
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractionSettings:
-    """Settings of the extraction.
-
-    Attributes:
-        crop: key of `clip.CROP_SPECS`.
-        detector: see `faces.get_detector`; or a function, in one process. `auto` becomes the name
-            of the detector that is used, so that cache keys and reports contain that name.
-        detect_every: frames from one detection to the next.
-        smoothing: frames over which boxes are averaged, odd; aligned crops ignore this.
-        max_seconds: longest clip.
-        min_seconds: shortest clip.
-        max_missing_fraction: largest fraction of a clip's frames without a detected face.
-        min_face_height: smallest height of a face, pixels of the video.
-        min_fps: lowest frame rate of the video; below it frames would only be repeated.
-        quality: JPEG quality of the crops, 1 to 100.
-    """
-
-    crop: str = "face96"
-    detector: str | faces.Detector = "auto"
-    detect_every: int = 1
-    smoothing: int = 5
-    max_seconds: float = 3.0
-    min_seconds: float = 1.0
-    max_missing_fraction: float = 0.2
-    min_face_height: float = 40.0
-    min_fps: float = 20.0
-    quality: int = 95
-
-    def __post_init__(self):
-        if self.crop not in CROP_SPECS:
-            raise ValueError(f"unknown --crop {self.crop!r}; choose one of {', '.join(CROP_SPECS)}")
-        if not 0 < self.min_seconds <= self.max_seconds:
-            raise ValueError(
-                f"clips of {self.min_seconds} to {self.max_seconds} s: the shortest must be "
-                "positive and not above the longest"
-            )
-        if self.detect_every < 1:
-            raise ValueError(
-                f"--detect-every {self.detect_every}: detection needs a step of at least one frame"
-            )
-        if isinstance(self.detector, str):
-            object.__setattr__(self, "detector", faces.resolve_detector(self.detector))
-
-
-@dataclasses.dataclass(frozen=True)
-class Rejected:
-    """A video, or a segment of a video, that was rejected, and the reason."""
-
-    clip_id: str
-    reason: str
-    detail: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +39,12 @@ class ExtractionResult:
     """Clips and statistics of one video.
 
     Attributes:
-        clips: in the order of time.
+        clips: in the order of time, with their audio features.
         rejected: segments, or the video, without a clip.
         num_frames: frames at 25 a second.
         num_frames_with_face: estimate of the frames with a face, from the inspected frames.
         notes: defects of a file that was used, e.g. damaged packets, interlacing.
+        stages: what each stage did, see `stages.STAGES`.
     """
 
     clips: tuple[Clip, ...] = ()
@@ -92,22 +52,7 @@ class ExtractionResult:
     num_frames: int = 0
     num_frames_with_face: int = 0
     notes: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Segment:
-    track: faces.Track
-    start: int  # frame numbers of the video
-    end: int
-
-    @property
-    def track_slice(self) -> slice:
-        return slice(self.start - self.track.start, self.end - self.track.start)
-
-    @property
-    def height(self) -> float:
-        boxes = self.track.boxes[self.track_slice]
-        return float((boxes[:, 3] - boxes[:, 1]).mean())
+    stages: Mapping[str, StageCounts] = dataclasses.field(default_factory=dict)
 
 
 def extract_clips(
@@ -121,129 +66,392 @@ def extract_clips(
             first frame.
         corpus: the corpus whose `words` returns the transcript.
         settings: of the extraction.
+
+    Raises:
+        FileNotFoundError, ValueError: the sync model can't be loaded.
     """
+    sync_model = sync.load_model(settings)
     with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
+        log = StageLog()
         try:
-            result = _extract(video, corpus, settings)
+            result = _Extraction(video, corpus, settings, sync_model, log).run()
         except (ValueError, OSError) as error:
-            result = ExtractionResult(rejected=(Rejected(video.video_id, UNREADABLE, str(error)),))
+            result = unreadable(video, str(error), log)
         except Exception as error:  # whatever the cause, one file is affected
-            detail = f"{type(error).__name__}: {error}"
-            result = ExtractionResult(rejected=(Rejected(video.video_id, UNREADABLE, detail),))
+            result = unreadable(video, f"{type(error).__name__}: {error}", log)
     notes = dict.fromkeys([*result.notes, *(str(warning.message) for warning in caught_warnings)])
     return dataclasses.replace(result, notes=tuple(notes))
 
 
-def _extract(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> ExtractionResult:
-    if video.fault:
-        return ExtractionResult(rejected=(Rejected(video.video_id, "faulty", video.fault),))
-    if fault := corpora.stub_fault(video.path):
-        raise ValueError(f"{video.path} is {fault}")
-    annotation = corpora.annotation(corpus, video)
-    info = video_reader.probe(video.path)
-    if info.frame_rate < settings.min_fps:
-        detail = f"{float(info.frame_rate):.4g} a second"
-        return ExtractionResult(rejected=(Rejected(video.video_id, "too few frames", detail),))
-    loaded = _load_audio(video, info.has_audio)
-    if loaded is None:
-        return ExtractionResult(rejected=(Rejected(video.video_id, "no audio"),))
-    samples, rate = loaded
-    waveform = audio.to_int16(samples[round(video.start * rate) :])
-    count, undecoded, undecoded_frames = 0, UndecodedFrames(), set()
+def unreadable(
+    video: corpora.Video, detail: str, reached: StageLog | None = None
+) -> ExtractionResult:
+    """Returns the result of a video that can't be read.
 
-    def counted_frames() -> Iterator[np.ndarray]:
-        nonlocal count
-        for frame in _read_frames(video):
-            if undecoded(frame.image):
-                undecoded_frames.add(count)
-            count += 1
-            yield frame.image
+    Args:
+        video: the video.
+        detail: why.
+        reached: the log of the extraction that failed; None if its process died.
+    """
+    log, stage = StageLog(), "probe"
+    log[stage].entered = 1
+    if reached is None or "25 fps" in reached.counts:
+        log[stage].left, stage = 1, "25 fps"
+        log[stage].entered = 1
+    log.reject(stage, video.video_id, UNREADABLE, detail)
+    return ExtractionResult(rejected=tuple(log.rejected), stages=log.counts)
 
-    detector = _CountingDetector(settings.detector)
-    tracks = faces.track_faces(counted_frames(), detector, detect_every=settings.detect_every)
-    # Audio often ends a little before the last frame; the frames after it are not used.
-    frames_with_audio = int(len(waveform) * FRAME_RATE / rate + MAX_MISSING_AUDIO_FRAMES)
-    segments, rejected = _select_segments(
-        video.video_id, tracks, min(count, frames_with_audio), settings, undecoded_frames
-    )
-    if (expected := corpora.expected_frames(corpus, video)) not in (None, count):
-        detail = f"{count} frames of the {expected} that its text file lists"
-        segments, rejected = [], [Rejected(video.video_id, "incomplete", detail)]
-    clip_ids = {
-        segment: video.video_id if len(segments) == 1 else f"{video.video_id}/{segment.start:06d}"
-        for segment in segments
-    }
-    segment_audio = {segment: _segment_audio(waveform, rate, segment) for segment in segments}
-    for segment in [
-        segment
-        for segment, samples in segment_audio.items()
-        if np.abs(samples).max() < SILENCE_THRESHOLD
-    ]:
-        rejected.append(Rejected(clip_ids[segment], "silent"))
-        del segment_audio[segment]
-    crops = _crop_segments(video, list(segment_audio), settings)
-    clips = tuple(
-        Clip(
-            clip_id=clip_ids[segment],
-            speaker=video.speaker,
-            frames=tuple(encoded_frames),
-            frame_rate=FRAME_RATE,
-            audio=segment_audio[segment],
-            audio_rate=rate,
-            landmarks=landmarks,
-            words=(words := _segment_words(annotation.words, segment)),
-            transcript=" ".join(word.text for word in words)
-            or (annotation.transcript if segment.end - segment.start >= count - _MAX_CUT else ""),
-            phones=_segment_words(annotation.phones, segment),
+
+class _Extraction:
+    """The stages of one video; each method is one of them, or several that read the file at once.
+
+    Args:
+        video, corpus, settings: as of `extract_clips`.
+        sync_model: None if offsets are neither measured nor corrected.
+        log: counts what the stages do.
+    """
+
+    def __init__(
+        self,
+        video: corpora.Video,
+        corpus: str,
+        settings: ExtractionSettings,
+        sync_model: "SyncModel | None",
+        log: StageLog,
+    ) -> None:
+        self._video, self._corpus, self._settings = video, corpus, settings
+        self._sync_model, self._log = sync_model, log
+        self._annotation = corpora.Annotation()
+        self._waveform, self._rate = np.zeros(0, np.int16), 0
+        self._count = self._frames_with_audio = self._frames_with_face = 0
+        self._image_size = 0, 0
+        self._notes: list[str] = []
+
+    def run(self) -> ExtractionResult:
+        """Returns the clips.
+
+        Raises:
+            ValueError, OSError: the file can't be read.
+        """
+        clips: list[Clip] = []
+        if self._probe():
+            found = self._track()
+            plans = self._align(found)
+            kept = [segment for segment in found if id(segment.track) in plans]
+            crops, measured = self._read_crops(kept, plans)
+            synced = self._correct(kept, measured)
+            # A name does not depend on what happens to the video's other segments.
+            alone = len(found) == 1
+            passed = self._filter(synced, crops)
+            for segment in passed:
+                name = self._video.video_id + ("" if alone else f"/{segment.start:06d}")
+                plan = plans[id(segment.track)]
+                clips.append(self._clip(name, segment, synced[segment], crops[segment], plan))
+            for stage in ("crop", "audio features"):
+                self._log[stage].entered = self._log[stage].left = len(clips)
+        return ExtractionResult(
+            tuple(clips),
+            tuple(self._log.rejected),
+            self._count,
+            self._frames_with_face,
+            tuple(self._notes),
+            self._log.counts,
         )
-        for segment, (encoded_frames, landmarks) in crops.items()
-    )
-    notes = ["interlaced: deinterlaced"] if info.interlaced else []
-    if undecoded_frames:
-        notes.append(f"{len(undecoded_frames)} undecoded (grey) frames were left out")
-    return ExtractionResult(
-        clips, tuple(rejected), count, round(count * detector.face_fraction), tuple(notes)
-    )
+
+    def _probe(self) -> bool:
+        """Reads the header and the audio; returns whether the video can be used."""
+        video, log = self._video, self._log
+        with log.timed("probe") as counts:
+            counts.entered = 1
+            if video.fault:
+                log.reject("probe", video.video_id, "faulty", video.fault)
+                return False
+            if fault := corpora.stub_fault(video.path):
+                raise ValueError(f"{video.path} is {fault}")
+            self._annotation = corpora.annotation(self._corpus, video)
+            info = video_reader.probe(video.path)
+            if info.frame_rate < self._settings.min_fps:
+                detail = f"{float(info.frame_rate):.4g} a second"
+                log.reject("probe", video.video_id, "too few frames", detail)
+                return False
+            loaded = source_video.load_audio(video, info.has_audio)
+            if loaded is None:
+                log.reject("probe", video.video_id, "no audio")
+                return False
+            samples, self._rate = loaded
+            self._waveform = audio.to_int16(samples[round(video.start * self._rate) :])
+            counts.left = 1
+        changed = log["25 fps"].changed
+        if info.frame_rate != FRAME_RATE:
+            changed[f"retimed from {float(info.frame_rate):.4g} fps"] += 1
+        if info.rotation:
+            changed["rotated"] += 1
+        if info.interlaced:
+            changed["deinterlaced"] += 1
+            self._notes.append("interlaced: deinterlaced")
+        return True
+
+    def _track(self) -> list[Segment]:
+        """Reads the frames, and cuts the tracks of the faces into segments."""
+        log, settings, video_id = self._log, self._settings, self._video.video_id
+        undecoded, undecoded_frames = UndecodedFrames(), set()
+        decoding = 0.0
+
+        def frames() -> Iterator[np.ndarray]:
+            nonlocal decoding
+            source = source_video.read_frames(self._video)
+            while True:
+                started = time.process_time()
+                frame = next(source, None)
+                if frame is not None and undecoded(frame.image):
+                    undecoded_frames.add(self._count)
+                decoding += time.process_time() - started
+                if frame is None:
+                    return
+                self._count += 1
+                self._image_size = frame.image.shape[:2]
+                yield frame.image
+
+        log["25 fps"].entered = 1
+        detector = _CountingDetector(settings.detector)
+        tracker = FaceTracker(detector, detect_every=settings.detect_every)
+        started = time.process_time()
+        for image in frames():
+            tracker.add(image)
+        tracks, cuts = tracker.end(), tracker.cuts
+        seconds = time.process_time() - started
+        self._frames_with_face = round(self._count * detector.face_fraction)
+        log["25 fps"].seconds += decoding
+        if undecoded_frames:
+            log["25 fps"].changed["undecoded frames left out"] += 1
+            self._notes.append(f"{len(undecoded_frames)} undecoded (grey) frames were left out")
+        # Audio often ends a little before the last frame; the frames after it are not used.
+        self._frames_with_audio = min(
+            self._count,
+            int(len(self._waveform) * FRAME_RATE / self._rate + MAX_MISSING_AUDIO_FRAMES),
+        )
+        expected = corpora.expected_frames(self._corpus, self._video)
+        if expected not in (None, self._count):
+            detail = f"{self._count} frames of the {expected} that its text file lists"
+            log.reject("25 fps", video_id, "incomplete", detail)
+            return []
+        if self._frames_with_audio < segments.min_frames(settings):
+            detail = f"audio and frames share {float(self._frames_with_audio / FRAME_RATE):.2f} s"
+            log.reject("25 fps", video_id, "too short", detail)
+            return []
+        log["25 fps"].left = log["scene cuts"].entered = 1
+        log["scene cuts"].left = log["face tracks"].entered = len(cuts) + 1
+        log["face tracks"].seconds += seconds - decoding
+        found = segments.cut(video_id, tracks, cuts, settings, undecoded_frames, log)
+        log["face tracks"].left = len(found)
+        return found
+
+    def _align(self, found: list[Segment]) -> dict[int, CropPlan]:
+        """Plans the crops of each track, by id; drops segments that can't be aligned."""
+        log, spec, plans = self._log, CROP_SPECS[self._settings.crop], {}
+        with log.timed("alignment") as counts:
+            counts.entered = len(found)
+            for segment in found:
+                track = segment.track
+                if spec.method == "aligned" and not np.isfinite(track.landmarks).all():
+                    name = f"{self._video.video_id}/{segment.start:06d}"
+                    detail = "the detector gives none, and alignment needs them"
+                    log.reject("alignment", name, "no landmarks", detail)
+                    continue
+                counts.left += 1
+                if id(track) not in plans:
+                    plans[id(track)] = cropping.plan_crops(track, spec, self._settings.smoothing)
+        return plans
+
+    def _read_crops(
+        self, kept: list[Segment], plans: Mapping[int, CropPlan]
+    ) -> tuple[dict[Segment, "_Crops"], dict[int, sync.MeasuredTrack]]:
+        """Reads the video again: crops each segment, and measures each track's audio offset."""
+        log, settings = self._log, self._settings
+        crops = {segment: _Crops() for segment in kept}
+        streams: dict[int, sync.TrackEmbeddings] = {}
+        if self._sync_model is not None:
+            for segment in kept:
+                track = segment.track
+                if id(track) not in streams:
+                    frames = range(track.start, min(track.frames.stop, self._count))
+                    streams[id(track)] = sync.TrackEmbeddings(
+                        self._sync_model, track, frames, settings.smoothing
+                    )
+        last = max((segment.end for segment in kept), default=0)
+        last = max([last, *(stream.frames.stop for stream in streams.values())])
+        with log.timed("crop"):
+            for frame in source_video.read_frames(self._video) if last else ():
+                if frame.index == last:
+                    break
+                bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+                for segment, found in crops.items():
+                    if segment.start <= frame.index < segment.end:
+                        plan = plans[id(segment.track)]
+                        crop = plan.crop(bgr, frame.index - segment.track.start)
+                        if len(found.frames) % quality.SHARPNESS_STEP == 0:
+                            found.sharpness.append(quality.sharpness(crop))
+                        found.frames.append(encode_frame(crop, settings.quality))
+                with log.timed("sync offset") as counts:
+                    before = counts.seconds
+                    for stream in streams.values():
+                        if frame.index in stream.frames:
+                            stream.add(frame.image)
+                log["crop"].seconds -= log["sync offset"].seconds - before
+        with log.timed("sync offset"):
+            samples = audio.resample(
+                np.asarray(self._waveform, np.float32) / 32768, self._rate, audio.SAMPLE_RATE
+            )
+            measured = {key: stream.measure(samples) for key, stream in streams.items()}
+        return crops, measured
+
+    def _correct(
+        self, kept: list[Segment], measured: Mapping[int, sync.MeasuredTrack]
+    ) -> dict[Segment, "_Synced"]:
+        """Corrects the audio offset of segments, and drops those whose offset is not confident."""
+        offsets, confident = self._log["sync offset"], self._log["sync confidence"]
+        synced = {}
+        offsets.entered = len(kept)
+        for segment in kept:
+            if self._sync_model is None:
+                offsets.left, confident.entered = offsets.left + 1, confident.entered + 1
+                synced[segment] = _Synced(self._with_audio(segment))
+                continue
+            track = measured[id(segment.track)]
+            problem = track.problem(self._settings, self._sync_model.crop_style)
+            is_kept = problem is None or self._settings.low_sync_confidence == "keep"
+            is_measured = track.sync.av_offset is not None
+            stage = "sync confidence" if is_measured else "sync offset"
+            offsets.left += is_measured or is_kept
+            confident.entered += is_measured or is_kept
+            if problem is None:
+                offset = track.sync.av_offset.frames
+                if offset:
+                    offsets.changed[f"audio shifted by {-offset:+d} frames"] += 1
+                synced[segment] = _Synced(self._with_audio(segment, offset), offset, track)
+            elif is_kept:
+                self._log[stage].changed[f"{problem[0]}, kept"] += 1
+                synced[segment] = _Synced(self._with_audio(segment))
+            else:
+                name = f"{self._video.video_id}/{segment.start:06d}"
+                self._log.reject(stage, name, *problem)
+        confident.left = len(synced)
+        return synced
+
+    def _filter(
+        self, synced: Mapping[Segment, "_Synced"], crops: Mapping[Segment, "_Crops"]
+    ) -> list[Segment]:
+        """Returns the segments that are good enough for training."""
+        settings, passed = self._settings, []
+        with self._log.timed("quality") as counts:
+            counts.entered = len(synced)
+            for segment, in_sync in synced.items():
+                name = f"{self._video.video_id}/{segment.start:06d}"
+                if len(in_sync.part) < segments.min_frames(settings):
+                    detail = f"{len(in_sync.part)} frames have audio"
+                    self._log.reject("quality", name, "truncated", detail)
+                    continue
+                boxes = cropping.crop_boxes(segment.track, settings.smoothing)[segment.rows]
+                samples = self._audio(in_sync)
+                problem = quality.problem(
+                    settings,
+                    face_height=segment.face_height,
+                    outside=quality.outside_fraction(boxes, *self._image_size),
+                    sharpness=float(np.mean(crops[segment].sharpness)),
+                    samples=samples,
+                    rate=self._rate,
+                    margin=lambda part=in_sync: part.margin(),
+                )
+                if problem:
+                    self._log.reject("quality", name, *problem)
+                else:
+                    passed.append(segment)
+            counts.left = len(passed)
+        return passed
+
+    def _clip(
+        self, name: str, segment: Segment, in_sync: "_Synced", crops: "_Crops", plan: CropPlan
+    ) -> Clip:
+        """Returns the clip of a segment, with audio features."""
+        part, annotation = in_sync.part, self._annotation
+        rows = slice(part.start - segment.start, part.end - segment.start)
+        words = _words_in(annotation.words, in_sync)
+        whole = len(part) >= self._count - _MAX_CUT
+        clip = Clip(
+            clip_id=name,
+            speaker=self._video.speaker,
+            frames=tuple(crops.frames[rows]),
+            frame_rate=FRAME_RATE,
+            audio=self._audio(in_sync),
+            audio_rate=self._rate,
+            landmarks=plan.landmarks[part.rows],
+            sync_offset=in_sync.residual,
+            sync_confidence=in_sync.confidence,
+            words=words,
+            transcript=" ".join(word.text for word in words)
+            or (annotation.transcript if whole else ""),
+            phones=_words_in(annotation.phones, in_sync),
+        )
+        with self._log.timed("audio features"):
+            return ClipWithFeatures.of(clip, compute_features(clip))
+
+    def _with_audio(self, segment: Segment, offset: int = 0) -> Segment:
+        """Returns the part of a segment that has audio once an offset of it is corrected."""
+        last = min(self._frames_with_audio - offset, self._count)
+        return dataclasses.replace(
+            segment, start=max(segment.start, -offset), end=min(segment.end, last)
+        )
+
+    def _audio(self, in_sync: "_Synced") -> np.ndarray:
+        """Returns a clip's audio, int16; what is missing at the end is silent."""
+        part, offset = in_sync.part, in_sync.offset
+        first, last = (
+            round((number + offset) * self._rate / FRAME_RATE) for number in (part.start, part.end)
+        )
+        found = self._waveform[first:last]
+        return np.pad(found, (0, last - first - len(found)))
 
 
-def _load_audio(video: corpora.Video, has_audio: bool) -> tuple[np.ndarray, int] | None:
-    """The video's audio or, if it has none or only silence, that of the file beside it."""
-    beside = (video.audio_path, video.path.with_suffix(".wav"))
-    paths = [path for path in (video.path if has_audio else None, *beside)
-             if path is not None and path.is_file()]  # fmt: skip
-    for number, path in enumerate(paths, 1):
-        try:
-            samples, rate = audio.load_from_video_start(path)
-        except ValueError:
-            if number == len(paths):
-                raise
-            continue
-        if number == len(paths) or np.abs(samples).max() * 32768 >= SILENCE_THRESHOLD:
-            if path == video.audio_path:
-                warnings.warn(f"audio of {path}, whose offset is not known", stacklevel=2)
-            return samples, rate
-    return None
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Crops:
+    """What the second reading of a video collects of one segment."""
+
+    frames: list[bytes] = dataclasses.field(default_factory=list)
+    sharpness: list[float] = dataclasses.field(default_factory=list)
 
 
-def _read_frames(video: corpora.Video) -> Iterator[video_reader.Frame]:
-    """The used part of a video at 25 frames a second; times from its first used frame."""
-    # Times of lists are decimal: 1.6 must not be a little more than frame 40.
-    start = Fraction(video.start).limit_denominator(1000)
-    end = None if video.end is None else Fraction(video.end).limit_denominator(1000)
-    frames = video_reader.read_frames(video.path, start)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Synced:
+    """A segment whose audio offset is corrected.
 
-    def used() -> Iterator[video_reader.Frame]:
-        for frame in frames:
-            if end is not None and frame.time >= end:
-                return
-            image = frame.image
-            if video.region:
-                x, y, width, height = (round(value * len(image)) for value in video.region)
-                image = np.ascontiguousarray(image[y : y + height, x : x + width])
-            yield video_reader.Frame(frame.time - start, image, frame.index)
+    Attributes:
+        part: the frames that have audio.
+        offset: frames by which the audio was later than the video.
+        track: the measure; None where the offset is not known.
+    """
 
-    return video_reader.resample_fps(used(), FRAME_RATE)
+    part: Segment
+    offset: int = 0
+    track: sync.MeasuredTrack | None = None
+
+    def margin(self) -> float | None:
+        """Returns `MeasuredTrack.margin` of the frames; None where the offset is not known."""
+        return None if self.track is None else self.track.margin(self.part.start, self.part.end)
+
+    @property
+    def residual(self) -> float:
+        """Seconds by which the audio is still later than the video, to a millisecond."""
+        if self.track is None:
+            return float("nan")
+        return round((self.track.sync.av_offset.subframe - self.offset) / float(FRAME_RATE), 3)
+
+    @property
+    def confidence(self) -> float:
+        """Confidence of the offset, to two decimals, which do not depend on the machine."""
+        if self.track is None:
+            return float("nan")
+        return round(self.track.sync.av_offset.confidence, 2)
 
 
 class _CountingDetector:
@@ -265,126 +473,15 @@ class _CountingDetector:
         return self._with_face / max(self._inspected, 1)
 
 
-def _select_segments(
-    video_id: str,
-    tracks: list[faces.Track],
-    end: int,
-    settings: ExtractionSettings,
-    undecoded_frames: Set[int] = frozenset(),
-) -> tuple[list[_Segment], list[Rejected]]:
-    """Splits tracks into segments and rejects the unusable ones."""
-    max_frames, min_frames = (
-        max(1, round(s * FRAME_RATE)) for s in (settings.max_seconds, settings.min_seconds)
-    )
-    segments = [
-        _Segment(track, start, min(start + max_frames, stop))
-        for track in tracks
-        for first, stop in _runs(range(track.start, min(track.frames.stop, end)), undecoded_frames)
-        for start in range(first, stop, max_frames)
-    ]
-    long_enough = [segment for segment in segments if segment.end - segment.start >= min_frames]
-    if not long_enough:
-        if end < min_frames:
-            detail = f"audio and frames share {float(end / FRAME_RATE):.2f} s"
-            return [], [Rejected(video_id, "too short", detail)]
-        longest_track = max((len(track) for track in tracks), default=0)
-        detail = f"longest segment with a face: {float(longest_track / FRAME_RATE):.2f} s"
-        return [], [Rejected(video_id, "no face", detail)]
-    accepted, rejected = [], []
-    for segment in long_enough:
-        relative_sizes = [
-            _relative_size(segment, track) for track in tracks if track is not segment.track
-        ]
-        if max(relative_sizes, default=0) > 2:
-            continue  # a bystander
-        if reason := _reject_reason(segment, max(relative_sizes, default=0), settings):
-            rejected.append(Rejected(f"{video_id}/{segment.start:06d}", *reason))
-        else:
-            accepted.append(segment)
-    return accepted, rejected
+def _words_in(words: tuple[Word, ...], in_sync: _Synced) -> tuple[Word, ...]:
+    """Returns the words whose middle lies in a clip, in seconds from its start.
 
-
-def _reject_reason(
-    segment: _Segment, relative_size: float, settings: ExtractionSettings
-) -> tuple[str, str] | None:
-    """Returns why a segment is rejected, as (reason, detail), or None."""
-    missing = 1 - float(segment.track.detected[segment.track_slice].mean()) * settings.detect_every
-    if missing > settings.max_missing_fraction:
-        return "face often lost", f"in {missing:.0%} of the frames"
-    if segment.height < settings.min_face_height:
-        return "face too small", f"{segment.height:.0f} pixels high"
-    if (
-        CROP_SPECS[settings.crop].method == "aligned"
-        and not np.isfinite(segment.track.landmarks).all()
-    ):
-        return "no landmarks", "the detector gives none, and alignment needs them"
-    if relative_size > 0.5:
-        return "several faces", f"another one has {relative_size:.0%} of its area"
-    return None
-
-
-def _runs(frames: range, without: Set[int]) -> Iterator[tuple[int, int]]:
-    """The runs of consecutive frames, first and one past the last, that avoid some frames."""
-    start = frames.start
-    for number in sorted(number for number in without if number in frames):
-        if number > start:
-            yield start, number
-        start = number + 1
-    if frames.stop > start:
-        yield start, frames.stop
-
-
-def _relative_size(segment: _Segment, other: faces.Track) -> float:
-    """Returns the relative area of another face; 0 if visible for less than half of the segment."""
-    first, last = max(segment.start, other.start), min(segment.end, other.frames.stop)
-    if 2 * (last - first) < segment.end - segment.start:
-        return 0.0
-    sizes = [
-        np.prod(track.boxes[part][:, 2:] - track.boxes[part][:, :2], axis=1).mean()
-        for track, part in (
-            (other, slice(first - other.start, last - other.start)),
-            (segment.track, segment.track_slice),
-        )
-    ]
-    return float(sizes[0] / sizes[1])
-
-
-def _segment_audio(waveform: np.ndarray, rate: int, segment: _Segment) -> np.ndarray:
-    first, last = (round(number * rate / FRAME_RATE) for number in (segment.start, segment.end))
-    part = waveform[first:last]
-    return np.pad(part, (0, last - first - len(part)))
-
-
-def _segment_words(words: tuple[Word, ...], segment: _Segment) -> tuple[Word, ...]:
-    """Returns the words whose middle lies in the segment, in seconds from its start."""
-    start, end = float(segment.start / FRAME_RATE), float(segment.end / FRAME_RATE)
+    The times of words are those of the audio, and are shifted with it.
+    """
+    part, offset = in_sync.part, in_sync.offset
+    start, end = (float((frame + offset) / FRAME_RATE) for frame in (part.start, part.end))
     return tuple(
         Word(word.text, max(word.start, start) - start, min(word.end, end) - start)
         for word in words
         if start <= (word.start + word.end) / 2 < end
     )
-
-
-def _crop_segments(
-    video: corpora.Video, segments: list[_Segment], settings: ExtractionSettings
-) -> dict[_Segment, tuple[list[bytes], np.ndarray]]:
-    """Reads the video again; returns each segment's JPEG crops and landmarks in crop pixels."""
-    crop_spec = CROP_SPECS[settings.crop]
-    tracks = {id(segment.track): segment.track for segment in segments}
-    plans = {
-        k: cropping.plan_crops(track, crop_spec, settings.smoothing) for k, track in tracks.items()
-    }
-    crops = {
-        segment: ([], plans[id(segment.track)].landmarks[segment.track_slice])
-        for segment in segments
-    }
-    last = max((segment.end for segment in segments), default=0)
-    for frame in _read_frames(video):
-        if frame.index == last:
-            break
-        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-        for segment in segments:
-            if segment.start <= frame.index < segment.end:
-                crop = plans[id(segment.track)].crop(bgr, frame.index - segment.track.start)
-                crops[segment][0].append(encode_frame(crop, settings.quality))
-    return crops

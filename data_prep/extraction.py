@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax.data.clip import Clip
-from lipsync_jax.data_prep import clip_cache, corpora
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep import clip_cache, corpora, sync_correction
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import (
     SPLIT_BY,
     add_validation,
@@ -97,6 +97,7 @@ def extract(
     elif split_by == "auto" and corpora.OFFICIAL in published:
         split_by = corpora.OFFICIAL
     videos = corpora.get(corpus).find(sources) if videos is None else videos
+    sync_correction.model_folder(settings)  # a wrong name shows before any work
     num_found, assignment = len(videos), None
     if split_by in published:
         assignment = published[split_by].assign(videos)

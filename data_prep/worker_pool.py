@@ -15,10 +15,12 @@ import cv2
 from lipsync_jax.data_prep import clip_cache, corpora
 from lipsync_jax.data_prep.extract_clips import (
     UNREADABLE,
-    ExtractionSettings,
-    Rejected,
+    ExtractionResult,
     extract_clips,
+    unreadable,
 )
+from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.stages import Rejected, StageCounts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,9 @@ class ExtractionSummary:
         num_frames: frames at 25 a second.
         num_frames_with_face: estimate of the frames in which a face was detected.
         notes: defects of a file that was used.
+        stages: what each stage did, see `stages.STAGES`.
         key: changes whenever the clips might change.
+        cached: whether an earlier run extracted the clips.
     """
 
     video_id: str
@@ -43,7 +47,27 @@ class ExtractionSummary:
     num_frames: int = 0
     num_frames_with_face: int = 0
     notes: tuple[str, ...] = ()
+    stages: Mapping[str, StageCounts] = dataclasses.field(default_factory=dict)
     key: str = ""
+    cached: bool = False
+
+    @classmethod
+    def of(
+        cls, video: corpora.Video, result: ExtractionResult, key: str = "", cached: bool = False
+    ) -> "ExtractionSummary":
+        """Returns the summary of a video's result."""
+        return cls(
+            video_id=video.video_id,
+            speaker=video.speaker,
+            clips={clip.clip_id: len(clip.frames) for clip in result.clips},
+            rejected=result.rejected,
+            num_frames=result.num_frames,
+            num_frames_with_face=result.num_frames_with_face,
+            notes=result.notes,
+            stages=result.stages,
+            key=key,
+            cached=cached,
+        )
 
 
 def extract_all(
@@ -72,7 +96,7 @@ def extract_all(
         stale.unlink()
     task = (corpus, settings, cache_dir)
     if workers < 1:
-        yield from (_extract_one(source, *task) for source in videos)
+        yield from (extract_one(source, *task) for source in videos)
         return
     pending = {source.video_id: source for source in videos}
 
@@ -85,15 +109,14 @@ def extract_all(
         before = len(pending)
         yield from in_pool(pending.values(), min(workers, len(pending)))
         for suspect in [
-            source for source in pending.values() if _in_progress_marker(cache_dir, source).exists()
+            source for source in pending.values() if in_progress_marker(cache_dir, source).exists()
         ]:
             yield from in_pool([suspect], 1)
             if suspect.video_id in pending:
-                _in_progress_marker(cache_dir, suspect).unlink(missing_ok=True)
+                in_progress_marker(cache_dir, suspect).unlink(missing_ok=True)
                 del pending[suspect.video_id]
                 detail = "its process died: out of memory, or a crash of the decoder"
-                rejected = Rejected(suspect.video_id, UNREADABLE, detail)
-                yield ExtractionSummary(suspect.video_id, suspect.speaker, {}, (rejected,))
+                yield ExtractionSummary.of(suspect, unreadable(suspect, detail))
         if len(pending) == before:
             raise OSError("the worker processes die at once; try --workers 0")
 
@@ -104,7 +127,7 @@ def _run_in_pool(
     """Yields summaries of the videos; ends early if a process dies."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start_worker) as pool:
-        futures = [pool.submit(_extract_one, source, *task) for source in videos]
+        futures = [pool.submit(extract_one, source, *task) for source in videos]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
@@ -117,8 +140,17 @@ def _run_in_pool(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends the worker without a traceback
-    cv2.setNumThreads(1)  # the processes share the cores
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def use_one_thread() -> None:
+    """Leaves the cores to the other processes, and accelerators alone; to be called first.
+
+    The sums of a network depend on the number of its threads, in their last digit.
+    """
+    cv2.setNumThreads(1)
+    os.environ.update(JAX_PLATFORMS="cpu", PJRT_NPROC="1", NPROC="1")
 
 
 def _end_with_parent() -> None:
@@ -127,20 +159,21 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _in_progress_marker(cache_dir: Path, video: corpora.Video) -> Path:
+def in_progress_marker(cache_dir: Path, video: corpora.Video) -> Path:
     """Returns the file that marks an extraction in progress; it remains if the process dies."""
     return clip_cache.cache_path(cache_dir, video).with_suffix(".in_progress")
 
 
-def _extract_one(
+def extract_one(
     video: corpora.Video, corpus: str, settings: ExtractionSettings, cache_dir: Path
 ) -> ExtractionSummary:
     """Extracts the clips of a video, or reads the cached result; returns the summary."""
     key = clip_cache.cache_key(video, corpus, settings)
     file = clip_cache.cache_path(cache_dir, video)
     result = clip_cache.load(file, key)
+    cached = result is not None
     if result is None:
-        marker = _in_progress_marker(cache_dir, video)
+        marker = in_progress_marker(cache_dir, video)
         marker.touch()
         result = extract_clips(video, corpus, settings)
         if any(item.reason == UNREADABLE for item in result.rejected):
@@ -148,13 +181,4 @@ def _extract_one(
         else:
             clip_cache.save(result, file, key)
         marker.unlink(missing_ok=True)
-    return ExtractionSummary(
-        video_id=video.video_id,
-        speaker=video.speaker,
-        clips={clip.clip_id: len(clip.frames) for clip in result.clips},
-        rejected=result.rejected,
-        num_frames=result.num_frames,
-        num_frames_with_face=result.num_frames_with_face,
-        notes=result.notes,
-        key=key,
-    )
+    return ExtractionSummary.of(video, result, key, cached)

@@ -19,7 +19,7 @@ import numpy as np
 from lipsync_jax import weights
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, extraction
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
 from lipsync_jax.evaluation import face_clip
 from lipsync_jax.evaluation.generators import DubbingGenerator
 from lipsync_jax.evaluation.sync import dub_sync, video_sync
@@ -114,7 +114,10 @@ def personalize(
     )
     _claim(out, video)
     settings = ExtractionSettings(
-        crop=card["config"]["data"]["crop"], detector=detector, detect_every=detect_every
+        crop=card["config"]["data"]["crop"],
+        detector=detector,
+        detect_every=detect_every,
+        sync_model=NO_SYNC_MODEL,  # the video as a whole is in sync
     )
     source, sync = _in_sync(video, out, expert, detector, detect_every)
     splits = _split(_clips(source, out, settings, min_seconds))

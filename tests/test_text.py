@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lipsync_jax.cli import _batch, main
-from lipsync_jax.data_prep import prepare
+from lipsync_jax.data_prep import prepare, stages
 from lipsync_jax.evaluation import results
 from lipsync_jax.evaluation.report import html, side_by_side
 from lipsync_jax.text import printable, printable_lines, unique_file_names
@@ -65,6 +65,7 @@ def test_tables_are_escaped():
     result = {"order": [RED], "methods": {RED: {"metrics": {}}}}
     assert results.table(result).isprintable()
     counts = {"videos": 1, "videos_used": 1, "seconds_of_video": 1, "frames_with_face": 1}
+    counts |= {"videos_from_cache": 0, "stages": stages.as_json({})}
     rejected = {"reason": "damaged", "clip_id": RED, "detail": RED}
     splits = {"rejected": [rejected], "rejected_by_reason": {"damaged": 1}, "splits": {}}
     rest = {"split_by": "auto", "notes": {RED: [RED]}, "copies": {RED: RED}, "data": ""}

@@ -1,8 +1,9 @@
 """Audio features of clips: stored with the clip, or computed and kept for the clips used last."""
 
+import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,8 +16,26 @@ from lipsync_jax.types import Untyped
 _SPEECH = "speech_activity"
 
 
+class ClipWithFeatures(Clip):
+    """A clip with audio features, which preparation computes long before it writes them."""
+
+    features: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, clip: Clip, features: Mapping[str, np.ndarray]) -> "ClipWithFeatures":
+        """Returns a clip with the features of `compute_features`."""
+        fields = {field.name: getattr(clip, field.name) for field in dataclasses.fields(Clip)}
+        made = cls(**fields)
+        object.__setattr__(made, "features", features)
+        return made
+
+    def stored_features(self, name: str) -> np.ndarray | None:
+        """See Clip."""
+        return self.features.get(name)
+
+
 def compute_features(clip: Clip) -> dict[str, np.ndarray]:
-    """Computes the audio features that are stored with a clip.
+    """Computes the audio features that are stored with a clip, or returns those it has.
 
     Returns:
         mel: float32 (columns, 80).
@@ -24,6 +43,8 @@ def compute_features(clip: Clip) -> dict[str, np.ndarray]:
         speech_activity: uint8 (frames,).
         Each is empty where the clip's audio is too short for it.
     """
+    if isinstance(clip, ClipWithFeatures):
+        return dict(clip.features)
     samples = clip.samples(audio.SAMPLE_RATE)
     compute: dict[str, Callable[[], np.ndarray]] = {
         "mel": lambda: MEL.compute(samples),

@@ -154,7 +154,11 @@ class _ActiveTrack:
 
 
 class FaceTracker:
-    """Links the detections of a stream of frames to tracks, see `track_faces`."""
+    """Links the detections of a stream of frames to tracks, see `track_faces`.
+
+    Attributes:
+        cuts: number of the first frame after each scene cut.
+    """
 
     def __init__(
         self,
@@ -180,6 +184,7 @@ class FaceTracker:
         self._passed: list[tuple[int, Image]] = []  # the frames since
         self._count, self._next_detection = 0, 0
         self._histogram: np.ndarray | None = None
+        self.cuts: list[int] = []
 
     def add(self, image: Image) -> None:
         """Takes the next frame."""
@@ -189,6 +194,7 @@ class FaceTracker:
             change = np.abs(self._histogram - previous).sum() / 2
             if change > self._scene_cut_threshold:
                 self._end_shot(number)
+                self.cuts.append(number)
                 self._next_detection = number
         if number >= self._next_detection:
             self._next_detection = number + self._detect_every

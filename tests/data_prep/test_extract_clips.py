@@ -8,12 +8,18 @@ from lipsync_jax import faces
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep import clip_cache
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.media import audio
+from tests.helpers import corpus_trees
 from tests.helpers.colour_faces import buzz, detect, face_image, square_box, write_video
 from tests.media.test_pixels import encode
 
-SETTINGS = ExtractionSettings(detector=detect, min_face_height=10, min_seconds=0.4, max_seconds=0.8)
+SETTINGS = ExtractionSettings(**corpus_trees.SETTINGS, max_seconds=0.8)
+
+
+def unsynced(**options):
+    return ExtractionSettings(sync_model="none", **options)
 
 
 def extract_video(tmp_path, images, samples, settings=SETTINGS, **options):
@@ -48,9 +54,7 @@ def test_a_video_becomes_clips_with_their_own_audio(tmp_path):
     np.testing.assert_allclose(first.landmarks[:, 4], np.tile([96, 96 * 0.85], (20, 1)), atol=0.01)
 
 
-ALIGNED = ExtractionSettings(
-    detector=detect, min_face_height=10, min_seconds=0.4, crop="aligned128x96"
-)
+ALIGNED = ExtractionSettings(**corpus_trees.SETTINGS, crop="aligned128x96")
 
 
 def test_aligned_crops_place_the_face_canonically(tmp_path):
@@ -82,9 +86,7 @@ def test_alignment_needs_landmarks(tmp_path):
 def test_other_frame_rates_become_25_without_drift(tmp_path, rate):
     count = round(2 * rate)
     images = [face_image((4, 4, 30, 30), background=(0, 2 * i, 0)) for i in range(count)]
-    settings = ExtractionSettings(
-        detector=detect, min_face_height=10, max_seconds=2, crop="face128"
-    )
+    settings = ExtractionSettings(**corpus_trees.SETTINGS, max_seconds=2, crop="face128")
     (clip,) = extract_video(tmp_path, images, buzz(2), settings, frame_rate=rate).clips
     assert clip.clip_id == "s/a"
     assert len(clip.frames) == 50
@@ -141,7 +143,7 @@ def test_a_broken_file_is_a_result(tmp_path):
         raise RuntimeError("out of luck")
 
     result = extract_video(
-        tmp_path, [face_image()] * 3, buzz(1), ExtractionSettings(detector=failing)
+        tmp_path, [face_image()] * 3, buzz(1), dataclasses.replace(SETTINGS, detector=failing)
     )
     assert result.rejected[0].detail == "RuntimeError: out of luck"
 
@@ -186,7 +188,7 @@ def test_results_are_cached_under_the_detector_that_made_them(tmp_path, monkeypa
     source = Video(video, "video", "someone")
 
     def key(**options):
-        return clip_cache.cache_key(source, "folder", ExtractionSettings(**options))
+        return clip_cache.cache_key(source, "folder", unsynced(**options))
 
     assert ExtractionSettings().detector == first
     assert key() == key(detector=first) != key(detector=second)
@@ -227,13 +229,13 @@ def test_the_key_of_a_result_follows_file_and_settings(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"1")
     source = Video(path, "a", "a")
-    key = clip_cache.cache_key(source, "grid", ExtractionSettings())
-    assert key == clip_cache.cache_key(source, "grid", ExtractionSettings())
-    keys = {key, clip_cache.cache_key(source, "grid", ExtractionSettings(smoothing=7))}
+    key = clip_cache.cache_key(source, "grid", unsynced())
+    assert key == clip_cache.cache_key(source, "grid", unsynced())
+    keys = {key, clip_cache.cache_key(source, "grid", unsynced(smoothing=7))}
     path.with_suffix(".align").write_text("0 1000 bin\n")
-    keys.add(clip_cache.cache_key(source, "grid", ExtractionSettings()))
+    keys.add(clip_cache.cache_key(source, "grid", unsynced()))
     path.write_bytes(b"12")
-    keys.add(clip_cache.cache_key(source, "grid", ExtractionSettings()))
+    keys.add(clip_cache.cache_key(source, "grid", unsynced()))
     assert len(keys) == 4
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -9,19 +10,20 @@ from lipsync_jax.cli import main
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
+from tests.helpers import corpus_trees
 from tests.helpers.colour_faces import (
     CRASH_COLOUR,
     buzz,
-    detect,
     detect_or_crash,
     face_image,
     square_box,
     write_video,
 )
 
-SETTINGS = ExtractionSettings(detector=detect, min_face_height=10, min_seconds=0.4)
+SETTINGS = ExtractionSettings(**corpus_trees.SETTINGS)
 
 
 @pytest.fixture
@@ -71,9 +73,7 @@ def test_good_videos_become_a_data_set_and_bad_ones_are_reported(raw, tmp_path):
 def test_the_fraction_of_frames_with_a_face_does_not_depend_on_every(every, tmp_path):
     nobody = np.zeros_like(face_image(square_box(0)))
     write_video(tmp_path / "a.mkv", [*[face_image(square_box(0))] * 24, *[nobody] * 8], buzz(1.28))
-    settings = ExtractionSettings(
-        detector=detect, min_face_height=10, min_seconds=0.4, detect_every=every
-    )
+    settings = dataclasses.replace(SETTINGS, detect_every=every)
     report = prepare.prepare([tmp_path], tmp_path / "out", settings=settings)
     assert report["frames_with_face"] == pytest.approx(0.75, abs=0.04)
 
@@ -184,7 +184,7 @@ def test_a_video_that_kills_its_process_costs_no_other(tmp_path):
             [face_image(square_box(20), background=ground)] * 12,
             buzz(0.48),
         )
-    settings = ExtractionSettings(detector=detect_or_crash, min_face_height=10, min_seconds=0.4)
+    settings = dataclasses.replace(SETTINGS, detector=detect_or_crash)
     report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=settings, workers=1)
     assert sorted(report["video_splits"]) == ["b", "c"]
     (rejected,) = report["rejected"]
@@ -208,6 +208,7 @@ def test_the_command_prepares_real_looking_faces(tmp_path, capsys):
     for name in "abc":
         write_video(tmp_path / f"raw/{name}.mkv", images * 8, buzz(1.28, 8000), rate=8000)
     arguments = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "0"]
+    arguments += ["--sync-model", "none"]
     assert main.main(["prepare", *arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert "3 of 3 videos used" in output.err
@@ -230,13 +231,17 @@ def test_the_command_reports_errors(tmp_path, capsys):
     assert "none does not exist" in output.err
     assert "none does not exist" in json.loads(output.out)["error"]
     (tmp_path / "a.mp4").write_bytes(b"")
-    assert main.main(["prepare", "--input", str(tmp_path), "--out", out, "--workers", "0"]) == 1
+    arguments = ["--input", str(tmp_path), "--out", out, "--workers", "0", "--sync-model", "none"]
+    assert main.main(["prepare", *arguments]) == 1
     output = capsys.readouterr().out
     assert "unreadable, e.g. a" in output
     assert "no clip could be made" in output
     for wrong, message in (
         (["--test", "1"], "nothing to train on"),
         (["--detect-every", "0"], "step"),
+        (["--sync-model", "moon"], "--sync-model moon does not exist; name a run of"),
+        (["--max-sync-offset", "15"], "give 0 to 14"),
+        (["--low-sync-confidence", "guess"], "choose drop or keep"),
     ):
         arguments = ["prepare", "--input", str(tmp_path), "--out", out, *wrong]
         assert main.main(arguments) == 1

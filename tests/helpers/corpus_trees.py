@@ -7,7 +7,13 @@ import numpy as np
 from lipsync_jax.media import audio
 from tests.helpers.colour_faces import buzz, detect, face_image, square_box, write_video
 
-SETTINGS = {"detector": detect, "min_face_height": 10, "min_seconds": 0.4}
+SETTINGS = {
+    "detector": detect,
+    "min_face_height": 10,
+    "min_seconds": 0.4,
+    "sync_model": "none",  # rectangles do not speak
+    "min_sharpness": 0.0,
+}
 
 
 def video(path: Path, frames: int = 12, *, audio_seconds=None, grey=(), silent=False, rate=25):

@@ -42,11 +42,12 @@ class MouthMotion:
         embeddings = sync_model.embed_video(motion.watch(crops))
         motion.values()
 
-    One crop is in memory at a time.
+    One crop is in memory at a time. Later calls of `watch` continue the clip.
     """
 
     def __init__(self) -> None:
         self._changes: list[float] = []
+        self._before: np.ndarray | None = None
 
     def watch(self, crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields the crops, uint8 (size, size, 3), and measures the change from each to the next.
@@ -54,12 +55,10 @@ class MouthMotion:
         Args:
             crops: of one face, see `regions.MOUTH_FACE96`.
         """
-        before: np.ndarray | None = None
         for crop in crops:
             mouth = crop_mouth(crop, MOUTH_FACE96).astype(np.float32).mean(axis=-1)
-            change = 0.0 if before is None else float(np.abs(mouth - before).mean())
-            self._changes.append(change)
-            before = mouth
+            before, self._before = self._before, mouth
+            self._changes.append(0.0 if before is None else float(np.abs(mouth - before).mean()))
             yield crop
 
     def values(self) -> np.ndarray:

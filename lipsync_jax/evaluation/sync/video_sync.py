@@ -159,20 +159,34 @@ def _measure(
     )
     motion = motion_offset.MouthMotion()
     video_embeddings = sync_model.embed_video(motion.watch(crops))
-    changes = motion.values()
     first = round(start * audio.SAMPLE_RATE)
     audio_embeddings, mask = sync_model.embed_audio_with_offsets(
         samples, first, len(video_embeddings), max_offset
     )
-    levels = motion_offset.speech_levels(
-        samples, first, len(changes), max_offset, SAMPLES_PER_FRAME
-    )
-    vote = motion_offset.measure(changes, levels, max_offset)
+    vote = motion_vote(motion, samples, first, max_offset)
     try:
         found = offset.measure(video_embeddings, audio_embeddings, mask, max_offset)
         return TrackSync(*where, found, vote=vote)
     except ValueError as error:
         return TrackSync(*where, None, str(error))
+
+
+def motion_vote(
+    motion: motion_offset.MouthMotion, samples: np.ndarray, audio_start: int, max_offset: int
+) -> motion_offset.MotionOffset | None:
+    """Measures the offset of a track without a network; None where there is too little of it.
+
+    Args:
+        motion: that has watched the track's crops.
+        samples: float32 (samples,), 16 kHz.
+        audio_start: index of the sample at the time of the first crop.
+        max_offset: largest offset to try, frames, both ways.
+    """
+    changes = motion.values()
+    levels = motion_offset.speech_levels(
+        samples, audio_start, len(changes), max_offset, SAMPLES_PER_FRAME
+    )
+    return motion_offset.measure(changes, levels, max_offset)
 
 
 def crop_boxes(

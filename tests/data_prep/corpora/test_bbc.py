@@ -4,7 +4,8 @@ import pytest
 
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import LayoutError, clip_text, lrs2, lrs3, lrw
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 from tests.helpers.corpus_trees import SETTINGS, text
 

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import corpora, prepare
 from lipsync_jax.data_prep.corpora import layout
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 
 # Clips of each split of the miniature tree, under the default split.

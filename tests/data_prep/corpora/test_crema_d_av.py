@@ -2,7 +2,7 @@ import pytest
 
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import LayoutError, Video, crema_d_av
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from lipsync_jax.data_prep import corpora, prepare
 from lipsync_jax.data_prep.corpora import grid
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 from tests.helpers.corpus_trees import SETTINGS, text, video
 

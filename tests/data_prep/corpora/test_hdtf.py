@@ -3,7 +3,8 @@ import pytest
 
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep.corpora import Video, hdtf
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 from tests.helpers.colour_faces import buzz, face_image, square_box, write_video
 from tests.helpers.corpus_trees import SETTINGS, text

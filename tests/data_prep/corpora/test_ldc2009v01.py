@@ -1,6 +1,6 @@
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import ldc2009v01
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from lipsync_jax.data_prep.corpora import Video, tcd_timit
-from lipsync_jax.data_prep.extract_clips import ExtractionSettings, extract_clips
+from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 
 

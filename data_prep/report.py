@@ -1,0 +1,154 @@
+"""The report of a preparation: counts of each stage and split, as JSON and as text."""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lipsync_jax.data_prep import builder, corpora, stages
+from lipsync_jax.data_prep.extraction import Extraction
+from lipsync_jax.data_prep.settings import FRAME_RATE
+from lipsync_jax.data_prep.splits import SPLITS
+from lipsync_jax.data_prep.stages import StageCounts
+from lipsync_jax.data_prep.worker_pool import ExtractionSummary
+from lipsync_jax.text import printable
+
+_MANY = 0.5  # fraction of clips, above which their drop deserves advice
+
+
+def write_report(
+    extraction: Extraction, data: str | None, shards: int | None, seconds: float = 0.0
+) -> dict[str, Any]:
+    """Writes `report.json` beside a data set; returns the report.
+
+    Args:
+        extraction: the clips and their splits.
+        data: folder of the data set; None if no clip could be made.
+        shards: files per split, as the user gave them.
+        seconds: processor time of writing the shards.
+    """
+    settings = extraction.settings
+    paths = {video.video_id: video.path for video in extraction.videos}
+    report = {
+        "data": data,
+        "corpus": corpora.dataset_name(extraction.corpus),
+        "config": extraction.config,
+        "settings": {
+            **dataclasses.asdict(settings),
+            "detector": str(settings.detector),
+            "sync_model": str(settings.sync_model),
+        },
+        "split_by": extraction.split_by,
+        "stages": _stages(extraction, data, seconds),
+        **_report_counts(list(extraction.summaries), extraction.splits),
+        "not_in_split": extraction.not_in_split,
+        "copies": {
+            name: first for name, first in extraction.copies.items() if paths[name] != paths[first]
+        },
+        "minutes": round((time.monotonic() - extraction.started) / 60, 2),
+        "fingerprint": fingerprint(extraction, shards),
+    }
+    extraction.dataset_dir.mkdir(parents=True, exist_ok=True)
+    file = extraction.dataset_dir / "report.json"
+    file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def fingerprint(extraction: Extraction, shards: int | None) -> str:
+    """Text that changes when the data set does."""
+    summaries = [(s.key, extraction.splits.get(s.video_id)) for s in extraction.summaries]
+    contents = repr((summaries, shards, str(builder.TalkingFace.VERSION)))
+    return hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
+
+
+def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the numbers of the report."""
+    sizes = {}
+    for name in [*SPLITS, *sorted(set(splits.values()) - {*SPLITS})]:
+        members = [s for s in summaries if splits.get(s.video_id) == name]
+        sizes[name] = {
+            "clips": sum(len(s.clips) for s in members),
+            "seconds": float(sum(sum(s.clips.values()) for s in members) / FRAME_RATE),
+            "speakers": len({s.speaker for s in members}),
+        }
+    rejected = [item for summary in summaries for item in summary.rejected]
+    frames = sum(summary.num_frames for summary in summaries)
+    reasons = collections.Counter(item.reason for item in rejected)
+    return {
+        "videos": len(summaries),
+        "videos_used": len(splits),
+        "videos_from_cache": sum(summary.cached for summary in summaries),
+        "seconds_of_video": float(frames / FRAME_RATE),
+        "frames_with_face": sum(s.num_frames_with_face for s in summaries) / frames
+        if frames
+        else 0.0,
+        "splits": sizes,
+        "rejected_by_reason": dict(reasons.most_common()),
+        "rejected": [dataclasses.asdict(item) for item in rejected],
+        "notes": {s.video_id: list(s.notes) for s in summaries if s.notes and s.clips},
+        "video_splits": dict(sorted(splits.items())),
+    }
+
+
+def _stages(extraction: Extraction, data: str | None, seconds: float) -> dict[str, Any]:
+    """Returns the counts of each stage, as JSON values."""
+    sums = stages.add_up(summary.stages for summary in extraction.summaries)
+    written = sum(
+        len(s.clips) for s in extraction.summaries if data and s.video_id in extraction.splits
+    )
+    left = sums["audio features"].left
+    sums["shards"] = StageCounts(left, written, seconds=seconds)
+    if left > written:
+        sums["shards"].dropped["not in a split"] = left - written
+    return stages.as_json(sums)
+
+
+def _advice(counts: Mapping[str, Any]) -> list[str]:
+    """Returns what to do where most clips were dropped for their sync confidence."""
+    stage = counts["stages"]["sync confidence"]
+    low = stage["dropped"].get("low sync confidence", 0)
+    if low <= _MANY * max(stage["in"], 1):
+        return []
+    return [
+        f"advice  {low} of {stage['in']} clips have no confident audio offset: name a sync model "
+        "that was trained on such faces (--sync-model DIR), make longer clips, or keep the clips "
+        "as they are (--low-sync-confidence keep)"
+    ]
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Formats the report as text."""
+    lines = [
+        f"{report['videos_used']} of {report['videos']} videos used, "
+        f"{report['seconds_of_video'] / 60:.1f} minutes, "
+        f"a face in {report['frames_with_face']:.1%} of the frames, "
+        f"{report['videos_from_cache']} videos of an earlier run",
+        *stages.format_stages(report["stages"]),
+        *_advice(report),
+        f"{'split by ' + report['split_by']:<18}{'clips':>8}{'minutes':>10}{'speakers':>10}",
+    ]
+    for name, size in report["splits"].items():
+        minutes = size["seconds"] / 60
+        lines.append(f"  {name:<16}{size['clips']:>8}{minutes:>10.1f}{size['speakers']:>10}")
+    for reason, count in report["rejected_by_reason"].items():
+        example = next(item for item in report["rejected"] if item["reason"] == reason)
+        detail = f" ({example['detail']})" if example["detail"] else ""
+        lines.append(printable(f"rejected {count:>4}  {reason}, e.g. {example['clip_id']}{detail}"))
+    if report["notes"]:
+        video_id, notes = next(iter(report["notes"].items()))
+        message = f"noted {len(report['notes']):>7}  but used, e.g. {video_id} ({notes[0]})"
+        lines.append(printable(message))
+    if report["copies"]:
+        video_id, first = next(iter(report["copies"].items()))
+        message = f"copies {len(report['copies']):>6}  of other videos, in the same split, e.g. "
+        lines.append(printable(f"{message}{video_id} of {first}"))
+    if report.get("not_in_split"):
+        lines.append(f"unused{report['not_in_split']:>7}  videos are not part of this split")
+    empty = [name for name, size in report["splits"].items() if not size["clips"]]
+    if empty and report["data"]:
+        lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
+    lines.append(f"data    {report['data'] or 'none: no clip could be made of any video'}")
+    return "\n".join(lines)

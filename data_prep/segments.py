@@ -1,0 +1,123 @@
+"""Cuts face tracks into segments of the length of a clip, and rejects the unusable ones."""
+
+import dataclasses
+from collections.abc import Iterator, Set
+
+import numpy as np
+
+from lipsync_jax import faces
+from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data_prep.stages import StageLog
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segment:
+    """A part of a track that may become a clip.
+
+    Attributes:
+        track: the face.
+        start: number of the first frame of the video at 25 a second.
+        end: number of the frame after the last.
+    """
+
+    track: faces.Track
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return max(self.end - self.start, 0)
+
+    @property
+    def rows(self) -> slice:
+        """The segment's rows in the arrays of the track."""
+        return slice(self.start - self.track.start, self.end - self.track.start)
+
+    @property
+    def face_height(self) -> float:
+        """Mean height of the face, pixels of the video."""
+        boxes = self.track.boxes[self.rows]
+        return float((boxes[:, 3] - boxes[:, 1]).mean())
+
+
+def min_frames(settings: ExtractionSettings) -> int:
+    """Returns the frames of the shortest clip."""
+    return max(1, round(settings.min_seconds * FRAME_RATE))
+
+
+def cut(
+    video_id: str,
+    tracks: list[faces.Track],
+    cuts: list[int],
+    settings: ExtractionSettings,
+    undecoded_frames: Set[int],
+    log: StageLog,
+) -> list[Segment]:
+    """Cuts tracks into segments, and drops those of which the speaker's face is not known.
+
+    Args:
+        video_id: for the log.
+        tracks: of all faces.
+        cuts: number of the first frame after each scene cut.
+        settings: of the extraction.
+        undecoded_frames: frames that no segment may have.
+        log: gets the drops of the stage `face tracks`.
+    """
+    stage = "face tracks"
+    max_frames = max(1, round(settings.max_seconds * FRAME_RATE))
+    found = [
+        Segment(track, start, min(start + max_frames, stop))
+        for track in tracks
+        for first, stop in _runs(track.frames, undecoded_frames)
+        for start in range(first, stop, max_frames)
+    ]
+    found = [segment for segment in found if len(segment) >= min_frames(settings)]
+    if not found:
+        longest_track = max((len(track) for track in tracks), default=0)
+        detail = f"longest segment with a face: {float(longest_track / FRAME_RATE):.2f} s"
+        log.reject(stage, video_id, "no face", detail)
+    else:
+        with_faces = {int(np.searchsorted(cuts, segment.start, "right")) for segment in found}
+        if shots := len(cuts) + 1 - len(with_faces):
+            log[stage].dropped["shots without a face"] += shots
+    kept = []
+    for segment in found:
+        sizes = [_relative_size(segment, track) for track in tracks if track is not segment.track]
+        relative_size = max(sizes, default=0.0)
+        segment_id = f"{video_id}/{segment.start:06d}"
+        missing = 1 - float(segment.track.detected[segment.rows].mean()) * settings.detect_every
+        if relative_size > 2:
+            log[stage].dropped["bystander"] += 1
+        elif missing > settings.max_missing_fraction:
+            log.reject(stage, segment_id, "face often lost", f"in {missing:.0%} of the frames")
+        elif relative_size > 0.5:
+            detail = f"another one has {relative_size:.0%} of its area"
+            log.reject(stage, segment_id, "several faces", detail)
+        else:
+            kept.append(segment)
+    return kept
+
+
+def _runs(frames: range, without: Set[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive frames, first and one past the last, that avoid some frames."""
+    start = frames.start
+    for number in sorted(number for number in without if number in frames):
+        if number > start:
+            yield start, number
+        start = number + 1
+    if frames.stop > start:
+        yield start, frames.stop
+
+
+def _relative_size(segment: Segment, other: faces.Track) -> float:
+    """Returns the relative area of another face; 0 if visible for less than half of the segment."""
+    first, last = max(segment.start, other.start), min(segment.end, other.frames.stop)
+    if 2 * (last - first) < len(segment):
+        return 0.0
+    sizes = [
+        np.prod(track.boxes[part][:, 2:] - track.boxes[part][:, :2], axis=1).mean()
+        for track, part in (
+            (other, slice(first - other.start, last - other.start)),
+            (segment.track, segment.rows),
+        )
+    ]
+    return float(sizes[0] / sizes[1])

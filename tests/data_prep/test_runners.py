@@ -1,0 +1,126 @@
+"""Shards do not depend on who extracted the clips, nor on how often the run was killed."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lipsync_jax.data import loader
+from lipsync_jax.data_prep import prepare
+from lipsync_jax.data_prep.settings import ExtractionSettings
+from tests.helpers import corpus_trees, talking
+from tests.helpers.colour_faces import CRASH_COLOUR, buzz, detect_or_crash, face_image, square_box
+from tests.helpers.colour_faces import write_video as write_faces
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ExtractionSettings(**{**corpus_trees.SETTINGS, "sync_model": talking.sync_model})
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Five talking videos, one of them out of step, and a file that is none."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(5):
+        speech = talking.random_speech_mask(60, seed=number)
+        samples = talking.speech_audio(speech)
+        talking.write_talking_video(folder / f"{number}.mkv", speech, np.roll(samples, 640 * 2))
+    (folder / "text.avi").write_text("not a video\n" * 50)
+    return folder
+
+
+def contents(out):
+    """Returns relative path -> bytes of shards and index."""
+    folder = loader.find_dataset(str(out), "face96")
+    files = [p for p in folder.rglob("*") if "array_record" in p.name or p.suffix == ".npy"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.mark.slow
+def test_shards_are_equal_with_any_number_of_processes(raw, tmp_path):
+    reports = [
+        prepare.prepare([raw], tmp_path / str(n), settings=SETTINGS, workers=n) for n in (0, 2)
+    ]
+    expected = contents(tmp_path / "0")
+    assert len(expected) == 3 * 5 and contents(tmp_path / "2") == expected
+    counts = reports[0]["stages"]["sync offset"]
+    assert counts["changed"] == {"audio shifted by -2 frames": 5}
+    for one, two in zip(*(report["stages"].values() for report in reports), strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    import numpy as np
+    from lipsync_jax.data_prep import builder, clip_cache, prepare
+    from tests.data_prep.test_runners import SETTINGS
+
+    def die_in_a_shard(path, records):
+        Path(path).write_bytes(b"half of a shard")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def die_in_the_cache(stream, **arrays):
+        savez(stream, **arrays)
+        die_in_the_cache.left -= 1
+        if not die_in_the_cache.left:
+            stream.truncate(100)
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    savez, die_in_the_cache.left = np.savez, 3
+    raw, out, where = sys.argv[1:]
+    if where == "cache":
+        np.savez = die_in_the_cache
+    else:
+        builder._UncompressedShards.write_examples = die_in_a_shard
+    prepare.prepare([Path(raw)], Path(out), settings=SETTINGS)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_half_shard_and_resumes(raw, tmp_path):
+    prepare.prepare([raw], tmp_path / "whole", settings=SETTINGS)
+    out = tmp_path / "out"
+    for where, cached in (("cache", 2), ("shards", 5)):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(raw), str(out), where]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        assert len(list(out.rglob("cache/*.npz"))) == cached
+        with pytest.raises(FileNotFoundError, match="no prepared data set"):
+            loader.find_dataset(str(out), "face96")
+    report = prepare.prepare([raw], out, settings=SETTINGS)
+    assert report["videos_from_cache"] == 5
+    assert contents(out) == contents(tmp_path / "whole")
+    left = [p.name for p in out.rglob("*") if "incomplete" in p.name or p.suffix == ".part"]
+    assert not left
+
+
+def test_a_data_set_stays_until_the_next_one_is_complete(raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare.prepare([raw], out, settings=SETTINGS)
+    before = contents(out)
+    (raw / "4.mkv").unlink()
+
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(prepare.builder, "write_shards", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        prepare.prepare([raw], out, settings=SETTINGS)
+    assert contents(out) == before
+
+
+def test_a_video_that_kills_its_process_is_counted_in_its_stage(tmp_path):
+    for name, ground in (("a", CRASH_COLOUR), ("b", (9, 9, 9))):
+        images = [face_image(square_box(20), background=ground)] * 12
+        write_faces(tmp_path / f"{name}.mkv", images, buzz(0.48))
+    settings = dataclasses.replace(SETTINGS, detector=detect_or_crash, sync_model="none")
+    report = prepare.prepare([tmp_path], tmp_path / "out", settings=settings, workers=1)
+    assert report["stages"]["25 fps"]["dropped"] == {"unreadable": 1}
+    assert report["stages"]["25 fps"]["out"] == report["stages"]["shards"]["out"] == 1

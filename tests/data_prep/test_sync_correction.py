@@ -1,0 +1,117 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lipsync_jax import faces
+from lipsync_jax.data.clip import Word, decode_frames
+from lipsync_jax.data_prep import extract_clips as extraction
+from lipsync_jax.data_prep import source_video, sync_correction
+from lipsync_jax.data_prep.corpora import Video
+from lipsync_jax.data_prep.segments import Segment
+from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.media import audio
+from tests.helpers import corpus_trees, talking
+from tests.helpers.colour_faces import detect
+
+SETTINGS = ExtractionSettings(
+    **{**corpus_trees.SETTINGS, "sync_model": talking.sync_model}, max_seconds=4
+)
+FRAMES = 100
+SPEECH = talking.random_speech_mask(FRAMES, seed=4)
+
+
+def shifted(samples, frames):
+    """Delays audio; what comes in at the start is noise."""
+    noise = talking.speech_audio(np.zeros(abs(frames), bool))
+    whole = np.concatenate([noise, samples]) if frames > 0 else samples[-frames * 640 :]
+    return whole[: FRAMES * 640]
+
+
+def extract(path, samples, settings=SETTINGS, **options):
+    talking.write_talking_video(path, SPEECH, samples, **options)
+    return extraction.extract_clips(Video(path, "a", "s"), "folder", settings)
+
+
+def frame_levels(clip):
+    """Returns whether each frame of a clip shows a mouth that speaks, and whether it is loud."""
+    frames = decode_frames(clip, range(len(clip.frames)))
+    mouths = frames[:, 60:80, 30:66, 0].astype(float).mean(axis=(1, 2)) > 90
+    sound = np.abs(clip.audio.reshape(len(clip.frames), 640)).mean(axis=1) > 1000
+    return mouths, sound
+
+
+@pytest.mark.parametrize("offset", [-6, -3, 0, 1, 6])
+def test_an_injected_offset_is_corrected(offset, tmp_path):
+    result = extract(tmp_path / "a.mkv", shifted(talking.speech_audio(SPEECH), offset))
+    (clip,) = result.clips
+    mouths, sound = frame_levels(clip)
+    assert (mouths == sound).all()
+    assert FRAMES - abs(offset) <= len(clip.frames) <= FRAMES
+    assert abs(clip.sync_offset) <= 0.02 and clip.sync_confidence > 0.5
+    changed = result.stages["sync offset"].changed
+    assert changed == ({f"audio shifted by {-offset:+d} frames": 1} if offset else {})
+
+
+@pytest.mark.parametrize("offset", [-8, -7, 7, 8])
+def test_a_large_offset_is_dropped(offset, tmp_path):
+    result = extract(tmp_path / "a.mkv", shifted(talking.speech_audio(SPEECH), offset))
+    (rejected,) = result.rejected
+    assert (rejected.reason, rejected.stage) == ("sync offset too large", "sync confidence")
+    assert rejected.detail == f"{offset:+d} frames"
+    assert not result.clips
+
+
+def test_audio_of_another_video_is_dropped_or_kept_as_it_is(tmp_path):
+    other = talking.speech_audio(talking.random_speech_mask(FRAMES, seed=9))
+    result = extract(tmp_path / "a.mkv", other)
+    assert [item.reason for item in result.rejected] == ["low sync confidence"]
+    counts = result.stages["sync confidence"]
+    assert (counts.entered, counts.left, counts.dropped) == (1, 0, {"low sync confidence": 1})
+    settings = dataclasses.replace(SETTINGS, low_sync_confidence="keep")
+    (clip,) = extract(tmp_path / "a.mkv", other, settings).clips
+    assert np.isnan(clip.sync_offset) and np.isnan(clip.sync_confidence)
+    assert len(clip.frames) == FRAMES
+
+
+def test_a_voice_from_elsewhere_costs_its_part_of_the_track_only(tmp_path):
+    silent_mouth = np.random.default_rng(3).random(50) < 0.35
+    talking.write_talking_video(
+        tmp_path / "a.mkv",
+        np.concatenate([SPEECH, silent_mouth]),
+        talking.speech_audio(np.concatenate([SPEECH, ~silent_mouth])),
+    )
+    result = extraction.extract_clips(Video(tmp_path / "a.mkv", "a", "s"), "folder", SETTINGS)
+    assert [clip.clip_id for clip in result.clips] == ["a/000000"]
+    reasons = [(item.clip_id, item.reason) for item in result.rejected]
+    assert reasons == [("a/000100", "off-screen voice")]
+
+
+def test_what_the_shift_leaves_may_be_too_short(tmp_path):
+    settings = dataclasses.replace(SETTINGS, min_seconds=3.92)
+    result = extract(tmp_path / "a.mkv", shifted(talking.speech_audio(SPEECH), 6), settings)
+    assert [item.reason for item in result.rejected] == ["truncated"]
+
+
+def test_words_are_shifted_with_the_audio():
+    in_sync = extraction._Synced(Segment(None, 10, 60), 5)
+    words = (Word("early", 0.2, 0.5), Word("one", 0.6, 0.8), Word("late", 2.5, 2.8))
+    (word,) = extraction._words_in(words, in_sync)
+    assert (word.text, word.start, word.end) == ("one", 0.0, pytest.approx(0.2))
+
+
+def test_a_batch_at_a_time_gives_the_offset_of_the_whole(tmp_path):
+    """Embeddings do not depend on where batches of crops end."""
+    model = talking.sync_model()
+    path = talking.write_talking_video(tmp_path / "a.mkv", SPEECH)
+    images = [frame.image for frame in source_video.read_frames(Video(path, "a", "s"))]
+    (track,) = faces.track_faces(images, detect)
+    stream = sync_correction.TrackEmbeddings(model, track, track.frames, 1)
+    for image in images:
+        stream.add(image)
+    measured = stream.measure(audio.load_from_video_start(path, 16_000)[0])
+    assert measured.video.shape == (FRAMES - 4, 5)
+    assert measured.sync.av_offset.frames == 0
+    assert measured.margin(0, FRAMES) == pytest.approx(measured.sync.av_offset.prominence)
+    assert measured.margin(20, 60) > 0.5
+    assert np.isnan(measured.margin(20, 22))
