@@ -98,6 +98,7 @@ setup(
         "tpu": ["jax[tpu]"],
         # 68 landmarks and a face embedding, without PyTorch: LMD, ACD, blinks, LipLeak
         "landmarks": ["dlib-bin>=20.0", "face-recognition-models>=0.3"],
+        "beam": ["apache-beam>=2.60"],  # prepares data on a cluster; needs protobuf < 7
         "buckets": BUCKETS,
         "c2pa": ["c2pa-python>=0.38"],  # signed content credentials
         "web": WEB,

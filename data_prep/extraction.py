@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax.data.clip import Clip
-from lipsync_jax.data_prep import clip_cache, corpora, sync_correction
+from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, sync_correction
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import (
     SPLIT_BY,
@@ -18,6 +18,8 @@ from lipsync_jax.data_prep.splits import (
 )
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
 from lipsync_jax.progress import EtaLogger
+
+RUNNERS = ("local", "beam")
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ def extract(
     settings: ExtractionSettings | None = None,
     *,
     workers: int = 0,
+    runner: str = "local",
+    beam_options: Sequence[str] = (),
     split_by: str = "auto",
     validation: float = 0.1,
     test: float = 0.1,
@@ -86,6 +90,12 @@ def extract(
     """
     started = time.monotonic()
     settings = settings or ExtractionSettings()
+    if runner not in RUNNERS:
+        raise ValueError(f"--runner {runner!r}: choose {' or '.join(RUNNERS)}")
+    if beam_options and runner != "beam":
+        raise ValueError("--beam-options are of --runner beam; give that too")
+    if runner == "beam":
+        beam_runner.require_beam()
     published = corpora.named_splits(corpus)
     if split_by not in (*SPLIT_BY, *published):
         raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
@@ -113,6 +123,8 @@ def extract(
     cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
     log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
+    if runner == "beam":
+        beam_runner.fill_cache(videos, corpus, settings, cache_dir, workers, beam_options)
     extraction = extract_all(videos, corpus, settings, cache_dir, workers)
     summaries = sorted(_log_progress(extraction, len(videos)), key=lambda summary: summary.video_id)
 

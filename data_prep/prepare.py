@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.data_prep import builder, corpora, worker_pool
-from lipsync_jax.data_prep.extraction import Extraction, extract
+from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
 from lipsync_jax.data_prep.report import fingerprint, format_report, write_report
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
@@ -31,6 +32,8 @@ def prepare(
     settings: ExtractionSettings | None = None,
     *,
     workers: int = 0,
+    runner: str = "local",
+    beam_options: Sequence[str] = (),
     split_by: str = "auto",
     validation: float = 0.1,
     test: float = 0.1,
@@ -49,6 +52,8 @@ def prepare(
         corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: of the extraction.
         workers: processes; 0 works in this one.
+        runner: `local`, or `beam`: a pipeline of Apache Beam extracts the clips.
+        beam_options: of the pipeline, see `beam_runner.fill_cache`.
         split_by: see `splits.assign_splits`; or the name of a published split of the corpus. `auto`
             takes the official one where there is one.
         validation: fraction of speakers or videos for validation.
@@ -72,6 +77,8 @@ def prepare(
         corpus,
         settings,
         workers=workers,
+        runner=runner,
+        beam_options=beam_options,
         split_by=split_by,
         validation=validation,
         test=test,
@@ -176,6 +183,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--corpus", f"layout of the folder: {', '.join(corpora.NAMES)} or a module of your own, "
         "my_corpus.py", default="folder")  # fmt: skip
     add("--workers", "processes; 0 works in this one", type=int, default=os.cpu_count() or 1)
+    add("--runner", "who extracts clips: local, processes of this machine; or beam, a pipeline of "
+        "Apache Beam (extra `beam`)", choices=RUNNERS, default="local")  # fmt: skip
+    parser.add_argument("--beam-options", default="", metavar="OPTIONS",
+                        help="options of the pipeline in one argument, e.g. '--runner=FlinkRunner "
+                        "--flink_master=HOST:8081' (DirectRunner)")  # fmt: skip
     add("--split-by", f"unit that is assigned to one split ({', '.join(SPLIT_BY)}), or the name of "
         "a published split of the corpus", default="auto")  # fmt: skip
     add("--validation", "fraction for validation", type=float, default=0.1)
@@ -231,6 +243,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.corpus,
         settings,
         workers=arguments.workers,
+        runner=arguments.runner,
+        beam_options=shlex.split(arguments.beam_options),
         split_by=arguments.split_by,
         validation=arguments.validation,
         test=arguments.test,

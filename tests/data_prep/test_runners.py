@@ -54,6 +54,23 @@ def test_shards_are_equal_with_any_number_of_processes(raw, tmp_path):
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
+def test_beam_writes_equal_shards(raw, tmp_path):
+    pytest.importorskip("apache_beam")
+    prepare.prepare([raw], tmp_path / "local", settings=SETTINGS)
+    report = prepare.prepare([raw], tmp_path / "beam", settings=SETTINGS, runner="beam")
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    assert report["rejected_by_reason"] == {"unreadable": 1}
+
+
+def test_beam_is_asked_for_where_it_is_missing(raw, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'lipsync_jax\[beam\]'"):
+        prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, runner="beam")
+    with pytest.raises(ValueError, match="--beam-options are of --runner beam"):
+        prepare.prepare([raw], tmp_path / "out", beam_options=["--runner=FlinkRunner"])
+
+
 KILLED = """
     import os, signal, sys
     from pathlib import Path

@@ -1,0 +1,88 @@
+"""Extracts clips by a pipeline of Apache Beam, on one machine or a cluster.
+
+The pipeline fills the cache that local processes fill, and the shards are written from the cache by
+one program: they are equal, byte for byte, to those of a local run. Workers read the videos and
+write the cache by their paths, so all of them need one file system: NFS, or a mounted bucket.
+"""
+
+import importlib.util
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipsync_jax.data_prep import corpora, worker_pool
+from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.progress import LOG_INTERVAL, EtaLogger
+
+log = logging.getLogger(__name__)
+
+
+def require_beam() -> None:
+    """Raises ValueError if Apache Beam is not installed."""
+    if importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(
+            "--runner beam needs Apache Beam: run pip install 'lipsync_jax[beam]', or take "
+            "--runner local"
+        )
+
+
+def fill_cache(
+    videos: Sequence[corpora.Video],
+    corpus: str,
+    settings: ExtractionSettings,
+    cache_dir: Path,
+    workers: int = 0,
+    options: Sequence[str] = (),
+) -> None:
+    """Extracts the clips of all videos into the cache; valid results in it are kept.
+
+    A video whose worker died is left out: the processes that read the cache try it again.
+
+    Args:
+        videos: with unique ids.
+        corpus: the corpus of the videos.
+        settings: of the extraction.
+        cache_dir: see `clip_cache.cache_path`; the same path on all workers.
+        workers: processes of the DirectRunner; other runners have options of their own.
+        options: of the pipeline, e.g. `--runner=FlinkRunner`; the DirectRunner when empty.
+
+    Raises:
+        RuntimeError: the pipeline failed.
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    cache_dir = cache_dir.absolute()
+    for stale in cache_dir.glob("*.in_progress"):
+        stale.unlink()
+    options = list(options) or ["--runner=DirectRunner"]
+    if workers > 1 and "--runner=DirectRunner" in options:
+        options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+    finished = threading.Event()
+    threading.Thread(target=_log_progress, args=(cache_dir, len(videos), finished)).start()
+    pipeline = beam.Pipeline(options=PipelineOptions(options))
+    _ = (
+        pipeline
+        | "Videos" >> beam.Create(list(videos))
+        | "Spread" >> beam.Reshuffle()
+        | "Extract" >> beam.Map(_extract, corpus, settings, cache_dir)
+    )
+    try:
+        pipeline.run().wait_until_finish()
+    finally:
+        finished.set()
+
+
+def _extract(
+    video: corpora.Video, corpus: str, settings: ExtractionSettings, cache_dir: Path
+) -> None:
+    # Beam repeats what failed; a video that killed its worker would kill the next one too.
+    if not worker_pool.in_progress_marker(cache_dir, video).exists():
+        worker_pool.extract_one(video, corpus, settings, cache_dir)
+
+
+def _log_progress(cache_dir: Path, total: int, finished: threading.Event) -> None:
+    count = EtaLogger("videos", total, log.info)
+    while not finished.wait(LOG_INTERVAL):
+        count(sum(1 for _ in cache_dir.glob("*.npz")), "in the cache")
