@@ -8,6 +8,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -23,7 +24,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
-from lipsync_jax.data_prep.synthetic import render_clips
+from lipsync_jax.data_prep.synthetic import parts, render_clips
 from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
 from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
 from lipsync_jax.data_prep.synthetic.face.motion import MOUTH_FIELDS, animate_face
@@ -49,6 +50,7 @@ def generate_corpus(
     *,
     num_identities: int | None = None,
     workers: int | None = None,
+    part: tuple[int, int] | None = None,
 ) -> Path:
     """Writes the corpus, or returns the finished one.
 
@@ -65,9 +67,12 @@ def generate_corpus(
         num_identities: number of identities, each in all splits; None for new identities in every
             split.
         workers: processes; the number of CPUs when None. The clips do not depend on the number.
+        part: (I, N) renders part I of N, a range of identities, into the folder `parts` beside the
+            data set; machines that share `out` render one part each. A later call without `part`
+            writes the shards, renders what is missing, and removes the parts.
 
     Returns:
-        The folder of the shards, for `loader.find_dataset`.
+        The folder of the shards, for `loader.find_dataset`; with `part`, the folder `parts`.
 
     Raises:
         ValueError: too few clips, an unknown crop, or `out` contains another corpus.
@@ -90,13 +95,19 @@ def generate_corpus(
                 "choose another folder or delete that one"
             )
         return folder
+    processes = _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER))
+    if part is not None:
+        with processes as map_fn:
+            _render_part(recipe, part, builder.parts_dir, map_fn)
+        return builder.parts_dir
     for unfinished in folder.parent.glob(f"*{folder.name}"):
         shutil.rmtree(unfinished)
     from lipsync_jax.data_prep.builder import write_shards
 
-    with _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER)) as builder.map_fn:
+    with processes as builder.map_fn:
         write_shards(builder)
     recipe_path.write_text(json.dumps(recipe), encoding="utf-8")
+    shutil.rmtree(builder.parts_dir, ignore_errors=True)
     return folder
 
 
@@ -111,6 +122,11 @@ def _builder(out: Path, recipe: dict):
 
         map_fn = map  # sequential, or the map of a process pool
 
+        @property
+        def parts_dir(self) -> Path:
+            """Folder of the parts, beside the data set."""
+            return Path(self.data_path).parent / "parts"
+
         def clips(self) -> dict[str, Iterator[Clip]]:
             count, done = EtaLogger("clips rendered", recipe["clips"], log.info), itertools.count(1)
 
@@ -120,7 +136,9 @@ def _builder(out: Path, recipe: dict):
                     yield clip
 
             return {
-                split: counted(_render_identities(recipe, clip_numbers, self.map_fn))
+                split: counted(
+                    _render_identities(recipe, clip_numbers, self.parts_dir, self.map_fn)
+                )
                 for split, clip_numbers in split_clips(
                     recipe["clips"], recipe["identities"]
                 ).items()
@@ -155,25 +173,39 @@ def split_clips(clips: int, num_identities: int | None = None) -> dict[str, dict
 
 
 def _render_identities(
-    recipe: dict, clip_numbers: dict[int, range], map_fn: Callable
+    recipe: dict, clip_numbers: dict[int, range], parts_dir: Path, map_fn: Callable
 ) -> Iterator[Clip]:
-    """Yields the clips of some identities, in order."""
-    jobs = [
+    """Yields the clips of some identities, in order; those of `parts_dir` are read."""
+    load = functools.partial(parts.clips, parts_dir, parts.key(recipe))
+    for clips in map_fn(load, _jobs(recipe, clip_numbers)):
+        yield from clips
+
+
+def _render_part(recipe: dict, part: tuple[int, int], parts_dir: Path, map_fn: Callable) -> None:
+    """Renders a range of the corpus' jobs into `parts_dir`."""
+    splits = split_clips(recipe["clips"], recipe["identities"])
+    jobs = [job for clip_numbers in splits.values() for job in _jobs(recipe, clip_numbers)]
+    jobs = list(parts.select(jobs, part))
+    parts_dir.mkdir(parents=True, exist_ok=True)
+    count, done = EtaLogger("clips rendered", sum(len(job[2]) for job in jobs), log.info), 0
+    for rendered in map_fn(functools.partial(parts.render, parts_dir, parts.key(recipe)), jobs):
+        done += rendered
+        count(done)
+
+
+def _jobs(recipe: dict, clip_numbers: dict[int, range]) -> list[parts.Job]:
+    """Returns what processes render at a time: some clips of one identity."""
+    return [
         (
             _identity_seed(recipe["seed"], n),
             f"p{n:04d}",
-            part,
+            wanted[first : first + _CLIPS_PER_JOB],
             recipe["seconds"],
             recipe["crop"],
         )
         for n, wanted in clip_numbers.items()
-        for part in (
-            wanted[first : first + _CLIPS_PER_JOB]
-            for first in range(0, len(wanted), _CLIPS_PER_JOB)
-        )
+        for first in range(0, len(wanted), _CLIPS_PER_JOB)
     ]
-    for clips in map_fn(render_clips.render_speaker, *zip(*jobs, strict=True)):
-        yield from clips
 
 
 def _identity_seed(seed: int, number: int) -> np.random.SeedSequence:
@@ -357,10 +389,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (0)")
     parser.add_argument("--crop", default="face96", help="size of the crops (face96)")
     parser.add_argument("--workers", type=int, help="processes (as many as there are CPUs)")
+    parser.add_argument(
+        "--part",
+        metavar="I/N",
+        help="render part I of N only, e.g. 3/8, on one of N machines that share --out; a last run "
+        "without --part joins the parts",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the corpus and a contact sheet."""
+    """Writes the corpus and a contact sheet, or renders a part of the corpus."""
+    part = parts.parse(arguments.part) if arguments.part else None
     folder = generate_corpus(
         arguments.out,
         arguments.clips,
@@ -368,7 +407,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.crop,
         num_identities=arguments.identities,
         workers=arguments.workers,
+        part=part,
     )
+    if part:
+        print(f"part   {arguments.part} in {folder}; join the parts by a run without --part")
+        return 0
     sheet = contact_sheet(folder, arguments.out / f"contact_sheet_{arguments.crop}.png")
     print(f"clips  {folder}\nimage  {sheet}")
     return 0

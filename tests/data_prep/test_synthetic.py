@@ -8,7 +8,7 @@ from lipsync_jax import faces
 from lipsync_jax.data import loader
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep.synthetic import corpus as synthetic
-from lipsync_jax.data_prep.synthetic import render_clips
+from lipsync_jax.data_prep.synthetic import parts, render_clips
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import audio, video_reader
 
@@ -191,3 +191,39 @@ def test_processes_do_not_change_the_corpus(corpus, splits, tmp_path, monkeypatc
     )
     for i, clip in enumerate(splits["train"]):
         assert clips[i].clip_id == clip.clip_id and clips[i].frames == clip.frames
+
+
+def test_parts_by_ranges_of_seeds_make_the_same_corpus(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.8)
+    rendered = []
+    monkeypatch.setattr(
+        render_clips,
+        "render_speaker",
+        lambda *job, render=render_clips.render_speaker: rendered.append(job[1]) or render(*job),
+    )
+    arguments = {"out": tmp_path, "clips": CLIPS, "seed": 3, "crop": "face96", "workers": 1}
+    arguments = argparse.Namespace(**arguments, identities=None, part="2/3")
+    assert synthetic.run(arguments) == synthetic.run(arguments) == 0  # a second run renders nothing
+    assert "part   2/3 in" in capsys.readouterr().out
+    parts_dir = tmp_path / "synthetic/face96/parts"
+    assert len(rendered) == len(list(parts_dir.glob("*.npz"))) == 1
+    arguments.part = "3/3"
+    synthetic.run(arguments)
+    joined = synthetic.generate_corpus(tmp_path, CLIPS, 3, workers=1)
+    assert sorted(rendered) == ["p0000", "p0001", "p0002", "p0003"]  # each once
+    assert not parts_dir.exists()
+    shards = {p.name: p.read_bytes() for p in joined.glob("*.array_record*")}
+    assert shards == {p.name: p.read_bytes() for p in corpus.glob("*.array_record*")}
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "-1/2"])
+def test_a_part_out_of_range_is_refused(text):
+    with pytest.raises(ValueError, match="expected I/N with I from 1 to N"):
+        parts.parse(text)
+
+
+def test_the_parts_of_ten_thousand_clips_are_all_of_them():
+    clip_numbers = synthetic.split_clips(10_000)["train"]
+    selected = [parts.select(list(clip_numbers), (i, 7)) for i in range(1, 8)]
+    assert [n for part in selected for n in part] == list(clip_numbers)
+    assert {len(part) for part in selected} == {571, 572}
