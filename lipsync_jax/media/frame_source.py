@@ -177,10 +177,13 @@ def is_image(info: video_reader.VideoInfo) -> bool:
 
 def snap_times(times: Sequence[Fraction], frame_rate: Fraction) -> tuple[Fraction, ...]:
     """Removes a container's rounding: returns i / frame_rate if all times are within 1 ms of it."""
+    times = tuple(times)
     uniform = tuple(i / frame_rate for i in range(len(times)))
-    if all(abs(a - b) <= _CLOCK_ERROR for a, b in zip(times, uniform, strict=True)):
+    if uniform != times and all(
+        abs(a - b) <= _CLOCK_ERROR for a, b in zip(times, uniform, strict=True)
+    ):
         return uniform
-    return tuple(times)
+    return times
 
 
 class FrameReader:

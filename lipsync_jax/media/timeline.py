@@ -53,13 +53,13 @@ def fill_gaps(
     ends = [*times[1:], times[-1] + 1 / frame_rate]
     for number, (start, end) in enumerate(zip(times, ends, strict=True)):
         length = end - start
-        count = (
-            max(round(length * rate), math.ceil(length / max_duration))
-            if length > max_duration
-            else 1
-        )
+        if length <= max_duration:
+            numbers.append(number)
+            display_times.append(start)  # the same object, since long videos have many
+            continue
+        count = max(round(length * rate), math.ceil(length / max_duration))
         numbers += [number] * count
-        display_times += [start + i * (end - start) / count for i in range(count)]
+        display_times += [start + i * length / count for i in range(count)]
     return numbers, display_times
 
 
@@ -85,8 +85,7 @@ def schedule(
     Yields:
         (frame number, seconds).
     """
-    durations = [b - a for a, b in itertools.pairwise(times)] + [last_duration]
-    time = Fraction(0)
+    ends, time = [*times[1:], times[-1] + last_duration], Fraction(0)
     for number, indices in enumerate(loop_indices(len(times), loop)):
         if number and audio_length(time + last_duration) - time < last_duration:
             return
@@ -94,4 +93,5 @@ def schedule(
             if loop != "none" and time >= audio_length(time):
                 return
             yield index, time
-            time += durations[index]
+            # In the first pass the object of the next frame's time, since long videos have many.
+            time = time + ends[index] - times[index] if number else ends[index]
