@@ -98,7 +98,8 @@ class CompilationTimer:
         self._since = time.monotonic() if starts else None
         if starts:
             logging.info(
-                "compiling the training step, which takes a while; metrics follow every %d steps",
+                "compiling the training step, which takes a while%s; metrics follow every %d steps",
+                _cache_message(),
                 config.train.log_every,
             )
 
@@ -107,6 +108,15 @@ class CompilationTimer:
         if self._since is not None:
             logging.info("compiled in %.1f s", time.monotonic() - self._since)
             self._since = None
+
+
+def _cache_message() -> str:
+    """Says where compiled programs are kept; empty if they are not."""
+    # jax.config makes its attributes at run time.
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if not folder or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+        return ""
+    return f" unless its program is in the cache, {folder} (JAX_COMPILATION_CACHE_DIR sets another)"
 
 
 def format_scalars(scalars: Mapping[str, float]) -> str:

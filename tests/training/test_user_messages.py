@@ -140,6 +140,21 @@ def test_compilation_is_logged_once_with_its_time(caplog):
     assert said[1].startswith("compiled in ")
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_folder_of_compiled_programs_is_logged(enabled, caplog):
+    values = {"jax_enable_compilation_cache": enabled, "jax_compilation_cache_dir": "/elsewhere"}
+    before = {name: getattr(jax.config, name) for name in values}
+    try:
+        for name, value in values.items():
+            jax.config.update(name, value)
+        with caplog.at_level(logging.INFO, logger="absl"):
+            metric_buffer.CompilationTimer(sync_expert.get_config("tiny"), starts=True)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    assert ("in the cache, /elsewhere" in caplog.records[0].getMessage()) == enabled
+
+
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_a_run_is_initialized_from_a_converted_checkpoint(tmp_path, network):
     """A converted model card has no validation metrics, and its checkpoint one network."""
