@@ -12,6 +12,7 @@ from lipsync_jax.types import Json
 EXPERIMENT = {
     "precision": "float32",
     "batch_statistics": "global",  # of BatchNorm in training; "device": of each device's examples
+    "gradient_sums": "precision",  # of kernels, over examples and devices; or "float32"
     "remat": "none",  # "blocks": activations within blocks of layers are computed again backward
     "frozen": {},  # network -> checkpoint, method and name of a network that is not trained
     "init_from": {},  # network -> checkpoint of its initial weights; "": random weights

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
+from lipsync_jax.nn.gradient_sums import multiply
 from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
@@ -101,7 +102,7 @@ class ConvNormAct(nn.Module):
             x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], mode=self.padding_mode)
             padding = (0,) * rank
         if x.shape[1:-1] == self.kernel and not any(padding):
-            y = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, self.features)
+            y = multiply(x.reshape(x.shape[0], -1), kernel.reshape(-1, self.features))
             return y.reshape(x.shape[0], *[1] * rank, self.features)
         return convolve(x, kernel, strides, tuple((p, p) for p in padding))
 

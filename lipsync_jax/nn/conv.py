@@ -11,11 +11,13 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from lipsync_jax.nn import gradient_sums
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv3d import conv3d, conv_transpose3d
 from lipsync_jax.nn.cpu import conv as cpu_conv
 from lipsync_jax.nn.cpu import use_cpu_kernels
 from lipsync_jax.nn.cpu.conv_transpose import conv_transpose as cpu_conv_transpose
+from lipsync_jax.nn.gradient_sums import axes, sums_in_float32
 from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
@@ -122,7 +124,10 @@ def convolve(
         return on_clips(x, kernel, strides, pads, convolve)
     if use_cpu_kernels():
         return cpu_conv.convolve(x, kernel, strides, pads)
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x))
+    if sums_in_float32(kernel):
+        wide: Argument = gradient_sums.convolve
+        return wide(x, kernel, strides, pads)
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x))
 
 
 def conv_transpose(
@@ -180,7 +185,7 @@ def _conv_transpose(
         (1,) * len(strides),
         pads,
         lhs_dilation=strides,
-        dimension_numbers=_axes(x),
+        dimension_numbers=axes(x),
     )
 
 
@@ -202,19 +207,16 @@ def _conv_transpose_backward(
 
     def strided(kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
-            gradient, kernel, strides, pads, dimension_numbers=_axes(gradient)
+            gradient, kernel, strides, pads, dimension_numbers=axes(gradient)
         )
 
     grad_x, kernel_vjp = jax.vjp(strided, kernel)
+    if sums_in_float32(kernel):
+        return grad_x, gradient_sums.kernel_gradient(gradient, x, kernel, strides, pads)
     return grad_x, kernel_vjp(x)[0]
 
 
 _conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
-
-
-def _axes(x: jax.Array) -> tuple[str, str, str]:
-    space = "DHW"[5 - x.ndim :]
-    return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
 class ConvTranspose(nn.Module):

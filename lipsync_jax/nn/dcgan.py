@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
+from lipsync_jax.nn.gradient_sums import multiply
 from lipsync_jax.nn.gru import split_time
 from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
@@ -132,7 +133,7 @@ class DCGANBlock(nn.Module):
         if self.transposed:
             return conv_transpose(x, kernel, (self.strides,) * 2, (self.padding,) * 2)
         if self.padding == 0 and space == self.kernel:
-            y = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
+            y = multiply(x.reshape(len(x), -1), kernel.reshape(-1, self.features))
             return y.reshape(len(x), *[1] * len(space), self.features)
         strides, pads = (self.strides,) * len(space), ((self.padding, self.padding),) * len(space)
         return convolve(x, kernel, strides, pads)

@@ -33,7 +33,12 @@ from lipsync_jax.training import (
 from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
-from lipsync_jax.training.train_step import TrainStep, num_groups, uses_remat
+from lipsync_jax.training.train_step import (
+    TrainStep,
+    num_groups,
+    sums_gradients_in_float32,
+    uses_remat,
+)
 from lipsync_jax.types import Argument, ModelCard, Tree
 
 
@@ -78,7 +83,11 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
     return CompiledSteps(
         init_state=compiled(method.init, optimize=False),
         train_step=TrainStep(
-            method, compiled, num_groups(method.config, mesh), uses_remat(method.config)
+            method,
+            compiled,
+            num_groups(method.config, mesh),
+            uses_remat(method.config),
+            sums_gradients_in_float32(method.config),
         ),
         eval_step=compiled(eval_step),
         sample_images=compiled(method.sample_images),
@@ -132,6 +141,7 @@ def train(
     method = load_method(config)
     mesh = sharding.make_mesh()
     num_groups(config, mesh), uses_remat(config)  # before any slow work
+    sums_gradients_in_float32(config)
     data = DataPipeline(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
     is_primary = jax.process_index() == 0

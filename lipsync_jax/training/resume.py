@@ -24,6 +24,7 @@ _FIXED_FIELDS = (
     "config.seed",
     "config.precision",
     "config.batch_statistics",
+    "config.gradient_sums",
     "config.frame_rate",
     "config.data.",
     "config.model.",

@@ -8,11 +8,13 @@ from absl import logging
 
 from lipsync_jax.methods.base import Method, State
 from lipsync_jax.nn.batch_norm import statistics_of_groups
+from lipsync_jax.nn.gradient_sums import float32_kernel_gradients
 from lipsync_jax.nn.remat import rematerialized_blocks
 from lipsync_jax.types import Untyped
 
 BATCH_STATISTICS = ("global", "device")
 REMAT = ("none", "blocks")
+GRADIENT_SUMS = ("precision", "float32")
 
 
 def num_groups(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
@@ -40,6 +42,19 @@ def uses_remat(config: ml_collections.ConfigDict) -> bool:
     return bool(config.remat == "blocks")
 
 
+def sums_gradients_in_float32(config: ml_collections.ConfigDict) -> bool:
+    """Returns whether kernel gradients are summed over devices in float32.
+
+    Raises:
+        ValueError: `config.gradient_sums` is unknown.
+    """
+    if config.gradient_sums not in GRADIENT_SUMS:
+        raise ValueError(
+            f"config.gradient_sums={config.gradient_sums!r}: choose {', '.join(GRADIENT_SUMS)}"
+        )
+    return bool(config.gradient_sums == "float32")
+
+
 class TrainStep:
     """Runs a method's train step; the host chooses the program when a host scalar changes.
 
@@ -51,6 +66,7 @@ class TrainStep:
         compiled: compiles a step, as `jax.jit`.
         groups: parts of a batch that have batch statistics of their own, see `num_groups`.
         remat: whether blocks are rematerialised, see `uses_remat`.
+        float32_sums: see `sums_gradients_in_float32`.
     """
 
     def __init__(
@@ -59,9 +75,10 @@ class TrainStep:
         compiled: Callable[..., Untyped],
         groups: int = 1,
         remat: bool = False,
+        float32_sums: bool = False,
     ) -> None:
         self._method, self._compiled = method, compiled
-        self._groups, self._remat = groups, remat
+        self._groups, self._remat, self._float32_sums = groups, remat, float32_sums
         self._programs: dict[frozenset[str], Untyped] = {}
         self._off: frozenset[str] | None = None
         self._returned: Mapping[str, jax.Array] = {}
@@ -102,7 +119,11 @@ class TrainStep:
 
             def train_step(state: State, batch: dict) -> tuple[State, dict]:
                 key = jax.random.fold_in(state.key, state.step)
-                with statistics_of_groups(self._groups), rematerialized_blocks(self._remat):
+                with (
+                    statistics_of_groups(self._groups),
+                    rematerialized_blocks(self._remat),
+                    float32_kernel_gradients(self._float32_sums),
+                ):
                     return method.train_step(state, batch, key)
 
             self._programs[off] = self._compiled(train_step, donate_argnums=0)

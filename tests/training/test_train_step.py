@@ -10,7 +10,12 @@ from lipsync_jax.methods.base import Method, NetworkState, init_train_state
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import ConvBlock
 from lipsync_jax.training import sharding
-from lipsync_jax.training.train_step import TrainStep, num_groups, uses_remat
+from lipsync_jax.training.train_step import (
+    TrainStep,
+    num_groups,
+    sums_gradients_in_float32,
+    uses_remat,
+)
 from tests.helpers.networks import random_array, random_variables
 
 BATCH = {"x": np.ones(2, np.float32)}
@@ -144,6 +149,9 @@ def test_blocks_are_rematerialised_where_the_config_says_so():
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
 
 
-def test_unknown_rematerialisation_is_refused():
+def test_unknown_values_are_refused():
+    config = ml_collections.ConfigDict({"remat": "all", "gradient_sums": "float64"})
     with pytest.raises(ValueError, match=r"config.remat='all': choose none, blocks"):
-        uses_remat(ml_collections.ConfigDict({"remat": "all"}))
+        uses_remat(config)
+    with pytest.raises(ValueError, match=r"gradient_sums='float64': choose precision, float32"):
+        sums_gradients_in_float32(config)
