@@ -169,7 +169,9 @@ def test_large_trees_without_content_are_refused_before_they_are_listed(tmp_path
 
 
 def test_the_documentation_names_every_corpus_and_split():
-    page = (Path(__file__).parents[3] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "corpora.md").read_text(
+        encoding="utf-8"
+    )
     for name, builder in corpora.BUILDERS.items():
         assert f"| `{name}` |" in page
         for split in builder.SPLITS:
