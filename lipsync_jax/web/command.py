@@ -102,7 +102,7 @@ def make_app(
     set_environment(work)
     import gradio as gr
 
-    from lipsync_jax.web import page, server
+    from lipsync_jax.web import live_faces, page, server
     from lipsync_jax.web.actions import Actions
     from lipsync_jax.web.jobs import JobQueue
     from lipsync_jax.web_guard import Guard, host_names
@@ -110,14 +110,15 @@ def make_app(
     sync_models = [arguments.sync_model] if arguments.sync_model else []
     actions = Actions(work, arguments.checkpoint_path, arguments.animator, sync_models)
     queue = JobQueue(work / "jobs", actions.run, arguments.keep)
-    app = server.create_app(actions, queue, work)
+    live = live_faces.LiveFaces(actions, work / "live") if live_faces.is_available() else None
+    app = server.create_app(actions, queue, work, live)
 
     def submit(
         kind: str, files: Mapping[str, Path], options: Mapping, consent: bool, client: str
     ) -> object:
         return server.submit(actions, queue, kind, files, {}, options, consent, client)
 
-    blocks = page.Page(actions, submit, work, "" if local else _LABEL).build()
+    blocks = page.Page(actions, submit, work, "" if local else _LABEL, live).build()
     mounted = gr.mount_gradio_app(
         app,
         blocks,

@@ -1,14 +1,24 @@
 """The page: gradio's forms on the left; the panel of jobs and results, static/jobs.js, beside."""
 
-import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
 from lipsync_jax.types import Argument
 from lipsync_jax.web import texts
-from lipsync_jax.web.actions import ANIMATE, DUB, SYNC
+from lipsync_jax.web.actions import ANIMATE, DUB, SYNC, Actions
 from lipsync_jax.web.dub_form import DubForm
-from lipsync_jax.web.handlers import IMAGE_HEIGHT, Form, audio_input, client_of
+from lipsync_jax.web.handlers import (
+    IMAGE_HEIGHT,
+    PRIVATE,
+    Form,
+    Submit,
+    audio_input,
+    client_of,
+    told_in_words,
+)
+from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.server import STATIC
 
 
@@ -42,6 +52,26 @@ def settings() -> dict[str, Argument]:
 
 class Page(Form):
     """Builds the page."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        submit: Submit,
+        work: Path,
+        label: str = "",
+        live: LiveFaces | None = None,
+    ) -> None:
+        """Takes what the forms call; see `Form`.
+
+        Args:
+            actions: the models.
+            submit: adds a job.
+            work: folder of uploads and of the rendered example.
+            label: the default text written on every frame.
+            live: the live faces; None without their packages.
+        """
+        super().__init__(actions, submit, work, label)
+        self._live = live
 
     def build(self) -> gr.Blocks:
         """Returns the page."""
@@ -128,12 +158,22 @@ class Page(Form):
         return texts.QUEUED
 
     def _live_tab(self) -> None:
-        gr.HTML(texts.LIVE_FRAME if live_is_available() else texts.LIVE_MISSING)
+        if self._live is None:
+            gr.HTML(texts.LIVE_MISSING)
+            return
+        gr.Markdown(texts.LIVE_HELP, elem_classes="help")
+        video = gr.Video(
+            label=texts.FACE_VIDEO, sources=["upload"], buttons=[], elem_id="live-video"
+        )
+        start = gr.Button(texts.PREPARE, variant="primary", elem_id="prepare")
+        told, frame = gr.Markdown(elem_classes="help", elem_id="live-plan"), gr.HTML()
+        start.click(told_in_words(self._prepare), video, [told, frame], **PRIVATE)
 
-
-def live_is_available() -> bool:
-    """Returns whether the live face and what it needs are installed."""
-    try:
-        return all(map(importlib.util.find_spec, ("aiortc", "lipsync_jax.live.server")))
-    except ModuleNotFoundError:
-        return False
+    def _prepare(self, video: str | None) -> Iterator[tuple[str, str]]:
+        """Prepares a live face; the frame with the live page appears when one is ready."""
+        assert self._live is not None  # else there is no button
+        path, step = self._files(video=video)["video"], ""
+        yield texts.PREPARING, ""
+        for step in self._live.prepare(path):
+            yield step, ""
+        yield step, texts.LIVE_FRAME

@@ -22,6 +22,7 @@ from lipsync_jax.types import Json
 from lipsync_jax.web import archive, inputs, jobs
 from lipsync_jax.web.actions import JOB_OPTIONS, KINDS, NEED_CONSENT, SYNC, Actions
 from lipsync_jax.web.jobs import Job, JobQueue, QueueFullError, safe_name
+from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.uploads import Uploads
 
 STATIC = Path(__file__).with_name("static")
@@ -59,19 +60,24 @@ class PreviewRequest(BaseModel, extra="forbid"):
     options: dict[str, Json] = Field(default_factory=dict)
 
 
-def create_app(actions: Actions, queue: JobQueue, work: Path) -> FastAPI:
+def create_app(
+    actions: Actions, queue: JobQueue, work: Path, live: LiveFaces | None = None
+) -> FastAPI:
     """Makes the application, without the page and its guard.
 
     Args:
         actions: the models.
         queue: of jobs.
         work: folder of uploads.
+        live: the live faces, mounted at /live.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         queue.close()
+        if live is not None:
+            await live.close()
 
     app = FastAPI(
         title="lipsync_jax",
@@ -93,6 +99,8 @@ def create_app(actions: Actions, queue: JobQueue, work: Path) -> FastAPI:
     def documentation() -> FileResponse:
         return FileResponse(STATIC / "api.html")
 
+    if live is not None:
+        app.mount("/live", live.app)
     app.mount("/lipsync", StaticFiles(directory=STATIC), name="lipsync")  # gradio has /static
     return app
 

@@ -98,8 +98,13 @@ PANEL = """
   </section>
 </div>
 """
+LIVE_HELP = (
+    "A face that speaks while you do. First the face is prepared, and 50 frames are tried to see "
+    "what this machine can hold; then choose the voice below."
+)
+PREPARE, PREPARING = "Prepare this face", "Loading the model."
 LIVE_FRAME = (
-    '<iframe src="/live/" title="Live face" style="width:100%;height:760px;border:0" '
+    '<iframe src="/live/" title="Live face" style="width:100%;height:900px;border:0" '
     'allow="microphone; autoplay"></iframe>'
 )
 LIVE_MISSING = (
