@@ -27,7 +27,7 @@ nb_execution_mode = "off"  # notebooks keep their outputs; tests run them
 suppress_warnings = ["mystnb.unknown_mime_type"]  # widgets of progress bars have a text as well
 
 default_role = "literal"  # docstrings have one backquote around code
-smartquotes = False  # --option stays --option
+smartquotes_action = "D"  # dashes between a name and its meaning; quotes stay plain
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # a field of a dataclass is then described once
 autodoc_member_order = "bysource"
