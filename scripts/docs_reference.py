@@ -5,8 +5,9 @@ import importlib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 
@@ -124,7 +125,7 @@ def _config(name: str) -> str:
     )
 
 
-def _notes(module):
+def _notes(module: ModuleType) -> Callable[[str], str]:
     """Returns a function from a field to the comment at its definition, or an empty text."""
     written = r"^\s*config\.([\w.]+) = .*?  # (.*)$"
     own = dict(re.findall(written, inspect.getsource(module), re.MULTILINE))
