@@ -25,6 +25,8 @@ from lipsync_jax.data_prep.extract_clips import extract_clips
 from lipsync_jax.data_prep.settings import BUILT_IN, FRAME_RATE, NO_SYNC_MODEL, ExtractionSettings
 from lipsync_jax.media import mux
 
+TOLERANCE = 1.05  # frames: one, and the milliseconds to which the times of .mkv are rounded
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -54,7 +56,9 @@ def main() -> int:
                 mux.mux(path, path, shifted, delay=Fraction(frames, FRAME_RATE))
                 clips, reasons = extract(shifted, arguments.sync_model)
             left = [offset_between(plain, clip) for clip in clips]
-            results = ["corrected" if abs(each) <= 1 else "WRONG" for each in left] or ["dropped"]
+            results = ["corrected" if abs(each) <= TOLERANCE else "WRONG" for each in left] or [
+                "dropped"
+            ]
             counts.update(results)
             numbers = ", ".join(f"{each:+.2f}" for each in left)
             shown = ", ".join([*results, *reasons])

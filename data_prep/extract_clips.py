@@ -361,7 +361,7 @@ class _Extraction:
                     sharpness=float(np.mean(crops[segment].sharpness)),
                     samples=samples,
                     rate=self._rate,
-                    margin=lambda part=in_sync: part.margin(),
+                    relative_prominence=in_sync.relative_prominence,
                 )
                 if problem:
                     self._log.reject("quality", name, *problem)
@@ -435,9 +435,11 @@ class _Synced:
     offset: int = 0
     track: sync.MeasuredTrack | None = None
 
-    def margin(self) -> float | None:
-        """Returns `MeasuredTrack.margin` of the frames; None where the offset is not known."""
-        return None if self.track is None else self.track.margin(self.part.start, self.part.end)
+    def relative_prominence(self) -> float | None:
+        """See `MeasuredTrack.relative_prominence`; None where the offset is not known."""
+        if self.track is None:
+            return None
+        return self.track.relative_prominence(self.part.start, self.part.end)
 
     @property
     def residual(self) -> float:

@@ -209,19 +209,21 @@ class MeasuredTrack:
             return "sync offset too large", f"{found.frames:+d} frames"
         return None
 
-    def margin(self, first: int, last: int) -> float:
-        """Computes the prominence of the track's offset in some of its frames.
+    def relative_prominence(self, first: int, last: int) -> float:
+        """Computes how much the track's offset stands out in some of its frames.
 
         Args:
             first: number of the first frame.
             last: number of the frame after the last.
 
         Returns:
-            1 - distance at the track's offset / median distance over offsets: about 0 where the
-            audio is not of this face; NaN where too few windows have audio.
+            The prominence at the track's offset in these frames, divided by that in the track:
+            about 1 where the audio is of this face, about 0 where it is of someone else; NaN where
+            too few windows have audio.
         """
         from lipsync_jax.evaluation.sync import offset
 
+        whole = self.sync.av_offset
         start = max(first - self.frames.start, 0)
         stop = min(last - self.frames.start, len(self.video))
         part = slice(start, max(stop, start) + 2 * MAX_OFFSET)
@@ -231,5 +233,5 @@ class MeasuredTrack:
             )
         except ValueError:
             return float("nan")
-        distance = found.distances[self.sync.av_offset.frames + MAX_OFFSET]
-        return float(1 - distance / np.nanmedian(found.distances))
+        distance = found.distances[whole.frames + MAX_OFFSET]
+        return float((1 - distance / np.nanmedian(found.distances)) / whole.prominence)

@@ -112,6 +112,6 @@ def test_a_batch_at_a_time_gives_the_offset_of_the_whole(tmp_path):
     measured = stream.measure(audio.load_from_video_start(path, 16_000)[0])
     assert measured.video.shape == (FRAMES - 4, 5)
     assert measured.sync.av_offset.frames == 0
-    assert measured.margin(0, FRAMES) == pytest.approx(measured.sync.av_offset.prominence)
-    assert measured.margin(20, 60) > 0.5
-    assert np.isnan(measured.margin(20, 22))
+    assert measured.relative_prominence(0, FRAMES) == pytest.approx(1)
+    assert measured.relative_prominence(20, 60) > 0.8
+    assert np.isnan(measured.relative_prominence(20, 22))
