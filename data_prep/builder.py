@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import file_adapters
+from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
@@ -159,13 +160,18 @@ def write_shards(builder: TalkingFace, shards: int | None = None) -> str:
 
 
 class _UncompressedShards(file_adapters.ArrayRecordFileAdapter):
-    """Writes records as they are: JPEGs do not get smaller, and frames stay addressable."""
+    """Writes records uncompressed: JPEGs do not get smaller, and frames stay addressable.
+
+    The features of a record are a map, which protobuf writes in another order in every process;
+    here they are sorted, so that equal clips give equal bytes.
+    """
 
     @classmethod
     def write_examples(cls, path: Any, iterator: Iterable) -> None:
         writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         for _, serialized in iterator:
-            writer.write(serialized)
+            example = tf_example_pb2.Example.FromString(serialized)
+            writer.write(example.SerializeToString(deterministic=True))
         writer.close()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
+from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import prepare
@@ -116,6 +118,17 @@ def test_a_killed_run_leaves_no_half_shard_and_resumes(raw, tmp_path):
     assert contents(out) == contents(tmp_path / "whole")
     left = [p.name for p in out.rglob("*") if "incomplete" in p.name or p.suffix == ".part"]
     assert not left
+
+
+def test_equal_clips_give_equal_records_in_every_process(raw, tmp_path):
+    """Protobuf sorts a map only if asked to, and the order differs between processes."""
+    settings = dataclasses.replace(SETTINGS, sync_model="none")
+    folder = Path(prepare.prepare([raw], tmp_path, settings=settings)["data"])
+    (shard,) = folder.glob("*train.array_record*")
+    reader = array_record_module.ArrayRecordReader(str(shard))
+    for record in reader.read_all():
+        example = tf_example_pb2.Example.FromString(record)
+        assert record == example.SerializeToString(deterministic=True)
 
 
 def test_a_data_set_stays_until_the_next_one_is_complete(raw, tmp_path, monkeypatch):
