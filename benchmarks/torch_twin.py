@@ -164,7 +164,8 @@ class TrainingStep:
         lower = generated[:, :, 48:].reshape(-1, FRAMES * 3, 48, 96)
         audio_embedding, video_embedding = self.expert(mel, lower.to(memory_format=self.format))
         cosine = F.cosine_similarity(audio_embedding, video_embedding).clamp(0, 1)
-        sync = F.binary_cross_entropy(cosine, torch.ones_like(cosine))
+        with torch.autocast(cosine.device.type, enabled=False):  # which refuses this loss
+            sync = F.binary_cross_entropy(cosine.float(), torch.ones_like(cosine.float()))
         l1 = F.l1_loss(generated, target)
         return SYNC_WEIGHT * sync + (1 - SYNC_WEIGHT) * l1, l1, sync
 
