@@ -1,6 +1,7 @@
 """Face tracking through consecutive frames."""
 
 import dataclasses
+from array import array
 from collections.abc import Iterable
 
 import cv2
@@ -124,21 +125,32 @@ class _ActiveTrack:
     """A track that may continue: its positions so far, and its appearance."""
 
     def __init__(self, number: int, face: Face) -> None:
-        self.detections = [(number, face)]
+        # In buffers of numbers: small arrays among those of frames would fragment the memory.
+        self.numbers, self.scores = array("q"), array("d")
+        self.points = array("d")  # of each detection the box, then the landmarks
         # Frame; x and y to add to the interpolation. Numbers, since this grows with the video.
         self.followed: list[tuple[int, float, float]] = []
         self._descriptors: list[np.ndarray] = []
         self._best = -1.0
         self.thumbnail: np.ndarray | None = None
+        self.add(number, face)
+
+    def add(self, number: int, face: Face) -> None:
+        """Adds the detection of a frame."""
+        self.face = face  # the last one
+        self.numbers.append(number)
+        self.scores.append(face.score)
+        self.points.extend(face.box.ravel().tolist())
+        self.points.extend(face.landmarks.ravel().tolist())
 
     @property
     def last_frame(self) -> int:
-        return self.detections[-1][0]
+        return self.numbers[-1]
 
     def update_appearance(self, image: Image, number: int) -> None:
         """Adds the descriptors of detections 1, 2, 4, 8, ..., few and spread over time."""
-        count, (last, face) = len(self.detections), self.detections[-1]
-        if last != number or count & (count - 1):
+        count, face = len(self.numbers), self.face
+        if self.last_frame != number or count & (count - 1):
             return
         rgb = to_rgb(image)
         self._descriptors.append(appearance_descriptor(rgb, face))
@@ -240,7 +252,7 @@ class FaceTracker:
         passed, self._passed = self._passed, []
         last = -1 if self._last is None else self._last[0]
         present = [each for each in self._active if each.last_frame == last]
-        pairs = _match([each.detections[-1][1] for each in present], faces, _MIN_FOLLOWED_IOU)
+        pairs = _match([each.face for each in present], faces, _MIN_FOLLOWED_IOU)
         if not len(pairs) == len(present) == len(faces):
             for passed_number, passed_image in passed:
                 found = detect(passed_image, self._detector)
@@ -250,16 +262,16 @@ class FaceTracker:
             return
         images = [self._last[1], *(each for _, each in passed), image]
         for i, _ in pairs:
-            moved = following.deviations(images, present[i].detections[-1][1].box)
+            moved = following.deviations(images, present[i].face.box)
             between = zip((n for n, _ in passed), moved[1:-1].tolist(), strict=True)
             present[i].followed += [(n, x, y) for n, (x, y) in between]
 
     def _link(self, number: int, image: Image, faces: list[Face]) -> None:
         """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
         active = self._active
-        pairs = _match([each.detections[-1][1] for each in active], faces, self._min_iou)
+        pairs = _match([each.face for each in active], faces, self._min_iou)
         for i, j in pairs:
-            active[i].detections.append((number, faces[j]))
+            active[i].add(number, faces[j])
         matched = {j for _, j in pairs}
         active += [_ActiveTrack(number, f) for j, f in enumerate(faces) if j not in matched]
         if self._with_appearance:
@@ -290,10 +302,9 @@ def _match(known: list[Face], faces: list[Face], min_iou: float) -> list[tuple[i
 
 def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Track:
     """Interpolates between detections, and extends the last by less than `detect_every`."""
-    points = active_track.detections
-    detected_frames = np.array([number for number, _ in points])
+    detected_frames = np.array(active_track.numbers)
     numbers = np.arange(detected_frames[0], min(end, detected_frames[-1] + detect_every))
-    values = np.stack([np.concatenate([f.box, f.landmarks.ravel()]) for _, f in points])
+    values = np.array(active_track.points).reshape(len(detected_frames), -1)
     interpolated = np.stack(
         [np.interp(numbers, detected_frames, column) for column in values.T], axis=1
     )
@@ -302,7 +313,7 @@ def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Tra
         points_moved += moved  # a view: all corners and landmarks move alike
     detected = np.isin(numbers, detected_frames)
     scores = np.zeros(len(numbers), np.float32)
-    scores[detected] = [face.score for _, face in points]
+    scores[detected] = active_track.scores
     interpolated = interpolated.astype(np.float32)
     boxes, landmarks = interpolated[:, :4], interpolated[:, 4:].reshape(-1, 5, 2)
     appearance = active_track.mean_descriptor(), active_track.thumbnail
