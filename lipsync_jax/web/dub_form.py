@@ -54,9 +54,10 @@ class DubForm(Form):
         example = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
         about = gr.Markdown(texts.ABOUT_FILES, elem_classes="help", elem_id="about-files")
         people = gr.Gallery(
-            label=texts.WHO, visible=False, columns=4, height=170, allow_preview=False, buttons=[],
-            object_fit="contain", interactive=False, elem_id="people",
+            label=texts.WHO, visible=False, columns=4, allow_preview=False, buttons=[],
+            fit_columns=False, interactive=False, elem_id="people",
         )  # fmt: skip
+        chosen_person = gr.Markdown(elem_classes="help", elem_id="chosen-person", visible=False)
         model = gr.Dropdown(
             self._actions.dubbing.names, label=texts.MODEL, elem_id="dub-model",
             visible=len(self._actions.dubbing.names) > 1,
@@ -102,11 +103,11 @@ class DubForm(Form):
             component.change(
                 told_in_words(self._people),
                 chosen,
-                [people, person],
+                [people, person, chosen_person],
                 concurrency_id="faces",
                 **QUIET,
             )
-        people.select(_chosen_person, None, person, **QUIET)
+        people.select(_choose_person, None, [person, chosen_person], **QUIET)
         example.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
         preview_button.click(
             told_in_words(self._preview),
@@ -182,9 +183,9 @@ class DubForm(Form):
 
     def _people(
         self, kind: str, video: str | None, picture: str | None
-    ) -> Iterator[tuple[Untyped, int | None]]:
+    ) -> Iterator[tuple[Untyped, int | None, Untyped]]:
         """Shows the portraits of a video with several people."""
-        yield gr.update(value=None, visible=False), None
+        yield gr.update(value=None, visible=False), None, gr.update(visible=False)
         if kind == texts.VIDEO and video:
             people = self._actions.people(self._path(video))
             if len(people) > 1:
@@ -193,6 +194,7 @@ class DubForm(Form):
                 yield (
                     gr.update(value=portraits, visible=True, selected_index=main.number),
                     main.number,
+                    gr.update(value=texts.chosen(main.number), visible=True),
                 )
 
     def _example(self) -> tuple[str, str, str]:
@@ -337,5 +339,5 @@ def _choice(
     return gr.Dropdown([(words[value], value) for value in values], value=default, label=label)
 
 
-def _chosen_person(event: gr.SelectData) -> int:
-    return int(event.index)
+def _choose_person(event: gr.SelectData) -> tuple[int, str]:
+    return int(event.index), texts.chosen(int(event.index))

@@ -19,7 +19,6 @@ from lipsync_jax.web.handlers import (
     told_in_words,
 )
 from lipsync_jax.web.live_faces import LiveFaces
-from lipsync_jax.web.server import STATIC
 
 
 def settings() -> dict[str, Argument]:
@@ -43,11 +42,12 @@ def settings() -> dict[str, Argument]:
         button_primary_background_fill_dark="*primary_700",
         button_primary_text_color="white",
     )
-    return {
-        "theme": theme,
-        "css_paths": [STATIC / "page.css"],
-        "head": '<script src="/lipsync/jobs.js" defer></script>',
-    }
+    # By a link: gradio reorders what it gets as `css`, so that rules for narrow pages lose.
+    head = (
+        '<link rel="stylesheet" href="/lipsync/page.css"><script src="/lipsync/jobs.js" defer>'
+        "</script>"
+    )
+    return {"theme": theme, "head": head}
 
 
 class Page(Form):

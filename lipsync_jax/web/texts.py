@@ -22,19 +22,19 @@ LOOP = "If the speech is longer than the video"
 MISSING_FACE = "Frames without a face"
 SILENCE = "Pauses of the speech"
 LOOPS = {
-    "ping-pong": "play it backwards and forwards",
+    "ping-pong": "backwards and forwards",
     "repeat": "repeat it from the start",
     "hold": "hold its last frame",
     "none": "cut the speech",
 }
 MISSING_FACES = {
     "keep": "keep them as they are",
-    "hold": "use the last place of the face",
+    "hold": "use the last box",
     "error": "stop with an error",
 }
 SILENCES = {
-    "model": "as the model makes them",
-    "zero-audio": "generate from digital silence",
+    "model": "as the model does",
+    "zero-audio": "from digital silence",
     "passthrough": "keep the original frames",
 }
 MIN_FACE = "Leave faces of less height unchanged, pixels"
@@ -141,6 +141,11 @@ def person(number: int, intervals: Sequence[tuple[float, float]]) -> str:
     """Names a person by number, seconds in view and first moment."""
     seconds, first = sum(end - start for start, end in intervals), int(intervals[0][0])
     return f"Person {number}, {seconds:.1f} s, from {first // 60}:{first % 60:02}"
+
+
+def chosen(number: int) -> str:
+    """Says who is dubbed."""
+    return f"Person {number} is dubbed, the others stay as they are."
 
 
 def previewed(moment: float, edited: bool, nearest_face: float | None) -> str:

@@ -177,7 +177,13 @@ def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkey
         people = page.locator("#people button.thumbnail-lg, #people .thumbnail-item")
         people.first.wait_for()
         assert people.count() == 2
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        page.set_viewport_size({"width": 1280, "height": 900})
         people.nth(1).click()
+        page.wait_for_function(
+            "document.querySelector('#chosen-person').innerText.startsWith('Person 1')"
+        )
         consent = page.get_by_label("I have the consent").first
         consent.focus()
         page.keyboard.press("Space")

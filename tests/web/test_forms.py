@@ -75,8 +75,9 @@ def test_what_is_missing_is_told(form, face, speech):
 
 
 def test_people_are_shown_when_there_are_several(form, face):
-    first, (gallery, person) = form._people(texts.VIDEO, str(face), None)
+    first, (gallery, person, chosen) = form._people(texts.VIDEO, str(face), None)
     assert first[0]["visible"] is False and person in (0, 1)
+    assert chosen["value"].startswith(f"Person {person} is dubbed")
     assert [caption for _, caption in gallery["value"]] == [
         "Person 0, 0.8 s, from 0:00", "Person 1, 0.8 s, from 0:00",
     ]  # fmt: skip
