@@ -299,6 +299,8 @@ class _Extraction:
                         if frame.index in stream.frames:
                             stream.add(frame.image)
                 log["crop"].seconds -= log["sync offset"].seconds - before
+        if not streams:
+            return crops, {}
         with log.timed("sync offset"):
             samples = audio.resample(
                 np.asarray(self._waveform, np.float32) / 32768, self._rate, audio.SAMPLE_RATE
