@@ -139,7 +139,8 @@ def frozen(method: str, network: str, **settings: Any) -> ml_collections.ConfigD
     Args:
         method: the method of the run that trained the network.
         network: the network's name in that run.
-        **settings: further fields, which one method alone reads.
+        **settings: further fields, which one method alone reads; `config`, the name of the
+            config that trains the network where that is not its method's.
 
     Returns:
         A block whose `checkpoint` the user sets: that run's workdir, or a converted checkpoint.

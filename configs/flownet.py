@@ -2,14 +2,14 @@
 
     python main.py --config=configs/flownet.py --workdir=runs/flownet
 
-Sizes:
+configs/flownet_lips.py fine-tunes the network for configs/glance.py. Sizes:
 
     size=published  the default; learning rate, betas, schedule and batch are the paper's, which
                     trains on other pairs (Flying Chairs)
     size=tiny       an eighth of the width and a higher rate, for minutes on a CPU
 
 Paper: section 3 (FlowNetSimple), section 5.1 (training).
-Expected: not measured.
+Result: not measured with this loss, see docs/results.md (optical flow).
 """
 
 import ml_collections
@@ -26,10 +26,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()  # synthetic pairs: deviation F1
     config.data.size = 64  # side of the images, pixels
-    # Training pairs are new in every epoch; 100,000 is the length of one epoch.
+    # 100,000 is the length of one epoch.
     config.data.pairs = ml_collections.ConfigDict(
         {"train": 100_000, "validation": 256, "test": 256}
     )
+    # Training pairs that are kept in memory (41 kB each), mirrored and transposed at random; 0: new
+    # pairs at every step, which take more time than the step of a narrow network.
+    config.data.stored_pairs = 0
     config.data.batch_size = 8
     config.data.num_threads = 8
     config.data.num_workers = 0
@@ -37,6 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.validation_batch_size = 32
 
     config.model = ml_collections.ConfigDict({"width_mult": 1.0, "norm": False})
+    config.scale_reduction = "sum"  # of errors at a resolution; or mean
     config.optimizer = common.optimizer(
         1e-4, weight_decay_l2=4e-4, lr_decay=0.5, lr_decay_every=100_000, lr_decay_from=300_000
     )
@@ -49,6 +53,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Sets a narrow network, a higher learning rate and a short run."""
     config.model.width_mult = 1 / 8
+    config.data.stored_pairs = 4096
     config.data.pairs.validation = config.data.pairs.test = 64
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay_l2 = 0.0

@@ -6,9 +6,10 @@
 The autoencoder is a run of configs/glance_autoencoder.py. Variants, e.g.
 `configs/glance.py:size=tiny,system=table2_b`: `size=published` (the default), `size=accelerator`
 (published in bfloat16 with 48 clips a batch and flow by Horn and Schunck, for GPUs and TPUs) or
-`size=tiny` (for minutes on a CPU), and as `system` the rows of the paper's table 2:
+`size=tiny` (for minutes on a CPU); `flow=by_size` (the default) or `flow=flownet`, see below; and
+as `system` the rows of the paper's table 2:
 
-    full      the default, row (e)
+    full      the default, row (e); its flow is Farneback's, with flow=flownet the paper's
     table2_a  the adversarial term alone
     table2_b  the absolute error alone
     table2_c  both
@@ -18,7 +19,17 @@ The autoencoder is a run of configs/glance_autoencoder.py. Variants, e.g.
     table2_h  (g) without the correlation term
     table2_i  differences of frames instead of optical flow
 
-`table2_a` to `table2_c` have no `config.frozen.autoencoder`. The weights are the paper's; rates,
+`table2_a` to `table2_c` have no `config.frozen.autoencoder`. With `flow=by_size` flow is computed
+without weights (Farneback's, Horn and Schunck's or Lucas and Kanade's method). With `flow=flownet`
+it is that of FlowNetS, as in the paper (section 4.2):
+
+    python main.py --config=configs/glance.py:flow=flownet --workdir=runs/glance \\
+        --config.data.dir=DATA --config.frozen.autoencoder.checkpoint=runs/autoencoder \\
+        --config.frozen.flownet.checkpoint=runs/flownet_lips
+
+The checkpoint is a run of configs/flownet_lips.py, pre-trained on synthetic pairs and fine-tuned on
+lips; `--config.flow_trainable=True` trains it further with the generator, as the published code.
+`table2_b` and `table2_h` use no flow. The weights are the paper's; rates,
 betas, decay and batch are those of its published code.
 
 Result: tiny forms on GRID s1, docs/results.md; `full` at the published size is not measured.
@@ -33,6 +44,7 @@ VARIANTS = common.Variants(
     {
         "size": ("published", "accelerator", "tiny"),
         "system": ("full", *(f"table2_{row}" for row in "abcdfghi")),
+        "flow": ("by_size", "flownet"),
     },
     aliases={
         "table2_e": "system=full",
@@ -68,6 +80,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         _make_tiny(config)
     if system == "b":
         del config.discriminators.clip
+    if chosen.flow == "flownet":
+        config.flow = "flownet"
+        if system not in ("b", "h"):  # which use no flow
+            config.frozen.flownet = common.frozen("flownet", "flownet", config="flownet_lips")
     return config
 
 
@@ -82,7 +98,10 @@ def _full() -> ml_collections.ConfigDict:
 
     config.audio_mean = 60.0  # dB; 0 and 1 in the published code: deviation G10
     config.audio_std = 30.0
-    config.flow = "farneback"  # or horn_schunck, lucas_kanade; deviation G5
+    # Or horn_schunck, lucas_kanade; flownet needs the variant; deviation G5.
+    config.flow = "farneback"
+    config.flow_trainable = False  # whether flownet is trained further with the generator
+    config.flow_optimizer = common.optimizer(1e-4, weight_decay_l2=4e-4)
 
     config.model = ml_collections.ConfigDict()
     config.model.width_mult = 1.0

@@ -1,6 +1,6 @@
 """Losses of several papers; all compute in float32 or wider."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -168,13 +168,18 @@ def multiscale_endpoint_error(
     flows: tuple[Float[Array, "n _ _ 2"], ...],
     target: Float[Array, "n height width 2"],
     weights: tuple[float, ...] = (0.005, 0.01, 0.02, 0.08, 0.32),
+    reduction: Literal["sum", "mean"] = "sum",
 ) -> Float[Array, ""]:
     """Computes the weighted endpoint errors of several resolutions (Dosovitskiy et al. 2015).
+
+    The weights are made for sums over pixels: with means, the finest flow has 1 % of the loss.
 
     Args:
         flows: (n, height / s, width / s, 2) each, the finest first, as FlowNetS returns them.
         target: (n, height, width, 2), in the unit of `flows`; averaged over s x s pixels.
         weights: one per resolution.
+        reduction: of the errors at a resolution: "sum" over pixels, and mean over the batch, or
+            "mean" over both.
 
     Returns:
         A scalar.
@@ -187,7 +192,8 @@ def multiscale_endpoint_error(
             n, rows, height // rows, columns, width // columns, 2
         )
         error = _at_least_float32(flow) - blocks.mean(axis=(2, 4))
-        total += weight * jnp.mean(_norm(error, 1e-12))
+        pixels = rows * columns if reduction == "sum" else 1
+        total += weight * pixels * jnp.mean(_norm(error, 1e-12))
     return total
 
 

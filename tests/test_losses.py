@@ -183,5 +183,11 @@ def test_margin_contrastive():
 def test_multiscale_endpoint_error(golden):
     flows = [np.moveaxis(golden[f"epe_pred{side}"], 1, -1) for side in (16, 8, 4, 2, 1)]
     true = np.moveaxis(golden["epe_target"], 1, -1)
-    found = losses.multiscale_endpoint_error(tuple(flows), true)
+    found = losses.multiscale_endpoint_error(tuple(flows), true, reduction="mean")
     np.testing.assert_allclose(found, golden["epe_loss_mean"], rtol=1e-5)
+    # The coarse flows alone are off: by (3, 4), at one and at four pixels.
+    exact = [true.reshape(2, s, 64 // s, s, 64 // s, 2).mean(axis=(2, 4)) for s in (16, 8, 4, 2, 1)]
+    off = (*exact[:3], *(flow + np.float32([3, 4]) for flow in exact[3:]))
+    np.testing.assert_allclose(
+        losses.multiscale_endpoint_error(off, true), 5 * (4 * 0.08 + 0.32), rtol=1e-4
+    )

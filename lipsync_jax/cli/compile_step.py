@@ -75,14 +75,17 @@ def frozen_configs(
 ) -> dict[str, ml_collections.ConfigDict]:
     """Returns the configs that train the frozen networks without a checkpoint.
 
-    That is the config with the name of the network's method, with those arguments of the variant of
-    `config_name` that the other config has too: `wav2lip:tiny` takes `sync_expert:tiny`. A method
-    without a config is left out.
+    That is the config with the name of the network's method, or that of the block's `config`, with
+    those arguments of the variant of `config_name` that the other config has too: `wav2lip:tiny`
+    takes `sync_expert:tiny`. A method without a config is left out.
     """
+    from lipsync_jax.training.inputs import config_of_frozen
+
+    names = {name: config_of_frozen(block) for name, block in config.frozen.items()}
     return {
-        name: _config_like(block.method, _config_files.variant(config_name))
+        name: _config_like(names[name], _config_files.variant(config_name))
         for name, block in config.frozen.items()
-        if not block.checkpoint and block.method in _config_files.names()
+        if not block.checkpoint and names[name] in _config_files.names()
     }
 
 

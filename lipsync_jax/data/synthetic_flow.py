@@ -6,6 +6,7 @@ evaluating flow networks.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -102,6 +103,38 @@ def sample_flow_pair(rng: np.random.Generator, size: int = 64) -> FlowPair:
     images = [first, gain * second + offset]
     images = [np.clip(x + rng.normal(0, 0.01, x.shape), 0, 1) for x in images]
     return FlowPair(*(x.astype(np.float32) for x in (*images, flow)))
+
+
+@functools.cache
+def stored_flow_pair(seed: tuple[int, int], size: int = 64) -> FlowPair:
+    """Samples a pair once and keeps it: images as uint8, the flow as float16."""
+    pair = sample_flow_pair(np.random.default_rng(seed), size)
+    first, second = (np.rint(255 * x).astype(np.uint8) for x in (pair.first, pair.second))
+    return FlowPair(first, second, pair.flow.astype(np.float16))
+
+
+def augment_flow_pair(pair: FlowPair, rng: np.random.Generator) -> FlowPair:
+    """Mirrors and transposes a pair at random, and permutes its colours.
+
+    Args:
+        pair: images of equal sides, float32 or uint8; the flow.
+        rng: of the choices.
+
+    Returns:
+        float32, images in [0, 1].
+    """
+    colours = rng.permutation(3)
+    first, second = (
+        (x / np.float32(255) if x.dtype == np.uint8 else x)[..., colours] for x in pair[:2]
+    )
+    flow: np.ndarray = pair.flow.astype(np.float32)
+    for axis, component in ((1, 0), (0, 1)):
+        if rng.random() < 0.5:
+            first, second, flow = (np.flip(x, axis) for x in (first, second, flow))
+            flow = flow * np.where(np.arange(2) == component, np.float32(-1), np.float32(1))
+    if rng.random() < 0.5:
+        first, second, flow = (x.swapaxes(0, 1) for x in (first, second, flow[..., ::-1]))
+    return FlowPair(*map(np.ascontiguousarray, (first, second, flow)))
 
 
 def _clipped(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -19,7 +19,8 @@ EXPERIMENT = {
 }
 # Fields that the configs of a method gained after its first checkpoints were written.
 ADDED: Mapping[str, Mapping[str, Json]] = {
-    "glance": {"segment_hop": 1},
+    "flownet": {"scale_reduction": "mean"},
+    "glance": {"segment_hop": 1, "flow_trainable": False},
     "glance_autoencoder": {"segment_hop": 1},
     "vgan": {"segment_hop": 1},
     "stable_syncnet": {"min_negative_distance": 0, "edge_windows": "pad"},

@@ -34,13 +34,19 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
             )
     for name, network in config.frozen.items():
         if not network.checkpoint:
-            run = f"runs/{network.method}"
+            config_name = config_of_frozen(network)
+            run = f"runs/{config_name}"
             missing.append(
                 f"--config.frozen.{name}.checkpoint={run}, a run that this command trains:\n    "
-                f"lipsync train --config={network.method} --workdir={run} --config.data.dir={data}"
+                f"lipsync train --config={config_name} --workdir={run} --config.data.dir={data}"
             )
     if missing:
         raise ValueError("\n  ".join([f"{config.method} can't start yet; add", *missing]))
+
+
+def config_of_frozen(block: ml_collections.ConfigDict) -> str:
+    """Returns the name of the config that trains the network of a block of `config.frozen`."""
+    return block.config if "config" in block else block.method
 
 
 def require_paths(config: ml_collections.ConfigDict) -> None:

@@ -30,6 +30,7 @@ _FIXED_FIELDS = (
     "config.model.",
     "config.discriminators.",
     "config.frozen.",
+    "config.flow",
     "config.vocabulary",
     "config.windows_per_clip",
     "config.frames_per_clip",

@@ -40,6 +40,11 @@ def test_missing_inputs_are_listed_with_the_commands_that_make_them():
     config.data.dir = "clips"
     with pytest.raises(ValueError, match=r"train --config=glance_autoencoder .*data.dir=clips$"):
         loop.load_method(config)
+    config = glance.get_config("table2_c,flow=flownet")
+    with pytest.raises(
+        ValueError, match=r"train --config=flownet_lips --workdir=runs/flownet_lips "
+    ):
+        inputs.require_inputs(config)
 
 
 def test_an_expert_of_another_method_is_refused(tmp_path):

@@ -4,7 +4,7 @@ A reference image of the lips and 0.64 s of log-mel audio become 16 frames. The 
 (eq. 2): correlation of the changes of audio and image, absolute error, distance of codes of a
 frozen video autoencoder, and an adversarial loss against a discriminator of clips, audio and
 motion. A term of weight 0 is omitted together with its networks, as in the ablations of
-configs/glance.py.
+configs/glance.py. Motion is optical flow, by a method without weights or by FlowNetS (section 4.2).
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import ml_collections
+from absl import logging
 
 from lipsync_jax import losses
 from lipsync_jax.methods.base import (
@@ -29,8 +30,11 @@ from lipsync_jax.methods.common.lip_video_gan import (
     FixedLengthClipMethod,
     LipClipBatch,
 )
+from lipsync_jax.methods.flownet import method as flownet_method
 from lipsync_jax.methods.glance import autoencoder_method
 from lipsync_jax.methods.glance.model import (
+    FRAMES,
+    SIZE,
     DerivativeEncoder,
     Discriminator,
     Generator,
@@ -50,7 +54,7 @@ class ThreeStreamDiscriminatorLoss(ConditionalClipDiscriminatorLoss):
         inputs = super().discriminator_inputs(clips, key)
         if self.network.module.motion != "flow":
             return inputs
-        assert clips.flow is not None  # `_with_frames` computes the flow for this network
+        assert clips.flow is not None  # `_clip_flow` computes the flow for this network
         return (*inputs, clips.flow)
 
 
@@ -68,7 +72,9 @@ class Glance(FixedLengthClipMethod):
     """Networks: `generator`, and those of the terms with a weight other than 0.
 
     The correlation term has `audio_encoder` and `motion_encoder`, trained with the generator; the
-    adversarial term `discriminator`; the perceptual term the frozen `autoencoder`.
+    adversarial term `discriminator`; the perceptual term the frozen `autoencoder`. With
+    `config.flow` "flownet" the frozen `flownet` estimates the flow; with `config.flow_trainable`,
+    `flownet_tuned` does, which starts from its weights and is trained with the generator.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, model_cards: ModelCards) -> None:
@@ -93,6 +99,18 @@ class Glance(FixedLengthClipMethod):
             self.discriminator_loss = ThreeStreamDiscriminatorLoss(
                 self.networks["discriminator"], clip
             )
+        self._uses_flow = bool(config.correlation.weight and config.correlation.derivative) or (
+            self.discriminator_loss is not None
+            and self.discriminator_loss.network.module.motion == "flow"
+        )
+        if "flownet" in model_cards:
+            flownet_config = ml_collections.ConfigDict(model_cards["flownet"]["config"])
+            flownet = flownet_method.network(flownet_config)
+            self.networks["flownet"] = Network(flownet)
+            if config.flow_trainable:
+                self.networks["flownet_tuned"] = Network(
+                    flownet, make_optimizer(config.flow_optimizer)
+                )
         if "autoencoder" in model_cards:
             autoencoder_config = ml_collections.ConfigDict(model_cards["autoencoder"]["config"])
             self.networks["autoencoder"] = Network(autoencoder_method.network(autoencoder_config))
@@ -101,6 +119,7 @@ class Glance(FixedLengthClipMethod):
         """Raises ValueError for images of another size, and a loss without its network."""
         super().validate_config()
         config, name = self.config, self.config.data.crop
+        self._validate_flow()
         if bool(config.loss.perceptual) != ("autoencoder" in self.model_cards):
             raise ValueError(
                 f"config.loss.perceptual={config.loss.perceptual}, which needs "
@@ -117,10 +136,30 @@ class Glance(FixedLengthClipMethod):
                 f"config.data.crop={name}"
             )
 
+    def _validate_flow(self) -> None:
+        """Raises ValueError for unknown flow, and a flow network that lacks or is not used."""
+        config, flows = self.config, (*optical_flow.METHODS, "flownet")
+        if config.flow not in flows:
+            raise ValueError(f"config.flow={config.flow!r}: choose one of {', '.join(flows)}")
+        if config.flow_trainable and config.flow != "flownet":
+            raise ValueError(
+                f"config.flow_trainable=True trains FlowNetS, but config.flow={config.flow} has "
+                "no weights; choose configs/glance.py:flow=flownet"
+            )
+        if (config.flow == "flownet" and self._uses_flow) != ("flownet" in self.model_cards):
+            raise ValueError(
+                f"config.flow={config.flow}: config.frozen.flownet is needed where it is flownet "
+                "and a term uses flow, and is excluded elsewhere; choose "
+                "configs/glance.py:flow=flownet"
+            )
+
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """See Method."""
+        logging.info("optical flow: %s", self._describe_flow())
         keys = dict(zip(self.networks, jax.random.split(key, len(self.networks)), strict=True))
         clips = self._first_clips(batch, 1)
+        side = SIZE // optical_flow.POOL
+        clips = clips._replace(flow=jnp.zeros((1, FRAMES - 1, side, side, 2)))
         outputs, generator_variables = self.networks["generator"].module.init_with_output(
             keys["generator"], clips.reference, clips.audio
         )
@@ -135,21 +174,49 @@ class Glance(FixedLengthClipMethod):
             module = self.networks["discriminator"].module
             variables = module.init(keys["discriminator"], *inputs, method="logits")
             networks["discriminator"] = self.networks["discriminator"].init_state(variables)
+        if "flownet_tuned" in self.networks:
+            flownet = self.networks["flownet_tuned"]
+            pairs = jnp.zeros((1, SIZE, SIZE, 6))
+            networks["flownet_tuned"] = flownet.init_state(
+                flownet.module.init(keys["flownet_tuned"], pairs)
+            )
         return init_train_state(key, networks)
+
+    def init_from_frozen(self, state: State) -> State:
+        """Copies the weights of the pretrained flow network into the one that is trained."""
+        if "flownet_tuned" not in self.networks:
+            return state
+        copied = jax.tree.map(jnp.copy, state.networks["flownet"].variables)
+        tuned = state.networks["flownet_tuned"].replace(**copied)
+        return state.replace(networks={**state.networks, "flownet_tuned": tuned})
 
     def train_step(self, state: State, batch: Arrays, key: jax.Array) -> tuple[State, Arrays]:
         """Takes a step of the discriminator, then, on the same frames, of the others (eq. 2)."""
-        real = self._clip_batch(batch)
+        without_flow = self._clip_batch(batch)
         generator, before = self.networks["generator"], state.networks["generator"]
+        flownet = state.networks.get(self._flow_network)
+        flow_params = flownet.params if flownet else {}
 
-        def generate(params: Tree) -> tuple[tuple[LipClipBatch, jax.Array], Tree]:
+        def clip_flow(frames: jax.Array, flow_params: Tree) -> jax.Array | None:
+            return self._clip_flow(frames, flownet.replace(params=flow_params) if flownet else None)
+
+        real_flow, real_flow_vjp = jax.vjp(
+            lambda flow_params: clip_flow(without_flow.frames, flow_params), flow_params
+        )
+        real = without_flow._replace(flow=real_flow)
+
+        def generate(
+            params: Tree, flow_params: Tree
+        ) -> tuple[tuple[LipClipBatch, jax.Array], Tree]:
             outputs, stats = generator.apply_train(
                 params, before.batch_stats, real.reference, real.audio
             )
-            return (self._with_frames(real, outputs.frames), outputs.audio_features), stats
+            flow = clip_flow(outputs.frames, flow_params)
+            clips = real._replace(frames=outputs.frames, flow=flow)
+            return (clips, outputs.audio_features), stats
 
         (generated, audio_features), generator_vjp, stats = jax.vjp(
-            generate, before.params, has_aux=True
+            generate, before.params, flow_params, has_aux=True
         )
         networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
@@ -160,23 +227,43 @@ class Glance(FixedLengthClipMethod):
             scalars |= {f"discriminator/{name}": value for name, value in metrics.items()}
 
         def loss(
-            generated: LipClipBatch, audio_features: jax.Array, encoders: Tree
+            real_flow: jax.Array | None,
+            generated: LipClipBatch,
+            audio_features: jax.Array,
+            encoders: Tree,
         ) -> tuple[jax.Array, Tree]:
             return self._loss(
-                {**state.networks, **networks}, real, generated, audio_features, encoders, key
+                {**state.networks, **networks},
+                real._replace(flow=real_flow),
+                generated,
+                audio_features,
+                encoders,
+                key,
             )
 
         encoders = {name: state.networks[name].params for name in self.encoders}
-        (value, (terms, encoder_stats)), (*output_grads, encoder_grads) = jax.value_and_grad(
-            loss, argnums=(0, 1, 2), has_aux=True
-        )(generated, audio_features, encoders)
-        (grads,) = generator_vjp(tuple(output_grads))
+        (value, (terms, encoder_stats)), (real_flow_grads, *output_grads, encoder_grads) = (
+            jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(
+                real_flow, generated, audio_features, encoders
+            )
+        )
+        grads, flow_grads = generator_vjp(tuple(output_grads))
         networks["generator"] = generator.apply_gradients(before, grads, stats)
         for name in self.encoders:
             networks[name] = self.networks[name].apply_gradients(
                 state.networks[name], encoder_grads[name], encoder_stats[name]
             )
         scalars |= {"loss": value, **terms, "grad_norm": global_norm(grads)}
+        if flownet is not None and real_flow is not None and self.config.flow_trainable:
+            (more_flow_grads,) = real_flow_vjp(real_flow_grads)
+            flow_grads = jax.tree.map(jnp.add, flow_grads, more_flow_grads)
+            networks[self._flow_network] = self.networks[self._flow_network].apply_gradients(
+                flownet, flow_grads, flownet.batch_stats
+            )
+            # Towards 0 the flow degenerates, which eq. 1 does not penalise.
+            scalars["flow_pixels"] = optical_flow.FLOW_SCALE * optical_flow.endpoint_error(
+                real_flow, jnp.zeros_like(real_flow)
+            )
         return state.next_step(**networks), scalars
 
     def generate_frames(
@@ -186,21 +273,26 @@ class Glance(FixedLengthClipMethod):
         del noise  # the generator takes none
         return self.networks["generator"].module.apply(variables, reference, audio).frames
 
-    def _clip_batch(self, batch: Arrays) -> LipClipBatch:
-        clips = super()._clip_batch(batch)
-        return self._with_frames(clips, clips.frames)
+    @property
+    def _flow_network(self) -> str:
+        return "flownet_tuned" if self.config.flow_trainable else "flownet"
 
-    def _with_frames(self, clips: LipClipBatch, frames: jax.Array) -> LipClipBatch:
-        """Returns the clips with other frames and their flow."""
-        correlation = self.config.correlation
-        discriminator_uses_flow = (
-            self.discriminator_loss and self.discriminator_loss.network.module.motion == "flow"
-        )
-        if discriminator_uses_flow or (correlation.weight and correlation.derivative):
-            return clips._replace(
-                frames=frames, flow=optical_flow.clip_flow(frames, self.config.flow)
-            )
-        return clips._replace(frames=frames)
+    def _describe_flow(self) -> str:
+        if not self._uses_flow:
+            return "none is used"
+        if self.config.flow != "flownet":
+            return self.config.flow
+        kind = "trained further" if self.config.flow_trainable else "frozen"
+        return f"FlowNetS of {self.config.frozen.flownet.checkpoint}, {kind}"
+
+    def _clip_flow(self, frames: jax.Array, flownet: NetworkState | None) -> jax.Array | None:
+        """Computes the flow of frames by `config.flow`; None where no term uses flow."""
+        if not self._uses_flow:
+            return None
+        if flownet is None:
+            return optical_flow.clip_flow(frames, self.config.flow)
+        module = self.networks[self._flow_network].module
+        return flownet_method.clip_flow(module, flownet.variables, frames)
 
     def _motion_inputs(self, clips: LipClipBatch) -> jax.Array:
         """Returns the inputs of the motion encoder: flow for audio changes, frames for audio."""

@@ -13,13 +13,14 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from lipsync_jax import methods
+from lipsync_jax.configs import flownet as flownet_config
 from lipsync_jax.configs import glance as glance_config
 from lipsync_jax.configs import glance_autoencoder as autoencoder_config
 from lipsync_jax.data_prep.synthetic.render_clips import render_speaker
 from lipsync_jax.methods.base import NetworkState
 from lipsync_jax.methods.common import lip_video_gan
 from lipsync_jax.nn.cpu.jit import jit
-from tests.helpers.networks import random_state, random_variables_like
+from tests.helpers.networks import random_lip_clips, random_state, random_variables_like
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -48,26 +49,34 @@ def card():
     return {"config": json.loads(config.to_json_best_effort())}
 
 
+def flownet_card():
+    config = flownet_config.get_config("tiny")
+    config.model.width_mult = 1 / 64
+    return {"config": json.loads(config.to_json_best_effort())}
+
+
 def make_method_and_batch(variant="tiny", **changes):
     """A method, and a batch of both identities."""
     config = narrow(variant)
     config.update(changes)
-    method = methods.load(config, {"autoencoder": card()} if config.frozen else {})
+    cards = {"autoencoder": card(), "flownet": flownet_card()}
+    method = methods.load(config, {name: cards[name] for name in config.frozen})
     method.validate_config()
     rng = np.random.default_rng(0)
     return method, method.collate([method.make_example(clip, rng) for clip in clips()])
 
 
 def random_state_and_batch(method, batch):
-    """A state with random weights, of the frozen network too."""
+    """A state with random weights, of the frozen networks too."""
     state = random_state(method, batch)
-    if "autoencoder" in method.networks.keys() - state.networks:
-        module = method.networks["autoencoder"].module
-        frames = jnp.zeros((1, 1, 64, 64, 3))
-        variables = random_variables_like(jax.eval_shape(module.init, jax.random.key(0), frames))
-        frozen = NetworkState(variables["params"], variables["batch_stats"])
-        state = state.replace(networks={**state.networks, "autoencoder": frozen})
-    return state
+    inputs = {"autoencoder": (1, 1, 64, 64, 3), "flownet": (1, 64, 64, 6)}
+    for name in method.networks.keys() - state.networks:
+        module = method.networks[name].module
+        images = jnp.zeros(inputs[name])
+        variables = random_variables_like(jax.eval_shape(module.init, jax.random.key(0), images))
+        frozen = NetworkState(variables["params"], variables.get("batch_stats", {}))
+        state = state.replace(networks={**state.networks, name: frozen})
+    return method.init_from_frozen(state)
 
 
 FROZEN = {f"frozen.autoencoder.{name}": None for name in ("checkpoint", "method", "network")}
@@ -118,6 +127,95 @@ def test_the_full_system_has_the_weights_of_the_paper():
         glance_config.get_config("tiny_tiny")
     with pytest.raises(ValueError, match="no variant 'huge'"):
         autoencoder_config.get_config("huge")
+
+
+def test_flow_of_flownet_is_a_variant_of_every_system_that_uses_flow():
+    for system in DIFFERENCES:
+        config = glance_config.get_config(f"tiny,{system},flow=flownet")
+        assert config.flow == "flownet"
+        assert ("flownet" in config.frozen) == (system not in "bh")
+    assert glance_config.get_config("full").flow == "farneback"
+    assert list(glance_config.get_config("full").frozen) == ["autoencoder"]
+
+
+def test_flow_without_its_network_is_refused():
+    with pytest.raises(ValueError, match=r"config.flow='flownets': choose one of farneback, .*net"):
+        make_method_and_batch("tiny_c", flow="flownets")
+    with pytest.raises(ValueError, match=r"flow=flownet: config.frozen.flownet is needed .*flow="):
+        make_method_and_batch("tiny_c", flow="flownet")
+    with pytest.raises(ValueError, match=r"flow=farneback: config.frozen.flownet is .* excluded"):
+        make_method_and_batch("tiny,c,flownet", flow="farneback")
+    with pytest.raises(ValueError, match=r"flow_trainable=True .* config.flow=lucas_kanade has no"):
+        make_method_and_batch("tiny_c", flow_trainable=True)
+    make_method_and_batch("tiny,h,flownet")  # uses no flow
+
+
+@functools.cache
+def with_flownet(trainable):
+    """A method with all terms that take flow, a batch, and a state."""
+    config = narrow("tiny,flow=flownet")
+    config.loss.perceptual, config.flow_trainable = 0.0, trainable
+    del config.frozen.autoencoder
+    method = methods.load(config, {"flownet": flownet_card()})
+    method.validate_config()
+    batch = random_lip_clips()
+    return method, batch, random_state_and_batch(method, batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", [False, True])
+def test_loss_and_discriminator_take_the_flow_of_flownet(trainable):
+    method, batch, before = with_flownet(trainable)
+    step = jit(lambda state: method.train_step(state, batch, jax.random.key(1)))
+    name = "flownet_tuned" if trainable else "flownet"
+    flownet = before.networks[name]
+    other = flownet.replace(params=jax.tree.map(lambda x: 0.9 * x, flownet.params))
+    after, scalars = jax.device_get(step(before))
+    _, changed = jax.device_get(step(before.replace(networks={**before.networks, name: other})))
+    assert changed["l1"] == scalars["l1"]
+    for kind in ("real", "fake"):
+        assert changed[f"discriminator/loss_{kind}"] != scalars[f"discriminator/loss_{kind}"]
+        assert changed[f"correlation_loss_{kind}"] != scalars[f"correlation_loss_{kind}"]
+    moved = {
+        name: max(
+            np.abs(a - b).max()
+            for a, b in zip(
+                jax.tree.leaves(jax.device_get(before.networks[name].params)),
+                jax.tree.leaves(network.params),
+                strict=True,
+            )
+        )
+        for name, network in after.networks.items()
+    }
+    assert moved.pop("flownet") == 0 < min(moved.values())
+    assert ("flownet_tuned" in moved) == trainable == ("flow_pixels" in scalars)
+
+
+def test_trained_flownet_starts_from_the_checkpoint():
+    method, _, state = with_flownet(True)
+    assert "flownet" not in method.trainable and "flownet_tuned" in method.trainable
+    start, first = (state.networks[name] for name in ("flownet", "flownet_tuned"))
+    jax.tree.map(np.testing.assert_array_equal, start.params, first.params)
+    assert first.opt_state and not start.opt_state
+    assert "flownet_tuned" not in with_flownet(False)[0].networks
+
+
+def test_flow_of_clips_is_that_of_successive_frames():
+    method, batch, state = with_flownet(False)
+    flownet, module = state.networks["flownet"], method.networks["flownet"].module
+
+    @jit
+    def flows(frames):
+        pair = jnp.concatenate([frames[:, 1], frames[:, 2]], axis=-1)
+        return method._clip_flow(frames, flownet), module.apply(flownet.variables, pair)[0]
+
+    frames = batch["frames"][:1, :3, ..., ::-1] / np.float32(127.5) - 1
+    found, expected = flows(frames)
+    assert found.shape == (1, 2, 16, 16, 2)
+    np.testing.assert_allclose(found[:, 1], expected, rtol=1e-4, atol=1e-5)
+    clips = lip_video_gan.LipClipBatch(batch["reference"], frames, batch["audio"], found)
+    assert method._motion_inputs(clips) is found
+    assert method.discriminator_loss.discriminator_inputs(clips, None)[2] is found
 
 
 ENCODERS, DISCRIMINATOR, CODES = (
