@@ -70,8 +70,10 @@ class ProgressLine:
             return
         self._shown = now
         if progress.stage == "faces":
-            self._prefix = f"decode | faces {progress.done}/{progress.total}"
-            self._show(self._prefix)
+            text = f"decode | faces {progress.done}/{progress.total}"
+            # Where detection goes on beside the generation, later lines would repeat an old count.
+            self._prefix = text if last else "decode | faces"
+            self._show(text)
             return
         rate = progress.done / max(progress.seconds, 1e-6)
         left = (progress.total - progress.done) / max(rate, 1e-6)

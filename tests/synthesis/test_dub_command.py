@@ -84,6 +84,15 @@ def test_the_progress_line(monkeypatch):
         assert text.endswith("\n")
 
 
+def test_the_progress_line_shows_no_old_count_of_faces(monkeypatch):
+    stream = io.StringIO()
+    line = _terminal.ProgressLine(stream)
+    for progress in (dubbing.Progress("faces", 7, 40, 1), dubbing.Progress("generate", 1, 40, 1)):
+        monkeypatch.setattr(line, "_shown", -99)
+        line(progress)
+    assert stream.getvalue().splitlines()[1].startswith("decode | faces | generate 1/40")
+
+
 def test_the_report_lists_when_faces_were_missing():
     result = dubbing.GenerationResult(
         outfile=Path("out.mp4"), frames=100, edited=80, unchanged=20, duration=4.0,
