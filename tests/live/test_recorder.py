@@ -61,6 +61,7 @@ def test_a_slow_disk_ends_the_recording_and_is_told(tmp_path, monkeypatch):
     thread = recorder._thread
     for number in range(10):
         recorder.add_picture(write_code(number, face.streaming.size), Fraction(number, 25))
+        recorder.add_sound(np.zeros(BLOCK, np.int16), number * BLOCK)
     assert not recorder.is_recording and recorder.stop() is None
     assert "ended early" in str(recorder.error)
     release.set()
