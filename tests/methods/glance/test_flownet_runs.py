@@ -35,6 +35,7 @@ def flownet_run(folder):
     config = flownet_config.get_config("tiny")
     config.model.width_mult = 1 / 64
     variables = random_variables(flownet_method.network(config), (64, 64, 6))
+    variables["batch_stats"] = {}  # as a run saves them
     card = {"config": json.loads(config.to_json_best_effort())}
     checkpoints.export_networks(folder, {"flownet": variables}, card)
     return variables
