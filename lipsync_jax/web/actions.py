@@ -76,14 +76,17 @@ class ModelShelf(Generic[Model]):
         """
         default = weights.default(task)
         built_in = [] if folders or default is None else [weights.path(default)]
-        self._folders = {folder.absolute().name: folder for folder in [*folders, *built_in]}
+        self._folders: dict[str, Path] = {}
+        for folder in dict.fromkeys([*folders, *built_in]):
+            name = folder.absolute().name
+            self._folders[str(folder) if name in self._folders else name] = folder
         self._task, self._option, self._load = task, option, load
-        self._loaded: dict[str, Model] = {}
+        self._loaded: dict[Path, Model] = {}
         self._lock = threading.Lock()
 
     @property
     def names(self) -> list[str]:
-        """Returns the names, the default first."""
+        """Returns the folders' names, or the whole path of a second folder of one name."""
         return [*self._folders]
 
     def missing(self) -> str:
@@ -104,7 +107,7 @@ class ModelShelf(Generic[Model]):
         if not self._folders:
             raise ValueError(self.missing())
         name = self.names[0] if name is None else name
-        if name not in self._folders:
+        if not isinstance(name, str) or name not in self._folders:  # any JSON value, from a script
             raise ValueError(f"model={name!r} is unknown; choose from {', '.join(self.names)}")
         return self._folders[name]
 
@@ -112,9 +115,9 @@ class ModelShelf(Generic[Model]):
         """Loads a model once; see `folder`."""
         folder = self.folder(name)
         with self._lock:
-            if folder.name not in self._loaded:
-                self._loaded[folder.name] = self._load(folder)
-            return self._loaded[folder.name]
+            if folder not in self._loaded:
+                self._loaded[folder] = self._load(folder)
+            return self._loaded[folder]
 
 
 class CreditedSyncModel(NamedTuple):

@@ -124,6 +124,13 @@ def test_errors_of_handlers_are_words(capsys):
     assert told.value.message == "KeyError: 'x'" and told.value.print_exception
 
 
+def test_folders_of_one_name_are_all_offered(tmp_path):
+    folders = [tmp_path / run / "wav2lip" for run in ("a", "b")]
+    made = web_actions.Actions(tmp_path, [*folders, folders[0]])
+    assert made.dubbing.names == ["wav2lip", str(folders[1])]
+    assert [*map(made.dubbing.folder, [None, *made.dubbing.names])] == [folders[0], *folders]
+
+
 def test_an_estimate_comes_from_the_last_job(actions, form):
     assert form._estimate(100, {"model": "toy", "quality": "good"}) == "About 100 frames."
     result = types.SimpleNamespace(frames=50, wall_seconds=5)

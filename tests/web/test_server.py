@@ -100,6 +100,7 @@ def test_faces_and_a_preview(client, face, speech):
         ({"options": {"crf": "good"}}, "wrong kind"),
         ({"options": {"quality": "superb"}}, "quality='superb' is unknown; choose from fast"),
         ({"options": {"model": "../../etc"}}, "choose from toy"),
+        ({"options": {"model": ["toy"]}}, "choose from toy"),
         ({"options": {"first_seconds": -1}}, "first_seconds"),
         ({"face": "/etc/passwd"}, "no uploaded file"),
         ({"face": "../../../../etc"}, "no uploaded file"),
