@@ -14,7 +14,8 @@ from lipsync_jax.types import Argument
 
 SILENCE_MODES = ("model", "zero-audio", "passthrough")
 BLEND_MODES = ("outline", "mask", "box")
-# What `quality` sets; `good` is every option's default.
+DEFAULT_QUALITY = "good"
+# What `quality` sets; the default quality is every option's default.
 QUALITIES: Mapping[str, Mapping[str, Argument]] = {
     "fast": {"blend": "mask", "sharpen": False, "crf": 23},
     "good": {},
@@ -239,7 +240,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
             raise ValueError(f"{' and '.join(given)} all select the face to dub; give only one")
 
     @classmethod
-    def from_quality(cls, quality: str = "good", **options: Argument) -> "DubbingOptions":
+    def from_quality(cls, quality: str = DEFAULT_QUALITY, **options: Argument) -> "DubbingOptions":
         """Returns the options of a level of quality, overridden by the given ones.
 
         Args:

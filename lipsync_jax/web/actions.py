@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -25,7 +26,7 @@ from lipsync_jax.synthesis import driving_audio, frame_preview, model_info
 from lipsync_jax.synthesis.animation import Animator
 from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
-from lipsync_jax.synthesis.options import QUALITIES, AnimationOptions, DubbingOptions
+from lipsync_jax.synthesis.options import DEFAULT_QUALITY, AnimationOptions, DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, Progress
 from lipsync_jax.types import Argument, Json
 from lipsync_jax.web import inputs
@@ -51,7 +52,7 @@ JOB_OPTIONS: Mapping[str, tuple[str, ...]] = {
     ANIMATE: ("model", *ANIMATE_OPTIONS),
     SYNC: ("write_synced",),
 }
-_SPEEDS = "speeds.json"
+_TIMINGS = "timings.json"
 _EXAMPLE_PERSON = 104  # seed of a person that is in no corpus, as in `lipsync demo`
 Model = TypeVar("Model")
 
@@ -162,7 +163,7 @@ class Actions:
         """Names the models; see `load` for loading.
 
         Args:
-            work: folder of measured speeds and of the jobs' files.
+            work: folder of measured times and of the jobs' files.
             checkpoints: dubbing models; empty for the built-in one.
             animators: animation models.
             sync_models: at most one; empty for the built-in one.
@@ -319,8 +320,7 @@ class Actions:
         result = pipeline.generate(
             files["face"], audio, outfile, on_progress=_stages(on_progress), **settings
         )
-        self._store_speed(job, result)
-        sync = None
+        sync, generated = None, time.monotonic()
         if self.sync.names:
             on_progress("measuring sync", 0, 0)
             reading = {k: settings[k] for k in ("rotate", "crop", "resize_factor") if k in settings}
@@ -332,6 +332,7 @@ class Actions:
                 result.frame_numbers,
                 **reading,
             )
+        self._store_timing(job.options, result, time.monotonic() - generated)
         report = _json_output.generation(result, files["face"], audio, sync)
         report["sync_text"] = [*dub_sync.describe(sync)] if sync else []
         return _finish(report, job, result)
@@ -349,7 +350,6 @@ class Actions:
             on_progress=_stages(on_progress),
             **self._settings(ANIMATE, job.options),
         )
-        self._store_speed(job, result)
         return _finish(_json_output.generation(result, files["face"], files["audio"]), job, result)
 
     def _measure(
@@ -376,22 +376,41 @@ class Actions:
             report |= {"result": outfile.name, "audio_shift_ms": 1000 * delay, "warnings": lost}
         return report
 
-    def frames_per_second(self, kind: str, options: Mapping[str, Json]) -> float | None:
-        """Returns frames a second of the last job of this kind, model and quality; None if none."""
-        return self._speeds().get(_speed_key(kind, options))
+    def estimate_seconds(self, frames: int, options: Mapping[str, Json]) -> float | None:
+        """Estimates how long a dub takes, by the last one of this model and quality.
 
-    def _speeds(self) -> dict[str, float]:
+        Args:
+            frames: of the result.
+            options: see JOB_OPTIONS.
+
+        Returns:
+            Seconds; None before the first dub of this kind.
+        """
+        if self.dubbing.missing():
+            return None
+        timing = self._timings().get(self._timing_key(options))
+        return None if timing is None else frames * timing["per_frame"] + timing["per_job"]
+
+    def _timing_key(self, options: Mapping[str, Json]) -> str:
+        folder = self.dubbing.folder(options.get("model"))
+        return f"{options.get('quality') or DEFAULT_QUALITY} {folder}"
+
+    def _timings(self) -> dict[str, dict[str, float]]:
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((self._work / _SPEEDS).read_text(encoding="utf-8"))
+            return json.loads((self._work / _TIMINGS).read_text(encoding="utf-8"))
         return {}
 
-    def _store_speed(self, job: Job, result: GenerationResult) -> None:
-        speeds = self._speeds()
-        speeds[_speed_key(job.kind, job.options)] = result.frames / max(result.wall_seconds, 1e-6)
-        partial = self._work / f".{_SPEEDS}"
+    def _store_timing(
+        self, options: Mapping[str, Json], result: GenerationResult, sync_seconds: float
+    ) -> None:
+        """Stores the seconds of a dub; sync is measured in the first seconds of a video only."""
+        per_frame = result.wall_seconds / max(1, result.frames)
+        timing = {"per_frame": per_frame, "per_job": sync_seconds}
+        timings = self._timings() | {self._timing_key(options): timing}
+        partial = self._work / f".{_TIMINGS}"
         with contextlib.suppress(OSError):  # an estimate only
-            partial.write_text(json.dumps(speeds), encoding="utf-8")
-            os.replace(partial, self._work / _SPEEDS)
+            partial.write_text(json.dumps(timings), encoding="utf-8")
+            os.replace(partial, self._work / _TIMINGS)
 
 
 def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:
@@ -412,10 +431,6 @@ def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:
         words += [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
     words += ["--outfile", f"{Path(safe_name(names.get('face') or 'face')).stem}_dubbed.mp4"]
     return shlex.join(words)
-
-
-def _speed_key(kind: str, options: Mapping[str, Json]) -> str:
-    return f"{kind} {options.get('model') or ''} {options.get('quality') or next(iter(QUALITIES))}"
 
 
 def _stages(on_progress: OnProgress) -> Callable[[Progress], None]:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from lipsync_jax.faces.trajectory import MISSING_FACE
 from lipsync_jax.media.timeline import LOOPS
-from lipsync_jax.synthesis.options import QUALITIES, SILENCE_MODES, DubbingOptions
+from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES, SILENCE_MODES, DubbingOptions
 from lipsync_jax.types import Json, Untyped
 from lipsync_jax.web import actions as web_actions
 from lipsync_jax.web import inputs, texts
@@ -62,7 +62,9 @@ class DubForm(Form):
             self._actions.dubbing.names, label=texts.MODEL, elem_id="dub-model",
             visible=len(self._actions.dubbing.names) > 1,
         )  # fmt: skip
-        quality = gr.Radio(_QUALITIES, value="good", label=texts.QUALITY, elem_id="quality")
+        quality = gr.Radio(
+            _QUALITIES, value=DEFAULT_QUALITY, label=texts.QUALITY, elem_id="quality"
+        )
         short = gr.Checkbox(label=texts.FIRST_SECONDS, elem_id="first-seconds")
         with gr.Accordion(texts.MORE, open=False):
             options = self._more_options()
@@ -178,8 +180,7 @@ class DubForm(Form):
         return gr.update(interactive=not lacking), texts.need(*lacking), about, slider
 
     def _estimate(self, frames: int, options: Mapping[str, Json]) -> str:
-        rate = self._actions.frames_per_second(DUB, options)
-        return texts.estimate(frames, frames / rate if rate else None)
+        return texts.estimate(frames, self._actions.estimate_seconds(frames, options))
 
     def _people(
         self, kind: str, video: str | None, picture: str | None

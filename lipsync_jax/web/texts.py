@@ -133,7 +133,8 @@ def estimate(frames: int, seconds: float | None) -> str:
     """Says how many frames a job has, and how long it takes if that is known."""
     if seconds is None:
         return f"About {frames:,} frames."
-    took = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    took = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    took = "1 second" if seconds < 1.5 else took
     return f"About {frames:,} frames, {took} by the last job like this."
 
 

@@ -134,7 +134,15 @@ def test_folders_of_one_name_are_all_offered(tmp_path):
 def test_an_estimate_comes_from_the_last_job(actions, form):
     assert form._estimate(100, {"model": "toy", "quality": "good"}) == "About 100 frames."
     result = types.SimpleNamespace(frames=50, wall_seconds=5)
-    job = types.SimpleNamespace(kind="dub", options={"model": "toy", "quality": "good"})
-    actions._store_speed(job, result)
+    actions._store_timing({"model": "toy", "quality": "good"}, result, 0)
     assert "10 seconds" in form._estimate(100, {"model": "toy", "quality": "good"})
     assert form._estimate(100, {"model": "toy", "quality": "best"}) == "About 100 frames."
+
+
+def test_an_estimate_has_the_time_of_measuring_and_knows_the_defaults(actions, form):
+    result = types.SimpleNamespace(frames=50, wall_seconds=5)
+    actions._store_timing({}, result, 7)  # of a script that leaves model and quality out
+    assert actions.estimate_seconds(100, {"model": "toy", "quality": "good"}) == 17
+    assert actions.estimate_seconds(100, {"model": "toy", "quality": "fast"}) is None
+    assert texts.estimate(3, 0.6) == "About 3 frames, 1 second by the last job like this."
+    assert "1,000 frames, 2 minutes by" in texts.estimate(1000, 120)
