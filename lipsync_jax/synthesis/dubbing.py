@@ -168,6 +168,7 @@ class LipSyncPipeline:
         settings = DubbingOptions.from_quality(**options)
         settings.check_streaming(face)
         video = _open_video(face, settings)
+        label = _label(video, settings)
         if max_frame_bytes is not None:
             video, complete = frame_source.hold_frames(video, max_frame_bytes)
             if not complete:  # the cache is of whole videos
@@ -184,7 +185,7 @@ class LipSyncPipeline:
         if settings.on_missing_face == "error":
             face_detection_pass.require_faces(video, face_trajectory, None)
         batcher.compile()
-        return streaming.StreamingDubber(batcher, video, face_trajectory, settings)
+        return streaming.StreamingDubber(batcher, video, face_trajectory, settings, label)
 
     def _batcher(self, video: FrameSource, options: DubbingOptions) -> Batcher:
         return Batcher(
@@ -204,9 +205,7 @@ class LipSyncPipeline:
         with contextlib.ExitStack() as cleanup:
             video, reference = _open_video(face, options), _reference_appearance(options)
             sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
-            label = (
-                visible_label.VisibleWatermark(options.label, video.size) if options.label else None
-            )
+            label = _label(video, options)
             feature_spec = self.model.audio_features
             speaker_audio = {
                 number: driving_audio.load(path, feature_spec)
@@ -323,6 +322,10 @@ def _open_video(face: Pathlike, options: DubbingOptions) -> FrameSource:
     )
     options.check_box(video.size)
     return video
+
+
+def _label(video: FrameSource, options: DubbingOptions) -> visible_label.VisibleWatermark | None:
+    return visible_label.VisibleWatermark(options.label, video.size) if options.label else None
 
 
 def _reference_appearance(options: DubbingOptions) -> np.ndarray | None:

@@ -57,6 +57,7 @@ class StreamingDubber:
         video: FrameSource,
         face_trajectory: FaceTrajectory,
         options: DubbingOptions,
+        label: visible_label.VisibleWatermark | None = None,
     ) -> None:
         self._batcher, self._video, self._face_trajectory, self._options = (
             batcher,
@@ -68,10 +69,7 @@ class StreamingDubber:
         self.look_ahead = driving_audio.look_ahead(
             batcher.model.audio_features, options.audio_offset
         )
-        self.model_hash = batcher.model.model_hash
-        self._label = (
-            visible_label.VisibleWatermark(options.label, video.size) if options.label else None
-        )
+        self.model_hash, self._label = batcher.model.model_hash, label
 
     def stream(
         self,

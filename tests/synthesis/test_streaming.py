@@ -195,6 +195,12 @@ def test_a_streamed_frame_has_the_label(face_video):
     np.testing.assert_array_equal(labelled.image, label(unlabelled.image))
 
 
+def test_a_label_that_cannot_be_written_is_refused_before_faces_are_detected(face_video):
+    options = {**scenes.OPTIONS, "detector": lambda image: pytest.fail("a face was detected")}
+    with pytest.raises(ValueError, match="there are no letters"):
+        scenes.lip_sync_pipeline().prepare(face_video, **options, label="AI 顔")
+
+
 def test_one_face_takes_several_streams(face_video):
     dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS)
     assert dubber.size == scenes.SIZE and dubber.frame_rate == 25
