@@ -85,7 +85,7 @@ def search_frames(
         spans together cost as much as five times the last.
     """
     if end is not None:
-        end += max(Fraction(1), 16 / video.frame_rate)
+        end += seconds_after_end(video)
     name = _cache_name(video, options)
     video_faces = cached_faces(video, end, options, name)
     if video_faces is not None:
@@ -113,6 +113,11 @@ def search_frames(
     if name:
         cache.store(name, video_faces, reached_end)
     yield SearchedFrames(count, total, time.monotonic() - begun, video_faces, count, True)
+
+
+def seconds_after_end(video: FrameSource) -> Fraction:
+    """Returns the seconds after `end` whose faces are detected too, see `detect_faces_in_video`."""
+    return max(Fraction(1), 16 / video.frame_rate)
 
 
 def cached_faces(

@@ -109,8 +109,8 @@ def measure(
     )
     audio_end = None
     if end is not None:
-        # Tracks end later, see `detect_faces_in_video`, and offsets compare with later audio.
-        later = max(Fraction(1), 16 / video.frame_rate) + Fraction(max_offset, FRAME_RATE)
+        # Tracks end later, and offsets compare with later audio.
+        later = face_detection_pass.seconds_after_end(video) + Fraction(max_offset, FRAME_RATE)
         audio_end = end + later + 1
     samples, _ = audio.load_from_video_start(path, audio.SAMPLE_RATE, seconds=audio_end)
     if video_faces is None:
