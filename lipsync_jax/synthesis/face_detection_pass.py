@@ -87,7 +87,7 @@ def search_frames(
     if end is not None:
         end += seconds_after_end(video)
     name = _cache_name(video, options)
-    video_faces = cached_faces(video, end, options, name)
+    video_faces = _load(name, end)
     if video_faces is not None:
         count = len(video_faces.times)
         yield SearchedFrames(count, count, 0.0, video_faces, count, True)
@@ -121,7 +121,7 @@ def seconds_after_end(video: FrameSource) -> Fraction:
 
 
 def cached_faces(
-    video: FrameSource, end: Fraction | None, options: DubbingOptions, name: str | None = None
+    video: FrameSource, end: Fraction | None, options: DubbingOptions
 ) -> VideoFaces | None:
     """Loads the faces of a video from the cache; None if the cache lacks them.
 
@@ -129,9 +129,11 @@ def cached_faces(
         video: the video.
         end: seconds that are needed; None for all.
         options: of reading and detection.
-        name: of the cache's entry, empty without one; None to compute the name.
     """
-    name = _cache_name(video, options) if name is None else name
+    return _load(_cache_name(video, options), end)
+
+
+def _load(name: str, end: Fraction | None) -> VideoFaces | None:
     video_faces = cache.load(name, end) if name else None
     if video_faces is None:
         return None
