@@ -121,15 +121,17 @@ def measure(
         for t in tracks_of_identity
     ]
     tracks.sort(key=lambda pair: (pair[1].start, pair[0]))
+    times = frame_source.snap_times(video_faces.times, video.frame_rate)
     if longest_only:
-        times = frame_source.snap_times(video_faces.times, video.frame_rate)
 
         def length(pair: tuple[int, faces.Track]) -> Fraction:
             return _end(times, pair[1].frames.stop, video.frame_rate) - times[pair[1].start]
 
         tracks = [max(tracks, key=length)] if tracks else []
     return [
-        _measure(video, video_faces, number, track, samples, sync_model, max_offset, settings)
+        _measure(
+            video, video_faces, times, number, track, samples, sync_model, max_offset, settings
+        )
         for number, track in tracks
     ]
 
@@ -137,6 +139,7 @@ def measure(
 def _measure(
     video: frame_source.FrameSource,
     video_faces: VideoFaces,
+    times: Sequence[Fraction],
     number: int,
     track: faces.Track,
     samples: np.ndarray,
@@ -144,7 +147,6 @@ def _measure(
     max_offset: int,
     settings: DubbingOptions,
 ) -> TrackSync:
-    times = frame_source.snap_times(video_faces.times, video.frame_rate)
     start, end = times[track.start], _end(times, track.frames.stop, video.frame_rate)
     where = number, float(start), float(end)
     if end - start < MIN_SECONDS:
