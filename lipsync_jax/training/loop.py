@@ -140,7 +140,9 @@ def train(
     paths.require_access(workdir, "--workdir")
     method = load_method(config)
     mesh = sharding.make_mesh()
-    num_groups(config, mesh), uses_remat(config)  # before any slow work
+    # They check the config; here, before any slow work.
+    num_groups(config, mesh)
+    uses_remat(config)
     sums_gradients_in_float32(config)
     data = DataPipeline(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The compiled train step of a method: one program for each set of loss terms that are off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import ml_collections
@@ -23,12 +23,8 @@ def num_groups(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> in
     Raises:
         ValueError: `config.batch_statistics` is unknown.
     """
-    if config.batch_statistics not in BATCH_STATISTICS:
-        raise ValueError(
-            f"config.batch_statistics={config.batch_statistics!r}: choose "
-            f"{', '.join(BATCH_STATISTICS)}"
-        )
-    return mesh.devices.size if config.batch_statistics == "device" else 1
+    statistics = _choice(config, "batch_statistics", BATCH_STATISTICS)
+    return mesh.devices.size if statistics == "device" else 1
 
 
 def uses_remat(config: ml_collections.ConfigDict) -> bool:
@@ -37,9 +33,7 @@ def uses_remat(config: ml_collections.ConfigDict) -> bool:
     Raises:
         ValueError: `config.remat` is unknown.
     """
-    if config.remat not in REMAT:
-        raise ValueError(f"config.remat={config.remat!r}: choose {', '.join(REMAT)}")
-    return bool(config.remat == "blocks")
+    return _choice(config, "remat", REMAT) == "blocks"
 
 
 def sums_gradients_in_float32(config: ml_collections.ConfigDict) -> bool:
@@ -48,11 +42,15 @@ def sums_gradients_in_float32(config: ml_collections.ConfigDict) -> bool:
     Raises:
         ValueError: `config.gradient_sums` is unknown.
     """
-    if config.gradient_sums not in GRADIENT_SUMS:
-        raise ValueError(
-            f"config.gradient_sums={config.gradient_sums!r}: choose {', '.join(GRADIENT_SUMS)}"
-        )
-    return bool(config.gradient_sums == "float32")
+    return _choice(config, "gradient_sums", GRADIENT_SUMS) == "float32"
+
+
+def _choice(config: ml_collections.ConfigDict, name: str, choices: Sequence[str]) -> str:
+    """Returns the value of a field, one of the choices."""
+    value: str = config[name]
+    if value not in choices:
+        raise ValueError(f"config.{name}={value!r}: choose {', '.join(choices)}")
+    return value
 
 
 class TrainStep:
