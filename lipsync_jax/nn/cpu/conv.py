@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lipsync_jax.nn.cpu import winograd
+from lipsync_jax.nn.gradient_sums import axes
 from lipsync_jax.types import Argument
 
 Pads = tuple[tuple[int, int], ...]
@@ -33,7 +34,7 @@ def _convolve(
 ) -> jax.Array:
     if not dilated and winograd.is_profitable(x, kernel, strides, pads):
         return convolve3x3(x, kernel, pads)
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_axes(x), **dilated)
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x), **dilated)
 
 
 def kernel_gradient(
@@ -66,7 +67,7 @@ def kernel_gradient(
         (1,) * len(space),
         grad_pads,
         rhs_dilation=strides,
-        dimension_numbers=_axes(x),
+        dimension_numbers=axes(x),
     )
     return jnp.transpose(y, (*space, 0, -1))
 
@@ -91,11 +92,6 @@ def _input_gradient(
 def _dilated_size(gradient: jax.Array, axis: int, stride: int) -> int:
     """Returns the size of an axis with zeros between its entries."""
     return (gradient.shape[axis] - 1) * stride + 1
-
-
-def _axes(x: jax.Array) -> tuple[str, str, str]:
-    space = "DHW"[5 - x.ndim :]
-    return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
 def _forward(
