@@ -20,6 +20,7 @@ CONSENT = (
     "I have the consent of everyone shown and heard, and will say that the video is synthetic."
 )
 _PAGE = Path(__file__).with_name("page")
+_ENDED = "this session has ended"
 _FIGURES_PERIOD = 0.5  # seconds
 _MAX_SDP = 100_000  # characters
 
@@ -58,9 +59,10 @@ def create_app(live: Live) -> FastAPI:
     recordings: dict[str, Path] = {}
 
     def session_of(session_id: str) -> Session:
-        if session_id not in live.sessions:
-            raise HTTPException(404, "this session has ended; start again")
-        return live.sessions[session_id]
+        session = live.sessions.get(session_id)
+        if session is None or session.is_closed:  # a closed one stays until all is freed
+            raise HTTPException(404, f"{_ENDED}; start again")
+        return session
 
     @app.get("/setup")
     async def setup() -> dict[str, Json]:
@@ -131,7 +133,7 @@ def create_app(live: Live) -> FastAPI:
         await socket.accept()
         session = live.sessions.get(session_id)
         reason = (
-            "this session has ended"
+            _ENDED
             if session is None
             else "start the session with the source 'samples'"
             if session.source != "samples"
@@ -168,3 +170,5 @@ async def _receive_samples(socket: WebSocket, session: Session) -> str:
             if len(data) % 2:
                 return f"{len(data)} bytes are no 16-bit samples"
             await session.push(np.frombuffer(data, "<i2"), resample)
+            if session.is_closed:
+                return _ENDED

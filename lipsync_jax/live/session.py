@@ -88,6 +88,7 @@ class Session:
         pipeline: from the voice to pictures and sound.
         source: one of `SOURCES`.
         recorder: writes what is sent while the viewer wishes.
+        is_closed: whether the session has ended.
         sound_times: (sent at, due at) of the last blocks of sound, seconds of the clock.
         picture_times: the same of the last pictures.
     """
@@ -121,7 +122,7 @@ class Session:
         servers = [aiortc.RTCIceServer(url) for url in ice_servers]
         self._connection = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(servers))
         self._tasks: set[asyncio.Task] = set()
-        self._is_closed = False
+        self.is_closed = False
 
     async def answer(self, sdp: str, kind: str) -> dict[str, Json]:
         """Connects to the browser that made an offer; returns the answer.
@@ -157,13 +158,17 @@ class Session:
         }
 
     async def push(self, samples: np.ndarray, resample: Resampler) -> None:
-        """Adds samples of a speech synthesiser, int16 (n,), when there is room for them."""
+        """Adds samples of a speech synthesiser, int16 (n,), when there is room for them.
+
+        Returns at once if the session is closed: nothing makes room any more.
+        """
         converted = resample(samples)
-        while len(converted):
-            while not (room := self.pipeline.voice.room):
-                await asyncio.sleep(0.02)
+        while len(converted) and not self.is_closed:
+            room = self.pipeline.voice.room
             self.pipeline.voice.push(converted[:room])
             converted = converted[room:]
+            if not room:
+                await asyncio.sleep(0.02)
 
     def figures(self) -> dict[str, Json]:
         """Returns what the page shows: rates, repeated pictures, and the parts of the delay."""
@@ -209,9 +214,9 @@ class Session:
 
     async def close(self) -> None:
         """Frees all that the session holds; may be called twice."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
         await self._connection.close()

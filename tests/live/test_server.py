@@ -146,6 +146,21 @@ def test_pushed_samples_arrive_and_wait_for_room(client, live, sdp):
     client.delete(f"/live/sessions/{made}")
 
 
+def test_samples_that_wait_for_room_are_refused_when_the_session_ends(client, live, sdp):
+    made = client.post("/live/offer", json={**OFFER, "sdp": sdp}).json()["session"]
+    voice = live.sessions[made].pipeline.voice
+    with connect(client, made, "samples") as socket:
+        socket.send_text(json.dumps({"rate": 48_000}))
+        for _ in range(6):  # 3 s
+            socket.send_bytes(np.ones(24_000, "<i2").tobytes())
+        deadline = time.monotonic() + 5
+        while voice.room and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client.delete(f"/live/sessions/{made}")
+        closed = socket.receive()
+    assert closed["code"] == 1008 and closed["reason"] == "this session has ended"
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [
