@@ -12,8 +12,10 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.cli import main
 from lipsync_jax.configs import lipgan, wav2lip
+from lipsync_jax.interop.export import examples
 from lipsync_jax.interop.export import folder as export_folder
 from lipsync_jax.interop.export.examples import Comparison
+from lipsync_jax.interop.export.functions import Function
 from lipsync_jax.training import checkpoints
 from tests.helpers import reference_images, toy_paper
 from tests.helpers.networks import abstract_variables, random_variables_like
@@ -154,6 +156,19 @@ def test_a_file_that_differs_is_not_written(run, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="900 of 1000 values differ, by 7 at most"):
         export_folder.export(run, tmp_path / "out", formats=["stablehlo"], check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == []
+
+
+def test_a_file_that_gives_nan_does_not_agree():
+    expected = np.linspace(0, 1, 5, dtype=np.float32)
+    example = examples.Example((), (expected,), 1.0)
+    function = Function("model", lambda *_: (), {}, (), ())
+    for value, agrees in ((expected[2], True), (np.nan, False)):
+        output = expected.copy()
+        output[2] = value
+        compared = examples.compare(
+            "model.onnx", lambda output=output: (output,), function, [example]
+        )
+        assert compared.agrees == agrees
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def compare(file: str, run: Run, function: Function, found: Sequence[Example]) -
                 )
             if not output.size:
                 continue
-            off = np.abs(output.astype(np.float64) - expected)
+            off = np.nan_to_num(np.abs(output.astype(np.float64) - expected), nan=np.inf)
             if output.dtype == np.float32:
                 relative = max(relative, float(off.max() / max(np.abs(expected).max(), 1e-6)))
             else:
