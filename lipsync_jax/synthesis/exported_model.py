@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
@@ -31,6 +32,7 @@ FORMAT = 1  # of the card
 RUNTIME_VARIABLE = "LIPSYNC_RUNTIME"  # onnxruntime or openvino; unset: the first one installed
 _MAX_BYTES = 1 << 20  # of the card
 _MAX_SIZE, _MAX_WINDOW = 4096, 10_000  # pixels; columns
+_FRACTION = re.compile(r"-?[0-9]{1,9}(/[0-9]{1,9})?")  # no exponents, which take time and memory
 
 Session = Callable[..., Sequence[np.ndarray]]  # inputs in the order of the file -> outputs
 
@@ -210,7 +212,10 @@ def _read_inputs(folder: Path, card: Mapping[str, Json]) -> tuple[int, AudioFeat
         inputs = {entry["name"]: entry for entry in card["functions"]["model"]["inputs"]}
         size, batch = image["size"][0], inputs["faces"]["shape"][0]
         known = {"mel": audio_features.MEL, "mfcc": audio_features.MFCC}[audio["features"]]
-        window, lookback = audio["window"], Fraction(audio["lookback_seconds"])
+        window, seconds = audio["window"], audio["lookback_seconds"]
+        if not _FRACTION.fullmatch(seconds):
+            raise ValueError("lookback_seconds is no fraction")
+        lookback = Fraction(seconds)
         batch = 0 if isinstance(batch, str) else batch
         plausible = (
             isinstance(size, int) and 0 < size <= _MAX_SIZE

@@ -91,6 +91,8 @@ def test_the_command_dubs_with_an_exported_network(tmp_path, capsys):
         (lambda card: card.update(files={}), "model.onnx is not the file that card.json"),
         (lambda card: card.update(image={"size": ["x"]}), "does not describe a dubbing network"),
         (lambda card: card.update(audio={"features": "x"}), "does not describe a dubbing network"),
+        (lambda card: card["audio"].update(lookback_seconds="1e-400"), "seconds is no fraction"),
+        (lambda card: card["audio"].update(lookback_seconds=0), "does not describe a dubbing"),
     ],
 )
 def test_damaged_cards_are_told(change, message, tmp_path):
