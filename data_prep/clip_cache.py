@@ -18,7 +18,7 @@ from lipsync_jax.data_prep.extract_clips import ExtractionResult
 from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts
 
-FORMAT = 5  # increment when the extraction or the file's layout changes
+FORMAT = 6  # increment when the extraction or the file's layout changes
 _DAMAGE_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 

@@ -322,7 +322,9 @@ class _Extraction:
                 continue
             track = measured[id(segment.track)]
             problem = track.problem(self._settings, self._sync_model.crop_style)
-            is_kept = problem is None or self._settings.low_sync_confidence == "keep"
+            is_kept = problem is None or (
+                self._settings.low_sync_confidence == "keep" and problem[0] in sync.UNKNOWN_OFFSET
+            )
             is_measured = track.sync.av_offset is not None
             stage = "sync confidence" if is_measured else "sync offset"
             offsets.left += is_measured or is_kept

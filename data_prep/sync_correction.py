@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not 
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
     from lipsync_jax.evaluation.sync_models import SyncModel
 
+# Reasons of a drop that `--low-sync-confidence keep` lifts: the offset of such clips is not known.
+UNKNOWN_OFFSET = _UNCERTAIN, _NOT_MEASURED = "low sync confidence", "sync offset not measured"
 _AUDIO_WINDOWS = 2000  # that are embedded at a time: 10 MB of features
 
 
@@ -194,17 +196,17 @@ class MeasuredTrack:
 
         found = self.sync.av_offset
         if found is None:
-            return "sync offset not measured", self.sync.reason
+            return _NOT_MEASURED, self.sync.reason
         if crop_style == "syncnet":
             least = settings.min_sync_confidence
             if found.confidence < least:
-                return "low sync confidence", f"{found.confidence:.1f}, of {least:g} needed"
+                return _UNCERTAIN, f"{found.confidence:.1f}, of {least:g} needed"
         elif not self.sync.is_confident:
             least = settings.min_sync_prominence
             is_stable = found.stability >= MIN_STABILITY and not found.at_limit
             if found.prominence < least or not is_stable:
                 detail = f"prominence {found.prominence:.2f}, of {least:g} needed; stability "
-                return "low sync confidence", f"{detail}{found.stability:.2f}, of {MIN_STABILITY:g}"
+                return _UNCERTAIN, f"{detail}{found.stability:.2f}, of {MIN_STABILITY:g}"
         if abs(found.frames) > settings.max_sync_offset:
             return "sync offset too large", f"{found.frames:+d} frames"
         return None

@@ -53,9 +53,13 @@ def test_an_injected_offset_is_corrected(offset, tmp_path):
     assert changed == ({f"audio shifted by {-offset:+d} frames": 1} if offset else {})
 
 
-@pytest.mark.parametrize("offset", [-8, -7, 7, 8])
-def test_a_large_offset_is_dropped(offset, tmp_path):
-    result = extract(tmp_path / "a.mkv", shifted(talking.speech_audio(SPEECH), offset))
+@pytest.mark.parametrize(
+    ("offset", "low_confidence"),
+    [(-8, "drop"), (-7, "drop"), (7, "drop"), (8, "drop"), (8, "keep")],
+)
+def test_a_large_offset_is_dropped(offset, low_confidence, tmp_path):
+    settings = dataclasses.replace(SETTINGS, low_sync_confidence=low_confidence)
+    result = extract(tmp_path / "a.mkv", shifted(talking.speech_audio(SPEECH), offset), settings)
     (rejected,) = result.rejected
     assert (rejected.reason, rejected.stage) == ("sync offset too large", "sync confidence")
     assert rejected.detail == f"{offset:+d} frames"
