@@ -34,6 +34,7 @@ _WRITE_INTERVAL = 1.0  # seconds between two writings of a running job's file
 _RATE_WINDOW = 5.0  # seconds over which the time left is estimated
 _JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _FILE = "job.json"
+_INTERRUPTION = "the program ended while this job ran"
 
 
 class Cancelled(Exception):
@@ -131,7 +132,8 @@ class JobQueue:
         self._tracker = _Tracker()
         for job in self._jobs.values():
             if job.state == RUNNING:
-                self._finish(job, INTERRUPTED, "the program ended while this job ran")
+                self._finish(job, INTERRUPTED, _INTERRUPTION)
+        self._remove_old()
         self._thread = threading.Thread(target=self._work, name="lipsync jobs", daemon=True)
         self._thread.start()
 
@@ -236,15 +238,16 @@ class JobQueue:
                 self._cancel.set()
 
     def move_to_front(self, job_id: str) -> None:
-        """Makes a waiting job the next one.
+        """Makes a waiting job the next one; others stay as they are.
 
         Raises:
             KeyError: there is no such job.
         """
         with self._changed:
             job = self._jobs[job_id]
-            job.rank = min((j.rank for j in self._jobs.values()), default=0) - 1
-            self._write(job)
+            if job.state == WAITING:
+                job.rank = min(j.rank for j in self._jobs.values()) - 1
+                self._write(job)
 
     def run_again(self, job_id: str) -> Job:
         """Adds a job with the inputs and options of an earlier one.
@@ -316,7 +319,10 @@ class JobQueue:
             report = self._run(dataclasses.replace(job), self.folder(job), on_progress)
             on_progress("finished")  # cancelled at the last moment
         except Cancelled:
-            self._finish(job, INTERRUPTED if self._closed else CANCELLED)
+            if self._closed:
+                self._finish(job, INTERRUPTED, _INTERRUPTION)
+            else:
+                self._finish(job, CANCELLED)
         except Exception as error:  # one job must not end the queue
             logging.debug("job %s failed", job.job_id, exc_info=error)
             expected = isinstance(error, ValueError | OSError | MemoryError)
@@ -332,12 +338,16 @@ class JobQueue:
             job.state, job.ended = state, time.time()
             job.error, job.details, job.progress = error, details, Progress()
             if state != DONE:
-                for path in self.folder(job).iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path, ignore_errors=True)
-                    elif path.name not in {_FILE, THUMBNAIL, *job.files.values()}:
-                        path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # somebody removed the folder
+                    self._remove_outputs(job)
             self._write(job)
+
+    def _remove_outputs(self, job: Job) -> None:
+        for path in self.folder(job).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in {_FILE, THUMBNAIL, *job.files.values()}:
+                path.unlink(missing_ok=True)
 
     def _write(self, job: Job) -> None:
         path = self.folder(job) / _FILE

@@ -1,6 +1,7 @@
 """The queue alone: states, cancelling, restarts, limits."""
 
 import json
+import shutil
 import threading
 import time
 
@@ -128,6 +129,40 @@ def test_errors_are_told_in_words_and_end_no_other_job(tmp_path, make_queue, wor
     wait(queue, last, jobs.DONE)
 
 
+def test_a_removed_folder_ends_no_other_job(tmp_path, make_queue, work):
+    queue = make_queue()
+    first = add(queue, tmp_path)
+    assert work.started.acquire(timeout=10)
+    last = add(queue, tmp_path)
+    shutil.rmtree(queue.folder(queue.get(first)))
+    for _ in range(2):
+        work.go.release()
+    wait(queue, first, jobs.FAILED)
+    wait(queue, last, jobs.DONE)
+
+
+def test_a_job_that_the_end_of_the_program_stops_says_so(tmp_path, make_queue, work):
+    queue = make_queue()
+    job_id = add(queue, tmp_path)
+    assert work.started.acquire(timeout=10)
+    closing = threading.Thread(target=queue.close)
+    closing.start()
+    while not queue._cancel.is_set():
+        time.sleep(0.005)
+    work.go.release()
+    closing.join()
+    job = queue.get(job_id)
+    assert job.state == jobs.INTERRUPTED and "ended while" in job.error
+
+
+def test_only_waiting_jobs_are_moved(tmp_path, make_queue, work):
+    queue = make_queue()
+    job_id = add(queue, tmp_path)
+    assert work.started.acquire(timeout=10)
+    queue.move_to_front(job_id)
+    assert queue.get(job_id).rank == 0
+
+
 def test_jobs_outlive_the_process(tmp_path, make_queue, work):
     queue = make_queue()
     running = add(queue, tmp_path, "running")
@@ -175,6 +210,7 @@ def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):
     assert {job.job_id for job in queue.all()} == {*ids[1:]}
     queue.close()
     queue = make_queue(keep_seconds=0)
+    assert queue.all() == []
     add(queue, tmp_path)
     assert {job.job_id for job in queue.all()}.isdisjoint(ids)
 
