@@ -126,7 +126,7 @@ def inference_starts(
     Raises:
         ValueError: no such audio offset, or the frame rate is not positive.
     """
-    return generator_window_start(np.arange(frames), frame_rate, _lookback(audio_offset))
+    return generator_window_start(np.arange(frames), frame_rate, lookback_of(audio_offset))
 
 
 def inference_starts_at(
@@ -149,8 +149,25 @@ def inference_starts_at(
     Raises:
         ValueError: no such audio offset.
     """
-    lookback = _lookback(audio_offset, lookback)
+    lookback = lookback_of(audio_offset, lookback)
     return np.array([column_at(time - lookback, rate) for time in times], np.int64)
+
+
+def lookback_of(audio_offset: str, corrected: Fraction = WINDOW_LOOKBACK) -> Fraction:
+    """Returns the seconds by which windows start before their frames.
+
+    Args:
+        audio_offset: see `inference_starts`.
+        corrected: seconds if the offset is `corrected`.
+
+    Raises:
+        ValueError: no such audio offset.
+    """
+    if audio_offset not in AUDIO_OFFSETS:
+        raise ValueError(
+            f"--audio-offset {audio_offset!r} is unknown; choose from {sorted(AUDIO_OFFSETS)}"
+        )
+    return corrected if audio_offset == "corrected" else AUDIO_OFFSETS[audio_offset]
 
 
 def reference_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarray:
@@ -226,14 +243,6 @@ def _rate(frame_rate: Rate) -> Fraction:
     if rate <= 0:
         raise ValueError(f"a frame rate must be positive, not {frame_rate}")
     return rate
-
-
-def _lookback(audio_offset: str, corrected: Fraction = WINDOW_LOOKBACK) -> Fraction:
-    if audio_offset not in AUDIO_OFFSETS:
-        raise ValueError(
-            f"--audio-offset {audio_offset!r} is unknown; choose from {sorted(AUDIO_OFFSETS)}"
-        )
-    return corrected if audio_offset == "corrected" else AUDIO_OFFSETS[audio_offset]
 
 
 def _start(

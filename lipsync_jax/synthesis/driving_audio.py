@@ -94,9 +94,11 @@ def look_ahead(feature_spec: AudioFeatureSpec, audio_offset: str = "corrected") 
     Args:
         feature_spec: which audio features; they are computed in blocks of columns.
         audio_offset: see `AudioFeatureSpec.window_starts`.
+
+    Raises:
+        ValueError: no such audio offset.
     """
-    is_corrected = audio_offset == "corrected"
-    lookback = feature_spec.lookback if is_corrected else windows.AUDIO_OFFSETS[audio_offset]
+    lookback = windows.lookback_of(audio_offset, feature_spec.lookback)
     # The last column of a window may be the first of its block.
     columns = feature_spec.window - 1 + _BLOCK + feature_spec.right_context
     return Fraction(columns, feature_spec.rate) - lookback
