@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
@@ -103,17 +104,11 @@ class StreamingDubber:
         """
         feature_spec = self._batcher.model.audio_features
         audio_features = driving_audio.StreamingFeatures(chunks, rate, feature_spec)
-
-        def envelope(moment: Fraction) -> float:
-            audio_features.length(moment + SPEECH_LOOK_AHEAD)
-            return 1.0 if speech is None else speech(moment)
-
-        options = self._options
+        options, envelope = self._options, None
         if speech is not None:  # frames without speech are those of the face video
             options = dataclasses.replace(options, silence_mode="passthrough")
-        speaker_track = SpeakerTrack(
-            self._face_trajectory, audio_features, None if speech is None else envelope
-        )
+            envelope = functools.partial(_envelope, audio_features, speech)
+        speaker_track = SpeakerTrack(self._face_trajectory, audio_features, envelope)
         face_renderer = FaceRenderer(
             self._batcher, self._video, [speaker_track], options, self._label
         )
@@ -136,3 +131,13 @@ class StreamingDubber:
             for image in images:
                 index, moment = moments.pop(0)
                 yield Frame(moment, image, index)
+
+
+def _envelope(
+    audio_features: driving_audio.StreamingFeatures,
+    speech: Callable[[Fraction], float],
+    moment: Fraction,
+) -> float:
+    """Returns the speech activity of a frame, once the audio that decides it has arrived."""
+    audio_features.length(moment + SPEECH_LOOK_AHEAD)
+    return speech(moment)
