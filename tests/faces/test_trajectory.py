@@ -27,10 +27,7 @@ def test_the_main_face_of_every_shot_and_no_bystander():
 def follow(images, detector, **options):
     frames = [video_reader.Frame(Fraction(i, 25), image, i) for i, image in enumerate(images)]
     options = trajectory.FaceOptions(detector=detector, **options)
-    tracker = trajectory.VideoTracker(Fraction(25), options)
-    for frame in frames:
-        tracker.add(frame)
-    survey = tracker.end()
+    survey = trajectory.track_video(frames, Fraction(25), options)
     return trajectory.face_trajectory(survey, trajectory.select_main_tracks(survey.tracks), options)
 
 
