@@ -1,5 +1,6 @@
 """Writes what a live session sends into a tagged file."""
 
+import contextlib
 import datetime
 import logging
 import queue
@@ -66,19 +67,21 @@ class Recorder:
 
     def stop(self) -> Path | None:
         """Completes the recording; returns its path, or None if there is none or it failed."""
-        items, thread = self._items, self._thread
+        items, thread, path = self._items, self._thread, self._path
         if items is None or thread is None:
             return None
         self._items = None
-        items.put(None)
+        with contextlib.suppress(queue.Full):  # the thread ends without it, too
+            items.put_nowait(None)
         thread.join()
-        return None if self.error else self._path
+        return None if self.error else path
 
     def _add(self, item: tuple) -> None:
-        if self._items is None:
+        items = self._items  # `stop` may be called by another thread
+        if items is None:
             return
         try:
-            self._items.put_nowait(item)
+            items.put_nowait(item)
         except queue.Full:
             self.error = ValueError(
                 f"the recording ended early, as the disk or the encoder is slow: {self._path}"
@@ -101,6 +104,8 @@ class Recorder:
         except Exception as error:
             logging.exception("the recording failed")
             self.error = error
+            if self._items is items:
+                self._items = None
 
     def _write_items(self, items: queue.Queue, writer: VideoWriter, audio: wave.Wave_write) -> None:
         start: Fraction | None = None  # time of the first picture

@@ -1,4 +1,5 @@
 import threading
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -67,3 +68,43 @@ def test_a_slow_disk_ends_the_recording_and_is_told(tmp_path, monkeypatch):
     release.set()
     thread.join(20)
     assert len([*tmp_path.glob("*.mp4")]) == 1 and not thread.is_alive()
+
+
+def test_a_full_disk_ends_the_recording_at_once(tmp_path, monkeypatch):
+    def fail(self, *args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(recorder_module.VideoWriter, "write", fail)
+    face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
+    recorder = Recorder(face, tmp_path)
+    recorder.start()
+    recorder.add_picture(write_code(0, face.streaming.size), Fraction(0))
+    recorder._thread.join(20)
+    assert not recorder.is_recording and recorder.stop() is None
+    assert str(recorder.error) == "no space left"
+
+
+def test_stopping_does_not_wait_for_room_in_the_queue(tmp_path, monkeypatch):
+    release = threading.Event()
+    write = recorder_module.VideoWriter.write
+
+    def slow_write(self, *args):
+        release.wait(20)
+        write(self, *args)
+
+    monkeypatch.setattr(recorder_module.VideoWriter, "write", slow_write)
+    monkeypatch.setattr(recorder_module, "_QUEUE", 5)
+    face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
+    recorder = Recorder(face, tmp_path)
+    recorder.start()
+    items = recorder._items
+    recorder.add_picture(write_code(0, face.streaming.size), Fraction(0))
+    while items.qsize():
+        time.sleep(0.01)
+    for number in range(1, 5):
+        recorder.add_picture(write_code(number, face.streaming.size), Fraction(number, 25))
+    recorder.add_sound(np.zeros(BLOCK, np.int16), 0)
+    assert items.full() and recorder.is_recording
+    threading.Timer(0.2, release.set).start()
+    path = recorder.stop()
+    assert len([*video_reader.read_frames(path)]) == 5
