@@ -10,6 +10,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,14 +41,14 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     digests, sizes = {}, {}
     for name, tree in variables.items():
-        halves = {}
+        halves: dict[str, Any] = {}
         for key, value in traverse_util.flatten_dict(dict(tree), sep="/").items():
             with np.errstate(over="ignore"):
                 halves[key] = np.asarray(value).astype(np.float16)
             if not np.isfinite(halves[key]).all():
                 raise ValueError(f"{name}/{key} has values that half precision cannot hold")
         file = folder / f"{name}{PACKED_SUFFIX}"
-        np.savez(file, allow_pickle=False, **halves)
+        np.savez(file, **halves)
         digests[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
         sizes[file.name] = file.stat().st_size
     content = {**model_card, **model_cards.stamp(), "sha256": digests, "bytes": sizes}

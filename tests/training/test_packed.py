@@ -32,6 +32,19 @@ def test_a_packed_checkpoint_is_read_like_any_other(folder):
     assert model_cards.network_names(folder) == ["generator"]
 
 
+def test_every_keyword_of_savez_is_an_array(tmp_path, monkeypatch):
+    """Before NumPy 2.2, `allow_pickle` would be stored as one."""
+    savez, given = np.savez, {}
+
+    def save(file, **arrays):
+        given.update(arrays)
+        savez(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", save)
+    packed.write(tmp_path / "base", {"generator": VARIABLES}, {"config": CONFIG, "step": 7})
+    assert given.keys() == {"params/head/kernel", "batch_stats/norm/mean"}
+
+
 def test_its_shapes_are_known_before_its_values(folder):
     seen = {}
     inference.load_networks(folder, ("generator",), lambda found: seen.update(found))

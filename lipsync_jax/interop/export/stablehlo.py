@@ -54,7 +54,7 @@ def write(
         "compatibility": "JAX reads programs of its last six months; keep ONNX for longer",
     }
     if not inline_weights:
-        np.savez(folder / f"{function.name}{WEIGHTS_SUFFIX}", allow_pickle=False, **used)
+        np.savez(folder / f"{function.name}{WEIGHTS_SUFFIX}", **used)
         found["weights"] = f"{function.name}{WEIGHTS_SUFFIX}: first argument, a dict of arrays"
     return found
 
