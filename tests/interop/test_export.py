@@ -107,6 +107,13 @@ def test_weights_may_be_inside_and_faces_floats(run, tmp_path):
     assert 0 <= result.comparisons[0].relative <= 1e-5
 
 
+def test_the_current_folder_may_be_written(run, tmp_path, monkeypatch):
+    pytest.importorskip("flatbuffers")
+    monkeypatch.chdir(tmp_path)
+    result = export_folder.export(run, ".", formats=["stablehlo"])
+    assert {path.name for path in tmp_path.iterdir()} == {*result.card["files"], "card.json"}
+
+
 def test_the_code_of_the_readme_runs(exported, monkeypatch, capsys):
     monkeypatch.chdir(exported[0])
     (code,) = read_code(exported[0])

@@ -105,8 +105,7 @@ def export(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        folder = Path(scratch, "export")
-        folder.mkdir()
+        folder = Path(scratch)
         entries |= _write_programs(network, folder, formats, platforms, inline_weights)
         log.info("computing examples by the original network")
         found = examples.compute(network.functions)
@@ -120,9 +119,9 @@ def export(
         written["files"] = card.digests(folder)
         text = json.dumps(written, indent=1)
         (folder / model_cards.EXPORTED).write_text(text + "\n", encoding="utf-8")
-        if out.is_dir():
-            out.rmdir()
-        shutil.move(folder, out)
+        out.mkdir(exist_ok=True)  # the current folder, or a mount, can't be replaced
+        for file in sorted(folder.iterdir()):
+            shutil.move(file, out)
     return ExportResult(out, written, comparisons)
 
 
