@@ -97,15 +97,16 @@ class Guard:
                 f"{HOSTS_VARIABLE}"
             )
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and not _is_of(origin, host):
             return 403, f"requests from pages of {origin} are refused"
         if self._credentials is not None and not self._is_authorized(headers):
             return 401, "name and password are needed"
         if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
-            length = headers.get(b"content-length")
-            if length is None and b"transfer-encoding" in headers:
+            length = headers.get(b"content-length", "0")
+            # Chunks count, not the length, where a request has both.
+            if b"transfer-encoding" in headers or not length.isdecimal():
                 return 411, "the request has no Content-Length; send the file in one piece"
-            if length is not None and int(length) > self._max_bytes:
+            if int(length) > self._max_bytes:
                 return 413, (
                     f"the file is larger than {self._max_bytes / 1e6:.0f} MB; give a shorter or "
                     "smaller one, or start the server with a larger limit"
@@ -128,6 +129,13 @@ def _name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:

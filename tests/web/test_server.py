@@ -168,6 +168,7 @@ def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "http://127.0.0.1:8888"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[127.0.0.1:7860"}, 403),
     ],
 )
 def test_foreign_names_and_pages_are_refused(client, headers, status):
@@ -181,6 +182,9 @@ def test_large_bodies_are_refused_before_they_are_read(client):
     assert answer.status_code == 413 and "1 MB" in answer.json()["error"]
     answer = client.post("/api/files", content=iter([b"0"] * 3))
     assert answer.status_code == 411
+    for headers in ({"content-length": "1", "transfer-encoding": "chunked"},
+                    {"content-length": "many"}):  # fmt: skip
+        assert client.post("/api/files", content=b"0", headers=headers).status_code == 411
 
 
 def test_a_password_is_asked_for(app):
