@@ -220,12 +220,7 @@ class Actions:
         for role in KINDS[kind]:
             if role not in files:
                 raise ValueError(f"{role} is missing; give a file")
-        unknown = set(options).difference(JOB_OPTIONS[kind])
-        if unknown:
-            raise ValueError(
-                f"unknown options {', '.join(sorted(unknown))}; {kind} takes "
-                f"{', '.join(JOB_OPTIONS[kind])}"
-            )
+        _check_names(kind, options)
         if kind in NEED_CONSENT and consent is not True:
             raise ValueError(
                 "consent is missing: confirm that everyone shown and heard has agreed to this video"
@@ -272,7 +267,8 @@ class Actions:
         """
         if not inputs.inspect(video).seconds:
             return []
-        return list_faces.list_identities(video, on_frame)
+        with inputs.renamed_errors(video, video.name):
+            return list_faces.list_identities(video, on_frame)
 
     def preview(
         self, face: Path, audio: Path, moment: float, options: Mapping[str, Json]
@@ -288,9 +284,16 @@ class Actions:
         Raises:
             ValueError: see `check`.
         """
+        _check_names(DUB, options)
         settings = self._settings(DUB, options)
+        inputs.require_face(face)
+        inputs.require_audio(audio)
         pipeline = self.dubbing.get(options.get("model"))
-        with self._preview_lock:
+        with (
+            self._preview_lock,
+            inputs.renamed_errors(face, face.name),
+            inputs.renamed_errors(audio, audio.name),
+        ):
             return pipeline.preview(face, audio, [moment], **settings)[0]
 
     def run(self, job: Job, folder: Path, on_progress: OnProgress) -> dict[str, Json]:
@@ -411,6 +414,15 @@ class Actions:
         with contextlib.suppress(OSError):  # an estimate only
             partial.write_text(json.dumps(timings), encoding="utf-8")
             os.replace(partial, self._work / _TIMINGS)
+
+
+def _check_names(kind: str, options: Mapping[str, Json]) -> None:
+    unknown = set(options).difference(JOB_OPTIONS[kind])
+    if unknown:
+        raise ValueError(
+            f"unknown options {', '.join(sorted(unknown))}; {kind} takes "
+            f"{', '.join(JOB_OPTIONS[kind])}"
+        )
 
 
 def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:

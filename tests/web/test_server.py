@@ -89,6 +89,20 @@ def test_faces_and_a_preview(client, face, speech):
     assert changed.min() > 60  # the right face only
 
 
+def test_faces_and_previews_are_refused_as_jobs_are(client, face, speech, tmp_path):
+    for video, options, message in (
+        (face, {"detector": "yunet:/etc/passwd"}, "unknown options detector"),
+        (face, OPTIONS | {"face_id": 9}, "face.mp4"),
+        (speech, {}, "voice.wav has no picture"),
+    ):
+        body = {"face": upload(client, video), "audio": upload(client, speech)}
+        answer = client.post("/api/preview", json=body | {"options": options})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["error"].startswith(message)
+    answer = client.post("/api/faces", json={"video": upload(client, speech)})
+    assert answer.status_code == 422 and str(tmp_path) not in answer.text
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
