@@ -141,16 +141,16 @@ def measure_all(
         seconds: for all rows together.
         jobs: processes that compile side by side before anything is measured; 1: rows take turns.
     """
-    end = time.monotonic() + seconds
-    measure = _in_turn if jobs == 1 else _compile_first
-    yield from measure(parts, command, seconds, end, jobs)
+    if jobs == 1:
+        yield from _in_turn(parts, command, seconds)
+    else:
+        yield from _compile_first(parts, command, seconds, jobs)
 
 
 def _in_turn(
-    parts: Sequence[Part], command: Sequence[str], seconds: float, end: float, jobs: int
+    parts: Sequence[Part], command: Sequence[str], seconds: float
 ) -> Iterator[tuple[Part, Row]]:
-    del jobs
-    least = min(MIN_SECONDS, seconds / 2)
+    end, least = time.monotonic() + seconds, min(MIN_SECONDS, seconds / 2)
     for number, part in enumerate(parts):
         left = end - time.monotonic()
         if left < least:
@@ -165,9 +165,10 @@ def _in_turn(
 
 
 def _compile_first(
-    parts: Sequence[Part], command: Sequence[str], seconds: float, end: float, jobs: int
+    parts: Sequence[Part], command: Sequence[str], seconds: float, jobs: int
 ) -> Iterator[tuple[Part, Row]]:
     events: queue.Queue = queue.Queue()
+    end = time.monotonic() + seconds
     deadline = end - (1 - COMPILE_SHARE) * seconds
     waiting, running, ready = [*parts], [], []
     while waiting or running:
