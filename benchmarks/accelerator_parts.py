@@ -66,7 +66,7 @@ def machine() -> Row:
 
 
 def read_config(part: Part) -> ml_collections.ConfigDict:
-    """Returns the config of a part, with its precision and batch, and all losses on."""
+    """Returns the config of a part, with its precision and batch."""
     config = _config_files.read(part.config)
     config.precision = part.precision
     config.data.batch_size = part.batch or config.data.batch_size
@@ -74,7 +74,7 @@ def read_config(part: Part) -> ml_collections.ConfigDict:
 
 
 def random_state(abstract: State) -> State:
-    """Returns a state of random weights, before the first step of optimizers."""
+    """Returns a state of random weights, before the first step of optimizers, all losses on."""
     networks = {
         name: NetworkState(
             random_weights(network.params),

@@ -51,13 +51,15 @@ def prepare(part: Part) -> Callable[[], Row]:
 
 def _train(part: Part) -> tuple[Callable[[], Any], int]:
     config = accelerator_parts.read_config(part)
-    abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
+    frozen = frozen_configs(config, part.config)
+    abstract = shapes.abstract_method(config, frozen)
     size, mesh = config.data.batch_size, sharding.make_mesh(jax.devices()[:1])
     steps = loop.compile_steps(abstract.method, mesh)
     state = abstract.state(steps, abstract.batch(size))
     generator = _twin(torch_twin.Generator, "wav2lip", state.networks["generator"], config.model)
-    expert_config = frozen_configs(config, part.config)["expert"]
-    expert = _twin(torch_twin.Expert, "sync_expert", state.networks["expert"], expert_config.model)
+    expert = _twin(
+        torch_twin.Expert, "sync_expert", state.networks["expert"], frozen["expert"].model
+    )
     step = torch_twin.TrainingStep(generator, expert, torch.channels_last)
     batch = accelerator_parts.random_batch(abstract.method, size)
     tensors = {name: torch.tensor(x).to(_device()) for name, x in batch.items()}
