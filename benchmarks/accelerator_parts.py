@@ -36,14 +36,15 @@ from lipsync_jax.types import Tree
 
 Measure = Callable[[], Row]
 SECONDS = 1.5  # of a measurement
-# Part of `jax.Device.device_kind` -> a chip with these peaks of arithmetic.
+# Part of `jax.Device.device_kind` -> a chip with these peaks of arithmetic; the first part counts.
 PEAKS = {
     "H100": "h100",
     "H200": "h100",
     "v5 lite": "v5e",
     "v5e": "v5e",
-    "v5p": "v5p",
+    "v5": "v5p",
     "v6 lite": "v6e",
+    "v6e": "v6e",
     "v4": "v4",
 }
 POSITIVE = 0.03  # of the losses that a validation switches on: the weight of Wav2Lip's sync loss
@@ -138,11 +139,14 @@ def describe(compiled: jax.stages.Compiled, precision: str, seconds: float, batc
     }
     if used := (device.memory_stats() or {}).get("peak_bytes_in_use"):
         row["peak_gigabytes"] = used / 1e9
-    for text, chip in PEAKS.items():
-        if text in device.device_kind:
-            row["of_peak"] = rate / topologies.CHIPS[chip].flops[precision]
-            break
+    if (chip := chip_of(device.device_kind)) is not None:
+        row["of_peak"] = rate / topologies.CHIPS[chip].flops[precision]
     return row
+
+
+def chip_of(device_kind: str) -> str | None:
+    """Returns the chip whose peaks a device has; None for an unknown one."""
+    return next((chip for text, chip in PEAKS.items() if text in device_kind), None)
 
 
 def prepare_train(part: Part) -> Measure:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import accelerator, row_processes
+from benchmarks import accelerator, accelerator_parts, row_processes
 from benchmarks.row_processes import Part
 from lipsync_jax import methods
 from lipsync_jax.cli import _config_files
@@ -81,6 +81,23 @@ def test_ratios_and_table():
     assert "| 2 | 2e+03 | 0.123 | 40% |" in lines[0]
     assert "**beyond**" in lines[3]
     assert "failed: out of memory / of the device" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "chip"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("TPU v4", "v4"),
+        ("TPU v5 lite", "v5e"),
+        ("TPU v5", "v5p"),
+        ("TPU v5p", "v5p"),
+        ("TPU v6 lite", "v6e"),
+        ("TPU v6e", "v6e"),
+        ("cpu", None),
+    ],
+)
+def test_a_device_has_the_peaks_of_its_chip(device_kind, chip):
+    assert accelerator_parts.chip_of(device_kind) == chip
 
 
 def test_plan_has_every_method_and_configs_that_exist():
