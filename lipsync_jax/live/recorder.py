@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lipsync_jax.live.voice import BLOCK, SOUND_RATE
+from lipsync_jax.live.voice import SOUND_RATE
 from lipsync_jax.media import mux
 from lipsync_jax.media.video_reader import VideoWriter
 from lipsync_jax.provenance import metadata
@@ -123,5 +123,7 @@ class Recorder:
                 start = place if start is None else start
                 writer.write(data, place - start)
             elif start is not None:
-                skipped = max(0, round(start * SOUND_RATE) - place)
-                audio.writeframes(data[min(skipped, BLOCK) :].tobytes())
+                # Only the first block may begin before the file's next sample, or after.
+                gap = place - round(start * SOUND_RATE) - audio.tell()
+                silence = np.zeros(max(gap, 0), data.dtype)
+                audio.writeframes(np.concatenate([silence, data[max(-gap, 0) :]]).tobytes())

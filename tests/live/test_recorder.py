@@ -3,6 +3,7 @@ import time
 from fractions import Fraction
 
 import numpy as np
+import pytest
 
 from lipsync_jax.live import recorder as recorder_module
 from lipsync_jax.live.faces import Plan, PreparedFace
@@ -13,7 +14,8 @@ from lipsync_jax.provenance import metadata
 from tests.helpers.live_faces import CodedFace, read_code, write_code
 
 
-def test_a_recording_has_picture_and_sound_in_step_and_the_tag(tmp_path):
+@pytest.mark.parametrize("is_sound_first", [False, True])
+def test_a_recording_has_picture_and_sound_in_step_and_the_tag(tmp_path, is_sound_first):
     face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab", "a credit")
     recorder = Recorder(face, tmp_path / "new")
     recorder.start()
@@ -22,10 +24,13 @@ def test_a_recording_has_picture_and_sound_in_step_and_the_tag(tmp_path):
         first = 48_000 + block * BLOCK
         samples = np.zeros(BLOCK, np.int16)
         samples[:48] = 20_000 * (first == 72_000)
+        if is_sound_first:
+            recorder.add_sound(samples, first)
         if block % 2 == 0:
             number = 25 + block // 2
             recorder.add_picture(write_code(number, face.streaming.size), Fraction(number, 25))
-        recorder.add_sound(samples, first)
+        if not is_sound_first:
+            recorder.add_sound(samples, first)
     path = recorder.stop()
     assert path.parent == tmp_path / "new" and not recorder.is_recording
     codes = [read_code(frame.image) for frame in video_reader.read_frames(path)]
