@@ -162,7 +162,7 @@ async def _receive_samples(socket: WebSocket, session: Session) -> str:
                     session.pipeline.voice.clear()
                 if "rate" in settings:
                     resample = Resampler(int(settings["rate"]))
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
                 return f"a message of text is {{'rate': samples a second}} as JSON: {error}"
         elif (data := message.get("bytes")) is not None:
             if resample is None:

@@ -167,6 +167,7 @@ def test_samples_that_wait_for_room_are_refused_when_the_session_ends(client, li
         (b"\0\0", "the first message is"),
         ("{}x", "a message of text is"),
         ('{"rate": 10}', "give 8000 to 192000"),
+        ('{"rate": Infinity}', "a message of text is"),
     ],
 )
 def test_wrong_samples_are_explained(client, live, sdp, message, words):
