@@ -97,7 +97,10 @@ def create_app(live: Live) -> FastAPI:
     async def record(session_id: str, record: Record) -> dict[str, Json]:
         session = session_of(session_id)
         if record.on:
-            session.recorder.start()
+            try:
+                session.recorder.start()
+            except OSError as error:
+                raise HTTPException(409, f"the recording can't be written: {error}") from error
             return {"recording": True, "file": None}
         path = await asyncio.to_thread(session.recorder.stop)
         if path is None:

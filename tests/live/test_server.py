@@ -189,5 +189,15 @@ def test_recordings_are_those_of_this_server(client, live, sdp, tmp_path):
     assert gone.status_code == 404
 
 
+def test_a_folder_that_can_not_be_written_is_told(sdp, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    live = make_live(record_folder=tmp_path / "file")
+    with TestClient(server.create_app(live)) as client:
+        made = client.post("/offer", json={**OFFER, "sdp": sdp}).json()["session"]
+        answer = client.post(f"/sessions/{made}/record", json={"on": True})
+        client.delete(f"/sessions/{made}")
+    assert answer.status_code == 409 and "the recording can't be written" in answer.json()["detail"]
+
+
 def test_the_guard_is_around_all_that_the_command_serves(live):
     assert isinstance(command.make_app(live, "127.0.0.1"), web_guard.Guard)
