@@ -70,7 +70,7 @@ def create_app(live: Live) -> FastAPI:
             "consent": CONSENT,
             "faces": [
                 {"name": name, "plan": face.plan.describe(), "is_enough": face.plan.is_enough}
-                for name, face in live.faces.items()
+                for name, face in [*live.faces.items()]  # another thread may prepare more
             ],
             "ice_servers": [{"urls": url} for url in live.ice_servers],
             "recording": None if live.audio_path is None else live.audio_path.name,

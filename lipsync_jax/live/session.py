@@ -316,7 +316,8 @@ class Live:
             ValueError: there is no such face or source, or the offer can't be used.
             TooManyViewers: all places are taken.
         """
-        if face not in self.faces:
+        prepared = self.faces.get(face)  # once, as another thread may drop the face
+        if prepared is None:
             raise ValueError(f"face {face!r} is not prepared; choose from {', '.join(self.faces)}")
         if source not in SOURCES or (source == "recording" and self.audio_path is None):
             raise ValueError(f"source {source!r} is not there; choose from {', '.join(SOURCES)}")
@@ -326,7 +327,7 @@ class Live:
                 "leaves, or start the server with a larger --max-viewers"
             )
         session = Session(
-            self.faces[face],
+            prepared,
             source,
             audio_path=self.audio_path,
             ice_servers=self.ice_servers,

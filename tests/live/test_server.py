@@ -199,5 +199,17 @@ def test_a_folder_that_can_not_be_written_is_told(sdp, tmp_path):
     assert answer.status_code == 409 and "the recording can't be written" in answer.json()["detail"]
 
 
+def test_faces_may_be_prepared_while_they_are_listed():
+    class GrowingPlan(Plan):
+        def describe(self):
+            live.faces["later"] = live.faces["anna"]
+            return super().describe()
+
+    live = make_live()
+    live.faces["anna"] = PreparedFace("anna", CodedFace(), GrowingPlan(0.01, 25.0), "0123456789ab")
+    with TestClient(server.create_app(live)) as client:
+        assert [face["name"] for face in client.get("/setup").json()["faces"]] == ["anna"]
+
+
 def test_the_guard_is_around_all_that_the_command_serves(live):
     assert isinstance(command.make_app(live, "127.0.0.1"), web_guard.Guard)
