@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import doctest
-import importlib
 import io
 import re
 import shlex
@@ -13,6 +12,7 @@ import pytest
 
 from lipsync_jax.cli import _config_files, train
 from lipsync_jax.cli import main as cli
+from tests.helpers import imports
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,12 +66,7 @@ def examples():
 
 @pytest.mark.parametrize("text", examples())
 def test_python_examples_import_what_exists(text):
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("lipsync_jax"):
-            module = importlib.import_module(node.module)
-            for alias in node.names:
-                if not hasattr(module, alias.name):
-                    importlib.import_module(f"{node.module}.{alias.name}")
+    imports.import_names(ast.parse(text))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

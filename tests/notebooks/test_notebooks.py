@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import importlib
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lipsync_jax.cli import _config_files
+from tests.helpers import imports
 
 ROOT = Path(__file__).parents[2]
 # Values of the parameters cell for the test.
@@ -115,12 +115,7 @@ def test_imports_and_configs_exist(notebook):
         text = re.sub(r"^\s*[!%].*$", "    pass", source(cell), flags=re.MULTILINE)
         for name in re.findall(r'"--config=([\w:]+)"', text):
             _config_files.resolve(name)
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("lipsync_jax"):
-                module = importlib.import_module(node.module)
-                for alias in node.names:
-                    if not hasattr(module, alias.name):
-                        importlib.import_module(f"{node.module}.{alias.name}")
+        imports.import_names(ast.parse(text))
 
 
 def outputs(content):
