@@ -96,8 +96,8 @@ def export(
     _check_options(out, formats, batch, platforms, check)
     if str(checkpoint) in weights.names():
         checkpoint = weights.path(str(checkpoint))
-    network = _load(checkpoint, batch, floats)
     model_card = read_model_card(checkpoint)
+    network = _load(checkpoint, model_card["config"]["method"], batch, floats)
     entries: dict[str, Json] = {
         "model_hash": network.model_hash,
         "credit": model_info.credit(checkpoint),
@@ -109,7 +109,9 @@ def export(
         entries |= _write_programs(network, folder, formats, platforms, inline_weights)
         log.info("computing examples by the original network")
         found = examples.compute(network.functions)
-        comparisons = _compare(network.functions, folder, formats, inline_weights, found, check)
+        comparisons: list[Comparison] = []
+        if check:
+            comparisons = _compare(network.functions, folder, formats, inline_weights, found)
         np.savez_compressed(folder / "example.npz", **examples.named(network.functions, found))
         written = card.make(
             network.kind, network.inference, network.functions, model_card, **entries
@@ -122,7 +124,7 @@ def export(
         out.mkdir(exist_ok=True)  # the current folder, or a mount, can't be replaced
         for file in sorted(folder.iterdir()):
             shutil.move(file, out)
-    return ExportResult(out, written, comparisons)
+    return ExportResult(out, written, tuple(comparisons))
 
 
 def _check_options(
@@ -153,8 +155,9 @@ def _check_options(
         )
 
 
-def _load(checkpoint: str | os.PathLike, batch: int | str | None, floats: bool) -> _Network:
-    method = read_model_card(checkpoint)["config"]["method"]
+def _load(
+    checkpoint: str | os.PathLike, method: str, batch: int | str | None, floats: bool
+) -> _Network:
     if methods.has_inference(method, AnimationInference):
         return _load_animation(checkpoint, batch, floats)
     inference = load_inference(
@@ -218,11 +221,8 @@ def _compare(
     formats: Sequence[str],
     inline_weights: bool,
     found: Mapping[str, list[examples.Example]],
-    check: bool,
-) -> tuple[Comparison, ...]:
+) -> list[Comparison]:
     comparisons: list[Comparison] = []
-    if not check:
-        return ()
     for function in all_functions:
         runs: dict[str, examples.Run] = {}
         if "stablehlo" in formats:
@@ -242,4 +242,4 @@ def _compare(
             f"{wrong[0]}: more than rounding. Nothing was written; please report this with the "
             "versions of jax, jax2onnx and onnxruntime"
         )
-    return tuple(comparisons)
+    return comparisons

@@ -1,7 +1,7 @@
 """The functions of a trained network that are exported, as functions of flat lists of arrays."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -163,12 +163,8 @@ def _leaves(name: str, leaves: Sequence[Any], meaning: str) -> list[ArraySpec]:
 
 
 def _flat(variables: Variables) -> dict[str, np.ndarray]:
-    return dict(_flat_items(variables))
-
-
-def _flat_items(variables: Variables) -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
-        yield name, np.asarray(value)
+    flat = traverse_util.flatten_dict(dict(variables), sep="/")
+    return {name: np.asarray(value) for name, value in flat.items()}
 
 
 def _nested(weights: Weights) -> dict[str, Tree]:
