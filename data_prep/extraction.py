@@ -1,5 +1,6 @@
 """A raw corpus -> clips in a cache, and the split of each video; what `prepare` begins with."""
 
+import collections
 import dataclasses
 import logging
 import time
@@ -16,10 +17,12 @@ from lipsync_jax.data_prep.splits import (
     assign_splits,
     find_duplicates,
 )
+from lipsync_jax.data_prep.stages import StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
 from lipsync_jax.progress import EtaLogger
 
 RUNNERS = ("local", "beam")
+_ENOUGH = 20  # clips, of which most are dropped, that a warning during the extraction needs
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +162,15 @@ def extract(
 def _log_progress(
     summaries: Iterable[ExtractionSummary], total: int
 ) -> Iterator[ExtractionSummary]:
-    count, clips, rejected = EtaLogger("videos", total, log.info), 0, 0
+    count, clips, is_told = EtaLogger("videos", total, log.info), 0, False
+    measured, rejected = 0, collections.Counter[str]()
     for number, summary in enumerate(summaries, 1):
-        clips, rejected = clips + len(summary.clips), rejected + len(summary.rejected)
-        count(number, f"{clips} clips, {rejected} rejected")
+        clips += len(summary.clips)
+        measured += summary.stages.get("sync offset", StageCounts()).entered
+        rejected.update(item.reason for item in summary.rejected)
+        count(number, f"{clips} clips, {rejected.total()} rejected")
+        if _ENOUGH <= measured and number < total and not is_told:
+            if advice := sync_correction.drop_advice(rejected, measured):
+                log.warning("So far %s. Changed options extract every video again", advice)
+                is_told = True
         yield summary

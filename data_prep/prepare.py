@@ -20,7 +20,7 @@ from typing import Any
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.data_prep import builder, corpora, worker_pool
 from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
-from lipsync_jax.data_prep.report import fingerprint, format_report, write_report
+from lipsync_jax.data_prep.report import fingerprint, format_report, no_clip_error, write_report
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
 
@@ -232,7 +232,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares the data set and prints the report; returns 1 when no clip could be made."""
+    """Prepares the data set and prints the report.
+
+    Raises:
+        ValueError: no clip could be made, with the reasons.
+    """
     names = [field.name for field in dataclasses.fields(ExtractionSettings)]
     settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
     if arguments.workers < 1:
@@ -256,4 +260,6 @@ def run(arguments: argparse.Namespace) -> int:
     file = arguments.out / report["corpus"] / report["config"] / "report.json"
     print(f"report  {file}")
     arguments.json.update(report=file, **report)
-    return 0 if report["data"] else 1
+    if not report["data"]:
+        raise ValueError(no_clip_error(report))
+    return 0

@@ -8,15 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lipsync_jax.data_prep import builder, corpora, stages
+from lipsync_jax.data_prep import builder, corpora, stages, sync_correction
 from lipsync_jax.data_prep.extraction import Extraction
 from lipsync_jax.data_prep.settings import FRAME_RATE
 from lipsync_jax.data_prep.splits import SPLITS
 from lipsync_jax.data_prep.stages import StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary
 from lipsync_jax.text import printable
-
-_MANY = 0.5  # fraction of clips, above which their drop deserves advice
 
 
 def write_report(
@@ -106,17 +104,18 @@ def _stages(extraction: Extraction, data: str | None, seconds: float) -> dict[st
     return stages.as_json(sums)
 
 
-def _advice(counts: Mapping[str, Any]) -> list[str]:
-    """Returns what to do where most clips were dropped for their sync confidence."""
-    stage = counts["stages"]["sync confidence"]
-    low = stage["dropped"].get("low sync confidence", 0)
-    if low <= _MANY * max(stage["in"], 1):
-        return []
-    return [
-        f"advice  {low} of {stage['in']} clips have no confident audio offset: name a sync model "
-        "that was trained on such faces (--sync-model DIR), make longer clips, or keep the clips "
-        "as they are (--low-sync-confidence keep)"
-    ]
+def _advice(report: Mapping[str, Any]) -> str:
+    """Returns what to do where most clips, or without a data set any, lack a known offset."""
+    least = sync_correction.MANY_DROPPED if report["data"] else 0.0
+    clips = report["stages"]["sync offset"]["in"]
+    return sync_correction.drop_advice(report["rejected_by_reason"], clips, least)
+
+
+def no_clip_error(report: Mapping[str, Any]) -> str:
+    """Returns why no clip could be made, and what to do."""
+    reasons = ", ".join(f"{count} {name}" for name, count in report["rejected_by_reason"].items())
+    message = f"no clip could be made; rejected: {reasons}"
+    return ". ".join(part for part in (message, _advice(report)) if part)
 
 
 def format_report(report: Mapping[str, Any]) -> str:
@@ -127,7 +126,6 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"a face in {report['frames_with_face']:.1%} of the frames, "
         f"{report['videos_from_cache']} videos of an earlier run",
         *stages.format_stages(report["stages"]),
-        *_advice(report),
         f"{'split by ' + report['split_by']:<18}{'clips':>8}{'minutes':>10}{'speakers':>10}",
     ]
     for name, size in report["splits"].items():
@@ -150,5 +148,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     empty = [name for name, size in report["splits"].items() if not size["clips"]]
     if empty and report["data"]:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
+    if advice := _advice(report):
+        lines.append(f"advice  {advice}")
     lines.append(f"data    {report['data'] or 'none: no clip could be made of any video'}")
     return "\n".join(lines)

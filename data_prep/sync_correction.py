@@ -6,6 +6,7 @@ Audio offsets are positive where the audio is later than the video.
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not 
 
 # Reasons of a drop that `--low-sync-confidence keep` lifts: the offset of such clips is not known.
 UNKNOWN_OFFSET = _UNCERTAIN, _NOT_MEASURED = "low sync confidence", "sync offset not measured"
+MANY_DROPPED = 0.5  # fraction of the clips
 _AUDIO_WINDOWS = 2000  # that are embedded at a time: 10 MB of features
 
 
@@ -81,6 +83,25 @@ def _load(folder: Path) -> "SyncModel":
     # Several processes would share one accelerator, and its rounding differs.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         return SyncModel.load(folder)
+
+
+def drop_advice(rejected: Mapping[str, int], clips: int, least: float = MANY_DROPPED) -> str:
+    """Returns what to do about clips that were dropped because their audio offset is not known.
+
+    Args:
+        rejected: reason -> number of clips.
+        clips: number of clips that reached the stage `sync offset`.
+        least: fraction of them, up to which there is no advice: the text is empty.
+    """
+    dropped = sum(rejected.get(reason, 0) for reason in UNKNOWN_OFFSET)
+    if dropped <= least * clips:
+        return ""
+    return (
+        f"{dropped} of {clips} clips were dropped because the sync model is not confident of their "
+        "audio offset. If the videos are in sync, keep such clips as they are "
+        "(--low-sync-confidence keep); else name a sync model that was trained on such faces "
+        "(--sync-model DIR), or give videos with longer shots"
+    )
 
 
 class TrackEmbeddings:

@@ -233,9 +233,10 @@ def test_the_command_reports_errors(tmp_path, capsys):
     (tmp_path / "a.mp4").write_bytes(b"")
     arguments = ["--input", str(tmp_path), "--out", out, "--workers", "0", "--sync-model", "none"]
     assert main.main(["prepare", *arguments]) == 1
-    output = capsys.readouterr().out
-    assert "unreadable, e.g. a" in output
-    assert "no clip could be made" in output
+    printed, error = capsys.readouterr()
+    assert "unreadable, e.g. a" in printed
+    assert "no clip could be made" in printed
+    assert "no clip could be made; rejected: 1 unreadable\n" in error
     for wrong, message in (
         (["--test", "1"], "nothing to train on"),
         (["--detect-every", "0"], "step"),

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from lipsync_jax import faces
+from lipsync_jax.cli import main
 from lipsync_jax.data.clip import Word, decode_frames
 from lipsync_jax.data_prep import extract_clips as extraction
-from lipsync_jax.data_prep import source_video, sync_correction
+from lipsync_jax.data_prep import extraction as preparation
+from lipsync_jax.data_prep import prepare, source_video, sync_correction
 from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.segments import Segment
 from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.stages import Rejected, StageCounts
+from lipsync_jax.data_prep.worker_pool import ExtractionSummary
 from lipsync_jax.media import audio
 from tests.helpers import corpus_trees, talking
 from tests.helpers.colour_faces import detect
@@ -76,6 +80,42 @@ def test_audio_of_another_video_is_dropped_or_kept_as_it_is(tmp_path):
     (clip,) = extract(tmp_path / "a.mkv", other, settings).clips
     assert np.isnan(clip.sync_offset) and np.isnan(clip.sync_confidence)
     assert len(clip.frames) == FRAMES
+
+
+def test_a_data_set_without_clips_names_the_option_that_keeps_them(tmp_path, monkeypatch, capsys):
+    other = talking.speech_audio(talking.random_speech_mask(FRAMES, seed=9))
+    talking.write_talking_video(tmp_path / "raw" / "a.mkv", SPEECH, other)
+    run = prepare.prepare
+    monkeypatch.setattr(
+        prepare,
+        "prepare",
+        lambda sources, out, corpus, _, **rest: run(sources, out, corpus, SETTINGS, **rest),
+    )
+    paths = ["--input", str(tmp_path / "raw"), "--out", str(tmp_path / "out")]
+    assert main.main(["prepare", *paths, "--workers", "0"]) == 1
+    printed, error = capsys.readouterr()
+    assert "no clip could be made; rejected: 1 low sync confidence. 1 of 1" in error
+    assert "--low-sync-confidence keep" in error and "--low-sync-confidence keep" in printed
+
+
+def test_a_run_warns_early_that_most_clips_are_dropped(caplog):
+    """A long run should not end before one learns that its data set lacks most clips."""
+
+    def summaries(reason, count):
+        rejected = tuple(Rejected(f"a/{n}", reason) for n in range(count))
+        stages = {"sync offset": StageCounts(entered=10)}
+        return [ExtractionSummary("a", "s", {}, rejected, stages=stages)] * 5
+
+    for reason, count, expected in (
+        ("low sync confidence", 6, "12 of 20 clips"),
+        ("sync offset not measured", 10, "20 of 20 clips"),
+        ("low sync confidence", 5, ""),
+        ("blurred", 10, ""),
+    ):
+        caplog.clear()
+        assert len(list(preparation._log_progress(summaries(reason, count), 5))) == 5
+        assert len(caplog.messages) == bool(expected)
+        assert expected in caplog.text
 
 
 def test_a_voice_from_elsewhere_costs_its_part_of_the_track_only(tmp_path):
