@@ -56,9 +56,10 @@ def test_stereo_with_one_side_inverted_does_not_cancel(tmp_path, strength):
     path = tmp_path / "a.wav"
     audio.save(path, np.stack([VOICE, -strength * VOICE], axis=1), RATE)
     assert level(audio.load(path)[0]) == pytest.approx(level(VOICE), rel=0.01)
-    spoken = driving_audio.load(path)
     audio.save(tmp_path / "mono.wav", VOICE, RATE)
-    assert np.abs(spoken.features - driving_audio.load(tmp_path / "mono.wav").features).max() < 0.05
+    starts = np.arange(0, len(VOICE) * audio.MEL_RATE // RATE, 16)
+    stereo, mono = (driving_audio.load(p).windows(starts) for p in (path, tmp_path / "mono.wav"))
+    assert np.abs(stereo - mono).max() < 0.05
     mixed = audio_mix.mix([path, tmp_path / "mono.wav"], tmp_path / "mix.wav")
     assert audio.load(mixed, mono=False)[0].shape[1] == 2
 
