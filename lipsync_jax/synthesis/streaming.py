@@ -112,15 +112,16 @@ class StreamingDubber:
         face_renderer = FaceRenderer(
             self._batcher, self._video, [speaker_track], options, self._label
         )
-        moments = []
+        moments: list[tuple[int, Fraction]] = []  # of frames that are being generated
 
         def schedule() -> Iterator[renderer.ScheduledFrame]:
             frames = renderer.schedule_frames(
                 self._video, self._face_trajectory.times, audio_features.length, options.loop
             )
             for index, (number, moment) in enumerate(frames):
-                # Frames that are left out, or show no face, ask for no window.
-                earliest = moment - Fraction(self._batcher.batch_size) / self.frame_rate
+                # Frames that are left out, or show no face, ask for no window; those of the batch
+                # that is being filled still will.
+                earliest = moments[0][1] if moments else moment
                 starts = feature_spec.window_starts([earliest], options.audio_offset)
                 audio_features.discard_before(int(starts[0]))
                 if is_wanted is None or is_wanted(moment):

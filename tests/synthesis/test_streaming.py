@@ -122,8 +122,10 @@ def test_the_look_ahead_is_the_most_that_a_frame_needs(name, audio_offset):
     assert bound - Fraction(2, spec.rate) <= max(needed) <= bound
 
 
-def test_unwanted_frames_are_left_out_and_the_others_keep_their_times(face_video):
-    dubber = scenes.lip_sync_pipeline().prepare(face_video, **scenes.OPTIONS, batch_size=1)
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_unwanted_frames_are_left_out_and_the_others_keep_their_times(face_video, batch_size):
+    pipeline = dubbing.LipSyncPipeline(DubbingModel(generate, 48, "0"))
+    dubber = pipeline.prepare(face_video, **scenes.OPTIONS, batch_size=batch_size)
     whole = [*dubber.stream([noise(1.0)])]
     half = [*dubber.stream([noise(1.0)], is_wanted=lambda moment: moment * 25 % 2 == 1)]
     assert [frame.index for frame in half] == [*range(1, 25, 2)]
