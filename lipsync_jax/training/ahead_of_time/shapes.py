@@ -92,7 +92,10 @@ def abstract_example(method: Method) -> Batch:
 
 
 def largest_example(method: Method) -> dict[str, np.ndarray]:
-    """Returns a method's largest training example of a clip of noise, as a batch of 1."""
+    """Returns a method's largest training example, as a batch of 1.
+
+    Of a clip of noise, or, where the method generates its own data, of the first of these.
+    """
     source = method.data_source("train")
     clip = synthetic_clip(method.config) if source is None else source[0]
     sampled = [
