@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from lipsync_jax.progress import format_rate
+from lipsync_jax.progress import LOG_INTERVAL, format_duration, format_rate
 from lipsync_jax.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ProgressLine:
     def __call__(self, progress: "Progress") -> None:
         """Shows a `progress.Progress`."""
         now, last = time.monotonic(), progress.done == progress.total
-        if now - self._shown < (0.2 if self._terminal else 10) and not last:
+        if now - self._shown < (0.2 if self._terminal else LOG_INTERVAL) and not last:
             return
         self._shown = now
         if progress.stage == "faces":
@@ -79,7 +79,7 @@ class ProgressLine:
         left = (progress.total - progress.done) / max(rate, 1e-6)
         self._show(
             f"{self._prefix} | generate {progress.done}/{progress.total} | {format_rate(rate)} "
-            f"fps | ETA {timestamp(left, 0)}"
+            f"fps | ETA {format_duration(left)}"
         )
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def timestamp(seconds: float, digits: int = 2) -> str:
     whole, part = divmod(round(seconds * 10**digits), 10**digits)
     hours, minutes = whole // 3600, whole // 60 % 60
     start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{start}:{whole % 60:02}" + (f".{part:0{digits}}" if digits else "")
+    return f"{start}:{whole % 60:02}.{part:0{digits}}"
 
 
 def _describe_faces(result: "GenerationResult") -> list[str]:
