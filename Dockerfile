@@ -37,8 +37,9 @@ USER 10001
 WORKDIR /work
 VOLUME /work
 EXPOSE 7860
+# 401: the page asks for a password.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=3m \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/api/health', timeout=4)"]
+    CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 7860, timeout=4); c.request('GET', '/api/health'); sys.exit(c.getresponse().status not in (200, 401))"]
 ENTRYPOINT ["lipsync"]
 # Inside of a container the page must listen on all addresses; publish the port on 127.0.0.1 only.
 CMD ["web", "--host", "0.0.0.0", "--without-password", "--work", "/work/web"]

@@ -1,10 +1,13 @@
 """Dockerfiles, compose.yaml: what they promise, and that their install line works."""
 
+import http.server
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,23 @@ def test_runs_as_a_user_with_a_volume_and_a_health_check(dockerfile):
     (check,) = values(dockerfile, "HEALTHCHECK")
     assert "/api/health" in check and 'CMD ["python"' in check
     assert values(dockerfile, "ENTRYPOINT") == ['["lipsync"]']
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (401, True), (503, False)])
+def test_the_health_check_reads_the_status(dockerfile, status, healthy):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/api/health" else 404)
+            self.end_headers()
+
+    (check,) = values(dockerfile, "HEALTHCHECK")
+    python, *arguments = json.loads(check.partition("CMD ")[2])
+    assert python == "python"
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        code = arguments.pop().replace("7860", str(server.server_port))
+        done = subprocess.run([sys.executable, *arguments, code], capture_output=True)
+    assert (done.returncode == 0) == healthy, done.stderr
 
 
 def test_the_extras_exist(dockerfile):
