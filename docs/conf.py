@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import docs_reference  # noqa: E402
 
 import lipsync_jax  # noqa: E402
 
@@ -36,9 +38,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # Names in modules of the reference must lead somewhere. Other names stay text: inventories of
 # other packages are on the network.
-PUBLIC = re.findall(
-    r"`(lipsync_jax\.[\w.]+)`", (ROOT / "docs/reference/modules.md").read_text(encoding="utf-8")
-)
+PUBLIC = docs_reference.api_modules(ROOT)
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", rf"(?!(?:{'|'.join(map(re.escape, PUBLIC))})\.[A-Za-z]\w+$).*")]
 

@@ -48,7 +48,7 @@ def stage(target: Path) -> None:
             shutil.copyfile(file, place)
     docs_reference.write(ROOT, target / "reference")
     for index in sorted(target.rglob("index.md")):
-        _append_contents(index, generated="reference" in index.parts)
+        _append_contents(index)
 
 
 def _relink(
@@ -70,14 +70,14 @@ def _relink(
     return adapt
 
 
-def _append_contents(index: Path, generated: bool) -> None:
+def _append_contents(index: Path) -> None:
     """Makes the pages that an index links to, and that lie below it, its table of contents."""
     text = index.read_text(encoding="utf-8")
     linked = [link for link in LINK.findall(text) if not re.match(r"\.\.|\w+:", link)]
     if index.parent.name == "source":
         parts = [link for link in linked if link.endswith("/index.md")]
         linked = [*parts, "results.md", *sorted(PAGES.values())]
-    elif generated and index.parent.name == "reference":
+    elif index.parent.name == "reference":
         linked += ["cli/index", "configs/index", "api/index"]
     entries = "\n".join(dict.fromkeys(re.sub(r"\.(md|ipynb)$", "", link) for link in linked))
     if entries:
