@@ -124,7 +124,8 @@ def test_the_code_of_the_readme_runs(exported, monkeypatch, capsys):
 
 
 def test_only_the_command_that_dubs_takes_an_exported_folder(exported, capsys):
-    assert main.main(["export", str(exported[0]), str(exported[0] / "again")]) == 1
+    again = [str(exported[0] / "again"), "--format", "stablehlo"]
+    assert main.main(["export", str(exported[0]), *again]) == 1
     assert "was written by `lipsync export`" in capsys.readouterr().err
     face = ["--face", "face.png", "--audio", "a.wav"]
     assert main.main(["dub", "--checkpoint-path", str(exported[0]), *face]) == 1
