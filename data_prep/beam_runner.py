@@ -59,8 +59,6 @@ def fill_cache(
     options = list(options) or ["--runner=DirectRunner"]
     if workers > 1 and "--runner=DirectRunner" in options:
         options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-    finished = threading.Event()
-    threading.Thread(target=_log_progress, args=(cache_dir, len(videos), finished)).start()
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     _ = (
         pipeline
@@ -68,6 +66,8 @@ def fill_cache(
         | "Spread" >> beam.Reshuffle()
         | "Extract" >> beam.Map(_extract, corpus, settings, cache_dir)
     )
+    finished = threading.Event()
+    threading.Thread(target=_log_progress, args=(cache_dir, len(videos), finished)).start()
     try:
         pipeline.run().wait_until_finish()
     finally:

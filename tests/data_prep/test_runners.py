@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import loader
-from lipsync_jax.data_prep import prepare
+from lipsync_jax.data_prep import beam_runner, prepare
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees, talking
 from tests.helpers.colour_faces import CRASH_COLOUR, buzz, detect_or_crash, face_image, square_box
@@ -62,6 +64,27 @@ def test_beam_writes_equal_shards(raw, tmp_path):
     report = prepare.prepare([raw], tmp_path / "beam", settings=SETTINGS, runner="beam")
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert report["rejected_by_reason"] == {"unreadable": 1}
+
+
+def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypatch):
+    """Such a thread would keep the program from ending."""
+
+    def fail(options):
+        raise ValueError(f"unknown {options}")
+
+    names = {
+        "apache_beam": {"Pipeline": fail},
+        "apache_beam.options": {},
+        "apache_beam.options.pipeline_options": {"PipelineOptions": list},
+    }
+    for name, members in names.items():
+        module = types.ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    before = set(threading.enumerate())
+    with pytest.raises(ValueError, match="unknown"):
+        beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 0, ["--runner=Moon"])
+    assert set(threading.enumerate()) <= before
 
 
 def test_beam_is_asked_for_where_it_is_missing(raw, tmp_path, monkeypatch):
