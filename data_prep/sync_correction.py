@@ -159,10 +159,11 @@ class TrackEmbeddings:
 
         if len(self._waiting) >= self._model.window_frames:
             self._embed()
-        video = np.concatenate(self._video) if self._video else np.zeros((0, 0), np.float32)
         first = self.frames.start * SAMPLES_PER_FRAME
         span = float(self.frames.start / FRAME_RATE), float(self.frames.stop / FRAME_RATE)
-        audio, mask = self._embed_audio(samples, first, len(video))
+        windows = sum(len(part) for part in self._video)
+        audio, mask = self._embed_audio(samples, first, windows)
+        video = np.concatenate([np.zeros((0, audio.shape[1]), audio.dtype), *self._video])
         try:
             found, reason = offset.measure(video, audio, mask, MAX_OFFSET), ""
         except ValueError as error:

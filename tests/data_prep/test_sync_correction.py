@@ -159,3 +159,12 @@ def test_a_batch_at_a_time_gives_the_offset_of_the_whole(tmp_path):
     assert measured.relative_prominence(0, FRAMES) == pytest.approx(1)
     assert measured.relative_prominence(20, 60) > 0.8
     assert np.isnan(measured.relative_prominence(20, 22))
+
+
+def test_a_track_shorter_than_a_window_is_not_measured(tmp_path):
+    settings = dataclasses.replace(SETTINGS, min_seconds=0.12)
+    path = talking.write_talking_video(tmp_path / "a.mkv", SPEECH[:3])
+    result = extraction.extract_clips(Video(path, "a", "s"), "folder", settings)
+    (rejected,) = result.rejected
+    assert (rejected.reason, rejected.stage) == ("sync offset not measured", "sync offset")
+    assert "too few to find an offset; give at least half a second" in rejected.detail
