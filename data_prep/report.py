@@ -105,8 +105,9 @@ def _stages(extraction: Extraction, data: str | None, seconds: float) -> dict[st
 
 
 def _advice(report: Mapping[str, Any]) -> str:
-    """Returns what to do where most clips, or without a data set any, lack a known offset."""
-    least = sync_correction.MANY_DROPPED if report["data"] else 0.0
+    """Returns what to do where most clips lack a known offset, or some while a split is empty."""
+    is_complete = all(size["clips"] for size in report["splits"].values())
+    least = sync_correction.MANY_DROPPED if is_complete else 0.0
     clips = report["stages"]["sync offset"]["in"]
     return sync_correction.drop_advice(report["rejected_by_reason"], clips, least)
 

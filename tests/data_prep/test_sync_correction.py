@@ -8,7 +8,7 @@ from lipsync_jax.cli import main
 from lipsync_jax.data.clip import Word, decode_frames
 from lipsync_jax.data_prep import extract_clips as extraction
 from lipsync_jax.data_prep import extraction as preparation
-from lipsync_jax.data_prep import prepare, source_video, sync_correction
+from lipsync_jax.data_prep import prepare, source_video, stages, sync_correction
 from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.segments import Segment
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -98,13 +98,27 @@ def test_a_data_set_without_clips_names_the_option_that_keeps_them(tmp_path, mon
     assert "--low-sync-confidence keep" in error and "--low-sync-confidence keep" in printed
 
 
+def test_an_empty_split_is_told_with_the_option_that_keeps_clips():
+    counts = {"videos": 4, "videos_used": 2, "seconds_of_video": 1, "frames_with_face": 1}
+    counts |= {"videos_from_cache": 0, "notes": {}, "copies": {}, "split_by": "video", "data": "d"}
+    rejected = {"reason": "low sync confidence", "clip_id": "a", "detail": ""}
+    counts |= {"rejected": [rejected], "rejected_by_reason": {"low sync confidence": 1}}
+    counts["stages"] = stages.as_json({"sync offset": StageCounts(entered=4)})
+    size = {"clips": 1, "seconds": 1.0, "speakers": 1}
+    for test_clips, expected in ((1, False), (0, True)):
+        splits = {"train": size, "test": {**size, "clips": test_clips}}
+        text = prepare.format_report({**counts, "splits": splits})
+        assert ("1 of 4 clips were dropped" in text) is expected
+        assert ("--low-sync-confidence keep" in text) is expected
+
+
 def test_a_run_warns_early_that_most_clips_are_dropped(caplog):
     """A long run should not end before one learns that its data set lacks most clips."""
 
     def summaries(reason, count):
         rejected = tuple(Rejected(f"a/{n}", reason) for n in range(count))
-        stages = {"sync offset": StageCounts(entered=10)}
-        return [ExtractionSummary("a", "s", {}, rejected, stages=stages)] * 5
+        reached = {"sync offset": StageCounts(entered=10)}
+        return [ExtractionSummary("a", "s", {}, rejected, stages=reached)] * 5
 
     for reason, count, expected in (
         ("low sync confidence", 6, "12 of 20 clips"),
