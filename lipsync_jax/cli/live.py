@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from lipsync_jax.cli import _terminal
 if TYPE_CHECKING:
     from lipsync_jax.live.session import Live
 
+_ICE_SERVER = re.compile(r"stuns?:[^:?\s]+(:\d{1,5})?")
 _MAX_REQUEST = 1 << 20  # bytes of a request or a message
 _EXAMPLE = """\
 example:
@@ -111,6 +113,14 @@ def check(arguments: argparse.Namespace) -> None:
         from lipsync_jax.synthesis import driving_audio
 
         driving_audio.duration(arguments.audio)
+    from lipsync_jax.synthesis.options import DubbingOptions
+
+    DubbingOptions.from_quality(arguments.quality, detector=arguments.detector)
+    for url in arguments.ice_server:
+        if not _ICE_SERVER.fullmatch(url):
+            raise ValueError(
+                f"--ice-server {url}: give the address of a STUN server, stun:HOST:PORT"
+            )
     names = [path.name for path in arguments.face]
     if len({*names}) < len(names):
         raise ValueError("--face: two files have one name; the page could not tell them apart")

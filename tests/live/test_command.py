@@ -28,6 +28,10 @@ def face(tmp_path):
         (["--host", "0.0.0.0"], "reachable from other machines.*--allow-network"),
         (["--max-viewers", "0"], "--max-viewers must be at least 1"),
         (["--max-height", "10"], "--max-height at least 64"),
+        (["--quality", "superb"], "quality='superb' is unknown; choose from fast, good, best"),
+        (["--detector", "eyes"], "eyes"),
+        (["--ice-server", "example.org"], "--ice-server example.org: give the address of a STUN"),
+        (["--ice-server", "turn:example.org"], "give the address of a STUN server"),
     ],
 )
 def test_mistakes_are_told_before_slow_work(face, options, words):
@@ -44,6 +48,11 @@ def test_a_recording_without_audio_is_told(face, tmp_path):
 def test_two_faces_of_one_name_are_refused(face):
     with pytest.raises(ValueError, match="two files have one name"):
         command.check(parse("--face", face, face))
+
+
+def test_stun_servers_are_accepted(face):
+    servers = ["--ice-server", "stun:example.org", "--ice-server", "stun:10.0.0.1:3478"]
+    command.check(parse("--face", face, *servers))
 
 
 def test_a_port_in_use_is_told():
