@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--checkpoint-path", type=Path, metavar="DIR",
-        help="a training run's workdir, or a folder that `lipsync convert` wrote (default: the "
-        "built-in model)",
+        help="a dubbing network, no animator: a training run's workdir, or a folder that "
+        "`lipsync convert` wrote (default: the built-in model)",
     )  # fmt: skip
     parser.add_argument("--face", type=Path, nargs="+", required=True,
                         help="videos or images of faces; the page offers each")  # fmt: skip

@@ -1,11 +1,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lipsync_jax.cli import live as command
 from lipsync_jax.cli import main
 from lipsync_jax.cli._parser import Parser
+from lipsync_jax.configs import vougioukas as vougioukas_config
+from lipsync_jax.training import checkpoints
 
 
 def parse(*line):
@@ -48,6 +51,15 @@ def test_a_recording_without_audio_is_told(face, tmp_path):
 def test_two_faces_of_one_name_are_refused(face):
     with pytest.raises(ValueError, match="two files have one name"):
         command.check(parse("--face", face, face))
+
+
+def test_an_animator_is_refused_before_a_face_is_detected(face, tmp_path, monkeypatch):
+    monkeypatch.setattr(command._terminal, "quiet", lambda: None)  # of the whole process
+    folder, config = tmp_path / "animator", vougioukas_config.get_config("size=tiny")
+    networks = {"generator": {"params": {"w": np.ones(1)}}}
+    checkpoints.export_networks(folder, networks, {"config": config.to_dict()})
+    with pytest.raises(ValueError, match="vougioukas, which does not dub faces; give"):
+        command.prepare(parse("--face", face, "--checkpoint-path", str(folder)))
 
 
 def test_stun_servers_are_accepted(face):
