@@ -45,7 +45,7 @@ class Plan:
     def describe(self) -> str:
         """Returns one sentence for people."""
         measured = f"{1000 * self.frame_seconds:.0f} ms a frame"
-        drawn, sent = self.frame_rate / self.stride, self.frame_rate
+        generated, sent = self.frame_rate / self.stride, self.frame_rate
         if not self.is_enough:
             reached = _SHARE / self.frame_seconds
             return (
@@ -55,7 +55,9 @@ class Plan:
             )
         changes = ["half the size"] if self.is_halved else []
         if self.stride > 1:
-            changes.append(f"{drawn:.1f} frames a second generated, each sent {self.stride} times")
+            changes.append(
+                f"{generated:.1f} frames a second generated, each sent {self.stride} times"
+            )
         reason = f"; the machine needs {', '.join(changes)}" if changes else ""
         return f"{sent:.1f} frames a second, {measured}{reason}"
 

@@ -176,7 +176,7 @@ class Pipeline:
         delay: seconds from the voice to its sound and picture.
         counts: see `Counts`.
         error: what ended the generation, or None.
-        draw_seconds: of generating a frame with speech, a running mean.
+        generation_seconds: of generating a frame with speech, a running mean.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Pipeline:
         voice: VoiceBuffer,
         *,
         stride: int = 1,
-        draw_seconds: float = 0.03,
+        generation_seconds: float = 0.03,
         clock: Clock | None = None,
     ) -> None:
         """Makes a pipeline that waits for its first block of sound.
@@ -194,16 +194,16 @@ class Pipeline:
             face: the face.
             voice: the buffer that the voice is pushed to.
             stride: generate every n-th frame; each is sent n times.
-            draw_seconds: expected time of generating a frame.
+            generation_seconds: expected time of generating a frame.
             clock: of the output; `time.monotonic` by default.
         """
         self.face, self.voice, self.clock = face, voice, clock or Clock()
         self.counts = Counts()
         self.error: Exception | None = None
-        self.draw_seconds, self._stride = draw_seconds, stride
+        self.generation_seconds, self._stride = generation_seconds, stride
         rate = face.frame_rate
         block = Fraction(BLOCK, SOUND_RATE)
-        margin = max(Fraction(QUEUE) / rate, 2 * Fraction(draw_seconds))
+        margin = max(Fraction(QUEUE) / rate, 2 * Fraction(generation_seconds))
         least = face.look_ahead + RESAMPLING + block + margin
         self.delay = Fraction(math.ceil(least * rate)) / rate
         self._exchange, self._detector = Exchange(self.clock), SpeechDetector()
@@ -213,7 +213,7 @@ class Pipeline:
         self._image = first_image(face)
         self._recent = deque[bool](maxlen=_RECENT)
         self._raised_until: Fraction | None = None  # time of the voice
-        self._is_speaking, self._drew = False, False
+        self._is_speaking, self._generated = False, False
 
     @property
     def is_speaking(self) -> bool:
@@ -304,13 +304,13 @@ class Pipeline:
             )
             with contextlib.closing(frames):  # type: ignore[type-var]
                 while True:
-                    begun, waited, self._drew = self.clock.seconds, exchange.waited, True
+                    begun, waited, self._generated = self.clock.seconds, exchange.waited, True
                     frame = next(frames, None)
                     if frame is None:
                         return
-                    if self._drew:
+                    if self._generated:
                         spent = self.clock.seconds - begun - (exchange.waited - waited)
-                        self.draw_seconds += (max(spent, 0.0) - self.draw_seconds) / 8
+                        self.generation_seconds += (max(spent, 0.0) - self.generation_seconds) / 8
                     if not exchange.put(frame):
                         return
         except Exception as error:  # of the model, the device or the file: told in the figures
@@ -324,17 +324,17 @@ class Pipeline:
 
     def _speech(self, moment: Fraction) -> float:
         activity = self._detector.activity(moment)
-        self._is_speaking = self._drew = activity > 0
+        self._is_speaking = self._generated = activity > 0
         return activity
 
     def _is_wanted(self, moment: Fraction) -> bool:
         if round(moment * self.face.frame_rate) % self._stride:
             return False
         begins = max(self.clock.seconds, float(moment + self.face.look_ahead))
-        if begins + self.draw_seconds <= float(moment + self.delay):
+        if begins + self.generation_seconds <= float(moment + self.delay):
             return True
         self.counts.left_out += 1
-        self.draw_seconds *= 0.9  # so that one slow frame does not stop the face for ever
+        self.generation_seconds *= 0.9  # so that one slow frame does not stop the face for ever
         return False
 
 

@@ -110,7 +110,7 @@ class Session:
             face.streaming,
             VoiceBuffer(waits=source != "microphone"),
             stride=face.plan.stride,
-            draw_seconds=face.plan.frame_seconds,
+            generation_seconds=face.plan.frame_seconds,
         )
         self.recorder = Recorder(face, record_folder)
         self.sound_times = deque[tuple[float, float]](maxlen=round(_FIGURES_SECONDS * 50))
@@ -197,7 +197,7 @@ class Session:
             "delay_ms": {
                 "voice_buffer": round(1000 * buffered),
                 "look_ahead": round(1000 * look_ahead),
-                "drawing": round(1000 * pipeline.draw_seconds, 1),
+                "generation": round(1000 * pipeline.generation_seconds, 1),
                 "waiting": round(1000 * float(pipeline.delay - look_ahead)),
                 "total": round(1000 * (float(pipeline.delay) + buffered)),
             },

@@ -24,7 +24,7 @@ class Session:
         self.now = ManualClock()
         face = CodedFace(cost=cost, sleep=self.now.sleep)
         self.pipeline = Pipeline(
-            face, VoiceBuffer(waits=True), clock=Clock(self.now), draw_seconds=0.0, **options
+            face, VoiceBuffer(waits=True), clock=Clock(self.now), generation_seconds=0.0, **options
         )
         self.is_speech, self.blocks, self.pictures = is_speech, 0, 0
         self.sent, self.sound = [], []

@@ -223,7 +223,7 @@ async function show(figures) {
   const here = await browserFigures(live.connection);
   if (!live) return;
   const delay = figures.delay_ms;
-  for (const part of ["voice_buffer", "look_ahead", "drawing", "waiting"]) {
+  for (const part of ["voice_buffer", "look_ahead", "generation", "waiting"]) {
     byId(part).textContent = whole(delay[part]);
   }
   byId("browser").textContent = here ? whole(here.delay) : "-";
