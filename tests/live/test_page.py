@@ -175,6 +175,25 @@ def test_consent_is_asked_and_the_keyboard_is_enough(browser, server):
     assert wait_until_free(page, 5)
 
 
+def test_a_microphone_that_is_granted_after_stop_is_released(browser, server):
+    page = open_page(browser, server)
+    page.evaluate("""() => {
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        await new Promise((resolve) => { window.grant = resolve; });
+        return (window.granted = await ask(wanted));
+      };
+    }""")
+    page.check("#consent")
+    page.click("#start")
+    page.wait_for_function("!!window.grant")
+    page.click("#stop")
+    page.evaluate("grant()")
+    page.wait_for_function("window.granted?.getTracks().every((one) => one.readyState === 'ended')")
+    assert page.inner_text("#status") == "Stopped." and page.is_enabled("#start")
+    assert page.is_disabled("#stop") and page.complaints == [] and viewers(page) == 0
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_fits_and_all_inputs_have_labels(browser, server, width):
     page = open_page(browser, server)

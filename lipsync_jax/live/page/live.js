@@ -11,7 +11,7 @@ const NOTES = {
   samples: "After Start, the address for the program is shown below.",
 };
 let setup = null;
-let live = null; // of the running session: {connection, session, figures, samples, microphone}
+let live = null; // the running session: {connection, session, figures, samples, microphone}
 
 function say(text, isError = false) {
   byId("status").textContent = text;
@@ -99,15 +99,16 @@ async function sendSamples(socket, sound) {
   }
 }
 
-async function start() {
+async function start(mine) {
   if (!byId("consent").checked) {
     byId("consent").focus();
     throw new Error("Tick the consent first.");
   }
   const kind = source();
   const sound = kind === "file" ? await decodeFile() : null;
+  if (live !== mine) return; // stopped meanwhile, as below
   const connection = new RTCPeerConnection({ iceServers: setup.ice_servers });
-  live = { connection };
+  mine.connection = connection;
   const stream = new MediaStream();
   connection.addEventListener("track", ({ track }) => {
     stream.addTrack(track);
@@ -115,22 +116,24 @@ async function start() {
     byId("empty").hidden = true;
   });
   connection.addEventListener("connectionstatechange", () => {
-    if (connection.connectionState === "failed") {
+    if (connection.connectionState === "failed" && live === mine) {
       stop("The connection failed; UDP to this address may be blocked.", true);
     }
   });
   if (kind === "microphone") {
     if (!navigator.mediaDevices) throw new Error("Browsers give a microphone to local or https pages only.");
-    live.microphone = await navigator.mediaDevices.getUserMedia({
+    mine.microphone = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
     }).catch((error) => { throw new Error(`No microphone: ${error.message}`); });
-    connection.addTransceiver(live.microphone.getAudioTracks()[0], { direction: "sendrecv" });
+    if (live !== mine) return;
+    connection.addTransceiver(mine.microphone.getAudioTracks()[0], { direction: "sendrecv" });
   } else {
     connection.addTransceiver("audio", { direction: "recvonly" });
   }
   preferH264(connection.addTransceiver("video", { direction: "recvonly" }));
   await connection.setLocalDescription(await connection.createOffer());
   await gathered(connection);
+  if (live !== mine) return;
   const answer = await request("POST", "offer", {
     sdp: connection.localDescription.sdp,
     type: "offer",
@@ -138,21 +141,19 @@ async function start() {
     source: kind === "file" ? "samples" : kind,
     consent: byId("consent").checked,
   });
-  if (live?.connection !== connection) { // stopped meanwhile
-    request("DELETE", `sessions/${answer.session}`);
-    return;
-  }
-  live.session = answer.session;
-  live.figures = new WebSocket(socketAddress(`sessions/${live.session}/figures`));
-  live.figures.addEventListener("message", ({ data }) => show(JSON.parse(data)));
-  live.figures.addEventListener("close", () => {
-    if (live?.connection === connection) stop("The server ended the session.", true);
+  mine.session = answer.session;
+  if (live !== mine) return;
+  mine.figures = new WebSocket(socketAddress(`sessions/${mine.session}/figures`));
+  mine.figures.addEventListener("message", ({ data }) => show(JSON.parse(data)));
+  mine.figures.addEventListener("close", () => {
+    if (live === mine) stop("The server ended the session.", true);
   });
   await connection.setRemoteDescription({ type: answer.type, sdp: answer.sdp });
-  const address = socketAddress(`sessions/${live.session}/samples`);
+  if (live !== mine) return;
+  const address = socketAddress(`sessions/${mine.session}/samples`);
   if (kind === "file") {
-    live.samples = new WebSocket(address);
-    live.samples.addEventListener("open", () => sendSamples(live.samples, sound));
+    mine.samples = new WebSocket(address);
+    mine.samples.addEventListener("open", () => sendSamples(mine.samples, sound));
   }
   if (kind === "samples") {
     byId("source-note").textContent =
@@ -164,7 +165,7 @@ async function start() {
     byId("listen").checked = false;
     return byId("video").play();
   });
-  byId("record").disabled = false;
+  if (live === mine) byId("record").disabled = false;
 }
 
 async function stop(text = "Stopped.", isError = false) {
@@ -177,10 +178,13 @@ async function stop(text = "Stopped.", isError = false) {
   byId("video").srcObject = null;
   byId("empty").hidden = false;
   say(text, isError);
-  if (!ended) return;
+  if (ended) await release(ended);
+}
+
+async function release(ended) {
   ended.microphone?.getTracks().forEach((track) => track.stop());
   ended.samples?.close();
-  ended.connection.close();
+  ended.connection?.close();
   if (ended.session) {
     await request("DELETE", `sessions/${ended.session}`).catch(() => {});
   }
@@ -262,11 +266,14 @@ byId("settings").addEventListener("submit", async (event) => {
   byId("start").disabled = true;
   byId("stop").disabled = false;
   say("Connecting.");
+  const mine = {};
+  live = mine;
   try {
-    await start();
+    await start(mine);
   } catch (error) {
-    await stop(error.message, true);
+    if (live === mine) return stop(error.message, true);
   }
+  if (live !== mine) await release(mine); // what began after it was stopped
 });
 byId("stop").addEventListener("click", () => stop());
 byId("record").addEventListener("click", record);
