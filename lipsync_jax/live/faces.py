@@ -30,15 +30,13 @@ class Plan:
         frame_seconds: of generating a frame.
         frame_rate: frames a second that are sent.
         stride: every n-th frame is generated, and sent n times.
-        resize_factor: by which the face's width and height are divided.
-        is_halved: whether that is more than was wanted.
+        is_halved: whether the face has half the wanted width and height.
         is_enough: whether generation is fast enough with these.
     """
 
     frame_seconds: float
     frame_rate: float
     stride: int = 1
-    resize_factor: int = 1
     is_halved: bool = False
     is_enough: bool = True
 
@@ -139,7 +137,7 @@ def prepare(
             break  # the face would be too small to be found
         on_step(f"{name}: trying {TRIAL_FRAMES} frames")
         streaming, rate = smaller, float(smaller.frame_rate)
-        plan = Plan(measure(streaming), rate, 1, resize, resize > factor)
+        plan = Plan(measure(streaming), rate, is_halved=resize > factor)
         if plan.frame_seconds <= _SHARE / rate:
             break
     assert streaming is not None and plan is not None

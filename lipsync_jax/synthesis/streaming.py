@@ -49,7 +49,6 @@ class StreamingDubber:
         frame_rate: frames a second, exact.
         size: (width, height) of the frames.
         look_ahead: see above, exact.
-        model_hash: identifies the weights, see `metadata.model_hash`.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class StreamingDubber:
         self.look_ahead = driving_audio.look_ahead(
             batcher.model.audio_features, options.audio_offset
         )
-        self.model_hash, self._label = batcher.model.model_hash, label
+        self._label = label
 
     def stream(
         self,

@@ -44,7 +44,7 @@ class CodedFace:
 
     def __init__(self, size=(256, 64), frame_rate=Fraction(25), cost=lambda index: 0.0, sleep=None):
         self.size, self.frame_rate, self.look_ahead = size, frame_rate, Fraction(21, 100)
-        self.model_hash, self._cost, self._sleep = "0123456789ab", cost, sleep
+        self._cost, self._sleep = cost, sleep
 
     def stream(self, chunks, rate=16_000, *, is_wanted=None, speech=None):
         received, index, chunks, clicks = 0, 0, iter(chunks), []
