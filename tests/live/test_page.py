@@ -1,7 +1,5 @@
 """The page in a real browser, with a fake microphone that speaks a rendered sentence."""
 
-import os
-import shutil
 import time
 
 import numpy as np
@@ -10,15 +8,15 @@ import pytest
 pytest.importorskip("aiortc")
 pytest.importorskip("fastapi")
 pytest.importorskip("playwright")
+pytest.importorskip("axe_playwright_python")
 
 from playwright.sync_api import sync_playwright
 
 from lipsync_jax.data_prep.synthetic import corpus
 from lipsync_jax.media import audio
+from tests.helpers.browser import CHROMIUM, assert_accessible
 from tests.helpers.live_server import serve
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; set CHROMIUM to its path"),
@@ -102,6 +100,7 @@ def wait_until_free(page, seconds):
 def test_a_microphone_drives_the_face(browser, server):
     page = open_page(browser, server)
     start(page)
+    assert_accessible(page)
     before = page.evaluate(FRAMES)
     level = page.evaluate(LEVEL)
     assert level > 0.01  # the delayed voice is heard
@@ -203,3 +202,14 @@ def test_the_page_fits_and_all_inputs_have_labels(browser, server, width):
         "[...document.querySelectorAll('input, select')].filter((one) => !one.labels.length).length"
     )
     assert unlabelled == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible(browser, server, scheme):
+    page = open_page(browser, server)
+    page.emulate_media(color_scheme=scheme)
+    assert_accessible(page)
+    page.check("input[name=source][value=file]")
+    page.click("#start")
+    page.wait_for_selector("#status.error")
+    assert_accessible(page)

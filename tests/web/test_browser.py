@@ -1,8 +1,6 @@
 """The page in a real browser; skipped without playwright or a Chromium on this machine."""
 
 import contextlib
-import os
-import shutil
 import subprocess
 import sys
 
@@ -13,13 +11,11 @@ import pytest
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import actions as web_actions
 from tests.helpers import scenes, toy_web
+from tests.helpers.browser import CHROMIUM, assert_accessible
 
 playwright = pytest.importorskip("playwright.sync_api")
-axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("axe_playwright_python.sync_playwright")
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; name one in CHROMIUM"),
@@ -80,13 +76,6 @@ def page(browser):
         made.on("response", lambda r: r.status >= 400 and problems.append(f"{r.status} {r.url}"))
         yield made
         assert not problems
-
-
-def assert_accessible(page):
-    found = axe_playwright.Axe().run(page).response["violations"]
-    serious = [(v["id"], v["nodes"][0]["html"]) for v in found
-               if v["impact"] in ("serious", "critical")]  # fmt: skip
-    assert not serious
 
 
 def fill(page, address, face, speech):
