@@ -111,14 +111,15 @@ def make_app(
     actions = Actions(work, arguments.checkpoint_path, arguments.animator, sync_models)
     queue = JobQueue(work / "jobs", actions.run, arguments.keep)
     live = live_faces.LiveFaces(actions, work / "live") if live_faces.is_available() else None
-    app = server.create_app(actions, queue, work, live)
+    label = "" if local else _LABEL
+    app = server.create_app(actions, queue, work, live, label)
 
     def submit(
         kind: str, files: Mapping[str, Path], options: Mapping, consent: bool, client: str
     ) -> object:
         return server.submit(actions, queue, kind, files, {}, options, consent, client)
 
-    blocks = page.Page(actions, submit, work, "" if local else _LABEL, live).build()
+    blocks = page.Page(actions, submit, work, label, live).build()
     mounted = gr.mount_gradio_app(
         app,
         blocks,

@@ -61,7 +61,7 @@ class PreviewRequest(BaseModel, extra="forbid"):
 
 
 def create_app(
-    actions: Actions, queue: JobQueue, work: Path, live: LiveFaces | None = None
+    actions: Actions, queue: JobQueue, work: Path, live: LiveFaces | None = None, label: str = ""
 ) -> FastAPI:
     """Makes the application, without the page and its guard.
 
@@ -70,6 +70,7 @@ def create_app(
         queue: of jobs.
         work: folder of uploads.
         live: the live faces, mounted at /live.
+        label: written on every frame of jobs that name no `label`.
     """
 
     @contextlib.asynccontextmanager
@@ -91,7 +92,7 @@ def create_app(
     uploads = Uploads(work / "uploads" / "api")
     _add_errors(app)
     _add_files(app, actions, uploads)
-    _add_jobs(app, actions, queue, uploads)
+    _add_jobs(app, actions, queue, uploads, label)
     _add_results(app, queue)
 
     @app.get("/api", include_in_schema=False)
@@ -221,7 +222,9 @@ def _add_files(app: FastAPI, actions: Actions, uploads: Uploads) -> None:
         return Response(content.getvalue(), media_type="image/png", headers=headers)
 
 
-def _add_jobs(app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads) -> None:
+def _add_jobs(
+    app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads, label: str
+) -> None:
     @app.get("/api/jobs", tags=["jobs"])
     def list_jobs() -> list[dict[str, Json]]:
         """Lists all jobs: running, waiting in the order of their turn, ended ones newest first."""
@@ -239,8 +242,11 @@ def _add_jobs(app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads)
             source = _find(queue, new.from_job)
             files = {"video": _result(queue, source)}
             names = {"video": f"result of {source.title}"}
+        options = new.options
+        if label and "label" in JOB_OPTIONS[new.kind]:
+            options = {"label": label} | options
         client = request.client.host if request.client else ""
-        job = submit(actions, queue, new.kind, files, names, new.options, new.consent, client)
+        job = submit(actions, queue, new.kind, files, names, options, new.consent, client)
         return {"job": job.job_id}
 
     @app.post("/api/jobs/{job_id}/synced", tags=["jobs"], status_code=202)

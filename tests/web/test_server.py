@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lipsync_jax.media import video_reader
-from lipsync_jax.web import inputs
+from lipsync_jax.web import inputs, server
 from lipsync_jax.web_guard import Guard, host_names, is_local
 from tests.helpers import scenes, talking
 
@@ -101,6 +101,17 @@ def test_faces_and_previews_are_refused_as_jobs_are(client, face, speech, tmp_pa
         assert answer.json()["error"].startswith(message)
     answer = client.post("/api/faces", json={"video": upload(client, speech)})
     assert answer.status_code == 422 and str(tmp_path) not in answer.text
+
+
+def test_jobs_bear_the_label_of_the_server_unless_they_name_one(
+    actions, queue, face, speech, tmp_path
+):
+    app = server.create_app(actions, queue, tmp_path / "work", label="AI")
+    client = client_of(app)
+    for options, label in (({}, "AI"), ({"label": "mine"}, "mine"), ({"label": None}, None)):
+        job_id = dub(client, face, speech, options=OPTIONS | options).json()["job"]
+        assert queue.get(job_id).options.get("label") == label
+        queue.cancel(job_id)
 
 
 @pytest.mark.parametrize(
