@@ -100,7 +100,9 @@ class DubForm(Form):
         )
         ready_inputs: list[Untyped] = [*chosen, audio, consent, quality, short, model]
         for component in ready_inputs:
-            component.change(self._ready, ready_inputs, [start, why, about, moment], **QUIET)
+            component.change(self._ready, ready_inputs, [start, why, about], **QUIET)
+        for component in (audio, short):  # the length of the result
+            component.change(self._moments, [audio, short], moment, **QUIET)
         for component in (source, video, picture):
             component.change(
                 told_in_words(self._people),
@@ -159,12 +161,12 @@ class DubForm(Form):
         ]
         if self._actions.dubbing.missing():
             lacking = ["model"]
-        lines, slider = [], gr.update()
+        lines = []
         try:
             shown = inputs.require_face(self._path(face)) if face else None
             speech = inputs.require_audio(self._path(audio)) if audio else None
         except ValueError as error:
-            return gr.update(interactive=False), str(error), texts.ABOUT_FILES, gr.update()
+            return gr.update(interactive=False), str(error), texts.ABOUT_FILES
         if shown:
             lines.append(f"Face: {shown.describe()}.")
         if speech:
@@ -174,10 +176,20 @@ class DubForm(Form):
             if shown.seconds and seconds > shown.seconds + 0.04:
                 lines.append(texts.LOOPED)
             frames = round(seconds * (shown.frame_rate if shown.seconds else 25))
-            slider = gr.update(maximum=max(0.04, round(seconds, 2)), value=round(seconds / 2, 2))
             lines.append(self._estimate(frames, {"quality": quality, "model": model}))
         about = " ".join(lines) or texts.ABOUT_FILES
-        return gr.update(interactive=not lacking), texts.need(*lacking), about, slider
+        return gr.update(interactive=not lacking), texts.need(*lacking), about
+
+    def _moments(self, audio: str | None, short: bool) -> Untyped:
+        """Returns the slider of the preview's moment, at the middle of the result."""
+        try:
+            seconds = inputs.require_audio(self._path(audio)).seconds if audio else 0.0
+        except ValueError:  # told by `_ready`
+            seconds = 0.0
+        if not seconds:
+            return gr.update()
+        seconds = min(seconds, texts.SHORT_SECONDS) if short else seconds
+        return gr.update(maximum=max(0.04, round(seconds, 2)), value=round(seconds / 2, 2))
 
     def _estimate(self, frames: int, options: Mapping[str, Json]) -> str:
         return texts.estimate(frames, self._actions.estimate_seconds(frames, options))
@@ -215,9 +227,9 @@ class DubForm(Form):
         face = video if kind == texts.VIDEO else picture
         if not face or not audio:
             raise ValueError(texts.need("face", "audio"))
-        options = self._options(*values)
-        options.pop("first_seconds", None)
-        frame = self._actions.preview(self._path(face), self._path(audio), moment, options)
+        frame = self._actions.preview(
+            self._path(face), self._path(audio), moment, self._options(*values)
+        )
         note = texts.previewed(frame.moment, frame.edited, frame.nearest_face)
         return gr.update(value=(frame.before, frame.after), visible=True), note
 

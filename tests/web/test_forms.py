@@ -74,6 +74,15 @@ def test_what_is_missing_is_told(form, face, speech):
     assert wrong[0]["interactive"] is False and "no picture" in wrong[1]
 
 
+def test_the_moment_of_a_preview_follows_the_speech_only(form, speech, tmp_path):
+    assert len(form._ready(texts.VIDEO, None, None, str(speech), True, "best", False, None)) == 3
+    whole, short = form._moments(str(speech), False), form._moments(str(speech), True)
+    assert whole == short and whole["maximum"] == 0.8 and whole["value"] == 0.4
+    (tmp_path / "notes.wav").write_text("no audio")
+    for path in (None, str(tmp_path / "notes.wav")):
+        assert "value" not in form._moments(path, False)
+
+
 def test_people_are_shown_when_there_are_several(form, face):
     first, (gallery, person, chosen) = form._people(texts.VIDEO, str(face), None)
     assert first[0]["visible"] is False and person in (0, 1)
