@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
 import io
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -159,6 +160,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ValueError)
     async def value(_: Request, error: ValueError) -> JSONResponse:
         return answer(422, error)
+
+    @app.exception_handler(OSError)
+    async def system(_: Request, error: OSError) -> JSONResponse:
+        status = 507 if error.errno == errno.ENOSPC else 500
+        return answer(status, f"the server can't use a file ({error.strerror or error})")
 
 
 def _add_files(app: FastAPI, actions: Actions, uploads: Uploads) -> None:

@@ -23,13 +23,21 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, name: str, content: BinaryIO) -> tuple[str, Path]:
-        """Stores a file; returns its id and path."""
+        """Stores a file; returns its id and path.
+
+        Raises:
+            OSError: the file can't be written; nothing of it is left.
+        """
         self._remove_old()
         file_id = secrets.token_hex(8)
         path = self._folder / file_id / safe_name(name)
         path.parent.mkdir()
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file, 1 << 20)
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+        except OSError:  # a full disk: no part is left on it
+            self.remove(file_id)
+            raise
         return file_id, path
 
     def path(self, file_id: str) -> Path:

@@ -1,5 +1,6 @@
 """The HTTP interface, without a page or a browser."""
 
+import errno
 import io
 import time
 import zipfile
@@ -157,6 +158,18 @@ def test_unusable_files_are_refused_at_once(client, tmp_path, speech, monkeypatc
     with speech.open("rb") as file:
         answer = client.post("/api/files", files={"file": file})
     assert answer.status_code == 422 and "hours; give at most" in answer.text
+
+
+def test_a_full_disk_is_told_and_keeps_no_part(client, speech, tmp_path, monkeypatch):
+    def copy(content, file, length):
+        file.write(content.read(9))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lipsync_jax.web.uploads.shutil.copyfileobj", copy)
+    with speech.open("rb") as file:
+        answer = client.post("/api/files", files={"file": file})
+    assert answer.status_code == 507 and "No space left" in answer.json()["error"]
+    assert not [*(tmp_path / "work" / "uploads" / "api").iterdir()]
 
 
 def test_missing_things_have_errors(client, face, speech):
