@@ -3,6 +3,7 @@
 Faces are detected around the requested frames only, unless the cache has those of the whole video.
 """
 
+import bisect
 import contextlib
 import itertools
 import os
@@ -144,12 +145,10 @@ def _trajectory_around(
     video: FrameSource, times: Sequence[Fraction], numbers: Sequence[int], options: DubbingOptions
 ) -> trajectory.FaceTrajectory:
     """Returns the trajectory of the face, known around the numbered frames."""
-    wanted = {
-        i
-        for number in numbers
-        for i, time in enumerate(times)
-        if abs(time - times[number]) <= _CONTEXT
-    }
+    wanted: set[int] = set()
+    for number in numbers:
+        first = bisect.bisect_left(times, times[number] - _CONTEXT)
+        wanted.update(range(first, bisect.bisect_right(times, times[number] + _CONTEXT)))
     tracks = [track for part in _runs(wanted) for track in _detect(video, times, part, options)]
     return trajectory.face_trajectory(
         VideoFaces(tuple(times), tuple(tracks)),
