@@ -43,6 +43,7 @@
     return values;
   };
   const act = (path, method = "POST", body = undefined) => async () => {
+    tell("");
     try {
       const answer = await request(path, method, body);
       if (answer && answer.job) shown = answer.job;
