@@ -426,21 +426,22 @@ def _check_names(kind: str, options: Mapping[str, Json]) -> None:
 
 
 def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:
-    """Returns the `lipsync dub` line of a job, with the user's names of the files."""
+    """Returns the `lipsync dub` line of a job.
+
+    Args:
+        options: of a dub, texts and numbers; `first_seconds` has no counterpart.
+        names: role -> the user's own name of the file.
+    """
     import shlex
 
-    words = ["lipsync", "dub"]
+    words, model = ["lipsync", "dub"], options.get("model")
+    if model and model not in weights.names():
+        words += ["--checkpoint-path", model]
     for role in ("face", "audio"):
         words += [f"--{role}", names.get(role) or role.upper()]
-    for name in ("model", *DUB_OPTIONS):
-        value = options.get(name)
-        if value is None or name == "model":  # a name on the page, no folder
-            continue
-        if name == "smooth":
-            words += [] if value else ["--no-smooth"]
-            continue
-        words.append(f"--{name.replace('_', '-')}")
-        words += [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+    for name in DUB_OPTIONS:
+        if options.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
     words += ["--outfile", f"{Path(safe_name(names.get('face') or 'face')).stem}_dubbed.mp4"]
     return shlex.join(words)
 

@@ -99,6 +99,12 @@ def test_a_preview_and_the_command(form, face, speech):
     line = form._command(texts.VIDEO, str(face), None, str(speech), *SETTINGS)["value"]
     expected = "lipsync dub --face face.mp4 --audio voice.wav --quality good"
     assert line == f"{expected} --outfile face_dubbed.mp4"
+    settings = ["toy", "fast", False, 1, "hold", *MORE[1:4], "AI made"]
+    line = form._command(texts.VIDEO, str(face), None, None, *settings)["value"]
+    assert line == (
+        "lipsync dub --checkpoint-path toy --face face.mp4 --audio AUDIO --quality fast "
+        "--face-id 1 --loop hold --label 'AI made' --detect-every 5 --outfile face_dubbed.mp4"
+    )
 
 
 def test_a_batch_pairs_files_and_survives_a_bad_one(form, submitted, tmp_path, speech):
