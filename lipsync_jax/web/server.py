@@ -1,7 +1,6 @@
 """The HTTP interface: files, jobs, results; the page is mounted beside it."""
 
 import contextlib
-import dataclasses
 import datetime
 import errno
 import io
@@ -132,7 +131,7 @@ def submit(
 
 def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
     """Returns what clients see of a job."""
-    values = dataclasses.asdict(job)
+    values = vars(job) | {"progress": vars(job.progress)}  # reports are large: no deep copies
     values["has_thumbnail"] = (queue.folder(job) / jobs.THUMBNAIL).is_file()
     del values["client"], values["rank"]
     package = os.fspath(Path(lipsync_jax.__file__).parents[1])
@@ -231,10 +230,11 @@ def _add_files(app: FastAPI, actions: Actions, uploads: Uploads) -> None:
 def _add_jobs(
     app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads, label: str
 ) -> None:
-    @app.get("/api/jobs", tags=["jobs"])
-    def list_jobs() -> list[dict[str, Json]]:
+    @app.get("/api/jobs", tags=["jobs"], response_model=list[dict[str, Json]])
+    def list_jobs() -> JSONResponse:
         """Lists all jobs: running, waiting in the order of their turn, ended ones newest first."""
-        return [as_json(queue, job) for job in queue.all()]
+        # JSON values already; pages ask twice a second while a job runs.
+        return JSONResponse([as_json(queue, job) for job in queue.all()])
 
     @app.post("/api/jobs", tags=["jobs"], status_code=202)
     def add_job(new: NewJob, request: Request) -> dict[str, str]:
