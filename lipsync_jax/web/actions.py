@@ -338,6 +338,8 @@ class Actions:
         self._store_timing(job.options, result, time.monotonic() - generated)
         report = _json_output.generation(result, files["face"], audio, sync)
         report["sync_text"] = [*dub_sync.describe(sync)] if sync else []
+        if audio != files["audio"]:
+            audio.unlink()
         return _finish(report, job, result)
 
     def _animate(

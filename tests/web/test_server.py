@@ -275,6 +275,8 @@ def test_a_result_is_measured_and_the_first_seconds_are_dubbed(
     options = OPTIONS | {"first_seconds": 1}
     job = wait(client, dub(client, face, speech, options=options).json()["job"])
     assert job["state"] == "done" and job["report"]["frames"] == 25, job
+    left = {path.name for path in (tmp_path / "work" / "jobs" / job["job_id"]).iterdir()}
+    assert left == {"face.mp4", "audio.wav", "result.mp4", "thumb.jpg", "job.json"}
     assert len(job["report"]["sync_text"]) == 2 and job["report"]["sync"]["after"]
     answer = client.post("/api/jobs", json={"kind": "sync", "from_job": job["job_id"]})
     measured = wait(client, answer.json()["job"])
