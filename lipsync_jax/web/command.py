@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if _is_incomplete():
         raise ValueError(_EXTRA)
     _terminal.quiet()
+    check_models(arguments)
     work: Path = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as cleanup:
@@ -83,6 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
         cleanup.callback(queue.close)
         _serve(app, listening, address, arguments.open_browser, work)
     return 0
+
+
+def check_models(arguments: argparse.Namespace) -> None:
+    """Checks that the named folders hold checkpoints, which are loaded later.
+
+    Raises:
+        FileNotFoundError, ValueError: one does not.
+    """
+    from lipsync_jax.training import inference, model_cards
+
+    sync_models = [arguments.sync_model] if arguments.sync_model else []
+    for folder in (*arguments.checkpoint_path, *arguments.animator, *sync_models):
+        if not model_cards.is_exported(folder):
+            inference.resolve_checkpoint(folder)
 
 
 def make_app(

@@ -30,6 +30,14 @@ def test_a_port_in_use_is_told_before_the_model_is_loaded(tmp_path, capsys):
     assert status == 1 and f"--port {port} can't be used" in output.err
 
 
+@pytest.mark.parametrize("option", ["--checkpoint-path", "--animator", "--sync-model"])
+def test_a_folder_without_a_checkpoint_is_told_before_the_page_opens(tmp_path, capsys, option):
+    missing = tmp_path / "missing"
+    status, output = run(option, str(missing), "--work", str(tmp_path / "w"), capsys=capsys)
+    assert status == 1 and f"{missing} does not exist" in output.err
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_work_folder_has_one_server(tmp_path, capsys):
     from lipsync_jax.training import run_lock
 
