@@ -81,11 +81,11 @@ def test_a_discriminator_is_trained_further_where_the_model_has_one(tmp_path, ne
     packed.write(tmp_path, {name: {"params": {"a": np.ones(1)}} for name in networks}, card)
     config = personalization._config(card["config"], tmp_path, tmp_path, tmp_path, 30, 4)
     assert sorted(config.init_from) == sorted(networks)
-    assert config.optimizer.learning_rate < base.optimizer.learning_rate
+    assert config.optimizer.learning_rate == 2 * base.optimizer.learning_rate
     assert ("quality" in config.discriminators) == ("discriminator" in networks)
     for block in config.discriminators.values():
         rate = base.discriminators.quality.optimizer.learning_rate
-        assert block.optimizer.learning_rate < rate and block.optimizer.lr_decay_steps == 30
+        assert block.optimizer.learning_rate == 2 * rate and block.optimizer.lr_decay_steps == 30
 
 
 @pytest.mark.slow
