@@ -53,6 +53,11 @@ class VisibleWatermark:
         return result
 
 
+def watermark(text: str | None, size: tuple[int, int]) -> VisibleWatermark | None:
+    """Returns the watermark of an option `label`, see `VisibleWatermark`; None without a text."""
+    return VisibleWatermark(text, size) if text else None
+
+
 def _render_text(text: str, font: "FontProperties", height: float) -> np.ndarray:
     """Renders the coverage of each pixel by the letters, float32 (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -208,9 +208,7 @@ class StreamingAnimator:
         self._mask = self._paste_mask() if options.paste_back else None
         canvas = self._image if options.paste_back else self._crop
         self.size = canvas.shape[1::-1]
-        self._label = (
-            visible_label.VisibleWatermark(options.label, self.size) if options.label else None
-        )
+        self._label = visible_label.watermark(options.label, self.size)
         self.frame_rate, self.look_ahead = model.frame_rate, model.audio_frontend.look_ahead
 
     def stream(self, chunks: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Iterator[Frame]:

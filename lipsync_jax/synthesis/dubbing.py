@@ -168,7 +168,7 @@ class LipSyncPipeline:
         settings = DubbingOptions.from_quality(**options)
         settings.check_streaming(face)
         video = _open_video(face, settings)
-        label = _label(video, settings)
+        label = visible_label.watermark(settings.label, video.size)
         if max_frame_bytes is not None:
             video, complete = frame_source.hold_frames(video, max_frame_bytes)
             if not complete:  # the cache is of whole videos
@@ -205,7 +205,7 @@ class LipSyncPipeline:
         with contextlib.ExitStack() as cleanup:
             video, reference = _open_video(face, options), _reference_appearance(options)
             sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
-            label = _label(video, options)
+            label = visible_label.watermark(options.label, video.size)
             feature_spec = self.model.audio_features
             speaker_audio = {
                 number: driving_audio.load(path, feature_spec)
@@ -322,10 +322,6 @@ def _open_video(face: Pathlike, options: DubbingOptions) -> FrameSource:
     )
     options.check_box(video.size)
     return video
-
-
-def _label(video: FrameSource, options: DubbingOptions) -> visible_label.VisibleWatermark | None:
-    return visible_label.VisibleWatermark(options.label, video.size) if options.label else None
 
 
 def _reference_appearance(options: DubbingOptions) -> np.ndarray | None:

@@ -72,6 +72,7 @@ def preview(
     Raises:
         FileNotFoundError, ValueError: a file can't be read.
     """
+    label = visible_label.watermark(options.label, video.size)
     recording = driving_audio.load(audio, model.audio_features)
     times, known = _frame_times(video), face_detection_pass.cached_faces(video, None, options)
     # Identities are clustered over the whole video.
@@ -93,7 +94,6 @@ def preview(
         face_trajectory = _trajectory_around(video, times, [n for n, _ in chosen], options)
     needs_vad = options.silence_mode != "model"
     envelope = driving_audio.vad_envelope(audio) if needs_vad else None
-    label = visible_label.VisibleWatermark(options.label, video.size) if options.label else None
     face_renderer = FaceRenderer(
         Batcher(model, BATCH_SIZE),
         video,

@@ -59,6 +59,13 @@ def test_faces_are_detected_around_the_frame_only(tmp_path):
     assert len(seen) == 51  # a second before, and after
 
 
+def test_the_label_is_checked_before_faces_are_detected(tmp_path):
+    face = scenes.write_scenes(tmp_path / "face.mp4", [(LEFT, None)], frames=20)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 0.8)
+    with pytest.raises(ValueError, match="label is empty"):
+        preview(face, speech, label=" ", detector=lambda _: pytest.fail("detected"))
+
+
 def test_the_faces_of_an_earlier_run_are_used(tmp_path, monkeypatch):
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     face = scenes.write_scenes(tmp_path / "face.mp4", [(LEFT, None)], frames=20)
