@@ -102,7 +102,10 @@ def preview(
         label,
     )
     has_face = np.isfinite(face_trajectory.boxes[:, 0])
-    return [_render(face_renderer, frame, schedule, has_face) for frame in chosen]
+    # In the order of time, since audio is read from its start again for an earlier moment.
+    ordered = sorted(set(chosen), key=lambda frame: frame[1])
+    rendered = {frame: _render(face_renderer, frame, schedule, has_face) for frame in ordered}
+    return [rendered[frame] for frame in chosen]
 
 
 def _render(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.media import video_reader
+from lipsync_jax.synthesis import driving_audio
 from tests.helpers import colour_faces, scenes
 from tests.helpers.scenes import LEFT, RIGHT
 
@@ -57,6 +58,21 @@ def test_faces_are_detected_around_the_frame_only(tmp_path):
     (frame,) = preview(face, speech, [6.0], detector=detect)
     assert frame.edited and frame.moment == 6.0
     assert len(seen) == 51  # a second before, and after
+
+
+def test_moments_in_any_order_read_the_audio_once(tmp_path, monkeypatch):
+    opened, read = [], driving_audio.read_mono_chunks
+    monkeypatch.setattr(
+        driving_audio, "read_mono_chunks", lambda path: opened.append(path) or read(path)
+    )
+    face = scenes.write_scenes(tmp_path / "face.mp4", [(LEFT, None)], frames=40)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 2.5)
+    frames = preview(face, speech, [2.0, 0.4, 1.2, 2.0])
+    assert [frame.moment for frame in frames] == [2.0, 0.4, 1.2, 2.0]
+    assert all(frame.edited for frame in frames) and len(opened) == 1
+    for frame in frames:
+        (alone,) = preview(face, speech, [frame.moment])
+        np.testing.assert_array_equal(frame.after, alone.after)
 
 
 def test_the_label_is_checked_before_faces_are_detected(tmp_path):
