@@ -61,9 +61,12 @@ def detect_faces_in_video(
         The faces of the frames before `end` and of a second after, so that temporal averages
         before `end` don't depend on `end`.
     """
+    done = 0
     with contextlib.closing(search_frames(video, end, options)) as states:
         for state in states:
-            on_frame(state.done, state.total, state.seconds)
+            if state.done > done:  # the result comes with the number of the last frame
+                on_frame(state.done, state.total, state.seconds)
+            done = state.done
     assert state.video_faces is not None  # of the last state
     return state.video_faces
 

@@ -8,7 +8,7 @@ import pytest
 from lipsync_jax import faces
 from lipsync_jax.faces import cache
 from lipsync_jax.faces.trajectory import VideoFaces
-from lipsync_jax.media import video_reader
+from lipsync_jax.media import frame_source, video_reader
 from lipsync_jax.synthesis import face_detection_pass
 from lipsync_jax.synthesis.options import AnimationOptions, DubbingOptions
 from tests.helpers import colour_faces, scenes
@@ -57,6 +57,22 @@ def test_a_video_is_looked_through_once(tmp_path, detected_frames):
     run(face_video, tmp_path, seconds=4)
     np.testing.assert_array_equal(run(face_video, tmp_path), first)
     assert len(detected_frames) == 36 + 46 + 60
+
+
+def test_each_frame_is_reported_once(tmp_path, detected_frames):
+    face_video = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, None)], frames=6)
+    video, options = frame_source.open_frame_source(face_video), DubbingOptions(detector="yunet")
+
+    def report():
+        captured = []
+        face_detection_pass.detect_faces_in_video(
+            video, None, options, lambda done, total, seconds: captured.append((done, total))
+        )
+        return captured
+
+    assert report() == [(done, 6) for done in range(1, 7)]
+    assert report() == [(6, 6)]  # from the cache
+    assert len(detected_frames) == 2
 
 
 def test_a_survey_is_kept_under_the_detector_that_auto_stands_for(monkeypatch):
