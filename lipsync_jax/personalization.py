@@ -210,7 +210,7 @@ def _in_sync(
         return (shifted if shifted.is_file() else video), before
     tracks = video_sync.measure(
         video, SyncModel.load(expert), end=dub_sync.SECONDS, detector=detector,
-        detect_every=detect_every,
+        detect_every=detect_every, longest_only=True,
     )  # fmt: skip
     longest = video_sync.longest(tracks)
     if longest is None:
