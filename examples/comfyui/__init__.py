@@ -15,7 +15,7 @@ import torch
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.media.video_writer import VideoWriter
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
-from lipsync_jax.synthesis.options import QUALITIES
+from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES
 
 _LABEL = "synthetic"  # frames have no metadata, so by default they say it themselves
 _BUILT_IN = "built-in"
@@ -43,7 +43,7 @@ class DubFaces:
                 "frames": ("IMAGE",),
                 "audio": ("AUDIO",),
                 "fps": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 240.0, "step": 0.001}),
-                "quality": (list(QUALITIES), {"default": "good"}),
+                "quality": (list(QUALITIES), {"default": DEFAULT_QUALITY}),
                 "consent": ("BOOLEAN", {"default": False}),
             },
             "optional": {
@@ -89,7 +89,13 @@ class DubFaces:
             face, speech, out = (Path(folder, name) for name in ("in.mkv", "in.wav", "out.mkv"))
             _write_frames(face, frames, rate)
             _write_audio(speech, audio)
-            options = {"quality": quality, "lossless": True, "label": label or None, "cache": False}
+            options = {
+                "quality": quality,
+                "lossless": True,
+                "label": label or None,
+                "cache": False,
+                "fps": rate,  # of a single frame, which is read as an image
+            }
             result = _pipeline(checkpoint).generate(face, speech, out, **options)
             images = [frame.image for frame in video_reader.read_frames(out)]
         dubbed = torch.from_numpy(np.stack(images).astype(np.float32) / 255)

@@ -65,7 +65,23 @@ def test_frames_as_long_as_the_audio_come_out(package, inputs, monkeypatch):
     changed = np.abs(np.asarray(frames) - 0.5).max(axis=(0, 3))
     assert changed[36:56, 24:64].max() > 0.05 and changed[:, 80:].max() < 0.02
     assert audio is inputs["audio"] and report.startswith("10 of 10 frames edited")
-    assert given == {"quality": "fast", "lossless": True, "label": None, "cache": False}
+    assert given == {
+        "quality": "fast", "lossless": True, "label": None, "cache": False, "fps": 25
+    }  # fmt: skip
+
+
+def test_a_single_frame_keeps_the_rate(package, inputs, monkeypatch):
+    pipeline = scenes.lip_sync_pipeline()
+
+    class Pipeline:
+        def generate(self, *files, **options):
+            return pipeline.generate(*files, **options, box=(10, 58, 20, 68))
+
+    monkeypatch.setattr(package, "_pipeline", lambda checkpoint: Pipeline())
+    (node,) = package.NODE_CLASS_MAPPINGS.values()
+    inputs |= {"frames": inputs["frames"][:1], "fps": 50.0}
+    frames, _, _ = node().dub(**inputs, quality="fast", consent=True, label="")
+    assert len(frames) == 20  # 0.4 s
 
 
 def test_consent_is_asked_for(package, inputs):
