@@ -135,6 +135,12 @@ def size(file: Path) -> int:
     return file.stat().length if is_bucket(file) else file.stat().st_size  # type: ignore[attr-defined]
 
 
+def sha256(file: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def files(folder: Path) -> dict[str, int]:
     """Returns the files below a folder, by their relative paths, -> bytes; sorted."""
     if is_bucket(folder):

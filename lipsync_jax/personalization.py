@@ -7,7 +7,6 @@ seconds of the video that were not trained on, beside that of the model the run 
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from lipsync_jax import weights
+from lipsync_jax import paths, weights
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, extraction
 from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
@@ -179,8 +178,7 @@ def _check_length(video: Path, min_seconds: float) -> None:
 
 def _claim(out: Path, video: Path) -> None:
     """Notes which video a run is of; refuses a folder with a run of another one."""
-    with video.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = paths.sha256(video)
     before = _read(out).get("video_sha256", digest)
     if before != digest:
         raise ValueError(

@@ -1,7 +1,6 @@
 """`lipsync convert`: converts an official checkpoint to an Orbax one for inference and training."""
 
 import argparse
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.interop import official_configs, torch_files
 from lipsync_jax.methods.vougioukas import torch_weights as vougioukas
 from lipsync_jax.methods.wav2lip import torch_weights as wav2lip
@@ -124,9 +124,9 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> Path:
     # A file may have any object in place of a network's numbers and tensors.
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"checkpoint {source} can't be converted: {printable(error)}") from error
-    with open(source, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    metadata["source"] = {"file": source.name, "bytes": source.stat().st_size, "sha256": digest}
+    metadata["source"] = {
+        "file": source.name, "bytes": source.stat().st_size, "sha256": paths.sha256(source)
+    }  # fmt: skip
     checkpoints.export_networks(out, {checkpoint_key: {"batch_stats": {}, **variables}}, metadata)
     return out
 

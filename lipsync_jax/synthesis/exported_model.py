@@ -4,7 +4,6 @@ Nothing is compiled by JAX: the first frame is generated within seconds of the s
 """
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -196,10 +195,8 @@ def _open_openvino(file: Path) -> Session:
 
 
 def _check_digest(file: Path, card: Mapping[str, Json]) -> None:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     entry = card.get("files", {}).get(file.name, {}) if isinstance(card.get("files"), dict) else {}
-    if not isinstance(entry, dict) or entry.get("sha256") != digest:
+    if not isinstance(entry, dict) or entry.get("sha256") != paths.sha256(file):
         raise ValueError(
             f"{file} is not the file that {EXPORTED} describes; copy the whole folder again"
         )

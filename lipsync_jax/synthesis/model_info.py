@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from lipsync_jax import methods, weights
+from lipsync_jax import methods, paths, weights
 from lipsync_jax.methods.inference import AnimationInference, SyncInference
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
@@ -152,7 +152,7 @@ def _files(item: Path) -> list[Path]:
 
 def _hash(item: Path) -> str:
     if item.is_file():
-        return hashlib.sha256(item.read_bytes()).hexdigest()
+        return paths.sha256(item)
     digest = hashlib.sha256()
     for file in _files(item):
         digest.update(str(file.relative_to(item.parent)).encode())

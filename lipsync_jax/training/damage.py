@@ -5,7 +5,6 @@ compared with their digests from the newest on; those that differ are moved to `
 run's folder.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,8 +153,7 @@ def _digests(folder: Path, expected: Mapping[str, str] | None = None) -> dict[st
         elif before.startswith(_CRC):
             found[name] = before
         else:
-            with (folder / name).open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = paths.sha256(folder / name)
     return found
 
 

@@ -4,7 +4,6 @@ Arrays are stored in half precision, uncompressed, under names like `params/head
 read as float32. `inference` reads such a folder wherever it reads one that Orbax wrote.
 """
 
-import hashlib
 import json
 import math
 import zipfile
@@ -49,7 +48,7 @@ def write(
                 raise ValueError(f"{name}/{key} has values that half precision cannot hold")
         file = folder / f"{name}{PACKED_SUFFIX}"
         np.savez(file, **halves)
-        digests[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        digests[file.name] = paths.sha256(file)
         sizes[file.name] = file.stat().st_size
     content = {**model_card, **model_cards.stamp(), "sha256": digests, "bytes": sizes}
     text = json.dumps(content, indent=1)

@@ -1,12 +1,11 @@
 """What is written beside exported programs: the card, and a README that runs them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 
-from lipsync_jax import __version__
+from lipsync_jax import __version__, paths
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.faces import boxes
 from lipsync_jax.interop.export.functions import Function
@@ -103,12 +102,10 @@ def _audio(inference: DubbingInference | AnimationInference) -> dict[str, Json]:
 
 def digests(folder: Path) -> dict[str, Json]:
     """Returns file name -> sha256 and bytes, of all files of a folder."""
-    found: dict[str, Json] = {}
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        found[file.name] = {"sha256": digest, "bytes": file.stat().st_size}
-    return found
+    return {
+        file.name: {"sha256": paths.sha256(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.iterdir())
+    }
 
 
 def readme(
