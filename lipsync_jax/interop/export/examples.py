@@ -72,7 +72,7 @@ class Comparison:
         return f"{printable(self.file)}: {', '.join(parts)}; {times} ms"
 
 
-def compute(functions: Sequence[Function], count: int = 2) -> dict[str, list[Example]]:
+def compute(functions: Sequence[Function], count: int) -> dict[str, list[Example]]:
     """Computes examples by the original network, compiled as it is used here.
 
     Inputs are noise in the first, third, ... example, smooth images in the others; so are states

@@ -108,7 +108,7 @@ def export(
         folder = Path(scratch)
         entries |= _write_programs(network, folder, formats, platforms, inline_weights)
         log.info("computing examples by the original network")
-        found = examples.compute(network.functions)
+        found = examples.compute(network.functions, 2 if check else 1)
         comparisons: list[Comparison] = []
         if check:
             comparisons = _compare(network.functions, folder, formats, inline_weights, found)
