@@ -29,6 +29,7 @@ from lipsync_jax.cli.compile_step import frozen_configs
 from lipsync_jax.methods.base import NetworkState, State
 from lipsync_jax.methods.inference import AnimationInference, DubbingInference
 from lipsync_jax.nn.cpu.jit import jit
+from lipsync_jax.synthesis import animation_model
 from lipsync_jax.training import loop, sharding
 from lipsync_jax.training.ahead_of_time import hlo_costs, shapes, topologies
 from lipsync_jax.training.ahead_of_time.hlo import Program
@@ -205,16 +206,12 @@ def _inference_program(
     inference: methods.inference.Inference, variables: Mapping[str, Tree], size: int
 ) -> tuple[Callable, list]:
     """Returns a function of variables by network and of inputs, and the inputs' shapes."""
-
-    def shape(*sizes: int, dtype: type = np.float32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(sizes, dtype)
-
     if isinstance(inference, AnimationInference):
-        image = shape(*inference.image_size, 3, dtype=np.uint8)
-        encoded = jax.eval_shape(inference.encode_image, variables, image)
-        state = jax.eval_shape(inference.initial_state)
-        features = shape(size, *inference.audio_frontend.shape)
-        return inference.step, [encoded, features, shape(size, inference.noise_size), state]
+        return inference.step, [*animation_model.step_inputs(inference, variables, size)]
+
+    def shape(*sizes: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(sizes, np.float32)
+
     spec, side = inference.audio_features, inference.image_size
     audio = shape(size, spec.window, spec.bins)
     if isinstance(inference, DubbingInference):

@@ -169,12 +169,24 @@ def model_hash(inference: AnimationInference, variables: Mapping[str, Variables]
 
 def check_shapes(inference: AnimationInference, variables: Mapping[str, Variables]) -> None:
     """Raises an error if the networks cannot be applied to variables of these shapes."""
-    count = inference.frame_multiple
+    inputs = step_inputs(inference, variables, inference.frame_multiple)
+    jax.eval_shape(inference.step, variables, *inputs)
+
+
+def step_inputs(
+    inference: AnimationInference, variables: Mapping[str, Tree], frames: int
+) -> tuple[Tree, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct, Tree]:
+    """Returns the shapes of what a step takes: encoded image, features, noise and state.
+
+    Args:
+        inference: of the method.
+        variables: of `inference.networks`, arrays or their shapes.
+        frames: of the step.
+    """
     image = jax.ShapeDtypeStruct((*inference.image_size, 3), jnp.uint8)
     features, noise = (
-        jax.ShapeDtypeStruct((count, *shape), jnp.float32)
+        jax.ShapeDtypeStruct((frames, *shape), jnp.float32)
         for shape in (inference.audio_frontend.shape, (inference.noise_size,))
     )
     encoded_image = jax.eval_shape(inference.encode_image, variables, image)
-    state = jax.eval_shape(inference.initial_state)
-    jax.eval_shape(inference.step, variables, encoded_image, features, noise, state)
+    return encoded_image, features, noise, jax.eval_shape(inference.initial_state)
