@@ -22,6 +22,10 @@ _MAX_SKIPPED = 25  # frames that are read and discarded rather than sought over
 _CLOCK_ERROR = Fraction(1, 999)  # seconds; Matroska and FLV round times to milliseconds
 
 
+class FramesDiffer(ValueError):
+    """A video does not have the frames that an earlier reading found."""
+
+
 @dataclasses.dataclass(frozen=True)
 class FrameSource:
     """A face video or image, opened again for each reading.
@@ -219,7 +223,7 @@ class FrameReader:
         """Returns frame `number`, by default uint8 RGB (height, width, 3); not to be modified.
 
         Raises:
-            ValueError: the file has changed since it was first read.
+            FramesDiffer: the file has changed since it was first read.
         """
         first = self._next - len(self._buffer)
         if number < first:
@@ -248,7 +252,7 @@ class FrameReader:
             self._next += 1
             return
         if not self._sought:
-            raise ValueError(f"{self._source.path} changed while it was being read")
+            raise FramesDiffer(f"{self._source.path} changed while it was being read")
         # In some damaged files times after a seek differ: count from the start.
         target = self._next
         self._open(0)

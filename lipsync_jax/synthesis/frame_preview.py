@@ -16,7 +16,7 @@ import numpy as np
 from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import packets
-from lipsync_jax.media.frame_source import FrameSource
+from lipsync_jax.media.frame_source import FramesDiffer, FrameSource
 from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio, face_detection_pass, renderer
@@ -59,7 +59,7 @@ def preview(
 
     They are those of the whole video, except for averages over time: each is the first of its
     averages. Of several people, the most prominent around each frame is dubbed, unless the options
-    select one; faces are then detected in the whole video once.
+    select one; faces are then detected in the whole video once, as where packets are damaged.
 
     Args:
         model: the network.
@@ -72,40 +72,43 @@ def preview(
     Raises:
         FileNotFoundError, ValueError: a file can't be read.
     """
-    label = visible_label.watermark(options.label, video.size)
+    moments, label = [*moments], visible_label.watermark(options.label, video.size)
     recording = driving_audio.load(audio, model.audio_features)
-    times, known = _frame_times(video), face_detection_pass.cached_faces(video, None, options)
-    # Identities are clustered over the whole video.
-    if known is None and (options.selects_identity or not times):
-        known = face_detection_pass.detect_faces_in_video(video, None, options, lambda *_: None)
-    times = known.times if known else times
-    schedule = [*renderer.schedule_frames(video, times, recording.length, options.loop)]
-    shown = np.array([float(moment) for _, moment in schedule])
-    # The last frame that begins at the moment or before, as a player shows it.
-    chosen = [
-        schedule[max(0, int(np.searchsorted(shown, moment + 1e-6, "right")) - 1)]
-        for moment in moments
-    ]
-    if known is not None and known.tracks:
-        face_trajectory = face_detection_pass.select_trajectory(
-            video, known, None, options, reference
-        )
-    else:
-        face_trajectory = _trajectory_around(video, times, [n for n, _ in chosen], options)
     needs_vad = options.silence_mode != "model"
     envelope = driving_audio.vad_envelope(audio) if needs_vad else None
-    face_renderer = FaceRenderer(
-        Batcher(model, BATCH_SIZE),
-        video,
-        [SpeakerTrack(face_trajectory, recording, envelope)],
-        options,
-        label,
-    )
-    has_face = np.isfinite(face_trajectory.boxes[:, 0])
-    # In the order of time, since audio is read from its start again for an earlier moment.
-    ordered = sorted(set(chosen), key=lambda frame: frame[1])
-    rendered = {frame: _render(face_renderer, frame, schedule, has_face) for frame in ordered}
-    return [rendered[frame] for frame in chosen]
+
+    def dub(known: VideoFaces) -> list[PreviewFrame]:
+        schedule = [*renderer.schedule_frames(video, known.times, recording.length, options.loop)]
+        shown = np.array([float(moment) for _, moment in schedule])
+        # The last frame that begins at the moment or before, as a player shows it.
+        chosen = [
+            schedule[max(0, int(np.searchsorted(shown, moment + 1e-6, "right")) - 1)]
+            for moment in moments
+        ]
+        if known.tracks:
+            face_trajectory = face_detection_pass.select_trajectory(
+                video, known, None, options, reference
+            )
+        else:
+            numbers = [number for number, _ in chosen]
+            face_trajectory = _trajectory_around(video, known.times, numbers, options)
+        speaker_track = SpeakerTrack(face_trajectory, recording, envelope)
+        batcher = Batcher(model, BATCH_SIZE)
+        face_renderer = FaceRenderer(batcher, video, [speaker_track], options, label)
+        has_face = np.isfinite(face_trajectory.boxes[:, 0])
+        # In the order of time, since audio is read from its start again for an earlier moment.
+        ordered = sorted(set(chosen), key=lambda frame: frame[1])
+        rendered = {frame: _render(face_renderer, frame, schedule, has_face) for frame in ordered}
+        return [rendered[frame] for frame in chosen]
+
+    known = face_detection_pass.cached_faces(video, None, options)
+    # Identities are clustered over the whole video.
+    if known is None and not options.selects_identity and (times := _frame_times(video)):
+        with contextlib.suppress(FramesDiffer):  # a damaged packet gives no frame
+            return dub(VideoFaces(times, ()))
+    if known is None:
+        known = face_detection_pass.detect_faces_in_video(video, None, options, lambda *_: None)
+    return dub(known)
 
 
 def _render(
@@ -149,7 +152,7 @@ def _trajectory_around(
 ) -> trajectory.FaceTrajectory:
     """Returns the trajectory of the face, known around the numbered frames."""
     wanted: set[int] = set()
-    for number in numbers:
+    for number in numbers if options.box is None else ():
         first = bisect.bisect_left(times, times[number] - _CONTEXT)
         wanted.update(range(first, bisect.bisect_right(times, times[number] + _CONTEXT)))
     tracks = [track for part in _runs(wanted) for track in _detect(video, times, part, options)]
@@ -176,4 +179,6 @@ def _detect(
         found = trajectory.track_video(
             itertools.islice(frames, len(numbers)), video.frame_rate, options
         )
+    if found.times != tuple(times[numbers.start : numbers.stop]):
+        raise FramesDiffer(f"{video.path} has other frames than its packets")
     return [track.select(slice(None), track.start + numbers.start) for track in found.tracks]

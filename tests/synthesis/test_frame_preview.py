@@ -1,5 +1,6 @@
 """Single frames before and after dubbing, compared with those of the whole video."""
 
+import av
 import numpy as np
 import pytest
 
@@ -91,6 +92,35 @@ def test_the_faces_of_an_earlier_run_are_used(tmp_path, monkeypatch):
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: pytest.fail)
     (frame,) = preview(face, speech, [0.4], **options)
     np.testing.assert_array_equal(frame.after, whole[0.4])
+
+
+def test_a_video_with_a_damaged_packet_is_decoded(tmp_path):
+    intact = scenes.write_scenes(tmp_path / "intact.mkv", [(LEFT, None)], frames=50)
+    face = tmp_path / "face.mkv"
+    with av.open(str(face), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        (stream.width, stream.height), stream.pix_fmt = scenes.SIZE, "bgr0"
+        stream.codec_context.gop_size = 1
+        for number, frame in enumerate(video_reader.read_frames(intact)):
+            encoded = av.VideoFrame.from_ndarray(frame.image, "rgb24")
+            encoded.pts = number
+            container.mux(stream.encode(encoded))
+        container.mux(stream.encode())
+    with av.open(str(face)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][20]
+    content = bytearray(face.read_bytes())
+    for place in range(packet.pos + 14, packet.pos + packet.size - 2):
+        content[place] = (7 * content[place] + 31) % 256
+    face.write_bytes(content)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 2)
+    with pytest.warns(UserWarning, match="1 damaged video packets were skipped"):
+        whole = dub(face, speech, tmp_path / "out.mkv", loop="none")
+        frames = preview(face, speech, [0.88, 1.6], loop="none")
+        (boxed,) = preview(face, speech, [0.88], box=(12, 46, 10, 46))
+    assert boxed.edited
+    for frame in frames:
+        assert frame.edited
+        np.testing.assert_array_equal(frame.after, whole[round(frame.moment, 3)])
 
 
 def test_a_frame_without_a_face_names_the_nearest_with_one(tmp_path):
