@@ -38,6 +38,20 @@ def inputs():
     return {"frames": frames, "audio": {"waveform": sound, "sample_rate": 16_000}, "fps": 25.0}
 
 
+@pytest.fixture
+def given(package, monkeypatch):
+    """The options with which a toy network dubbed; its faces are in a constant box."""
+    pipeline, options_given = scenes.lip_sync_pipeline(), {}
+
+    class Pipeline:
+        def generate(self, *files, **options):
+            options_given.update(options)
+            return pipeline.generate(*files, **options, box=(10, 58, 20, 68))
+
+    monkeypatch.setattr(package, "_pipeline", lambda checkpoint: Pipeline())
+    return options_given
+
+
 def test_every_input_is_an_argument_of_the_function(package):
     (node,) = package.NODE_CLASS_MAPPINGS.values()
     assert package.NODE_CLASS_MAPPINGS.keys() == package.NODE_DISPLAY_NAME_MAPPINGS.keys()
@@ -49,15 +63,7 @@ def test_every_input_is_an_argument_of_the_function(package):
     assert len((FOLDER / "__init__.py").read_text().splitlines()) < 150
 
 
-def test_frames_as_long_as_the_audio_come_out(package, inputs, monkeypatch):
-    pipeline, given = scenes.lip_sync_pipeline(), {}
-
-    class Pipeline:
-        def generate(self, *files, **options):
-            given.update(options)
-            return pipeline.generate(*files, **options, box=(10, 58, 20, 68))
-
-    monkeypatch.setattr(package, "_pipeline", lambda checkpoint: Pipeline())
+def test_frames_as_long_as_the_audio_come_out(package, inputs, given):
     (node,) = package.NODE_CLASS_MAPPINGS.values()
     frames, audio, report = node().dub(**inputs, quality="fast", consent=True, label="")
     assert frames.shape == (10, 64, 96, 3) and frames.dtype == np.float32
@@ -70,14 +76,8 @@ def test_frames_as_long_as_the_audio_come_out(package, inputs, monkeypatch):
     }  # fmt: skip
 
 
-def test_a_single_frame_keeps_the_rate(package, inputs, monkeypatch):
-    pipeline = scenes.lip_sync_pipeline()
-
-    class Pipeline:
-        def generate(self, *files, **options):
-            return pipeline.generate(*files, **options, box=(10, 58, 20, 68))
-
-    monkeypatch.setattr(package, "_pipeline", lambda checkpoint: Pipeline())
+@pytest.mark.usefixtures("given")
+def test_a_single_frame_keeps_the_rate(package, inputs):
     (node,) = package.NODE_CLASS_MAPPINGS.values()
     inputs |= {"frames": inputs["frames"][:1], "fps": 50.0}
     frames, _, _ = node().dub(**inputs, quality="fast", consent=True, label="")
