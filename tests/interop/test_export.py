@@ -137,6 +137,8 @@ def test_only_the_command_that_dubs_takes_an_exported_folder(exported, capsys):
         (["--format", "torch"], "choose from onnx, stablehlo"),
         (["--format", "stablehlo", "--platforms", "abacus"], "choose from cpu, cuda, tpu"),
         (["--format", "stablehlo", "--platforms", "tpu", "--check"], "add cpu to --platforms"),
+        (["--platforms", "cpu"], "--platforms is for StableHLO: add stablehlo to --format"),
+        (["--inline-weights"], "--inline-weights is for StableHLO: add stablehlo to --format"),
         (["--batch", "0"], "--batch 0: give b for any number, or 1 to 4096"),
         (["--batch", "many"], "--batch many: give b for any number"),
     ],

@@ -93,7 +93,7 @@ def export(
             not compute what the network does.
     """
     out = Path(out)
-    _check_options(out, formats, batch, platforms, check)
+    _check_options(out, formats, batch, platforms, inline_weights, check)
     if str(checkpoint) in weights.names():
         checkpoint = weights.path(str(checkpoint))
     model_card = read_model_card(checkpoint)
@@ -132,6 +132,7 @@ def _check_options(
     formats: Sequence[str],
     batch: int | str | None,
     platforms: Sequence[str],
+    inline_weights: bool,
     check: bool,
 ) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -141,6 +142,11 @@ def _check_options(
     ):  # fmt: skip
         if not given or not set(given) <= set(known):
             raise ValueError(f"{option} {','.join(given)}: choose from {', '.join(known)}")
+    if "stablehlo" not in formats and (
+        inline_weights or set(platforms) != set(stablehlo.PLATFORMS)
+    ):
+        option = "--inline-weights" if inline_weights else "--platforms"
+        raise ValueError(f"{option} is for StableHLO: add stablehlo to --format, or leave it out")
     if check and "stablehlo" in formats and "cpu" not in platforms:
         raise ValueError("--check runs the program here: add cpu to --platforms")
     valid = batch in (None, BATCH) or (isinstance(batch, int) and 1 <= batch <= _MAX_BATCH)
