@@ -117,7 +117,11 @@ def _require_folder(root: Path) -> None:
 def _complete(root: Path) -> list[Path]:
     """Returns the data sets below a folder, without those that a preparation is still writing."""
     found = [path.parent for path in paths.find(root, "dataset_info.json")]
-    return [p for p in found if not any(n.startswith("incomplete.") for n in p.parts)]
+    return [
+        folder
+        for folder in found
+        if not any(name.startswith("incomplete.") for name in folder.relative_to(root).parts)
+    ]
 
 
 def _newest(folders: Iterable[Path]) -> list[Path]:

@@ -138,6 +138,17 @@ def test_the_newest_version_of_a_data_set_is_read(tmp_path):
     assert loader.find_dataset(str(tmp_path), "face96").name == "1.10.0"
 
 
+def test_a_data_set_that_is_being_written_is_passed_over(tmp_path):
+    """A folder above the data may have any name."""
+    root = tmp_path / "incomplete.recordings"
+    for parts in ("1.2.0", "incomplete.prepare/folder/face96/1.3.0"):
+        folder = root / "folder" / "face96" / parts
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").touch()
+    assert loader.find_dataset(str(root), "face96") == root / "folder" / "face96" / "1.2.0"
+    assert loader.only_dataset(root) == root / "folder" / "face96" / "1.2.0"
+
+
 def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
     clips = [toy_clip(f"train/{n}", n, frames=4) for n in range(5)]
     orders = {}
