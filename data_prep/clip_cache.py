@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-import os
+import uuid
 import warnings
 import zipfile
 from pathlib import Path
@@ -93,10 +93,14 @@ def save(result: ExtractionResult, file: Path, key: str) -> None:
         arrays[f"{number}/audio"] = clip.audio
         arrays[f"{number}/landmarks"] = clip.landmarks
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with unfinished.open("wb") as stream:
-        np.savez(stream, **arrays)
-    unfinished.replace(file)
+    # Machines that share the folder may have processes of one number.
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        with unfinished.open("wb") as stream:
+            np.savez(stream, **arrays)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load(file: Path, key: str | None = None) -> ExtractionResult | None:

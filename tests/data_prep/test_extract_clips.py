@@ -8,7 +8,7 @@ from lipsync_jax import faces
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep import clip_cache
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.extract_clips import ExtractionResult, extract_clips
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.media import audio
 from tests.helpers import corpus_trees
@@ -223,6 +223,28 @@ def test_a_cached_result_is_read_whole_or_not_at_all(tmp_path):
     for size in (0, 10, len(whole) // 2, len(whole) - 4):
         file.write_bytes(whole[:size])
         assert clip_cache.load(file, "key") is None
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path, monkeypatch):
+    """Processes of two machines that share the folder may have one number."""
+    file, savez = tmp_path / "a.npz", np.savez
+
+    def save_another(stream, **arrays):
+        monkeypatch.setattr(np, "savez", savez)
+        clip_cache.save(ExtractionResult(notes=("another",)), file, "key")
+        savez(stream, **arrays)
+
+    monkeypatch.setattr(np, "savez", save_another)
+    clip_cache.save(ExtractionResult(notes=("own",)), file, "key")
+    assert clip_cache.load(file, "key").notes == ("own",)
+
+    def fail(stream, **arrays):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        clip_cache.save(ExtractionResult(), file, "key")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_the_key_of_a_result_follows_file_and_settings(tmp_path):
