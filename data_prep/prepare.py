@@ -138,9 +138,10 @@ def _existing_dataset(extraction: Extraction, shards: int | None) -> str | None:
         report = json.loads((extraction.dataset_dir / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    data = report.get("data")
-    is_current = data and report.get("fingerprint") == fingerprint(extraction, shards)
-    return data if is_current and (Path(data) / "dataset_info.json").is_file() else None
+    if not report.get("data") or report.get("fingerprint") != fingerprint(extraction, shards):
+        return None
+    folder = extraction.dataset_dir / Path(report["data"]).name  # the whole may have been moved
+    return str(folder) if (folder / "dataset_info.json").is_file() else None
 
 
 def _write_dataset(extraction: Extraction, shards: int | None) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -277,6 +278,15 @@ def test_copies_never_sit_in_two_splits():
     assert {v for v, name in chosen.items() if name == "test"} == {
         "s7/a", "s7/b", "s9/a", "s9/b"
     }  # fmt: skip
+
+
+def test_a_copied_folder_names_its_own_data_set(raw, tmp_path):
+    prepare.prepare([raw], tmp_path / "out", settings=SETTINGS)
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.array_record*")}
+    report = prepare.prepare([raw], tmp_path / "copy", settings=SETTINGS)
+    assert Path(report["data"]).is_relative_to(tmp_path / "copy")
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.array_record*")}
 
 
 def test_a_folder_with_copies(raw, tmp_path):
