@@ -65,10 +65,23 @@ class Extraction:
         return self.out / corpora.dataset_name(self.corpus) / self.config
 
     def clips(self, split: str) -> Iterator[Clip]:
-        """Yields a split's clips in the order of their videos' ids."""
+        """Yields a split's clips in the order of their videos' ids.
+
+        Raises:
+            ValueError: the cached clips of a video are no longer those of this extraction.
+        """
+        keys = {summary.video_id: summary.key for summary in self.summaries}
         for source in sorted(self.videos, key=lambda source: source.video_id):
-            if self.splits.get(source.video_id) == split:
-                yield from clip_cache.load(clip_cache.cache_path(self.cache_dir, source)).clips
+            if self.splits.get(source.video_id) != split:
+                continue
+            file = clip_cache.cache_path(self.cache_dir, source)
+            result = clip_cache.load(file, keys[source.video_id])
+            if result is None:
+                raise ValueError(
+                    f"{file}, the clips of {source.video_id}, is damaged, or another run with "
+                    "other options has replaced it; run the same command again, one at a time"
+                )
+            yield from result.clips
 
 
 def extract(

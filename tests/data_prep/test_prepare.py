@@ -289,6 +289,14 @@ def test_a_copied_folder_names_its_own_data_set(raw, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.array_record*")}
 
 
+def test_clips_that_another_run_has_replaced_are_not_written(raw, tmp_path):
+    extraction = prepare.extract([raw], tmp_path / "out", settings=SETTINGS)
+    other = dataclasses.replace(SETTINGS, smoothing=7)
+    prepare.extract([raw], tmp_path / "out", settings=other)
+    with pytest.raises(ValueError, match=r"the clips of good \d, is damaged, or another run"):
+        list(extraction.clips("train"))
+
+
 def test_a_folder_with_copies(raw, tmp_path):
     for number in range(5):
         (raw / f"again {number}.mkv").write_bytes((raw / f"good {number}.mkv").read_bytes())
