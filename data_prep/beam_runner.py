@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipsync_jax.data_prep import corpora, worker_pool
+from lipsync_jax.data_prep import clip_cache, corpora, worker_pool
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.progress import LOG_INTERVAL, EtaLogger
 
@@ -34,7 +34,7 @@ def fill_cache(
     cache_dir: Path,
     workers: int = 0,
     options: Sequence[str] = (),
-) -> None:
+) -> set[str]:
     """Extracts the clips of all videos into the cache; valid results in it are kept.
 
     A video whose worker died is left out: the processes that read the cache try it again.
@@ -47,6 +47,9 @@ def fill_cache(
         workers: processes of the DirectRunner; other runners have options of their own.
         options: of the pipeline, e.g. `--runner=FlinkRunner`; the DirectRunner when empty.
 
+    Returns:
+        The ids of the videos whose results the pipeline wrote.
+
     Raises:
         RuntimeError: the pipeline failed.
     """
@@ -54,6 +57,7 @@ def fill_cache(
     from apache_beam.options.pipeline_options import PipelineOptions
 
     cache_dir = cache_dir.absolute()
+    before = _write_times(cache_dir)
     for stale in cache_dir.glob("*.in_progress"):
         stale.unlink()
     options = list(options) or ["--runner=DirectRunner"]
@@ -72,6 +76,13 @@ def fill_cache(
         pipeline.run().wait_until_finish()
     finally:
         finished.set()
+    after = _write_times(cache_dir)
+    written = {file for file, time in after.items() if before.get(file) != time}
+    return {v.video_id for v in videos if clip_cache.cache_path(cache_dir, v) in written}
+
+
+def _write_times(cache_dir: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for file in cache_dir.glob("*.npz")}
 
 
 def _extract(

@@ -139,10 +139,17 @@ def extract(
     cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
     log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
+    written = set()
     if runner == "beam":
-        beam_runner.fill_cache(videos, corpus, settings, cache_dir, workers, beam_options)
+        written = beam_runner.fill_cache(videos, corpus, settings, cache_dir, workers, beam_options)
     extraction = extract_all(videos, corpus, settings, cache_dir, workers)
-    summaries = sorted(_log_progress(extraction, len(videos)), key=lambda summary: summary.video_id)
+    summaries = sorted(
+        (
+            dataclasses.replace(summary, cached=summary.cached and summary.video_id not in written)
+            for summary in _log_progress(extraction, len(videos))
+        ),
+        key=lambda summary: summary.video_id,
+    )
 
     speakers = {s.video_id: s.speaker for s in summaries if s.clips}
     copies: Mapping[str, str] = {}

@@ -1,6 +1,7 @@
 """Shards do not depend on who extracted the clips, nor on how often the run was killed."""
 
 import dataclasses
+import importlib.machinery
 import signal
 import subprocess
 import sys
@@ -64,6 +65,67 @@ def test_beam_writes_equal_shards(raw, tmp_path):
     report = prepare.prepare([raw], tmp_path / "beam", settings=SETTINGS, runner="beam")
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert report["rejected_by_reason"] == {"unreadable": 1}
+    assert report["videos_from_cache"] == 0
+
+
+def stand_in_for_beam(monkeypatch, **members):
+    """Replaces Apache Beam by a module with some members."""
+    names = {
+        "apache_beam": members,
+        "apache_beam.options": {},
+        "apache_beam.options.pipeline_options": {"PipelineOptions": list},
+    }
+    for name, each in names.items():
+        module = types.ModuleType(name)
+        vars(module).update(each, __spec__=importlib.machinery.ModuleSpec(name, None))
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+class Step:
+    """A step of a pipeline that has run when it has been made."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __rrshift__(self, label):
+        return self
+
+    def __ror__(self, collection):
+        return self.function(collection)
+
+
+class Pipeline:
+    """A pipeline of such steps."""
+
+    def __init__(self, options):
+        pass
+
+    def run(self):
+        return self
+
+    def wait_until_finish(self):
+        pass
+
+
+def test_videos_that_a_beam_pipeline_extracts_are_not_of_an_earlier_run(raw, tmp_path, monkeypatch):
+    stand_in_for_beam(
+        monkeypatch,
+        Pipeline=Pipeline,
+        Create=lambda items: Step(lambda _: items),
+        Reshuffle=lambda: Step(lambda items: items),
+        Map=lambda function, *rest: Step(lambda items: [function(each, *rest) for each in items]),
+    )
+    settings = dataclasses.replace(SETTINGS, sync_model="none")
+
+    def videos_from_cache(settings):
+        report = prepare.prepare([raw], tmp_path / "out", settings=settings, runner="beam")
+        return report["videos_from_cache"]
+
+    (raw / "4.mkv").rename(tmp_path / "4.mkv")
+    assert [videos_from_cache(settings) for _ in range(2)] == [0, 4]
+    (tmp_path / "4.mkv").rename(raw / "4.mkv")
+    assert videos_from_cache(settings) == 4
+    assert videos_from_cache(dataclasses.replace(settings, smoothing=7)) == 0
 
 
 def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypatch):
@@ -72,15 +134,7 @@ def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypa
     def fail(options):
         raise ValueError(f"unknown {options}")
 
-    names = {
-        "apache_beam": {"Pipeline": fail},
-        "apache_beam.options": {},
-        "apache_beam.options.pipeline_options": {"PipelineOptions": list},
-    }
-    for name, members in names.items():
-        module = types.ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
+    stand_in_for_beam(monkeypatch, Pipeline=fail)
     before = set(threading.enumerate())
     with pytest.raises(ValueError, match="unknown"):
         beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 0, ["--runner=Moon"])
