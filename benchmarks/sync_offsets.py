@@ -15,17 +15,16 @@ audio is later than the video. The exit status is 1 if a row is WRONG.
 import argparse
 import contextlib
 import tempfile
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 from lipsync_jax import weights
+from lipsync_jax.data_prep.corpora import video_files
 from lipsync_jax.evaluation.sync import video_sync
 from lipsync_jax.evaluation.sync.video_sync import TrackSync
 from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.media import audio, mux
 
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".webm"}
 COLUMNS = (
     "clip", "injected", "measured", "change", "prominence", "stability", "mouth motion", "result",
 )  # fmt: skip
@@ -69,7 +68,7 @@ def main() -> int:
         print("| " + " | ".join([name, injected, *cells, result]) + " |", flush=True)
 
     print("| " + " | ".join(COLUMNS) + " |\n|" + "--|" * len(COLUMNS))
-    clips = [clip for clip in videos(arguments.clips) if has_audio(clip)]
+    clips = [clip for clip, _ in video_files(arguments.clips) if has_audio(clip)]
     for i, clip in enumerate(clips):
         plain = measure(clip, clip, 0)
         own = plain.av_offset.subframe if plain else None
@@ -82,13 +81,6 @@ def main() -> int:
     counts = {name: results.count(name) for name in dict.fromkeys(results)}
     print("\n" + ", ".join(f"{count} {name}" for name, count in counts.items()))
     return int("WRONG" in counts)
-
-
-def videos(paths: list[Path]) -> Iterator[Path]:
-    """Yields the videos of files and folders."""
-    for path in paths:
-        found = sorted(path.iterdir()) if path.is_dir() else [path]
-        yield from (p for p in found if p.suffix in VIDEO_SUFFIXES)
 
 
 def has_audio(path: Path) -> bool:
