@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax import faces
+from lipsync_jax.data_prep.corpora import video_files
 from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import video_reader
@@ -37,7 +38,6 @@ SIZE = 96  # of the stand-in's faces
 VIEW = 160  # pixels of the crops that are compared
 BAND = 8  # rows of them above and below the edge
 SEGMENTS = 5
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".webm"}
 COLUMNS = (
     "clip", "face (px)", "method", "source ΔE", "result ΔE", "ratio", "worst segment",
     "error ΔE", "flicker ΔE", "sharpness", "CPU ms/frame",
@@ -224,12 +224,10 @@ def main() -> None:
     generate, size = stand_in, SIZE
     if chosen.checkpoint_path:
         generate, size = generator(chosen.checkpoint_path)
-    files = [p for c in chosen.clips for p in (sorted(c.iterdir()) if c.is_dir() else [c])]
     print("| " + " | ".join(COLUMNS) + " |\n" + "|" + "--|" * len(COLUMNS), flush=True)
-    for path in files:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            for row in measure(read(path, chosen.seconds), generate, size, chosen.images_dir):
-                print("| " + " | ".join(row) + " |", flush=True)
+    for path, _ in video_files(chosen.clips):
+        for row in measure(read(path, chosen.seconds), generate, size, chosen.images_dir):
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":
