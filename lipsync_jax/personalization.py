@@ -167,8 +167,9 @@ def _l1(generated: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
 
 def _check_length(video: Path, min_seconds: float) -> None:
     samples, _ = audio.load_from_video_start(video, audio.SAMPLE_RATE)  # refuses files without
-    info = video_reader.probe(video)
-    seconds = min(float(info.duration or 0), len(samples) / audio.SAMPLE_RATE)
+    seconds, duration = len(samples) / audio.SAMPLE_RATE, video_reader.probe(video).duration
+    if duration is not None:  # recordings of browsers do not give it
+        seconds = min(float(duration), seconds)
     if seconds < min_seconds:
         raise ValueError(
             f"--video {video} has {seconds:.0f} s of video with audio; at least {min_seconds:g} s "

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from lipsync_jax import personalization, weights
 from lipsync_jax.cli import main
 from lipsync_jax.cli import personalize as command
 from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
+from lipsync_jax.media import video_reader
 from lipsync_jax.methods.wav2lip import model as networks
 from lipsync_jax.training import checkpoints, packed
 from tests.helpers import colour_faces, talking
@@ -58,6 +60,25 @@ def test_a_video_that_can_not_be_used_is_refused_in_a_sentence(built_in, tmp_pat
         )
     with pytest.raises(ValueError, match="has a run of another video than"):
         personalization.personalize(short, tmp_path / "mine", min_seconds=1)
+
+
+def test_the_length_of_a_recording_without_one_is_that_of_its_audio(tmp_path):
+    """As browsers record: the header is written before the end is known."""
+    path = talking.write_talking_video(tmp_path / "a.mkv", talking.random_speech_mask(50))
+    recorded = tmp_path / "recorded.webm"
+    with (
+        av.open(str(path)) as source,
+        av.open(str(recorded), "w", format="matroska", options={"live": "1"}) as target,
+    ):
+        streams = {each.index: target.add_stream_from_template(each) for each in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    assert video_reader.probe(recorded).duration is None
+    personalization._check_length(recorded, 2)
+    with pytest.raises(ValueError, match="has 2 s of video with audio; at least 3 s"):
+        personalization._check_length(recorded, 3)
 
 
 def test_an_installation_without_models_names_the_option(tmp_path, capsys):
