@@ -17,10 +17,12 @@ class CropPlan:
     Attributes:
         crop: (frame uint8 BGR, index of the frame within the track) -> its crop.
         landmarks: float32 (frames, 5, 2), the track's landmarks in crop pixels.
+        boxes: float32 (frames, 4), see `crop_boxes`; aligned crops are only near them.
     """
 
     crop: Callable[[np.ndarray, int], np.ndarray]
     landmarks: np.ndarray
+    boxes: np.ndarray
 
 
 def plan_crops(track: faces.Track, crop_spec: CropSpec, smoothing: int) -> CropPlan:
@@ -31,17 +33,18 @@ def plan_crops(track: faces.Track, crop_spec: CropSpec, smoothing: int) -> CropP
         crop_spec: size and method of the crops.
         smoothing: frames over which boxes are averaged; aligned crops ignore this.
     """
-    size = crop_spec.height, crop_spec.width
+    size, boxes = (crop_spec.height, crop_spec.width), crop_boxes(track, smoothing)
     if crop_spec.method == "aligned":
         matrices = alignment.align_matrices(track.landmarks, alignment.CANONICAL[crop_spec.region])
         return CropPlan(
             lambda bgr, number: alignment.warp_crop(bgr, matrices[number], size),
             alignment.transform_points(track.landmarks, matrices),
+            boxes,
         )
-    boxes = crop_boxes(track, smoothing)
     return CropPlan(
         lambda bgr, number: faces.crop(bgr, boxes[number], size),
         faces.to_crop(track.landmarks, boxes, size),
+        boxes,
     )
 
 

@@ -143,7 +143,7 @@ class _Extraction:
             synced = self._correct(kept, measured)
             # A name does not depend on what happens to the video's other segments.
             alone = len(found) == 1
-            passed = self._filter(synced, crops)
+            passed = self._filter(synced, crops, plans)
             for segment in passed:
                 name = self._video.video_id + ("" if alone else f"/{segment.start:06d}")
                 plan = plans[id(segment.track)]
@@ -344,7 +344,10 @@ class _Extraction:
         return synced
 
     def _filter(
-        self, synced: Mapping[Segment, "_Synced"], crops: Mapping[Segment, "_Crops"]
+        self,
+        synced: Mapping[Segment, "_Synced"],
+        crops: Mapping[Segment, "_Crops"],
+        plans: Mapping[int, CropPlan],
     ) -> list[Segment]:
         """Returns the segments that are good enough for training."""
         settings, passed = self._settings, []
@@ -356,7 +359,7 @@ class _Extraction:
                     detail = f"{len(in_sync.part)} frames have audio"
                     self._log.reject("quality", name, "truncated", detail)
                     continue
-                boxes = cropping.crop_boxes(segment.track, settings.smoothing)[segment.rows]
+                boxes = plans[id(segment.track)].boxes[segment.rows]
                 samples = self._audio(in_sync)
                 problem = quality.problem(
                     settings,
