@@ -71,6 +71,10 @@ class ExtractionSettings:
             raise ValueError(
                 f"--detect-every {self.detect_every}: detection needs a step of at least one frame"
             )
+        if self.smoothing < 1 or self.smoothing % 2 == 0:
+            raise ValueError(
+                f"--smoothing {self.smoothing}: a centred average needs an odd number of frames"
+            )
         if self.low_sync_confidence not in LOW_CONFIDENCE:
             raise ValueError(
                 f"--low-sync-confidence {self.low_sync_confidence!r}: "

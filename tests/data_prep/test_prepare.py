@@ -241,6 +241,7 @@ def test_the_command_reports_errors(tmp_path, capsys):
     for wrong, message in (
         (["--test", "1"], "nothing to train on"),
         (["--detect-every", "0"], "step"),
+        (["--smoothing", "4"], "--smoothing 4: a centred average needs an odd number"),
         (["--sync-model", "moon"], "--sync-model moon does not exist; name a run of"),
         (["--max-sync-offset", "15"], "give 0 to 14"),
         (["--low-sync-confidence", "guess"], "choose drop or keep"),
