@@ -6,13 +6,15 @@
 Each video, one that is in sync, is written with its audio shifted, the images copied, and its clips
 are extracted as `lipsync prepare` does. The offset that is left is measured without a network, by
 correlation of a clip's samples with those of the unshifted video at the same frames. A clip is
-`corrected` where at most a frame is left, else `WRONG`. Offsets are in frames of 25 a second,
-positive where the audio is later than the video. The exit status is 1 if a clip is WRONG.
+`corrected` where at most a frame is left, else `WRONG`; and `not compared` where the unshifted
+video gives no clip of its frames. Offsets are in frames of 25 a second, positive where the audio is
+later than the video. The exit status is 1 if a clip is WRONG.
 """
 
 import argparse
 import collections
 import tempfile
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,18 +51,16 @@ def main() -> int:
 
     print("| clip | injected | left | result |\n|--|--|--|--|")
     for path, _ in video_files(arguments.clips):
-        (plain, *_), _ = extract(path, NO_SYNC_MODEL)
+        unshifted, _ = extract(path, NO_SYNC_MODEL)
         for frames in arguments.offsets:
             with tempfile.TemporaryDirectory() as scratch:
                 shifted = Path(scratch) / f"{path.stem}.mkv"
                 mux.mux(path, path, shifted, delay=Fraction(frames, FRAME_RATE))
                 clips, reasons = extract(shifted, arguments.sync_model)
-            left = [offset_between(plain, clip) for clip in clips]
-            results = ["corrected" if abs(each) <= TOLERANCE else "WRONG" for each in left] or [
-                "dropped"
-            ]
+            left = [offset_between(unshifted, clip) for clip in clips]
+            results = [result_of(each) for each in left] or ["dropped"]
             counts.update(results)
-            numbers = ", ".join(f"{each:+.2f}" for each in left)
+            numbers = ", ".join("" if each is None else f"{each:+.2f}" for each in left)
             shown = ", ".join([*results, *reasons])
             print(f"| {path.parent.name}/{path.stem} | {frames:+d} | {numbers} | {shown} |",
                   flush=True)  # fmt: skip
@@ -68,8 +68,21 @@ def main() -> int:
     return int("WRONG" in counts)
 
 
-def offset_between(plain: Clip, clip: Clip) -> float:
-    """Returns the frames by which the audio of a clip is later than in the unshifted clip."""
+def result_of(left: float | None) -> str:
+    """Returns the result of a clip, of whose audio offset some frames are left."""
+    if left is None:
+        return "not compared"
+    return "corrected" if abs(left) <= TOLERANCE else "WRONG"
+
+
+def offset_between(unshifted: Sequence[Clip], clip: Clip) -> float | None:
+    """Returns the frames by which the audio of a clip is later than in the unshifted clips.
+
+    None where none of these shows the clip's first frame.
+    """
+    plain = next((each for each in unshifted if clip.frames[0] in each.frames), None)
+    if plain is None:
+        return None
     start = list(plain.frames).index(clip.frames[0])
     step = float(clip.audio_rate / FRAME_RATE)
     expected = np.asarray(plain.audio[round(start * step) :], float)
