@@ -45,7 +45,7 @@ def fill_cache(
         settings: of the extraction.
         cache_dir: see `clip_cache.cache_path`; the same path on all workers.
         workers: processes of the DirectRunner; other runners have options of their own.
-        options: of the pipeline, e.g. `--runner=FlinkRunner`; the DirectRunner when empty.
+        options: of the pipeline, e.g. `--runner=FlinkRunner`; the DirectRunner if they name none.
 
     Returns:
         The ids of the videos whose results the pipeline wrote.
@@ -60,7 +60,9 @@ def fill_cache(
     before = _write_times(cache_dir)
     for stale in cache_dir.glob("*.in_progress"):
         stale.unlink()
-    options = list(options) or ["--runner=DirectRunner"]
+    options = list(options)
+    if not any(option.startswith("--runner") for option in options):
+        options.append("--runner=DirectRunner")
     if workers > 1 and "--runner=DirectRunner" in options:
         options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     pipeline = beam.Pipeline(options=PipelineOptions(options))

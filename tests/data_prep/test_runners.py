@@ -139,6 +139,8 @@ def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypa
     with pytest.raises(ValueError, match="unknown"):
         beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 0, ["--runner=Moon"])
     assert set(threading.enumerate()) <= before
+    with pytest.raises(ValueError, match=r"temp_location.*direct_num_workers=3"):
+        beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 3, ["--temp_location=/tmp/a"])
 
 
 def test_beam_is_asked_for_where_it_is_missing(raw, tmp_path, monkeypatch):
