@@ -220,7 +220,7 @@ class Actions:
         for role in KINDS[kind]:
             if role not in files:
                 raise ValueError(f"{role} is missing; give a file")
-        _check_names(kind, options)
+        _check_options(kind, options)
         if kind in NEED_CONSENT and consent is not True:
             raise ValueError(
                 "consent is missing: confirm that everyone shown and heard has agreed to this video"
@@ -284,7 +284,7 @@ class Actions:
         Raises:
             ValueError: see `check`.
         """
-        _check_names(DUB, options)
+        _check_options(DUB, options)
         settings = self._settings(DUB, options)
         inputs.require_face(face)
         inputs.require_audio(audio)
@@ -418,13 +418,20 @@ class Actions:
             os.replace(partial, self._work / _TIMINGS)
 
 
-def _check_names(kind: str, options: Mapping[str, Json]) -> None:
+def _check_options(kind: str, options: Mapping[str, Json]) -> None:
     unknown = set(options).difference(JOB_OPTIONS[kind])
     if unknown:
         raise ValueError(
             f"unknown options {', '.join(sorted(unknown))}; {kind} takes "
             f"{', '.join(JOB_OPTIONS[kind])}"
         )
+    for name, value in options.items():
+        try:  # answers with infinities, or with half of a character, can't be sent
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise ValueError(
+                f"{name} can't be stored ({error}); give finite numbers and valid text"
+            ) from error
 
 
 def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import json
+import math
 import time
 import zipfile
 
@@ -142,6 +144,16 @@ def test_wrong_jobs_are_refused_in_words(client, face, speech, values, message):
     answer = dub(client, face, speech, **values)
     assert answer.status_code == 422 and message in answer.json()["error"], answer.text
     assert "Traceback" not in answer.text and client.get("/api/jobs").json() == []
+
+
+@pytest.mark.parametrize("options", [{"first_seconds": math.inf}, {"label": "\ud800"}])
+def test_options_that_no_answer_can_hold_are_refused(client, face, speech, options):
+    body = {"kind": "dub", "face": upload(client, face), "audio": upload(client, speech)}
+    text = json.dumps(body | {"consent": True, "options": options})
+    headers = {"content-type": "application/json"}
+    answer = client.post("/api/jobs", content=text, headers=headers)
+    assert answer.status_code == 422 and "give finite numbers" in answer.json()["error"]
+    assert client.get("/api/jobs").json() == []
 
 
 def test_unusable_files_are_refused_at_once(client, tmp_path, speech, monkeypatch):
