@@ -115,10 +115,11 @@ class Exchange:
         self._awaited: Callable[[], bool] | None = None
 
     def add_block(self, block: np.ndarray) -> None:
-        """Adds samples for the generating thread."""
+        """Adds samples for the generating thread; none once the exchange is closed."""
         with self._changed:
-            self._blocks.append(block)
-            self._changed.notify_all()
+            if not self._closed:
+                self._blocks.append(block)
+                self._changed.notify_all()
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields the samples until the exchange is closed."""
@@ -156,6 +157,7 @@ class Exchange:
         """Ends the generating thread's loops."""
         with self._changed:
             self._closed = True
+            self._blocks.clear()
             self._changed.notify_all()
 
     def _wait(self, condition: Callable[[], bool]) -> None:
@@ -316,6 +318,8 @@ class Pipeline:
         except Exception as error:  # of the model, the device or the file: told in the figures
             logging.exception("the live face stopped")
             self.error = error
+        finally:
+            exchange.close()  # nobody takes the voice from it any more
 
     def _detected(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:

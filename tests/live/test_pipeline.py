@@ -183,6 +183,7 @@ def test_a_failing_face_ends_the_thread_and_the_sound_goes_on(session):
     live.run(30)
     assert isinstance(live.pipeline.error, ZeroDivisionError)
     assert np.concatenate(live.sound).any() and len(live.sent) == 63
+    assert not live.pipeline._exchange._blocks  # no voice is kept for a thread that has ended
 
 
 def test_closing_ends_a_waiting_thread(session):
