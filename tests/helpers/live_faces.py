@@ -23,7 +23,7 @@ class ManualClock:
     def set(self, seconds):
         with self._changed:
             self.time = seconds
-            # Whoever wakes by this is no longer asleep, also before its thread has run.
+            # A thread that this time releases no longer waits, also before it has run.
             self.sleeping = self.sleeping and seconds < self._until
             self._changed.notify_all()
 
