@@ -1,4 +1,4 @@
-"""Guards of local web servers: which names, origins, passwords and sizes are accepted."""
+"""Local web servers: their address, and which names, origins, passwords and sizes they accept."""
 
 import base64
 import binascii
@@ -6,12 +6,15 @@ import ipaddress
 import json
 import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from urllib.parse import urlsplit
 
 from lipsync_jax.types import Untyped
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+_MAX_PORT = 65_535
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # of this machine; no names under which it answers
 HOSTS_VARIABLE = "LIPSYNC_HOSTS"  # more names of this server, separated by commas
 # Browsers load nothing from other hosts; gradio needs inline scripts, and blobs for previews.
 _POLICY = (
@@ -41,7 +44,41 @@ def is_local(host: str) -> bool:
 def host_names(host: str) -> frozenset[str]:
     """Returns the names under which the server answers when it listens on `host`."""
     more = os.environ.get(HOSTS_VARIABLE, "").split(",")
-    return frozenset({*LOCAL_NAMES, host, *(name.strip() for name in more)} - {"", "0.0.0.0", "::"})
+    names = {*LOCAL_NAMES, host, *(name.strip() for name in more)}
+    return frozenset(names - {"", *_ALL_ADDRESSES})
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listens on an address, so that a port in use is told before slow work.
+
+    Args:
+        host: an address or name of this machine; `::` is all addresses, those of IPv4 too.
+        port: 0 for any.
+
+    Raises:
+        ValueError: the address can't be used.
+    """
+    if not 0 <= port <= _MAX_PORT:
+        raise ValueError(f"--port {port} can't be used; give 0 to {_MAX_PORT}")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=dual)
+    except OSError as error:
+        raise ValueError(
+            f"--host {host} --port {port} can't be used ({error.strerror}); give another --port"
+        ) from error
+
+
+def url(host: str, listener: socket.socket) -> str:
+    """Returns the address of a page for a browser on this machine.
+
+    Args:
+        host: that the server listens on.
+        listener: see `listen`.
+    """
+    host = "127.0.0.1" if host in _ALL_ADDRESSES else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
 
 
 class Guard:

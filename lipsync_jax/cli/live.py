@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import logging
 import re
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,16 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"{error.name} is missing; install it with: pip install 'lipsync_jax[live]'"
         ) from error
-    listener = listen(arguments.host, arguments.port)
-    with listener:
+    with web_guard.listen(arguments.host, arguments.port) as listener:
         live = prepare(arguments)
         config = uvicorn.Config(
             make_app(live, arguments.host), log_level="warning", ws_max_size=_MAX_REQUEST,
             timeout_graceful_shutdown=2,
         )  # fmt: skip
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        print(f"open http://{host}:{port}/live/   (Ctrl-C ends it)", flush=True)
+        address = web_guard.url(arguments.host, listener)
+        print(f"open {address}live/   (Ctrl-C ends it)", flush=True)
         if not web_guard.is_local(arguments.host):
             print("other machines reach this address; browsers there give a microphone only to "
                   "https pages", flush=True)  # fmt: skip
@@ -131,21 +128,6 @@ def check(arguments: argparse.Namespace) -> None:
             f"--host {arguments.host} is reachable from other machines, and the page asks for no "
             "password; add --allow-network if that is meant"
         )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Binds the address, so that a port in use is told before slow work.
-
-    Raises:
-        ValueError: the address can't be used.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ValueError(
-            f"--host {host} --port {port} can't be used ({error.strerror}); give another --port"
-        ) from error
 
 
 def prepare(arguments: argparse.Namespace) -> "Live":

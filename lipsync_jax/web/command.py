@@ -76,13 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(
                 f"--work {arguments.work} is used by another `lipsync web`; name another folder"
             ) from error
-        listening = cleanup.enter_context(_listen(arguments.host, arguments.port))
-        port = listening.getsockname()[1]
-        shown_host = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
-        address = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/"
+        listener = cleanup.enter_context(web_guard.listen(arguments.host, arguments.port))
+        address = web_guard.url(arguments.host, listener)
         app, queue = make_app(arguments, work, local, credentials)
         cleanup.callback(queue.close)
-        _serve(app, listening, address, arguments.open_browser, work)
+        _serve(app, listener, address, arguments.open_browser, work)
     return 0
 
 
@@ -189,22 +187,8 @@ def read_credentials(text: str) -> tuple[str, str]:
     return user, password
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise ValueError(
-            f"--host {host} --port {port} can't be used ({error}); give another --port"
-        ) from error
-    return listening
-
-
 def _serve(
-    app: "App", listening: socket.socket, address: str, open_browser: bool, work: Path
+    app: "App", listener: socket.socket, address: str, open_browser: bool, work: Path
 ) -> None:
     import uvicorn
 
@@ -226,7 +210,7 @@ def _serve(
             webbrowser.open(address)
 
     threading.Thread(target=tell, daemon=True).start()
-    server.run(sockets=[listening])
+    server.run(sockets=[listener])
 
 
 def _size(text: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
+from lipsync_jax import web_guard
 from lipsync_jax.cli import live as command
 from lipsync_jax.live.faces import Plan, PreparedFace
 from lipsync_jax.live.session import Live
@@ -30,7 +31,7 @@ def serve(audio_path):
 
 def main():
     face = PreparedFace("coded", CodedFace(size=(480, 480)), Plan(0.01, 25.0), "0123456789ab")
-    with command.listen("127.0.0.1", 0) as listener, tempfile.TemporaryDirectory() as folder:
+    with web_guard.listen("127.0.0.1", 0) as listener, tempfile.TemporaryDirectory() as folder:
         live = Live({"coded": face}, audio_path=sys.argv[1], record_folder=folder)
         app = command.make_app(live, "127.0.0.1")
         print(listener.getsockname()[1], flush=True)

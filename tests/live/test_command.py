@@ -1,9 +1,12 @@
+import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+from lipsync_jax import web_guard
 from lipsync_jax.cli import live as command
 from lipsync_jax.cli import main
 from lipsync_jax.cli._parser import Parser
@@ -68,10 +71,24 @@ def test_stun_servers_are_accepted(face):
 
 
 def test_a_port_in_use_is_told():
-    with command.listen("127.0.0.1", 0) as listener:
+    with web_guard.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(ValueError, match=f"--port {port} can't be used"):
-            command.listen("127.0.0.1", port)
+            web_guard.listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_out_of_range_is_told(port):
+    with pytest.raises(ValueError, match=f"--port {port} can't be used; give 0 to 65535"):
+        web_guard.listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_the_server_answers_by_the_address_that_is_shown(host):
+    with web_guard.listen(host, 0) as listener:
+        shown = urlsplit(web_guard.url(host, listener))
+        socket.create_connection((shown.hostname, shown.port), timeout=5).close()
+    assert shown.hostname in web_guard.host_names(host)
 
 
 def test_a_network_address_is_allowed_if_that_is_meant(face):
