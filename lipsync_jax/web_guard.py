@@ -45,7 +45,7 @@ def host_names(host: str) -> frozenset[str]:
     """Returns the names under which the server answers when it listens on `host`."""
     more = os.environ.get(HOSTS_VARIABLE, "").split(",")
     names = {*LOCAL_NAMES, host, *(name.strip() for name in more)}
-    return frozenset(names - {"", *_ALL_ADDRESSES})
+    return frozenset({name.lower() for name in names} - {"", *_ALL_ADDRESSES})
 
 
 def listen(host: str, port: int) -> socket.socket:

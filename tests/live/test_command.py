@@ -91,6 +91,11 @@ def test_the_server_answers_by_the_address_that_is_shown(host):
     assert shown.hostname in web_guard.host_names(host)
 
 
+def test_names_of_the_server_are_of_any_case(monkeypatch):
+    monkeypatch.setenv(web_guard.HOSTS_VARIABLE, "Studio.local, Proxy")
+    assert {"studio.local", "proxy", "desk"} <= web_guard.host_names("Desk")
+
+
 def test_a_network_address_is_allowed_if_that_is_meant(face):
     command.check(parse("--face", face, "--host", "0.0.0.0", "--allow_network"))
     assert parse("--face", face).host == "127.0.0.1"
