@@ -19,9 +19,9 @@ from lipsync_jax.web.handlers import (
     QUIET,
     Form,
     audio_input,
-    client_of,
     told_in_words,
 )
+from lipsync_jax.web.server import client_of
 
 _QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
 _example_lock = threading.Lock()

@@ -63,11 +63,6 @@ def audio_input(elem_id: str) -> gr.Audio:
     )  # fmt: skip
 
 
-def client_of(request: gr.Request) -> str:
-    """Returns the address of a client."""
-    return request.client.host if request.client else ""
-
-
 def told_in_words(function: Callable) -> Callable:
     """Shows errors of a handler in words; the traceback of a fault is logged, not shown."""
 

@@ -15,10 +15,10 @@ from lipsync_jax.web.handlers import (
     Form,
     Submit,
     audio_input,
-    client_of,
     told_in_words,
 )
 from lipsync_jax.web.live_faces import LiveFaces
+from lipsync_jax.web.server import client_of
 
 
 def settings() -> dict[str, Argument]:

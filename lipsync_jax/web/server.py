@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, UploadFile
@@ -24,6 +24,9 @@ from lipsync_jax.web.actions import JOB_OPTIONS, KINDS, NEED_CONSENT, SYNC, Acti
 from lipsync_jax.web.jobs import Job, JobQueue, QueueFullError, safe_name
 from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.uploads import Uploads
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 STATIC = Path(__file__).with_name("static")
 
@@ -127,6 +130,11 @@ def submit(
         kind, job.files, job.options, names=job.names,
         consent=now if kind in NEED_CONSENT else "", client=client,
     )  # fmt: skip
+
+
+def client_of(request: "Request | gr.Request") -> str:
+    """Returns the address of a client; of the page and of the HTTP interface."""
+    return request.client.host if request.client else ""
 
 
 def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
@@ -243,7 +251,7 @@ def _add_jobs(
         files = {role: uploads.path(file_id) for role, file_id in ids.items() if file_id}
         names: dict[str, str] = {}
         if new.from_job is not None:
-            if new.kind != "sync":
+            if new.kind != SYNC:
                 raise ValueError("from_job is for kind sync")
             source = _find(queue, new.from_job)
             files = {"video": _result(queue, source)}
@@ -251,8 +259,9 @@ def _add_jobs(
         options = new.options
         if label and "label" in JOB_OPTIONS[new.kind]:
             options = {"label": label} | options
-        client = request.client.host if request.client else ""
-        job = submit(actions, queue, new.kind, files, names, options, new.consent, client)
+        job = submit(
+            actions, queue, new.kind, files, names, options, new.consent, client_of(request)
+        )
         return {"job": job.job_id}
 
     @app.post("/api/jobs/{job_id}/synced", tags=["jobs"], status_code=202)
@@ -262,9 +271,8 @@ def _add_jobs(
         if source.kind != SYNC:
             raise ValueError(f"job {job_id} is no sync job; give one of kind sync")
         files = {"video": queue.folder(source) / source.files["video"]}
-        client = request.client.host if request.client else ""
         options = {"write_synced": True}
-        job = submit(actions, queue, SYNC, files, source.names, options, False, client)
+        job = submit(actions, queue, SYNC, files, source.names, options, False, client_of(request))
         return {"job": job.job_id}
 
     @app.get("/api/jobs/{job_id}", tags=["jobs"])
