@@ -171,7 +171,6 @@ class JobQueue:
                     f"{MAX_WAITING} jobs are waiting already; wait until some have ended, or "
                     "cancel some"
                 )
-            self._remove_old()
             names = {role: path.name for role, path in files.items()} | dict(names or {})
             job = Job(
                 job_id=f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
@@ -194,6 +193,7 @@ class JobQueue:
                 raise
             self._jobs[job.job_id] = job
             self._write(job)
+            self._remove_old()  # after the inputs, which may be those of an old job
             self._changed.notify_all()
         return job
 
@@ -288,9 +288,8 @@ class JobQueue:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._closed and self._next() is None:
+                while (job := self._next()) is None and not self._closed:
                     self._changed.wait()
-                job = self._next()
                 if self._closed or job is None:
                     return
                 self._cancel.clear()

@@ -215,6 +215,18 @@ def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):
     assert {job.job_id for job in queue.all()}.isdisjoint(ids)
 
 
+def test_a_job_that_is_old_enough_to_be_removed_runs_again(tmp_path, make_queue, work):
+    queue = make_queue(keep_seconds=0.1)
+    first = add(queue, tmp_path)
+    work.go.release()
+    wait(queue, first, jobs.DONE)
+    time.sleep(0.15)
+    again = queue.run_again(first).job_id
+    work.go.release()
+    assert wait(queue, again, jobs.DONE).files == {"face": "face.mp4"}
+    assert first not in {job.job_id for job in queue.all()}
+
+
 def test_progress_has_a_rate_and_the_time_left(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(jobs.time, "monotonic", lambda: next(clock))
