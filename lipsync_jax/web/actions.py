@@ -228,9 +228,7 @@ class Actions:
         shown = {role: names.get(role) or path.name for role, path in files.items()}
         if kind == SYNC:
             self.sync.folder(None)
-            if not inputs.require_face(files["video"], shown["video"]).seconds:
-                raise ValueError(f"{shown['video']} is an image; give a video with sound")
-            inputs.require_audio(files["video"], shown["video"])
+            inputs.require_talking_face(files["video"], shown["video"])
         else:
             shelf = self.dubbing if kind == DUB else self.animation
             shelf.folder(options.get("model"))

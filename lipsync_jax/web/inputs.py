@@ -106,9 +106,20 @@ def require_face(path: Path, name: str = "") -> MediaFile:
 
 def require_audio(path: Path, name: str = "") -> MediaFile:
     """Inspects the file of speech; see `inspect`. Raises ValueError if it has no audio."""
-    found = inspect(path, name)
+    return _with_audio(inspect(path, name), name or path.name)
+
+
+def require_talking_face(path: Path, name: str = "") -> MediaFile:
+    """Inspects a video with sound; see `require_face`. Raises ValueError if it is none."""
+    found, name = require_face(path, name), name or path.name
+    if not found.seconds:
+        raise ValueError(f"{name} is an image; give a video with sound")
+    return _with_audio(found, name)
+
+
+def _with_audio(found: MediaFile, name: str) -> MediaFile:
     if not found.has_audio:
-        raise ValueError(f"{name or path.name} has no sound; give a recording of speech")
+        raise ValueError(f"{name} has no sound; give a recording of speech")
     return found
 
 
