@@ -1,4 +1,4 @@
-"""Checks of uploaded files, by their headers, before a job is queued."""
+"""Checks of uploaded files, without decoding them, before a job is queued."""
 
 import contextlib
 import shutil
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import cv2
 
-from lipsync_jax.media import containers, image_files, video_reader
+from lipsync_jax.media import containers, image_files, packets, video_reader
 
 MAX_SIDE = 8192  # pixels
 MAX_SECONDS = 4 * 3600
@@ -22,7 +22,7 @@ class MediaFile(NamedTuple):
     Attributes:
         width: pixels; 0 without video.
         height: pixels; 0 without video.
-        seconds: duration, 0 for an image or if unknown.
+        seconds: duration, 0 for an image, or for audio of unknown duration.
         frame_rate: frames a second; 0 without video.
         has_audio: whether there is an audio stream.
     """
@@ -87,13 +87,14 @@ def _inspect(path: Path) -> MediaFile:
         if video is None:
             return MediaFile(0, 0, seconds, 0.0, True)
         single = audio is None and (video.frames == 1 or container.format.name.endswith("_pipe"))
-        return MediaFile(
-            video.codec_context.width,
-            video.codec_context.height,
-            0.0 if single else seconds,
-            float(containers.frame_rate(container, video)),
-            audio is not None,
-        )
+        rate = float(containers.frame_rate(container, video))
+        if known is None and not single:  # browsers record so; the header's rate is a guess, too
+            times = packets.frame_times(path)
+            if times and times[-1]:
+                rate = float((len(times) - 1) / times[-1])
+                seconds = len(times) / rate
+        size = video.codec_context.width, video.codec_context.height
+        return MediaFile(*size, 0.0 if single else seconds, rate, audio is not None)
 
 
 def require_face(path: Path, name: str = "") -> MediaFile:
