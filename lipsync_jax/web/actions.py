@@ -1,6 +1,6 @@
 """What the page and the HTTP interface do: paths and options in, files and reports out.
 
-The only module of this package that calls synthesis and evaluation.
+Only this module and `models` call synthesis and evaluation.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,10 +18,9 @@ from lipsync_jax import __version__, weights
 from lipsync_jax.cli import _json_output, list_faces
 from lipsync_jax.cli.list_faces import VideoIdentity
 from lipsync_jax.evaluation.sync import dub_sync, video_sync
-from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import audio as audio_files
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis import driving_audio, frame_preview, model_info
+from lipsync_jax.synthesis import driving_audio, frame_preview
 from lipsync_jax.synthesis.animation import Animator
 from lipsync_jax.synthesis.batching import default_batch_size
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
@@ -31,6 +29,7 @@ from lipsync_jax.synthesis.progress import GenerationResult, Progress
 from lipsync_jax.types import Argument, Json
 from lipsync_jax.web import inputs
 from lipsync_jax.web.jobs import THUMBNAIL, Job, OnProgress, safe_name
+from lipsync_jax.web.models import CreditedSyncModel, ModelShelf
 
 DUB, ANIMATE, SYNC = "dub", "animate", "sync"
 KINDS: Mapping[str, tuple[str, ...]] = {  # kind of a job -> roles of its files
@@ -54,83 +53,6 @@ JOB_OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 _TIMINGS = "timings.json"
 _EXAMPLE_PERSON = 104  # seed of a person that is in no corpus, as in `lipsync demo`
-Model = TypeVar("Model")
-
-
-class ModelShelf(Generic[Model]):
-    """Models of one task by name, each loaded when first needed."""
-
-    def __init__(
-        self,
-        task: str,
-        option: str,
-        folders: Sequence[Path],
-        load: Callable[[Path], Model],
-    ) -> None:
-        """Names the models; none is loaded.
-
-        Args:
-            task: see `weights.TASKS`.
-            option: of the command line that adds one.
-            folders: of checkpoints; empty for the built-in model.
-            load: loads a checkpoint.
-        """
-        default = weights.default(task)
-        built_in = [] if folders or default is None else [weights.path(default)]
-        self._folders: dict[str, Path] = {}
-        for folder in dict.fromkeys([*folders, *built_in]):
-            name = folder.absolute().name
-            self._folders[str(folder) if name in self._folders else name] = folder
-        self._task, self._option, self._load = task, option, load
-        self._loaded: dict[Path, Model] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def names(self) -> list[str]:
-        """Returns the folders' names, or the whole path of a second folder of one name."""
-        return [*self._folders]
-
-    def missing(self) -> str:
-        """Says why there is no model for this task, and how to add one; empty if there is."""
-        if self._folders:
-            return ""
-        return (
-            f"no model for {self._task} is loaded: start `lipsync web {self._option} DIR` with the "
-            "folder of a training run, or of a converted checkpoint (`lipsync models` lists both)"
-        )
-
-    def folder(self, name: str | None) -> Path:
-        """Returns the folder of a model; None is the default.
-
-        Raises:
-            ValueError: there is no such model.
-        """
-        if not self._folders:
-            raise ValueError(self.missing())
-        name = self.names[0] if name is None else name
-        if not isinstance(name, str) or name not in self._folders:  # any JSON value, from a script
-            raise ValueError(f"model={name!r} is unknown; choose from {', '.join(self.names)}")
-        return self._folders[name]
-
-    def get(self, name: str | None = None) -> Model:
-        """Loads a model once; see `folder`."""
-        folder = self.folder(name)
-        with self._lock:
-            if folder not in self._loaded:
-                self._loaded[folder] = self._load(folder)
-            return self._loaded[folder]
-
-
-class CreditedSyncModel(NamedTuple):
-    """A sync model, and its line of credit, see `model_info.credit`."""
-
-    model: SyncModel
-    credit: str
-
-    @classmethod
-    def load(cls, folder: Path) -> "CreditedSyncModel":
-        """Loads a checkpoint."""
-        return cls(SyncModel.load(folder), model_info.credit(folder))
 
 
 @dataclasses.dataclass(frozen=True)

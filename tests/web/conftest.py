@@ -8,8 +8,9 @@ pytest.importorskip("gradio")
 
 from lipsync_jax import weights
 from lipsync_jax.web import server
-from lipsync_jax.web.actions import Actions, CreditedSyncModel, ModelShelf
+from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.jobs import JobQueue
+from lipsync_jax.web.models import CreditedSyncModel, ModelShelf
 from tests.helpers import colour_faces, scenes, talking
 
 
