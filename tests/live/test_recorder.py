@@ -14,6 +14,21 @@ from lipsync_jax.provenance import metadata
 from tests.helpers.live_faces import CodedFace, read_code, write_code
 
 
+@pytest.fixture
+def release(monkeypatch):
+    """An event until which the disk of recorders, whose queues hold 5 items, writes nothing."""
+    event = threading.Event()
+    write = recorder_module.VideoWriter.write
+
+    def slow_write(self, *args):
+        event.wait(20)
+        write(self, *args)
+
+    monkeypatch.setattr(recorder_module.VideoWriter, "write", slow_write)
+    monkeypatch.setattr(recorder_module, "_QUEUE", 5)
+    return event
+
+
 @pytest.mark.parametrize("is_sound_first", [False, True])
 def test_a_recording_has_picture_and_sound_in_step_and_the_tag(tmp_path, is_sound_first):
     face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab", "a credit")
@@ -51,17 +66,8 @@ def test_an_empty_recording_leaves_no_file(tmp_path):
     assert recorder.stop() is None
 
 
-def test_a_slow_disk_ends_the_recording_and_is_told(tmp_path, monkeypatch):
+def test_a_slow_disk_ends_the_recording_and_is_told(tmp_path, release):
     face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
-    release = threading.Event()
-    write = recorder_module.VideoWriter.write
-
-    def slow_write(self, *args):
-        release.wait(20)
-        write(self, *args)
-
-    monkeypatch.setattr(recorder_module.VideoWriter, "write", slow_write)
-    monkeypatch.setattr(recorder_module, "_QUEUE", 5)
     recorder = Recorder(face, tmp_path)
     recorder.start()
     thread = recorder._thread
@@ -89,16 +95,7 @@ def test_a_full_disk_ends_the_recording_at_once(tmp_path, monkeypatch):
     assert str(recorder.error) == "no space left"
 
 
-def test_stopping_does_not_wait_for_room_in_the_queue(tmp_path, monkeypatch):
-    release = threading.Event()
-    write = recorder_module.VideoWriter.write
-
-    def slow_write(self, *args):
-        release.wait(20)
-        write(self, *args)
-
-    monkeypatch.setattr(recorder_module.VideoWriter, "write", slow_write)
-    monkeypatch.setattr(recorder_module, "_QUEUE", 5)
+def test_stopping_does_not_wait_for_room_in_the_queue(tmp_path, release):
     face = PreparedFace("anna", CodedFace(), Plan(0.01, 25.0), "0123456789ab")
     recorder = Recorder(face, tmp_path)
     recorder.start()
