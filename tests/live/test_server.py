@@ -59,6 +59,21 @@ def connect(client, made, name):
     return client.websocket_connect(f"/live/sessions/{made}/{name}", headers={"host": "127.0.0.1"})
 
 
+def fill(socket, voice, rate, chunk):
+    """Sends 3 s of samples in chunks, and waits until the voice has no room."""
+    socket.send_text(json.dumps({"rate": rate}))
+    for _ in range(3 * rate // chunk):
+        socket.send_bytes(np.ones(chunk, "<i2").tobytes())
+    wait_until(lambda: voice.room == 0)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
 def test_the_page_names_no_other_host(client):
     assert client.get("/", follow_redirects=False).headers["location"] == "/live/"
     page = client.get("/live/")
@@ -114,10 +129,7 @@ def test_a_closed_tab_frees_its_place(client, live, sdp):
     with connect(client, made, "figures") as socket:
         figures = socket.receive_json()
         assert figures["state"] in ("new", "connecting") and figures["delay_ms"]["total"] > 300
-    deadline = time.monotonic() + 5
-    while live.sessions and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not live.sessions
+    wait_until(lambda: not live.sessions)
 
 
 def test_an_unconnected_session_is_given_up(monkeypatch, sdp):
@@ -125,10 +137,7 @@ def test_an_unconnected_session_is_given_up(monkeypatch, sdp):
     live = make_live()
     with TestClient(server.create_app(live)) as client:
         client.post("/offer", json={**OFFER, "sdp": sdp})
-        deadline = time.monotonic() + 5
-        while live.sessions and time.monotonic() < deadline:
-            client.get("/setup")
-            time.sleep(0.01)
+        wait_until(lambda: client.get("/setup").json()["viewers"] == 0)
     assert not live.sessions
 
 
@@ -136,12 +145,7 @@ def test_pushed_samples_arrive_and_wait_for_room(client, live, sdp):
     made = client.post("/live/offer", json={**OFFER, "sdp": sdp}).json()["session"]
     voice = live.sessions[made].pipeline.voice
     with connect(client, made, "samples") as socket:
-        socket.send_text(json.dumps({"rate": 24_000}))
-        for _ in range(30):  # 3 s
-            socket.send_bytes(np.ones(2400, "<i2").tobytes())
-        deadline = time.monotonic() + 5
-        while voice.room and time.monotonic() < deadline:
-            time.sleep(0.01)
+        fill(socket, voice, rate=24_000, chunk=2400)
         assert voice.room == 0 and voice.dropped == 0
     client.delete(f"/live/sessions/{made}")
 
@@ -150,12 +154,7 @@ def test_samples_that_wait_for_room_are_refused_when_the_session_ends(client, li
     made = client.post("/live/offer", json={**OFFER, "sdp": sdp}).json()["session"]
     voice = live.sessions[made].pipeline.voice
     with connect(client, made, "samples") as socket:
-        socket.send_text(json.dumps({"rate": 48_000}))
-        for _ in range(6):  # 3 s
-            socket.send_bytes(np.ones(24_000, "<i2").tobytes())
-        deadline = time.monotonic() + 5
-        while voice.room and time.monotonic() < deadline:
-            time.sleep(0.01)
+        fill(socket, voice, rate=48_000, chunk=24_000)
         client.delete(f"/live/sessions/{made}")
         closed = socket.receive()
     assert closed["code"] == 1008 and closed["reason"] == "this session has ended"
