@@ -153,6 +153,27 @@ def test_a_file_of_the_browser_speaks_and_is_recorded(browser, server, voice):
     assert wait_until_free(page, 5)
 
 
+def test_a_recording_that_ended_early_is_told_and_another_can_begin(browser, server):
+    page = open_page(browser, server)
+    start(page, "recording")
+    page.wait_for_selector("#record:not([disabled])", timeout=30_000)
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=true]:not([disabled])")
+    page.route(
+        "**/record", lambda route: route.fulfill(status=409, json={"detail": "it ended early"})
+    )
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=false]:not([disabled])")
+    page.unroute("**/record")
+    time.sleep(1.2)  # figures arrive, which name the state of the voice
+    assert page.inner_text("#status") == "it ended early"
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=true]:not([disabled])")
+    page.wait_for_selector("#status:not(.error)")
+    page.click("#stop")
+    assert wait_until_free(page, 5)
+
+
 def test_consent_is_asked_and_the_keyboard_is_enough(browser, server):
     page = open_page(browser, server)
     page.click("#start")

@@ -173,8 +173,7 @@ async function stop(text = "Stopped.", isError = false) {
   live = null;
   byId("start").disabled = false;
   byId("stop").disabled = byId("record").disabled = true;
-  byId("record").setAttribute("aria-pressed", "false");
-  byId("record").textContent = "Record";
+  showRecording(false);
   byId("video").srcObject = null;
   byId("empty").hidden = false;
   say(text, isError);
@@ -238,7 +237,12 @@ async function show(figures) {
   byId("codec").textContent = here?.codec ?? "-";
   byId("lost").textContent = `${figures.voice_dropped_ms}, ${figures.voice_missing_ms} ms`;
   const state = figures.state === "connected" ? (figures.speaking ? "Speaking." : "Listening.") : "Connecting.";
-  if (byId("status").textContent !== state) say(state);
+  if (!byId("status").className && byId("status").textContent !== state) say(state);
+}
+
+function showRecording(on) {
+  byId("record").setAttribute("aria-pressed", String(on));
+  byId("record").textContent = on ? "Stop recording" : "Record";
 }
 
 async function record() {
@@ -247,14 +251,15 @@ async function record() {
   button.disabled = true;
   try {
     const answer = await request("POST", `sessions/${live.session}/record`, { on });
-    button.setAttribute("aria-pressed", String(on));
-    button.textContent = on ? "Stop recording" : "Record";
+    showRecording(on);
+    if (byId("status").className) say("");
     if (answer.file) {
       byId("recorded").hidden = false;
       byId("download").href = `recordings/${encodeURIComponent(answer.file)}`;
       byId("download").textContent = answer.file;
     }
   } catch (error) {
+    showRecording(false); // as one that ended early
     say(error.message, true);
   } finally {
     button.disabled = !live;
