@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from lipsync_jax.types import Argument, Json, Untyped
-from lipsync_jax.web import texts
+from lipsync_jax.web import jobs, texts
 from lipsync_jax.web.actions import Actions
 
 # Kind, files, options, consent, client -> adds a job; raises ValueError.
@@ -67,9 +67,8 @@ def told_in_words(function: Callable) -> Callable:
     """Shows errors of a handler in words; the traceback of a fault is logged, not shown."""
 
     def as_error(error: Exception) -> gr.Error:
-        expected = isinstance(error, ValueError | OSError | MemoryError)
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        return gr.Error(text, duration=None, print_exception=not expected)
+        is_fault = not isinstance(error, jobs.EXPECTED_ERRORS)
+        return gr.Error(jobs.in_words(error), duration=None, print_exception=is_fault)
 
     @functools.wraps(function)
     def told(*values: Untyped, **named: Untyped) -> Untyped:

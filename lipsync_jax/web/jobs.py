@@ -30,6 +30,7 @@ STATES = (WAITING, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED)
 THUMBNAIL = "thumb.jpg"  # name of a job's image, which may be missing
 MAX_JOBS = 200  # the oldest finished ones are removed
 MAX_WAITING = 20  # of one client
+EXPECTED_ERRORS = (ValueError, OSError, MemoryError)  # of inputs and of the machine
 _WRITE_INTERVAL = 1.0  # seconds between two writings of a running job's file
 _RATE_WINDOW = 5.0  # seconds over which the time left is estimated
 _JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
@@ -324,10 +325,9 @@ class JobQueue:
                 self._finish(job, CANCELLED)
         except Exception as error:  # one job must not end the queue
             logging.debug("job %s failed", job.job_id, exc_info=error)
-            expected = isinstance(error, ValueError | OSError | MemoryError)
-            text = str(error) if expected else f"{type(error).__name__}: {error}"
             folder = f"{self.folder(job)}{os.sep}"
-            self._finish(job, FAILED, text.replace(folder, ""), traceback.format_exc())
+            words = in_words(error).replace(folder, "")
+            self._finish(job, FAILED, words, traceback.format_exc())
         else:
             job.report = dict(report)
             self._finish(job, DONE)
@@ -362,6 +362,12 @@ class JobQueue:
         for number, job in enumerate(finished):
             if number >= MAX_JOBS or now - (job.ended or job.created) > self._keep_seconds:
                 self.delete(job.job_id)
+
+
+def in_words(error: Exception) -> str:
+    """Returns the message of an error; of a fault of the program also the error's type."""
+    expected = isinstance(error, EXPECTED_ERRORS)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def safe_name(name: str, fallback: str = "file") -> str:
