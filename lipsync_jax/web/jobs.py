@@ -409,6 +409,8 @@ def _read(folder: Path) -> Job | None:
         return None
     try:
         values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no JSON object")
         values["progress"] = Progress(**values.get("progress", {}))
         job = Job(**values)
     except (OSError, ValueError, TypeError) as error:

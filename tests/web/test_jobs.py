@@ -252,3 +252,11 @@ def test_progress_has_a_rate_and_the_time_left(monkeypatch):
 )
 def test_names_of_users_are_no_paths(given, safe):
     assert jobs.safe_name(given) == safe
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"progress": null}', "{"])
+def test_a_file_that_is_no_job_stops_no_queue(tmp_path, make_queue, text):
+    folder = tmp_path / "jobs" / "20260101-120000-abcdef"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(text)
+    assert make_queue().all() == []
