@@ -124,10 +124,7 @@ def convolve(
         return on_clips(x, kernel, strides, pads, convolve)
     if use_cpu_kernels():
         return cpu_conv.convolve(x, kernel, strides, pads)
-    if sums_in_float32(kernel):
-        wide: Argument = gradient_sums.convolve
-        return wide(x, kernel, strides, pads)
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x))
+    return gradient_sums.convolve(x, kernel, strides, pads)
 
 
 def conv_transpose(

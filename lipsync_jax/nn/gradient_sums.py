@@ -1,11 +1,11 @@
-"""Convolutions and products whose kernel gradients are summed in float32, on all devices.
+"""Convolutions and products whose kernel gradients are summed in float32, over devices as well.
 
 The gradient of a bfloat16 kernel is a sum over all positions of all examples. A device sums in
-float32, but rounds before the devices' sums are added, in bfloat16. Here the rounding is last.
+float32, but rounds before the devices' sums are added, in bfloat16. Here the rounding is last. The
+convolutions of `nn.cpu` have derivatives of their own, and round in between.
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -57,34 +57,40 @@ def _multiply_backward(
 _multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
-    """Computes what `nn.conv.convolve` computes for signals and images."""
+    """Computes what `nn.conv.convolve` computes for signals and images, by XLA's convolution."""
+    if sums_in_float32(kernel):
+        return _convolve(x, kernel, strides, pads)
+    return _xla_convolve(x, kernel, strides, pads)
+
+
+def _xla_convolve(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
+) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x))
 
 
-def _forward(
+_convolve = jax.custom_vjp(_xla_convolve, nondiff_argnums=(2, 3))
+
+
+def _convolve_forward(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(x, kernel, strides, pads), (x, kernel)
+    return _xla_convolve(x, kernel, strides, pads), (x, kernel)
 
 
-def _backward(
+def _convolve_backward(
     strides: tuple[int, ...],
     pads: Pads,
     residuals: tuple[jax.Array, jax.Array],
     gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-
-    def of_inputs(x: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x))
-
-    (grad_x,) = jax.vjp(of_inputs, x)[1](gradient)
+    (grad_x,) = jax.vjp(lambda x: _xla_convolve(x, kernel, strides, pads), x)[1](gradient)
     return grad_x, kernel_gradient(x, gradient, kernel, strides, pads)
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def kernel_gradient(
