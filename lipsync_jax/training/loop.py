@@ -33,12 +33,7 @@ from lipsync_jax.training import (
 from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
-from lipsync_jax.training.train_step import (
-    TrainStep,
-    num_groups,
-    sums_gradients_in_float32,
-    uses_remat,
-)
+from lipsync_jax.training.train_step import TrainStep, step_options
 from lipsync_jax.types import Argument, ModelCard, Tree
 
 
@@ -82,13 +77,7 @@ def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
 
     return CompiledSteps(
         init_state=compiled(method.init, optimize=False),
-        train_step=TrainStep(
-            method,
-            compiled,
-            num_groups(method.config, mesh),
-            uses_remat(method.config),
-            sums_gradients_in_float32(method.config),
-        ),
+        train_step=TrainStep(method, compiled, step_options(method.config, mesh)),
         eval_step=compiled(eval_step),
         sample_images=compiled(method.sample_images),
     )
@@ -140,10 +129,7 @@ def train(
     paths.require_access(workdir, "--workdir")
     method = load_method(config)
     mesh = sharding.make_mesh()
-    # They check the config; here, before any slow work.
-    num_groups(config, mesh)
-    uses_remat(config)
-    sums_gradients_in_float32(config)
+    step_options(config, mesh)  # checks the config, before any slow work
     data = DataPipeline(config, method, mesh)
     workdir.mkdir(parents=True, exist_ok=True)
     is_primary = jax.process_index() == 0

@@ -1,6 +1,7 @@
 """The compiled train step of a method: one program for each set of loss terms that are off."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -53,6 +54,34 @@ def _choice(config: ml_collections.ConfigDict, name: str, choices: Sequence[str]
     return value
 
 
+class StepOptions(NamedTuple):
+    """How a step is traced, whatever its method.
+
+    Attributes:
+        groups: parts of a batch that have batch statistics of their own, see `num_groups`.
+        remat: whether blocks are rematerialised, see `uses_remat`.
+        float32_sums: see `sums_gradients_in_float32`.
+    """
+
+    groups: int = 1
+    remat: bool = False
+    float32_sums: bool = False
+
+
+_DEFAULTS = StepOptions()
+
+
+def step_options(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> StepOptions:
+    """Returns the options of a config.
+
+    Raises:
+        ValueError: a field that they depend on has an unknown value.
+    """
+    return StepOptions(
+        num_groups(config, mesh), uses_remat(config), sums_gradients_in_float32(config)
+    )
+
+
 class TrainStep:
     """Runs a method's train step; the host chooses the program when a host scalar changes.
 
@@ -62,21 +91,16 @@ class TrainStep:
     Args:
         method: whose step it is.
         compiled: compiles a step, as `jax.jit`.
-        groups: parts of a batch that have batch statistics of their own, see `num_groups`.
-        remat: whether blocks are rematerialised, see `uses_remat`.
-        float32_sums: see `sums_gradients_in_float32`.
+        options: of the trace.
     """
 
     def __init__(
         self,
         method: Method,
         compiled: Callable[..., Untyped],
-        groups: int = 1,
-        remat: bool = False,
-        float32_sums: bool = False,
+        options: StepOptions = _DEFAULTS,
     ) -> None:
-        self._method, self._compiled = method, compiled
-        self._groups, self._remat, self._float32_sums = groups, remat, float32_sums
+        self._method, self._compiled, self._options = method, compiled, options
         self._programs: dict[frozenset[str], Untyped] = {}
         self._off: frozenset[str] | None = None
         self._returned: Mapping[str, jax.Array] = {}
@@ -118,9 +142,9 @@ class TrainStep:
             def train_step(state: State, batch: dict) -> tuple[State, dict]:
                 key = jax.random.fold_in(state.key, state.step)
                 with (
-                    statistics_of_groups(self._groups),
-                    rematerialized_blocks(self._remat),
-                    float32_kernel_gradients(self._float32_sums),
+                    statistics_of_groups(self._options.groups),
+                    rematerialized_blocks(self._options.remat),
+                    float32_kernel_gradients(self._options.float32_sums),
                 ):
                     return method.train_step(state, batch, key)
 

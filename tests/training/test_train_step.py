@@ -11,6 +11,7 @@ from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import ConvBlock
 from lipsync_jax.training import sharding
 from lipsync_jax.training.train_step import (
+    StepOptions,
     TrainStep,
     num_groups,
     sums_gradients_in_float32,
@@ -106,7 +107,7 @@ def test_batch_statistics_are_of_the_global_batch_or_of_each_device(statistics, 
     networks = {"only": NetworkState(jnp.zeros(()), {})}
     state = init_train_state(jax.random.key(0), networks)
     batch = {"x": np.array([0, 0, 0, 1] if groups == 1 else [0, 1, 5, 6], np.float32)}
-    _, metrics = TrainStep(Normalized(), jax.jit, groups)(state, batch)
+    _, metrics = TrainStep(Normalized(), jax.jit, StepOptions(groups))(state, batch)
     assert metrics["largest"] == pytest.approx(largest, rel=1e-3)
 
 
@@ -141,7 +142,7 @@ def test_blocks_are_rematerialised_where_the_config_says_so():
     texts, gradients = [], []
     for value in ("none", "blocks"):
         remat = uses_remat(ml_collections.ConfigDict({"remat": value}))
-        step = TrainStep(Convolutional(), jax.jit, remat=remat)
+        step = TrainStep(Convolutional(), jax.jit, StepOptions(remat=remat))
         texts.append(step.lower(state, batch).as_text())
         _, metrics = step(jax.tree.map(jnp.copy, state), batch)
         gradients.append(float(metrics["grad"]))
