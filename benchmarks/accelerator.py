@@ -168,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(map(str, parts)))
         return 0
+    if not parts:
+        parser.error("no row has one of the texts of --only; --list prints all rows")
     began = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.accelerator_parts"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -108,6 +108,12 @@ def test_plan_has_every_method_and_configs_that_exist():
     assert trainable <= trained
 
 
+def test_texts_that_no_row_has_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        accelerator.main(["--small", "--only", "wav3lip"])
+    assert "no row has one of the texts of --only" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_runs_in_small(tmp_path, capsys):
     report_file = tmp_path / "report.json"
