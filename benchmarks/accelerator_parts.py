@@ -312,7 +312,8 @@ def main() -> None:
         measure = PREPARE[part.kind](part)
     compile_seconds = time.perf_counter() - began
     print(json.dumps("ready"), file=output)
-    sys.stdin.readline()
+    if not sys.stdin.readline():  # the benchmark has ended
+        return
     print(json.dumps({**measure(), "compile_seconds": compile_seconds}), file=output)
 
 

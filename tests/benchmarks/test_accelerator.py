@@ -1,6 +1,7 @@
 """The rows of the benchmark of accelerators, with processes that stand for slow measurements."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -112,6 +113,23 @@ def test_texts_that_no_row_has_are_refused(capsys):
     with pytest.raises(SystemExit):
         accelerator.main(["--small", "--only", "wav3lip"])
     assert "no row has one of the texts of --only" in capsys.readouterr().err
+
+
+def test_a_row_that_waits_ends_with_the_benchmark():
+    lines = (
+        "from benchmarks import accelerator_parts as parts",
+        "parts.PREPARE = {'train': lambda part: lambda: {'ms': 2.0}}",
+        "parts.main()",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), json.dumps(vars(Part("train", "wav2lip")))],
+        cwd=row_processes.ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ['"ready"']
 
 
 @pytest.mark.slow
