@@ -182,13 +182,10 @@ def prepare_inference(part: Part) -> Measure:
     """Compiles what a method's inference runs: of a frame each, or of pairs for a sync model."""
     config = read_config(part)
     abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
-    batch = abstract.batch(1)
-    abstract_state = jax.eval_shape(
-        abstract.method.init, jax.eval_shape(lambda: jax.random.key(0)), batch
-    )
+    networks = abstract.trained(1).networks
     inference = methods.load_inference({"config": json.loads(config.to_json_best_effort())})
     size = part.batch or 1
-    variables = {name: network.variables for name, network in abstract_state.networks.items()}
+    variables = {name: network.variables for name, network in networks.items()}
     if isinstance(inference, AnimationInference):
         size = -(-size // inference.frame_multiple) * inference.frame_multiple
     program, inputs = _inference_program(inference, variables, size)

@@ -81,9 +81,8 @@ def _train(part: Part) -> tuple[Callable[[], Any], int]:
 def _inference(part: Part) -> tuple[Callable[[], Any], int]:
     config = accelerator_parts.read_config(part)
     abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
-    batch = abstract.batch(1)
-    state = jax.eval_shape(abstract.method.init, jax.eval_shape(lambda: jax.random.key(0)), batch)
-    network = _twin(torch_twin.Generator, "wav2lip", state.networks["generator"], config.model)
+    generator = abstract.trained(1).networks["generator"]
+    network = _twin(torch_twin.Generator, "wav2lip", generator, config.model)
     dtype = getattr(torch, part.precision)
     network = network.eval().to(dtype)
     size, rng = part.batch or 1, np.random.default_rng(1)

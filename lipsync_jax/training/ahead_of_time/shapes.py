@@ -46,6 +46,11 @@ class AbstractMethod:
             for name, x in self.example.items()
         }
 
+    def trained(self, size: int) -> State:
+        """Returns the abstract initial state of the trained networks, for `size` examples."""
+        state: State = jax.eval_shape(self.method.init, _key(), self.batch(size))
+        return state
+
     def state(self, steps: CompiledSteps, batch: Batch) -> State:
         """Returns the abstract state before the first step.
 
@@ -148,8 +153,8 @@ def _from_config(
     frozen_config.data.crop, frozen_config.precision = config.data.crop, config.precision
     method = methods.load(frozen_config)
     method.validate_config()
-    batch = AbstractMethod(method, abstract_example(method), {}).batch(2)
-    network = jax.eval_shape(method.init, _key(), batch).networks[block.network]
+    state = AbstractMethod(method, abstract_example(method), {}).trained(2)
+    network = state.networks[block.network]
     model_card = {"config": json.loads(frozen_config.to_json_best_effort())}
     return model_card, NetworkState(network.params, network.batch_stats)
 
