@@ -200,24 +200,21 @@ class Glance(FixedLengthClipMethod):
         def clip_flow(frames: jax.Array, flow_params: Tree) -> jax.Array | None:
             return self._clip_flow(frames, flownet.replace(params=flow_params) if flownet else None)
 
-        real_flow, real_flow_vjp = jax.vjp(
-            lambda flow_params: clip_flow(without_flow.frames, flow_params), flow_params
-        )
-        real = without_flow._replace(flow=real_flow)
-
         def generate(
             params: Tree, flow_params: Tree
-        ) -> tuple[tuple[LipClipBatch, jax.Array], Tree]:
+        ) -> tuple[tuple[jax.Array | None, LipClipBatch, jax.Array], Tree]:
             outputs, stats = generator.apply_train(
-                params, before.batch_stats, real.reference, real.audio
+                params, before.batch_stats, without_flow.reference, without_flow.audio
             )
+            real_flow = clip_flow(without_flow.frames, flow_params)
             flow = clip_flow(outputs.frames, flow_params)
-            clips = real._replace(frames=outputs.frames, flow=flow)
-            return (clips, outputs.audio_features), stats
+            generated = without_flow._replace(frames=outputs.frames, flow=flow)
+            return (real_flow, generated, outputs.audio_features), stats
 
-        (generated, audio_features), generator_vjp, stats = jax.vjp(
+        (real_flow, generated, audio_features), generator_vjp, stats = jax.vjp(
             generate, before.params, flow_params, has_aux=True
         )
+        real = without_flow._replace(flow=real_flow)
         networks: dict[str, NetworkState] = {}
         scalars: Arrays = {}
         if self.discriminator_loss:
@@ -242,11 +239,9 @@ class Glance(FixedLengthClipMethod):
             )
 
         encoders = {name: state.networks[name].params for name in self.encoders}
-        (value, (terms, encoder_stats)), (real_flow_grads, *output_grads, encoder_grads) = (
-            jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(
-                real_flow, generated, audio_features, encoders
-            )
-        )
+        (value, (terms, encoder_stats)), (*output_grads, encoder_grads) = jax.value_and_grad(
+            loss, argnums=(0, 1, 2, 3), has_aux=True
+        )(real_flow, generated, audio_features, encoders)
         grads, flow_grads = generator_vjp(tuple(output_grads))
         networks["generator"] = generator.apply_gradients(before, grads, stats)
         for name in self.encoders:
@@ -255,8 +250,6 @@ class Glance(FixedLengthClipMethod):
             )
         scalars |= {"loss": value, **terms, "grad_norm": global_norm(grads)}
         if flownet is not None and real_flow is not None and self.config.flow_trainable:
-            (more_flow_grads,) = real_flow_vjp(real_flow_grads)
-            flow_grads = jax.tree.map(jnp.add, flow_grads, more_flow_grads)
             networks[self._flow_network] = self.networks[self._flow_network].apply_gradients(
                 flownet, flow_grads, flownet.batch_stats
             )
