@@ -26,20 +26,19 @@ _FIXED_FIELDS = (
     "config.batch_statistics",
     "config.gradient_sums",
     "config.frame_rate",
-    "config.data.",
-    "config.model.",
-    "config.discriminators.",
-    "config.frozen.",
     "config.flow",
+    "config.flow_trainable",
     "config.vocabulary",
     "config.windows_per_clip",
     "config.frames_per_clip",
+    "config.frames_per_window",
     "config.frames",
     "config.num_reference_images",
     "config.length_buckets",
     "config.min_frames",
     "config.max_frames",
 )
+_FIXED_BLOCKS = ("config.data.", "config.model.", "config.discriminators.", "config.frozen.")
 _ABSENT = "absent"
 
 
@@ -100,7 +99,7 @@ def _is_fixed(name: str, saved: Json, current: Json) -> bool:
         return is_model_field or name.startswith(
             ("config.method", "config.model.", "config.frozen.")
         )
-    return is_model_field or name.startswith(_FIXED_FIELDS)
+    return is_model_field or name in _FIXED_FIELDS or name.startswith(_FIXED_BLOCKS)
 
 
 def _same_path(name: str, saved: Json, current: Json) -> bool:

@@ -1,5 +1,6 @@
 """Resuming a run: with the config it was begun with, by one process."""
 
+import contextlib
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from lipsync_jax.configs import sync_expert, vougioukas, wav2lip
+from lipsync_jax.configs import glance, sync_expert, vougioukas, wav2lip
 from lipsync_jax.training import checkpoints, damage, loop, resume, run_lock, stopping
 from tests.helpers.runs import saved_arrays
 
@@ -62,6 +63,24 @@ def test_other_fields_may_change_and_are_logged(begun, name, value, caplog):
     with caplog.at_level(logging.INFO, logger="absl"):
         resume.check_config_unchanged(config, workdir)
     assert f"changed since the run was begun: config.{name} " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fixed"),
+    [
+        ("flow", "horn_schunck", True),
+        ("flow_trainable", True, True),
+        ("flow_optimizer.accumulate_steps", 2, True),
+        ("flow_optimizer.learning_rate", 1e-5, False),
+    ],
+)
+def test_the_optimizer_of_flow_may_change_as_that_of_others(tmp_path, name, value, fixed):
+    config = glance.get_config("tiny")
+    resume.write_config(config, tmp_path)
+    config.update_from_flattened_dict({name: value})
+    refused = pytest.raises(ValueError, match=rf"config.{name} .*--allow_changes to resume")
+    with refused if fixed else contextlib.nullcontext():
+        resume.check_config_unchanged(config, tmp_path)
 
 
 def test_an_equal_config_logs_nothing(begun, caplog, monkeypatch):
