@@ -84,6 +84,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         config.flow = "flownet"
         if system not in ("b", "h"):  # which use no flow
             config.frozen.flownet = common.frozen("flownet", "flownet", config="flownet_lips")
+            config.init_from.flownet_tuned = ""  # of another run; else flownet's weights
     return config
 
 

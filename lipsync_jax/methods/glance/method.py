@@ -183,8 +183,11 @@ class Glance(FixedLengthClipMethod):
         return init_train_state(key, networks)
 
     def init_from_frozen(self, state: State) -> State:
-        """Copies the weights of the pretrained flow network into the one that is trained."""
-        if "flownet_tuned" not in self.networks:
+        """Copies the weights of the pretrained flow network into the one that is trained.
+
+        Unless `config.init_from.flownet_tuned` names the weights of another run.
+        """
+        if "flownet_tuned" not in self.networks or self.config.init_from.flownet_tuned:
             return state
         copied = jax.tree.map(jnp.copy, state.networks["flownet"].variables)
         tuned = state.networks["flownet_tuned"].replace(**copied)

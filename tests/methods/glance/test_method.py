@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -198,6 +199,14 @@ def test_trained_flownet_starts_from_the_checkpoint():
     jax.tree.map(np.testing.assert_array_equal, start.params, first.params)
     assert first.opt_state and not start.opt_state
     assert "flownet_tuned" not in with_flownet(False)[0].networks
+
+
+def test_trained_flownet_can_start_from_another_run():
+    method, _, state = with_flownet(True)
+    config = ml_collections.ConfigDict(method.config)
+    assert set(method.trainable) <= set(config.init_from)
+    config.init_from.flownet_tuned = "runs/glance"
+    assert methods.load(config, method.model_cards).init_from_frozen(state) is state
 
 
 def test_flow_of_clips_is_that_of_successive_frames():
