@@ -44,14 +44,17 @@ class CheckpointMirror:
                     paths.download(workdir / directory / name, self.folder / directory)
 
     def push(self) -> None:
-        """Makes the bucket equal to the local folder; waits until it is."""
+        """Makes the bucket equal to the local folder; waits until it is.
+
+        Damaged checkpoints of earlier processes stay in the bucket: they are not copied from it.
+        """
         for directory in _FOLDERS:
             local = self.folder / directory
             present = {p.name for p in local.iterdir()} if local.is_dir() else set()
             remote = self._remote(directory)
             for name in sorted(present - remote):
                 self._push_checkpoint(local / name, self._workdir / directory / name)
-            for name in remote - present:
+            for name in remote - present if directory in _RESUMED else ():
                 paths.remove_tree(self._workdir / directory / name)
 
     def close(self) -> None:

@@ -93,6 +93,8 @@ class Checkpoints:
             damage.quarantine_damaged(workdir, ("train", "run", *trainable), max_step_gap)
 
         _on_primary_process(prepare)
+        if self._mirror and (workdir / "damaged").is_dir():
+            self._mirror.push()  # before a step of the same number is saved anew
         self._latest = _manager(workdir / "checkpoints", max_to_keep, keep_period)
         self._best = _manager(workdir / "best", 1)
 

@@ -1,10 +1,15 @@
 """Runs whose data, workdir and checkpoints are in a bucket: emulators on loopback."""
 
+import contextlib
+
+import jax
+import numpy as np
 import pytest
 
 from lipsync_jax import paths
 from lipsync_jax.data import loader
-from lipsync_jax.training import checkpoints, loop, metric_writer
+from lipsync_jax.methods.base import NetworkState, init_train_state
+from lipsync_jax.training import checkpoints, loop, metric_writer, sharding
 from tests.helpers.runs import assert_same_run
 from tests.training.test_loop import expert
 
@@ -65,6 +70,39 @@ def test_a_run_on_s3_equals_one_on_the_disk(s3, toy_data, tmp_path, alone, monke
     monkeypatch.setattr(checkpoints.checkpoint_mirror.jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match=r"several hosts save .* to gs:// or"):
         checkpoints.CheckpointMirror(paths.parse(f"{s3}/runs/expert"))
+
+
+def test_damaged_checkpoints_leave_a_run_on_s3_as_one_on_the_disk(s3):
+    workdir = paths.parse(f"{s3}/runs/damaged")
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    network = NetworkState({"kernel": np.ones(2, np.float32)}, {}, ())
+    state = sharding.replicate(init_train_state(jax.random.key(0), {"expert": network}), mesh)
+
+    def save(saved, step):
+        at_step = state.replace(step=sharding.replicate(np.int32(step), mesh))
+        saved.save(at_step, {"loader": {}, "best": 0.0})
+
+    def folders(directory):
+        return {name.partition("/")[0] for name in paths.files(workdir / directory)}
+
+    saved = checkpoints.Checkpoints(workdir, ("expert",), max_step_gap=1)
+    save(saved, 1)
+    save(saved, 2)
+    saved.quarantine(2)  # as where a run diverges, which then ends
+    saved.close()
+    assert (folders("checkpoints"), folders("damaged")) == ({"1"}, {"checkpoints-2"})
+    saved = checkpoints.Checkpoints(workdir, ("expert",), max_step_gap=1)
+    save(saved, 3)
+    saved.close()
+    assert (folders("checkpoints"), folders("damaged")) == ({"1", "3"}, {"checkpoints-2"})
+    (workdir / "checkpoints" / "3" / "run" / "metadata").write_bytes(b"other")
+    saved = checkpoints.Checkpoints(workdir, ("expert",), max_step_gap=2)
+    assert saved.latest_step() == 1
+    save(saved, 3)
+    saved.close()
+    assert folders("damaged") == {"checkpoints-2", "checkpoints-3"}
+    with contextlib.closing(checkpoints.Checkpoints(workdir, ("expert",))) as saved:
+        assert saved.latest_step() == 3
 
 
 def test_several_data_sets_below_a_folder_are_told(gs, toy_data):
