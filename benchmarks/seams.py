@@ -15,6 +15,7 @@ variance of the Laplacian within the mask, divided by the source's; processor ti
 """
 
 import argparse
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -129,7 +130,11 @@ class CurrentCompositor:
         return result, self._compositor.mask
 
 
-METHODS: dict[str, Callable] = {"RGB shift": RGBShift, "compositor": CurrentCompositor}
+METHODS: dict[str, Callable] = {
+    "RGB shift": RGBShift,
+    "without the frame's detail": functools.partial(CurrentCompositor, source_detail=False),
+    "compositor": CurrentCompositor,
+}
 
 
 def edge_distance(lab: np.ndarray, mask: np.ndarray) -> np.ndarray:

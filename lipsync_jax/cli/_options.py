@@ -268,6 +268,9 @@ def _add_generation(group: Group, defaults: DubbingOptions) -> None:
     _add_switch(group, "--sharpen", default=defaults.sharpen,
                 help="sharpen the generated face until it is as sharp as the frame's (default: "
                 "true)")  # fmt: skip
+    _add_switch(group, "--source-detail", default=defaults.source_detail,
+                help="add the frame's own detail (skin, edges of the lips), moved as the face has "
+                "moved, to faces larger than the network's (default: true)")  # fmt: skip
     group.add_argument(
         "--audio-offset", type=_Choice(_AUDIO_OFFSETS_OF_0_1), default=defaults.audio_offset,
         help="corrected (default): audio windows as in training; reference: as Wav2Lip's "

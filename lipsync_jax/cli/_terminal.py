@@ -116,7 +116,8 @@ def _describe_faces(result: "GenerationResult") -> list[str]:
 def _describe_sizes(face: float, generated: int) -> str:
     text = f"face {face:.0f} px high, generated at {generated} px"
     if face > 1.5 * generated:
-        text += f": enlarged {face / generated:.1f} times, so the mouth is softer than the frame"
+        factor = face / generated
+        text += f", enlarged {factor:.1f} times: teeth and tongue are softer than the frame"
     return text
 
 

@@ -1,11 +1,11 @@
-"""Composites generated faces into their frames: mask, colours and sharpness, averaged over time."""
+"""Composites generated faces into their frames: mask, colours, sharpness and detail."""
 
 import numpy as np
 
 from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.outline import FaceOutline, outline_mask
 from lipsync_jax.media.planar import Image
-from lipsync_jax.synthesis import blending, color_transfer
+from lipsync_jax.synthesis import blending, color_transfer, source_detail
 from lipsync_jax.synthesis.color_transfer import ColorTransfer
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.sharpening import Sharpener
@@ -58,17 +58,21 @@ class Compositor:
         size, patch = len(generated), generated.astype(np.float32)
         if style == "box":
             self.mask = blending.box_mask(size)
-        else:
-            lab = color_transfer.to_lab(original)
-            inside = np.ones((size, size), np.float32)
-            if style == "outline" and known:
-                inside = outline_mask(self._outline(lab, points, seconds), points, size)
-            self.mask = blending.mouth_mask(points, size) * inside
-            if self._options.match_colours:
-                skin = color_transfer.skin_weights(points, size) * inside
-                patch = self._colours(generated, lab, skin, seconds)
-            if self._options.sharpen:
-                patch = self._sharpener(patch, original, self.mask, seconds)
+            return blending.blend(image, patch, self.mask * np.float32(weight), box)
+        lab = color_transfer.to_lab(original)
+        inside = np.ones((size, size), np.float32)
+        if style == "outline" and known:
+            inside = outline_mask(self._outline(lab, points, seconds), points, size)
+        self.mask = blending.mouth_mask(points, size) * inside
+        if self._options.match_colours:
+            skin = color_transfer.skin_weights(points, size) * inside
+            patch = self._colours(generated, lab, skin, seconds)
+        sharpened = patch
+        if self._options.sharpen:
+            sharpened = self._sharpener(patch, original, self.mask, seconds)
         mask = self.mask if weight == 1 else self.mask * np.float32(weight)
-        cubic = self._options.sharpen and style != "box"
-        return blending.blend(image, patch, mask, box, cubic)
+        if self._options.source_detail:
+            enlarged = source_detail.enlarge(image, patch, original, mask, box, sharpened)
+            if enlarged is not None:
+                return blending.blend(image, *enlarged)
+        return blending.blend(image, sharpened, mask, box, cubic=self._options.sharpen)

@@ -171,6 +171,8 @@ class DubbingOptions(FaceOptions, OutputOptions):
         match_colours: shift the generated face's colours to the original's at the seam.
         sharpen: sharpen the generated face until it is as sharp as the original, and enlarge it by
             bicubic instead of bilinear interpolation; not with `blend="box"`.
+        source_detail: add the detail of the frame that a crop of the network's size has not, moved
+            as the face has moved, see the module of that name; not with `blend="box"`.
         audio_offset: `corrected` aligns audio windows as in training; `reference` as published
             Wav2Lip does at inference, the audio is then 40 ms later than the lips.
         speakers: driving audio of each face, {face number: recording}; see `face_id` for numbers.
@@ -191,6 +193,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
     blend: str = "outline"  # deviation W14
     match_colours: bool = True
     sharpen: bool = True
+    source_detail: bool = True
     audio_offset: str = "corrected"
     speakers: Mapping[int, str | os.PathLike] | Sequence[tuple[int, str | os.PathLike]] = ()
     preview: int = 0

@@ -42,7 +42,7 @@ NEED_CONSENT = (DUB, ANIMATE)
 DUB_OPTIONS = (
     "quality", "face_id", "on_missing_face", "loop", "silence_mode", "label", "crf", "smooth",
     "detect_every", "pads", "box", "min_face_height", "static", "resize_factor", "rotate", "crop",
-    "blend", "match_colours", "sharpen", "audio_offset",
+    "blend", "match_colours", "sharpen", "source_detail", "audio_offset",
 )  # fmt: skip
 ANIMATE_OPTIONS = ("seed", "noise_std", "paste_back", "aligned", "resize_factor", "label", "crf")
 # Of jobs, beside those of the library.

@@ -81,7 +81,7 @@ def test_composited_faces_are_sharpened_unless_switched_off():
     generated = np.rint(blurred(crop)).astype(np.uint8)
 
     def detail(**options):
-        composite = Compositor(DubbingOptions(match_colours=False, **options))
+        composite = Compositor(DubbingOptions(match_colours=False, source_detail=False, **options))
         result = composite(frame, generated, crop, BOX, blending.FRONTAL, 0.0)[120:190, 50:160]
         return cv2.Laplacian(result.astype(np.float32), cv2.CV_32F).std()
 

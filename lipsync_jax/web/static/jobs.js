@@ -278,7 +278,7 @@
     if (r.faces.missing_seconds.length) lines.push(["No face found", times(r.faces.missing_seconds, player)]);
     if (r.faces.too_small_seconds.length) lines.push(["Face too small", times(r.faces.too_small_seconds, player)]);
     if (r.faces.height_px && r.faces.generated_height_px) {
-      const soft = r.faces.height_px > 1.5 * r.faces.generated_height_px ? "; the mouth is softer than the frame" : "";
+      const soft = r.faces.height_px > 1.5 * r.faces.generated_height_px ? "; teeth and tongue are softer than the frame" : "";
       lines.push(["Face", `${Math.round(r.faces.height_px)} pixels high, generated at ${r.faces.generated_height_px} pixels${soft}`]);
     }
     for (const line of r.sync_text || []) {
