@@ -19,13 +19,13 @@ from lipsync_jax.media.planar import Image
 
 MIN_SCALE = 1.1  # pixels of the frame per pixel of the crop; below, a crop has all the detail
 _MAX_SIDE = 1024  # pixels of an enlarged face; larger faces are enlarged from there
-_TOP = 3 / 8  # of the crop: rows above are neither generated nor moved into the lower half
+_MARGIN = 8  # pixels of the crop around the mask, from where detail may move into it
 _TOLERANCE = 20.0  # levels by which warped and generated pixels differ where 1/e of it is added
 _SIGMA = 0.7  # pixels of the crop, over which these differences are averaged
 
 
 class EnlargedFace(NamedTuple):
-    """The lower part of a generated face, at the frame's resolution.
+    """The part of a generated face that is shown, at the frame's resolution.
 
     Attributes:
         patch: float32 RGB (rows, columns, 3), values of 0 to 255, not clipped.
@@ -58,50 +58,59 @@ def enlarge(
             detail of it.
 
     Returns:
-        The face; None where the frame has hardly more pixels than the crop.
+        The face; None where the frame has hardly more pixels than the crop, or the mask is 0.
     """
-    size, (x0, y0, x1, y1) = len(patch), (float(v) for v in box)
-    if min(x1 - x0, y1 - y0) < MIN_SCALE * size:
+    size = len(patch)
+    sides = (np.asarray(box)[2:] - np.asarray(box)[:2]).astype(float)
+    if sides.min() < MIN_SCALE * size or not mask.any():
         return None
-    top = int(_TOP * size)
-    lower = np.array([x0, y0 + (y1 - y0) * top / size, x1, y1])
-    columns, rows = (
-        round(min(side, _MAX_SIDE * side / max(x1 - x0, y1 - y0)))
-        for side in (x1 - x0, lower[3] - lower[1])
-    )
-    moved, flow = _warp_to(patch, original, top)
-    difference = cv2.GaussianBlur(np.abs(patch[top:] - moved).mean(-1), (0, 0), _SIGMA)
-    difference /= np.float32(_TOLERANCE)
-    similarity = np.exp(-difference * difference)[..., None]
-    # Sharpening shows a network's ripples on skin, which has the frame's detail instead.
-    patch = sharpened[top:] + similarity * (patch - sharpened)[top:]
+    region = _region(mask)
+    patch, original, mask, sharpened = (x[region] for x in (patch, original, mask, sharpened))
+    corners = np.array([(s.start, s.stop) for s in region[::-1]]).T / size
+    part = (np.asarray(box)[:2] + corners * sides).ravel()
+    scale = sides * min(1.0, _MAX_SIDE / sides.max()) / size
+    columns, rows = np.maximum(1, np.rint(mask.shape[::-1] * scale)).astype(int).tolist()
 
-    def resize(values: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
+    moved, flow = _warp_to(patch, original)
+    difference = cv2.GaussianBlur(np.abs(patch - moved).mean(-1), (0, 0), _SIGMA)
+    difference /= np.float32(_TOLERANCE)
+    similarity = np.exp(-difference * difference)
+    # Sharpening shows a network's ripples on skin, which has the frame's detail instead.
+    rest = sharpened + similarity[..., None] * (patch - sharpened - moved)
+
+    def resize(values: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
         return cv2.resize(values, (columns, rows), interpolation=interpolation)
 
-    frame = faces.crop(image, lower, (rows, columns), cubic=True)
-    scale = np.array([columns / size, rows / (size - top)], np.float32)
-    detail = cv2.subtract(_warp(frame, resize(flow) * scale), resize(moved), dtype=cv2.CV_32F)
-    detail = cv2.multiply(detail, cv2.merge([resize(similarity, cv2.INTER_LINEAR)] * 3))
-    return EnlargedFace(cv2.add(resize(patch), detail), resize(mask[top:], cv2.INTER_LINEAR), lower)
+    frame = faces.crop(image, part, (rows, columns), cubic=True).astype(np.float32)
+    detail = _warp(frame, resize(flow) * scale.astype(np.float32))
+    detail = cv2.multiply(detail, cv2.merge([resize(similarity)] * 3))
+    return EnlargedFace(cv2.add(resize(rest, cv2.INTER_CUBIC), detail), resize(mask), part)
 
 
-def _warp_to(
-    generated: np.ndarray, original: np.ndarray, top: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Warps the frame's crop to the generated face, from the row `top` on.
+def _region(mask: np.ndarray) -> tuple[slice, slice]:
+    """Returns the rows and columns of a crop where the mask is not 0, and a margin."""
+
+    def limits(shown: np.ndarray) -> slice:
+        first, last = np.flatnonzero(shown)[[0, -1]].tolist()
+        return slice(max(0, first - _MARGIN), min(len(shown), last + 1 + _MARGIN))
+
+    return limits(mask.max(axis=1)), limits(mask.max(axis=0))
+
+
+def _warp_to(generated: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Warps the frame's crop to the generated face, both (rows, columns, 3).
 
     Returns:
-        float32 (rows, size, 3), the crop; and float32 (rows, size, 2), where each of its pixels
-        comes from: columns and rows from there, in pixels of the crop.
+        float32 (rows, columns, 3), the crop; and float32 (rows, columns, 2), how far to the right
+        and down each of its pixels comes from, in pixels.
     """
     grey = [
-        cv2.cvtColor(np.clip(face, 0, 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)[top:]
+        cv2.cvtColor(np.clip(face, 0, 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
         for face in (generated, original)
     ]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = search.calc(grey[0], grey[1], None)  # type: ignore[call-overload]  # None: no guess
-    return _warp(original[top:], flow, cv2.INTER_LINEAR).astype(np.float32), flow
+    return _warp(original.astype(np.float32), flow, cv2.INTER_LINEAR), flow
 
 
 def _warp(image: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
