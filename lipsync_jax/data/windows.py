@@ -107,39 +107,20 @@ def generator_window_start(
     return _start(frame, frame_rate, lookback, rate)
 
 
-def inference_starts(
-    frames: int, frame_rate: Rate = 25, audio_offset: str = "corrected"
-) -> np.ndarray:
-    """Returns the first column of the window of every output frame.
-
-    Windows may start before the audio or end after it: `gather_windows` pads them with silence.
-
-    Args:
-        frames: number of frames to generate, e.g. of `frames_covering`.
-        frame_rate: frames a second.
-        audio_offset: `corrected` (as in training) or `reference` (the window starts at the frame,
-            so that the lips are 40 ms early).
-
-    Returns:
-        int64 (frames,): first columns.
-
-    Raises:
-        ValueError: no such audio offset, or the frame rate is not positive.
-    """
-    return generator_window_start(np.arange(frames), frame_rate, lookback_of(audio_offset))
-
-
 def inference_starts_at(
     times: Sequence[Fraction],
     audio_offset: str = "corrected",
     lookback: Fraction = WINDOW_LOOKBACK,
     rate: int = MEL_RATE,
 ) -> np.ndarray:
-    """Returns the windows of frames shown at uneven times, and of other audio features.
+    """Returns the first column of the window of every output frame.
+
+    Windows may start before the audio or end after it: `gather_windows` pads them with silence.
 
     Args:
         times: exact seconds of each frame, from the first frame.
-        audio_offset: see `inference_starts`.
+        audio_offset: `corrected` (as in training) or `reference` (the window starts at the frame,
+            so that the lips are 40 ms early).
         lookback: seconds by which a window starts before its frame if the offset is `corrected`.
         rate: columns a second.
 
@@ -157,7 +138,7 @@ def lookback_of(audio_offset: str, corrected: Fraction = WINDOW_LOOKBACK) -> Fra
     """Returns the seconds by which windows start before their frames.
 
     Args:
-        audio_offset: see `inference_starts`.
+        audio_offset: see `inference_starts_at`.
         corrected: seconds if the offset is `corrected`.
 
     Raises:
@@ -189,16 +170,10 @@ def reference_inference_starts(columns: int, frame_rate: Rate = 25) -> np.ndarra
     if columns < MEL_WINDOW:
         raise ValueError(
             f"{columns} mel columns are less than one window of {MEL_WINDOW}; use at least 0.19 s "
-            "of audio, or `inference_starts`"
+            "of audio, or `inference_starts_at`"
         )
     full_windows = np.arange(_num_full_frames(columns, frame_rate, Fraction(0)))
     return np.append(mel_window_start(full_windows, frame_rate), columns - MEL_WINDOW)
-
-
-def frames_covering(samples: int, sample_rate: int, frame_rate: Rate) -> int:
-    """Returns the fewest frames that are shown for at least the duration of the audio."""
-    # Deviation W11: `reference_inference_starts` has the published number of frames.
-    return int(-(-samples * _rate(frame_rate) / sample_rate // 1))
 
 
 def gather_windows(

@@ -90,7 +90,7 @@ def schedule(
         if number and audio_length(time + last_duration) - time < last_duration:
             return
         for index in indices:
-            if loop != "none" and time >= audio_length(time):
+            if loop != "none" and time >= audio_length(time):  # deviation W11
                 return
             yield index, time
             # In the first pass the object of the next frame's time, since long videos have many.

@@ -69,35 +69,21 @@ def test_integer_columns_are_exact():
 
 @pytest.mark.parametrize("rate", RATES)
 def test_inference_matches_training_unless_asked(rate):
-    corrected = windows.inference_starts(50, rate)
+    times = [i / rate for i in range(50)]
+    corrected = windows.inference_starts_at(times)
     assert corrected.dtype == np.int64
     trained = windows.generator_window_start(np.arange(7, 12), rate)
     np.testing.assert_array_equal(corrected[7:12], trained)
-    reference = windows.inference_starts(50, rate, "reference")
+    reference = windows.inference_starts_at(times, "reference")
     np.testing.assert_array_equal(reference, windows.mel_window_start(np.arange(50), rate))
-    times = [i / rate for i in range(50)]
-    for audio_offset in ("corrected", "reference"):
-        np.testing.assert_array_equal(
-            windows.inference_starts_at(times, audio_offset),
-            windows.inference_starts(50, rate, audio_offset),
-        )
 
 
 def test_the_reference_offset_is_40_ms_late():
     """At 25 frames a second, the reference window of a frame is the training window of the next."""
+    times = [Fraction(i, 25) for i in range(50)]
     np.testing.assert_array_equal(
-        windows.inference_starts(49, audio_offset="reference"), windows.inference_starts(50)[1:]
+        windows.inference_starts_at(times[:-1], "reference"), windows.inference_starts_at(times)[1:]
     )
-
-
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("samples", [1, 3200, 16_000, 31_999, 32_001])
-def test_frames_cover_every_sample(rate, samples):
-    frames = windows.frames_covering(samples, 16_000, rate)
-    assert frames / rate >= Fraction(samples, 16_000) > (frames - 1) / rate
-    mel = audio.mel_spectrogram(np.full(samples, 0.1, np.float32))
-    taken = windows.gather_windows(mel, windows.inference_starts(frames, rate))
-    assert taken.shape == (frames, 16, 80)
 
 
 def test_windows_outside_the_audio_are_silent():
@@ -126,6 +112,6 @@ def test_wrong_rates_offsets_and_lengths_are_refused():
         with pytest.raises(ValueError, match="must be positive"):
             windows.mel_window_start(1, rate)
     with pytest.raises(ValueError, match="'early' is unknown; choose from"):
-        windows.inference_starts(5, audio_offset="early")
+        windows.inference_starts_at([Fraction(0)], "early")
     with pytest.raises(ValueError, match="less than one window"):
         windows.reference_inference_starts(15)
