@@ -29,6 +29,7 @@ CORE = [
     "orbax-checkpoint>=0.11.30",
     "pillow>=11.3",
     "portpicker>=1.6",  # imported by grain, which does not declare it
+    "rich>=13.0",  # bars on a terminal; flax requires it too
     "scipy>=1.11",
     # The second face detector (BSD-3, weights inside); the first one is part of this package.
     # It has no wheels for other processors, nor for Python 3.14.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lipsync_jax.data_prep import clip_cache, corpora, worker_pool
 from lipsync_jax.data_prep.settings import ExtractionSettings
-from lipsync_jax.progress import LOG_INTERVAL, EtaLogger
+from lipsync_jax.progress import LOG_INTERVAL, ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,6 @@ def _extract(
 
 
 def _log_progress(cache_dir: Path, total: int, finished: threading.Event) -> None:
-    count = EtaLogger("videos", total, log.info)
-    while not finished.wait(LOG_INTERVAL):
-        count(sum(1 for _ in cache_dir.glob("*.npz")), "in the cache")
+    with ProgressBar("videos", total, log) as bar:
+        while not finished.wait(LOG_INTERVAL):
+            bar(sum(1 for _ in cache_dir.glob("*.npz")), "in the cache")

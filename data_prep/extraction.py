@@ -19,7 +19,7 @@ from lipsync_jax.data_prep.splits import (
 )
 from lipsync_jax.data_prep.stages import StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
-from lipsync_jax.progress import EtaLogger
+from lipsync_jax.progress import ProgressBar
 
 RUNNERS = ("local", "beam")
 _ENOUGH = 20  # clips, of which most are dropped, that a warning during the extraction needs
@@ -182,15 +182,15 @@ def extract(
 def _log_progress(
     summaries: Iterable[ExtractionSummary], total: int
 ) -> Iterator[ExtractionSummary]:
-    count, clips, is_told = EtaLogger("videos", total, log.info), 0, False
-    measured, rejected = 0, collections.Counter[str]()
-    for number, summary in enumerate(summaries, 1):
-        clips += len(summary.clips)
-        measured += summary.stages.get("sync offset", StageCounts()).entered
-        rejected.update(item.reason for item in summary.rejected)
-        count(number, f"{clips} clips, {rejected.total()} rejected")
-        if _ENOUGH <= measured and number < total and not is_told:
-            if advice := sync_correction.drop_advice(rejected, measured):
-                log.warning("So far %s. Changed options extract every video again", advice)
-                is_told = True
-        yield summary
+    clips, is_told, measured, rejected = 0, False, 0, collections.Counter[str]()
+    with ProgressBar("videos", total, log) as bar:
+        for number, summary in enumerate(summaries, 1):
+            clips += len(summary.clips)
+            measured += summary.stages.get("sync offset", StageCounts()).entered
+            rejected.update(item.reason for item in summary.rejected)
+            bar(number, f"{clips} clips, {rejected.total()} rejected")
+            if _ENOUGH <= measured and number < total and not is_told:
+                if advice := sync_correction.drop_advice(rejected, measured):
+                    log.warning("So far %s. Changed options extract every video again", advice)
+                    is_told = True
+            yield summary

@@ -7,22 +7,25 @@ grown processes only new videos.
 
 import argparse
 import dataclasses
-import functools
 import json
+import logging
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax.data.clip import CROP_SPECS
+from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, corpora, worker_pool
 from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
 from lipsync_jax.data_prep.report import fingerprint, format_report, no_clip_error, write_report
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
+from lipsync_jax.progress import ProgressBar
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -123,11 +126,16 @@ def extract_for(
     _give_clips(corpus_builder, extraction)
 
 
-def _give_clips(corpus_builder: builder.TalkingFace, extraction: Extraction) -> None:
+def _give_clips(
+    corpus_builder: corpora.CorpusBuilder,
+    extraction: Extraction,
+    counted: Callable[[Iterator[Clip]], Iterator[Clip]] = iter,
+) -> None:
+    """Gives a builder the clips of each split, as `counted` yields them."""
     present = set(extraction.splits.values())
     names = [*(name for name in SPLITS if name in present), *sorted(present - {*SPLITS})]
     corpus_builder.use(
-        {name: functools.partial(extraction.clips, name) for name in names},
+        {name: lambda name=name: counted(extraction.clips(name)) for name in names},
         sum(path.stat().st_size for path in {video.path for video in extraction.videos}),
     )
 
@@ -162,8 +170,12 @@ def _write_dataset(extraction: Extraction, shards: int | None) -> str:
         shutil.rmtree(unfinished)
     staging = extraction.dataset_dir / "incomplete.prepare"
     corpus_builder = builder_class(config=extraction.config, data_dir=staging)
-    _give_clips(corpus_builder, extraction)
-    written = Path(builder.write_shards(corpus_builder, shards))
+    count = sum(
+        len(each.clips) for each in extraction.summaries if each.video_id in extraction.splits
+    )
+    with ProgressBar("clips written", count, log) as bar:
+        _give_clips(corpus_builder, extraction, bar.each)
+        written = Path(builder.write_shards(corpus_builder, shards))
     target = extraction.dataset_dir / written.name
     shutil.rmtree(target, ignore_errors=True)
     written.rename(target)

@@ -1,8 +1,15 @@
+import io
+import logging
 import math
+import re
+import sys
+import time
 
 import pytest
 
 from lipsync_jax import progress
+from lipsync_jax.progress import ProgressBar, RateEstimator
+from tests.helpers.imports import assert_help_imports_none, assert_not_imported
 
 
 @pytest.fixture
@@ -13,21 +20,174 @@ def at(monkeypatch):
     return lambda seconds: now.__setitem__(0, seconds)
 
 
-def test_a_line_every_ten_seconds_with_the_time_left(at):
-    lines = []
-    count = progress.EtaLogger("videos", 40, lines.append)
-    for second in range(1, 41):
-        at(float(second))
-        count(second, f"{second} clips")
-    assert lines == [
-        "10 of 40 videos: 10 clips  ETA 0:30",
-        "20 of 40 videos: 20 clips  ETA 0:20",
-        "30 of 40 videos: 30 clips  ETA 0:10",
+def _lines(capsys):
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_line_every_ten_seconds_with_the_time_left(at, capsys):
+    with ProgressBar("videos", 40) as bar:
+        for second in range(1, 41):
+            at(float(second))
+            bar(second, f"{second} clips")
+    assert _lines(capsys) == [
+        "videos 10/40 (25%), ETA 0:30, 10 clips",
+        "videos 20/40 (50%), ETA 0:20, 20 clips",
+        "videos 30/40 (75%), ETA 0:10, 30 clips",
+        "videos 40/40 (100%), 40 clips",
     ]
 
 
-def test_nothing_done_is_not_known(at):
-    assert progress.EtaLogger("clips", 3, print).eta(0) == "?"
+def test_lines_are_rarer_in_long_runs(at, capsys):
+    with ProgressBar("videos", 2000) as bar:
+        for second in range(1, 2000):
+            at(float(second))
+            bar(second)
+    counts = [int(line.split()[1].partition("/")[0]) for line in _lines(capsys)]
+    steps = [b - a for a, b in zip([0, *counts], counts, strict=False)]
+    assert steps[0] == 10 and steps[-1] == 60 and steps == sorted(steps)
+
+
+def test_short_work_writes_no_line(at, capsys):
+    with ProgressBar("clips", 3) as bar:
+        for second in range(1, 4):
+            at(float(second))
+            bar(second)
+    assert _lines(capsys) == []
+
+
+def test_a_loop_of_slow_units_tells_its_first_one_at_once(at, capsys):
+    with ProgressBar("videos", 2) as bar:
+        bar(0, "a\x1b[2Jb.mp4")
+        at(2.0)
+        bar(1, "c.mp4")
+        at(4.0)
+        bar(2)
+    assert _lines(capsys) == [r"videos 0/2 (0%), a\x1b[2Jb.mp4", "videos 2/2 (100%)"]
+
+
+def test_another_label_begins_another_loop(at, capsys):
+    with ProgressBar("detect faces", rate_unit="fps") as bar:
+        for second in range(1, 13):
+            at(float(second))
+            bar(100 * second, total=1200)
+        for second in range(13, 24):
+            at(float(second))
+            bar(25 * (second - 13), total=1500, label="generate")
+    assert _lines(capsys) == [
+        "detect faces 1000/1200 (83%), 100 fps, ETA 0:02",
+        "detect faces 1200/1200 (100%), 100 fps",
+        "generate 0/1500 (0%)",
+        "generate 250/1500 (16%), 25 fps, ETA 0:50",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"), [(logging.INFO, "clips 7/9 (77%), ETA 0:03\n"), (logging.ERROR, "")]
+)
+def test_a_logger_writes_the_lines_if_its_level_allows(level, lines, at, capsys):
+    written = io.StringIO()
+    log = logging.Logger("tests.progress", level)
+    log.addHandler(logging.StreamHandler(written))
+    with ProgressBar("clips", 9, log) as bar:
+        at(10.5)
+        bar(7)
+    assert written.getvalue() == lines and _lines(capsys) == []
+
+
+def test_several_iterables_share_a_bar(at, capsys):
+    with ProgressBar("clips", 5) as bar:
+        at(11.0)
+        assert [*bar.each("abc"), *bar.each("de")] == [*"abcde"]
+    assert _lines(capsys) == ["clips 1/5 (20%), ETA 0:44", "clips 5/5 (100%)"]
+
+
+def test_the_rate_is_that_of_the_last_seconds(at):
+    estimator = RateEstimator()
+    estimator.update(0)
+    assert estimator.seconds_left(0, 10) == math.inf
+    at(1.0)
+    estimator.update(500)  # of a cache
+    assert estimator.rate == 500
+    for second in range(2, 60):
+        at(float(second))
+        estimator.update(500 + second)
+    assert estimator.rate == pytest.approx(1)
+    assert estimator.seconds_left(559, 619) == pytest.approx(60)
+
+
+def test_slow_units_are_averaged_however_long_they_take(at):
+    estimator = RateEstimator()
+    for unit in range(8):
+        at(600.0 * unit + 300 * (unit % 2))
+        estimator.update(unit)
+    assert estimator.rate == pytest.approx(7 / 4500)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _terminal(monkeypatch):
+    """Returns the standard error, which is a terminal; the standard output is a file."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return stream
+
+
+def _plain(stream):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+
+
+def test_bars_are_rows_below_other_output(monkeypatch):
+    terminal = _terminal(monkeypatch)
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    try:
+        with ProgressBar("videos", 2) as outer, ProgressBar("generate", rate_unit="fps") as inner:
+            outer(1, "[b]a.mp4" * 20)
+            inner(3, total=4)
+            time.sleep(0.5)  # rows are drawn five times a second
+            logging.getLogger().warning("a warning")
+            print("a note", file=sys.stderr)
+            print("a result")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    shown = _plain(terminal)
+    assert "1/2 (50%)" in shown and "3/4 (75%)" in shown and "[b]a.mp4" in shown
+    assert "…" in shown  # one row each, however long the note
+    assert "a warning\n" in shown and "a note\n" in shown and "a result" not in shown
+    assert sys.stdout.getvalue() == "a result\n"
+    assert sys.stderr is terminal is handler.stream
+    assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
+
+
+def test_an_error_gives_the_terminal_back(monkeypatch):
+    terminal = _terminal(monkeypatch)
+    with pytest.raises(ValueError, match="broken"), ProgressBar("videos", 2):
+        raise ValueError("broken")
+    assert sys.stderr is terminal and "\x1b[?25h" in terminal.getvalue()
+    with ProgressBar("clips", 2) as bar:
+        bar(1)
+    assert "clips" in _plain(terminal)
+
+
+def test_a_terminal_without_cursor_gets_lines(monkeypatch):
+    terminal = _terminal(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    with ProgressBar("videos", 2) as bar:
+        bar(0, "a.mp4")
+    assert terminal.getvalue() == "videos 0/2 (0%), a.mp4\n"
+
+
+def test_only_bars_import_rich():
+    assert_help_imports_none(["dub", "--help"], {"rich", "tqdm"})
+    assert_not_imported("from lipsync_jax.progress import ProgressBar as b; b('a')", {"rich"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import logging
 import math
@@ -30,7 +29,7 @@ from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
 from lipsync_jax.data_prep.synthetic.face.motion import MOUTH_FIELDS, animate_face
 from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
 from lipsync_jax.media import audio, video_reader
-from lipsync_jax.progress import EtaLogger
+from lipsync_jax.progress import ProgressBar
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
@@ -38,6 +37,7 @@ _FORMAT = 1  # increment when the clips of a seed change
 _CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
 _SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
 _CORPUS, _VIDEO, _SPEECH = range(3)  # independent streams of one seed
+_LABEL = "clips rendered"  # of the progress
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def generate_corpus(
         shutil.rmtree(unfinished)
     from lipsync_jax.data_prep.builder import write_shards
 
-    with processes as builder.map_fn:
+    with processes as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
         write_shards(builder)
     recipe_path.write_text(json.dumps(recipe), encoding="utf-8")
     shutil.rmtree(builder.parts_dir, ignore_errors=True)
@@ -121,6 +121,7 @@ def _builder(out: Path, recipe: dict):
         BUILDER_CONFIGS = (TalkingFaceConfig(name=recipe["crop"]),)
 
         map_fn = map  # sequential, or the map of a process pool
+        bar: ProgressBar | None = None
 
         @property
         def parts_dir(self) -> Path:
@@ -128,13 +129,7 @@ def _builder(out: Path, recipe: dict):
             return Path(self.data_path).parent / "parts"
 
         def clips(self) -> dict[str, Iterator[Clip]]:
-            count, done = EtaLogger("clips rendered", recipe["clips"], log.info), itertools.count(1)
-
-            def counted(clips: Iterator[Clip]) -> Iterator[Clip]:
-                for clip in clips:
-                    count(next(done))
-                    yield clip
-
+            counted = self.bar.each if self.bar else iter
             return {
                 split: counted(
                     _render_identities(recipe, clip_numbers, self.parts_dir, self.map_fn)
@@ -187,10 +182,11 @@ def _render_part(recipe: dict, part: tuple[int, int], parts_dir: Path, map_fn: C
     jobs = [job for clip_numbers in splits.values() for job in _jobs(recipe, clip_numbers)]
     jobs = list(parts.select(jobs, part))
     parts_dir.mkdir(parents=True, exist_ok=True)
-    count, done = EtaLogger("clips rendered", sum(len(job[2]) for job in jobs), log.info), 0
-    for rendered in map_fn(functools.partial(parts.render, parts_dir, parts.key(recipe)), jobs):
-        done += rendered
-        count(done)
+    render, done = functools.partial(parts.render, parts_dir, parts.key(recipe)), 0
+    with ProgressBar(_LABEL, sum(len(job[2]) for job in jobs), log) as bar:
+        for rendered in map_fn(render, jobs):
+            done += rendered
+            bar(done)
 
 
 def _jobs(recipe: dict, clip_numbers: dict[int, range]) -> list[parts.Job]:

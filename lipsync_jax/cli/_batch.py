@@ -15,6 +15,7 @@ from lipsync_jax import paths
 from lipsync_jax.cli import _json_output, _staging, _terminal
 from lipsync_jax.cli._parser import OPTIONS_OF_0_1, QuietParser
 from lipsync_jax.media import prefetch
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 from lipsync_jax.types import Argument, Json
 
@@ -57,17 +58,15 @@ def run_command(
         if arguments.manifest is not None:
             return run_rows(arguments, load, add_arguments)
         files, options = split_arguments(arguments)
-        line = _terminal.ProgressLine(sys.stderr)
         try:
-            report = make_one(arguments.checkpoint_path, *files, on_progress=line, **options)
+            with _terminal.generation_progress() as show:
+                report = make_one(arguments.checkpoint_path, *files, on_progress=show, **options)
             sync = measure_sync(files[0], files[2], options, report)
         except FFmpegError as error:
             given = " and ".join(str(file) for file in files[:2] if file is not None)
             raise ValueError(
                 f"{given} could not be used ({error}); convert the files with another program first"
             ) from error
-        finally:
-            line.close()
     finally:
         signal.signal(signal.SIGTERM, before)
     print(_terminal.describe(report))
@@ -163,14 +162,14 @@ def run_rows(
     rows = read_rows(arguments.manifest, row_options)
     make = load(arguments.checkpoint_path)
     results: list[RowResult] = []
-    for number, row in enumerate(rows, 1):
-        outfile = printable(row.get("outfile", arguments.outfile))
-        print(f"{number}/{len(rows)}: {outfile}", file=sys.stderr)
-        finished = {paths.absolute(result.outfile) for result in results if result.succeeded}
-        results.append(_make(make, number, row, row_options, arguments, finished))
-        made = sum(result.succeeded for result in results)
-        items = [_item(result) for result in results]
-        arguments.json.update(made=made, failed=len(results) - made, items=items)
+    with ProgressBar("videos", len(rows)) as bar:
+        for number, row in enumerate(rows, 1):
+            bar(number - 1, str(row.get("outfile", arguments.outfile)))
+            finished = {paths.absolute(result.outfile) for result in results if result.succeeded}
+            results.append(_make(make, number, row, row_options, arguments, finished))
+            made = sum(result.succeeded for result in results)
+            items = [_item(result) for result in results]
+            arguments.json.update(made=made, failed=len(results) - made, items=items)
     print(table(results))
     for credit in dict.fromkeys(result.credit for result in results if result.credit):
         print(credit)
@@ -246,7 +245,6 @@ def _make(
     arguments: argparse.Namespace,
     finished: set[Path],
 ) -> RowResult:
-    line = _terminal.ProgressLine(sys.stderr)
     begun = time.monotonic()
     try:
         if "" in row:
@@ -255,16 +253,14 @@ def _make(
         given = row_options.parser.parse_args(argv, copy.copy(arguments))
         if paths.absolute(given.outfile) in finished:
             raise ValueError(f"outfile {given.outfile} was made by a row above; name another")
-        with _staging.staged(given) as local:
+        with _staging.staged(given) as local, _terminal.generation_progress() as show:
             files, settings = split_arguments(local)
-            report = make(*files, on_progress=line, **settings)
+            report = make(*files, on_progress=show, **settings)
     except (ValueError, OSError, MemoryError) as error:
         return RowResult(number, row.get("outfile", str(arguments.outfile)), False, str(error))
     except Exception as error:  # an error of a decoder or of this program concerns one row only
         message = f"{type(error).__name__}: {error}"
         return RowResult(number, row.get("outfile", str(arguments.outfile)), False, message)
-    finally:
-        line.close()
     message = f"{report.edited} of {report.frames} frames in {time.monotonic() - begun:.1f} s"
     values = _json_output.generation(report, files[0], files[1])
     return RowResult(

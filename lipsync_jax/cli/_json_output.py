@@ -1,11 +1,12 @@
 """`--json`: the result of a command as one JSON document, for scripts."""
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +29,8 @@ _STDOUT = "-"
 class JsonOutput:
     """Collects a command's result, and writes the result when the command ends.
 
-    Within the context the standard output is free for the document: what is printed goes to the
-    standard error.
+    Within the context the standard output is free for the document: what this process, its
+    libraries and its children print goes to the standard error.
 
     Attributes:
         renamed: text -> what the document has instead, such as a bucket's path for a local copy's.
@@ -39,6 +40,7 @@ class JsonOutput:
         """Collects for a file, for the standard output (`-`), or for nobody (None)."""
         self._target, self._values = target, dict[str, Json]()
         self._stdout: TextIO | None = None
+        self._restore = contextlib.ExitStack()
         self.renamed: dict[str, str] = {}
 
     def update(self, **values: Json) -> None:
@@ -66,6 +68,8 @@ class JsonOutput:
         """Reserves the standard output if the document goes there."""
         if str(self._target) == _STDOUT:
             self._stdout, sys.stdout = sys.stdout, sys.stderr
+            self._stdout.flush()
+            self._restore.enter_context(_stdout_to_stderr())
         return self
 
     def __exit__(
@@ -77,6 +81,7 @@ class JsonOutput:
         """Writes the document."""
         if self._stdout is not None:
             sys.stdout, self._stdout = self._stdout, None
+            self._restore.close()
         if self._target is None:
             return
         # ASCII, so that any name of a file can be written in any locale.
@@ -86,6 +91,23 @@ class JsonOutput:
             sys.stdout.flush()
         else:
             self._target.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Points the file descriptor of the standard output to the standard error."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def plain(value: Json, renamed: Mapping[str, str]) -> Json:

@@ -1,20 +1,21 @@
 """Terminal output of the commands: progress, times, reports, errors."""
 
+import contextlib
 import logging
 import sys
-import time
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from lipsync_jax.progress import LOG_INTERVAL, format_duration, format_rate
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable, printable_lines
 
 if TYPE_CHECKING:
-    from lipsync_jax.synthesis.progress import GenerationResult, Progress
+    from lipsync_jax.synthesis.progress import GenerationResult, OnProgress
 
 TRACEBACK_VARIABLE = "LIPSYNC_TRACEBACK"  # set: unexpected errors show their traceback
 _MAX_LISTED = 8  # intervals that a report lists
+_STAGES = {"faces": "detect faces", "generate": "generate"}  # of generation -> label
 
 
 def quiet() -> None:
@@ -56,41 +57,11 @@ def describe_unexpected(error: Exception) -> str:
     )
 
 
-class ProgressLine:
-    """Shows progress: one line rewritten on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._terminal = stream, stream.isatty()
-        self._shown, self._prefix, self._width = 0.0, "decode | faces", 0
-
-    def __call__(self, progress: "Progress") -> None:
-        """Shows a `progress.Progress`."""
-        now, last = time.monotonic(), progress.done == progress.total
-        if now - self._shown < (0.2 if self._terminal else LOG_INTERVAL) and not last:
-            return
-        self._shown = now
-        if progress.stage == "faces":
-            text = f"decode | faces {progress.done}/{progress.total}"
-            # Where detection goes on beside the generation, later lines would repeat an old count.
-            self._prefix = text if last else "decode | faces"
-            self._show(text)
-            return
-        rate = progress.done / max(progress.seconds, 1e-6)
-        left = (progress.total - progress.done) / max(rate, 1e-6)
-        self._show(
-            f"{self._prefix} | generate {progress.done}/{progress.total} | {format_rate(rate)} "
-            f"fps | ETA {format_duration(left)}"
-        )
-
-    def close(self) -> None:
-        """Ends the line."""
-        if self._terminal and self._width:
-            print(file=self._stream)
-
-    def _show(self, text: str) -> None:
-        start, end = ("\r", "") if self._terminal else ("", "\n")
-        print(start + text.ljust(self._width), end=end, file=self._stream, flush=True)
-        self._width = len(text) if self._terminal else 0
+@contextlib.contextmanager
+def generation_progress() -> "Iterator[OnProgress]":
+    """Yields what shows a `synthesis.progress.Progress`."""
+    with ProgressBar(_STAGES["faces"], rate_unit="fps") as bar:
+        yield lambda now: bar(now.done, total=now.total, label=_STAGES[now.stage])
 
 
 def timestamp(seconds: float, digits: int = 2) -> str:

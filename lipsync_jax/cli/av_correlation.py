@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
 
@@ -44,13 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     folder = loader.find_dataset(str(arguments.data), arguments.crop)
     clips = loader.ClipDataSource(folder, arguments.split)
     correlations, skipped = {}, {}
-    for i in range(min(arguments.limit, len(clips)) if arguments.limit else len(clips)):
-        clip = clips[i]
-        try:
-            correlations[clip.clip_id] = av_correlation.measure(clip)
-        except ValueError as error:
-            skipped[clip.clip_id] = str(error)
-            print(printable(f"left out: {clip.clip_id}, {error}"), file=sys.stderr)
+    count = min(arguments.limit, len(clips)) if arguments.limit else len(clips)
+    with ProgressBar("clips", count) as bar:
+        for i in range(count):
+            clip = clips[i]
+            try:
+                correlations[clip.clip_id] = av_correlation.measure(clip)
+            except ValueError as error:
+                skipped[clip.clip_id] = str(error)
+                print(printable(f"left out: {clip.clip_id}, {error}"), file=sys.stderr)
+            bar(i + 1)
     if not correlations:
         print(f"no clip of {printable(folder)} could be measured", file=sys.stderr)
         return 1

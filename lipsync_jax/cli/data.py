@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     import lipsync_jax
     from lipsync_jax.data import loader, statistics
     from lipsync_jax.evaluation.report import data_page
-    from lipsync_jax.progress import EtaLogger
+    from lipsync_jax.progress import ProgressBar
 
     if arguments.max_speakers < 0:
         raise ValueError(f"--max-speakers {arguments.max_speakers}: expected 0 or more")
@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{option} {file} is a folder; name a file in it")
     folder = loader.only_dataset(arguments.data, arguments.crop)
     clips = statistics.ClipsBySplit(folder)
-    summaries, unreadable = clips.summarize(EtaLogger("clips", len(clips), _log))
+    with ProgressBar("clips", len(clips)) as bar:
+        summaries, unreadable = clips.summarize(bar)
     by_speaker = statistics.group_by_speaker(summaries)
     shown = _spread(list(by_speaker), arguments.max_speakers)
     result = {

@@ -104,7 +104,8 @@ def _dub_and_compare(out: Path, trained: training.Trained | None) -> str:
     person = {"seed": _PERSON} if trained is None else _TRAINED_PERSON
     face, speech, real = corpus.write_dubbing_example(out, **person)
     pipeline = dubbing.LipSyncPipeline.load(trained.generator if trained else None)
-    result = pipeline.generate(face, speech, out / "demo.mp4")
+    with _terminal.generation_progress() as show:
+        result = pipeline.generate(face, speech, out / "demo.mp4", on_progress=show)
 
     training.log_stage("5/5 contact sheet and metrics")
     files = {"before": face, "dubbed": out / "demo.mp4", "real": real}

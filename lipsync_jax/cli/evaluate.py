@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lipsync_jax import weights
 from lipsync_jax.cli import _preference
 from lipsync_jax.cli._terminal import quiet
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -124,13 +125,15 @@ def run(arguments: argparse.Namespace) -> int:
     lip_landmarks = _lip_landmarks(arguments.lip_face, eval_samples[0].crop, found)
     evaluator = Evaluator(chosen, sync_model, found, lip_reader, lip_landmarks)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    result, report_samples = results.evaluate(
-        eval_samples,
-        evaluator,
-        word_errors=rates,
-        report_clips=arguments.report_clips,
-        log=lambda line: print(printable(line), file=sys.stderr),
-    )
+    with ProgressBar("clips", len(eval_samples)) as bar:
+        result, report_samples = results.evaluate(
+            eval_samples,
+            evaluator,
+            word_errors=rates,
+            report_clips=arguments.report_clips,
+            on_clip=bar,
+            log=lambda line: print(printable(line), file=sys.stderr),
+        )
     result["models"] = model_credits
     result["lip_face"] = arguments.lip_face.name if arguments.lip_face else None
     verdict.add_verdict(result)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from lipsync_jax.cli import _terminal
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
 _EXAMPLE = """\
@@ -66,17 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     _terminal.quiet()
     batch = arguments.batch
-    result = folder.export(
-        arguments.checkpoint,
-        arguments.out,
-        formats=_names(arguments.format),
-        batch=int(batch) if batch is not None and batch.isdecimal() else batch,
-        platforms=_names(arguments.platforms),
-        floats=arguments.floats,
-        inline_weights=arguments.inline_weights,
-        licence=arguments.licence,
-        check=arguments.check,
-    )
+    with ProgressBar("export"):
+        result = folder.export(
+            arguments.checkpoint,
+            arguments.out,
+            formats=_names(arguments.format),
+            batch=int(batch) if batch is not None and batch.isdecimal() else batch,
+            platforms=_names(arguments.platforms),
+            floats=arguments.floats,
+            inline_weights=arguments.inline_weights,
+            licence=arguments.licence,
+            check=arguments.check,
+        )
     for file, entry in result.card["files"].items():
         print(f"{printable(result.folder / file)}: {entry['bytes'] / 1e6:.2f} MB")
     for comparison in result.comparisons:

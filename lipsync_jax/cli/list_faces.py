@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the contact sheet, prints when each face is visible; returns 1 if there is none."""
-    from lipsync_jax.cli._terminal import ProgressLine, timestamp
+    from lipsync_jax.cli._terminal import generation_progress, timestamp
     from lipsync_jax.synthesis.progress import Progress
 
     options = {**vars(arguments)}
@@ -53,13 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     outfile = outfile or path.with_suffix(".faces.png")
     for name in ("command", "run"):
         options.pop(name, None)
-    line = ProgressLine(sys.stderr)
-    try:
+    with generation_progress() as show:
         identities = list_identities(
-            path, lambda *state: line(Progress("faces", *state)), **options
+            path, lambda *state: show(Progress("faces", *state)), **options
         )
-    finally:
-        line.close()
     if not identities:
         print(f"{printable(path)}: no face was found", file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ Audio offsets are positive where the audio is later than the video.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures a video and prints the offsets; returns 1 if no face has a confident offset."""
-    from lipsync_jax.cli._terminal import ProgressLine, quiet
+    from lipsync_jax.cli._terminal import generation_progress, quiet
     from lipsync_jax.evaluation.sync import video_sync
     from lipsync_jax.evaluation.sync_models import SyncModel
     from lipsync_jax.synthesis import model_info
@@ -54,13 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     quiet()
     folder = weights.resolve(options.pop("sync_model"), weights.SYNC, "--sync-model")
     sync_model, credit = SyncModel.load(folder), model_info.credit(folder)
-    line = ProgressLine(sys.stderr)
-    try:
+    with generation_progress() as show:
         tracks = video_sync.measure(
-            path, sync_model, max_offset, lambda *state: line(Progress("faces", *state)), **options
+            path, sync_model, max_offset, lambda *state: show(Progress("faces", *state)), **options
         )
-    finally:
-        line.close()
     name = printable(path)
     print("\n".join([name, *map(describe, tracks)]) if tracks else f"{name}: no face found")
     print(f"  {credit}")

@@ -22,7 +22,6 @@ from lipsync_jax.evaluation.metrics.success_rate import success_rate
 from lipsync_jax.evaluation.metrics.wer import wer
 from lipsync_jax.evaluation.protocol import Protocol
 from lipsync_jax.evaluation.samples import EvalSample
-from lipsync_jax.progress import EtaLogger
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
 
@@ -89,6 +88,7 @@ _WEIGHTS = {"lmd": "lmd_frames", "wer": "words"}
 # Method -> clip -> metric -> value.
 MetricsByClip = dict[str, dict[str, dict[str, float]]]
 Log = Callable[[str], None]
+OnClip = Callable[[int, str], None]  # clips finished, name of the next one
 
 
 class ReportSample(NamedTuple):
@@ -111,6 +111,7 @@ def evaluate(
     *,
     word_errors: Mapping[str, Mapping[str, tuple[float, int]]] | None = None,
     report_clips: int = 4,
+    on_clip: OnClip = lambda *_: None,
     log: Log = lambda _: None,
 ) -> tuple[dict[str, Json], list[ReportSample]]:
     """Scores every clip of every method; a clip that fails is listed and skipped.
@@ -120,7 +121,8 @@ def evaluate(
         evaluator: computes the metrics.
         word_errors: method -> clip -> (word error rate, words), of an external lip reader.
         report_clips: number of clips in the report.
-        log: called with a line for each clip.
+        on_clip: called before each clip, with the number of finished clips and the clip's name.
+        log: called with a line for each clip or output that could not be scored.
 
     Returns:
         The result, JSON values that are equal for equal inputs; and the report's samples.
@@ -130,9 +132,8 @@ def evaluate(
     outcomes: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
     skipped: list[tuple[str, str]] = []
     report_samples: list[ReportSample] = []
-    countdown = EtaLogger("clips", len(samples), log)
-    for number, sample in enumerate(samples, 1):
-        log(f"{number}/{len(samples)} {sample.clip}  ETA {countdown.eta(number - 1)}")
+    for number, sample in enumerate(samples):
+        on_clip(number, sample.clip)
         report_sample = ReportSample(sample.clip, {}, {})
         try:
             reference = sample.reference()
@@ -143,7 +144,7 @@ def evaluate(
             }
         except (ValueError, OSError) as error:
             skipped.append((sample.clip, str(error)))
-            log(f"  left out: {error}")
+            log(f"left out: {sample.clip}, {error}")
             continue
         # In a pair the original video shows other words than those of the driving audio.
         word_error = _word_error(sample, truth) if sample.has_ground_truth else {}
@@ -168,7 +169,7 @@ def evaluate(
                 outcomes[name].append((sample.clip, ""))
             except (ValueError, OSError) as error:
                 outcomes[name].append((sample.clip, str(error)))
-                log(f"  {name} failed: {error}")
+                log(f"{name} failed: {sample.clip}, {error}")
         if len(report_samples) < report_clips:
             report_samples.append(report_sample)
     for name, rates in (word_errors or {}).items():

@@ -2,6 +2,11 @@
 
 import argparse
 import json
+import os
+import re
+import subprocess
+import sys
+import types
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 
 from lipsync_jax import paths
 from lipsync_jax.cli import _json_output, _staging, main, sync
+from lipsync_jax.synthesis.progress import GenerationResult
 
 
 @pytest.fixture
@@ -37,6 +43,31 @@ def test_values_become_plain_json(capsys):
         "small": 0.5, "array": [0, 1], "pair": [1, "ü"], "flag": True,
     }  # fmt: skip
     assert captured.out.isascii() and captured.err == "a note\n"
+
+
+def test_nothing_but_the_document_reaches_the_standard_output(capfd):
+    with _output("--json") as output:
+        subprocess.run([sys.executable, "-c", "print('of a child')"], check=True)
+        os.write(1, b"of a library\n")
+        output.update(value=1)
+    captured = capfd.readouterr()
+    assert json.loads(captured.out) == {"value": 1}
+    assert captured.err == "of a child\nof a library\n"
+    print("after")
+    assert capfd.readouterr().out == "after\n"
+
+
+@pytest.mark.parametrize("command", ["dub", "sync"])
+def test_the_docs_list_every_key(command):
+    page = Path(__file__).parents[2].joinpath("docs/reference/json.md").read_text()
+    section = page.partition(f"## `lipsync {command}`")[2].partition("\n## ")[0]
+    result = GenerationResult(Path("o.mp4"), 2, 1, 1, (), 1.0, Fraction(25))
+    model = types.SimpleNamespace(kind="syncnet", model_hash="0")
+    values = {
+        "dub": _json_output.generation(result, Path("f.mp4"), None),
+        "sync": {**sync.as_json(Path("v.mp4"), model, []), "written": None, "warnings": []},
+    }[command]
+    assert values.keys() <= {*re.findall("`([a-z_]+)`", section)}
 
 
 def test_a_file_leaves_the_text_where_it_is(tmp_path, capsys, sync_run):

@@ -102,7 +102,7 @@ def test_a_batch_for_scripts_has_an_entry_a_row(folder, capsys):
     for item, name in ((done, "1.mp4"), (last, "4.mp4")):
         assert item["outfile"].endswith(name)
         assert (item["frames"], item["edited_frames"], item["face"]) == (5, 5, "a film.mkv")
-    assert "2 of 4 made, 2 failed" in output.err and "1/4: 1.mp4" in output.err
+    assert "2 of 4 made, 2 failed" in output.err and "videos 0/4 (0%), 1.mp4" in output.err
 
 
 def test_one_video_for_scripts(folder, capsys, monkeypatch):

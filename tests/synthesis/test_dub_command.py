@@ -1,9 +1,11 @@
-import io
+import itertools
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from lipsync_jax import progress
 from lipsync_jax.cli import _parser, _terminal, dub
 from lipsync_jax.synthesis import dubbing, options
 
@@ -65,32 +67,16 @@ def test_rates_are_exact():
     assert parse("--fps", "30000/1001").fps == Fraction(30000, 1001)
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_the_progress_line(monkeypatch):
-    for stream in (Terminal(), io.StringIO()):
-        line = _terminal.ProgressLine(stream)
+def test_the_progress_tells_the_stage(capsys, monkeypatch):
+    clock = itertools.count(step=100)  # seconds
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with _terminal.generation_progress() as show:
         for stage, total in (("faces", 40), ("generate", 1500)):
             for done in (1, 2, total):
-                monkeypatch.setattr(line, "_shown", -99)
-                line(dubbing.Progress(stage, done, total, done / 100))
-        line.close()
-        text = stream.getvalue()
-        assert text.startswith("\r" if isinstance(stream, Terminal) else "decode | faces 1/40")
-        assert "faces 40/40 | generate 2/1500 | 100 fps | ETA 0:15" in text
-        assert text.endswith("\n")
-
-
-def test_the_progress_line_shows_no_old_count_of_faces(monkeypatch):
-    stream = io.StringIO()
-    line = _terminal.ProgressLine(stream)
-    for progress in (dubbing.Progress("faces", 7, 40, 1), dubbing.Progress("generate", 1, 40, 1)):
-        monkeypatch.setattr(line, "_shown", -99)
-        line(progress)
-    assert stream.getvalue().splitlines()[1].startswith("decode | faces | generate 1/40")
+                show(dubbing.Progress(stage, done, total, done / 100))
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("detect faces 1/40 (2%), ")
+    assert re.fullmatch(r"generate 1500/1500 \(100%\), [0-9.]+ fps", last)
 
 
 def test_the_report_lists_when_faces_were_missing():
