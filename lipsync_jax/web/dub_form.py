@@ -1,6 +1,5 @@
 """The form that dubs one video, or many."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +9,7 @@ from lipsync_jax.faces.trajectory import MISSING_FACE
 from lipsync_jax.media.timeline import LOOPS
 from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES, SILENCE_MODES, DubbingOptions
 from lipsync_jax.types import Json, Untyped
-from lipsync_jax.web import actions as web_actions
-from lipsync_jax.web import inputs, texts
-from lipsync_jax.web.actions import DUB
+from lipsync_jax.web import example, inputs, job_options, texts
 from lipsync_jax.web.handlers import (
     IMAGE_HEIGHT,
     PRIVATE,
@@ -21,10 +18,10 @@ from lipsync_jax.web.handlers import (
     audio_input,
     told_in_words,
 )
+from lipsync_jax.web.job_options import DUB
 from lipsync_jax.web.server import client_of
 
 _QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
-_example_lock = threading.Lock()
 
 
 class DubForm(Form):
@@ -51,7 +48,7 @@ class DubForm(Form):
             height=IMAGE_HEIGHT, buttons=[], elem_id="face-picture",
         )  # fmt: skip
         audio = audio_input("dub-audio")
-        example = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
+        example_button = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
         about = gr.Markdown(texts.ABOUT_FILES, elem_classes="help", elem_id="about-files")
         people = gr.Gallery(
             label=texts.WHO, visible=False, columns=4, allow_preview=False, buttons=[],
@@ -112,7 +109,7 @@ class DubForm(Form):
                 **QUIET,
             )
         people.select(_choose_person, None, [person, chosen_person], **QUIET)
-        example.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
+        example_button.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
         preview_button.click(
             told_in_words(self._preview),
             [*chosen, audio, moment, *settings],
@@ -211,8 +208,7 @@ class DubForm(Form):
                 )
 
     def _example(self) -> tuple[str, str, str]:
-        with _example_lock:
-            face, speech = web_actions.example(self._work / "example")
+        face, speech = example.files(self._work / "example")
         return texts.VIDEO, str(face), str(speech)
 
     def _preview(
@@ -238,7 +234,7 @@ class DubForm(Form):
     ) -> Untyped:
         face = video if kind == texts.VIDEO else picture
         names = {role: Path(path).name for role, path in (("face", face), ("audio", audio)) if path}
-        return gr.update(value=web_actions.as_command(self._options(*values), names), visible=True)
+        return gr.update(value=job_options.as_command(self._options(*values), names), visible=True)
 
     def _dub(
         self,

@@ -9,8 +9,9 @@ from pathlib import Path
 import gradio as gr
 
 from lipsync_jax.types import Argument, Json, Untyped
-from lipsync_jax.web import jobs, texts
+from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
+from lipsync_jax.web.job import EXPECTED_ERRORS, in_words
 
 # Kind, files, options, consent, client -> adds a job; raises ValueError.
 Submit = Callable[[str, Mapping[str, Path], Mapping[str, Json], bool, str], object]
@@ -67,8 +68,8 @@ def told_in_words(function: Callable) -> Callable:
     """Shows errors of a handler in words; the traceback of a fault is logged, not shown."""
 
     def as_error(error: Exception) -> gr.Error:
-        is_fault = not isinstance(error, jobs.EXPECTED_ERRORS)
-        return gr.Error(jobs.in_words(error), duration=None, print_exception=is_fault)
+        is_fault = not isinstance(error, EXPECTED_ERRORS)
+        return gr.Error(in_words(error), duration=None, print_exception=is_fault)
 
     @functools.wraps(function)
     def told(*values: Untyped, **named: Untyped) -> Untyped:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from lipsync_jax.types import Argument
 from lipsync_jax.web import texts
-from lipsync_jax.web.actions import ANIMATE, DUB, SYNC, Actions
+from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import (
     IMAGE_HEIGHT,
@@ -17,6 +17,7 @@ from lipsync_jax.web.handlers import (
     audio_input,
     told_in_words,
 )
+from lipsync_jax.web.job_options import ANIMATE, DUB, SYNC
 from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.server import client_of
 

@@ -19,11 +19,14 @@ from pydantic import BaseModel, Field
 
 import lipsync_jax
 from lipsync_jax.types import Json
-from lipsync_jax.web import archive, inputs, jobs
-from lipsync_jax.web.actions import JOB_OPTIONS, KINDS, NEED_CONSENT, SYNC, Actions
-from lipsync_jax.web.jobs import Job, JobQueue, QueueFullError, safe_name
+from lipsync_jax.web import archive, inputs
+from lipsync_jax.web.actions import Actions
+from lipsync_jax.web.job import DONE, Job, QueueFullError
+from lipsync_jax.web.job_folder import THUMBNAIL
+from lipsync_jax.web.job_options import JOB_OPTIONS, KINDS, NEED_CONSENT, SYNC
+from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.live_faces import LiveFaces
-from lipsync_jax.web.uploads import Uploads
+from lipsync_jax.web.uploads import Uploads, safe_name
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -140,7 +143,7 @@ def client_of(request: "Request | gr.Request") -> str:
 def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
     """Returns what clients see of a job."""
     values = vars(job) | {"progress": vars(job.progress)}  # reports are large: no deep copies
-    values["has_thumbnail"] = (queue.folder(job) / jobs.THUMBNAIL).is_file()
+    values["has_thumbnail"] = (queue.folder(job) / THUMBNAIL).is_file()
     del values["client"], values["rank"]
     package = os.fspath(Path(lipsync_jax.__file__).parents[1])
     values["details"] = job.details.replace(package, "...").replace(os.path.expanduser("~"), "~")
@@ -327,7 +330,7 @@ def _add_results(app: FastAPI, queue: JobQueue) -> None:
     def report(job_id: str) -> JSONResponse:
         """Returns the report as a file; 409 until the job is done."""
         job = _find(queue, job_id)
-        if job.state != jobs.DONE:
+        if job.state != DONE:
             raise HTTPException(409, f"the job is {job.state}; it has no report")
         disposition = f'attachment; filename="report_{job.job_id}.json"'
         return JSONResponse(job.report, headers={"content-disposition": disposition})
@@ -343,7 +346,7 @@ def _add_results(app: FastAPI, queue: JobQueue) -> None:
     @app.get("/api/jobs/{job_id}/thumbnail", tags=["results"], response_class=FileResponse)
     def thumbnail(job_id: str) -> FileResponse:
         """Returns a small JPEG image of the face's file."""
-        path = queue.folder(_find(queue, job_id)) / jobs.THUMBNAIL
+        path = queue.folder(_find(queue, job_id)) / THUMBNAIL
         if not path.is_file():
             raise HTTPException(404, "the job has no image yet")
         return FileResponse(path)
@@ -377,6 +380,6 @@ def _find(queue: JobQueue, job_id: str) -> Job:
 
 def _result(queue: JobQueue, job: Job) -> Path:
     name = job.report.get("result")
-    if job.state != jobs.DONE or not name:
+    if job.state != DONE or not name:
         raise HTTPException(409, f"the job is {job.state}; it has no result")
     return queue.folder(job) / name

@@ -1,6 +1,7 @@
 """Uploaded files, known to clients by ids and never by paths."""
 
 import contextlib
+import os
 import re
 import secrets
 import shutil
@@ -8,7 +9,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from lipsync_jax.web.jobs import safe_name
+from lipsync_jax.text import unique_file_names
 
 _FILE_ID = re.compile(r"[0-9a-f]{16}")
 _KEEP_SECONDS = 86_400
@@ -61,3 +62,11 @@ class Uploads:
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > _KEEP_SECONDS:
                     shutil.rmtree(folder)
+
+
+def safe_name(name: str, fallback: str = "file") -> str:
+    """Makes a file name, with its suffix, of a name that a user gave."""
+    stem, suffix = os.path.splitext(os.path.basename(name.replace("\\", "/")))
+    suffix = suffix if re.fullmatch(r"\.\w{1,8}", suffix, re.ASCII) else ""
+    (safe,) = unique_file_names([stem.strip(".") or fallback]).values()
+    return safe + suffix

@@ -23,8 +23,8 @@ def generate(windows, faces):
 
 if __name__ == "__main__":
     from lipsync_jax.faces import tracking
-    from lipsync_jax.web import actions
+    from lipsync_jax.synthesis.dubbing import LipSyncPipeline
 
     tracking.get_detector = lambda _: colour_faces.detect
-    actions.LipSyncPipeline.load = lambda _: scenes.lip_sync_pipeline(generate)
+    LipSyncPipeline.load = lambda _: scenes.lip_sync_pipeline(generate)
     sys.exit(main.main(sys.argv[1:]))

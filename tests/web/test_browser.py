@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.media import video_reader
-from lipsync_jax.web import actions as web_actions
+from lipsync_jax.web import example
 from tests.helpers import scenes, toy_web
 from tests.helpers.browser import CHROMIUM, assert_accessible
 
@@ -117,7 +117,7 @@ def frame_at(page, seconds):
 
 
 def test_a_rendered_person_is_dubbed_and_plays(page, tmp_path):
-    face, speech = web_actions.example(tmp_path / "example")
+    face, speech = example.files(tmp_path / "example")
     with serve(tmp_path / "work") as address:
         fill(page, address, face, speech)
         assert_accessible(page)

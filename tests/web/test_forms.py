@@ -7,8 +7,8 @@ import gradio as gr
 import pytest
 
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.web import actions as web_actions
 from lipsync_jax.web import texts
+from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm, pair_files
 from lipsync_jax.web.handlers import told_in_words
 from lipsync_jax.web.page import Page
@@ -38,7 +38,7 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
     async def build(page):  # Gradio takes the running event loop, or opens one for good
         return page.build()
 
-    for made in (actions, web_actions.Actions(tmp_path)):  # the second has none
+    for made in (actions, Actions(tmp_path)):  # the second has none
         blocks = asyncio.run(build(Page(made, lambda *_: None, tmp_path)))
         text = str(blocks.get_config_file())
         assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
@@ -141,7 +141,7 @@ def test_errors_of_handlers_are_words(capsys):
 
 def test_folders_of_one_name_are_all_offered(tmp_path):
     folders = [tmp_path / run / "wav2lip" for run in ("a", "b")]
-    made = web_actions.Actions(tmp_path, [*folders, folders[0]])
+    made = Actions(tmp_path, [*folders, folders[0]])
     assert made.dubbing.names == ["wav2lip", str(folders[1])]
     assert [*map(made.dubbing.folder, [None, *made.dubbing.names])] == [folders[0], *folders]
 
@@ -149,14 +149,16 @@ def test_folders_of_one_name_are_all_offered(tmp_path):
 def test_an_estimate_comes_from_the_last_job(actions, form):
     assert form._estimate(100, {"model": "toy", "quality": "good"}) == "About 100 frames."
     result = types.SimpleNamespace(frames=50, wall_seconds=5)
-    actions._store_timing({"model": "toy", "quality": "good"}, result, 0)
+    actions.timings.store("good", actions.dubbing.folder("toy"), result, 0)
     assert "10 seconds" in form._estimate(100, {"model": "toy", "quality": "good"})
     assert form._estimate(100, {"model": "toy", "quality": "best"}) == "About 100 frames."
 
 
 def test_an_estimate_has_the_time_of_measuring_and_knows_the_defaults(actions, form):
     result = types.SimpleNamespace(frames=50, wall_seconds=5)
-    actions._store_timing({}, result, 7)  # of a script that leaves model and quality out
+    actions.timings.store(
+        None, actions.dubbing.folder(None), result, 7
+    )  # of a script that leaves model and quality out
     assert actions.estimate_seconds(100, {"model": "toy", "quality": "good"}) == 17
     assert actions.estimate_seconds(100, {"model": "toy", "quality": "fast"}) is None
     assert texts.estimate(3, 0.6) == "About 3 frames, 1 second by the last job like this."

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from lipsync_jax.web import jobs
+from lipsync_jax.web import job_progress, jobs, uploads
+from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, QueueFullError
 from lipsync_jax.web.jobs import JobQueue
 
 
@@ -72,9 +73,9 @@ def test_a_job_runs_and_reports(tmp_path, make_queue, work):
     queue = make_queue()
     job_id = add(queue, tmp_path)
     assert work.started.acquire(timeout=10)
-    assert queue.get(job_id).state == jobs.RUNNING
+    assert queue.get(job_id).state == RUNNING
     work.go.release()
-    job = wait(queue, job_id, jobs.DONE)
+    job = wait(queue, job_id, DONE)
     assert job.report == {"frames": 3} and job.ended >= job.started >= job.created > 0
     assert job.title == "My Face.MP4" and job.files == {"face": "face.mp4"}
     stored = json.loads((queue.folder(job) / "job.json").read_text())
@@ -90,11 +91,11 @@ def test_cancelling_leaves_the_inputs_only(tmp_path, make_queue, work):
     queue.cancel(job_id)
     assert queue.get(job_id).progress.stage == "cancelling"
     work.go.release()
-    job = wait(queue, job_id, jobs.CANCELLED)
+    job = wait(queue, job_id, CANCELLED)
     assert sorted(p.name for p in queue.folder(job).iterdir()) == ["face.mp4", "job.json"]
     again = queue.run_again(job_id).job_id
     work.go.release()
-    assert wait(queue, again, jobs.DONE).names == job.names
+    assert wait(queue, again, DONE).names == job.names
 
 
 def test_waiting_jobs_can_be_cancelled_moved_and_deleted(tmp_path, make_queue, work):
@@ -110,9 +111,9 @@ def test_waiting_jobs_can_be_cancelled_moved_and_deleted(tmp_path, make_queue, w
         queue.delete(first)
     for _ in range(3):
         work.go.release()
-    wait(queue, others[1], jobs.DONE)
+    wait(queue, others[1], DONE)
     assert work.ran == ["first", "c", "b"]
-    assert queue.get(others[0]).state == jobs.CANCELLED
+    assert queue.get(others[0]).state == CANCELLED
     with pytest.raises(KeyError):
         queue.get(others[3])
 
@@ -123,10 +124,10 @@ def test_errors_are_told_in_words_and_end_no_other_job(tmp_path, make_queue, wor
     last = add(queue, tmp_path)
     for _ in range(3):
         work.go.release()
-    assert wait(queue, failing, jobs.FAILED).error == "face.mp4: no face was found"
-    job = wait(queue, crashing, jobs.FAILED)
+    assert wait(queue, failing, FAILED).error == "face.mp4: no face was found"
+    job = wait(queue, crashing, FAILED)
     assert job.error == "KeyError: 'fault'" and "Traceback" in job.details
-    wait(queue, last, jobs.DONE)
+    wait(queue, last, DONE)
 
 
 def test_a_removed_folder_ends_no_other_job(tmp_path, make_queue, work):
@@ -137,8 +138,8 @@ def test_a_removed_folder_ends_no_other_job(tmp_path, make_queue, work):
     shutil.rmtree(queue.folder(queue.get(first)))
     for _ in range(2):
         work.go.release()
-    wait(queue, first, jobs.FAILED)
-    wait(queue, last, jobs.DONE)
+    wait(queue, first, FAILED)
+    wait(queue, last, DONE)
 
 
 def test_a_job_that_the_end_of_the_program_stops_says_so(tmp_path, make_queue, work):
@@ -152,7 +153,7 @@ def test_a_job_that_the_end_of_the_program_stops_says_so(tmp_path, make_queue, w
     work.go.release()
     closing.join()
     job = queue.get(job_id)
-    assert job.state == jobs.INTERRUPTED and "ended while" in job.error
+    assert job.state == INTERRUPTED and "ended while" in job.error
 
 
 def test_only_waiting_jobs_are_moved(tmp_path, make_queue, work):
@@ -169,7 +170,7 @@ def test_jobs_outlive_the_process(tmp_path, make_queue, work):
     assert work.started.acquire(timeout=10)
     waiting = add(queue, tmp_path, "waiting")
     path = queue.folder(queue.get(running)) / "job.json"
-    assert json.loads(path.read_text())["state"] == jobs.RUNNING
+    assert json.loads(path.read_text())["state"] == RUNNING
     text = path.read_text()
     work.go.release()
     queue.close()
@@ -178,10 +179,10 @@ def test_jobs_outlive_the_process(tmp_path, make_queue, work):
     (tmp_path / "jobs" / "notes").mkdir()
 
     queue = make_queue()
-    assert queue.get(running).state == jobs.INTERRUPTED
+    assert queue.get(running).state == INTERRUPTED
     assert "ended while" in queue.get(running).error
     work.go.release()
-    wait(queue, waiting, jobs.DONE)
+    wait(queue, waiting, DONE)
     assert len(queue.all()) == 2
 
 
@@ -192,7 +193,7 @@ def test_a_client_has_a_limit_of_waiting_jobs(tmp_path, make_queue, monkeypatch)
         add(queue, tmp_path)
     time.sleep(0.05)  # the first one runs
     add(queue, tmp_path)
-    with pytest.raises(jobs.QueueFullError, match="2 jobs are waiting"):
+    with pytest.raises(QueueFullError, match="2 jobs are waiting"):
         add(queue, tmp_path)
     other = tmp_path / "other.mp4"
     other.write_bytes(b"")
@@ -206,7 +207,7 @@ def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):
     for _ in range(3):
         ids.append(add(queue, tmp_path))
         work.go.release()
-        wait(queue, ids[-1], jobs.DONE)
+        wait(queue, ids[-1], DONE)
     assert {job.job_id for job in queue.all()} == {*ids[1:]}
     queue.close()
     queue = make_queue(keep_seconds=0)
@@ -219,18 +220,18 @@ def test_a_job_that_is_old_enough_to_be_removed_runs_again(tmp_path, make_queue,
     queue = make_queue(keep_seconds=0.1)
     first = add(queue, tmp_path)
     work.go.release()
-    wait(queue, first, jobs.DONE)
+    wait(queue, first, DONE)
     time.sleep(0.15)
     again = queue.run_again(first).job_id
     work.go.release()
-    assert wait(queue, again, jobs.DONE).files == {"face": "face.mp4"}
+    assert wait(queue, again, DONE).files == {"face": "face.mp4"}
     assert first not in {job.job_id for job in queue.all()}
 
 
 def test_progress_has_a_rate_and_the_time_left(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: next(clock))
-    tracker = jobs._Tracker()
+    monkeypatch.setattr(job_progress.time, "monotonic", lambda: next(clock))
+    tracker = job_progress.Tracker()
     assert tracker("generate", 0, 100).seconds_left is None
     for done in range(10, 60, 10):
         progress = tracker("generate", done, 100)
@@ -251,7 +252,7 @@ def test_progress_has_a_rate_and_the_time_left(monkeypatch):
     ],
 )
 def test_names_of_users_are_no_paths(given, safe):
-    assert jobs.safe_name(given) == safe
+    assert uploads.safe_name(given) == safe
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "{}", '{"progress": null}', "{"])
