@@ -1,12 +1,14 @@
 """A raw corpus -> clips in a cache, and the split of each video; what `prepare` begins with."""
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, sync_correction
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -99,10 +101,12 @@ def extract(
     validation_speakers: Sequence[str] = (),
     test_speakers: Sequence[str] = (),
     videos: list[corpora.Video] | None = None,
+    stack: contextlib.ExitStack,
 ) -> Extraction:
     """Extracts a corpus' clips into their cache and splits them.
 
     Args and errors as of `prepare`; `videos` are those of `sources`, if they were found before.
+    `stack` holds the lock of the cache, so that no other run changes the clips until it is closed.
     """
     started = time.monotonic()
     settings = settings or ExtractionSettings()
@@ -138,7 +142,8 @@ def extract(
     # The cache is shared by a crop's splits.
     cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
-    log.info("%d videos, %s", len(videos), f"{workers} processes" if workers else "one process")
+    stack.enter_context(_lock(cache_dir))
+    log.info("%d videos, %s", len(videos), f"{workers} processes" if workers > 1 else "one process")
     written = set()
     if runner == "beam":
         written = beam_runner.fill_cache(videos, corpus, settings, cache_dir, workers, beam_options)
@@ -177,6 +182,19 @@ def extract(
         not_in_split=num_found - len(videos),
         started=started,
     )
+
+
+def _lock(cache_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """Returns the lock of a cache; entering it raises ValueError if another run holds it."""
+
+    def in_use(holder: folder_lock.Holder) -> str:
+        stop = f" or stop it ({holder.kill}: its clips are kept)" if holder.kill else ""
+        return (
+            f"{cache_dir.parent} is in use: {holder.text} prepares clips there. Wait until it "
+            f"ends{stop}, or name another --out"
+        )
+
+    return folder_lock.hold(cache_dir, in_use, "do not start a second `lipsync prepare` on it")
 
 
 def _log_progress(

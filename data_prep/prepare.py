@@ -6,6 +6,7 @@ grown processes only new videos.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -72,26 +73,29 @@ def prepare(
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.
-        ValueError: an argument is out of range, or the published test speakers are absent.
+        ValueError: an argument is out of range, the published test speakers are absent, or another
+            process prepares clips of that crop in `out`.
     """
-    extraction = extract(
-        sources,
-        out,
-        corpus,
-        settings,
-        workers=workers,
-        runner=runner,
-        beam_options=beam_options,
-        split_by=split_by,
-        validation=validation,
-        test=test,
-        validation_speakers=validation_speakers,
-        test_speakers=test_speakers,
-    )
-    data, started = None, time.process_time()
-    if extraction.splits:
-        data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
-    return write_report(extraction, data, shards, time.process_time() - started)
+    with contextlib.ExitStack() as stack:
+        extraction = extract(
+            sources,
+            out,
+            corpus,
+            settings,
+            workers=workers,
+            runner=runner,
+            beam_options=beam_options,
+            split_by=split_by,
+            validation=validation,
+            test=test,
+            validation_speakers=validation_speakers,
+            test_speakers=test_speakers,
+            stack=stack,
+        )
+        data, started = None, time.process_time()
+        if extraction.splits:
+            data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
+        return write_report(extraction, data, shards, time.process_time() - started)
 
 
 def extract_for(
@@ -107,18 +111,20 @@ def extract_for(
         ValueError: no clip could be made.
     """
     config = corpus_builder.builder_config
-    extraction = extract(
-        [source],
-        Path(corpus_builder.data_dir).parents[2],
-        corpus_builder.name,
-        ExtractionSettings(**{**options, "crop": config.crop}),
-        workers=workers,
-        split_by=config.split_name or "auto",
-        videos=videos,
-    )
-    folder = extraction.dataset_dir / str(corpus_builder.version)
-    data = str(folder) if extraction.splits else None
-    report = write_report(extraction, data, None)
+    with contextlib.ExitStack() as stack:
+        extraction = extract(
+            [source],
+            Path(corpus_builder.data_dir).parents[2],
+            corpus_builder.name,
+            ExtractionSettings(**{**options, "crop": config.crop}),
+            workers=workers,
+            split_by=config.split_name or "auto",
+            videos=videos,
+            stack=stack,
+        )
+        folder = extraction.dataset_dir / str(corpus_builder.version)
+        data = str(folder) if extraction.splits else None
+        report = write_report(extraction, data, None)
     if data is None:
         raise ValueError(
             f"no clip could be made of the videos in {source}\n{format_report(report)}"

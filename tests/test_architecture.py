@@ -28,6 +28,7 @@ FLOORS = {
     "lipsync_jax.media": 0,
     "lipsync_jax.nn": 0,
     "lipsync_jax.ops": 0,
+    "lipsync_jax.folder_lock": 0,
     "lipsync_jax.losses": 0,
     "lipsync_jax.paths": 0,
     "lipsync_jax.progress": 0,

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep.synthetic import parts, render_clips
 from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
@@ -33,6 +34,7 @@ from lipsync_jax.progress import ProgressBar
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
+_RECIPE = "recipe.json"  # written last
 _FORMAT = 1  # increment when the clips of a seed change
 _CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
 _SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
@@ -75,7 +77,8 @@ def generate_corpus(
         The folder of the shards, for `loader.find_dataset`; with `part`, the folder `parts`.
 
     Raises:
-        ValueError: too few clips, an unknown crop, or `out` contains another corpus.
+        ValueError: too few clips, an unknown crop, `out` contains another corpus, or another
+            process renders there; parts are rendered side by side.
     """
     least = 10 * num_identities if num_identities else 3 * CLIPS_PER_SPEAKER
     if clips < least:
@@ -86,29 +89,56 @@ def generate_corpus(
     recipe |= {"identities": num_identities, "format": _FORMAT}
     builder = _builder(Path(out), recipe)
     folder = Path(builder.data_path)
-    recipe_path = folder / "recipe.json"
-    if recipe_path.is_file():
-        stored_recipe = json.loads(recipe_path.read_text(encoding="utf-8"))
-        if stored_recipe != recipe:
-            raise ValueError(
-                f"{folder} contains a corpus made with {stored_recipe}, not with {recipe}; "
-                "choose another folder or delete that one"
-            )
+    if _is_finished(folder, recipe):  # which may be on a disk that can't be written to
         return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
     processes = _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER))
-    if part is not None:
-        with processes as map_fn:
-            _render_part(recipe, part, builder.parts_dir, map_fn)
-        return builder.parts_dir
-    for unfinished in folder.parent.glob(f"*{folder.name}"):
-        shutil.rmtree(unfinished)
-    from lipsync_jax.data_prep.builder import write_shards
+    with _lock(folder.parent, is_part=part is not None):
+        if _is_finished(folder, recipe):  # by a process that held the lock
+            return folder
+        if part is not None:
+            with processes as map_fn:
+                _render_part(recipe, part, builder.parts_dir, map_fn)
+            return builder.parts_dir
+        for unfinished in folder.parent.glob(f"*{folder.name}"):
+            shutil.rmtree(unfinished)
+        from lipsync_jax.data_prep.builder import write_shards
 
-    with processes as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
-        write_shards(builder)
-    recipe_path.write_text(json.dumps(recipe), encoding="utf-8")
-    shutil.rmtree(builder.parts_dir, ignore_errors=True)
-    return folder
+        with processes as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
+            write_shards(builder)
+        (folder / _RECIPE).write_text(json.dumps(recipe), encoding="utf-8")
+        shutil.rmtree(builder.parts_dir, ignore_errors=True)
+        return folder
+
+
+def _is_finished(folder: Path, recipe: dict) -> bool:
+    """Returns whether a folder contains the finished corpus of a recipe.
+
+    Raises:
+        ValueError: the folder contains that of another recipe.
+    """
+    if not (folder / _RECIPE).is_file():
+        return False
+    stored_recipe = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
+    if stored_recipe != recipe:
+        raise ValueError(
+            f"{folder} contains a corpus made with {stored_recipe}, not with {recipe}; "
+            "choose another folder or delete that one"
+        )
+    return True
+
+
+def _lock(folder: Path, is_part: bool) -> contextlib.AbstractContextManager[None]:
+    """Returns the lock of a corpus' folder, which processes that render parts share."""
+
+    def in_use(holder: folder_lock.Holder) -> str:
+        return (
+            f"{folder} is in use: {holder.text} renders clips there. Wait until it ends; only runs "
+            "with --part work side by side"
+        )
+
+    advice = "render parts side by side only, and join them by one run"
+    return folder_lock.hold(folder, in_use, advice, shared=is_part)
 
 
 def _builder(out: Path, recipe: dict):

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lipsync_jax import paths
+from lipsync_jax import folder_lock, paths
 from lipsync_jax.cli import _json_output
 
 log = logging.getLogger(__name__)
 
 _IN_PLACE = ("checkpoint_path", "sync_model", "lip_reader", "data", "workdir")
 _WRITTEN = ("outfile", "out", "write_synced")
-_NOT_UPLOADED = ("cache",)  # clips that `lipsync prepare` keeps for its next run
+# Clips that `lipsync prepare` keeps for its next run, and the lock of `lipsync synthetic`.
+_NOT_UPLOADED = ("cache", folder_lock.LOCK_FILE)
 _LOCAL_ONLY = {
     "doctor": "looks for runs and data below a folder of this machine",
     "models": "looks for models below a folder of this machine",

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -291,11 +293,25 @@ def test_a_copied_folder_names_its_own_data_set(raw, tmp_path):
 
 
 def test_clips_that_another_run_has_replaced_are_not_written(raw, tmp_path):
-    extraction = prepare.extract([raw], tmp_path / "out", settings=SETTINGS)
+    with contextlib.ExitStack() as stack:
+        extraction = prepare.extract([raw], tmp_path / "out", settings=SETTINGS, stack=stack)
     other = dataclasses.replace(SETTINGS, smoothing=7)
-    prepare.extract([raw], tmp_path / "out", settings=other)
+    with contextlib.ExitStack() as stack:
+        prepare.extract([raw], tmp_path / "out", settings=other, stack=stack)
     with pytest.raises(ValueError, match=r"the clips of good \d, is damaged, or another run"):
         list(extraction.clips("train"))
+
+
+def test_one_run_at_a_time_prepares_a_crop(raw, tmp_path):
+    out = tmp_path / "out"
+    used = rf"out/folder/face96 is in use: process {os.getpid()} on .* prepares clips there.*--out"
+    with contextlib.ExitStack() as stack:
+        prepare.extract([raw], out, settings=SETTINGS, stack=stack)
+        with pytest.raises(ValueError, match=used):
+            prepare.prepare([raw], out, settings=dataclasses.replace(SETTINGS, smoothing=7))
+        other_crop = dataclasses.replace(SETTINGS, crop="face128")
+        assert prepare.prepare([raw], out, settings=other_crop)["videos_used"] == 5
+    assert prepare.prepare([raw], out, settings=SETTINGS)["videos_from_cache"] == 6
 
 
 def test_a_folder_with_copies(raw, tmp_path):

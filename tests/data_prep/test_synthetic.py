@@ -125,7 +125,7 @@ def test_an_incomplete_corpus_is_written_anew(corpus, tmp_path, monkeypatch):
     (folder / "recipe.json").unlink()
     (folder.parent / "incomplete.ABCDEF_1.2.0").mkdir()
     assert synthetic.generate_corpus(tmp_path, 6, seed=5, workers=1) == folder
-    assert [path.name for path in folder.parent.iterdir()] == ["1.2.0"]
+    assert {path.name for path in folder.parent.iterdir()} == {".lock", "1.2.0"}
     assert len(loader.ClipDataSource(folder, "train")[0].frames) == 5
 
 
@@ -214,6 +214,18 @@ def test_parts_by_ranges_of_seeds_make_the_same_corpus(corpus, tmp_path, monkeyp
     assert not parts_dir.exists()
     shards = {p.name: p.read_bytes() for p in joined.glob("*.array_record*")}
     assert shards == {p.name: p.read_bytes() for p in corpus.glob("*.array_record*")}
+
+
+def test_parts_are_rendered_side_by_side_and_joined_when_all_have_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SECONDS", 0.8)
+    (tmp_path / "synthetic/face96").mkdir(parents=True)
+    with synthetic._lock(tmp_path / "synthetic/face96", is_part=True):
+        synthetic.generate_corpus(tmp_path, CLIPS, 3, workers=1, part=(1, 4))
+        with pytest.raises(
+            ValueError, match=r"face96 is in use: process \d+ .* only runs with --pa"
+        ):
+            synthetic.generate_corpus(tmp_path, CLIPS, 3, workers=1)
+        assert list((tmp_path / "synthetic/face96/parts").iterdir())
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "-1/2"])

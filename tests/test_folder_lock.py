@@ -1,0 +1,36 @@
+import os
+
+import pytest
+
+from lipsync_jax import folder_lock
+
+
+def hold(folder, **options):
+    return folder_lock.hold(folder, lambda holder: f"used by {holder.text}", "wait", **options)
+
+
+@pytest.mark.parametrize(
+    ("first_is_shared", "second_is_shared", "both"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_only_shared_locks_are_held_together(first_is_shared, second_is_shared, both, tmp_path):
+    with hold(tmp_path, shared=first_is_shared):
+        if both:
+            with hold(tmp_path, shared=second_is_shared):
+                pass
+        else:
+            with pytest.raises(ValueError, match=rf"used by process {os.getpid()} on .*, since"):
+                with hold(tmp_path, shared=second_is_shared):
+                    pass
+    with hold(tmp_path):
+        assert len((tmp_path / folder_lock.LOCK_FILE).read_text().splitlines()) == 1
+
+
+def test_a_folder_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(folder_lock.fcntl, "flock", fail)
+    with caplog.at_level("WARNING", logger="absl"), hold(tmp_path):
+        pass
+    assert "can't be locked ([Errno 95] Operation not supported): wait" in caplog.text
