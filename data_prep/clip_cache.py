@@ -1,34 +1,53 @@
-"""Extraction results of each video, cached on disk so that an interrupted preparation resumes."""
+"""The candidates of each video, cached on disk.
+
+So an interrupted preparation resumes, and other thresholds decide without reading the videos.
+"""
 
 import dataclasses
 import hashlib
-import json
-import uuid
 import warnings
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lipsync_jax.data.clip import Clip, Word
-from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
-from lipsync_jax.data_prep import corpora, stages, sync_correction
-from lipsync_jax.data_prep.extract_clips import ExtractionResult
-from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
+from lipsync_jax.data.clip import Word
+from lipsync_jax.data_prep import array_file, corpora, sync_correction
+from lipsync_jax.data_prep.candidates import Candidate, Candidates, MeasuredOffset
+from lipsync_jax.data_prep.decision import THRESHOLDS, ExtractionResult, Features
+from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts
 
-FORMAT = 6  # increment when the extraction or the file's layout changes
-_DAMAGE_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+FORMAT = 7  # increment when the extraction or the file's layout changes
+_FEATURES = "audio features"
+# Fields that are JSON values.
+_PLAIN = (
+    "num_frames",
+    "num_frames_with_face",
+    "num_frames_with_audio",
+    "audio_rate",
+    "is_whole",
+    "notes",
+)
+_PLAIN_OF_ITEM = (
+    "start",
+    "end",
+    "face_height",
+    "outside",
+    "sharpness",
+    "relative_prominence",
+    "first_sample",
+)
 
 
 def cache_path(folder: Path, video: corpora.Video) -> Path:
-    """Returns the file that caches a video's result."""
+    """Returns the file that caches a video's candidates."""
     return folder / f"{hashlib.blake2b(video.video_id.encode(), digest_size=16).hexdigest()}.npz"
 
 
 def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> str:
-    """Returns a hash of all that a video's result depends on: file, transcript and settings."""
+    """Returns a hash of what a video's candidates depend on: file, transcript and settings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # extraction warns again
         try:
@@ -50,7 +69,11 @@ def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -
         (video.fault, video.start, video.end, video.region),
         stamps,
         annotation,
-        [_stable(value) for value in dataclasses.astuple(settings)],
+        [
+            _stable(value)
+            for name, value in dataclasses.asdict(settings).items()
+            if name not in THRESHOLDS
+        ],
     )
     return hashlib.blake2b(repr(key_parts).encode(), digest_size=16).hexdigest()
 
@@ -60,96 +83,69 @@ def _stable(value: Any) -> Any:
     return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value
 
 
-def save(result: ExtractionResult, file: Path, key: str) -> None:
-    """Writes a result to one `.npz` file, atomically.
+def save(
+    candidates: Candidates, file: Path, key: str, result: ExtractionResult | None = None
+) -> None:
+    """Writes the candidates of a video, and the audio features of a decision, to one file.
 
     Args:
-        result: of `extract_clips.extract_clips`.
+        candidates: of `extract_clips.read_candidates`.
         file: path to write; its folder must exist.
         key: of `cache_key`; `load` compares it.
+        result: of `decision.decide`.
     """
+    features = result.features if result else {}
+    counts = dict(candidates.stages)
+    if result and _FEATURES in result.stages:  # the time of features that are not computed again
+        counts[_FEATURES] = StageCounts(seconds=result.stages[_FEATURES].seconds)
     header: dict[str, Any] = {
-        "key": key,
-        "num_frames": result.num_frames,
-        "num_frames_with_face": result.num_frames_with_face,
-        "notes": result.notes,
-        "rejected": [dataclasses.astuple(item) for item in result.rejected],
-        "stages": stages.as_json(result.stages),
-        "clips": [],
+        **{name: getattr(candidates, name) for name in _PLAIN},
+        "rejected": [dataclasses.astuple(item) for item in candidates.rejected],
+        "annotation": dataclasses.astuple(candidates.annotation),
+        "stages": {name: each.as_json() for name, each in counts.items()},
+        "items": [],
+        "parts": [*features],
     }
     arrays = {}
-    for number, clip in enumerate(result.clips):
-        words, phones = (
-            [dataclasses.astuple(word) for word in words] for words in (clip.words, clip.phones)
-        )
-        sync = clip.sync_offset, clip.sync_confidence
-        header["clips"].append(
-            [clip.clip_id, clip.speaker, clip.audio_rate, words, clip.transcript, phones, sync]
-        )
-        for name, values in compute_features(clip).items():
-            arrays[f"{number}/features/{name}"] = values
-        arrays[f"{number}/frames"] = np.frombuffer(b"".join(clip.frames), np.uint8)
-        arrays[f"{number}/lengths"] = np.array([len(frame) for frame in clip.frames])
-        arrays[f"{number}/audio"] = clip.audio
-        arrays[f"{number}/landmarks"] = clip.landmarks
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    # Machines that share the folder may have processes of one number.
-    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
-    try:
-        with unfinished.open("wb") as stream:
-            np.savez(stream, **arrays)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    for number, item in enumerate(candidates.items):
+        offset = item.offset and dataclasses.astuple(item.offset)
+        header["items"].append([*(getattr(item, name) for name in _PLAIN_OF_ITEM), offset])
+        arrays |= array_file.pack_frames(f"{number}", item.frames)
+        arrays |= {f"{number}/landmarks": item.landmarks, f"{number}/audio": item.audio}
+    for number, values in enumerate(features.values()):
+        arrays |= array_file.pack_features(f"part{number}", values)
+    array_file.write(file, key, header, arrays)
 
 
-def load(file: Path, key: str | None = None) -> ExtractionResult | None:
-    """Reads a cached result; None where the file is missing or damaged or its key differs."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            header = json.loads(arrays["header"].tobytes())
-            if key is not None and header["key"] != key:
-                return None
-            clips = [_load_clip(arrays, number, *c) for number, c in enumerate(header["clips"])]
-    except _DAMAGE_ERRORS:
+def load(file: Path, key: str) -> tuple[Candidates, Features] | None:
+    """Reads cached candidates; None where the file is missing or damaged or its key differs."""
+    found = array_file.read(file, key)
+    if found is None:
         return None
-    return ExtractionResult(
-        clips=tuple(clips),
-        rejected=tuple(Rejected(*item) for item in header["rejected"]),
-        num_frames=header["num_frames"],
-        num_frames_with_face=header["num_frames_with_face"],
-        notes=tuple(header["notes"]),
+    header, arrays = found
+    words, transcript, phones = header["annotation"]
+    candidates = Candidates(
+        tuple(_load_item(arrays, number, *item) for number, item in enumerate(header["items"])),
+        tuple(Rejected(*item) for item in header["rejected"]),
+        annotation=corpora.Annotation(
+            tuple(Word(*word) for word in words), transcript, tuple(Word(*each) for each in phones)
+        ),
         stages={name: StageCounts.from_json(each) for name, each in header["stages"].items()},
+        **{**{name: header[name] for name in _PLAIN}, "notes": tuple(header["notes"])},
     )
+    features = {
+        tuple(part): array_file.unpack_features(f"part{number}", arrays)
+        for number, part in enumerate(header["parts"])
+    }
+    return candidates, features
 
 
-def _load_clip(
-    arrays,
-    number: int,
-    clip_id: str,
-    speaker: str,
-    rate: int,
-    words: list,
-    transcript: str,
-    phones: list,
-    sync: list,
-) -> Clip:
-    prefix = f"{number}/features/"
-    features = {n.removeprefix(prefix): arrays[n] for n in arrays.files if n.startswith(prefix)}
-    data = arrays[f"{number}/frames"].tobytes()
-    ends = np.cumsum(arrays[f"{number}/lengths"]).tolist()
-    clip = Clip(
-        clip_id=clip_id,
-        speaker=speaker,
-        frames=tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False)),
-        frame_rate=FRAME_RATE,
-        audio=arrays[f"{number}/audio"],
-        audio_rate=rate,
+def _load_item(arrays: Mapping[str, np.ndarray], number: int, *values: Any) -> Candidate:
+    *plain, offset = values
+    return Candidate(
+        **dict(zip(_PLAIN_OF_ITEM, plain, strict=True)),
+        offset=offset and MeasuredOffset(*offset),
+        frames=array_file.unpack_frames(f"{number}", arrays),
         landmarks=arrays[f"{number}/landmarks"],
-        sync_offset=sync[0],
-        sync_confidence=sync[1],
-        words=tuple(Word(*word) for word in words),
-        transcript=transcript,
-        phones=tuple(Word(*phone) for phone in phones),
+        audio=arrays[f"{number}/audio"],
     )
-    return ClipWithFeatures.of(clip, features)

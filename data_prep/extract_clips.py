@@ -14,14 +14,15 @@ import cv2
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.data.clip import CROP_SPECS, Clip, Word, encode_frame
-from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
-from lipsync_jax.data_prep import corpora, cropping, quality, segments, source_video
+from lipsync_jax.data.clip import CROP_SPECS, encode_frame
+from lipsync_jax.data_prep import corpora, cropping, decision, quality, segments, source_video
 from lipsync_jax.data_prep import sync_correction as sync
+from lipsync_jax.data_prep.candidates import Candidate, Candidates, unreadable
 from lipsync_jax.data_prep.cropping import CropPlan
+from lipsync_jax.data_prep.decision import ExtractionResult
 from lipsync_jax.data_prep.segments import Segment
 from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
-from lipsync_jax.data_prep.stages import Rejected, StageCounts, StageLog
+from lipsync_jax.data_prep.stages import StageLog
 from lipsync_jax.data_prep.undecoded import UndecodedFrames
 from lipsync_jax.faces.tracking import FaceTracker
 from lipsync_jax.media import audio, video_reader
@@ -30,35 +31,22 @@ if TYPE_CHECKING:
     from lipsync_jax.evaluation.sync_models import SyncModel
 
 MAX_MISSING_AUDIO_FRAMES = 2  # frames at the end that may lack audio
-UNREADABLE = "unreadable"  # a reason that a retry may remove
-_MAX_CUT = 12  # frames at its ends that a clip may lack and still have the video's transcript
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractionResult:
-    """Clips and statistics of one video.
-
-    Attributes:
-        clips: in the order of time, with their audio features.
-        rejected: segments, or the video, without a clip.
-        num_frames: frames at 25 a second.
-        num_frames_with_face: estimate of the frames with a face, from the inspected frames.
-        notes: defects of a file that was used, e.g. damaged packets, interlacing.
-        stages: what each stage did, see `stages.STAGES`.
-    """
-
-    clips: tuple[Clip, ...] = ()
-    rejected: tuple[Rejected, ...] = ()
-    num_frames: int = 0
-    num_frames_with_face: int = 0
-    notes: tuple[str, ...] = ()
-    stages: Mapping[str, StageCounts] = dataclasses.field(default_factory=dict)
 
 
 def extract_clips(
     video: corpora.Video, corpus: str, settings: ExtractionSettings
 ) -> ExtractionResult:
-    """Extracts the clips of one video; a defective file is reported in the result, not raised.
+    """Extracts the clips of one video: reads the video, and decides by the thresholds.
+
+    Args and errors as of `read_candidates`.
+    """
+    return decision.decide(video, read_candidates(video, corpus, settings), settings)
+
+
+def read_candidates(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> Candidates:
+    """Reads what may become clips of one video; the thresholds of `decision` have no effect.
+
+    A defective file is reported in the result, not raised.
 
     Args:
         video: the video. Audio comes from the file itself or, if it has none or is silent, from
@@ -75,35 +63,16 @@ def extract_clips(
         warnings.simplefilter("always")
         log = StageLog()
         try:
-            result = _Extraction(video, corpus, settings, sync_model, log).run()
+            found = _Reading(video, corpus, settings, sync_model, log).run()
         except (ValueError, OSError) as error:
-            result = unreadable(video, str(error), log)
+            found = unreadable(video, str(error), log)
         except Exception as error:  # whatever the cause, one file is affected
-            result = unreadable(video, f"{type(error).__name__}: {error}", log)
-    notes = dict.fromkeys([*result.notes, *(str(warning.message) for warning in caught_warnings)])
-    return dataclasses.replace(result, notes=tuple(notes))
+            found = unreadable(video, f"{type(error).__name__}: {error}", log)
+    notes = dict.fromkeys([*found.notes, *(str(warning.message) for warning in caught_warnings)])
+    return dataclasses.replace(found, notes=tuple(notes))
 
 
-def unreadable(
-    video: corpora.Video, detail: str, reached: StageLog | None = None
-) -> ExtractionResult:
-    """Returns the result of a video that can't be read.
-
-    Args:
-        video: the video.
-        detail: why.
-        reached: the log of the extraction that failed; None if its process died.
-    """
-    log, stage = StageLog(), "probe"
-    log[stage].entered = 1
-    if reached is None or "25 fps" in reached.counts:
-        log[stage].left, stage = 1, "25 fps"
-        log[stage].entered = 1
-    log.reject(stage, video.video_id, UNREADABLE, detail)
-    return ExtractionResult(rejected=tuple(log.rejected), stages=log.counts)
-
-
-class _Extraction:
+class _Reading:
     """The stages of one video; each method is one of them, or several that read the file at once.
 
     Args:
@@ -128,35 +97,39 @@ class _Extraction:
         self._image_size = 0, 0
         self._notes: list[str] = []
 
-    def run(self) -> ExtractionResult:
-        """Returns the clips.
+    def run(self) -> Candidates:
+        """Returns the candidates.
 
         Raises:
             ValueError, OSError: the file can't be read.
         """
-        clips: list[Clip] = []
+        items: tuple[Candidate, ...] = ()
+        found: list[Segment] = []
         if self._probe():
             found = self._track()
             plans = self._align(found)
             kept = [segment for segment in found if id(segment.track) in plans]
             crops, measured = self._read_crops(kept, plans)
-            synced = self._correct(kept, measured)
-            # A name does not depend on what happens to the video's other segments.
-            alone = len(found) == 1
-            passed = self._filter(synced, crops, plans)
-            for segment in passed:
-                name = self._video.video_id + ("" if alone else f"/{segment.start:06d}")
-                plan = plans[id(segment.track)]
-                clips.append(self._clip(name, segment, synced[segment], crops[segment], plan))
-            for stage in ("crop", "audio features"):
-                self._log[stage].entered = self._log[stage].left = len(clips)
-        return ExtractionResult(
-            tuple(clips),
+            items = tuple(
+                self._candidate(
+                    segment,
+                    plans[id(segment.track)],
+                    crops[segment],
+                    measured.get(id(segment.track)),
+                )
+                for segment in kept
+            )
+        return Candidates(
+            items,
             tuple(self._log.rejected),
-            self._count,
-            self._frames_with_face,
-            tuple(self._notes),
-            self._log.counts,
+            num_frames=self._count,
+            num_frames_with_face=self._frames_with_face,
+            num_frames_with_audio=self._frames_with_audio,
+            audio_rate=self._rate,
+            is_whole=len(found) == 1,
+            annotation=self._annotation,
+            notes=tuple(self._notes),
+            stages=self._log.counts,
         )
 
     def _probe(self) -> bool:
@@ -308,116 +281,40 @@ class _Extraction:
             measured = {key: stream.measure(samples) for key, stream in streams.items()}
         return crops, measured
 
-    def _correct(
-        self, kept: list[Segment], measured: Mapping[int, sync.MeasuredTrack]
-    ) -> dict[Segment, "_Synced"]:
-        """Corrects the audio offset of segments, and drops those whose offset is not confident."""
-        offsets, confident = self._log["sync offset"], self._log["sync confidence"]
-        synced = {}
-        offsets.entered = len(kept)
-        for segment in kept:
-            if self._sync_model is None:
-                offsets.left, confident.entered = offsets.left + 1, confident.entered + 1
-                synced[segment] = _Synced(self._with_audio(segment))
-                continue
-            track = measured[id(segment.track)]
-            problem = track.problem(self._settings, self._sync_model.crop_style)
-            is_kept = problem is None or (
-                self._settings.low_sync_confidence == "keep" and problem[0] in sync.UNKNOWN_OFFSET
-            )
-            is_measured = track.sync.av_offset is not None
-            stage = "sync confidence" if is_measured else "sync offset"
-            offsets.left += is_measured or is_kept
-            confident.entered += is_measured or is_kept
-            if problem is None:
-                offset = track.sync.av_offset.frames
-                if offset:
-                    offsets.changed[f"audio shifted by {-offset:+d} frames"] += 1
-                synced[segment] = _Synced(self._with_audio(segment, offset), offset, track)
-            elif is_kept:
-                self._log[stage].changed[f"{problem[0]}, kept"] += 1
-                synced[segment] = _Synced(self._with_audio(segment))
-            else:
-                name = f"{self._video.video_id}/{segment.start:06d}"
-                self._log.reject(stage, name, *problem)
-        confident.left = len(synced)
-        return synced
-
-    def _filter(
+    def _candidate(
         self,
-        synced: Mapping[Segment, "_Synced"],
-        crops: Mapping[Segment, "_Crops"],
-        plans: Mapping[int, CropPlan],
-    ) -> list[Segment]:
-        """Returns the segments that are good enough for training."""
-        settings, passed = self._settings, []
-        with self._log.timed("quality") as counts:
-            counts.entered = len(synced)
-            for segment, in_sync in synced.items():
-                name = f"{self._video.video_id}/{segment.start:06d}"
-                if len(in_sync.part) < segments.min_frames(settings):
-                    detail = f"{len(in_sync.part)} frames have audio"
-                    self._log.reject("quality", name, "truncated", detail)
-                    continue
-                boxes = plans[id(segment.track)].boxes[segment.rows]
-                samples = self._audio(in_sync)
-                problem = quality.problem(
-                    settings,
-                    face_height=segment.face_height,
-                    outside=quality.outside_fraction(boxes, *self._image_size),
-                    sharpness=float(np.mean(crops[segment].sharpness)),
-                    samples=samples,
-                    rate=self._rate,
-                    relative_prominence=in_sync.relative_prominence,
-                )
-                if problem:
-                    self._log.reject("quality", name, *problem)
-                else:
-                    passed.append(segment)
-            counts.left = len(passed)
-        return passed
-
-    def _clip(
-        self, name: str, segment: Segment, in_sync: "_Synced", crops: "_Crops", plan: CropPlan
-    ) -> Clip:
-        """Returns the clip of a segment, with audio features."""
-        part, annotation = in_sync.part, self._annotation
-        rows = slice(part.start - segment.start, part.end - segment.start)
-        words = _words_in(annotation.words, in_sync)
-        whole = len(part) >= self._count - _MAX_CUT
-        clip = Clip(
-            clip_id=name,
-            speaker=self._video.speaker,
-            frames=tuple(crops.frames[rows]),
-            frame_rate=FRAME_RATE,
-            audio=self._audio(in_sync),
-            audio_rate=self._rate,
-            landmarks=plan.landmarks[part.rows],
-            sync_offset=in_sync.residual,
-            sync_confidence=in_sync.confidence,
-            words=words,
-            transcript=" ".join(word.text for word in words)
-            or (annotation.transcript if whole else ""),
-            phones=_words_in(annotation.phones, in_sync),
-        )
-        with self._log.timed("audio features"):
-            return ClipWithFeatures.of(clip, compute_features(clip))
-
-    def _with_audio(self, segment: Segment, offset: int = 0) -> Segment:
-        """Returns the part of a segment that has audio once an offset of it is corrected."""
-        last = min(self._frames_with_audio - offset, self._count)
-        return dataclasses.replace(
-            segment, start=max(segment.start, -offset), end=min(segment.end, last)
-        )
-
-    def _audio(self, in_sync: "_Synced") -> np.ndarray:
-        """Returns a clip's audio, int16; what is missing at the end is silent."""
-        part, offset = in_sync.part, in_sync.offset
+        segment: Segment,
+        plan: CropPlan,
+        crops: "_Crops",
+        measured: sync.MeasuredTrack | None,
+    ) -> Candidate:
+        """Returns the candidate of a segment; `measured` is None without a sync model."""
+        found, relative_prominence = None, None
+        if measured is not None:
+            with self._log.timed("sync offset"):
+                found = measured.offset(self._sync_model.crop_style)
+                if found.frames is not None:
+                    lengths = self._count, self._frames_with_audio
+                    part = decision.with_audio(segment.start, segment.end, *lengths, found.frames)
+                    relative_prominence = measured.relative_prominence(*part)
+        shift = (found and found.frames) or 0
         first, last = (
-            round((number + offset) * self._rate / FRAME_RATE) for number in (part.start, part.end)
+            max(0, round(number * self._rate / FRAME_RATE))
+            for number in (segment.start + min(shift, 0), segment.end + max(shift, 0))
         )
-        found = self._waveform[first:last]
-        return np.pad(found, (0, last - first - len(found)))
+        return Candidate(
+            segment.start,
+            segment.end,
+            face_height=segment.face_height,
+            outside=quality.outside_fraction(plan.boxes[segment.rows], *self._image_size),
+            sharpness=float(np.mean(crops.sharpness)),
+            offset=found,
+            relative_prominence=relative_prominence,
+            frames=tuple(crops.frames),
+            landmarks=plan.landmarks[segment.rows],
+            audio=self._waveform[first:last],
+            first_sample=first,
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -426,41 +323,6 @@ class _Crops:
 
     frames: list[bytes] = dataclasses.field(default_factory=list)
     sharpness: list[float] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Synced:
-    """A segment whose audio offset is corrected.
-
-    Attributes:
-        part: the frames that have audio.
-        offset: frames by which the audio was later than the video.
-        track: the measure; None where the offset is not known.
-    """
-
-    part: Segment
-    offset: int = 0
-    track: sync.MeasuredTrack | None = None
-
-    def relative_prominence(self) -> float | None:
-        """See `MeasuredTrack.relative_prominence`; None where the offset is not known."""
-        if self.track is None:
-            return None
-        return self.track.relative_prominence(self.part.start, self.part.end)
-
-    @property
-    def residual(self) -> float:
-        """Seconds by which the audio is still later than the video, to a millisecond."""
-        if self.track is None:
-            return float("nan")
-        return round((self.track.sync.av_offset.subframe - self.offset) / float(FRAME_RATE), 3)
-
-    @property
-    def confidence(self) -> float:
-        """Confidence of the offset, to two decimals, which do not depend on the machine."""
-        if self.track is None:
-            return float("nan")
-        return round(self.track.sync.av_offset.confidence, 2)
 
 
 class _CountingDetector:
@@ -480,17 +342,3 @@ class _CountingDetector:
     def face_fraction(self) -> float:
         """Frames with a face divided by frames inspected."""
         return self._with_face / max(self._inspected, 1)
-
-
-def _words_in(words: tuple[Word, ...], in_sync: _Synced) -> tuple[Word, ...]:
-    """Returns the words whose middle lies in a clip, in seconds from its start.
-
-    The times of words are those of the audio, and are shifted with it.
-    """
-    part, offset = in_sync.part, in_sync.offset
-    start, end = (float((frame + offset) / FRAME_RATE) for frame in (part.start, part.end))
-    return tuple(
-        Word(word.text, max(word.start, start) - start, min(word.end, end) - start)
-        for word in words
-        if start <= (word.start + word.end) / 2 < end
-    )

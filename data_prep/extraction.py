@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import Clip
-from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, sync_correction
+from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, decision, sync_correction
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import (
     SPLIT_BY,
@@ -70,20 +70,21 @@ class Extraction:
         """Yields a split's clips in the order of their videos' ids.
 
         Raises:
-            ValueError: the cached clips of a video are no longer those of this extraction.
+            ValueError: the cached candidates of a video are no longer those of this extraction.
         """
         keys = {summary.video_id: summary.key for summary in self.summaries}
         for source in sorted(self.videos, key=lambda source: source.video_id):
             if self.splits.get(source.video_id) != split:
                 continue
             file = clip_cache.cache_path(self.cache_dir, source)
-            result = clip_cache.load(file, keys[source.video_id])
-            if result is None:
+            cached = clip_cache.load(file, keys[source.video_id])
+            if cached is None:
                 raise ValueError(
                     f"{file}, the clips of {source.video_id}, is damaged, or another run with "
                     "other options has replaced it; run the same command again, one at a time"
                 )
-            yield from result.clips
+            found, features = cached
+            yield from decision.decide(source, found, self.settings, features).clips
 
 
 def extract(
@@ -209,6 +210,6 @@ def _log_progress(
             bar(number, f"{clips} clips, {rejected.total()} rejected")
             if _ENOUGH <= measured and number < total and not is_told:
                 if advice := sync_correction.drop_advice(rejected, measured):
-                    log.warning("So far %s. Changed options extract every video again", advice)
+                    log.warning("So far %s", advice)
                     is_told = True
             yield summary

@@ -1,8 +1,8 @@
 """`lipsync prepare`: a folder of talking videos -> training shards and a report.
 
 Videos are processed independently, in parallel, and each result is cached at once; the shards are
-written from the cache at the end. So an interrupted run resumes, and a run over a folder that has
-grown processes only new videos.
+written from the cache at the end. So an interrupted run resumes, a run over a folder that has grown
+processes only new videos, and one with other thresholds reads no video again.
 """
 
 import argparse

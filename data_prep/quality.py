@@ -4,8 +4,6 @@ LatentSync's filter is a network, hyperIQA >= 40 of 100, which this package does
 variance of the Laplacian removes clips that are visibly out of focus, and no others.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
@@ -49,7 +47,7 @@ def problem(
     sharpness: float,
     samples: np.ndarray,
     rate: int,
-    relative_prominence: Callable[[], float | None],
+    relative_prominence: float | None,
 ) -> tuple[str, str] | None:
     """Returns why a clip is rejected, as (reason, detail), or None.
 
@@ -60,8 +58,7 @@ def problem(
         sharpness: mean of `sharpness` over some crops.
         samples: int16 (samples,).
         rate: samples a second.
-        relative_prominence: returns `MeasuredTrack.relative_prominence`, or None where no offset
-            is known.
+        relative_prominence: `MeasuredTrack.relative_prominence`; None where no offset is known.
     """
     if face_height < settings.min_face_height:
         return "face too small", f"{face_height:.0f} pixels high"
@@ -71,10 +68,12 @@ def problem(
         return "blurred", f"variance of the Laplacian {sharpness:.1f}"
     if np.abs(samples).max() < SILENCE_THRESHOLD:
         return "silent", ""
-    found = relative_prominence()
-    is_low = found is not None and found < MIN_RELATIVE_PROMINENCE
+    is_low = relative_prominence is not None and relative_prominence < MIN_RELATIVE_PROMINENCE
     if is_low and _speech_seconds(samples, rate) >= 1:
-        return "off-screen voice", f"{found:.2f} of the prominence in the face's track"
+        return (
+            "off-screen voice",
+            f"{relative_prominence:.2f} of the prominence in the face's track",
+        )
     return None
 
 

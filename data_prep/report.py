@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lipsync_jax.data_prep import builder, corpora, stages, sync_correction
+from lipsync_jax.data_prep import builder, corpora, decision, stages, sync_correction
 from lipsync_jax.data_prep.extraction import Extraction
 from lipsync_jax.data_prep.settings import FRAME_RATE
 from lipsync_jax.data_prep.splits import SPLITS
@@ -58,7 +58,8 @@ def write_report(
 def fingerprint(extraction: Extraction, shards: int | None) -> str:
     """Text that changes when the data set does."""
     summaries = [(s.key, extraction.splits.get(s.video_id)) for s in extraction.summaries]
-    contents = repr((summaries, shards, str(builder.TalkingFace.VERSION)))
+    thresholds = decision.thresholds(extraction.settings)
+    contents = repr((summaries, thresholds, shards, str(builder.TalkingFace.VERSION)))
     return hashlib.blake2b(contents.encode(), digest_size=16).hexdigest()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lipsync_jax import faces, weights
 from lipsync_jax.data_prep import cropping
+from lipsync_jax.data_prep.candidates import MeasuredOffset
 from lipsync_jax.data_prep.settings import (
     BUILT_IN,
     FRAME_RATE,
@@ -21,6 +22,7 @@ from lipsync_jax.data_prep.settings import (
     ExtractionSettings,
 )
 from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
+from lipsync_jax.evaluation.sync.offset import MIN_STABILITY
 
 if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not need
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
@@ -102,6 +104,30 @@ def drop_advice(rejected: Mapping[str, int], clips: int, least: float = MANY_DRO
         "(--low-sync-confidence keep); else name a sync model that was trained on such faces "
         "(--sync-model DIR), or give videos with longer shots"
     )
+
+
+def problem(found: MeasuredOffset, settings: ExtractionSettings) -> tuple[str, str] | None:
+    """Returns why an offset can't be corrected, as (reason, detail), or None.
+
+    An offset by SyncNet must have a confidence of `min_sync_confidence`. One by another model must
+    be confident as for `lipsync sync`; or its prominence be at least `min_sync_prominence`, and
+    MIN_STABILITY of the resamples of the track's seconds give it.
+    """
+    if found.frames is None:
+        return _NOT_MEASURED, found.reason
+    if found.crop_style == "syncnet":
+        least = settings.min_sync_confidence
+        if found.confidence < least:
+            return _UNCERTAIN, f"{found.confidence:.1f}, of {least:g} needed"
+    elif not found.is_confident:
+        least = settings.min_sync_prominence
+        is_stable = found.stability >= MIN_STABILITY and not found.at_limit
+        if found.prominence < least or not is_stable:
+            detail = f"prominence {found.prominence:.2f}, of {least:g} needed; stability "
+            return _UNCERTAIN, f"{detail}{found.stability:.2f}, of {MIN_STABILITY:g}"
+    if abs(found.frames) > settings.max_sync_offset:
+        return "sync offset too large", f"{found.frames:+d} frames"
+    return None
 
 
 class TrackEmbeddings:
@@ -207,31 +233,21 @@ class MeasuredTrack:
     audio: np.ndarray
     mask: np.ndarray
 
-    def problem(self, settings: ExtractionSettings, crop_style: str) -> tuple[str, str] | None:
-        """Returns why the offset can't be corrected, as (reason, detail), or None.
-
-        An offset by SyncNet must have a confidence of `min_sync_confidence`. One by another model
-        must be confident as for `lipsync sync`; or its prominence be at least
-        `min_sync_prominence`, and MIN_STABILITY of the resamples of the track's seconds give it.
-        """
-        from lipsync_jax.evaluation.sync.video_sync import MIN_STABILITY
-
+    def offset(self, crop_style: str) -> MeasuredOffset:
+        """Returns the offset alone; `crop_style` is that of the sync model."""
         found = self.sync.av_offset
         if found is None:
-            return _NOT_MEASURED, self.sync.reason
-        if crop_style == "syncnet":
-            least = settings.min_sync_confidence
-            if found.confidence < least:
-                return _UNCERTAIN, f"{found.confidence:.1f}, of {least:g} needed"
-        elif not self.sync.is_confident:
-            least = settings.min_sync_prominence
-            is_stable = found.stability >= MIN_STABILITY and not found.at_limit
-            if found.prominence < least or not is_stable:
-                detail = f"prominence {found.prominence:.2f}, of {least:g} needed; stability "
-                return _UNCERTAIN, f"{detail}{found.stability:.2f}, of {MIN_STABILITY:g}"
-        if abs(found.frames) > settings.max_sync_offset:
-            return "sync offset too large", f"{found.frames:+d} frames"
-        return None
+            return MeasuredOffset(crop_style, reason=self.sync.reason)
+        return MeasuredOffset(
+            crop_style,
+            int(found.frames),
+            float(found.subframe),
+            float(found.confidence),
+            float(found.prominence),
+            float(found.stability),
+            bool(found.at_limit),
+            bool(self.sync.is_confident),
+        )
 
     def relative_prominence(self, first: int, last: int) -> float:
         """Computes how much the track's offset stands out in some of its frames.
@@ -243,11 +259,13 @@ class MeasuredTrack:
         Returns:
             The prominence at the track's offset in these frames, divided by that in the track:
             about 1 where the audio is of this face, about 0 where it is of someone else; NaN where
-            too few windows have audio.
+            too few windows have audio, or nothing stands out in the track.
         """
         from lipsync_jax.evaluation.sync import offset
 
         whole = self.sync.av_offset
+        if not whole.prominence:
+            return float("nan")
         start = max(first - self.frames.start, 0)
         stop = min(last - self.frames.start, len(self.video))
         part = slice(start, max(stop, start) + 2 * MAX_OFFSET)

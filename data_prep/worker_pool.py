@@ -13,12 +13,9 @@ from pathlib import Path
 import cv2
 
 from lipsync_jax.data_prep import clip_cache, corpora
-from lipsync_jax.data_prep.extract_clips import (
-    UNREADABLE,
-    ExtractionResult,
-    extract_clips,
-    unreadable,
-)
+from lipsync_jax.data_prep.candidates import unreadable
+from lipsync_jax.data_prep.decision import ExtractionResult, decide
+from lipsync_jax.data_prep.extract_clips import read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts
 
@@ -36,8 +33,8 @@ class ExtractionSummary:
         num_frames_with_face: estimate of the frames in which a face was detected.
         notes: defects of a file that was used.
         stages: what each stage did, see `stages.STAGES`.
-        key: changes whenever the clips might change.
-        cached: whether an earlier run extracted the clips.
+        key: of `clip_cache.cache_key`.
+        cached: whether an earlier run read the video.
     """
 
     video_id: str
@@ -116,7 +113,8 @@ def extract_all(
                 in_progress_marker(cache_dir, suspect).unlink(missing_ok=True)
                 del pending[suspect.video_id]
                 detail = "its process died: out of memory, or a crash of the decoder"
-                yield ExtractionSummary.of(suspect, unreadable(suspect, detail))
+                result = decide(suspect, unreadable(suspect, detail), settings)
+                yield ExtractionSummary.of(suspect, result)
         if len(pending) == before:
             raise OSError("the worker processes die at once; try --workers 0")
 
@@ -167,18 +165,23 @@ def in_progress_marker(cache_dir: Path, video: corpora.Video) -> Path:
 def extract_one(
     video: corpora.Video, corpus: str, settings: ExtractionSettings, cache_dir: Path
 ) -> ExtractionSummary:
-    """Extracts the clips of a video, or reads the cached result; returns the summary."""
+    """Reads a video or its cached candidates, and decides; returns the summary of its clips."""
     key = clip_cache.cache_key(video, corpus, settings)
     file = clip_cache.cache_path(cache_dir, video)
-    result = clip_cache.load(file, key)
-    cached = result is not None
-    if result is None:
+    cached = clip_cache.load(file, key)
+    if cached is None:
         marker = in_progress_marker(cache_dir, video)
         marker.touch()
-        result = extract_clips(video, corpus, settings)
-        if any(item.reason == UNREADABLE for item in result.rejected):
+        found = read_candidates(video, corpus, settings)
+        result = decide(video, found, settings)
+        if found.is_unreadable:
             file.unlink(missing_ok=True)  # the next run tries again
         else:
-            clip_cache.save(result, file, key)
+            clip_cache.save(found, file, key, result)
         marker.unlink(missing_ok=True)
-    return ExtractionSummary.of(video, result, key, cached)
+    else:
+        found, features = cached
+        result = decide(video, found, settings, features)
+        if not result.features.keys() <= features.keys():  # for clips of other thresholds
+            clip_cache.save(found, file, key, result)
+    return ExtractionSummary.of(video, result, key, cached is not None)

@@ -1,17 +1,24 @@
 """Parts of a rendered corpus: ranges of seeds that several machines render into one folder."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from lipsync_jax.data.clip import Clip
+from lipsync_jax.data.clip import Clip, Word
+from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
+from lipsync_jax.data_prep import array_file
 from lipsync_jax.data_prep.synthetic import render_clips
 
 Job = tuple[np.random.SeedSequence, str, range, float, str]  # arguments of `render_speaker`
 Item = TypeVar("Item")
+# Fields of a clip, by how they are stored; the frame rate is always one.
+_PLAIN = ("clip_id", "speaker", "audio_rate", "sync_offset", "sync_confidence", "transcript")
+_WORDS = ("words", "phones")
+_ARRAYS = ("audio", "landmarks")
 
 
 def parse(text: str) -> tuple[int, int]:
@@ -39,26 +46,40 @@ def key(recipe: dict[str, Any]) -> str:
 
 def render(folder: Path, recipe_key: str, job: Job) -> int:
     """Renders the clips of a job into a file, unless they are there; returns their number."""
-    from lipsync_jax.data_prep import clip_cache  # slow to import
-    from lipsync_jax.data_prep.extract_clips import ExtractionResult
-
     file = _file(folder, job)
-    if clip_cache.load(file, recipe_key) is None:
-        clips = tuple(render_clips.render_speaker(*job))
-        clip_cache.save(ExtractionResult(clips), file, recipe_key)
+    if array_file.read(file, recipe_key) is None:
+        clips = render_clips.render_speaker(*job)
+        heads, arrays = [], {}
+        for number, clip in enumerate(clips):
+            heads.append({name: getattr(clip, name) for name in _PLAIN} | _words(clip))
+            arrays |= array_file.pack_frames(f"{number}", clip.frames)
+            arrays |= array_file.pack_features(f"{number}", compute_features(clip))
+            arrays |= {f"{number}/{name}": getattr(clip, name) for name in _ARRAYS}
+        array_file.write(file, recipe_key, {"clips": heads}, arrays)
     return len(job[2])
 
 
 def clips(folder: Path, recipe_key: str, job: Job) -> Sequence[Clip]:
     """Returns the clips of a job: those of its file or, without one, rendered now."""
-    file = _file(folder, job)
-    if file.is_file():
-        from lipsync_jax.data_prep import clip_cache
+    found = array_file.read(_file(folder, job), recipe_key)
+    if found is None:
+        return render_clips.render_speaker(*job)
+    header, arrays = found
+    return [_load(f"{number}", head, arrays) for number, head in enumerate(header["clips"])]
 
-        result = clip_cache.load(file, recipe_key)
-        if result is not None:
-            return result.clips
-    return render_clips.render_speaker(*job)
+
+def _words(clip: Clip) -> dict[str, list]:
+    return {n: [dataclasses.astuple(word) for word in getattr(clip, n)] for n in _WORDS}
+
+
+def _load(prefix: str, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Clip:
+    clip = Clip(
+        frames=array_file.unpack_frames(prefix, arrays),
+        frame_rate=render_clips.FRAME_RATE,
+        **{name: arrays[f"{prefix}/{name}"] for name in _ARRAYS},
+        **head | {name: tuple(Word(*word) for word in head[name]) for name in _WORDS},
+    )
+    return ClipWithFeatures.of(clip, array_file.unpack_features(prefix, arrays))
 
 
 def _file(folder: Path, job: Job) -> Path:

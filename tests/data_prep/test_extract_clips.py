@@ -7,8 +7,10 @@ import pytest
 from lipsync_jax import faces
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep import clip_cache
+from lipsync_jax.data_prep.candidates import Candidates
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.extract_clips import ExtractionResult, extract_clips
+from lipsync_jax.data_prep.decision import decide
+from lipsync_jax.data_prep.extract_clips import extract_clips, read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.media import audio
 from tests.helpers import corpus_trees
@@ -199,26 +201,27 @@ def test_results_are_cached_under_the_detector_that_made_them(tmp_path, monkeypa
     assert key() == key(detector=second)
 
 
-def test_a_cached_result_is_read_whole_or_not_at_all(tmp_path):
+def test_cached_candidates_are_read_whole_or_not_at_all(tmp_path):
     images = [face_image(square_box(10 + i)) for i in range(45)]
     images[30:34] = [face_image()] * 4
-    result = extract_video(tmp_path, images, buzz(1.8))
-    file = tmp_path / "cached.npz"
-    clip_cache.save(result, file, "key")
-    again = clip_cache.load(file, "key")
+    path = write_video(tmp_path / "a.mkv", images, buzz(1.8))
+    video, file = Video(path, "s/a", "s"), tmp_path / "cached.npz"
+    found = read_candidates(video, "folder", SETTINGS)
+    result = decide(video, found, SETTINGS)
+    assert len(result.clips) == 2
+    clip_cache.save(found, file, "key", result)
+    read, features = clip_cache.load(file, "key")
+    assert features.keys() == result.features.keys() != set()
+    again = decide(video, read, SETTINGS, features)
     assert again.rejected == result.rejected
     assert (again.num_frames, again.num_frames_with_face, again.notes) == (45, 41, ())
     for a, b in zip(again.clips, result.clips, strict=True):
-        assert (a.clip_id, a.frames, a.words, a.audio_rate) == (
-            b.clip_id,
-            b.frames,
-            b.words,
-            b.audio_rate,
-        )
-        np.testing.assert_array_equal(a.audio, b.audio)
-        np.testing.assert_array_equal(a.landmarks, b.landmarks)
+        for field in dataclasses.fields(a):
+            np.testing.assert_equal(getattr(a, field.name), getattr(b, field.name))
+        for name, values in a.features.items():
+            np.testing.assert_array_equal(values, b.features[name])
     assert clip_cache.load(file, "another key") is None
-    assert clip_cache.load(tmp_path / "none.npz") is None
+    assert clip_cache.load(tmp_path / "none.npz", "key") is None
     whole = file.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 4):
         file.write_bytes(whole[:size])
@@ -231,19 +234,19 @@ def test_writers_of_one_file_do_not_meet(tmp_path, monkeypatch):
 
     def save_another(stream, **arrays):
         monkeypatch.setattr(np, "savez", savez)
-        clip_cache.save(ExtractionResult(notes=("another",)), file, "key")
+        clip_cache.save(Candidates(notes=("another",)), file, "key")
         savez(stream, **arrays)
 
     monkeypatch.setattr(np, "savez", save_another)
-    clip_cache.save(ExtractionResult(notes=("own",)), file, "key")
-    assert clip_cache.load(file, "key").notes == ("own",)
+    clip_cache.save(Candidates(notes=("own",)), file, "key")
+    assert clip_cache.load(file, "key")[0].notes == ("own",)
 
     def fail(stream, **arrays):
         raise OSError("the disk is full")
 
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(OSError, match="disk is full"):
-        clip_cache.save(ExtractionResult(), file, "key")
+        clip_cache.save(Candidates(), file, "key")
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 

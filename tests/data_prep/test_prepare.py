@@ -13,7 +13,7 @@ from lipsync_jax.cli import main
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
-from lipsync_jax.data_prep.extract_clips import extract_clips
+from lipsync_jax.data_prep.extract_clips import read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
 from tests.helpers import corpus_trees
@@ -99,17 +99,17 @@ def test_an_interrupted_run_resumes(raw, tmp_path, monkeypatch):
         if len(extracted) == 4:
             raise KeyboardInterrupt
         extracted.append(source.video_id)
-        return extract_clips(source, *rest)
+        return read_candidates(source, *rest)
 
     def counted(source, *rest):
         extracted.append(source.video_id)
-        return extract_clips(source, *rest)
+        return read_candidates(source, *rest)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(worker_pool, "extract_clips", interrupted)
+    monkeypatch.setattr(worker_pool, "read_candidates", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare([raw], out, settings=SETTINGS)
-    monkeypatch.setattr(worker_pool, "extract_clips", counted)
+    monkeypatch.setattr(worker_pool, "read_candidates", counted)
     report = prepare.prepare([raw], out, settings=SETTINGS)
     good = [name for name in extracted if name.startswith("good")]
     assert sorted(good) == sorted(set(good)) == sorted(report["video_splits"])

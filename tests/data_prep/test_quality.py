@@ -12,7 +12,7 @@ TONE = (3000 * np.sin(np.arange(32_000))).astype(np.int16)
 
 def problem(**changes):
     values = {"face_height": 90.0, "outside": 0.0, "sharpness": 100.0, "samples": TONE}
-    values |= {"rate": 16_000, "relative_prominence": lambda: None, **changes}
+    values |= {"rate": 16_000, "relative_prominence": None, **changes}
     found = quality.problem(SETTINGS, **values)
     return found and found[0]
 
@@ -23,13 +23,13 @@ def test_each_defect_has_its_reason():
     assert problem(outside=0.25) == "face cut off"
     assert problem(sharpness=9.0) == "blurred"
     assert problem(samples=np.full(32_000, 20, np.int16)) == "silent"
-    assert problem(relative_prominence=lambda: 0.3) is None
+    assert problem(relative_prominence=0.3) is None
 
 
 def test_a_voice_is_off_screen_where_there_is_speech(monkeypatch):
     for seconds, reason in ((2.0, "off-screen voice"), (0.5, None)):
         monkeypatch.setattr(quality, "_speech_seconds", lambda *_, s=seconds: s)
-        assert problem(relative_prominence=lambda: 0.2) == reason
+        assert problem(relative_prominence=0.2) == reason
 
 
 def test_a_face_out_of_focus_is_not_sharp():

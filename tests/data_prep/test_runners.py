@@ -16,7 +16,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import loader
-from lipsync_jax.data_prep import beam_runner, prepare
+from lipsync_jax.data_prep import beam_runner, decision, prepare, worker_pool
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees, talking
 from tests.helpers.colour_faces import CRASH_COLOUR, buzz, detect_or_crash, face_image, square_box
@@ -179,6 +179,25 @@ KILLED = """
         builder._UncompressedShards.write_examples = die_in_a_shard
     prepare.prepare([Path(raw)], Path(out), settings=SETTINGS)
 """
+
+
+def test_other_thresholds_read_no_video_again(raw, tmp_path, monkeypatch):
+    (raw / "text.avi").unlink()  # what can't be read is tried again
+    expected = prepare.prepare([raw], tmp_path / "new", settings=SETTINGS)
+    out, stricter = tmp_path / "out", dataclasses.replace(SETTINGS, max_sync_offset=1)
+    report = prepare.prepare([raw], out, settings=stricter)
+    assert report["rejected_by_reason"] == {"sync offset too large": 5} and not report["data"]
+    monkeypatch.setattr(worker_pool, "read_candidates", None)
+    report = prepare.prepare([raw], out, settings=SETTINGS)
+    assert report["videos_from_cache"] == 5
+    assert contents(out) == contents(tmp_path / "new")
+    for one, two in zip(*(each["stages"].values() for each in (report, expected)), strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    # Features of the clips are in the cache now.
+    monkeypatch.setattr(decision, "compute_features", None)
+    for changes, used in (({"min_sharpness": 1e9}, 0), ({"min_sharpness": 1.0}, 5)):
+        settings = dataclasses.replace(SETTINGS, **changes)
+        assert prepare.prepare([raw], out, settings=settings)["videos_used"] == used
 
 
 @pytest.mark.slow

@@ -6,11 +6,10 @@ import pytest
 from lipsync_jax import faces
 from lipsync_jax.cli import main
 from lipsync_jax.data.clip import Word, decode_frames
+from lipsync_jax.data_prep import decision, prepare, source_video, stages, sync_correction
 from lipsync_jax.data_prep import extract_clips as extraction
 from lipsync_jax.data_prep import extraction as preparation
-from lipsync_jax.data_prep import prepare, source_video, stages, sync_correction
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.segments import Segment
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary
@@ -152,9 +151,9 @@ def test_what_the_shift_leaves_may_be_too_short(tmp_path):
 
 
 def test_words_are_shifted_with_the_audio():
-    in_sync = extraction._Synced(Segment(None, 10, 60), 5)
+    synced = decision._Synced(None, 10, 60, 5)
     words = (Word("early", 0.2, 0.5), Word("one", 0.6, 0.8), Word("late", 2.5, 2.8))
-    (word,) = extraction._words_in(words, in_sync)
+    (word,) = decision._words_in(words, synced)
     assert (word.text, word.start, word.end) == ("one", 0.0, pytest.approx(0.2))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 TOLERANCE = 1  # frames; the tolerance of offset accuracy
 MIN_PROMINENCE = 0.25  # least prominence of a confident offset, see docs/how-to/sync.md
+# Least stability that makes an offset of less prominence confident.
+MIN_STABILITY = 0.9
 _MIN_WINDOWS = 5  # least windows of an offset's mean
 _BLOCK = 25  # windows, a second, that the bootstrap keeps together: neighbours are not independent
 _RESAMPLES = 200

@@ -24,8 +24,8 @@ from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.types import Argument
 
 MIN_SECONDS = 1  # shorter tracks are not measured
-# What makes an offset of small prominence confident, see docs/how-to/sync.md.
-MIN_STABILITY = 0.9
+# With `offset.MIN_STABILITY`, what makes an offset of small prominence confident, see
+# docs/how-to/sync.md.
 MIN_VOTE_WINDOWS = 100  # 4 s: fewer seconds are too few to resample
 
 OnFrame = Callable[[int, int, float], None]
@@ -61,9 +61,10 @@ class TrackSync:
         """Whether the offset can be relied on.
 
         Either its prominence is at least `offset.MIN_PROMINENCE`; or, for people unlike those of
-        the sync model's training, where prominence is small, MIN_STABILITY of the resamples of at
-        least MIN_VOTE_WINDOWS windows give that offset, and the measure without a network gives an
-        offset within a frame of it. An offset at the end of the range is never confident.
+        the sync model's training, where prominence is small, `offset.MIN_STABILITY` of the
+        resamples of at least MIN_VOTE_WINDOWS windows give that offset, and the measure without a
+        network gives an offset within a frame of it. An offset at the end of the range is never
+        confident.
         """
         found = self.av_offset
         if found is None or found.at_limit:
@@ -71,7 +72,7 @@ class TrackSync:
         agrees = self.vote is not None and (
             abs(self.vote.frames - found.subframe) <= offset.TOLERANCE + 0.5
         )
-        stable = found.windows >= MIN_VOTE_WINDOWS and found.stability >= MIN_STABILITY
+        stable = found.windows >= MIN_VOTE_WINDOWS and found.stability >= offset.MIN_STABILITY
         return found.prominence >= offset.MIN_PROMINENCE or (stable and agrees)
 
 
