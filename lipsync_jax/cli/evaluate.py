@@ -28,18 +28,19 @@ FILELIST_ORDERS = ("audio-video", "video-audio")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `lipsync evaluate`."""
     generated = parser.add_argument_group("generated videos, one of")
-    generated.add_argument("--videos", type=Path, metavar="DIR", help="generated videos")
-    generated.add_argument("--compare", type=Path, nargs="+", metavar="DIR",
-                           help="several folders of generated videos: one table, and videos "
-                           "side by side")  # fmt: skip
+    generated.add_argument("--videos", type=Path, metavar="PATH",
+                           help="generated videos: a folder, or one video")  # fmt: skip
+    generated.add_argument("--compare", type=Path, nargs="+", metavar="PATH",
+                           help="several such folders or videos: one table, and videos side by "
+                           "side")  # fmt: skip
     generated.add_argument("--checkpoint-path", type=Path, nargs="+", metavar="DIR",
                            help="generators, with --data or --filelist (default: the "
                            "built-in model, see `lipsync models`)")  # fmt: skip
     _preference.add_arguments(parser)
     references = parser.add_argument_group("references")
-    references.add_argument("--references", type=Path, metavar="DIR",
-                            help="the real videos, with the names of the generated ones (for "
-                            "--videos, --compare)")  # fmt: skip
+    references.add_argument("--references", type=Path, metavar="PATH",
+                            help="the real videos, with the names of the generated ones, or the "
+                            "one real video (for --videos, --compare)")  # fmt: skip
     references.add_argument("--silent-videos", type=Path, nargs="+", metavar="DIR",
                             help="the videos generated from digital silence, one folder per "
                             "method: adds LipLeak")  # fmt: skip
@@ -181,7 +182,9 @@ def _eval_samples(arguments: argparse.Namespace, chosen: "Protocol") -> "list[Ev
     if arguments.videos or arguments.compare:
         folders = arguments.compare or [arguments.videos]
         if arguments.references is None:
-            raise ValueError("--references is missing; name the folder of the real videos")
+            raise ValueError(
+                "--references is missing; give the folder of the real videos, or the one real video"
+            )
         if arguments.silent_videos and len(arguments.silent_videos) != len(folders):
             raise ValueError("--silent-videos needs one folder for each folder of videos")
         names = _names(folders)

@@ -359,9 +359,11 @@ def table(result: Mapping[str, Json], unreliable: Collection[str] = ()) -> str:
 
 
 def cell(metric: str, found: Mapping[str, Json] | None) -> str:
-    """Formats a mean with its interval."""
+    """Formats a mean with its interval, which a single clip does not have."""
     if not found or found["mean"] is None:
         return "-"
     spec = METRICS[metric].format_spec
+    if found["clips"] == 1:
+        return format(found["mean"], spec)
     mean, low, high = (format(found[name], spec) for name in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"

@@ -81,17 +81,21 @@ def from_folders(
     """Pairs generated videos with references of equal names.
 
     Args:
-        methods: name -> folder of generated videos; a missing video counts as a failure.
-        references: folder of the real videos.
+        methods: name -> folder of generated videos, of which a missing one counts as a failure, or
+            a single video.
+        references: folder of the real videos, or a single video. Two single videos are a pair,
+            whatever their names.
         protocol: settings of the evaluation.
-        silent: name -> folder of videos generated from silence.
+        silent: name -> folder of videos generated from silence, or a single video.
 
     Raises:
         FileNotFoundError, ValueError: see `list_videos`; or no name is in both.
     """
-    references_by_name = list_videos(references)
-    outputs_by_name = {name: list_videos(folder) for name, folder in methods.items()}
-    silent_by_name = {name: list_videos(folder) for name, folder in (silent or {}).items()}
+    references = Path(references)
+    single = references.stem if references.is_file() else ""
+    references_by_name = _named_videos(references)
+    outputs_by_name = {name: _named_videos(path, single) for name, path in methods.items()}
+    silent_by_name = {name: _named_videos(path, single) for name, path in (silent or {}).items()}
     clips = [
         clip
         for clip in references_by_name
@@ -113,6 +117,15 @@ def from_folders(
         )
         for clip in clips
     ]  # fmt: skip
+
+
+def _named_videos(path: Path, name: str = "") -> dict[str, Path]:
+    """Returns a folder's videos by name, or one video under `name`, by default its own."""
+    if path.is_file():
+        return {name or path.stem: path}
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a video or a folder of videos")
+    return list_videos(path)
 
 
 def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> list[tuple]:

@@ -6,7 +6,7 @@ difference counts where the bootstrap interval of its mean excludes 0.
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lipsync_jax.evaluation.bootstrap import interval
@@ -129,21 +129,23 @@ def lines(result: Mapping[str, Json]) -> list[str]:
 
 def compare(result: Mapping[str, Json], name: str) -> Comparison:
     """Compares a method with the baselines in all metrics that both have."""
-    trusted = () if result.get("sync_problem") else SYNC_METRICS.values()
-    metrics = itertools.chain(_COMPARED, *trusted)
     comparison = Comparison([], [], [])
-    for metric in metrics:
+    for metric in _compared_metrics(result):
         sign = _sign_of_difference(result, name, metric)
         if sign is not None:
             comparison[{1: 0, -1: 1, 0: 2}[sign]].append(METRICS[metric].label)
     return comparison
 
 
+def _compared_metrics(result: Mapping[str, Json]) -> Iterable[str]:
+    trusted = () if result.get("sync_problem") else SYNC_METRICS.values()
+    return itertools.chain(_COMPARED, *trusted)
+
+
 def _method_lines(result: Mapping[str, Json], name: str) -> list[str]:
     scored = len(result["methods"][name]["clips"])
     if scored < _MIN_CLIPS:
-        clips = "1 clip" if scored == 1 else f"{scored} clips"
-        return [f"{name}: no verdict, {clips} scored; {_MIN_CLIPS} or more are needed."]
+        return [_few_clips_line(result, name, scored)]
     better, worse, unclear = compare(result, name)
     if not (better or worse or unclear):
         return [f"{name}: no verdict, no metric compares it with an audio-independent baseline."]
@@ -163,6 +165,32 @@ def _method_lines(result: Mapping[str, Json], name: str) -> list[str]:
         found += f", and worse in {_list(worse)}." if worse else "."
         found += " A frozen mouth would do as well."
     return [found, *_sharpness_lines(result, name)]
+
+
+def _few_clips_line(result: Mapping[str, Json], name: str, scored: int) -> str:
+    """Compares the means of too few clips for intervals."""
+    clips = "1 clip" if scored == 1 else f"{scored} clips"
+    start = f"{name}: no verdict, {clips} scored; {_MIN_CLIPS} or more are needed."
+    better: list[str] = []
+    others: list[str] = []
+    for metric in _compared_metrics(result):
+        own = _mean(result, name, metric)
+        baselines = [_mean(result, baseline, metric) for baseline in BASELINES]
+        known = [mean for mean in baselines if mean is not None]
+        if own is not None and known:
+            direction = METRICS[metric].direction
+            is_better = all(direction * own > direction * mean for mean in known)
+            (better if is_better else others).append(METRICS[metric].label)
+    if not (better or others):
+        return start
+    parts = [f"better than every audio-independent baseline in {_list(better)}"] if better else []
+    parts += [f"not better in {_list(others)}"] if others else []
+    return f"{start} On {'this clip' if scored == 1 else 'these clips'} it is {', '.join(parts)}."
+
+
+def _mean(result: Mapping[str, Json], name: str, metric: str) -> float | None:
+    found = result["methods"].get(name, {}).get("metrics", {}).get(metric)
+    return found["mean"] if found else None
 
 
 def _sharpness_lines(result: Mapping[str, Json], name: str) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from lipsync_jax.cli import main
 from lipsync_jax.data.clip import Word
 from lipsync_jax.evaluation import bootstrap, generators, landmarks, results, samples, transcripts
+from lipsync_jax.evaluation import protocol as protocols
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import dubbing, model_info
@@ -100,7 +101,7 @@ def test_folders_with_references(videos, tmp_path, capsys):
     assert [each["clip"] for each in result["skipped"]] == ["lost"]
     assert result["methods"]["bad"]["success"]["rate"] == 0.5
     assert "bad/b.mkv cannot be read" in spoken
-    assert spoken.rstrip().endswith("bad: no verdict, 1 clip scored; 3 or more are needed.")
+    assert "\nbad: no verdict, 1 clip scored; 3 or more are needed. On this clip" in spoken
     assert result["verdict"][-1] in spoken and result["sync_problem"] is None
 
     assert means["good"]["mouth_l1"]["mean"] < means["bad"]["mouth_l1"]["mean"]
@@ -128,6 +129,20 @@ def test_folders_with_references(videos, tmp_path, capsys):
     beside = video_reader.probe(tmp_path / "one" / "side_by_side" / "a.mp4")
     assert (beside.width, beside.height, beside.has_audio) == (3 * 346, 288, True)
     _check_report((tmp_path / "one" / "report.html").read_text())
+
+
+def test_two_single_videos_are_a_pair_whatever_their_names(videos, tmp_path, capsys):
+    options = ["--videos", videos / "good" / "a.mkv", "--references", videos / "true" / "b.mkv"]
+    assert _run(tmp_path, *options, "--sync-model", "none", "--landmarks", "none") == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert list(result["methods"]["a.mkv"]["clips"]) == ["b"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("a.mkv: no verdict, 1 clip scored")
+
+
+def test_a_single_video_is_compared_with_that_of_its_name_in_a_folder(videos):
+    protocol = protocols.get("face-2")
+    paired = samples.from_folders({"m": videos / "good" / "a.mkv"}, videos / "true", protocol)
+    assert [(sample.clip, list(sample.methods)) for sample in paired] == [("a", ["m"])]
 
 
 def test_two_runs_write_equal_bytes(videos, tmp_path):
@@ -207,10 +222,10 @@ def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
     [
         ([], "give one of --videos"),
         (["--videos", "v"], "--references is missing"),
-        (["--videos", "v", "--references", "r"], "folder r does not exist"),
+        (["--videos", "v", "--references", "r"], "r does not exist; give a video or a folder"),
         (["--checkpoint-path", "c"], "needs either --data"),
         (["--videos", "v", "--references", "r", "--protocol", "mine"], "no protocol 'mine'"),
-        (["--videos", "v", "--references", "{true}"], "folder v does not exist"),
+        (["--videos", "v", "--references", "{true}"], "v does not exist; give a video or a folder"),
         (["--compare", "v", "v", "--references", "{true}"], "two of the folders are the same"),
         (
             ["--videos", "{good}", "--references", "{true}", "--transcripts", "t"],

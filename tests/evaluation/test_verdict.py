@@ -101,8 +101,18 @@ def test_offsets_that_are_right_but_not_confident_are_no_problem():
 
 
 def test_without_enough_clips_or_baselines_there_is_no_verdict():
-    (line,) = made(m=GOOD, clips=CLIPS[:2])["verdict"]
+    (line,) = made(m={"fdbm": 0.1}, clips=CLIPS[:2])["verdict"]
     assert line == "m: no verdict, 2 clips scored; 3 or more are needed."
     (line,) = made(m={"fdbm": 0.1})["verdict"]
     assert "no metric compares it" in line
     assert made(m=GOOD)["sync_problem"] is None
+
+
+def test_one_clip_is_compared_without_a_verdict():
+    result = made(m={**GOOD, "mouth_l1": 0.045}, clips=CLIPS[:1])
+    (line,) = result["verdict"]
+    assert line == (
+        "m: no verdict, 1 clip scored; 3 or more are needed. On this clip it is better than every "
+        "audio-independent baseline in PSNR dB and Sync-C (own model), not better in mouth L1."
+    )
+    assert "[" not in results.table(result)  # one clip has no interval
