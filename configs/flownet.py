@@ -9,7 +9,7 @@ configs/flownet_lips.py fine-tunes the network for configs/glance.py. Sizes:
     size=tiny       an eighth of the width and a higher rate, for minutes on a CPU
 
 Paper: section 3 (FlowNetSimple), section 5.1 (training).
-Result: not measured with this loss, see docs/results.md (optical flow).
+Expected: not measured.
 """
 
 import ml_collections

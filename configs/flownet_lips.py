@@ -8,7 +8,8 @@ of the crop lips64; the target is Farneback's flow, and rate and decay are those
 code. The run is the `--config.frozen.flownet.checkpoint` of `configs/glance.py:flow=flownet`.
 Sizes: `size=published` (the default) and `size=tiny` (an eighth of the width, for a CPU).
 
-Result: not measured.
+Paper: section 4.2 (flow network, its fine-tuning).
+Expected: not measured.
 """
 
 import ml_collections

@@ -6,7 +6,9 @@
 Variants: `size=published` (the default) and `size=tiny` (an eighth of the width, for minutes on a
 CPU).
 
-Result: `:tiny`, 120 steps on GRID s1, 27.3 dB (docs/results.md); `:published` is not measured.
+Paper: section 4.1, eq. 3.
+Expected: `:tiny`, 120 steps on GRID s1, PSNR 27.3 dB (higher is better; docs/results.md).
+`:published`: not measured.
 """
 
 import ml_collections

@@ -24,6 +24,10 @@ def load(name, variant):
     return module(name).get_config(variant)
 
 
+def flat(name, variant):
+    return fields.flatten(load(name, variant).to_dict())
+
+
 ALL = [(name, variant) for name in NAMES for variant in module(name).VARIANTS.all()]
 
 
@@ -40,6 +44,24 @@ def test_every_config_has_its_own_name_and_defaults(name):
     variants = module(name).VARIANTS
     assert variants.config == name
     assert module(name).get_config() == load(name, variants.all()[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_headers_name_command_paper_and_expected_metrics(name):
+    header = module(name).__doc__
+    assert f"python main.py --config=configs/{name}.py" in header
+    sections = re.search(r"^Paper: .+^Expected: (.+)", header, re.MULTILINE | re.DOTALL)
+    assert sections, "a paragraph `Paper: ...` and, after it, one `Expected: ...`"
+    for variant in re.findall(r"`:([\w=,]+)`", header):
+        load(name, variant)
+    known = {field for variant in module(name).VARIANTS.all() for field in flat(name, variant)}
+    for command in re.findall(
+        rf"python main.py --config=configs/{name}\.py.*?\n\n", header, re.DOTALL
+    ):
+        assert set(re.findall(r"--(config\.[\w.]+)=", command)) <= known
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for number in re.findall(r"\d+\.\d+(?![\d.]|\shours)", sections[1]):
+        assert number in results
 
 
 @pytest.mark.parametrize(
@@ -119,7 +141,7 @@ def test_all_variants_of_a_config_have_the_same_fields(name):
     """Except for discriminators and frozen networks, which some variants lack."""
     optional = ("config.discriminators", "config.init_from", "config.frozen")
     found = [
-        {n for n in fields.flatten(load(name, v).to_dict()) if not n.startswith(optional)}
+        {n for n in flat(name, v) if not n.startswith(optional)}
         for v in module(name).VARIANTS.all()
     ]
     assert all(each == found[0] for each in found)
