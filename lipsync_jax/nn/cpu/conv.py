@@ -1,7 +1,6 @@
 """Strided convolutions with derivatives that XLA runs fast inside loops and branches too."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,12 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
     The custom derivative has all axes in their usual places: inside a loop or a branch XLA's CPU
     backend does not move them there, and runs the derivative of JAX many times slower.
     """
-    return _convolve(winograd.convolve3x3, x, kernel, strides, pads)
+    if winograd.is_profitable_in_inference(x, kernel, strides, pads):
+        return winograd.convolve3x3(x, kernel, pads)
+    return _convolve(x, kernel, strides, pads)
 
 
 def _convolve(
-    convolve3x3: Callable[..., jax.Array],
     x: jax.Array,
     kernel: jax.Array,
     strides: tuple[int, ...],
@@ -33,7 +33,7 @@ def _convolve(
     **dilated: Argument,
 ) -> jax.Array:
     if not dilated and winograd.is_profitable(x, kernel, strides, pads):
-        return convolve3x3(x, kernel, pads)
+        return winograd.convolve3x3(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes(x), **dilated)
 
 
@@ -84,9 +84,7 @@ def _input_gradient(
     flipped = jnp.swapaxes(lax.rev(kernel, range(len(space))), -1, -2)
     dilated = {} if set(strides) == {1} else {"lhs_dilation": strides}
     ones = (1,) * len(space)
-    return _convolve(
-        winograd.convolve3x3_compact, gradient, flipped, ones, tuple(grad_pads), **dilated
-    )
+    return _convolve(gradient, flipped, ones, tuple(grad_pads), **dilated)
 
 
 def _dilated_size(gradient: jax.Array, axis: int, stride: int) -> int:
@@ -97,7 +95,7 @@ def _dilated_size(gradient: jax.Array, axis: int, stride: int) -> int:
 def _forward(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(winograd.convolve3x3_compact, x, kernel, strides, pads), (x, kernel)
+    return _convolve(x, kernel, strides, pads), (x, kernel)
 
 
 def _backward(

@@ -3,6 +3,7 @@
 Libraries for GPUs choose such algorithms by themselves; XLA's CPU backend never does.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -16,21 +17,22 @@ Pads = tuple[tuple[int, int], ...]
 _MIN_CHANNELS = 128  # from which the saved products outweigh the transforms
 _MIN_GRADIENT_CHANNELS = 256  # of the kernel's gradient
 _MIN_PRODUCTS = 5e8  # from which they outweigh the longer compilation
+_MIN_IMAGE_PRODUCTS = 1.2e8  # likewise, of one image in inference, where batches are small
 
 
 def is_profitable(
     x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
 ) -> bool:
     """Returns whether `convolve3x3` applies and is faster than XLA's convolution."""
-    if kernel.shape[:-2] != (3, 3) or tuple(strides) != (1, 1) or x.dtype != jnp.float32:
-        return False
-    tiles = local_size(x.shape[0])
-    for size, (before, after) in zip(x.shape[1:3], pads, strict=True):
-        if before < 0 or after < 0:
-            return False
-        tiles *= (size + before + after - 1) // 2
-    inputs, outputs = kernel.shape[2:]
-    return min(inputs, outputs) >= _MIN_CHANNELS and 16 * tiles * inputs * outputs >= _MIN_PRODUCTS
+    return _count_products(x, kernel, strides, pads) * local_size(x.shape[0]) >= _MIN_PRODUCTS
+
+
+def is_profitable_in_inference(
+    x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
+) -> bool:
+    """Returns what `is_profitable` returns, for a program that runs for many batches, also of 1."""
+    large = _count_products(x, kernel, strides, pads) >= _MIN_IMAGE_PRODUCTS
+    return large or is_profitable(x, kernel, strides, pads)
 
 
 def is_gradient_profitable(
@@ -41,12 +43,26 @@ def is_gradient_profitable(
     return wide and is_profitable(x, kernel, strides, pads)
 
 
+def _count_products(
+    x: jax.Array, kernel: jax.Array | jax.ShapeDtypeStruct, strides: tuple[int, ...], pads: Pads
+) -> int:
+    """Returns the number of products for an image; 0 where the algorithm does not apply."""
+    if kernel.shape[:-2] != (3, 3) or tuple(strides) != (1, 1) or x.dtype != jnp.float32:
+        return 0
+    products = 16 * math.prod(kernel.shape[2:])
+    for size, (before, after) in zip(x.shape[1:3], pads, strict=True):
+        if before < 0 or after < 0:
+            return 0
+        products *= (size + before + after - 1) // 2
+    return products if min(kernel.shape[2:]) >= _MIN_CHANNELS else 0
+
+
 def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """Computes a convolution without strides, by tiles of 2x2 outputs: 16 products for 36.
 
     With g a 3x3 kernel and d the 4x4 inputs of a tile, the outputs are Aᵀ(GgGᵀ ⊙ BᵀdB)A, summed
     over channels before the outer transforms. The outputs differ from those of the plain sum by
-    some 1e-6 of their size in float32.
+    some 1e-6 of their size in float32. 7 loops and one batched product, which compile fast.
 
     Args:
         x: (n, height, width, inputs).
@@ -56,33 +72,9 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     Returns:
         (n, height + pads - 2, width + pads - 2, outputs).
     """
-    # 34 loops and 16 products, about 1 s of compilation.
-    n, outputs = len(x), kernel.shape[-1]
     sizes, high, wide = _tile_grid(x, pads)
-    kernels = [_kernel(list(row)) for row in _kernel(list(kernel))]
-    products = [
-        [tile @ one for tile, one in zip(*rows, strict=True)]
-        for rows in zip(_transform_inputs(x, pads), kernels, strict=True)
-    ]
-    columns = [_outputs(list(down)) for down in zip(*products, strict=True)]
-    y = [
-        [part.reshape(n, high, wide, outputs) for part in _outputs(list(across))]
-        for across in zip(*columns, strict=True)
-    ]
-    whole = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)
-    return whole.reshape(n, 2 * high, 2 * wide, outputs)[:, : sizes[0], : sizes[1]]
-
-
-def convolve3x3_compact(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
-    """Computes `convolve3x3` in 7 loops and one batched product, for train steps.
-
-    A train step has some hundred convolutions: this form compiles in less than half of the time,
-    and takes up to a fifth longer, as the transforms of each axis are stored.
-    """
-    sizes, high, wide = _tile_grid(x, pads)
-    tiles = _stacked_inputs(x, pads)
     kernels = _along(_kernel, _along(_kernel, kernel, 0), 1)
-    products = jnp.einsum("ijtc,ijco->ijto", tiles, kernels)
+    products = jnp.einsum("ijtc,ijco->ijto", _stacked_inputs(x, pads), kernels)
     down = _along(_outputs, products.reshape(4, 4, len(x), high, wide, -1), 0)
     both = jnp.moveaxis(_along(_outputs, down, 1), (0, 1), (2, 4))
     return both.reshape(len(x), 2 * high, 2 * wide, -1)[:, : sizes[0], : sizes[1]]
@@ -130,15 +122,6 @@ def _tile_grid(x: jax.Array, pads: Pads) -> tuple[list[int], int, int]:
     """Returns rows and columns of the output; rows and columns of the tiles that cover it."""
     sizes = [size + sum(pad) - 2 for size, pad in zip(x.shape[1:3], pads, strict=True)]
     return sizes, (sizes[0] + 1) // 2, (sizes[1] + 1) // 2
-
-
-def _transform_inputs(x: jax.Array, pads: Pads) -> list[list[jax.Array]]:
-    """Computes BᵀdB of all tiles, (n * tiles, inputs) each."""
-    _, high, wide = _tile_grid(x, pads)
-    x = _pad_to_tiles(x, pads)
-    rows = _inputs([x[:, i : i + 2 * high - 1 : 2] for i in range(4)])
-    tiles = (_inputs([row[:, :, j : j + 2 * wide - 1 : 2] for j in range(4)]) for row in rows)
-    return [[tile.reshape(-1, x.shape[-1]) for tile in row] for row in tiles]
 
 
 def _pad_to_tiles(x: jax.Array, pads: Pads) -> jax.Array:

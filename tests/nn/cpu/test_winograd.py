@@ -26,10 +26,9 @@ def plain(x, kernel, pads):
 def test_any_size_and_padding(size, pads):
     x, kernel = arrays((2, *size, 5), (3, 3, 5, 4))
     expected = jit(lambda x, k: plain(x, k, pads))(x, kernel)
-    for convolve in (winograd.convolve3x3, winograd.convolve3x3_compact):
-        found = jit(lambda x, k, convolve=convolve: convolve(x, k, pads))(x, kernel)
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, atol=2e-5)
+    found = jit(lambda x, k: winograd.convolve3x3(x, k, pads))(x, kernel)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +52,22 @@ def test_where_winograd_is_used(x, kernel, strides, pads, suited):
     assert not winograd.is_profitable(
         jax.ShapeDtypeStruct(x.shape, "bfloat16"), kernel, strides, pads
     )
+
+
+@pytest.mark.parametrize("size", [(48, 128), (24, 256)])
+def test_large_images_use_winograd_one_by_one_in_inference_alone(size):
+    side, channels = size
+    x = jax.ShapeDtypeStruct((1, side, side, channels), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, channels), np.float32)
+
+    def products(function):
+        return jit(function).lower(x, kernel).as_text().count("dot_general")
+
+    def convolve(x, kernel):
+        return conv.convolve(x, kernel, (1, 1), PADS)
+
+    assert products(convolve) == 1
+    assert products(jax.grad(lambda x, k: convolve(x, k).sum(), (0, 1))) == 0
 
 
 def test_a_train_step_has_few_operations():
