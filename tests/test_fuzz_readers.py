@@ -269,7 +269,7 @@ def options():
             parser.add_argument(name)
         parser.add_argument("--box", nargs=4)
 
-    return _batch._row_options(add, "dub")
+    return _batch.make_row_options(add, "dub")
 
 
 TABLE = b"face,audio,outfile,crf,box\na.mp4,b.wav,c.mp4,20,1 2 3 4\nd.mp4,e.wav,f.mp4,,\n"
@@ -281,7 +281,7 @@ def test_tables_of_many_videos(at, content):
     path = at / "list.csv"
     path.write_bytes(content)
     known = options()
-    rows = reads_or_reports(lambda p: _batch.read_rows(p, known), path)
+    rows = reads_or_reports(lambda p: _batch.read_rows(p, known, str(p)), path)
     for row in rows or ():
         assert set(row) <= known.columns | {""}
         assert all(isinstance(cell, str) and cell for cell in row.values())

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -127,7 +127,13 @@ class RowOptions(NamedTuple):
     single_valued: frozenset[str]
 
 
-def _row_options(add_arguments: AddArguments, command: str) -> RowOptions:
+def make_row_options(add_arguments: AddArguments, command: str) -> RowOptions:
+    """Returns the options that the rows of a command's manifest may set.
+
+    Args:
+        add_arguments: adds the command's options to a parser.
+        command: its name.
+    """
     renamed = OPTIONS_OF_0_1.get(command, {})
     parser = QuietParser(add_help=False, allow_abbrev=False, renamed=renamed)
     add_arguments(parser)
@@ -158,8 +164,8 @@ def run_rows(
     Raises:
         FileNotFoundError, ValueError: the manifest or the checkpoint can't be used.
     """
-    row_options = _row_options(add_arguments, arguments.command)
-    rows = read_rows(arguments.manifest, row_options)
+    row_options = make_row_options(add_arguments, arguments.command)
+    rows = read_rows(arguments.manifest, row_options, f"--manifest {arguments.manifest}")
     make = load(arguments.checkpoint_path)
     results: list[RowResult] = []
     with ProgressBar("videos", len(rows)) as bar:
@@ -176,7 +182,12 @@ def run_rows(
     return 0 if all(result.succeeded for result in results) else 1
 
 
-def read_rows(path: Path, row_options: RowOptions) -> list[dict[str, str]]:
+def read_rows(
+    path: Path,
+    row_options: RowOptions,
+    name: str,
+    required: Collection[str] = ("outfile",),
+) -> list[dict[str, str]]:
     """Reads the rows of a manifest, without empty cells.
 
     Args:
@@ -184,6 +195,8 @@ def read_rows(path: Path, row_options: RowOptions) -> list[dict[str, str]]:
             options without their leading dashes. Several values of an option are separated by
             spaces. Relative paths start at the current folder.
         row_options: the options that columns may name.
+        name: of the table, for errors.
+        required: columns that must be there.
 
     Returns:
         Column name, with hyphens -> cell, for each row.
@@ -193,30 +206,51 @@ def read_rows(path: Path, row_options: RowOptions) -> list[dict[str, str]]:
         ValueError: the file is not such a table.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--manifest {path} does not exist; give a CSV file")
+        raise FileNotFoundError(f"{name} does not exist; give a CSV file")
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restkey="", skipinitialspace=True)
         try:
             rows = [*reader]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(
-                f"--manifest {path} is no UTF-8 CSV file ({error}); save the table again"
+                f"{name} is no UTF-8 CSV file ({error}); save the table again"
             ) from error
         names = [(name or "").strip() for name in reader.fieldnames or ()]
     columns = {name: _column(name, row_options) for name in names}
     unknown = [name for name in names if columns[name] not in row_options.columns]
-    if unknown or "outfile" not in names:
+    lacking = [name for name in required if name not in names]
+    if unknown or lacking:
         problem = (
-            f"has no option for {', '.join(map(repr, unknown))}" if unknown else "has no outfile"
+            f"has no option for {', '.join(map(repr, unknown))}"
+            if unknown
+            else f"has no {' and no '.join(lacking)}"
         )
         raise ValueError(
-            f"--manifest {path}: the first line {problem}; name the columns face, audio, outfile "
+            f"{name}: the first line {problem}; name the columns face, audio, outfile "
             "and optionally options without their leading dashes"
         )
     if not rows:
-        raise ValueError(f"--manifest {path} has no rows below its first line; add some")
+        raise ValueError(f"{name} has no rows below its first line; add some")
     named = [{columns.get((k or "").strip(), ""): v for k, v in row.items()} for row in rows]
     return [{k: _cell(v) for k, v in row.items() if _cell(v)} for row in named]
+
+
+def parse_row(
+    row: Mapping[str, str], row_options: RowOptions, given: argparse.Namespace
+) -> argparse.Namespace:
+    """Parses a row as a command line.
+
+    Args:
+        row: see `read_rows`.
+        row_options: see `read_rows`.
+        given: options, of which the row replaces those that it has.
+
+    Raises:
+        ValueError: a cell has a wrong value, or there are more cells than columns.
+    """
+    if "" in row:
+        raise ValueError("this row has more cells than there are columns")
+    return row_options.parser.parse_args([*_row_argv(row, row_options)], given)
 
 
 def _column(name: str, row_options: RowOptions) -> str:
@@ -247,10 +281,7 @@ def _make(
 ) -> RowResult:
     begun = time.monotonic()
     try:
-        if "" in row:
-            raise ValueError("this row has more cells than there are columns")
-        argv = [*_row_argv(row, row_options)]
-        given = row_options.parser.parse_args(argv, copy.copy(arguments))
+        given = parse_row(row, row_options, copy.copy(arguments))
         if paths.absolute(given.outfile) in finished:
             raise ValueError(f"outfile {given.outfile} was made by a row above; name another")
         with _staging.staged(given) as local, _terminal.generation_progress() as show:

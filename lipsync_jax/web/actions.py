@@ -116,10 +116,8 @@ class Actions:
             if role not in files:
                 raise ValueError(f"{role} is missing; give a file")
         job_options.check(kind, options)
-        if kind in NEED_CONSENT and consent is not True:
-            raise ValueError(
-                "consent is missing: confirm that everyone shown and heard has agreed to this video"
-            )
+        if kind in NEED_CONSENT:
+            job_options.require_consent(consent)
         shown = {role: names.get(role) or path.name for role, path in files.items()}
         if kind == SYNC:
             self.sync.folder(None)

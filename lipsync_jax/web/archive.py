@@ -8,16 +8,17 @@ from pathlib import Path
 _BLOCK = 1 << 20
 
 
-def stream_zip(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
+def stream_zip(files: Iterable[tuple[str, Path | bytes]]) -> Iterator[bytes]:
     """Yields the bytes of a ZIP file; the videos are stored without compression.
 
     Args:
-        files: (name in the archive, path) pairs.
+        files: (name in the archive, path or content) pairs.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, path in files:
-            with path.open("rb") as file, archive.open(name, "w", force_zip64=True) as entry:
+        for name, source in files:
+            content = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+            with content as file, archive.open(name, "w", force_zip64=True) as entry:
                 while block := file.read(_BLOCK):
                     entry.write(block)
                     yield sink.take()

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +115,10 @@ def make_app(
     set_environment(work)
     import gradio as gr
 
-    from lipsync_jax.web import live_faces, page, server
+    from lipsync_jax.web import live_faces, page, server, submission
     from lipsync_jax.web.actions import Actions
+    from lipsync_jax.web.batches import Row
+    from lipsync_jax.web.job import Job
     from lipsync_jax.web.jobs import JobQueue
     from lipsync_jax.web_guard import Guard, host_names
 
@@ -130,9 +132,12 @@ def make_app(
     def submit(
         kind: str, files: Mapping[str, Path], options: Mapping, consent: bool, client: str
     ) -> object:
-        return server.submit(actions, queue, kind, files, {}, options, consent, client)
+        return submission.submit(actions, queue, kind, files, {}, options, consent, client)
 
-    blocks = page.Page(actions, submit, work, label, live).build()
+    def submit_batch(rows: Sequence[Row], consent: bool, client: str) -> Sequence[Job]:
+        return submission.submit_batch(actions, queue, rows, consent, client)
+
+    blocks = page.Page(actions, submit, work, label, live, submit_batch).build()
     mounted = gr.mount_gradio_app(
         app,
         blocks,

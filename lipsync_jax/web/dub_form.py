@@ -10,22 +10,47 @@ from lipsync_jax.media.timeline import LOOPS
 from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES, SILENCE_MODES, DubbingOptions
 from lipsync_jax.types import Json, Untyped
 from lipsync_jax.web import example, inputs, job_options, texts
+from lipsync_jax.web.actions import Actions
+from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.handlers import (
     IMAGE_HEIGHT,
     PRIVATE,
     QUIET,
     Form,
+    Submit,
+    SubmitBatch,
     audio_input,
+    submit_on_click,
     told_in_words,
 )
 from lipsync_jax.web.job_options import DUB
-from lipsync_jax.web.server import client_of
+from lipsync_jax.web.submission import client_of
 
 _QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
 
 
 class DubForm(Form):
     """Fields of a dub, its preview, and a batch."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        submit: Submit,
+        work: Path,
+        label: str = "",
+        submit_batch: SubmitBatch | None = None,
+    ) -> None:
+        """Takes what the form calls; see `Form`.
+
+        Args:
+            actions: the models.
+            submit: adds a job.
+            work: folder of uploads and of the rendered example.
+            label: the default text written on every frame.
+            submit_batch: adds a batch; None for a page without batches.
+        """
+        super().__init__(actions, submit, work, label)
+        self._submit_batch = submit_batch
 
     def build(self) -> None:
         """Adds the fields."""
@@ -81,8 +106,11 @@ class DubForm(Form):
             texts.need("face", "audio", "consent"), elem_id="why", elem_classes="help"
         )
         start = gr.Button(texts.DUB, variant="primary", interactive=False, elem_id="dub")
-        with gr.Accordion(texts.BATCH, open=False):
-            self._batch(quality, model, options)
+        if self._submit_batch is not None:
+            with gr.Accordion(texts.BATCH, open=False):
+                BatchForm(self._submit_batch, self._work).build(
+                    [model, quality, *options.values()], self._batch_options
+                )
 
         chosen = [source, video, picture]
         settings = [model, quality, short, person, *options.values()]
@@ -119,7 +147,7 @@ class DubForm(Form):
         command_button.click(
             told_in_words(self._command), [*chosen, audio, *settings], command, **QUIET
         )
-        self._submit_on_click(start, self._dub, [*chosen, audio, consent, *settings], why)
+        submit_on_click(start, self._dub, [*chosen, audio, consent, *settings], why)
 
     def _more_options(self) -> dict[str, Untyped]:
         """Adds the options that are rarely changed; returns them by name."""
@@ -167,7 +195,7 @@ class DubForm(Form):
         if shown:
             lines.append(f"Face: {shown.describe()}.")
         if speech:
-            lines.append(f"Speech: {speech.describe()}.")
+            lines.append(f"Speech: {speech.seconds:.1f} s.")
         if shown and speech:
             seconds = min(speech.seconds, texts.SHORT_SECONDS) if short else speech.seconds
             if shown.seconds and seconds > shown.seconds + 0.04:
@@ -198,6 +226,12 @@ class DubForm(Form):
         yield gr.update(value=None, visible=False), None, gr.update(visible=False)
         if kind == texts.VIDEO and video:
             people = self._actions.people(self._path(video))
+            if not people and inputs.inspect(self._path(video)).seconds:
+                yield (
+                    gr.update(visible=False),
+                    None,
+                    gr.update(value=texts.NOBODY, visible=True),
+                )
             if len(people) > 1:
                 portraits = [(p.thumbnail, texts.person(p.number, p.intervals)) for p in people]
                 main = max(people, key=lambda p: sum(end - start for start, end in p.intervals))
@@ -278,68 +312,9 @@ class DubForm(Form):
             options |= {"face_id": person, "detect_every": defaults.detect_every}
         return options
 
-    def _batch(self, quality: Untyped, model: Untyped, options: Mapping[str, Untyped]) -> None:
-        gr.Markdown(texts.BATCH_HELP, elem_classes="help")
-        faces, recordings = (
-            gr.File(label=label, file_count="multiple", file_types=types, height=140, elem_id=name)
-            for label, types, name in (
-                (texts.FACES, ["video", "image"], "batch-faces"),
-                (texts.RECORDINGS, ["audio", "video"], "batch-recordings"),
-            )
-        )
-        consent = gr.Checkbox(label=texts.CONSENT, elem_id="batch-consent")
-        start = gr.Button(texts.ADD_BATCH, elem_id="batch")
-        told = gr.Markdown(elem_classes="help")
-        self._submit_on_click(
-            start,
-            self._add_batch,
-            [faces, recordings, consent, model, quality, *options.values()],
-            told,
-        )
-
-    def _add_batch(
-        self,
-        request: gr.Request,
-        faces: list[str] | None,
-        recordings: list[str] | None,
-        consent: bool,
-        model: str | None,
-        quality: str,
-        *values: Untyped,
-    ) -> str:
-        pairs = pair_files(faces or [], recordings or [])
-        options = self._options(model, quality, False, None, *values)
-        refused = []
-        for face, audio in pairs:  # one bad pair does not stop the others
-            try:
-                files = self._files(face=face, audio=audio)
-                self._submit(DUB, files, options, consent, client_of(request))
-            except ValueError as error:
-                refused.append(str(error))
-        if len(refused) == len(pairs):
-            raise ValueError("\n".join(dict.fromkeys(refused)))
-        return texts.batch_added(len(pairs) - len(refused), refused)
-
-
-def pair_files(faces: list[str], recordings: list[str]) -> list[tuple[str, str]]:
-    """Pairs faces with recordings: one with all, or in the order of their names.
-
-    Raises:
-        ValueError: there are none, or their numbers differ and neither is one.
-    """
-    if not faces or not recordings:
-        raise ValueError(texts.need("face", "audio"))
-    if len(faces) == 1:
-        return [(faces[0], each) for each in recordings]
-    if len(recordings) == 1:
-        return [(each, recordings[0]) for each in faces]
-    if len(faces) != len(recordings):
-        raise ValueError(
-            f"{len(faces)} faces and {len(recordings)} recordings can't be paired: give equal "
-            "numbers, or one of either"
-        )
-    by_name = [sorted(files, key=lambda path: Path(path).name) for files in (faces, recordings)]
-    return [*zip(*by_name, strict=True)]
+    def _batch_options(self, model: str | None, quality: str, *values: Untyped) -> dict[str, Json]:
+        """Returns the options of all rows of a batch."""
+        return self._options(model, quality, False, None, *values)
 
 
 def _choice(

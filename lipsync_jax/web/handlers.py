@@ -3,7 +3,7 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -11,10 +11,13 @@ import gradio as gr
 from lipsync_jax.types import Argument, Json, Untyped
 from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
-from lipsync_jax.web.job import EXPECTED_ERRORS, in_words
+from lipsync_jax.web.batches import Row
+from lipsync_jax.web.job import EXPECTED_ERRORS, Job, in_words
 
 # Kind, files, options, consent, client -> adds a job; raises ValueError.
 Submit = Callable[[str, Mapping[str, Path], Mapping[str, Json], bool, str], object]
+# Rows, consent, client -> adds a job for each row; raises ValueError.
+SubmitBatch = Callable[[Sequence[Row], bool, str], Sequence[Job]]
 SUBMITTED = "() => window.lipsync && window.lipsync.submitted()"  # shows the new job
 PRIVATE: dict[str, Argument] = {"api_visibility": "private"}  # scripts use /api
 QUIET: dict[str, Argument] = {"show_progress": "hidden", **PRIVATE}
@@ -35,13 +38,6 @@ class Form:
         """
         self._actions, self._submit, self._work, self._label = actions, submit, work, label
 
-    def _submit_on_click(
-        self, button: gr.Button, handler: Callable, inputs: list[Untyped], told: gr.Markdown
-    ) -> None:
-        button.click(told_in_words(handler), inputs, told, **PRIVATE).success(
-            None, js=SUBMITTED, **PRIVATE
-        )
-
     def _files(self, **paths: str | None) -> dict[str, Path]:
         lacking = [role for role, path in paths.items() if not path]
         if lacking:
@@ -49,11 +45,32 @@ class Form:
         return {role: self._path(path) for role, path in paths.items() if path}
 
     def _path(self, path: str) -> Path:
-        """Returns the path of an uploaded file; other paths are refused."""
-        found = Path(os.path.realpath(path))
-        if not found.is_relative_to(os.path.realpath(self._work)):
-            raise ValueError("this file was not uploaded; upload it first")
-        return found
+        return uploaded(path, self._work)
+
+
+def uploaded(path: str, work: Path) -> Path:
+    """Returns the path of an uploaded file.
+
+    Args:
+        path: from a field of the page.
+        work: folder of uploads.
+
+    Raises:
+        ValueError: the path is that of another file.
+    """
+    found = Path(os.path.realpath(path))
+    if not found.is_relative_to(os.path.realpath(work)):
+        raise ValueError("this file was not uploaded; upload it first")
+    return found
+
+
+def submit_on_click(
+    button: gr.Button, handler: Callable, inputs: list[Untyped], told: gr.Markdown
+) -> None:
+    """Calls a handler that adds jobs when a button is pressed, and then shows the new job."""
+    button.click(told_in_words(handler), inputs, told, **PRIVATE).success(
+        None, js=SUBMITTED, **PRIVATE
+    )
 
 
 def audio_input(elem_id: str) -> gr.Audio:

@@ -1,4 +1,4 @@
-"""Checks of uploaded files, without decoding them, before a job is queued."""
+"""Checks of uploaded files before a job is queued; at most one frame is decoded."""
 
 import contextlib
 import shutil
@@ -20,8 +20,8 @@ class MediaFile(NamedTuple):
     """What a file's header says.
 
     Attributes:
-        width: pixels; 0 without video.
-        height: pixels; 0 without video.
+        width: pixels, as displayed; 0 without video.
+        height: pixels, as displayed; 0 without video.
         seconds: duration, 0 for an image, or for audio of unknown duration.
         frame_rate: frames a second; 0 without video.
         has_audio: whether there is an audio stream.
@@ -48,7 +48,7 @@ class MediaFile(NamedTuple):
 
 
 def inspect(path: Path, name: str = "") -> MediaFile:
-    """Reads the header of an audio, video or image file.
+    """Reads the header of an audio, video or image file, and the first frame of a video.
 
     Args:
         path: the file.
@@ -94,6 +94,9 @@ def _inspect(path: Path) -> MediaFile:
                 rate = float((len(times) - 1) / times[-1])
                 seconds = len(times) / rate
         size = video.codec_context.width, video.codec_context.height
+        if max(size) <= MAX_SIDE:  # larger ones are refused undecoded
+            frame, _ = packets.first_frame(container, video, path)
+            size = size[::-1] if frame.rotation % 180 else size  # of a phone held upright
         return MediaFile(*size, 0.0 if single else seconds, rate, audio is not None)
 
 

@@ -1,6 +1,11 @@
 """The record of one job, and the errors that end one."""
 
 import dataclasses
+import datetime
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from lipsync_jax.types import Json
 from lipsync_jax.web.job_progress import Progress
@@ -17,7 +22,7 @@ class Job:
 
     Attributes:
         job_id: its name, also of its folder.
-        kind: what to do, see `job_kinds.KINDS`.
+        kind: what to do, see `job_options.KINDS`.
         title: shown to the user.
         files: role, such as `face`, -> name of the file in the job's folder.
         names: role -> the user's own name of the file.
@@ -33,6 +38,9 @@ class Job:
         error: why it failed, in words.
         details: traceback of the failure.
         report: of a job that is done.
+        batch: name of the batch that it is a row of; empty for a job of its own.
+        row: number in the batch, from 1.
+        outfile: the user's name of the result; empty for one made of the face's.
     """
 
     job_id: str
@@ -52,6 +60,71 @@ class Job:
     error: str = ""
     details: str = ""
     report: dict[str, Json] = dataclasses.field(default_factory=dict)
+    batch: str = ""
+    row: int = 0
+    outfile: str = ""
+
+
+def new(
+    kind: str,
+    files: Mapping[str, Path],
+    options: Mapping[str, Json],
+    *,
+    title: str = "",
+    names: Mapping[str, str] | None = None,
+    consent: str = "",
+    client: str = "",
+    batch: str = "",
+    row: int = 0,
+    outfile: str = "",
+    error: str = "",
+) -> Job:
+    """Returns a job that waits; its folder is not made yet.
+
+    Args:
+        kind: see `Job`.
+        files: role -> path of an input.
+        options: see `Job`.
+        title: by default the files' names.
+        names: role -> the user's own name of the file; by default the path's.
+        consent: see `Job`.
+        client: see `Job`.
+        batch: see `Job`.
+        row: see `Job`.
+        outfile: see `Job`.
+        error: why the job can't run; it then is one that failed.
+    """
+    names = {role: path.name for role, path in files.items()} | dict(names or {})
+    now = time.time()
+    return Job(
+        job_id=_new_id(),
+        kind=kind,
+        title=title or " + ".join(names.values()),
+        files={role: f"{role}{path.suffix.lower()}" for role, path in files.items()},
+        names=names,
+        options=dict(options),
+        consent=consent,
+        client=client,
+        state=FAILED if error else WAITING,
+        created=now,
+        ended=now if error else 0.0,
+        error=error,
+        batch=batch,
+        row=row,
+        outfile=outfile,
+    )
+
+
+def again(job: Job) -> Job:
+    """Returns a job that waits, with the inputs and options of an earlier one."""
+    return dataclasses.replace(
+        job, job_id=_new_id(), state=WAITING, created=time.time(), started=0.0, ended=0.0, rank=0,
+        progress=Progress(), error="", details="", report={},
+    )  # fmt: skip
+
+
+def _new_id() -> str:
+    return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 class Cancelled(Exception):

@@ -57,6 +57,14 @@ def check(kind: str, options: Mapping[str, Json]) -> None:
             ) from error
 
 
+def require_consent(consent: Json) -> None:
+    """Raises ValueError unless the user confirmed the consent of the persons."""
+    if consent is not True:
+        raise ValueError(
+            "consent is missing: confirm that everyone shown and heard has agreed to this video"
+        )
+
+
 def settings(kind: str, options: Mapping[str, Json]) -> dict[str, Argument]:
     """Returns the library's options of a job, checked.
 

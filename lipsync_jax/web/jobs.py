@@ -5,10 +5,8 @@ This module knows neither networks nor HTTP.
 
 import contextlib
 import dataclasses
-import datetime
 import logging
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -17,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lipsync_jax.types import Json
+from lipsync_jax.web import job as job_records
 from lipsync_jax.web import job_folder
 from lipsync_jax.web.job import (
     CANCELLED,
@@ -68,58 +67,37 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="lipsync jobs", daemon=True)
         self._thread.start()
 
-    def add(
-        self,
-        kind: str,
-        files: Mapping[str, Path],
-        options: Mapping[str, Json],
-        *,
-        title: str = "",
-        names: Mapping[str, str] | None = None,
-        consent: str = "",
-        client: str = "",
-    ) -> Job:
+    def add(self, job: Job, files: Mapping[str, Path]) -> Job:
         """Adds a job; its inputs are linked or copied into its folder.
 
         Args:
-            kind: see `Job`.
-            files: role -> path.
-            options: see `Job`.
-            title: see `Job`; by default the files' names.
-            names: role -> the user's own name of the file; by default the path's.
-            consent: see `Job`.
-            client: see `Job`.
+            job: see `job.new`.
+            files: role -> path of an input.
 
         Raises:
-            QueueFullError: the client has MAX_WAITING waiting jobs.
+            QueueFullError: the client has MAX_WAITING waiting jobs, a batch being one.
             OSError: a file can't be read, or the folder can't be written to.
         """
         with self._changed:
-            if sum(j.state == WAITING and j.client == client for j in self._jobs.values()) >= (
-                MAX_WAITING
-            ):
-                raise QueueFullError(
-                    f"{MAX_WAITING} jobs are waiting already; wait until some have ended, or "
-                    "cancel some"
-                )
-            names = {role: path.name for role, path in files.items()} | dict(names or {})
-            job = Job(
-                job_id=f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-                kind=kind,
-                title=title or " + ".join(names.values()),
-                files={role: f"{role}{path.suffix.lower()}" for role, path in files.items()},
-                names=names,
-                options=dict(options),
-                consent=consent,
-                client=client,
-                created=time.time(),
-            )
+            self._require_room(job.client, job.batch)
             job_folder.make(self.folder(job), job, files)
             self._jobs[job.job_id] = job
             job_folder.write(self.folder(job), job)
             self._remove_old()  # after the inputs, which may be those of an old job
             self._changed.notify_all()
-        return job
+        return dataclasses.replace(job)
+
+    def _require_room(self, client: str, batch: str) -> None:
+        """Raises QueueFullError if a client has too many waiting jobs for a new one."""
+        jobs = self._jobs.values()
+        if batch and any(job.batch == batch for job in jobs):
+            return  # its first row had room
+        waiting = [job for job in jobs if job.state == WAITING and job.client == client]
+        if len({job.batch or job.job_id for job in waiting}) >= MAX_WAITING:
+            raise QueueFullError(
+                f"{MAX_WAITING} jobs are waiting already; wait until some have ended, or "
+                "cancel some"
+            )
 
     def folder(self, job: Job) -> Path:
         """Returns the folder of a job."""
@@ -146,6 +124,17 @@ class JobQueue:
                 _turn(job) if job.state == WAITING else (0, -job.created),
             ),
         )
+
+    def rows(self, batch: str) -> list[Job]:
+        """Returns copies of the jobs of a batch, in the order of its rows.
+
+        Raises:
+            KeyError: there is no such batch.
+        """
+        found = [job for job in self.all() if job.batch == batch]
+        if not batch or not found:
+            raise KeyError(batch)
+        return sorted(found, key=lambda job: job.row)
 
     def cancel(self, job_id: str) -> None:
         """Cancels a waiting job at once, a running one at its next progress.
@@ -174,18 +163,24 @@ class JobQueue:
                 job_folder.write(self.folder(job), job)
 
     def run_again(self, job_id: str) -> Job:
-        """Adds a job with the inputs and options of an earlier one.
+        """Adds a job with the inputs and options of an earlier one; a row of a batch is replaced.
 
         Raises:
             KeyError: there is no such job.
+            ValueError: the row is not finished, or was refused before it had inputs.
         """
-        job = self.get(job_id)
-        folder = self.folder(job)
-        files = {role: folder / name for role, name in job.files.items()}
-        return self.add(
-            job.kind, files, job.options, title=job.title, names=job.names, consent=job.consent,
-            client=job.client,
-        )  # fmt: skip
+        with self._changed:
+            job = self.get(job_id)
+            if job.batch and job.state in (WAITING, RUNNING):
+                raise ValueError(f"row {job.row} is {job.state}; cancel it first")
+            if not job.files:
+                raise ValueError(f"row {job.row} was refused: {job.error}; start it as another job")
+            folder = self.folder(job)
+            files = {role: folder / name for role, name in job.files.items()}
+            again = self.add(job_records.again(job), files)
+            if job.batch and job_id in self._jobs:  # adding may have removed old jobs
+                self.delete(job_id)
+        return again
 
     def delete(self, job_id: str) -> None:
         """Deletes a job that does not run, with its files.
@@ -267,9 +262,10 @@ class JobQueue:
     def _remove_old(self) -> None:
         finished = [job for job in self._jobs.values() if job.state not in (WAITING, RUNNING)]
         finished.sort(key=lambda job: job.created, reverse=True)
-        now = time.time()
-        for number, job in enumerate(finished):
-            if number >= MAX_JOBS or now - (job.ended or job.created) > self._keep_seconds:
+        now, places = time.time(), dict[str, int]()  # a batch has one place
+        for job in finished:
+            place = places.setdefault(job.batch or job.job_id, len(places))
+            if place >= MAX_JOBS or now - (job.ended or job.created) > self._keep_seconds:
                 self.delete(job.job_id)
 
 

@@ -14,12 +14,14 @@ from lipsync_jax.web.handlers import (
     PRIVATE,
     Form,
     Submit,
+    SubmitBatch,
     audio_input,
+    submit_on_click,
     told_in_words,
 )
 from lipsync_jax.web.job_options import ANIMATE, DUB, SYNC
 from lipsync_jax.web.live_faces import LiveFaces
-from lipsync_jax.web.server import client_of
+from lipsync_jax.web.submission import client_of
 
 
 def settings() -> dict[str, Argument]:
@@ -45,8 +47,8 @@ def settings() -> dict[str, Argument]:
     )
     # By a link: gradio reorders what it gets as `css`, so that rules for narrow pages lose.
     head = (
-        '<link rel="stylesheet" href="/lipsync/page.css"><script src="/lipsync/jobs.js" defer>'
-        "</script>"
+        '<link rel="stylesheet" href="/lipsync/page.css"><script type="module" '
+        'src="/lipsync/jobs.js"></script>'
     )
     return {"theme": theme, "head": head}
 
@@ -61,6 +63,7 @@ class Page(Form):
         work: Path,
         label: str = "",
         live: LiveFaces | None = None,
+        submit_batch: SubmitBatch | None = None,
     ) -> None:
         """Takes what the forms call; see `Form`.
 
@@ -70,9 +73,10 @@ class Page(Form):
             work: folder of uploads and of the rendered example.
             label: the default text written on every frame.
             live: the live faces; None without their packages.
+            submit_batch: adds a batch; None for a page without batches.
         """
         super().__init__(actions, submit, work, label)
-        self._live = live
+        self._live, self._submit_batch = live, submit_batch
 
     def build(self) -> gr.Blocks:
         """Returns the page."""
@@ -84,7 +88,13 @@ class Page(Form):
             with gr.Row(elem_id="columns"):
                 with gr.Column(scale=6, min_width=320), gr.Tabs():
                     with gr.Tab(texts.TAB_DUB, id=DUB):
-                        DubForm(self._actions, self._submit, self._work, self._label).build()
+                        DubForm(
+                            self._actions,
+                            self._submit,
+                            self._work,
+                            self._label,
+                            self._submit_batch,
+                        ).build()
                     with gr.Tab(texts.TAB_ANIMATE, id=ANIMATE):
                         self._animate_tab()
                     with gr.Tab(texts.TAB_SYNC, id=SYNC):
@@ -117,7 +127,7 @@ class Page(Form):
             texts.ANIMATE, variant="primary", interactive=not missing, elem_id="animate"
         )
         told = gr.Markdown(elem_classes="help")
-        self._submit_on_click(
+        submit_on_click(
             start,
             self._animate,
             [picture, audio, model, seed, paste_back, consent],
@@ -152,7 +162,7 @@ class Page(Form):
             texts.MEASURE, variant="primary", interactive=not missing, elem_id="measure"
         )
         told = gr.Markdown(elem_classes="help")
-        self._submit_on_click(start, self._measure, [video], told)
+        submit_on_click(start, self._measure, [video], told)
 
     def _measure(self, request: gr.Request, video: str | None) -> str:
         self._submit(SYNC, self._files(video=video), {}, False, client_of(request))

@@ -13,6 +13,7 @@ SPEECH = "Speech"
 EXAMPLE = "Use an example: a rendered person"
 ABOUT_FILES = "Any common format. Up to 4 hours and 8192 pixels on a side."
 WHO = "Who speaks? Choose one person"
+NOBODY = "No face was found in this video. Is it upright, and is a face large enough?"
 MODEL = "Model"
 QUALITY = "Quality"
 QUALITIES = {"fast": "Fast", "good": "Good", "best": "Best"}
@@ -55,11 +56,16 @@ QUEUED = "Added to the jobs."
 BATCH = "Many videos at once"
 BATCH_HELP = (
     "One face with many recordings, many faces with one recording, or equal numbers of both, "
-    "paired in the order of their names. Quality and options are those above. Each pair becomes a "
-    "job; a pair that fails does not stop the others."
+    "paired in the order of their names. Quality and options are those above. A row that fails "
+    "does not stop the others."
 )
-FACES, RECORDINGS = "Faces", "Recordings of speech"
-ADD_BATCH = "Add all as jobs"
+FACES, RECORDINGS, TABLE = "Faces", "Recordings of speech", "Table that pairs them (CSV, optional)"
+TABLE_HELP = (
+    "A table as of `lipsync dub --manifest`: columns face, audio, outfile, and options such as "
+    "quality. Its files are found by their names among the faces and recordings above; a single "
+    "face or recording is that of every row that names none."
+)
+ADD_BATCH = "Dub all"
 ANIMATE_HELP = "A photo of a frontal face and a recording of speech become a talking face."
 SEED = "Seed of the motion that the speech does not determine"
 PASTE_BACK = "Output the whole picture, not only the face"
@@ -158,7 +164,23 @@ def previewed(moment: float, edited: bool, nearest_face: float | None) -> str:
     return f"The frame at {moment:.2f} s stays as it is: no face near it, or a pause of the speech."
 
 
-def batch_added(count: int, refused: Sequence[str]) -> str:
-    """Says how many jobs a batch added, and why others were refused."""
-    added = f"Added {count} job{'' if count == 1 else 's'}."
-    return "\n\n".join([added, *(f"Refused: {text}" for text in refused)])
+def batch_rows(errors: Sequence[str]) -> str:
+    """Says how many rows a batch has, and what is wrong with them.
+
+    Args:
+        errors: of each row; empty where it has none.
+    """
+    wrong = [f"Row {number}: {text}" for number, text in enumerate(errors, 1) if text]
+    shown = wrong[:5] + ([f"and {len(wrong) - 5} more rows"] if len(wrong) > 5 else [])
+    count = f", {len(wrong)} with an error." if wrong else "."
+    return "\n\n".join([_rows(len(errors)) + count, *shown])
+
+
+def batch_added(count: int, refused: int) -> str:
+    """Says how many rows a batch has, and how many of them were refused."""
+    told = f"; {refused} refused, see the table of the batch" if refused else ""
+    return f"Added {_rows(count)}{told}."
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"

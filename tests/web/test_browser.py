@@ -3,6 +3,8 @@
 import contextlib
 import subprocess
 import sys
+import zipfile
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import example
-from tests.helpers import scenes, toy_web
+from tests.helpers import media_files, scenes, toy_web
 from tests.helpers.browser import CHROMIUM, assert_accessible
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -222,3 +224,52 @@ def test_errors_are_told_in_words(page, tmp_path):
         page.get_by_role("tab", name="Check sync").click()
         page.get_by_role("button", name="Measure").wait_for()
         assert_accessible(page)
+
+
+def test_a_batch_is_one_entry_with_a_table(page, tmp_path):
+    face = scenes.write_scenes(tmp_path / "Gesicht ü.MOV", [(scenes.LEFT, None)], frames=25)
+    nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=25)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 1)
+    table = tmp_path / "list.csv"
+    table.write_text("face,outfile\nGesicht ü.MOV,a.mp4\nnobody.mp4,\nmissing.mp4,c.mp4\n")
+    with serve(tmp_path / "work", toy_web.__name__) as address:
+        page.goto(address)
+        page.get_by_role("button", name="Many videos at once").click()
+        page.set_input_files("#batch-faces input[type=file]", [face, nobody])
+        page.set_input_files("#batch-recordings input[type=file]", speech)
+        page.set_input_files("#batch-table input[type=file]", table)
+        page.wait_for_function(
+            "document.querySelector('#batch-rows').innerText.includes('3 rows, 1 with an error')"
+        )
+        page.locator("#batch-consent input").check()
+        page.click("#batch")
+        wait_state(page, "1 of 3 done, 2 failed")
+        assert page.locator("#job-list li").count() == 1
+        rows = page.locator("#result table.rows tbody tr")
+        rows.nth(2).wait_for()
+        assert "nobody.mp4: no face was found" in rows.nth(1).inner_text()
+        assert "no uploaded file is named missing.mp4" in rows.nth(2).inner_text()
+        with page.expect_download() as download:
+            page.get_by_text("as a ZIP file").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert archive.namelist() == ["rows.csv", "a.mp4"]
+        page.get_by_role("button", name="Show the result of row 1").click()
+        page.wait_for_selector("#result-video")
+        page.reload()  # a batch outlives it
+        wait_state(page, "1 of 3 done, 2 failed")
+        page.get_by_role("button", name="Show the table").click()
+        rows.nth(2).wait_for()
+        assert_accessible(page)  # gradio's own list of files, above before the reload, is not
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+
+
+def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
+    face = scenes.write_scenes(tmp_path / "IMG_1.MOV", [(scenes.LEFT, None)], frames=25)
+    voice = tmp_path / "a video with the voice.mp4"
+    samples = media_files.tone(220, 1, 16_000)
+    media_files.write_media(voice, [Fraction(i, 25) for i in range(25)], samples, rate=16_000)
+    with serve(tmp_path / "work", toy_web.__name__) as address:
+        fill(page, address, face, voice)
+        assert "Face: 120 x 80 pixels" in page.inner_text("#about-files")
+        assert "Speech: 1.0 s" in page.inner_text("#about-files")

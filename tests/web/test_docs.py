@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,14 @@ def test_the_lines_for_scripts(port, face, speech, tmp_path):
     while (job := json.loads(curl(lines[3])))["state"] in ("waiting", "running"):
         time.sleep(0.1)
     assert job["state"] == "done", job
-    for line in lines[4:]:
+    for line in lines[4:8]:
         curl(line)
+    ids["BATCH_ID"] = json.loads(curl(lines[8]))["batch"]
+    while json.loads(curl(lines[9]))["counts"]["done"] < 1:
+        time.sleep(0.1)
+    curl(lines[10])
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        assert archive.namelist() == ["rows.csv", "anna.mp4"]
     assert (tmp_path / "dubbed.mp4").stat().st_size > 1000
     assert json.loads((tmp_path / "report.json").read_text())["frames"] == 20
-    assert len(lines) == 8
+    assert len(lines) == 11

@@ -9,9 +9,10 @@ import pytest
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
-from lipsync_jax.web.dub_form import DubForm, pair_files
+from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import told_in_words
 from lipsync_jax.web.page import Page
+from tests.helpers import scenes
 
 DEFAULTS = DubbingOptions()
 MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
@@ -27,8 +28,6 @@ def submitted():
 @pytest.fixture
 def form(actions, tmp_path, submitted):
     def submit(*job):
-        if "bad" in job[1]["face"].name:
-            raise ValueError("bad.mp4 is damaged")
         submitted.append(job)
 
     return DubForm(actions, submit, tmp_path)
@@ -39,8 +38,8 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
         return page.build()
 
     for made in (actions, Actions(tmp_path)):  # the second has none
-        blocks = asyncio.run(build(Page(made, lambda *_: None, tmp_path)))
-        text = str(blocks.get_config_file())
+        page = Page(made, lambda *_: None, tmp_path, submit_batch=lambda *_: [])
+        text = str(asyncio.run(build(page)).get_config_file())
         assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
         assert "--animator DIR" in text
 
@@ -92,6 +91,13 @@ def test_people_are_shown_when_there_are_several(form, face):
     ]  # fmt: skip
 
 
+def test_a_video_without_a_face_is_told_before_a_job_fails(form, tmp_path):
+    nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=10)
+    *_, (gallery, person, told) = form._people(texts.VIDEO, str(nobody), None)
+    assert person is None and told["value"] == texts.NOBODY and told["visible"]
+    assert gallery["visible"] is False
+
+
 def test_a_preview_and_the_command(form, face, speech):
     shown, note = form._preview(texts.VIDEO, str(face), None, str(speech), 0.4, *SETTINGS)
     before, after = shown["value"]
@@ -105,26 +111,6 @@ def test_a_preview_and_the_command(form, face, speech):
         "lipsync dub --checkpoint-path toy --face face.mp4 --audio AUDIO --quality fast "
         "--face-id 1 --loop hold --label 'AI made' --detect-every 5 --outfile face_dubbed.mp4"
     )
-
-
-def test_a_batch_pairs_files_and_survives_a_bad_one(form, submitted, tmp_path, speech):
-    faces = []
-    for name in ("b.mp4", "bad.mp4", "a.mp4"):
-        (tmp_path / name).write_bytes(b"")
-        faces.append(str(tmp_path / name))
-    told = form._add_batch(REQUEST, faces, [str(speech)], True, None, "good", *MORE)
-    assert len(submitted) == 2 and told.startswith("Added 2 jobs.") and "bad.mp4 is damaged" in told
-    with pytest.raises(ValueError, match="damaged"):
-        form._add_batch(REQUEST, faces[1:2], [str(speech)], True, None, "good", *MORE)
-
-
-def test_pairs():
-    assert pair_files(["a"], ["1", "2"]) == [("a", "1"), ("a", "2")]
-    assert pair_files(["b", "a"], ["1", "2"]) == [("a", "1"), ("b", "2")]
-    with pytest.raises(ValueError, match="3 faces and 2 recordings"):
-        pair_files(["a", "b", "c"], ["1", "2"])
-    with pytest.raises(ValueError, match="Still needed"):
-        pair_files([], ["1"])
 
 
 def test_errors_of_handlers_are_words(capsys):

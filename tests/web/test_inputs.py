@@ -1,10 +1,12 @@
 """What is known of a file before a job is queued."""
 
+from fractions import Fraction
+
 import pytest
 
 from lipsync_jax.media import containers
 from lipsync_jax.web import inputs
-from tests.helpers import scenes
+from tests.helpers import media_files, scenes
 
 
 def test_a_video_whose_header_has_no_duration_is_no_image(tmp_path):
@@ -21,3 +23,19 @@ def test_a_video_whose_header_has_no_duration_is_no_image(tmp_path):
     assert found.seconds == pytest.approx(2, abs=0.001) == known.seconds
     assert found.frame_rate == pytest.approx(25)
     assert found.describe() == "120 x 80 pixels, 2.0 s, 25 frames a second"
+
+
+def test_the_size_of_a_phones_video_is_the_displayed_one(tmp_path):
+    times = [Fraction(i, 25) for i in range(3)]
+    for rotation, size in ((0, (64, 48)), (90, (48, 64)), (180, (64, 48)), (-90, (48, 64))):
+        path = media_files.write_media(tmp_path / f"{rotation}.mp4", times, rotation=rotation)
+        found = inputs.inspect(path)
+        assert (found.width, found.height) == size
+
+
+def test_a_large_video_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = media_files.write_media(tmp_path / "large.mp4", [Fraction(0)])
+    monkeypatch.setattr(inputs, "MAX_SIDE", 60)
+    monkeypatch.setattr(inputs.packets, "first_frame", None)
+    with pytest.raises(ValueError, match="at most 60 on a side"):
+        inputs.inspect(path)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lipsync_jax.web import job_progress, jobs, uploads
-from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, QueueFullError
+from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, QueueFullError, new
 from lipsync_jax.web.jobs import JobQueue
 
 
@@ -58,7 +58,8 @@ def make_queue(tmp_path, work):
 def add(queue, tmp_path, title="", **options):
     face = tmp_path / "My Face.MP4"
     face.write_bytes(b"face")
-    return queue.add("dub", {"face": face}, options, title=title, client="me").job_id
+    files = {"face": face}
+    return queue.add(new("dub", files, options, title=title, client="me"), files).job_id
 
 
 def wait(queue, job_id, *states):
@@ -197,7 +198,7 @@ def test_a_client_has_a_limit_of_waiting_jobs(tmp_path, make_queue, monkeypatch)
         add(queue, tmp_path)
     other = tmp_path / "other.mp4"
     other.write_bytes(b"")
-    queue.add("dub", {"face": other}, {}, client="another")
+    queue.add(new("dub", {"face": other}, {}, client="another"), {"face": other})
 
 
 def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):

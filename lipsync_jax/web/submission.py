@@ -1,0 +1,101 @@
+"""Checks jobs and adds them to the queue, for the page and for the HTTP interface."""
+
+import datetime
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from lipsync_jax.types import Json
+from lipsync_jax.web.actions import Actions, SubmittedJob
+from lipsync_jax.web.batches import MAX_ROWS, Row
+from lipsync_jax.web.job import Job, new
+from lipsync_jax.web.job_options import DUB, NEED_CONSENT, require_consent
+from lipsync_jax.web.jobs import JobQueue
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+def submit(
+    actions: Actions,
+    queue: JobQueue,
+    kind: str,
+    files: Mapping[str, Path],
+    names: Mapping[str, str],
+    options: Mapping[str, Json],
+    consent: bool,
+    client: str,
+) -> Job:
+    """Checks a job and adds it to the queue.
+
+    Raises:
+        ValueError: see `Actions.check` and `JobQueue.add`.
+    """
+    job = actions.check(kind, files, names, options, consent)
+    made = new(
+        kind, job.files, job.options, names=job.names,
+        consent=_now() if kind in NEED_CONSENT else "", client=client,
+    )  # fmt: skip
+    return queue.add(made, job.files)
+
+
+def submit_batch(
+    actions: Actions, queue: JobQueue, rows: Sequence[Row], consent: bool, client: str
+) -> list[Job]:
+    """Checks the rows of a batch, and adds a job for each; a wrong row becomes a failed job.
+
+    Args:
+        actions: the models.
+        queue: of jobs.
+        rows: the videos to make.
+        consent: whether the user confirmed the consent of the persons of all rows.
+        client: an address.
+
+    Raises:
+        ValueError: consent is missing, there are too many rows, or no row can become a job.
+    """
+    require_consent(consent)
+    if not rows or len(rows) > MAX_ROWS:
+        raise ValueError(f"a batch of {len(rows)} rows can't be made; give 1 to {MAX_ROWS}")
+    checked = [_check_row(actions, row) for row in rows]
+    errors = [each for each in checked if isinstance(each, str)]
+    if len(errors) == len(rows):
+        raise ValueError("; ".join(dict.fromkeys(errors)))
+    batch, added = secrets.token_hex(8), []
+    for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1):
+        place = {"batch": batch, "row": number, "outfile": row.outfile}
+        if isinstance(found, str):
+            title = row.outfile or " + ".join(row.names.values()) or f"row {number}"
+            job = new(
+                DUB, {}, {}, title=title, names=row.names, client=client, error=found, **place
+            )
+            added.append(queue.add(job, {}))
+        else:
+            job = new(
+                DUB, found.files, found.options, title=row.outfile, names=found.names,
+                consent=_now(), client=client, **place,
+            )  # fmt: skip
+            added.append(queue.add(job, found.files))
+    return added
+
+
+def _check_row(actions: Actions, row: Row) -> SubmittedJob | str:
+    """Checks a row; returns its job, or the error in words."""
+    try:
+        if row.error:
+            raise ValueError(row.error)
+        return actions.check(DUB, row.files, row.names, row.options, True)
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def client_of(request: "Request | gr.Request") -> str:
+    """Returns the address of a client."""
+    return request.client.host if request.client else ""
