@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from lipsync_jax import weights
 from lipsync_jax.cli import _parser
 from lipsync_jax.synthesis.options import QUALITIES, AnimationOptions, DubbingOptions
 from lipsync_jax.types import Argument
@@ -42,7 +43,7 @@ def add_dubbing(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     files = parser.add_argument_group("files")
-    _add_files(files, "video or image of a face")
+    _add_files(files, "video or image of a face", weights.DUBBING)
     files.add_argument(
         "--preview", type=int, default=0, metavar="N",
         help="first write N frames, before and after dubbing, to OUTFILE's name with .preview.png",
@@ -73,7 +74,8 @@ def add_animation(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _ANIMATION_EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     defaults = AnimationOptions()
-    _add_files(parser.add_argument_group("files"), "image of a frontal face")
+    files = parser.add_argument_group("files")
+    _add_files(files, "image of a frontal face", weights.ANIMATION)
     group = parser.add_argument_group("generation")
     group.add_argument(
         "--seed", type=int, default=defaults.seed, metavar="N",
@@ -161,11 +163,14 @@ class _Ignored(argparse.Action):
         pass
 
 
-def _add_files(group: Group, face: str) -> None:
+def _add_files(group: Group, face: str, task: str) -> None:
+    built_in = "default: the built-in model, see `lipsync models`"
+    if weights.default(task) is None:
+        built_in = "there is no built-in one"
     group.add_argument(
         "--checkpoint-path", type=Path, metavar="DIR",
-        help="a training run's workdir, or a folder that `lipsync convert` wrote (default: the "
-        "built-in model, see `lipsync models`)",
+        help="a training run's workdir, or a folder that `lipsync convert` wrote "
+        f"({built_in})",
     )  # fmt: skip
     group.add_argument("--face", type=Path, help=face)
     group.add_argument("--audio", type=Path, help="driving audio: an audio or video file")

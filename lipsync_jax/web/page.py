@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lipsync_jax.types import Argument
+from lipsync_jax.types import Argument, Json
 from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
@@ -106,25 +106,32 @@ class Page(Form):
         return blocks
 
     def _animate_tab(self) -> None:
-        missing = self._actions.animation.missing()
+        # Without a model for animation, one for dubbing moves the lips.
+        lips_only = bool(self._actions.animation.missing())
+        shelf = self._actions.dubbing if lips_only else self._actions.animation
         gr.Markdown(
-            missing[:1].upper() + missing[1:] if missing else texts.ANIMATE_HELP,
-            elem_classes="help",
-        )
+            texts.LIPS_ONLY if lips_only else texts.ANIMATE_HELP,
+            elem_classes="help", elem_id="animate-help",
+        )  # fmt: skip
         picture = gr.Image(
             label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], buttons=[],
             height=IMAGE_HEIGHT, elem_id="animate-picture",
         )  # fmt: skip
         audio = audio_input("animate-audio")
         model = gr.Dropdown(
-            self._actions.animation.names, label=texts.MODEL, elem_id="animate-model",
-            visible=len(self._actions.animation.names) > 1,
+            shelf.names, label=texts.MODEL, elem_id="animate-model",
+            visible=len(shelf.names) > 1,
         )  # fmt: skip
-        seed = gr.Number(0, precision=0, minimum=0, label=texts.SEED, elem_id="seed")
-        paste_back = gr.Checkbox(label=texts.PASTE_BACK)
+        seed = gr.Number(
+            0, precision=0, minimum=0, label=texts.SEED, elem_id="seed", visible=not lips_only
+        )
+        paste_back = gr.Checkbox(label=texts.PASTE_BACK, visible=not lips_only)
         consent = gr.Checkbox(label=texts.CONSENT, elem_id="animate-consent")
         start = gr.Button(
-            texts.ANIMATE, variant="primary", interactive=not missing, elem_id="animate"
+            texts.ANIMATE_LIPS if lips_only else texts.ANIMATE,
+            variant="primary",
+            interactive=not shelf.missing(),
+            elem_id="animate",
         )
         told = gr.Markdown(elem_classes="help")
         submit_on_click(
@@ -144,12 +151,12 @@ class Page(Form):
         paste_back: bool,
         consent: bool,
     ) -> str:
-        options = {
-            "model": model, "seed": int(seed or 0), "paste_back": paste_back,
-            "label": self._label or None,
-        }  # fmt: skip
+        options: dict[str, Json] = {"model": model, "label": self._label or None}
+        kind = DUB if self._actions.animation.missing() else ANIMATE
+        if kind == ANIMATE:
+            options |= {"seed": int(seed or 0), "paste_back": paste_back}
         files = self._files(face=picture, audio=audio)
-        self._submit(ANIMATE, files, options, consent, client_of(request))
+        self._submit(kind, files, options, consent, client_of(request))
         return texts.QUEUED
 
     def _sync_tab(self) -> None:

@@ -67,6 +67,13 @@ TABLE_HELP = (
 )
 ADD_BATCH = "Dub all"
 ANIMATE_HELP = "A photo of a frontal face and a recording of speech become a talking face."
+LIPS_ONLY = (
+    "No model for animation is loaded, so the dubbing model moves the lips of the photo, and the "
+    "rest stays still. To animate the whole face, train a model, for example by `lipsync train "
+    "--config=vougioukas`, or convert official weights by `lipsync convert`, and start "
+    "`lipsync web --animator DIR` with its folder."
+)
+ANIMATE_LIPS = "Move the lips"
 SEED = "Seed of the motion that the speech does not determine"
 PASTE_BACK = "Output the whole picture, not only the face"
 SYNC_HELP = (

@@ -84,7 +84,16 @@ def resolve(
     if name is None:
         raise FileNotFoundError(
             f"this installation has no built-in model for {task}: give {option} DIR, a training "
-            "run's workdir or a folder that `lipsync convert` wrote (`lipsync demo --train` trains "
-            "a small one, and the README names official weights)"
+            f"run's workdir or a folder that `lipsync convert` wrote ({_how_to_get_one(task)})"
         )
     return path(name)
+
+
+def _how_to_get_one(task: str) -> str:
+    """Says how to get a model for a task that has no built-in one."""
+    if task != ANIMATION:
+        return "`lipsync demo --train` trains a small one, and the README names official weights"
+    train = "`lipsync train --config=vougioukas` trains one, and the README names official weights"
+    if default(DUBBING) is None:
+        return train
+    return f"{train}; without one, `lipsync dub --face IMAGE` moves the lips of an image"

@@ -72,8 +72,9 @@ def test_the_built_in_model_is_used_unless_another_is_named(built_in, generator,
     assert dubbing.LipSyncPipeline.load(tmp_path / "own").credit == (
         "model own (wav2lip, trained for 7 steps)"
     )
-    with pytest.raises(FileNotFoundError, match="no built-in model for animation"):
+    with pytest.raises(FileNotFoundError, match="no built-in model for animation") as told:
         animation.Animator.load()
+    assert "`lipsync dub --face IMAGE` moves the lips of an image" in str(told.value)
 
 
 def test_the_file_tag_names_model_licence_and_attribution(tmp_path):

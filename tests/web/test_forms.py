@@ -6,11 +6,13 @@ import types
 import gradio as gr
 import pytest
 
+from lipsync_jax import weights
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import told_in_words
+from lipsync_jax.web.models import ModelShelf
 from lipsync_jax.web.page import Page
 from tests.helpers import scenes
 
@@ -41,7 +43,7 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
         page = Page(made, lambda *_: None, tmp_path, submit_batch=lambda *_: [])
         text = str(asyncio.run(build(page)).get_config_file())
         assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
-        assert "--animator DIR" in text
+        assert "--animator DIR" in text and texts.ANIMATE_LIPS in text
 
 
 def test_a_form_becomes_a_job(form, submitted, face, speech):
@@ -130,6 +132,19 @@ def test_folders_of_one_name_are_all_offered(tmp_path):
     made = Actions(tmp_path, [*folders, folders[0]])
     assert made.dubbing.names == ["wav2lip", str(folders[1])]
     assert [*map(made.dubbing.folder, [None, *made.dubbing.names])] == [folders[0], *folders]
+
+
+def test_a_picture_is_animated_or_dubbed_by_what_is_loaded(actions, tmp_path, face, speech):
+    submitted = []
+    page = Page(actions, lambda *job: submitted.append(job), tmp_path)
+    arguments = (REQUEST, str(face), str(speech), None, 3, True, True)
+    page._animate(*arguments)
+    actions.animation = ModelShelf(weights.ANIMATION, "--animator", [tmp_path], lambda _: None)
+    page._animate(*arguments)
+    (lips, *_), (whole, *_) = submitted
+    assert (lips, whole) == ("dub", "animate")
+    assert submitted[0][2] == {"model": None, "label": None}
+    assert submitted[1][2] == {"model": None, "label": None, "seed": 3, "paste_back": True}
 
 
 def test_an_estimate_comes_from_the_last_job(actions, form):
