@@ -82,7 +82,9 @@ def dub(
     quality, model = job.options.get("quality"), models.folder(job.options.get("model"))
     timings.store(quality, model, result, time.monotonic() - generated)
     report = _json_output.generation(result, files["face"], audio, sync)
-    report["sync_text"] = [*dub_sync.describe(sync)] if sync else []
+    report["sync_text"] = dub_sync.describe(sync) if sync else ()
+    named = {files["face"].name: job.names["face"]}  # in why a video was not measured
+    report |= {key: _json_output.plain(report[key], named) for key in ("sync", "sync_text")}
     if audio != files["audio"]:
         audio.unlink()
     return _finish(report, job, result)

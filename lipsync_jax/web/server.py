@@ -1,5 +1,6 @@
 """The application: HTTP interface, its errors, static files; the page is mounted beside it."""
 
+import asyncio
 import contextlib
 import errno
 import mimetypes
@@ -13,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 import lipsync_jax
 from lipsync_jax.types import Json
-from lipsync_jax.web import api_batches, api_files, api_jobs
+from lipsync_jax.web import api_batches, api_files, api_jobs, uploads
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.job import QueueFullError
 from lipsync_jax.web.jobs import JobQueue
@@ -39,7 +40,9 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        cleaning = asyncio.create_task(_remove_old(work / "uploads"))
         yield
+        cleaning.cancel()
         queue.close()
         if live is not None:
             await live.close()
@@ -53,12 +56,12 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    uploads = Uploads(work / "uploads" / "api")
+    files = Uploads(work / "uploads" / "api")
     _add_errors(app)
     _add_status(app, actions)
-    api_files.add_routes(app, actions, uploads)
-    api_jobs.add_routes(app, actions, queue, uploads, label)
-    api_batches.add_routes(app, actions, queue, uploads, label)
+    api_files.add_routes(app, actions, files)
+    api_jobs.add_routes(app, actions, queue, files, label)
+    api_batches.add_routes(app, actions, queue, files, label)
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/docs", include_in_schema=False)
@@ -69,6 +72,14 @@ def create_app(
         app.mount("/live", live.app)
     app.mount("/lipsync", StaticFiles(directory=STATIC), name="lipsync")  # gradio has /static
     return app
+
+
+async def _remove_old(folder: Path) -> None:
+    """Removes old uploads of the page and of the HTTP interface, now and every hour."""
+    while True:
+        for path in (folder / "page", folder / "api"):
+            await asyncio.to_thread(uploads.remove_old, path)
+        await asyncio.sleep(3600)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -29,7 +29,6 @@ class Uploads:
         Raises:
             OSError: the file can't be written; nothing of it is left.
         """
-        self._remove_old()
         file_id = secrets.token_hex(8)
         path = self._folder / file_id / safe_name(name)
         path.parent.mkdir()
@@ -57,11 +56,17 @@ class Uploads:
         if _FILE_ID.fullmatch(file_id):
             shutil.rmtree(self._folder / file_id, ignore_errors=True)
 
-    def _remove_old(self) -> None:
-        for folder in self._folder.iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > _KEEP_SECONDS:
-                    shutil.rmtree(folder)
+
+def remove_old(folder: Path) -> None:
+    """Removes uploads that are older than a day, and parts of uploads that were cancelled.
+
+    Args:
+        folder: of uploads, which may be missing.
+    """
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEEP_SECONDS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def safe_name(name: str, fallback: str = "file") -> str:

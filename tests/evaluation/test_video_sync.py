@@ -19,6 +19,7 @@ from lipsync_jax.cli import sync as sync_command
 from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.faces import cache
+from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import audio, frame_source, mux, video_reader
 from lipsync_jax.synthesis import face_detection_pass, model_info
 from lipsync_jax.synthesis.options import DubbingOptions
@@ -201,6 +202,9 @@ def test_the_report_of_dubbing_has_the_offset_before_and_after(talking_video, tm
     before, _ = dub_sync.describe(dub_sync.measure(missing, talking_video, talking.sync_model()))
     assert before.startswith("sync before: not measured, ")
     assert str(tmp_path) not in before
+    image = VideoFaces((Fraction(0),), ())
+    sync = dub_sync.measure(missing, talking_video, talking.sync_model(), image)
+    assert dub_sync.describe(sync)[0] == "sync before: not measured, the face is an image"
 
 
 def test_seconds_of_a_video_have_the_offset_of_the_whole(talking_video, monkeypatch):

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import math
+import os
 import time
 import zipfile
 
@@ -184,6 +185,23 @@ def test_a_full_disk_is_told_and_keeps_no_part(client, speech, tmp_path, monkeyp
     assert not [*(tmp_path / "work" / "uploads" / "api").iterdir()]
 
 
+def test_parts_of_cancelled_uploads_and_old_files_are_removed(app, client, speech, tmp_path):
+    page = tmp_path / "work" / "uploads" / "page"
+    page.mkdir(parents=True)
+    part, new = page / "tmp0x5ig415", page / "tmp423i7pro"
+    old = page.with_name("api") / upload(client, speech)
+    for path in (part, new):
+        path.write_bytes(b"half a video")
+    for path in (part, old):
+        os.utime(path, (0, 0))
+    with TestClient(app):  # starts it
+        deadline = time.monotonic() + 10
+        while part.exists() or old.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert new.exists()
+
+
 def test_missing_things_have_errors(client, face, speech):
     assert client.get("/api/jobs/20200101-000000-abcdef").status_code == 404
     assert client.get("/api/jobs/..%2F..%2Fetc").status_code == 404
@@ -285,12 +303,15 @@ def test_a_result_is_measured_and_the_first_seconds_are_dubbed(
 ):
     speech = scenes.write_tone(tmp_path / "voice.wav", 2)
     options = OPTIONS | {"first_seconds": 1}
+    face = face.rename(tmp_path / "my face.mp4")
     job = wait(client, dub(client, face, speech, options=options).json()["job"])
     assert job["state"] == "done" and job["report"]["frames"] == 25, job
     left = {path.name for path in (tmp_path / "work" / "jobs" / job["job_id"]).iterdir()}
     assert left == {"face.mp4", "audio.wav", "result.mp4", "thumb.jpg", "job.json"}
     assert len(job["report"]["sync_text"]) == 2 and job["report"]["sync"]["after"]
+    silent = f"not measured, {job['names']['face']} has no audio"
+    assert silent in job["report"]["sync_text"][0]
     answer = client.post("/api/jobs", json={"kind": "sync", "from_job": job["job_id"]})
     measured = wait(client, answer.json()["job"])
-    assert measured["title"] == "result of face.mp4 + voice.wav"
+    assert measured["title"] == "result of my face.mp4 + voice.wav"
     assert measured["state"] == "done" and measured["report"]["tracks"]

@@ -51,7 +51,10 @@ def measure(
     if video_faces is not None and video_faces.tracks and len(video_faces.times) > 1:
         known = _first_seconds(video_faces)
         output = _output_faces(video_faces, frame_numbers, outfile)
-    before = _measure(face, sync_model, known, **options)
+    is_image = video_faces is not None and len(video_faces.times) == 1
+    before: TrackSync | str = "the face is an image"
+    if not is_image:
+        before = _measure(face, sync_model, known, **options)
     # The output is rotated, cropped and resized already.
     detection = {name: options[name] for name in ("detector", "cache") if name in options}
     after = _measure(outfile, sync_model, output, **detection)
