@@ -11,7 +11,10 @@ FACE_VIDEO = "Video of the face"
 FACE_PICTURE = "Picture of the face"
 SPEECH = "Speech"
 EXAMPLE = "Use an example: a rendered person"
-ABOUT_FILES = "Any common format. Up to 4 hours and 8192 pixels on a side."
+ABOUT_FILES = (
+    "Any common format, also one that the browser can't play. Up to 4 hours and 8192 pixels on a "
+    "side."
+)
 WHO = "Who speaks? Choose one person"
 NOBODY = "No face was found in this video. Is it upright, and is a face large enough?"
 MODEL = "Model"

@@ -181,6 +181,8 @@ def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkey
         page.wait_for_selector("#dub:not([disabled])")
         for _ in range(3):  # reading order: from the consent to the button
             page.keyboard.press("Tab")
+            focused = "getComputedStyle(document.activeElement)"
+            assert page.evaluate(f"{focused}.outlineStyle + {focused}.outlineWidth") == "solid3px"
             if page.evaluate("document.activeElement.id") == "dub":
                 break
         page.keyboard.press("Enter")
