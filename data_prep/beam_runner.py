@@ -7,6 +7,8 @@ write the cache by their paths, so all of them need one file system: NFS, or a m
 
 import importlib.util
 import logging
+import os
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +72,7 @@ def fill_cache(
         pipeline
         | "Videos" >> beam.Create(list(videos))
         | "Spread" >> beam.Reshuffle()
-        | "Extract" >> beam.Map(_extract, corpus, settings, cache_dir)
+        | "Extract" >> beam.Map(_extract, corpus, settings, cache_dir, _process())
     )
     finished = threading.Event()
     threading.Thread(target=_log_progress, args=(cache_dir, len(videos), finished)).start()
@@ -87,9 +89,19 @@ def _write_times(cache_dir: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in cache_dir.glob("*.npz")}
 
 
+def _process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
+
+
 def _extract(
-    video: corpora.Video, corpus: str, settings: ExtractionSettings, cache_dir: Path
+    video: corpora.Video,
+    corpus: str,
+    settings: ExtractionSettings,
+    cache_dir: Path,
+    launcher: tuple[str, int],
 ) -> None:
+    if _process() != launcher:  # in the launching process, its user decides
+        worker_pool.use_one_thread()
     # Beam repeats what failed; a video that killed its worker would kill the next one too.
     if not worker_pool.in_progress_marker(cache_dir, video).exists():
         worker_pool.extract_one(video, corpus, settings, cache_dir)

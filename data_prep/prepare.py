@@ -258,7 +258,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     names = [field.name for field in dataclasses.fields(ExtractionSettings)]
     settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
-    if arguments.workers < 1:
+    if arguments.workers < 1 or arguments.runner == "beam":  # which may extract in this process
         worker_pool.use_one_thread()  # as the processes do, for equal bytes
     report = prepare(
         arguments.input,

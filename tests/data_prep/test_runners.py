@@ -17,6 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import beam_runner, decision, prepare, worker_pool
+from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees, talking
 from tests.helpers.colour_faces import CRASH_COLOUR, buzz, detect_or_crash, face_image, square_box
@@ -141,6 +142,17 @@ def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypa
     assert set(threading.enumerate()) <= before
     with pytest.raises(ValueError, match=r"temp_location.*direct_num_workers=3"):
         beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 3, ["--temp_location=/tmp/a"])
+
+
+def test_processes_of_beam_use_one_thread_each(tmp_path, monkeypatch):
+    """The sums of a network depend on the number of threads, and shards must be equal."""
+    called = []
+    monkeypatch.setattr(worker_pool, "use_one_thread", lambda: called.append("one thread"))
+    monkeypatch.setattr(worker_pool, "extract_one", lambda video, *_: called.append(video.video_id))
+    for launcher in (beam_runner._process(), ("another-host", 1)):
+        video = Video(tmp_path / "a.mkv", "a", "s")
+        beam_runner._extract(video, "folder", SETTINGS, tmp_path, launcher)
+    assert called == ["a", "one thread", "a"]
 
 
 def test_beam_is_asked_for_where_it_is_missing(raw, tmp_path, monkeypatch):
