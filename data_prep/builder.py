@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -168,11 +169,24 @@ class _UncompressedShards(file_adapters.ArrayRecordFileAdapter):
 
     @classmethod
     def write_examples(cls, path: Any, iterator: Iterable) -> None:
-        writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
-        for _, serialized in iterator:
-            example = tf_example_pb2.Example.FromString(serialized)
-            writer.write(example.SerializeToString(deterministic=True))
-        writer.close()
+        with _as_os_errors(os.fspath(path)):
+            options = "group_size:1,uncompressed"
+            writer = array_record_module.ArrayRecordWriter(os.fspath(path), options)
+            for _, serialized in iterator:
+                example = tf_example_pb2.Example.FromString(serialized)
+                writer.write(example.SerializeToString(deterministic=True))
+            writer.close()
+
+
+@contextlib.contextmanager
+def _as_os_errors(path: str) -> Iterator[None]:
+    """Raises OSError where ArrayRecord raises RuntimeError because the disk is full."""
+    try:
+        yield
+    except RuntimeError as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
+        raise
 
 
 @contextlib.contextmanager

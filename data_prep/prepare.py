@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lipsync_jax.data.clip import CROP_SPECS, Clip
-from lipsync_jax.data_prep import builder, corpora, worker_pool
+from lipsync_jax.data_prep import builder, corpora, output_folder, worker_pool
 from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
 from lipsync_jax.data_prep.report import fingerprint, format_report, no_clip_error, write_report
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -260,21 +260,23 @@ def run(arguments: argparse.Namespace) -> int:
     settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
     if arguments.workers < 1 or arguments.runner == "beam":  # which may extract in this process
         worker_pool.use_one_thread()  # as the processes do, for equal bytes
-    report = prepare(
-        arguments.input,
-        arguments.out,
-        arguments.corpus,
-        settings,
-        workers=arguments.workers,
-        runner=arguments.runner,
-        beam_options=shlex.split(arguments.beam_options),
-        split_by=arguments.split_by,
-        validation=arguments.validation,
-        test=arguments.test,
-        shards=arguments.shards,
-        validation_speakers=arguments.validation_speakers,
-        test_speakers=arguments.test_speakers,
-    )
+    kept = "what was read of the videos is kept, and the same command goes on from there"
+    with output_folder.explained(arguments.out, kept):
+        report = prepare(
+            arguments.input,
+            arguments.out,
+            arguments.corpus,
+            settings,
+            workers=arguments.workers,
+            runner=arguments.runner,
+            beam_options=shlex.split(arguments.beam_options),
+            split_by=arguments.split_by,
+            validation=arguments.validation,
+            test=arguments.test,
+            shards=arguments.shards,
+            validation_speakers=arguments.validation_speakers,
+            test_speakers=arguments.test_speakers,
+        )
     print(format_report(report))
     file = arguments.out / report["corpus"] / report["config"] / "report.json"
     print(f"report  {file}")

@@ -24,6 +24,7 @@ import numpy as np
 
 from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
+from lipsync_jax.data_prep import output_folder
 from lipsync_jax.data_prep.synthetic import parts, render_clips
 from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
 from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
@@ -426,15 +427,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the corpus and a contact sheet, or renders a part of the corpus."""
     part = parts.parse(arguments.part) if arguments.part else None
-    folder = generate_corpus(
-        arguments.out,
-        arguments.clips,
-        arguments.seed,
-        arguments.crop,
-        num_identities=arguments.identities,
-        workers=arguments.workers,
-        part=part,
-    )
+    kept = "the same command renders the clips again"
+    if part:
+        kept = "what is rendered is kept, and the same command goes on from there"
+    with output_folder.explained(arguments.out, kept):
+        folder = generate_corpus(
+            arguments.out,
+            arguments.clips,
+            arguments.seed,
+            arguments.crop,
+            num_identities=arguments.identities,
+            workers=arguments.workers,
+            part=part,
+        )
     if part:
         print(f"part   {arguments.part} in {folder}; join the parts by a run without --part")
         return 0

@@ -4,7 +4,7 @@ import datetime
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -66,7 +66,7 @@ def submit_batch(
         raise ValueError("; ".join(dict.fromkeys(errors)))
     batch, added = secrets.token_hex(8), []
     for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1):
-        place = {"batch": batch, "row": number, "outfile": row.outfile}
+        place: dict[str, Any] = {"batch": batch, "row": number, "outfile": row.outfile}
         if isinstance(found, str):
             title = row.outfile or " + ".join(row.names.values()) or f"row {number}"
             job = new(

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from lipsync_jax.cli import main
 from lipsync_jax.data import loader
-from lipsync_jax.data_prep import prepare, splits, worker_pool
+from lipsync_jax.data_prep import builder, prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
 from lipsync_jax.data_prep.extract_clips import read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -253,6 +254,40 @@ def test_the_command_reports_errors(tmp_path, capsys):
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="choose auto"):
         prepare.prepare([tmp_path], tmp_path / "out", split_by="moon")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyboardInterrupt(), "interrupted; what was read of the videos is kept"),
+        (OSError(errno.ENOSPC, "No space left on device"), "out is full: make room; what was read"),
+        (OSError(errno.EROFS, "Read-only file system", "out/a"), "--out out can't be written to"),
+        (OSError(errno.EACCES, "Permission denied", "in/a.mp4"), "Permission denied: 'in/a.mp4'"),
+    ],
+)
+def test_the_command_says_what_to_do_about_the_disk_and_interrupts(
+    error, message, monkeypatch, capsys
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(prepare, "prepare", fail)
+    status = main.main(["prepare", "--input", "in", "--out", "out", "--workers", "1"])
+    assert status == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
+    """ArrayRecord raises RuntimeError."""
+
+    class Writer:
+        def __init__(self, *_):
+            raise RuntimeError("write() failed: No space left on device; writing shard")
+
+    monkeypatch.setattr(builder.array_record_module, "ArrayRecordWriter", Writer)
+    with pytest.raises(OSError, match="No space left") as caught:
+        builder._UncompressedShards.write_examples(tmp_path / "shard", [])
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "shard"))
 
 
 def test_copies_are_found_by_content(tmp_path):
