@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Callable
 from logging import ERROR, WARNING, LogRecord, getLogger
 from pathlib import Path
 from typing import NoReturn
@@ -11,8 +12,15 @@ from typing import NoReturn
 import jax
 from absl import logging
 
-_HEARTBEAT_TIMEOUT = 50  # seconds; JAX waits 100 before it gives up a host
+from lipsync_jax.training import abrupt_end
+
+_HEARTBEAT_TIMEOUT = 40  # seconds; JAX waits 100 before it gives up a host
+_GIVE_AGAIN = (
+    "Stop the remaining processes and give the same command on every host again: the run resumes "
+    "from its last checkpoint"
+)
 LOST_PROCESS = 75  # exit status; EX_TEMPFAIL of sysexits.h: the same command may succeed now
+_end_watch: list[Callable[[], None]] = []  # of a distributed run, see `abrupt_end.watch`
 # Not the project's root: it may contain the environment with all libraries.
 _OWN_FOLDERS = tuple(
     f"{folder}{os.sep}"
@@ -44,6 +52,12 @@ def initialize(
     if distributed:
         jax.distributed.initialize(
             coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT
+        )
+        _end_watch.append(
+            abrupt_end.watch(
+                "error: this process was killed, or ended because another process of this run has "
+                f"died or can't be reached. {_GIVE_AGAIN}"
+            )
         )
     if jax.process_count() > 1 and jax.default_backend() == "cpu":
         # Only the first process finds its programs in the cache; their collectives do not match
@@ -82,9 +96,8 @@ def user_message(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if is_lost_process(error):
         return (
-            f"another process of this run has died or can't be reached ({text[:160]}). Stop the "
-            "remaining processes and give the same command on every host again: the run resumes "
-            "from its last checkpoint"
+            f"another process of this run has died or can't be reached ({text[:160]}). "
+            f"{_GIVE_AGAIN}"
         )
     if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in text:
         return (
@@ -136,6 +149,8 @@ def exit_with_message(status: int, message: str) -> NoReturn:
     print(message, file=sys.stderr, flush=True)
     if jax.process_count() > 1 and status in (1, LOST_PROCESS):
         sys.stdout.flush()
+        for end in _end_watch:
+            end()
         os._exit(status)
     sys.exit(status)
 

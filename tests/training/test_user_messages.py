@@ -216,3 +216,20 @@ def test_writing_data_does_not_mention_downloads(tmp_path, capfd):
 
 def test_a_config_without_data_of_its_own_needs_none():
     inputs.require_inputs(flownet.get_config())
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.abort()", True),
+        ("os.kill(os.getpid(), 9)", True),
+        ("pass", False),
+        ("sys.exit(3)", False),
+        ("end(); os._exit(1)", False),
+    ],
+)
+def test_an_abrupt_end_says_what_to_do(end, said):
+    code = "import os, sys; from lipsync_jax.training import abrupt_end\n"
+    code += f"end = abrupt_end.watch('give the command again')\n{end}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ("give the command again\n" in run.stderr) is said
