@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from lipsync_jax.cli import _config_files
+from lipsync_jax.methods import fields
+
 ROOT = Path(__file__).parents[1]
 # "deviation W1", "Deviations S1 (Adam), S2 and S8"
 MENTION = re.compile(r"[Dd]eviations? ((?:[A-Z]\d+(?: \([^)]*\))?(?:, | and )?)+)")
@@ -26,3 +29,17 @@ def test_every_row_of_the_table_has_all_columns():
     for row in re.findall(r"^\| [A-Z]\d+ \|.*$", table, re.MULTILINE):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert len(cells) == 5 and all(cells), row
+
+
+def test_the_fields_that_get_a_papers_behaviour_exist():
+    table = (ROOT / "docs" / "explanation" / "deviations.md").read_text(encoding="utf-8")
+    ways = [row.rpartition("|")[2] for row in re.findall(r"^\| [A-Z]\d+ .*(?= \|$)", table, re.M)]
+    overrides = re.findall(r"--config\.([\w.]+)=([\w.-]+)", " ".join(ways))
+    assert len(overrides) > 15
+    known = {
+        field: value
+        for name in _config_files.names()
+        for field, value in fields.flatten(_config_files.read(name).to_dict(), "").items()
+    }
+    for field, value in overrides:
+        type(known[field])(value)  # a field of some config, and a value of its type
