@@ -269,6 +269,7 @@ def write_video(
     *,
     size: int = 384,
     identity_index: int | None = None,
+    utterance: int = 0,
 ) -> Path:
     """Writes a talking-face video with audio; the utterance is in no corpus.
 
@@ -279,12 +280,15 @@ def write_video(
         size: rows and columns.
         identity_index: index of an identity in the corpus of that seed; None for an identity that
             is in no corpus.
+        utterance: number of the utterance and the motion; the identity does not depend on it.
 
     Returns:
         `path`.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO,)))
     identity, voice = _sample_speaker(rng, seed, identity_index)
+    if utterance:
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO, utterance)))
     frames = max(1, round(seconds * render_clips.FRAME_RATE))
     performance = render_clips.sample_performance(
         voice, float(frames / render_clips.FRAME_RATE), rng

@@ -148,6 +148,21 @@ def test_a_video_has_a_face_and_audio(tmp_path):
     assert abs(len(samples) / 16000 - 0.6) < 0.1 and np.abs(samples).max() > 0.05
 
 
+def test_utterances_of_one_identity(tmp_path, monkeypatch):
+    identities, speech = [], []
+
+    def keep(path, identity, performance, size):
+        del path, size
+        identities.append(identity)
+        speech.append(performance.utterance.samples)
+
+    monkeypatch.setattr(synthetic, "_write_performance", keep)
+    for utterance in (0, 1, 1):
+        synthetic.write_video(tmp_path / "face.mp4", 0.4, utterance=utterance)
+    assert repr(identities[0]) == repr(identities[1]) == repr(identities[2])
+    assert not np.array_equal(speech[0], speech[1]) and np.array_equal(speech[1], speech[2])
+
+
 def test_a_dubbing_example_differs_from_its_target_in_the_mouth_only(tmp_path):
     paths = synthetic.write_dubbing_example(tmp_path, seconds=0.8, seed=3, size=128)
     assert [path.name for path in paths] == ["face.mp4", "voice.wav", "real.mp4"]

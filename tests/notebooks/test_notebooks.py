@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 TINY = {
     "1_dub_a_video": "example_seconds = 0.6",
     "2_train_from_nothing": "clips, expert_steps, generator_steps, min_accuracy = 10, 2, 2, 0.0",
-    "3_train_on_your_videos": "example_videos, expert_steps, generator_steps = 10, 2, 2",
+    "3_train_on_your_videos": "example_videos, expert_steps, generator_steps = 5, 2, 2\n"
+    "min_accuracy = 0.0",
     "4_animate_and_understand": "clips, steps = 10, 2",
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
