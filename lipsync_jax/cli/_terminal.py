@@ -60,7 +60,7 @@ def describe_unexpected(error: Exception) -> str:
 @contextlib.contextmanager
 def generation_progress() -> "Iterator[OnProgress]":
     """Yields what shows a `synthesis.progress.Progress`."""
-    with ProgressBar(_STAGES["faces"], rate_unit="fps") as bar:
+    with ProgressBar("load", rate_unit="fps") as bar:
         yield lambda now: bar(now.done, total=now.total, label=_STAGES[now.stage])
 
 

@@ -75,7 +75,7 @@ def test_the_progress_tells_the_stage(capsys, monkeypatch):
             for done in (1, 2, total):
                 show(dubbing.Progress(stage, done, total, done / 100))
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("detect faces 1/40 (2%), ")
+    assert first.startswith("detect faces 1/40 (2%)")
     assert re.fullmatch(r"generate 1500/1500 \(100%\), [0-9.]+ fps", last)
 
 
