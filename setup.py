@@ -105,6 +105,7 @@ setup(
         "web": WEB,
         # jax2onnx takes Orbax below 0.11.37, which CORE allows.
         "export": ["flatbuffers>=24.3", "jax2onnx>=0.17", "onnx>=1.16", "onnxruntime>=1.24"],
+        "hf": ["huggingface-hub>=0.34"],  # checkpoints of hf://OWNER/REPOSITORY
         "heif": ["pillow-heif>=1.0"],  # whole HEIC photos (libheif; its wheels hold GPL codecs)
         "live": LIVE,
         "docs": DOCS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lipsync_jax import faces, weights
+from lipsync_jax import faces, hub, weights
 from lipsync_jax.data_prep import cropping
 from lipsync_jax.data_prep.candidates import MeasuredOffset
 from lipsync_jax.data_prep.settings import (
@@ -44,7 +44,7 @@ def model_folder(settings: ExtractionSettings) -> Path | None:
     if callable(chosen) or chosen == NO_SYNC_MODEL:
         return None
     named = None if chosen == BUILT_IN else chosen
-    folder = weights.resolve(named, weights.SYNC, "--sync-model")
+    folder = hub.local(weights.resolve(named, weights.SYNC, "--sync-model"))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"--sync-model {chosen} does not exist; name a run of configs/sync_expert.py, a folder "

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+from lipsync_jax import hub
+
 log = logging.getLogger("absl")  # as the loop logs
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # -> the library that reads and writes it
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)  # C:/ is a drive
@@ -47,6 +49,11 @@ def parse(path: str | os.PathLike, option: str = "") -> Path:
     given = f"{option}={text}" if option else text
     if scheme == "file":
         return Path("/", rest)
+    if hub.is_address(text):
+        raise ValueError(
+            f"{given}: hf:// addresses name checkpoints; give a local path, gs://BUCKET/PATH or "
+            "s3://BUCKET/PATH"
+        )
     if scheme not in SCHEMES:
         raise ValueError(
             f"{given}: paths of the scheme {scheme}:// are unknown; give a local path, "
@@ -58,6 +65,26 @@ def parse(path: str | os.PathLike, option: str = "") -> Path:
     from etils import epath
 
     return cast(Path, epath.Path(f"{scheme}://{rest}"))
+
+
+def parse_checkpoint(path: str | os.PathLike, option: str = "") -> Path:
+    """Returns the path of a checkpoint, which may be an address of the Hugging Face Hub.
+
+    Args:
+        path: see `parse`; or hf://OWNER/REPOSITORY, see `hub.parse`, which is not fetched yet.
+        option: see `parse`.
+
+    Returns:
+        See `parse`; an address as a path that `hub.local` reads.
+
+    Raises:
+        ValueError: see `parse`, `hub.parse` and `hub.require_library`.
+    """
+    if not hub.is_address(path):
+        return parse(path, option)
+    address = hub.parse(path, option)
+    hub.require_library(address)
+    return Path(str(address))
 
 
 def bucket_scheme(path: str | os.PathLike) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from lipsync_jax import paths, weights
+from lipsync_jax import hub, paths, weights
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, extraction
 from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
@@ -272,14 +272,15 @@ def _config(
 ) -> ml_collections.ConfigDict:
     """Returns the base model's config, changed to train on one person."""
     config = ml_collections.ConfigDict(base)
+    folder, expert = hub.local(folder).absolute(), hub.local(expert).absolute()
     names = model_cards.network_names(inference.resolve_checkpoint(folder))
     trained = [name for name in ("generator", "discriminator") if name in names]
     with config.unlocked():
-        config.init_from = {name: str(folder.absolute()) for name in trained}
+        config.init_from = {name: str(folder) for name in trained}
         if "discriminator" not in trained:
             config.discriminators = {}  # a new one would first have to learn
         if "expert" in config.frozen:
-            config.frozen.expert.checkpoint = str(expert.absolute())
+            config.frozen.expert.checkpoint = str(expert)
             config.frozen.expert.min_accuracy = 0.0
     config.data.dir = str(data.absolute())
     config.data.batch_size = min(config.data.batch_size, clips)

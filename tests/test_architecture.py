@@ -31,6 +31,7 @@ FLOORS = {
     "lipsync_jax.folder_lock": 0,
     "lipsync_jax.losses": 0,
     "lipsync_jax.paths": 0,
+    "lipsync_jax.hub": 0,
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,

@@ -168,9 +168,9 @@ def _add_files(group: Group, face: str, task: str) -> None:
     if weights.default(task) is None:
         built_in = "there is no built-in one"
     group.add_argument(
-        "--checkpoint-path", type=Path, metavar="DIR",
-        help="a training run's workdir, or a folder that `lipsync convert` wrote "
-        f"({built_in})",
+        "--checkpoint-path", type=_parser.checkpoint, metavar="DIR",
+        help="a training run's workdir, a folder that `lipsync convert` wrote, or "
+        f"hf://OWNER/REPOSITORY ({built_in})",
     )  # fmt: skip
     group.add_argument("--face", type=Path, help=face)
     group.add_argument("--audio", type=Path, help="driving audio: an audio or video file")

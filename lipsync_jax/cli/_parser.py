@@ -50,6 +50,14 @@ def path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def checkpoint(text: str) -> Path:
+    """Parses the path of a checkpoint, see `paths.parse_checkpoint`; errors are argparse's."""
+    try:
+        return paths.parse_checkpoint(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 class UsageError(SystemExit):
     """Ends the program with status 2, after the message was printed.
 

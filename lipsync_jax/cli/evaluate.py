@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_jax import weights
-from lipsync_jax.cli import _preference
+from lipsync_jax.cli import _parser, _preference
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generated.add_argument("--compare", type=Path, nargs="+", metavar="PATH",
                            help="several such folders or videos: one table, and videos side by "
                            "side")  # fmt: skip
-    generated.add_argument("--checkpoint-path", type=Path, nargs="+", metavar="DIR",
-                           help="generators, with --data or --filelist (default: the "
-                           "built-in model, see `lipsync models`)")  # fmt: skip
+    generated.add_argument("--checkpoint-path", type=_parser.checkpoint, nargs="+",
+                           metavar="DIR", help="generators, with --data or --filelist (default: "
+                           "the built-in model, see `lipsync models`)")  # fmt: skip
     _preference.add_arguments(parser)
     references = parser.add_argument_group("references")
     references.add_argument("--references", type=Path, metavar="PATH",
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                             help="order of the names in a line; video-audio in the lists of "
                             "ReSyncED")  # fmt: skip
     how = parser.add_argument_group("metrics")
-    how.add_argument("--sync-model", type=Path, metavar="DIR",
+    how.add_argument("--sync-model", type=_parser.checkpoint, metavar="DIR",
                      help="the folder that `lipsync convert syncnet_v2.model` wrote gives LSE-D "
                      "and LSE-C; a run of configs/sync_expert.py Sync-D and Sync-C (default: "
                      "the built-in sync model if there is one; none: no sync metrics)")  # fmt: skip
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="JSON {clip: text}, or a folder of .align files; shards contain their "
                      "own")  # fmt: skip
     lip_reading = how.add_mutually_exclusive_group()
-    lip_reading.add_argument("--lip-reader", type=Path, metavar="DIR",
+    lip_reading.add_argument("--lip-reader", type=_parser.checkpoint, metavar="DIR",
                              help="a run of configs/lip_reader.py: adds WER")  # fmt: skip
     lip_reading.add_argument("--hypotheses", type=Path, metavar="FILE",
                              help="JSON {clip: text} or {method: {clip: text}} of any lip reader: "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_jax import web_guard
-from lipsync_jax.cli import _terminal
+from lipsync_jax.cli import _parser, _terminal
 
 if TYPE_CHECKING:
     from lipsync_jax.live.session import Live
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--checkpoint-path", type=Path, metavar="DIR",
+        "--checkpoint-path", type=_parser.checkpoint, metavar="DIR",
         help="a dubbing network, no animator: a training run's workdir, or a folder that "
         "`lipsync convert` wrote (default: the built-in model)",
     )  # fmt: skip

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_jax.cli import _parser
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="folder of the new model, for --checkpoint-path; the same command "
                         "resumes an interrupted run there")  # fmt: skip
-    parser.add_argument("--checkpoint-path", type=Path, metavar="DIR",
+    parser.add_argument("--checkpoint-path", type=_parser.checkpoint, metavar="DIR",
                         help="the dubbing model to begin with (default: built-in)")  # fmt: skip
-    parser.add_argument("--sync-model", type=Path, metavar="DIR",
+    parser.add_argument("--sync-model", type=_parser.checkpoint, metavar="DIR",
                         help="the frozen sync expert (default: built-in)")  # fmt: skip
     parser.add_argument("--steps", type=int, default=600, help="of training (default: 600)")
     parser.add_argument("--detector", default="auto", help="see `lipsync prepare` (default: auto)")

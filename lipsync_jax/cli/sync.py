@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_jax import weights
-from lipsync_jax.cli import _json_output
+from lipsync_jax.cli import _json_output, _parser
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from lipsync_jax.cli._options import add_detection_options
 
     parser.add_argument("video", type=Path, help="a video of people who speak, with audio")
-    parser.add_argument("--sync-model", type=Path, metavar="DIR",
+    parser.add_argument("--sync-model", type=_parser.checkpoint, metavar="DIR",
                         help="a run of configs/sync_expert.py, or the folder that "
                         "`lipsync convert syncnet_v2.model` wrote (default: the built-in model, "
                         "see `lipsync models`)")  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lipsync_jax import paths
+from lipsync_jax import hub, paths
 from lipsync_jax.data import audio_features
 from lipsync_jax.data.audio_features import AudioFeatureSpec
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
@@ -50,7 +50,7 @@ def load(folder: str | os.PathLike) -> tuple[DubbingModel, str]:
         ValueError: the folder is no dubbing network, its card or file is damaged, or no runtime is
             installed.
     """
-    folder = Path(folder)
+    folder = Path(hub.local(folder))
     card = read_card(folder)
     kind, file = card.get("kind"), folder / FILE
     if kind != "dubbing":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from lipsync_jax import methods, paths, weights
+from lipsync_jax import hub, methods, paths, weights
 from lipsync_jax.methods.inference import AnimationInference, SyncInference
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
@@ -127,6 +127,8 @@ def credit(directory: str | os.PathLike) -> str:
 
 
 def _name(directory: Path) -> str:
+    if hub.is_address(directory):
+        return str(hub.parse(directory))
     return directory.absolute().name
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import flax
 
-from lipsync_jax import methods, paths
+from lipsync_jax import hub, methods, paths
 from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
@@ -37,15 +37,16 @@ def resolve_checkpoint(directory: str | os.PathLike) -> Path:
     """Returns the newest inference checkpoint of a folder.
 
     Args:
-        directory: a run's workdir, its best/ or one checkpoint itself.
+        directory: a run's workdir, its best/ or one checkpoint itself; or its address on the
+            Hugging Face Hub, see `hub.parse`, which is fetched.
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
-        ValueError: the path is a file, or empty.
+        ValueError: the path is a file, or empty; or the address can't be fetched.
     """
     if not str(directory):
         raise ValueError("the checkpoint's folder is empty: name a run's workdir")
-    directory = paths.absolute(directory)
+    directory = paths.absolute(hub.local(directory))
     if directory.is_file():
         kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
         out = directory.with_suffix("")

@@ -62,14 +62,15 @@ def require_paths(config: ml_collections.ConfigDict) -> None:
     for name, value in fields.flatten(config.to_dict()).items():
         if not isinstance(value, str):
             continue
-        if name.endswith((".dir", ".checkpoint")) or name.startswith("config.init_from."):
-            given = [value]
+        if name.endswith(".checkpoint") or name.startswith("config.init_from."):
+            given = [paths.parse_checkpoint(value, f"--{name}")]
+        elif name.endswith(".dir"):
+            given = [paths.parse(value, f"--{name}")]
         elif name == "config.data.dirs":
-            given = [part.dir for part in mixture.parse(value)]
+            given = [paths.parse(part.dir, f"--{name}") for part in mixture.parse(value)]
         else:
             continue
         for path in given:
-            paths.parse(path, f"--{name}")
             paths.require_access(path, f"--{name}")
 
 

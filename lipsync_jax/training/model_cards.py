@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from lipsync_jax import __version__, paths
+from lipsync_jax import __version__, hub, paths
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
@@ -43,7 +43,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 def is_exported(folder: Path) -> bool:
     """Returns whether a folder was written by `lipsync export`: it holds programs, no weights."""
-    return (folder / EXPORTED).is_file()
+    return (hub.local(folder) / EXPORTED).is_file()
 
 
 def network_names(folder: Path) -> list[str]:

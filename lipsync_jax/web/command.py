@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_jax.cli import _parser
+
 if TYPE_CHECKING:
     from lipsync_jax.web.jobs import JobQueue
     from lipsync_jax.web_guard import App
@@ -25,12 +27,13 @@ _LABEL = "AI-generated lip movements"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `lipsync web`."""
     parser.add_argument(
-        "--checkpoint-path", type=Path, action="append", metavar="DIR", default=[],
+        "--checkpoint-path", type=_parser.checkpoint, action="append", default=[], metavar="DIR",
         help="a dubbing model; may be repeated (default: the built-in model)",
     )  # fmt: skip
-    parser.add_argument("--animator", type=Path, action="append", metavar="DIR", default=[],
+    parser.add_argument("--animator", type=_parser.checkpoint, action="append", default=[],
+                        metavar="DIR",
                         help="a model that animates pictures; may be repeated")  # fmt: skip
-    parser.add_argument("--sync-model", type=Path, metavar="DIR",
+    parser.add_argument("--sync-model", type=_parser.checkpoint, metavar="DIR",
                         help="measures sync (default: the built-in model)")  # fmt: skip
     parser.add_argument("--work", type=Path, metavar="DIR", default=Path("lipsync_web"),
                         help="folder of uploads and jobs (default: %(default)s)")  # fmt: skip

@@ -71,15 +71,16 @@ def resolve(
     """Returns a given checkpoint, or else the built-in model for a task.
 
     Args:
-        checkpoint: a folder that the user named, or None.
+        checkpoint: a folder, or an address of the Hugging Face Hub, that the user named; or None.
         task: one of `TASKS`.
         option: that names a checkpoint, for the error.
 
     Raises:
         FileNotFoundError: no folder was named, and there is no built-in model for the task.
+        ValueError: see `paths.parse_checkpoint`.
     """
     if checkpoint is not None:
-        return paths.parse(checkpoint, option)
+        return paths.parse_checkpoint(checkpoint, option)
     name = default(task)
     if name is None:
         raise FileNotFoundError(
