@@ -1,9 +1,8 @@
 """The progress of a running job, with an estimate of the time left."""
 
 import dataclasses
-import statistics
-import time
-from collections import deque
+
+from lipsync_jax.progress import RateEstimator
 
 _RATE_WINDOW = 5.0  # seconds over which the time left is estimated
 
@@ -31,7 +30,7 @@ class Tracker:
     """Estimates rate and time left of a stage from its last seconds."""
 
     def __init__(self) -> None:
-        self._stage, self._points = "", deque[tuple[float, int]]()
+        self._stage, self._estimator = "", RateEstimator(_RATE_WINDOW)
 
     def __call__(self, stage: str, done: int, total: int) -> Progress:
         """Takes the units finished; returns the progress with its estimates.
@@ -41,15 +40,9 @@ class Tracker:
             done: see `Progress`.
             total: see `Progress`.
         """
-        now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._points = stage, deque()
-        self._points.append((now, done))
-        while len(self._points) > 2 and now - self._points[0][0] > _RATE_WINDOW:
-            self._points.popleft()
-        rates = [
-            (done - before) / (now - then) for then, before in self._points if now - then > 0.5
-        ]
-        rate = statistics.median(rates) if rates else 0.0
-        left = (total - done) / rate if rate > 0 and total else None
+            self._stage, self._estimator = stage, RateEstimator(_RATE_WINDOW)
+        self._estimator.update(done)
+        rate = self._estimator.rate
+        left = self._estimator.seconds_left(done, total) if rate > 0 and total else None
         return Progress(stage, done, total, rate, left)

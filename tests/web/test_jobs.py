@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lipsync_jax import progress
 from lipsync_jax.web import job_progress, jobs, uploads
 from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, QueueFullError, new
 from lipsync_jax.web.jobs import JobQueue
@@ -231,12 +232,12 @@ def test_a_job_that_is_old_enough_to_be_removed_runs_again(tmp_path, make_queue,
 
 def test_progress_has_a_rate_and_the_time_left(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(job_progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     tracker = job_progress.Tracker()
     assert tracker("generate", 0, 100).seconds_left is None
     for done in range(10, 60, 10):
-        progress = tracker("generate", done, 100)
-    assert progress.per_second == 10 and progress.seconds_left == 5
+        found = tracker("generate", done, 100)
+    assert found.per_second == 10 and found.seconds_left == 5
     assert tracker("faces", 0, 9).per_second == 0
 
 
