@@ -5,6 +5,7 @@ import binascii
 import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -16,13 +17,14 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 _MAX_PORT = 65_535
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # of this machine; no names under which it answers
 HOSTS_VARIABLE = "LIPSYNC_HOSTS"  # more names of this server, separated by commas
+FRAMES_VARIABLE = "LIPSYNC_FRAMED_BY"  # origins whose pages may show this one in a frame
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?")
 # Browsers load nothing from other hosts; gradio needs inline scripts, and blobs for previews.
 _POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; "
-    "form-action 'self'; base-uri 'self'; object-src 'none'"
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; "
+    "base-uri 'self'; object-src 'none'; frame-ancestors 'self'"
 )
 _HEADERS = (
-    (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -46,6 +48,23 @@ def host_names(host: str) -> frozenset[str]:
     more = os.environ.get(HOSTS_VARIABLE, "").split(",")
     names = {*LOCAL_NAMES, host, *(name.strip() for name in more)}
     return frozenset({name.lower() for name in names} - {"", *_ALL_ADDRESSES})
+
+
+def framing_origins() -> tuple[str, ...]:
+    """Returns the origins whose pages may show this server's pages in a frame.
+
+    Raises:
+        ValueError: FRAMES_VARIABLE has something else.
+    """
+    text = os.environ.get(FRAMES_VARIABLE, "")
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{FRAMES_VARIABLE}={text}: {origin!r} is no origin; give such as "
+                "https://huggingface.co, separated by commas"
+            )
+    return origins
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -103,7 +122,12 @@ class Guard:
             hosts: names of this server.
             max_bytes: of a request's body.
             credentials: user and password that every request needs; None for no password.
+
+        Raises:
+            ValueError: see `framing_origins`.
         """
+        policy = " ".join((_POLICY, *framing_origins()))
+        self._headers = ((b"content-security-policy", policy.encode()), *_HEADERS)
         self._app, self._hosts, self._max_bytes = app, frozenset(hosts), max_bytes
         self._credentials = credentials
 
@@ -115,12 +139,12 @@ class Guard:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(headers, scope)
         if refusal is not None:
-            await _refuse(scope, send, *refusal)
+            await self._refuse(scope, send, *refusal)
             return
 
         async def send_with_headers(message: MutableMapping[str, Untyped]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -160,6 +184,19 @@ class Guard:
         expected = ":".join(self._credentials).encode()
         return kind.lower() == "basic" and secrets.compare_digest(given, expected)
 
+    async def _refuse(self, scope: Scope, send: Send, status: int, message: str) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": message[:100]})
+            return
+        headers = [(b"content-type", b"application/json"), *self._headers]
+        if status == 401:
+            headers.append((b"www-authenticate", b'Basic realm="lipsync"'))
+        if status in (411, 413):
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        body = json.dumps({"error": message}).encode()
+        await send({"type": "http.response.body", "body": body})
+
 
 def _name(url: str) -> str:
     try:
@@ -173,17 +210,3 @@ def _is_of(origin: str, host: str) -> bool:
         return urlsplit(origin).netloc == host
     except ValueError:
         return False
-
-
-async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": message[:100]})
-        return
-    headers = [(b"content-type", b"application/json"), *_HEADERS]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="lipsync"'))
-    if status in (411, 413):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    body = json.dumps({"error": message}).encode()
-    await send({"type": "http.response.body", "body": body})

@@ -66,6 +66,20 @@ def test_large_bodies_are_refused_unread():
     assert answer({**headers, "content-length": "1000"}, method="POST")["status"] == 200
 
 
+def test_pages_that_may_show_the_page_in_a_frame_are_named(monkeypatch):
+    def policy(headers):
+        return dict(answer(headers)["headers"])[b"content-security-policy"].decode()
+
+    for host in ("localhost", "evil.example"):  # answered, and refused
+        assert policy({"host": host}).endswith("; frame-ancestors 'self'")
+    monkeypatch.setenv(web_guard.FRAMES_VARIABLE, "https://huggingface.co, http://lan:80,")
+    for host in ("localhost", "evil.example"):
+        assert policy({"host": host}).endswith(" 'self' https://huggingface.co http://lan:80")
+    monkeypatch.setenv(web_guard.FRAMES_VARIABLE, "https://a.example; script-src *")
+    with pytest.raises(ValueError, match=r"LIPSYNC_FRAMED_BY=.* is no origin; give such as https"):
+        answer({"host": "localhost"})
+
+
 def test_a_wildcard_address_is_no_name(monkeypatch):
     monkeypatch.setenv(web_guard.HOSTS_VARIABLE, "studio.lan, ")
     assert web_guard.host_names("0.0.0.0") == {"127.0.0.1", "localhost", "::1", "studio.lan"}
