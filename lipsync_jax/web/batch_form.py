@@ -1,17 +1,14 @@
 """The form that dubs many videos in one go."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 
-from lipsync_jax.types import Json, Untyped
-from lipsync_jax.web import batches, texts
+from lipsync_jax.types import Untyped
+from lipsync_jax.web import batches, dub_options, texts
 from lipsync_jax.web.batches import Row
 from lipsync_jax.web.handlers import QUIET, SubmitBatch, submit_on_click, told_in_words, uploaded
 from lipsync_jax.web.submission import client_of
-
-ToOptions = Callable[..., dict[str, Json]]  # values of the form's fields -> options of a dub
 
 
 class BatchForm:
@@ -26,14 +23,12 @@ class BatchForm:
         """
         self._submit, self._work = submit, work
 
-    def build(self, settings: list[Untyped], to_options: ToOptions) -> None:
+    def build(self, settings: list[Untyped]) -> None:
         """Adds the fields.
 
         Args:
-            settings: fields of options that are those of all rows.
-            to_options: takes their values.
+            settings: fields of options of all rows: model, quality and `dub_options.add_fields`.
         """
-        self._to_options = to_options
         gr.Markdown(texts.BATCH_HELP, elem_classes="help")
         faces, recordings = (  # of any type: not every system knows those of videos
             gr.File(label=label, file_count="multiple", height=180, elem_id=name)
@@ -83,9 +78,11 @@ class BatchForm:
         recordings: list[str] | None,
         table: str | None,
         consent: bool,
-        *settings: Untyped,
+        model: str | None,
+        quality: str,
+        *more: Untyped,
     ) -> str:
-        shared = self._to_options(*settings)
+        shared = dub_options.read(model, quality, False, None, *more)
         rows = [
             Row(row.files, shared | dict(row.options), row.names, row.outfile, row.error)
             for row in self._rows(faces, recordings, table)

@@ -58,9 +58,7 @@ def pair_files(faces: Sequence[Path], recordings: Sequence[Path]) -> list[Row]:
     return [Row({"face": face, "audio": audio}) for face, audio in pairs]
 
 
-def read_table(
-    table: Path, faces: Sequence[Path], recordings: Sequence[Path], name: str = ""
-) -> list[Row]:
+def read_table(table: Path, faces: Sequence[Path], recordings: Sequence[Path]) -> list[Row]:
     """Reads a table like those of `lipsync dub --manifest`; its files are uploads.
 
     Args:
@@ -68,7 +66,6 @@ def read_table(
             be missing.
         faces: uploads; a single one is that of rows that name none.
         recordings: likewise.
-        name: by which the user knows the table, for errors.
 
     Raises:
         ValueError: the file is no such table. Errors of one row are told by that row.
@@ -76,7 +73,7 @@ def read_table(
     options = _batch.make_row_options(_options.add_dubbing, "dub")
     for action in options.parser._actions:
         action.default = argparse.SUPPRESS  # so that parsing returns what a row has
-    rows = _batch.read_rows(table, options, name or table.name, required=())
+    rows = _batch.read_rows(table, options, table.name, required=())
     uploads = [*dict.fromkeys([*faces, *recordings])]
     alone = {
         role: files[0]

@@ -1,15 +1,13 @@
 """The form that dubs one video, or many."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import gradio as gr
 
-from lipsync_jax.faces.trajectory import MISSING_FACE
-from lipsync_jax.media.timeline import LOOPS
-from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES, SILENCE_MODES, DubbingOptions
+from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES
 from lipsync_jax.types import Json, Untyped
-from lipsync_jax.web import example, inputs, job_options, texts
+from lipsync_jax.web import dub_options, example, inputs, job_options, texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.handlers import (
@@ -89,7 +87,7 @@ class DubForm(Form):
         )
         short = gr.Checkbox(label=texts.FIRST_SECONDS, elem_id="first-seconds")
         with gr.Accordion(texts.MORE, open=False):
-            options = self._more_options()
+            options = dub_options.add_fields(self._label)
             command_button = gr.Button(texts.AS_COMMAND, size="sm")
             command = gr.Textbox(label=texts.COMMAND, visible=False, buttons=["copy"], lines=2)
         with gr.Accordion(texts.PREVIEW, open=False):
@@ -108,9 +106,7 @@ class DubForm(Form):
         start = gr.Button(texts.DUB, variant="primary", interactive=False, elem_id="dub")
         if self._submit_batch is not None:
             with gr.Accordion(texts.BATCH, open=False):
-                BatchForm(self._submit_batch, self._work).build(
-                    [model, quality, *options.values()], self._batch_options
-                )
+                BatchForm(self._submit_batch, self._work).build([model, quality, *options.values()])
 
         chosen = [source, video, picture]
         settings = [model, quality, short, person, *options.values()]
@@ -148,23 +144,6 @@ class DubForm(Form):
             told_in_words(self._command), [*chosen, audio, *settings], command, **QUIET
         )
         submit_on_click(start, self._dub, [*chosen, audio, consent, *settings], why)
-
-    def _more_options(self) -> dict[str, Untyped]:
-        """Adds the options that are rarely changed; returns them by name."""
-        defaults = DubbingOptions()
-        return {
-            "loop": _choice(texts.LOOP, texts.LOOPS, LOOPS, defaults.loop),
-            "on_missing_face": _choice(
-                texts.MISSING_FACE, texts.MISSING_FACES, MISSING_FACE, defaults.on_missing_face
-            ),
-            "silence_mode": _choice(
-                texts.SILENCE, texts.SILENCES, SILENCE_MODES, defaults.silence_mode
-            ),
-            "min_face_height": gr.Number(
-                value=defaults.min_face_height, precision=0, minimum=0, label=texts.MIN_FACE
-            ),
-            "label": gr.Textbox(value=self._label, label=texts.LABEL, max_lines=1, max_length=200),
-        }
 
     def _ready(
         self,
@@ -258,7 +237,7 @@ class DubForm(Form):
         if not face or not audio:
             raise ValueError(texts.need("face", "audio"))
         frame = self._actions.preview(
-            self._path(face), self._path(audio), moment, self._options(*values)
+            self._path(face), self._path(audio), moment, dub_options.read(*values)
         )
         note = texts.previewed(frame.moment, frame.edited, frame.nearest_face)
         return gr.update(value=(frame.before, frame.after), visible=True), note
@@ -268,7 +247,9 @@ class DubForm(Form):
     ) -> Untyped:
         face = video if kind == texts.VIDEO else picture
         names = {role: Path(path).name for role, path in (("face", face), ("audio", audio)) if path}
-        return gr.update(value=job_options.as_command(self._options(*values), names), visible=True)
+        return gr.update(
+            value=job_options.as_command(dub_options.read(*values), names), visible=True
+        )
 
     def _dub(
         self,
@@ -281,46 +262,8 @@ class DubForm(Form):
         *values: Untyped,
     ) -> str:
         files = self._files(face=video if kind == texts.VIDEO else picture, audio=audio)
-        self._submit(DUB, files, self._options(*values), consent, client_of(request))
+        self._submit(DUB, files, dub_options.read(*values), consent, client_of(request))
         return texts.QUEUED
-
-    def _options(
-        self,
-        model: str | None,
-        quality: str,
-        short: bool,
-        person: int | None,
-        loop: str,
-        on_missing_face: str,
-        silence_mode: str,
-        min_face_height: float | None,
-        label: str,
-    ) -> dict[str, Json]:
-        """Returns the options of the form, in the order of its fields, that are not defaults."""
-        options: dict[str, Json] = {
-            "loop": loop, "on_missing_face": on_missing_face, "silence_mode": silence_mode,
-            "min_face_height": None if min_face_height is None else int(min_face_height),
-            "label": label.strip() or None,
-        }  # fmt: skip
-        defaults = DubbingOptions()
-        options = {k: v for k, v in options.items() if v != getattr(defaults, k)}
-        options |= {"model": model, "quality": quality}
-        if short:
-            options["first_seconds"] = texts.SHORT_SECONDS
-        if person is not None:
-            # The portraits' numbers are those of the default interval of detection.
-            options |= {"face_id": person, "detect_every": defaults.detect_every}
-        return options
-
-    def _batch_options(self, model: str | None, quality: str, *values: Untyped) -> dict[str, Json]:
-        """Returns the options of all rows of a batch."""
-        return self._options(model, quality, False, None, *values)
-
-
-def _choice(
-    label: str, words: Mapping[str, str], values: Sequence[str], default: str
-) -> gr.Dropdown:
-    return gr.Dropdown([(words[value], value) for value in values], value=default, label=label)
 
 
 def _choose_person(event: gr.SelectData) -> tuple[int, str]:

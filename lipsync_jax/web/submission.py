@@ -1,10 +1,11 @@
 """Checks jobs and adds them to the queue, for the page and for the HTTP interface."""
 
 import datetime
+import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -64,22 +65,26 @@ def submit_batch(
     errors = [each for each in checked if isinstance(each, str)]
     if len(errors) == len(rows):
         raise ValueError("; ".join(dict.fromkeys(errors)))
-    batch, added = secrets.token_hex(8), []
-    for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1):
-        place: dict[str, Any] = {"batch": batch, "row": number, "outfile": row.outfile}
-        if isinstance(found, str):
-            title = row.outfile or " + ".join(row.names.values()) or f"row {number}"
-            job = new(
-                DUB, {}, {}, title=title, names=row.names, client=client, error=found, **place
-            )
-            added.append(queue.add(job, {}))
-        else:
-            job = new(
-                DUB, found.files, found.options, title=row.outfile, names=found.names,
-                consent=_now(), client=client, **place,
-            )  # fmt: skip
-            added.append(queue.add(job, found.files))
-    return added
+    batch = secrets.token_hex(8)
+    return [
+        _add_row(queue, row, found, client, batch, number)
+        for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1)
+    ]
+
+
+def _add_row(
+    queue: JobQueue, row: Row, found: SubmittedJob | str, client: str, batch: str, number: int
+) -> Job:
+    """Adds the job of a row, or one that failed by an error in words."""
+    make = functools.partial(new, DUB, client=client, batch=batch, row=number, outfile=row.outfile)
+    if not isinstance(found, str):
+        job = make(found.files, found.options, title=row.outfile, names=found.names, consent=_now())
+        try:
+            return queue.add(job, found.files)
+        except OSError as error:  # an upload was removed
+            found = str(error)
+    title = row.outfile or " + ".join(row.names.values()) or f"row {number}"
+    return queue.add(make({}, {}, title=title, names=row.names, error=found), {})
 
 
 def _check_row(actions: Actions, row: Row) -> SubmittedJob | str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import time
 import types
 import unicodedata
@@ -10,13 +11,16 @@ import zipfile
 import pytest
 from fastapi.testclient import TestClient
 
-from lipsync_jax.web import batches, jobs, submission, texts
+from lipsync_jax.synthesis.options import DubbingOptions
+from lipsync_jax.web import batches, job_folder, jobs, submission, texts
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.batches import Row
 from lipsync_jax.web.job import QueueFullError, new
 from tests.helpers import scenes
 
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
+DEFAULTS = DubbingOptions()
+MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
 OPTIONS = {"match_colours": False, "blend": "box", "detect_every": 1}
 
 
@@ -199,12 +203,27 @@ def test_a_row_is_not_run_twice(actions, queue, face, speech, monkeypatch):
         queue.run_again(job.job_id)
 
 
+def test_an_upload_that_is_gone_fails_its_row_only(actions, queue, face, speech, monkeypatch):
+    gone = face.with_name("gone.mp4")
+    shutil.copyfile(face, gone)
+    rows = [Row({"face": gone, "audio": speech}), Row({"face": face, "audio": speech}, OPTIONS)]
+    make = job_folder.make
+
+    def lose(folder, job, files):
+        gone.unlink(missing_ok=True)
+        make(folder, job, files)
+
+    monkeypatch.setattr(job_folder, "make", lose)
+    first, second = submission.submit_batch(actions, queue, rows, True, "me")
+    assert first.state == "failed" and "gone.mp4" in first.error and second.error == ""
+    assert [job.row for job in queue.rows(first.batch)] == [1, 2]
+
+
 def test_the_form_adds_a_batch_and_tells_what_is_refused(actions, queue, face, speech, table):
     def submit(rows, consent, client):
         return submission.submit_batch(actions, queue, rows, consent, client)
 
     form = BatchForm(submit, face.parent)
-    form._to_options = lambda quality: {"quality": quality} | OPTIONS
     files = [str(face)], [str(speech)]
     assert form._describe(*files, None) == "1 row."
     assert form._describe([str(face)], None, None) == ""
@@ -213,16 +232,16 @@ def test_the_form_adds_a_batch_and_tells_what_is_refused(actions, queue, face, s
     assert (
         shown.startswith("3 rows, 1 with an error.") and "Row 2: no uploaded file is named" in shown
     )
-    told = form._add(REQUEST, *files, path, True, "fast")
+    told = form._add(REQUEST, *files, path, True, None, "fast", *MORE)
     assert told == "Added 3 rows; 1 refused, see the table of the batch."
     rows = queue.rows(queue.all()[0].batch)
     assert [row.options.get("quality") for row in rows] == ["best", None, "fast"]
     assert rows[1].state == "failed" and rows[1].title == "no.mp4"
     assert "has no option for" in form._describe(*files, str(table("speed", "1")))
     with pytest.raises(ValueError, match="consent is missing"):
-        form._add(REQUEST, *files, None, False, "fast")
+        form._add(REQUEST, *files, None, False, None, "fast", *MORE)
     with pytest.raises(ValueError, match="was not uploaded"):
-        form._add(REQUEST, ["/etc/passwd"], [str(speech)], None, True, "fast")
+        form._add(REQUEST, ["/etc/passwd"], [str(speech)], None, True, None, "fast", *MORE)
 
 
 def test_many_wrong_rows_are_told_shortly():
