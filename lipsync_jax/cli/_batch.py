@@ -191,9 +191,9 @@ def read_rows(
     """Reads the rows of a manifest, without empty cells.
 
     Args:
-        path: comma-separated UTF-8 with a line of column names: face, audio, outfile, and names of
-            options without their leading dashes. Several values of an option are separated by
-            spaces. Relative paths start at the current folder.
+        path: UTF-8, separated by commas or semicolons, with a line of column names: face, audio,
+            outfile, and names of options without their leading dashes. Several values of an option
+            are separated by spaces. Relative paths start at the current folder.
         row_options: the options that columns may name.
         name: of the table, for errors.
         required: columns that must be there.
@@ -208,8 +208,12 @@ def read_rows(
     if not Path(path).is_file():
         raise FileNotFoundError(f"{name} does not exist; give a CSV file")
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="", skipinitialspace=True)
         try:
+            first = file.readline()
+            file.seek(0)
+            # Spreadsheets write semicolons where numbers have decimal commas.
+            separator = ";" if ";" in first and "," not in first else ","
+            reader = csv.DictReader(file, restkey="", delimiter=separator, skipinitialspace=True)
             rows = [*reader]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(

@@ -88,6 +88,8 @@ def test_a_table_pairs_uploads_by_name_and_sets_options(tmp_path, table):
     assert "no uploaded file is named other.mp4; add it" in missing.error
     assert "face-id" in wrong.error and "'many'" in wrong.error
     assert "more cells than there are columns" in long.error
+    (row,) = batches.read_table(table("face;quality", '"a1.mp4";best'), faces, voices)
+    assert row.files["face"] == faces[2] and row.options == {"quality": "best"}
     with pytest.raises(ValueError, match=r"^list.csv: the first line has no option for 'speed'"):
         batches.read_table(table("face,audio,speed", "a,b,c"), faces, voices)
     with pytest.raises(ValueError, match=r"^list.csv has no rows"):
