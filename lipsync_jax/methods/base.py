@@ -242,8 +242,17 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
 
     Args:
         config: `learning_rate` and all of `methods.fields.OPTIMIZER`.
+
+    Raises:
+        ValueError: the learning rate should fall to 0 before its warm-up ends.
     """
     learning_rate = config.learning_rate
+    if 0 < config.lr_decay_steps <= config.warmup_steps:
+        raise ValueError(
+            f"optimizer.lr_decay_steps={config.lr_decay_steps} is not above "
+            f"optimizer.warmup_steps={config.warmup_steps}; give a longer schedule, or set a "
+            "shorter warm-up, e.g. --config.optimizer.warmup_steps=0"
+        )
     if config.lr_decay_steps:
         learning_rate = optax.warmup_cosine_decay_schedule(
             0.0, learning_rate, config.warmup_steps, config.lr_decay_steps

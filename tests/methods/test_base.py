@@ -30,6 +30,11 @@ def test_the_rate_is_constant_by_default():
     )
 
 
+def test_a_schedule_that_ends_in_its_warm_up_is_refused():
+    with pytest.raises(ValueError, match=r"lr_decay_steps=2 is not above .*warmup_steps=30; .*"):
+        make_optimizer(common.optimizer(0.1, lr_decay_steps=2, warmup_steps=30))
+
+
 def test_epsilon_is_that_of_the_config():
     assert common.optimizer(0.1).eps == 1e-8
     # The first step of Adam is g / (|g| + epsilon) long.
