@@ -153,6 +153,12 @@ def main(argv: list[str]) -> None:
         status = distributed.LOST_PROCESS if distributed.is_lost_process(error) else 1
         distributed.exit_with_message(status, f"error: {message}")
     if distributed.is_primary_process():
+        if _MODE.value == "train" and not scalars:
+            print(
+                f"no step was trained: the run in {workdir} has ended, by config.train.steps="
+                f"{_CONFIG.value.train.steps} or by early stopping",
+                file=sys.stderr,
+            )
         print(json.dumps(scalars))
 
 

@@ -109,6 +109,17 @@ def test_the_traceback_is_shown_on_request(failing_run, monkeypatch):
         train.main(failing_run)
 
 
+def test_a_run_that_had_ended_says_so(failing_run, monkeypatch, capsys):
+    monkeypatch.setattr("lipsync_jax.training.loop.train", lambda *_: {})
+    config = SimpleNamespace(train=SimpleNamespace(steps=240))
+    monkeypatch.setattr(train, "_CONFIG", SimpleNamespace(value=config))
+    train.main(failing_run)
+    captured = capsys.readouterr()
+    assert captured.out == "{}\n"
+    assert "no step was trained: the run in" in captured.err
+    assert "has ended, by config.train.steps=240 or by early stopping" in captured.err
+
+
 @pytest.mark.parametrize(
     ("given", "known"),
     [
