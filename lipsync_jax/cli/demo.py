@@ -194,6 +194,7 @@ def _caption(text: str, width: int) -> np.ndarray:
 
 
 def _closer(image: np.ndarray) -> np.ndarray:
+    """Returns the face, from the eyes to the chin, as a tile."""
     height, width = image.shape[:2]
-    middle = image[height * 3 // 16 : -height // 7, width // 6 : -width // 6]
-    return cv2.resize(middle, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
+    face = image[height * 34 // 100 : height * 86 // 100, width * 24 // 100 : width * 76 // 100]
+    return cv2.resize(face, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
