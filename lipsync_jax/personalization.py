@@ -32,7 +32,7 @@ from lipsync_jax.types import Json
 Pathlike = str | os.PathLike
 
 MIN_SECONDS = 30
-STEPS = 600
+STEPS = 1000
 _HELD_OUT = 0.1  # of the clips for validation, and again for the test
 _RATE = 2  # times the base model's learning rate: one person is learnt in few steps
 _MIN_SHIFT = 1.5  # frames; a smaller audio offset is left as it is

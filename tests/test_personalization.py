@@ -1,5 +1,6 @@
 """`lipsync personalize`: refusals before slow work, and a small run from end to end."""
 
+import argparse
 import json
 
 import av
@@ -85,6 +86,12 @@ def test_an_installation_without_models_names_the_option(tmp_path, capsys):
     path = talking.write_talking_video(tmp_path / "a.mkv", talking.random_speech_mask(25))
     message = _error(capsys, "--video", path, "--out", tmp_path / "mine")
     assert "no built-in model for dubbing: give --checkpoint-path" in message
+
+
+def test_the_command_trains_as_many_steps_as_the_function():
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert parser.parse_args(["--video=me.mp4", "--out=out"]).steps == personalization.STEPS
 
 
 def test_the_end_of_the_video_is_held_out():

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the dubbing model to begin with (default: built-in)")  # fmt: skip
     parser.add_argument("--sync-model", type=_parser.checkpoint, metavar="DIR",
                         help="the frozen sync expert (default: built-in)")  # fmt: skip
-    parser.add_argument("--steps", type=int, default=600, help="of training (default: 600)")
+    parser.add_argument("--steps", type=int, default=1000, help="of training (default: 1000)")
     parser.add_argument("--detector", default="auto", help="see `lipsync prepare` (default: auto)")
     parser.add_argument("--detect-every", type=int, default=2, metavar="FRAMES",
                         help="frames from one face detection to the next (default: 2)")  # fmt: skip
