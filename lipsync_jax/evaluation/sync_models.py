@@ -10,6 +10,7 @@ import numpy as np
 
 from lipsync_jax.media import audio
 from lipsync_jax.methods.inference import SyncInference
+from lipsync_jax.nn import folding
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.training.inference import load_inference, load_network
@@ -100,18 +101,28 @@ class SyncModel:
         )
         audio_inputs = jax.ShapeDtypeStruct((batch, features.window, features.bins), jnp.float32)
 
+        layers: folding.Layers = {}
+
         def video_encoder(variables: Variables, frames: jax.Array) -> jax.Array:
             windows = _frame_windows(frames, inference.window_frames)
-            return inference.embed_video(variables, windows)
+            with folding.skip_batch_norm() as found:
+                embeddings = inference.embed_video(variables, windows)
+            layers.update(found)
+            return embeddings
 
-        audio_encoder = inference.embed_audio  # one object, which JAX traces once
+        def audio_encoder(variables: Variables, features: jax.Array) -> jax.Array:
+            with folding.skip_batch_norm() as found:
+                embeddings = inference.embed_audio(variables, features)
+            layers.update(found)
+            return embeddings
 
         def check(variables: Variables) -> None:
             jax.eval_shape(video_encoder, variables, frames)
             jax.eval_shape(audio_encoder, variables, audio_inputs)
+            folding.check_layers(variables, layers)
 
         variables, _ = load_network(directory, inference.network, check)
-        on_device = jax.device_put(variables)
+        on_device = jax.device_put(folding.fold_batch_norm(variables, layers))
         embed_video, embed_audio = jit(video_encoder), jit(audio_encoder)
         return cls(
             inference,

@@ -39,6 +39,18 @@ def expert(tmp_path_factory):
     return module, variables, folder
 
 
+def test_each_encoder_of_an_expert_runs_alone(expert):
+    module, variables, _ = expert
+    rng = np.random.default_rng(0)
+    sound, faces = (rng.random(shape, np.float32) for shape in ((2, 80, 16, 1), (2, 48, 96, 15)))
+    expected = jit(module.apply)(variables, sound, faces)
+    of_sound, no_faces = jit(module.apply)(variables, sound, None)
+    no_sound, of_faces = jit(module.apply)(variables, None, faces)
+    assert no_faces is no_sound is None
+    np.testing.assert_allclose(of_sound, expected[0], atol=1e-6)
+    np.testing.assert_allclose(of_faces, expected[1], atol=1e-6)
+
+
 def test_an_expert_sees_and_hears_as_in_training(expert):
     module, variables, folder = expert
     loaded = SyncModel.load(folder)

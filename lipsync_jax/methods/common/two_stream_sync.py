@@ -4,7 +4,6 @@ import abc
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from lipsync_jax.data import windows
 from lipsync_jax.methods.inference import SyncInference
@@ -16,7 +15,8 @@ class TwoStreamSyncInference(SyncInference):
 
     Attributes:
         module: called as `module(audio, frames, train=...)` -> audio and video embedding of length
-            1; its inputs come from `audio_inputs` and `video_inputs`.
+            1; its inputs come from `audio_inputs` and `video_inputs`. None for an input leaves its
+            encoder out, and its embedding is None.
     """
 
     module: Any  # an nn.Module; its `apply` is annotated as returning more than arrays
@@ -29,18 +29,13 @@ class TwoStreamSyncInference(SyncInference):
         """Converts windows of audio features to the module's input: bins become rows."""
         return windows.windows_to_nhwc(audio)
 
-    # Each encoder runs with an empty input for the other, which the compiler removes.
     def embed_video(self, variables: Variables, windows: jax.Array) -> jax.Array:
         """See `SyncInference`."""
-        silence = jnp.zeros(
-            (len(windows), self.audio_features.window, self.audio_features.bins), jnp.float32
-        )
-        return self.embed(variables, windows, silence)[0]
+        return self.module.apply(variables, None, self.video_inputs(windows), train=False)[1]
 
     def embed_audio(self, variables: Variables, windows: jax.Array) -> jax.Array:
         """See `SyncInference`."""
-        shape = len(windows), self.window_frames, self.image_size, self.image_size, 3
-        return self.embed(variables, jnp.zeros(shape, jnp.float32), windows)[1]
+        return self.module.apply(variables, self.audio_inputs(windows), None, train=False)[0]
 
     def embed(
         self,

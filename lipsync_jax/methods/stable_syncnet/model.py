@@ -60,32 +60,38 @@ class StableSyncNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, audio: jax.Array, faces: jax.Array, train: bool = False
-    ) -> tuple[jax.Array, jax.Array]:
+        self, audio: jax.Array | None, faces: jax.Array | None, train: bool = False
+    ) -> tuple[jax.Array | None, jax.Array | None]:
         """Embeds audio and frames.
 
         Args:
-            audio: (n, 80, 52, 1), mel bins by columns.
+            audio: (n, 80, 52, 1), mel bins by columns; None for frames alone.
             faces: (n, size / 2, size, 48), the lower halves of 16 consecutive faces, channel
-                3 * frame + colour, BGR in [-1, 1].
+                3 * frame + colour, BGR in [-1, 1]; None for audio alone.
             train: whether dropout is active.
 
         Returns:
             Audio embedding and video embedding, float32 (n, 2048 * width_mult) of length 1, without
-            negative values.
+            negative values; None without the input.
 
         Raises:
             ValueError: another shape, or `image_size` is not a power of two.
         """
         size = self.image_size
-        check_shape(self, "audio", audio, None, MEL_BINS, MEL_COLUMNS, 1)
-        check_shape(self, "faces", faces, None, size // 2, size, 3 * NUM_FRAMES)
+        if audio is not None:
+            check_shape(self, "audio", audio, None, MEL_BINS, MEL_COLUMNS, 1)
+        if faces is not None:
+            check_shape(self, "faces", faces, None, size // 2, size, 3 * NUM_FRAMES)
         return (
             self._encode(audio, AUDIO_ENCODER, train, "audio_encoder"),
             self._encode(faces, video_encoder(size), train, "video_encoder"),
         )
 
-    def _encode(self, x: jax.Array, stages: tuple[Stage, ...], train: bool, name: str) -> jax.Array:
+    def _encode(
+        self, x: jax.Array | None, stages: tuple[Stage, ...], train: bool, name: str
+    ) -> jax.Array | None:
+        if x is None:
+            return None
         first, last = (max(8, round(stages[i][0] * self.width_mult)) for i in (0, -1))
         x = _conv3x3(x, first, dtype=self.dtype, name=f"{name}_in")
         for i, (features, strides, attention) in enumerate(stages):

@@ -236,24 +236,27 @@ class SyncExpert(Wav2LipModule):
     @nn.compact
     def __call__(
         self,
-        audio: Float[Array, "n 80 16 1"],
-        faces: Float[Array, "n half_size size 15"],
+        audio: Float[Array, "n 80 16 1"] | None,
+        faces: Float[Array, "n half_size size 15"] | None,
         train: bool = False,
-    ) -> tuple[Float[Array, "n embedding"], Float[Array, "n embedding"]]:
+    ) -> tuple[Float[Array, "n embedding"] | None, Float[Array, "n embedding"] | None]:
         """Embeds audio and frames.
 
         Args:
-            audio: (n, 80, 16, 1), mel bins by columns.
+            audio: (n, 80, 16, 1), mel bins by columns; None for frames alone.
             faces: (n, size / 2, size, 15), the lower halves of 5 consecutive faces; channel
-                3 * frame + colour, BGR in [0, 1].
+                3 * frame + colour, BGR in [0, 1]; None for audio alone.
             train: whether BatchNorm uses and updates statistics of the batch.
 
         Returns:
-            Audio embedding and face embedding, float32 (n, 512 * width_mult) of length 1.
+            Audio embedding and face embedding, float32 (n, 512 * width_mult) of length 1; None
+            without the input.
         """
         size = self.image_size
-        self.check_shape("audio", audio, 80, 16, 1)
-        self.check_shape("faces", faces, size // 2, size, 15)
+        if audio is not None:
+            self.check_shape("audio", audio, 80, 16, 1)
+        if faces is not None:
+            self.check_shape("faces", faces, size // 2, size, 15)
         count, last = num_downsamples(size)
         strided = [
             (features, 3, 2, 1, residuals)
@@ -264,7 +267,9 @@ class SyncExpert(Wav2LipModule):
         audio = self._tower(audio, EXPERT_AUDIO_ENCODER, train, "audio_encoder")
         return audio, faces
 
-    def _tower(self, x: jax.Array, rows: tuple, train: bool, name: str) -> jax.Array:
+    def _tower(self, x: jax.Array | None, rows: tuple, train: bool, name: str) -> jax.Array | None:
+        if x is None:
+            return None
         *before, (features, *shape, _) = unroll(rows, self.depth_mult)
         x = self.conv_stack(x, before, train, name)
         deterministic = not (train and self.has_rng("dropout"))

@@ -14,8 +14,12 @@ from lipsync_jax.methods.common.two_stream_sync import TwoStreamSyncInference
 class Expert(nn.Module):
     @nn.compact
     def __call__(self, audio, frames, train=False):
-        codes = (nn.Dense(8)(x.reshape(len(x), -1)) for x in (audio, frames))
-        return tuple(l2_normalize(nn.relu(code) + 1e-3) for code in codes)
+        return self._embed(audio, "audio"), self._embed(frames, "video")
+
+    def _embed(self, x, name):
+        if x is None:
+            return None
+        return l2_normalize(nn.relu(nn.Dense(8, name=name)(x.reshape(len(x), -1))) + 1e-3)
 
 
 def make(config_or_card, model_cards=None) -> "ToySync":
