@@ -163,12 +163,14 @@ def save_audio(path: Path, source: Path, seconds: float) -> Path:
     return path
 
 
-def generate(face: Path, audio_path: Path, out: Path, chosen: argparse.Namespace) -> Run:
-    """Dubs one video in its own process."""
+def generate(
+    face: Path, audio_path: Path, out: Path, chosen: argparse.Namespace, *options: str
+) -> Run:
+    """Dubs one video in its own process; `options` are added to those chosen."""
     command = [
         *(sys.executable, "-m", "lipsync_jax.cli", "dub"),
         *("--checkpoint-path", chosen.checkpoint_path, "--face", face, "--audio", audio_path),
-        *("--outfile", out, "--no-cache", *chosen.options),
+        *("--outfile", out, "--no-cache", *chosen.options, *options),
     ]
     with tempfile.NamedTemporaryFile("r") as peak:
         done = subprocess.run(
@@ -241,7 +243,8 @@ def main() -> None:
         small(clips[0], face, minutes)
         audio_path = chosen.out / "long audio.wav"
         save_audio(audio_path, audio_for(clips[0], clips), 60 * minutes)
-        run = generate(face, audio_path, out, chosen)
+        # The faces of the small video are smaller than those that are dubbed by default.
+        run = generate(face, audio_path, out, chosen, "--min-face-height", "0")
         add_row(row(clips[0].stem, f"{minutes:g} min", out, audio_path, run))
         face.unlink()
         audio_path.unlink()
