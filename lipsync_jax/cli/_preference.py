@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
 
@@ -41,13 +42,14 @@ def run(arguments: argparse.Namespace, names: list[str]) -> int:
             f"--out {arguments.out} holds a study already, whose answers need its "
             f"{preference.KEY}; give another --out"
         )
-    count, failed = preference_page.write(
-        arguments.out,
-        dict(zip(names, arguments.preference, strict=True)),
-        question=arguments.question or preference_page.QUESTION,
-        limit=arguments.limit,
-        log=lambda line: print(printable(line), file=sys.stderr),
-    )
+    with ProgressBar("pairs") as bar:
+        count, failed = preference_page.write(
+            arguments.out,
+            dict(zip(names, arguments.preference, strict=True)),
+            question=arguments.question or preference_page.QUESTION,
+            limit=arguments.limit,
+            on_clip=lambda done, total, clip: bar(done, clip, total=total),
+        )
     for clip, reason in failed:
         print(printable(f"left out: {clip}, {reason}"))
     skipped = [{"clip": clip, "reason": reason} for clip, reason in failed]

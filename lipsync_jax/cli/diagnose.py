@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from lipsync_jax.progress import ProgressBar
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `lipsync diagnose`."""
@@ -24,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = _config_files.read(arguments.config, arguments.overrides)
     quiet()
-    found = diagnose.diagnose(config, arguments.workdir)
+    with ProgressBar("diagnose"):
+        found = diagnose.diagnose(config, arguments.workdir)
     print(found.text)
     if arguments.workdir is not None:
         arguments.workdir.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ LOOPED = 'The speech is longer: the video then goes on as "More options" says.'
 HEAD = """
 <header>
   <h1>lipsync_jax</h1>
-  <p>Dub a video, animate a picture, check sync. Files stay on this machine.</p>
+  <p>Dub a video, animate a picture, check sync. Files stay on the machine that runs this page.</p>
   <p class="note" id="model-status" role="status">Loading the model...</p>
 </header>
 """

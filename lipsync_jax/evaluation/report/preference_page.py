@@ -25,6 +25,8 @@ _MAX_HEIGHT = 360  # pixels
 _RATE = 48_000  # of the audio
 _CRF = 20
 
+OnClip = Callable[[int, int, str], None]  # pairs finished, of how many, name of the next one
+
 
 def write(
     folder: str | os.PathLike,
@@ -32,7 +34,7 @@ def write(
     *,
     question: str = QUESTION,
     limit: int = 0,
-    log: Callable[[str], None] = lambda _: None,
+    on_clip: OnClip = lambda *_: None,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Writes `preference.html` and `key.json`.
 
@@ -44,7 +46,7 @@ def write(
         methods: two names -> folders of videos; the videos of equal names are a pair.
         question: that the page asks.
         limit: pairs at most; 0 takes all.
-        log: called with a line for each pair.
+        on_clip: called before each pair.
 
     Returns:
         Number of pairs; and (clip, reason) of those that failed.
@@ -65,13 +67,12 @@ def write(
     pairs: list[dict[str, Json]] = []
     shown: list[list[dict[str, str]]] = []
     failed = []
-    for number, clip in enumerate(clips, 1):
-        log(f"{number}/{len(clips)} {clip}")
+    for number, clip in enumerate(clips):
+        on_clip(number, len(clips), clip)
         try:
             encoded = _encode_pair(first_videos[clip], second_videos[clip])
         except (ValueError, OSError) as error:
             failed.append((clip, str(error)))
-            log(f"  left out: {error}")
             continue
         names = [secrets.token_hex(8) for _ in encoded]
         pairs.append({"clip": clip, "videos": dict(zip(names, (first, second), strict=True))})
