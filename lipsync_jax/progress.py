@@ -92,6 +92,8 @@ class ProgressBar:
         self._has_lines, self._counted = False, 0
         self._estimator = RateEstimator()
         self._estimator.update(0)
+        if self._row and total:
+            self._row.update(label, 0, total, {"count": self._count(0)})
 
     def __call__(
         self, done: int, note: str = "", *, total: int | None = None, label: str | None = None

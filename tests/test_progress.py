@@ -172,9 +172,9 @@ def test_an_error_gives_the_terminal_back(monkeypatch):
     with pytest.raises(ValueError, match="broken"), ProgressBar("videos", 2):
         raise ValueError("broken")
     assert sys.stderr is terminal and "\x1b[?25h" in terminal.getvalue()
-    with ProgressBar("clips", 2) as bar:
-        bar(1)
-    assert "clips" in _plain(terminal)
+    with ProgressBar("clips", 2):
+        time.sleep(0.5)
+    assert "clips" in _plain(terminal) and "0/2 (0%)" in _plain(terminal)
 
 
 def test_a_terminal_without_cursor_gets_lines(monkeypatch):
