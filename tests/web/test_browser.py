@@ -143,6 +143,8 @@ def test_a_rendered_person_is_dubbed_and_plays(page, tmp_path):
         path = page.get_attribute("a:text('Download report')", "href")
         report = page.request.get(address + path.lstrip("/")).json()
         assert "yes" in page.inner_text("#result tr:last-child")
+        height, width = shown.shape[:2]
+        assert f"{width} x {height} pixels" in page.inner_text("#result table")
         for number in ("frames", "edited_frames", "unchanged_frames"):
             assert str(report[number]) in page.inner_text("#result tr:first-child")
         page.get_by_role("button", name="Check the sync of this result").click()

@@ -38,9 +38,12 @@ const videoResult = (job, act) => {
   const base = `/api/jobs/${job.job_id}`;
   const r = job.report;
   const [pair, player] = players(job);
+  const size = make("span"); // animated faces are as small as the model makes them
+  player.addEventListener("loadedmetadata", () => (size.textContent = `${player.videoWidth} x ${player.videoHeight} pixels`));
   const lines = [
     ["Frames", `${r.frames.toLocaleString("en")} written, ${r.edited_frames.toLocaleString("en")} with a generated face, ${r.unchanged_frames.toLocaleString("en")} unchanged`],
     ["Length", `${r.duration_seconds.toFixed(2)} s at ${Number(r.frame_rate_fps.toPrecision(6))} frames a second`],
+    ["Size", size],
   ];
   if (r.faces.missing_seconds.length) lines.push(["No face found", times(r.faces.missing_seconds, player)]);
   if (r.faces.too_small_seconds.length) lines.push(["Face too small", times(r.faces.too_small_seconds, player)]);
