@@ -82,6 +82,7 @@ def page(browser):
 
 def fill(page, address, face, speech):
     page.goto(address)
+    page.wait_for_function("window.lipsync")  # which gives files their types
     page.set_input_files("#face-video input[type=file]", face)
     page.wait_for_selector("#face-video video")
     page.set_input_files("#dub-audio input[type=file]", speech)
