@@ -17,6 +17,10 @@ from lipsync_jax.data_prep import clip_cache, corpora, worker_pool
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.progress import LOG_INTERVAL, ProgressBar
 
+# The core of the DirectRunner, which itself first downloads and tries another program, Prism, that
+# takes no number of processes.
+_LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
 log = logging.getLogger(__name__)
 
 
@@ -46,8 +50,9 @@ def fill_cache(
         corpus: the corpus of the videos.
         settings: of the extraction.
         cache_dir: see `clip_cache.cache_path`; the same path on all workers.
-        workers: processes of the DirectRunner; other runners have options of their own.
-        options: of the pipeline, e.g. `--runner=FlinkRunner`; the DirectRunner if they name none.
+        workers: processes on this machine; other runners have options of their own.
+        options: of the pipeline, e.g. `--runner=FlinkRunner`; processes on this machine if they
+            name none.
 
     Returns:
         The ids of the videos whose results the pipeline wrote.
@@ -64,8 +69,8 @@ def fill_cache(
         stale.unlink()
     options = list(options)
     if not any(option.startswith("--runner") for option in options):
-        options.append("--runner=DirectRunner")
-    if workers > 1 and "--runner=DirectRunner" in options:
+        options.append(f"--runner={_LOCAL_RUNNER}")
+    if workers > 1 and {f"--runner={_LOCAL_RUNNER}", "--runner=DirectRunner"} & {*options}:
         options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     _ = (

@@ -206,7 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Apache Beam (extra `beam`)", choices=RUNNERS, default="local")  # fmt: skip
     parser.add_argument("--beam-options", default="", metavar="OPTIONS",
                         help="options of the pipeline, e.g. --beam-options='--runner=FlinkRunner "
-                        "--flink_master=HOST:8081' (DirectRunner)")  # fmt: skip
+                        "--flink_master=HOST:8081' (processes of this machine)")  # fmt: skip
     add("--split-by", f"unit that is assigned to one split ({', '.join(SPLIT_BY)}), or the name of "
         "a published split of the corpus", default="auto")  # fmt: skip
     add("--validation", "fraction for validation", type=float, default=0.1)

@@ -129,6 +129,18 @@ def test_videos_that_a_beam_pipeline_extracts_are_not_of_an_earlier_run(raw, tmp
     assert videos_from_cache(dataclasses.replace(settings, smoothing=7)) == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "runner"), [([], "FnApiRunner"), (["--runner=DirectRunner"], "=DirectRunner")]
+)
+def test_workers_are_processes_of_beam_on_this_machine(given, runner, tmp_path, monkeypatch):
+    made = []
+    stand_in_for_beam(monkeypatch, Pipeline=lambda options: made.extend(options) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        beam_runner.fill_cache([], "folder", SETTINGS, tmp_path, 3, given)
+    assert made[0].endswith(runner)
+    assert made[1:] == ["--direct_running_mode=multi_processing", "--direct_num_workers=3"]
+
+
 def test_a_beam_pipeline_that_cannot_be_made_leaves_no_thread(tmp_path, monkeypatch):
     """Such a thread would keep the program from ending."""
 
