@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from lipsync_jax import methods, paths
+from lipsync_jax import methods, paths, weights
 from lipsync_jax.data import mixture
 from lipsync_jax.methods import fields
 from lipsync_jax.types import ModelCard
@@ -39,9 +39,19 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
             missing.append(
                 f"--config.frozen.{name}.checkpoint={run}, a run that this command trains:\n    "
                 f"lipsync train --config={config_name} --workdir={run} --config.data.dir={data}"
+                + _built_in(network)
             )
     if missing:
         raise ValueError("\n  ".join([f"{config.method} can't start yet; add", *missing]))
+
+
+def _built_in(block: ml_collections.ConfigDict) -> str:
+    """Returns a line with the built-in model that fits a block of `config.frozen`, if any."""
+    for name in weights.names():
+        card = weights.model_card(name)
+        if card["config"]["method"] == block.method and f"{block.network}.npz" in card["sha256"]:
+            return f"\n    or {weights.path(name)}, the built-in model {name}"
+    return ""
 
 
 def config_of_frozen(block: ml_collections.ConfigDict) -> str:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from lipsync_jax import weights
 from lipsync_jax.configs import flownet, glance, lipgan, sync_expert, wav2lip, wav2lip_gan
 from lipsync_jax.data_prep import builder
 from lipsync_jax.media import mux
@@ -35,6 +36,7 @@ def test_missing_inputs_are_listed_with_the_commands_that_make_them():
         "    lipsync prepare --input VIDEOS --out DATA --crop face96",
         "  --config.frozen.expert.checkpoint=runs/sync_expert, a run that this command trains:",
         "    lipsync train --config=sync_expert --workdir=runs/sync_expert --config.data.dir=DATA",
+        f"    or {weights.path('sync_base')}, the built-in model sync_base",
     ]
     config = glance.get_config()
     config.data.dir = "clips"
