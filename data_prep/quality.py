@@ -61,11 +61,15 @@ def problem(
         relative_prominence: `MeasuredTrack.relative_prominence`; None where no offset is known.
     """
     if face_height < settings.min_face_height:
-        return "face too small", f"{face_height:.0f} pixels high"
+        least = settings.min_face_height
+        return "face too small", f"{face_height:.0f} pixels high, of --min-face-height {least:g}"
     if outside > settings.max_outside_fraction:
-        return "face cut off", f"{outside:.0%} of the face box is outside of the image"
+        most = settings.max_outside_fraction
+        detail = f"{outside:.0%} of the face box is outside of the image"
+        return "face cut off", f"{detail}, of --max-outside-fraction {most:g}"
     if sharpness < settings.min_sharpness:
-        return "blurred", f"variance of the Laplacian {sharpness:.1f}"
+        least = settings.min_sharpness
+        return "blurred", f"variance of the Laplacian {sharpness:.1f}, of --min-sharpness {least:g}"
     if np.abs(samples).max() < SILENCE_THRESHOLD:
         return "silent", ""
     is_low = relative_prominence is not None and relative_prominence < MIN_RELATIVE_PROMINENCE

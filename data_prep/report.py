@@ -106,11 +106,17 @@ def _stages(extraction: Extraction, data: str | None, seconds: float) -> dict[st
 
 
 def _advice(report: Mapping[str, Any]) -> str:
-    """Returns what to do where most clips lack a known offset, or some while a split is empty."""
+    """Returns what to do where most clips lack a known offset, or some while a split is empty.
+
+    Where another reason emptied a split, there is no advice: its detail names the option.
+    """
     is_complete = all(size["clips"] for size in report["splits"].values())
     least = sync_correction.MANY_DROPPED if is_complete else 0.0
-    clips = report["stages"]["sync offset"]["in"]
-    return sync_correction.drop_advice(report["rejected_by_reason"], clips, least)
+    reasons, clips = report["rejected_by_reason"], report["stages"]["sync offset"]["in"]
+    first = max(reasons, key=reasons.__getitem__, default="")
+    if not is_complete and first not in sync_correction.UNKNOWN_OFFSET:
+        return ""
+    return sync_correction.drop_advice(reasons, clips, least)
 
 
 def no_clip_error(report: Mapping[str, Any]) -> str:

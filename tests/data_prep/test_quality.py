@@ -10,11 +10,11 @@ SETTINGS = ExtractionSettings(sync_model="none")
 TONE = (3000 * np.sin(np.arange(32_000))).astype(np.int16)
 
 
-def problem(**changes):
+def problem(detailed=False, **changes):
     values = {"face_height": 90.0, "outside": 0.0, "sharpness": 100.0, "samples": TONE}
     values |= {"rate": 16_000, "relative_prominence": None, **changes}
     found = quality.problem(SETTINGS, **values)
-    return found and found[0]
+    return found if detailed else found and found[0]
 
 
 def test_each_defect_has_its_reason():
@@ -24,6 +24,12 @@ def test_each_defect_has_its_reason():
     assert problem(sharpness=9.0) == "blurred"
     assert problem(samples=np.full(32_000, 20, np.int16)) == "silent"
     assert problem(relative_prominence=0.3) is None
+    for changes, detail in (
+        ({"face_height": 20.0}, "20 pixels high, of --min-face-height 40"),
+        ({"outside": 0.25}, "25% of the face box is outside of the image, of --max-outside"),
+        ({"sharpness": 9.0}, "variance of the Laplacian 9.0, of --min-sharpness 10"),
+    ):
+        assert detail in problem(detailed=True, **changes)[1]
 
 
 def test_a_voice_is_off_screen_where_there_is_speech(monkeypatch):

@@ -104,9 +104,11 @@ def test_an_empty_split_is_told_with_the_option_that_keeps_clips():
     counts |= {"rejected": [rejected], "rejected_by_reason": {"low sync confidence": 1}}
     counts["stages"] = stages.as_json({"sync offset": StageCounts(entered=4)})
     size = {"clips": 1, "seconds": 1.0, "speakers": 1}
-    for test_clips, expected in ((1, False), (0, True)):
+    blurred = {"rejected_by_reason": {"blurred": 2, "low sync confidence": 1}}
+    blurred["rejected"] = [rejected, {**rejected, "reason": "blurred"}]
+    for test_clips, changes, expected in ((1, {}, False), (0, {}, True), (0, blurred, False)):
         splits = {"train": size, "test": {**size, "clips": test_clips}}
-        text = prepare.format_report({**counts, "splits": splits})
+        text = prepare.format_report({**counts, **changes, "splits": splits})
         assert ("1 of 4 clips were dropped" in text) is expected
         assert ("--low-sync-confidence keep" in text) is expected
 
