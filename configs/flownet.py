@@ -9,7 +9,9 @@ configs/flownet_lips.py fine-tunes the network for configs/glance.py. Sizes:
     size=tiny       an eighth of the width and a higher rate, for minutes on a CPU
 
 Paper: section 3 (FlowNetSimple), section 5.1 (training).
-Expected: not measured.
+Expected: `:tiny` with `--config.model.width_mult=0.25`, 7000 steps, 0.542 pixels pooled on the test
+pairs (lower is better; Farneback's flow 0.435, no motion 1.473), 1.1 hours on a shared CPU core
+(docs/results.md). `:published`: not measured.
 """
 
 import ml_collections
