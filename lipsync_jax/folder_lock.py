@@ -6,7 +6,6 @@ The system releases a lock when its process ends, however it ends; there are no 
 import contextlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,7 +76,7 @@ def hold(
             log.warning("%s can't be locked (%s): %s", folder, error, advice)
         else:
             start_time = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"{os.getpid()} {socket.gethostname()} {start_time}\n")
+            file.write(f"{os.getpid()} {os.uname().nodename} {start_time}\n")
             file.flush()
         yield
 

@@ -6,7 +6,6 @@ and use the network. Files are kept in that library's cache (`HF_HOME` moves it)
 
 import contextlib
 import functools
-import glob
 import logging
 import os
 import re
@@ -19,9 +18,9 @@ from lipsync_jax.text import printable
 
 P = TypeVar("P", bound=str | os.PathLike)
 _FORM = "hf://OWNER/REPOSITORY, with /FOLDER and @REVISION if wanted"
-_START = re.compile(r"hf:[/\\]+", re.IGNORECASE)  # pathlib makes one slash of two
+_STARTS = ("hf:/", "hf:\\")  # pathlib makes one slash of two
 _NAME = r"[A-Za-z0-9][\w.\-]*"
-_ADDRESS = re.compile(rf"({_NAME}/{_NAME})((?:/[^@/]+)*)/*(?:@([^@]+))?", re.ASCII)
+_ADDRESS = rf"({_NAME}/{_NAME})((?:/[^@/]+)*)/*(?:@([^@]+))?"
 # Folders of a run that inference does not read.
 _UNUSED = ("checkpoints", "damaged", "samples", "tensorboard")
 _LOGGERS = ("huggingface_hub", "httpx", "httpx2")  # which tell each request
@@ -49,7 +48,7 @@ class Address(NamedTuple):
 
 def is_address(path: str | os.PathLike) -> bool:
     """Returns whether a path is an address of the hub."""
-    return bool(_START.match(os.fspath(path)))
+    return os.fspath(path)[:4].lower() in _STARTS
 
 
 def parse(path: str | os.PathLike, option: str = "") -> Address:
@@ -63,7 +62,7 @@ def parse(path: str | os.PathLike, option: str = "") -> Address:
         ValueError: the text is no such address.
     """
     text = os.fspath(path).replace("\\", "/")
-    match = _ADDRESS.fullmatch(_START.sub("", text, count=1))
+    match = re.fullmatch(_ADDRESS, text[3:].lstrip("/"), re.ASCII)
     if match is None or ".." in match[2].split("/"):
         given = f"{option}={text}" if option else text
         raise ValueError(f"{given} is no address of a checkpoint; give {_FORM}")
@@ -101,6 +100,8 @@ def local(path: P) -> P | Path:
 @functools.cache
 def _fetch(address: Address) -> Path:
     require_library(address)
+    import glob
+
     from huggingface_hub import snapshot_download
 
     start = f"{glob.escape(address.folder)}/" if address.folder else ""

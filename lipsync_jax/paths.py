@@ -15,8 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from lipsync_jax import hub
-
 log = logging.getLogger("absl")  # as the loop logs
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # -> the library that reads and writes it
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)  # C:/ is a drive
@@ -49,7 +47,7 @@ def parse(path: str | os.PathLike, option: str = "") -> Path:
     given = f"{option}={text}" if option else text
     if scheme == "file":
         return Path("/", rest)
-    if hub.is_address(text):
+    if scheme == "hf":
         raise ValueError(
             f"{given}: hf:// addresses name checkpoints; give a local path, gs://BUCKET/PATH or "
             "s3://BUCKET/PATH"
@@ -80,6 +78,8 @@ def parse_checkpoint(path: str | os.PathLike, option: str = "") -> Path:
     Raises:
         ValueError: see `parse`, `hub.parse` and `hub.require_library`.
     """
+    from lipsync_jax import hub  # --help needs none
+
     if not hub.is_address(path):
         return parse(path, option)
     address = hub.parse(path, option)
