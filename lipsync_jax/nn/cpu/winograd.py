@@ -62,7 +62,10 @@ def convolve3x3(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
 
     With g a 3x3 kernel and d the 4x4 inputs of a tile, the outputs are Aᵀ(GgGᵀ ⊙ BᵀdB)A, summed
     over channels before the outer transforms. The outputs differ from those of the plain sum by
-    some 1e-6 of their size in float32. 7 loops and one batched product, which compile fast.
+    some 1e-6 of their size in float32.
+
+    7 loops and one batched product. With 34 loops and 16 products, which store no transform of an
+    axis, Wav2Lip's generator takes 3 % less time, and 2.7 s more to compile.
 
     Args:
         x: (n, height, width, inputs).
