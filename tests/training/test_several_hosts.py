@@ -67,7 +67,7 @@ def ends(processes, logs):
     """Waits for all processes; returns their statuses and what they printed."""
     count = len(processes)
     try:
-        statuses = [process.wait(timeout=900) for process in processes]
+        statuses = [process.wait(timeout=1800) for process in processes]
     finally:
         for process in processes:
             process.kill()
