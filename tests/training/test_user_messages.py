@@ -1,6 +1,7 @@
 """Messages for users: missing inputs, wrong options, and ends of commands."""
 
 import errno
+import json
 import logging
 import os
 import re
@@ -36,7 +37,6 @@ def test_missing_inputs_are_listed_with_the_commands_that_make_them():
         "    lipsync prepare --input VIDEOS --out DATA --crop face96",
         "  --config.frozen.expert.checkpoint=runs/sync_expert, a run that this command trains:",
         "    lipsync train --config=sync_expert --workdir=runs/sync_expert --config.data.dir=DATA",
-        f"    or {weights.path('sync_base')}, the built-in model sync_base",
     ]
     config = glance.get_config()
     config.data.dir = "clips"
@@ -47,6 +47,18 @@ def test_missing_inputs_are_listed_with_the_commands_that_make_them():
         ValueError, match=r"train --config=flownet_lips --workdir=runs/flownet_lips "
     ):
         inputs.require_inputs(config)
+
+
+def test_the_built_in_model_that_fits_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    for name, method in (("other", "syncnet"), ("small", "sync_expert")):
+        card = {"config": {"method": method}, "sha256": {"expert.npz": "0"}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model_card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError) as caught:
+        inputs.require_inputs(wav2lip.get_config())
+    expected = f"    or {tmp_path / 'small'}, the built-in model small"
+    assert str(caught.value).splitlines()[-1] == expected
 
 
 def test_an_expert_of_another_method_is_refused(tmp_path):
