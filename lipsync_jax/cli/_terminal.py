@@ -88,7 +88,7 @@ def _describe_sizes(face: float, generated: int) -> str:
     text = f"face {face:.0f} px high, generated at {generated} px"
     if face > 1.5 * generated:
         factor = face / generated
-        text += f", enlarged {factor:.1f} times: teeth and tongue are softer than the frame"
+        text += f": enlarged {factor:.1f} times, so teeth and tongue are softer than the frame"
     return text
 
 
