@@ -11,6 +11,7 @@ from lipsync_jax import personalization, weights
 from lipsync_jax.cli import main
 from lipsync_jax.cli import personalize as command
 from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
+from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
 from lipsync_jax.media import video_reader
 from lipsync_jax.methods.wav2lip import model as networks
 from lipsync_jax.training import checkpoints, packed
@@ -92,6 +93,15 @@ def test_the_command_trains_as_many_steps_as_the_function():
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert parser.parse_args(["--video=me.mp4", "--out=out"]).steps == personalization.STEPS
+
+
+def test_a_video_is_cut_into_clips(tmp_path):
+    path = talking.write_talking_video(tmp_path / "me.mkv", talking.random_speech_mask(100))
+    settings = ExtractionSettings(
+        "face96", colour_faces.detect, max_seconds=1, sync_model=NO_SYNC_MODEL
+    )
+    clips = personalization._clips(path, tmp_path / "out", settings, min_seconds=3)
+    assert sum(len(clip.frames) for clip in clips) == 100
 
 
 def test_the_end_of_the_video_is_held_out():
