@@ -87,6 +87,7 @@ class Extraction:
             yield from decision.decide(source, found, self.settings, features).clips
 
 
+@contextlib.contextmanager
 def extract(
     sources: Sequence[Path],
     out: Path,
@@ -102,12 +103,11 @@ def extract(
     validation_speakers: Sequence[str] = (),
     test_speakers: Sequence[str] = (),
     videos: list[corpora.Video] | None = None,
-    stack: contextlib.ExitStack,
-) -> Extraction:
+) -> Iterator[Extraction]:
     """Extracts a corpus' clips into their cache and splits them.
 
     Args and errors as of `prepare`; `videos` are those of `sources`, if they were found before.
-    `stack` holds the lock of the cache, so that no other run changes the clips until it is closed.
+    Until the context ends, no other run changes the clips.
     """
     started = time.monotonic()
     settings = settings or ExtractionSettings()
@@ -143,46 +143,54 @@ def extract(
     # The cache is shared by a crop's splits.
     cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(_lock(cache_dir))
-    log.info("%d videos, %s", len(videos), f"{workers} processes" if workers > 1 else "one process")
-    written = set()
-    if runner == "beam":
-        written = beam_runner.fill_cache(videos, corpus, settings, cache_dir, workers, beam_options)
-    extraction = extract_all(videos, corpus, settings, cache_dir, workers)
-    summaries = sorted(
-        (
-            dataclasses.replace(summary, cached=summary.cached and summary.video_id not in written)
-            for summary in _log_progress(extraction, len(videos))
-        ),
-        key=lambda summary: summary.video_id,
-    )
+    with _lock(cache_dir):
+        log.info(
+            "%d videos, %s", len(videos), f"{workers} processes" if workers > 1 else "one process"
+        )
+        written = set()
+        if runner == "beam":
+            written = beam_runner.fill_cache(
+                videos, corpus, settings, cache_dir, workers, beam_options
+            )
+        extraction = extract_all(videos, corpus, settings, cache_dir, workers)
+        summaries = sorted(
+            (
+                dataclasses.replace(
+                    summary, cached=summary.cached and summary.video_id not in written
+                )
+                for summary in _log_progress(extraction, len(videos))
+            ),
+            key=lambda summary: summary.video_id,
+        )
 
-    speakers = {s.video_id: s.speaker for s in summaries if s.clips}
-    copies: Mapping[str, str] = {}
-    if assignment is not None:  # copies don't change it, and a large corpus takes hours to read
-        used = {video: split for video, split in assignment.items() if video in speakers}
-        splits = add_validation(used, speakers, validation)
-    else:
-        copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
-        if has_named_speakers:
-            splits = assign_held_out(speakers, validation_speakers, test_speakers, copies)
+        speakers = {s.video_id: s.speaker for s in summaries if s.clips}
+        copies: Mapping[str, str] = {}
+        if assignment is not None:  # copies don't change it, and a large corpus takes hours to read
+            used = {video: split for video, split in assignment.items() if video in speakers}
+            splits = add_validation(used, speakers, validation)
         else:
-            tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
-            split_by, splits = assign_splits(speakers, split_by, tested, validation, test, copies)
-    return Extraction(
-        out=Path(out),
-        corpus=corpus,
-        config=settings.crop + suffix,
-        cache_dir=cache_dir,
-        settings=settings,
-        videos=videos,
-        summaries=summaries,
-        split_by=split_by,
-        splits=splits,
-        copies=copies,
-        not_in_split=num_found - len(videos),
-        started=started,
-    )
+            copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
+            if has_named_speakers:
+                splits = assign_held_out(speakers, validation_speakers, test_speakers, copies)
+            else:
+                tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
+                split_by, splits = assign_splits(
+                    speakers, split_by, tested, validation, test, copies
+                )
+        yield Extraction(
+            out=Path(out),
+            corpus=corpus,
+            config=settings.crop + suffix,
+            cache_dir=cache_dir,
+            settings=settings,
+            videos=videos,
+            summaries=summaries,
+            split_by=split_by,
+            splits=splits,
+            copies=copies,
+            not_in_split=num_found - len(videos),
+            started=started,
+        )
 
 
 def _lock(cache_dir: Path) -> contextlib.AbstractContextManager[None]:

@@ -6,7 +6,6 @@ processes only new videos, and one with other thresholds reads no video again.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import logging
@@ -76,22 +75,20 @@ def prepare(
         ValueError: an argument is out of range, the published test speakers are absent, or another
             process prepares clips of that crop in `out`.
     """
-    with contextlib.ExitStack() as stack:
-        extraction = extract(
-            sources,
-            out,
-            corpus,
-            settings,
-            workers=workers,
-            runner=runner,
-            beam_options=beam_options,
-            split_by=split_by,
-            validation=validation,
-            test=test,
-            validation_speakers=validation_speakers,
-            test_speakers=test_speakers,
-            stack=stack,
-        )
+    with extract(
+        sources,
+        out,
+        corpus,
+        settings,
+        workers=workers,
+        runner=runner,
+        beam_options=beam_options,
+        split_by=split_by,
+        validation=validation,
+        test=test,
+        validation_speakers=validation_speakers,
+        test_speakers=test_speakers,
+    ) as extraction:
         data, started = None, time.process_time()
         if extraction.splits:
             data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
@@ -111,17 +108,15 @@ def extract_for(
         ValueError: no clip could be made.
     """
     config = corpus_builder.builder_config
-    with contextlib.ExitStack() as stack:
-        extraction = extract(
-            [source],
-            Path(corpus_builder.data_dir).parents[2],
-            corpus_builder.name,
-            ExtractionSettings(**{**options, "crop": config.crop}),
-            workers=workers,
-            split_by=config.split_name or "auto",
-            videos=videos,
-            stack=stack,
-        )
+    with extract(
+        [source],
+        Path(corpus_builder.data_dir).parents[2],
+        corpus_builder.name,
+        ExtractionSettings(**{**options, "crop": config.crop}),
+        workers=workers,
+        split_by=config.split_name or "auto",
+        videos=videos,
+    ) as extraction:
         folder = extraction.dataset_dir / str(corpus_builder.version)
         data = str(folder) if extraction.splits else None
         report = write_report(extraction, data, None)

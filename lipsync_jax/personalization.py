@@ -6,7 +6,6 @@ writes a run that every option for a checkpoint accepts, and reports the error o
 seconds of the video that were not trained on, beside that of the model the run began with.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -229,9 +228,7 @@ def _in_sync(
 
 
 def _clips(source: Path, out: Path, settings: ExtractionSettings, min_seconds: float) -> list[Clip]:
-    with contextlib.ExitStack() as stack:
-        folder = out / "data" / "clips"
-        found = extraction.extract([source], folder, settings=settings, stack=stack)
+    with extraction.extract([source], out / "data" / "clips", settings=settings) as found:
         clips = [clip for split in set(found.splits.values()) for clip in found.clips(split)]
     seconds = sum(len(clip.frames) for clip in clips) / FRAME_RATE
     # Three clips are the least that give one to each split.

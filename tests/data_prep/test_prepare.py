@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import errno
 import json
@@ -328,11 +327,11 @@ def test_a_copied_folder_names_its_own_data_set(raw, tmp_path):
 
 
 def test_clips_that_another_run_has_replaced_are_not_written(raw, tmp_path):
-    with contextlib.ExitStack() as stack:
-        extraction = prepare.extract([raw], tmp_path / "out", settings=SETTINGS, stack=stack)
+    with prepare.extract([raw], tmp_path / "out", settings=SETTINGS) as extraction:
+        pass
     other = dataclasses.replace(SETTINGS, smoothing=7)
-    with contextlib.ExitStack() as stack:
-        prepare.extract([raw], tmp_path / "out", settings=other, stack=stack)
+    with prepare.extract([raw], tmp_path / "out", settings=other):
+        pass
     with pytest.raises(ValueError, match=r"the clips of good \d, is damaged, or another run"):
         list(extraction.clips("train"))
 
@@ -340,8 +339,7 @@ def test_clips_that_another_run_has_replaced_are_not_written(raw, tmp_path):
 def test_one_run_at_a_time_prepares_a_crop(raw, tmp_path):
     out = tmp_path / "out"
     used = rf"out/folder/face96 is in use: process {os.getpid()} on .* prepares clips there.*--out"
-    with contextlib.ExitStack() as stack:
-        prepare.extract([raw], out, settings=SETTINGS, stack=stack)
+    with prepare.extract([raw], out, settings=SETTINGS):
         with pytest.raises(ValueError, match=used):
             prepare.prepare([raw], out, settings=dataclasses.replace(SETTINGS, smoothing=7))
         other_crop = dataclasses.replace(SETTINGS, crop="face128")
