@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.web.job import STATES, Job
 from lipsync_jax.web.job_progress import Progress
 
@@ -43,10 +44,8 @@ def make(folder: Path, job: Job, files: Mapping[str, Path]) -> None:
 
 def write(folder: Path, job: Job) -> None:
     """Writes a job's file, if the disk has room: if not, the job itself reports that."""
-    partial = folder / f".{_FILE}"
     with contextlib.suppress(OSError):
-        partial.write_text(json.dumps(dataclasses.asdict(job), indent=1), encoding="utf-8")
-        os.replace(partial, folder / _FILE)
+        paths.write_text(folder / _FILE, json.dumps(dataclasses.asdict(job), indent=1))
 
 
 def read(folder: Path) -> Job | None:

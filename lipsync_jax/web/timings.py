@@ -2,9 +2,9 @@
 
 import contextlib
 import json
-import os
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.synthesis.options import DEFAULT_QUALITY
 from lipsync_jax.synthesis.progress import GenerationResult
 from lipsync_jax.types import Json
@@ -47,10 +47,8 @@ class Timings:
         per_frame = result.wall_seconds / max(1, result.frames)
         timing = {"per_frame": per_frame, "per_job": sync_seconds}
         timings = self._read() | {_key(quality, model): timing}
-        partial = self._work / f".{_FILE}"
         with contextlib.suppress(OSError):  # an estimate only
-            partial.write_text(json.dumps(timings), encoding="utf-8")
-            os.replace(partial, self._work / _FILE)
+            paths.write_text(self._work / _FILE, json.dumps(timings))
 
     def _read(self) -> dict[str, dict[str, float]]:
         with contextlib.suppress(OSError, ValueError):
