@@ -140,7 +140,7 @@ def make_app(
     def submit_batch(rows: Sequence[Row], consent: bool, client: str) -> Sequence[Job]:
         return submission.submit_batch(actions, queue, rows, consent, client)
 
-    blocks = page.Page(actions, submit, work, label, live, submit_batch).build()
+    blocks = page.Page(actions, submit, work, label, submit_batch, live).build()
     mounted = gr.mount_gradio_app(
         app,
         blocks,

@@ -8,15 +8,12 @@ import gradio as gr
 from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES
 from lipsync_jax.types import Json, Untyped
 from lipsync_jax.web import dub_options, example, inputs, job_options, texts
-from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.handlers import (
     IMAGE_HEIGHT,
     PRIVATE,
     QUIET,
     Form,
-    Submit,
-    SubmitBatch,
     audio_input,
     submit_on_click,
     told_in_words,
@@ -29,26 +26,6 @@ _QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
 
 class DubForm(Form):
     """Fields of a dub, its preview, and a batch."""
-
-    def __init__(
-        self,
-        actions: Actions,
-        submit: Submit,
-        work: Path,
-        label: str = "",
-        submit_batch: SubmitBatch | None = None,
-    ) -> None:
-        """Takes what the form calls; see `Form`.
-
-        Args:
-            actions: the models.
-            submit: adds a job.
-            work: folder of uploads and of the rendered example.
-            label: the default text written on every frame.
-            submit_batch: adds a batch; None for a page without batches.
-        """
-        super().__init__(actions, submit, work, label)
-        self._submit_batch = submit_batch
 
     def build(self) -> None:
         """Adds the fields."""

@@ -27,7 +27,14 @@ IMAGE_HEIGHT = 260  # pixels
 class Form:
     """A form of the page."""
 
-    def __init__(self, actions: Actions, submit: Submit, work: Path, label: str = "") -> None:
+    def __init__(
+        self,
+        actions: Actions,
+        submit: Submit,
+        work: Path,
+        label: str = "",
+        submit_batch: SubmitBatch | None = None,
+    ) -> None:
         """Takes what forms call.
 
         Args:
@@ -35,8 +42,10 @@ class Form:
             submit: adds a job.
             work: folder of uploads and of the rendered example.
             label: the default text written on every frame.
+            submit_batch: adds a batch; None for a page without batches.
         """
         self._actions, self._submit, self._work, self._label = actions, submit, work, label
+        self._submit_batch = submit_batch
 
     def _files(self, **paths: str | None) -> dict[str, Path]:
         lacking = [role for role, path in paths.items() if not path]

@@ -62,21 +62,12 @@ class Page(Form):
         submit: Submit,
         work: Path,
         label: str = "",
-        live: LiveFaces | None = None,
         submit_batch: SubmitBatch | None = None,
+        live: LiveFaces | None = None,
     ) -> None:
-        """Takes what the forms call; see `Form`.
-
-        Args:
-            actions: the models.
-            submit: adds a job.
-            work: folder of uploads and of the rendered example.
-            label: the default text written on every frame.
-            live: the live faces; None without their packages.
-            submit_batch: adds a batch; None for a page without batches.
-        """
-        super().__init__(actions, submit, work, label)
-        self._live, self._submit_batch = live, submit_batch
+        """Takes what the forms call, see `Form`; `live` is None without its packages."""
+        super().__init__(actions, submit, work, label, submit_batch)
+        self._live = live
 
     def build(self) -> gr.Blocks:
         """Returns the page."""
