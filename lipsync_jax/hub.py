@@ -146,7 +146,7 @@ def _advice(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet_library() -> Iterator[None]:
-    """Silences the library, whose bars would be drawn over those of this project."""
+    """Silences the library, whose bars would overwrite those of this project."""
     from huggingface_hub import utils
 
     loggers = [logging.getLogger(name) for name in _LOGGERS]

@@ -152,7 +152,7 @@ def test_bars_are_rows_below_other_output(monkeypatch):
         with ProgressBar("videos", 2) as outer, ProgressBar("generate", rate_unit="fps") as inner:
             outer(1, "[b]a.mp4" * 20)
             inner(3, total=4)
-            time.sleep(0.5)  # rows are drawn five times a second
+            time.sleep(0.5)  # rows are refreshed five times a second
             logging.getLogger().warning("a warning")
             print("a note", file=sys.stderr)
             print("a result")
