@@ -89,12 +89,12 @@ def enlarge(
 
 def _region(mask: np.ndarray) -> tuple[slice, slice]:
     """Returns the rows and columns of a crop where the mask is not 0, and a margin."""
-
-    def limits(shown: np.ndarray) -> slice:
-        first, last = np.flatnonzero(shown)[[0, -1]].tolist()
-        return slice(max(0, first - _MARGIN), min(len(shown), last + 1 + _MARGIN))
-
-    return limits(mask.max(axis=1)), limits(mask.max(axis=0))
+    left, top, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
+    rows, columns = mask.shape
+    return (
+        slice(max(0, top - _MARGIN), min(rows, top + height + _MARGIN)),
+        slice(max(0, left - _MARGIN), min(columns, left + width + _MARGIN)),
+    )
 
 
 def _warp_to(generated: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
