@@ -9,22 +9,25 @@ noise, which change no time.
 
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from benchmarks.accelerator_inputs import (
+    SECONDS,
+    random_batch,
+    random_weights,
+    read_config,
+    time_calls,
+)
 from benchmarks.row_processes import Part, Row
 from lipsync_jax import methods
-from lipsync_jax.cli import _config_files
 from lipsync_jax.cli.compile_step import frozen_configs
 from lipsync_jax.methods.base import NetworkState, State
 from lipsync_jax.methods.inference import AnimationInference, DubbingInference
@@ -36,7 +39,6 @@ from lipsync_jax.training.ahead_of_time.hlo import Program
 from lipsync_jax.types import Tree
 
 Measure = Callable[[], Row]
-SECONDS = 1.5  # of a measurement
 # Part of `jax.Device.device_kind` -> a chip with these peaks of arithmetic; the first part counts.
 PEAKS = {
     "H100": "h100",
@@ -67,14 +69,6 @@ def machine() -> Row:
     return found | {"torch": torch.__version__}
 
 
-def read_config(part: Part) -> ml_collections.ConfigDict:
-    """Returns the config of a part, with its precision and batch."""
-    config = _config_files.read(part.config)
-    config.precision = part.precision
-    config.data.batch_size = part.batch or config.data.batch_size
-    return config
-
-
 def random_state(abstract: State) -> State:
     """Returns a state of random weights, before the first step of optimizers, all losses on."""
     networks = {
@@ -87,42 +81,6 @@ def random_state(abstract: State) -> State:
     }
     scalars = dict.fromkeys(abstract.host_scalars, np.float32(POSITIVE))
     return State(np.int32(0), jax.random.key(0), networks, scalars)
-
-
-def random_weights(tree: Tree) -> Tree:
-    """Returns weights that keep the scale of signals, sampled on the host."""
-    rng = np.random.default_rng(0)
-
-    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        name = path[-1].key
-        if name in ("scale", "var", "mean", "bias"):
-            return np.full(leaf.shape, name in ("scale", "var"), leaf.dtype)
-        values = rng.standard_normal(leaf.shape, np.float32)
-        return values / np.sqrt(max(1, np.prod(leaf.shape[:-1])), dtype=np.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, tree)
-
-
-def random_batch(method: methods.Method, size: int) -> dict[str, np.ndarray]:
-    """Returns copies of the largest example."""
-    example = shapes.largest_example(method)
-    return {name: np.repeat(x, size, axis=0) for name, x in example.items()}
-
-
-def time_calls(call: Callable[[], Any], wait: Callable[[Any], Any], seconds: float) -> float:
-    """Returns the median seconds of a call, of groups of calls that the host does not wait for."""
-    wait(call())
-    began = time.perf_counter()
-    wait(call())
-    group = max(1, round(0.1 / max(time.perf_counter() - began, 1e-5)))
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        began = time.perf_counter()
-        for _ in range(group):
-            result = call()
-        wait(result)
-        times.append((time.perf_counter() - began) / group)
-    return statistics.median(times)
 
 
 def describe(compiled: jax.stages.Compiled, precision: str, seconds: float, batch: int) -> Row:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import torch
 
-from benchmarks import accelerator_parts, torch_twin
+from benchmarks import accelerator_inputs, torch_twin
 from benchmarks.row_processes import Part, Row
 from lipsync_jax.cli.compile_step import frozen_configs
 from lipsync_jax.methods.wav2lip.torch_weights import from_variables
@@ -40,7 +40,7 @@ def prepare(part: Part) -> Callable[[], Row]:
     def measure() -> Row:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        seconds = accelerator_parts.time_calls(call, _wait, accelerator_parts.SECONDS)
+        seconds = accelerator_inputs.time_calls(call, _wait, accelerator_inputs.SECONDS)
         row = {"ms": 1e3 * seconds, "batch": batch, "examples_per_second": batch / seconds}
         if torch.cuda.is_available():
             row["gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
@@ -50,7 +50,7 @@ def prepare(part: Part) -> Callable[[], Row]:
 
 
 def _train(part: Part) -> tuple[Callable[[], Any], int]:
-    config = accelerator_parts.read_config(part)
+    config = accelerator_inputs.read_config(part)
     frozen = frozen_configs(config, part.config)
     abstract = shapes.abstract_method(config, frozen)
     size, mesh = config.data.batch_size, sharding.make_mesh(jax.devices()[:1])
@@ -61,7 +61,7 @@ def _train(part: Part) -> tuple[Callable[[], Any], int]:
         torch_twin.Expert, "sync_expert", state.networks["expert"], frozen["expert"].model
     )
     step = torch_twin.TrainingStep(generator, expert, torch.channels_last)
-    batch = accelerator_parts.random_batch(abstract.method, size)
+    batch = accelerator_inputs.random_batch(abstract.method, size)
     tensors = {name: torch.tensor(x).to(_device()) for name, x in batch.items()}
     if part.system == "torch.compile":
         step.loss = torch.compile(step.loss)
@@ -79,7 +79,7 @@ def _train(part: Part) -> tuple[Callable[[], Any], int]:
 
 
 def _inference(part: Part) -> tuple[Callable[[], Any], int]:
-    config = accelerator_parts.read_config(part)
+    config = accelerator_inputs.read_config(part)
     abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
     generator = abstract.trained(1).networks["generator"]
     network = _twin(torch_twin.Generator, "wav2lip", generator, config.model)
@@ -109,8 +109,8 @@ def _twin(build: Callable, name: str, network: Any, model: Any) -> torch.nn.Modu
     if math.ceil(model.depth_mult) != 1:
         raise ValueError(f"the twin has all residual blocks, not depth_mult={model.depth_mult}")
     variables = {
-        "params": accelerator_parts.random_weights(network.params),
-        "batch_stats": accelerator_parts.random_weights(network.batch_stats),
+        "params": accelerator_inputs.random_weights(network.params),
+        "batch_stats": accelerator_inputs.random_weights(network.batch_stats),
     }
     twin = build(model.width_mult)
     torch_twin.fill(twin, from_variables(variables, name, any_width=True))

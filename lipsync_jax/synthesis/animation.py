@@ -23,7 +23,7 @@ from lipsync_jax.media.video_reader import Frame, VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import animation_model, blending, driving_audio, model_info
 from lipsync_jax.synthesis.animation_model import AnimationModel
-from lipsync_jax.synthesis.batching import default_batch_size
+from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.options import AnimationOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.streaming_audio import StreamingAudio

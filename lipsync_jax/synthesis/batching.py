@@ -1,33 +1,11 @@
 """Batches of one shape for the device, halved when the device runs out of memory."""
 
 import logging
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-if TYPE_CHECKING:
-    from lipsync_jax.synthesis.dubbing_model import DubbingModel
-
-_MAX_PENDING_BYTES = 64 << 20  # bytes of frames that wait for one batch
-
-
-def max_batch_size_for(requested: int, size: tuple[int, int]) -> int:
-    """Returns the largest batch size, up to `requested`, whose frames fit in memory.
-
-    Args:
-        requested: frames.
-        size: (width, height) of the frames.
-    """
-    width, height = size
-    limit = max(1, _MAX_PENDING_BYTES // (3 * width * height))
-    # Powers of two, so that videos of many sizes share few compiled programs.
-    return requested if requested <= limit else 1 << (limit.bit_length() - 1)
-
-
-def default_batch_size() -> int:
-    """Returns the number of frames per batch of this device."""
-    return 16 if jax.default_backend() == "cpu" else 64
+from lipsync_jax.synthesis.dubbing_model import DubbingModel
 
 
 class Batcher:
@@ -41,7 +19,7 @@ class Batcher:
         batch_size: faces in a batch.
     """
 
-    def __init__(self, model: "DubbingModel", batch_size: int) -> None:
+    def __init__(self, model: DubbingModel, batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
 
     def compile(self) -> None:

@@ -37,12 +37,14 @@ from lipsync_jax.synthesis import (
     streaming,
     summary,
 )
-from lipsync_jax.synthesis.batching import Batcher, default_batch_size, max_batch_size_for
+from lipsync_jax.synthesis.batch_sizes import default_batch_size, max_batch_size_for
+from lipsync_jax.synthesis.batching import Batcher
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.synthesis.dubbing_plan import DubbingPlan, PlanChanged
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
-from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame, SpeakerTrack
+from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
 from lipsync_jax.training import model_cards
 from lipsync_jax.types import Argument
 

@@ -12,7 +12,7 @@ from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.nn import folding
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
-from lipsync_jax.synthesis.batching import default_batch_size
+from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.training.inference import load_inference, load_network
 from lipsync_jax.types import Untyped, Variables
 

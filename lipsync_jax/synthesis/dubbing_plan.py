@@ -16,12 +16,11 @@ from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.prefetch import Newest
-from lipsync_jax.synthesis import renderer
 from lipsync_jax.synthesis.driving_audio import DrivingAudio
 from lipsync_jax.synthesis.face_detection_pass import SearchedFrames
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame, schedule_frames
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import OnProgress, Progress
-from lipsync_jax.synthesis.renderer import ScheduledFrame
 
 
 class PlanChanged(Exception):
@@ -154,7 +153,7 @@ class DubbingPlan:
         else:
             trajectories = [self._early_trajectory(found)]
             settled = self._settled(found, trajectories[0], state.settled)
-        frames = renderer.schedule_frames(
+        frames = schedule_frames(
             self._video, trajectories[0].times, self._audio.length, self._options.loop
         )
         if not state.complete:

@@ -19,11 +19,12 @@ from lipsync_jax.media import packets
 from lipsync_jax.media.frame_source import FramesDiffer, FrameSource
 from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.provenance import visible_label
-from lipsync_jax.synthesis import driving_audio, face_detection_pass, renderer
+from lipsync_jax.synthesis import driving_audio, face_detection_pass
 from lipsync_jax.synthesis.batching import Batcher
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame, schedule_frames
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame, SpeakerTrack
+from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
 
 BATCH_SIZE = 1  # faces of the compiled program
 _CONTEXT = Fraction(1)  # seconds before and after a frame in which faces are detected
@@ -78,7 +79,7 @@ def preview(
     envelope = driving_audio.vad_envelope(audio) if needs_vad else None
 
     def dub(known: VideoFaces) -> list[PreviewFrame]:
-        schedule = [*renderer.schedule_frames(video, known.times, recording.length, options.loop)]
+        schedule = [*schedule_frames(video, known.times, recording.length, options.loop)]
         shown = np.array([float(moment) for _, moment in schedule])
         # The last frame that begins at the moment or before, as a player shows it.
         chosen = [

@@ -10,7 +10,8 @@ import numpy as np
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.media.planar import Image, to_rgb
-from lipsync_jax.synthesis.renderer import FaceRenderer, ScheduledFrame
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
+from lipsync_jax.synthesis.renderer import FaceRenderer
 
 _WIDTH = 480  # most pixels of one frame
 _COLUMNS = 4

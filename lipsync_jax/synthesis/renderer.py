@@ -2,29 +2,25 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.faces.trajectory import FaceTrajectory
-from lipsync_jax.media import frame_source, prefetch, timeline
+from lipsync_jax.media import frame_source, prefetch
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio
 from lipsync_jax.synthesis.batching import Batcher, PendingBatch
 from lipsync_jax.synthesis.compositing import Compositor
+from lipsync_jax.synthesis.dubbing_plan import KnownTrajectory
 from lipsync_jax.synthesis.face_detection_pass import QUEUE
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.options import DubbingOptions
-
-if TYPE_CHECKING:
-    from lipsync_jax.synthesis.dubbing_plan import KnownTrajectory
-
-# Index of a frame of the face video, seconds at which the output shows the frame.
-ScheduledFrame = tuple[int, Fraction]
 
 
 class SpeakerTrack(NamedTuple):
@@ -37,29 +33,9 @@ class SpeakerTrack(NamedTuple):
             where `silence_mode` does not need it.
     """
 
-    trajectory: "FaceTrajectory | KnownTrajectory"
+    trajectory: FaceTrajectory | KnownTrajectory
     audio: driving_audio.DrivingAudio | driving_audio.StreamingFeatures
     vad_envelope: Callable[[Fraction], float] | None = None
-
-
-def schedule_frames(
-    video: FrameSource,
-    times: Sequence[Fraction],
-    length: Callable[[Fraction], Fraction],
-    loop: str,
-) -> Iterator[ScheduledFrame]:
-    """Yields the frames of the output, until the audio ends.
-
-    Args:
-        video: the face video.
-        times: seconds at which its frames are shown.
-        length: of the audio, see `timeline.schedule`.
-        loop: see `timeline.loop_indices`.
-    """
-    even = frame_source.snap_times(times, video.frame_rate)
-    numbers, moments = timeline.fill_gaps(even, video.frame_rate, video.output_rate)
-    for i, moment in timeline.schedule(moments, 1 / video.output_rate, length, loop):
-        yield numbers[i], moment
 
 
 class FaceRenderer:

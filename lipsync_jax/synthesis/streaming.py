@@ -13,8 +13,9 @@ from lipsync_jax.media.audio import SAMPLE_RATE
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import Frame
 from lipsync_jax.provenance import visible_label
-from lipsync_jax.synthesis import driving_audio, renderer
+from lipsync_jax.synthesis import driving_audio
 from lipsync_jax.synthesis.batching import Batcher
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame, schedule_frames
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
 
@@ -113,8 +114,8 @@ class StreamingDubber:
         )
         moments: list[tuple[int, Fraction]] = []  # of frames that are being generated
 
-        def schedule() -> Iterator[renderer.ScheduledFrame]:
-            frames = renderer.schedule_frames(
+        def schedule() -> Iterator[ScheduledFrame]:
+            frames = schedule_frames(
                 self._video, self._face_trajectory.times, audio_features.length, options.loop
             )
             for index, (number, moment) in enumerate(frames):

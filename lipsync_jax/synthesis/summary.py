@@ -9,8 +9,8 @@ import numpy as np
 from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media.frame_source import FrameSource
+from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.progress import GenerationResult
-from lipsync_jax.synthesis.renderer import ScheduledFrame
 
 
 def summarize(

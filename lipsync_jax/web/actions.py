@@ -15,7 +15,7 @@ from lipsync_jax.cli import _json_output, list_faces
 from lipsync_jax.cli.list_faces import VideoIdentity
 from lipsync_jax.synthesis import frame_preview
 from lipsync_jax.synthesis.animation import Animator
-from lipsync_jax.synthesis.batching import default_batch_size
+from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
 from lipsync_jax.types import Json
 from lipsync_jax.web import inputs, job_options, runners

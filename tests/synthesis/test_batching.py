@@ -2,15 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from lipsync_jax.synthesis import batching
+from lipsync_jax.synthesis import batch_sizes, batching
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 
 
 def test_batches_are_made_smaller_for_large_frames():
-    assert batching.max_batch_size_for(64, (640, 360)) == 64
-    assert batching.max_batch_size_for(64, (3840, 2160)) == 2
-    assert batching.max_batch_size_for(2, (3840, 2160)) == 2
-    assert batching.max_batch_size_for(64, (100_000, 100_000)) == 1
+    assert batch_sizes.max_batch_size_for(64, (640, 360)) == 64
+    assert batch_sizes.max_batch_size_for(64, (3840, 2160)) == 2
+    assert batch_sizes.max_batch_size_for(2, (3840, 2160)) == 2
+    assert batch_sizes.max_batch_size_for(64, (100_000, 100_000)) == 1
 
 
 class Late:
