@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lipsync_jax import faces, hub, weights
+from lipsync_jax import faces, weights
 from lipsync_jax.data_prep import cropping
 from lipsync_jax.data_prep.candidates import MeasuredOffset
 from lipsync_jax.data_prep.settings import (
@@ -23,6 +23,7 @@ from lipsync_jax.data_prep.settings import (
 )
 from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 from lipsync_jax.evaluation.sync.offset import MIN_STABILITY
+from lipsync_jax.training.checkpoint_folder import local_folder
 
 if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not need
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
@@ -44,7 +45,7 @@ def model_folder(settings: ExtractionSettings) -> Path | None:
     if callable(chosen) or chosen == NO_SYNC_MODEL:
         return None
     named = None if chosen == BUILT_IN else chosen
-    folder = hub.local(weights.resolve(named, weights.SYNC, "--sync-model"))
+    folder = local_folder(weights.resolve(named, weights.SYNC, "--sync-model"))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"--sync-model {chosen} does not exist; name a run of configs/sync_expert.py, a folder "

@@ -15,7 +15,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from lipsync_jax import hub, paths, weights
+from lipsync_jax import paths, weights
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, extraction
 from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
@@ -26,7 +26,8 @@ from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.methods.inference import DubbingInference
-from lipsync_jax.training import checkpoints, inference, loop, model_cards
+from lipsync_jax.synthesis import model_info
+from lipsync_jax.training import checkpoint_folder, checkpoints, loop, model_cards
 from lipsync_jax.types import Json
 
 Pathlike = str | os.PathLike
@@ -126,7 +127,7 @@ def personalize(
     configure(config)
     loop.train(config, out)
     errors = measure_mouth_l1(splits["test"], {"base": folder, "personalized": out})
-    result = Personalization(out, seconds, sync, errors, folder.name)
+    result = Personalization(out, seconds, sync, errors, model_info.short_name(folder))
     _update(out, {**dataclasses.asdict(result), "out": out.name, "steps": steps})
     return result
 
@@ -272,15 +273,14 @@ def _config(
 ) -> ml_collections.ConfigDict:
     """Returns the base model's config, changed to train on one person."""
     config = ml_collections.ConfigDict(base)
-    folder, expert = hub.local(folder).absolute(), hub.local(expert).absolute()
-    names = model_cards.network_names(inference.resolve_checkpoint(folder))
+    names = model_cards.network_names(checkpoint_folder.resolve_checkpoint(folder))
     trained = [name for name in ("generator", "discriminator") if name in names]
     with config.unlocked():
-        config.init_from = {name: str(folder) for name in trained}
+        config.init_from = {name: checkpoint_folder.full_name(folder) for name in trained}
         if "discriminator" not in trained:
             config.discriminators = {}  # a new one would first have to learn
         if "expert" in config.frozen:
-            config.frozen.expert.checkpoint = str(expert)
+            config.frozen.expert.checkpoint = checkpoint_folder.full_name(expert)
             config.frozen.expert.min_accuracy = 0.0
     config.data.dir = str(data.absolute())
     config.data.batch_size = min(config.data.batch_size, clips)

@@ -125,6 +125,17 @@ def test_only_media_imports_pyav():
             assert "av" not in found or module == "lipsync_jax.diagnostics.environment", module
 
 
+def test_addresses_of_checkpoints_are_resolved_in_one_place():
+    """A command that reads a checkpoint can't forget that its name may be an address."""
+    found = {
+        module
+        for module, path in _modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "hub.local"
+    }
+    assert found == {"lipsync_jax.training.checkpoint_folder"}
+
+
 def test_packages_import_each_other_without_cycles():
     """No package imports another that imports it in turn, however far around."""
     graph = {}

@@ -12,7 +12,7 @@ from lipsync_jax import hub, paths, weights
 from lipsync_jax.cli import main
 from lipsync_jax.configs import wav2lip
 from lipsync_jax.synthesis import model_info
-from lipsync_jax.training import checkpoints, inference, inputs
+from lipsync_jax.training import checkpoint_folder, checkpoints, inputs
 from tests.helpers import hub_server
 from tests.helpers.imports import assert_not_imported
 
@@ -96,7 +96,18 @@ def test_a_checkpoint_is_fetched_once_and_named_by_its_address(fetched, tmp_path
 
 def test_a_folder_that_is_not_there(fetched):
     with pytest.raises(FileNotFoundError, match="hf://me/nets/gone: the repository has no"):
-        inference.resolve_checkpoint("hf://me/nets/gone")
+        checkpoint_folder.resolve_checkpoint("hf://me/nets/gone")
+
+
+def test_messages_name_the_address(fetched, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^hf://me/nets holds no checkpoint to run"):
+        checkpoints.load_network(Path("hf://me/nets"), "generator")
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"^hf://me/nets was written by `lipsync export`"):
+        checkpoints.read_model_card("hf://me/nets")
+    checkpoints.export_networks(tmp_path / "run", {}, {"config": {"method": "wav2lip"}})
+    with pytest.raises(FileNotFoundError, match=r"^checkpoint hf://me/nets/run has no expert"):
+        checkpoints.find_network("hf://me/nets/run", "expert")
 
 
 def test_an_error_of_the_library_is_one_sentence(fetched, monkeypatch):

@@ -45,7 +45,7 @@ from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
-from lipsync_jax.training import model_cards
+from lipsync_jax.training import checkpoint_folder
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
@@ -110,7 +110,7 @@ class LipSyncPipeline:
                 and `exported_model.load`.
         """
         folder = weights.resolve(checkpoint, weights.DUBBING)
-        if model_cards.is_exported(folder):
+        if checkpoint_folder.is_exported(folder):
             return cls(*exported_model.load(folder))
         return cls(DubbingModel.load(folder), model_info.credit(folder))
 

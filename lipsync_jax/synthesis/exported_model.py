@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from lipsync_jax import hub, paths
+from lipsync_jax import paths
 from lipsync_jax.data import audio_features
 from lipsync_jax.data.audio_features import AudioFeatureSpec
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.text import printable
+from lipsync_jax.training.checkpoint_folder import local_folder
 from lipsync_jax.training.model_cards import EXPORTED
 from lipsync_jax.types import Json
 
@@ -50,7 +51,7 @@ def load(folder: str | os.PathLike) -> tuple[DubbingModel, str]:
         ValueError: the folder is no dubbing network, its card or file is damaged, or no runtime is
             installed.
     """
-    folder = Path(hub.local(folder))
+    folder = local_folder(folder)
     card = read_card(folder)
     kind, file = card.get("kind"), folder / FILE
     if kind != "dubbing":

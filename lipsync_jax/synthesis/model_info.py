@@ -13,7 +13,8 @@ from lipsync_jax import hub, methods, paths, weights
 from lipsync_jax.methods.inference import AnimationInference, SyncInference
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
-from lipsync_jax.training.inference import read_model_card, resolve_checkpoint
+from lipsync_jax.training.checkpoint_folder import full_name, resolve_checkpoint
+from lipsync_jax.training.inference import read_model_card
 from lipsync_jax.types import Json, ModelCard
 
 BUILT_IN, CONVERTED, TRAINED = "built-in", "converted", "trained"
@@ -85,7 +86,7 @@ def read(directory: str | os.PathLike) -> ModelInfo:
         sha256 = {item.name: _hash(item) for item in items.values()}
     metrics = {**(card.get("validation") or {}), **(card.get("metrics") or {})}
     return ModelInfo(
-        name=_name(directory),
+        name=short_name(directory),
         task=_task(networks, card),
         origin=origin,
         folder=directory,
@@ -117,7 +118,7 @@ def credit(directory: str | os.PathLike) -> str:
         origin = f"converted from {card['source']['file']}"
     elif origin == TRAINED:
         origin = f"trained for {card.get('step')} steps"
-    parts = [f"model {_name(directory)} ({card['config']['method']}, {origin})"]
+    parts = [f"model {short_name(directory)} ({card['config']['method']}, {origin})"]
     parts += [
         f"{name}: {str(card[name]).rstrip('.')}"
         for name in ("licence", "attribution")
@@ -126,9 +127,10 @@ def credit(directory: str | os.PathLike) -> str:
     return printable("; ".join(parts))
 
 
-def _name(directory: Path) -> str:
+def short_name(directory: Path) -> str:
+    """Returns the name of a checkpoint's folder, or its whole address."""
     if hub.is_address(directory):
-        return str(hub.parse(directory))
+        return full_name(directory)
     return directory.absolute().name
 
 

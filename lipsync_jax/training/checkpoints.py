@@ -25,6 +25,7 @@ from orbax.checkpoint import checkpoint_managers
 from lipsync_jax import paths
 from lipsync_jax.methods.base import NetworkState, State
 from lipsync_jax.training import arrays, checkpoint_mirror, damage, model_cards
+from lipsync_jax.training.checkpoint_folder import resolve_checkpoint
 from lipsync_jax.training.checkpoint_mirror import CheckpointMirror
 from lipsync_jax.training.inference import (
     SHAPE_ERRORS,
@@ -37,7 +38,6 @@ from lipsync_jax.training.inference import (
     raise_on_shape_mismatch,
     read_item,
     read_model_card,
-    resolve_checkpoint,
 )
 from lipsync_jax.types import Json, ModelCard, Tree
 

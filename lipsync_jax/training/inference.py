@@ -8,16 +8,16 @@ from typing import TypeVar, cast
 
 import flax
 
-from lipsync_jax import hub, methods, paths
+from lipsync_jax import methods
 from lipsync_jax.methods import fields
 from lipsync_jax.text import printable
 from lipsync_jax.training import arrays, model_cards
 from lipsync_jax.training.arrays import CheckpointError
+from lipsync_jax.training.checkpoint_folder import full_name, resolve_checkpoint
 from lipsync_jax.types import Json, Tree
 
 T = TypeVar("T")
 ShapeCheck = Callable[[Mapping[str, Tree]], Tree]
-_PYTORCH = (".pth", ".pt", ".pkl", ".dat", ".model", ".ckpt")
 SHAPE_ERRORS = (flax.errors.FlaxError, TypeError)
 # What a network that is built from an untrusted config, or applied to untrusted shapes, raises.
 _MISMATCH_ERRORS = (
@@ -31,52 +31,6 @@ _MISMATCH_ERRORS = (
     TypeError,
     ValueError,
 )
-
-
-def resolve_checkpoint(directory: str | os.PathLike) -> Path:
-    """Returns the newest inference checkpoint of a folder.
-
-    Args:
-        directory: a run's workdir, its best/ or one checkpoint itself; or its address on the
-            Hugging Face Hub, see `hub.parse`, which is fetched.
-
-    Raises:
-        FileNotFoundError: the folder holds no checkpoint.
-        ValueError: the path is a file, or empty; or the address can't be fetched.
-    """
-    if not str(directory):
-        raise ValueError("the checkpoint's folder is empty: name a run's workdir")
-    directory = paths.absolute(hub.local(directory))
-    if directory.is_file():
-        kind = "a PyTorch file" if directory.suffix in _PYTORCH else "a file, not a folder"
-        out = directory.with_suffix("")
-        raise ValueError(
-            f"{directory} is {kind}: run `lipsync convert {directory} {out}` once, then give {out}"
-        )
-    if not directory.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint folder {directory} does not exist; name a training run's workdir or a "
-            "folder that `lipsync convert` wrote"
-        )
-    if model_cards.is_checkpoint(directory):
-        return directory
-    for folder in (directory / "best", directory):
-        steps = sorted(
-            (int(p.name), p)
-            for p in (folder.iterdir() if folder.is_dir() else ())
-            if p.name.isdigit() and model_cards.is_checkpoint(p)
-        )
-        if steps:
-            return steps[-1][1]
-    if model_cards.is_exported(directory):
-        raise ValueError(
-            f"{directory} was written by `lipsync export`, and only `lipsync dub` runs such a "
-            "network; give the checkpoint that it was exported from"
-        )
-    raise FileNotFoundError(
-        f"{directory} holds no checkpoint to run: name a training run's workdir (one that has "
-        "been validated at least once) or a folder that `lipsync convert` wrote"
-    )
 
 
 def read_model_card(directory: str | os.PathLike) -> dict[str, Json]:
@@ -113,7 +67,7 @@ def load_inference(directory: str | os.PathLike, kind: Callable[..., T], problem
     name = model_card["config"].get("method")
     if not methods.has_inference(name, cast(type, kind)):
         method = printable(str(name), 80)
-        raise ValueError(f"checkpoint {directory} is of the method {method}, {problem}")
+        raise ValueError(f"checkpoint {full_name(directory)} is of the method {method}, {problem}")
     with raise_on_shape_mismatch(directory):
         return cast(T, methods.load_inference(model_card))
 
@@ -185,7 +139,8 @@ def find_network(directory: str | os.PathLike, name: str) -> Path:
             model_cards.read(folder)  # refuses other formats
         present = model_cards.network_names(folder)
         raise FileNotFoundError(
-            f"checkpoint {folder} has no {name}; it holds {printable(', '.join(present), 200)}"
+            f"checkpoint {full_name(directory)} has no {name}; it holds "
+            f"{printable(', '.join(present), 200)}"
         )
     return item
 
@@ -212,8 +167,9 @@ def raise_on_shape_mismatch(
     except errors as error:
         reason = printable(str(error).partition(" (https")[0] or type(error).__name__, 300)
         raise CheckpointError(
-            f"checkpoint {directory}: its weights are not those of the network it describes; "
-            f"if another version of lipsync_jax wrote it, train or convert it again ({reason})"
+            f"checkpoint {full_name(directory)}: its weights are not those of the network it "
+            "describes; if another version of lipsync_jax wrote it, train or convert it again "
+            f"({reason})"
         ) from error
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from lipsync_jax import __version__, hub, paths
+from lipsync_jax import __version__, paths
 from lipsync_jax.data.clip import CROP_SPECS
 from lipsync_jax.text import printable
 from lipsync_jax.types import Json
@@ -39,11 +39,6 @@ def is_checkpoint(folder: Path) -> bool:
     """Returns whether a folder holds a checkpoint for inference, of this format or an older one."""
     files = (folder / PACKED, folder / _OLD_ITEM / "metadata")
     return (folder / ITEM).is_dir() or any(file.is_file() for file in files)
-
-
-def is_exported(folder: Path) -> bool:
-    """Returns whether a folder was written by `lipsync export`: it holds programs, no weights."""
-    return (hub.local(folder) / EXPORTED).is_file()
 
 
 def network_names(folder: Path) -> list[str]:

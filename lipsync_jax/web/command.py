@@ -93,12 +93,12 @@ def check_models(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: one does not.
     """
-    from lipsync_jax.training import inference, model_cards
+    from lipsync_jax.training import checkpoint_folder
 
     sync_models = [arguments.sync_model] if arguments.sync_model else []
     for folder in (*arguments.checkpoint_path, *arguments.animator, *sync_models):
-        if not model_cards.is_exported(folder):
-            inference.resolve_checkpoint(folder)
+        if not checkpoint_folder.is_exported(folder):
+            checkpoint_folder.resolve_checkpoint(folder)
 
 
 def make_app(
