@@ -11,11 +11,10 @@ from pydantic import BaseModel, Field
 
 from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
-from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.batches import Row
 from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, STATES, Job
 from lipsync_jax.web.jobs import JobQueue
-from lipsync_jax.web.submission import client_of, submit_batch
+from lipsync_jax.web.submission import Submitter, client_of
 from lipsync_jax.web.uploads import Uploads, safe_name
 
 
@@ -38,25 +37,22 @@ class NewBatch(BaseModel, extra="forbid"):
     )
 
 
-def add_routes(
-    app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads, label: str
-) -> None:
+def add_routes(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
     """Adds the routes of batches.
 
     Args:
         app: takes them.
-        actions: the models.
-        queue: of jobs.
+        submitter: adds batches.
         uploads: the files that rows may name.
-        label: written on every frame of rows that name no `label`.
     """
+    queue, label = submitter.queue, submitter.label
 
     @app.post("/api/batches", tags=["batches"], status_code=202)
     def add_batch(new: NewBatch, request: Request) -> dict[str, Json]:
         """Adds a job for each row; a wrong row becomes a failed job, and stops no other."""
         options = ({"label": label} if label else {}) | new.options
         rows = [_row(uploads, each, options) for each in new.rows]
-        jobs = submit_batch(actions, queue, rows, new.consent, client_of(request))
+        jobs = submitter.submit_batch(rows, new.consent, client_of(request))
         return {"batch": jobs[0].batch, "jobs": [job.job_id for job in jobs]}
 
     @app.get("/api/batches/{batch}", tags=["batches"])

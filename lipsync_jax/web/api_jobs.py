@@ -8,12 +8,11 @@ from pydantic import BaseModel, Field
 
 from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
-from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.job import DONE
 from lipsync_jax.web.job_folder import THUMBNAIL
 from lipsync_jax.web.job_options import JOB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.jobs import JobQueue
-from lipsync_jax.web.submission import client_of, submit
+from lipsync_jax.web.submission import Submitter, client_of
 from lipsync_jax.web.uploads import Uploads
 
 
@@ -34,25 +33,21 @@ class NewJob(BaseModel, extra="forbid"):
     )
 
 
-def add_routes(
-    app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads, label: str
-) -> None:
+def add_routes(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
     """Adds the routes of jobs and their results.
 
     Args:
         app: takes them.
-        actions: the models.
-        queue: of jobs.
+        submitter: adds jobs.
         uploads: the files that jobs may name.
-        label: written on every frame of jobs that name no `label`.
     """
-    _add_jobs(app, actions, queue, uploads, label)
-    _add_results(app, queue)
+    _add_jobs(app, submitter, uploads)
+    _add_results(app, submitter.queue)
 
 
-def _add_jobs(
-    app: FastAPI, actions: Actions, queue: JobQueue, uploads: Uploads, label: str
-) -> None:
+def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
+    queue, label = submitter.queue, submitter.label
+
     @app.get("/api/jobs", tags=["jobs"], response_model=list[dict[str, Json]])
     def list_jobs() -> JSONResponse:
         """Lists all jobs: running, waiting in the order of their turn, ended ones newest first."""
@@ -74,9 +69,7 @@ def _add_jobs(
         options = new.options
         if label and "label" in JOB_OPTIONS[new.kind]:
             options = {"label": label} | options
-        job = submit(
-            actions, queue, new.kind, files, names, options, new.consent, client_of(request)
-        )
+        job = submitter.submit(new.kind, files, options, new.consent, client_of(request), names)
         return {"job": job.job_id}
 
     @app.post("/api/jobs/{job_id}/synced", tags=["jobs"], status_code=202)
@@ -87,7 +80,7 @@ def _add_jobs(
             raise ValueError(f"job {job_id} is no sync job; give one of kind sync")
         files = {"video": queue.folder(source) / source.files["video"]}
         options = {"write_synced": True}
-        job = submit(actions, queue, SYNC, files, source.names, options, False, client_of(request))
+        job = submitter.submit(SYNC, files, options, False, client_of(request), source.names)
         return {"job": job.job_id}
 
     @app.get("/api/jobs/{job_id}", tags=["jobs"])

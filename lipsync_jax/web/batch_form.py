@@ -1,27 +1,16 @@
 """The form that dubs many videos in one go."""
 
-from pathlib import Path
-
 import gradio as gr
 
 from lipsync_jax.types import Untyped
 from lipsync_jax.web import batches, dub_options, texts
 from lipsync_jax.web.batches import Row
-from lipsync_jax.web.handlers import QUIET, SubmitBatch, submit_on_click, told_in_words, uploaded
+from lipsync_jax.web.handlers import QUIET, Form, submit_on_click, told_in_words
 from lipsync_jax.web.submission import client_of
 
 
-class BatchForm:
+class BatchForm(Form):
     """Fields of a batch: faces, recordings, and a table that pairs them."""
-
-    def __init__(self, submit: SubmitBatch, work: Path) -> None:
-        """Takes what the form calls.
-
-        Args:
-            submit: adds a batch.
-            work: folder of uploads.
-        """
-        self._submit, self._work = submit, work
 
     def build(self, settings: list[Untyped]) -> None:
         """Adds the fields.
@@ -53,10 +42,10 @@ class BatchForm:
     ) -> list[Row]:
         """Returns the rows of the files, whose own options are those of a table."""
         paths, speech = (
-            [uploaded(path, self._work) for path in files or ()] for files in (faces, recordings)
+            [self._path(path) for path in files or ()] for files in (faces, recordings)
         )
         if table:
-            return batches.read_table(uploaded(table, self._work), paths, speech)
+            return batches.read_table(self._path(table), paths, speech)
         return batches.pair_files(paths, speech)
 
     def _describe(
@@ -87,5 +76,5 @@ class BatchForm:
             Row(row.files, shared | dict(row.options), row.names, row.outfile, row.error)
             for row in self._rows(faces, recordings, table)
         ]
-        jobs = self._submit(rows, consent, client_of(request))
+        jobs = self._submitter.submit_batch(rows, consent, client_of(request))
         return texts.batch_added(len(jobs), sum(bool(job.error) for job in jobs))

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,29 +118,19 @@ def make_app(
     set_environment(work)
     import gradio as gr
 
-    from lipsync_jax.web import live_faces, page, server, submission
+    from lipsync_jax.web import live_faces, page, server
     from lipsync_jax.web.actions import Actions
-    from lipsync_jax.web.batches import Row
-    from lipsync_jax.web.job import Job
     from lipsync_jax.web.jobs import JobQueue
+    from lipsync_jax.web.submission import Submitter
     from lipsync_jax.web_guard import Guard, host_names
 
     sync_models = [arguments.sync_model] if arguments.sync_model else []
     actions = Actions(work, arguments.checkpoint_path, arguments.animator, sync_models)
     queue = JobQueue(work / "jobs", actions.run, arguments.keep)
     live = live_faces.LiveFaces(actions, work / "live") if live_faces.is_available() else None
-    label = "" if local else _LABEL
-    app = server.create_app(actions, queue, work, live, label)
-
-    def submit(
-        kind: str, files: Mapping[str, Path], options: Mapping, consent: bool, client: str
-    ) -> object:
-        return submission.submit(actions, queue, kind, files, {}, options, consent, client)
-
-    def submit_batch(rows: Sequence[Row], consent: bool, client: str) -> Sequence[Job]:
-        return submission.submit_batch(actions, queue, rows, consent, client)
-
-    blocks = page.Page(actions, submit, work, label, submit_batch, live).build()
+    submitter = Submitter(actions, queue, label="" if local else _LABEL)
+    app = server.create_app(submitter, work, live)
+    blocks = page.Page(submitter, work, live).build()
     mounted = gr.mount_gradio_app(
         app,
         blocks,

@@ -64,7 +64,7 @@ class DubForm(Form):
         )
         short = gr.Checkbox(label=texts.FIRST_SECONDS, elem_id="first-seconds")
         with gr.Accordion(texts.MORE, open=False):
-            options = dub_options.add_fields(self._label)
+            options = dub_options.add_fields(self._submitter.label)
             command_button = gr.Button(texts.AS_COMMAND, size="sm")
             command = gr.Textbox(label=texts.COMMAND, visible=False, buttons=["copy"], lines=2)
         with gr.Accordion(texts.PREVIEW, open=False):
@@ -81,9 +81,8 @@ class DubForm(Form):
             texts.need("face", "audio", "consent"), elem_id="why", elem_classes="help"
         )
         start = gr.Button(texts.DUB, variant="primary", interactive=False, elem_id="dub")
-        if self._submit_batch is not None:
-            with gr.Accordion(texts.BATCH, open=False):
-                BatchForm(self._submit_batch, self._work).build([model, quality, *options.values()])
+        with gr.Accordion(texts.BATCH, open=False):
+            BatchForm(self._submitter, self._work).build([model, quality, *options.values()])
 
         chosen = [source, video, picture]
         settings = [model, quality, short, person, *options.values()]
@@ -239,7 +238,7 @@ class DubForm(Form):
         *values: Untyped,
     ) -> str:
         files = self._files(face=video if kind == texts.VIDEO else picture, audio=audio)
-        self._submit(DUB, files, dub_options.read(*values), consent, client_of(request))
+        self._submitter.submit(DUB, files, dub_options.read(*values), consent, client_of(request))
         return texts.QUEUED
 
 

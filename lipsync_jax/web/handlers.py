@@ -3,21 +3,16 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
 
-from lipsync_jax.types import Argument, Json, Untyped
+from lipsync_jax.types import Argument, Untyped
 from lipsync_jax.web import texts
-from lipsync_jax.web.actions import Actions
-from lipsync_jax.web.batches import Row
-from lipsync_jax.web.job import EXPECTED_ERRORS, Job, in_words
+from lipsync_jax.web.job import EXPECTED_ERRORS, in_words
+from lipsync_jax.web.submission import Submitter
 
-# Kind, files, options, consent, client -> adds a job; raises ValueError.
-Submit = Callable[[str, Mapping[str, Path], Mapping[str, Json], bool, str], object]
-# Rows, consent, client -> adds a job for each row; raises ValueError.
-SubmitBatch = Callable[[Sequence[Row], bool, str], Sequence[Job]]
 SUBMITTED = "() => window.lipsync && window.lipsync.submitted()"  # shows the new job
 PRIVATE: dict[str, Argument] = {"api_visibility": "private"}  # scripts use /api
 QUIET: dict[str, Argument] = {"show_progress": "hidden", **PRIVATE}
@@ -27,25 +22,15 @@ IMAGE_HEIGHT = 260  # pixels
 class Form:
     """A form of the page."""
 
-    def __init__(
-        self,
-        actions: Actions,
-        submit: Submit,
-        work: Path,
-        label: str = "",
-        submit_batch: SubmitBatch | None = None,
-    ) -> None:
+    def __init__(self, submitter: Submitter, work: Path) -> None:
         """Takes what forms call.
 
         Args:
-            actions: the models.
-            submit: adds a job.
+            submitter: adds jobs.
             work: folder of uploads and of the rendered example.
-            label: the default text written on every frame.
-            submit_batch: adds a batch; None for a page without batches.
         """
-        self._actions, self._submit, self._work, self._label = actions, submit, work, label
-        self._submit_batch = submit_batch
+        self._submitter, self._work = submitter, work
+        self._actions = submitter.actions
 
     def _files(self, **paths: str | None) -> dict[str, Path]:
         lacking = [role for role, path in paths.items() if not path]
@@ -54,23 +39,11 @@ class Form:
         return {role: self._path(path) for role, path in paths.items() if path}
 
     def _path(self, path: str) -> Path:
-        return uploaded(path, self._work)
-
-
-def uploaded(path: str, work: Path) -> Path:
-    """Returns the path of an uploaded file.
-
-    Args:
-        path: from a field of the page.
-        work: folder of uploads.
-
-    Raises:
-        ValueError: the path is that of another file.
-    """
-    found = Path(os.path.realpath(path))
-    if not found.is_relative_to(os.path.realpath(work)):
-        raise ValueError("this file was not uploaded; upload it first")
-    return found
+        """Returns the path of an uploaded file; refuses that of another file."""
+        found = Path(os.path.realpath(path))
+        if not found.is_relative_to(os.path.realpath(self._work)):
+            raise ValueError("this file was not uploaded; upload it first")
+        return found
 
 
 def submit_on_click(

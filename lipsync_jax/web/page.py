@@ -7,21 +7,18 @@ import gradio as gr
 
 from lipsync_jax.types import Argument, Json
 from lipsync_jax.web import texts
-from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import (
     IMAGE_HEIGHT,
     PRIVATE,
     Form,
-    Submit,
-    SubmitBatch,
     audio_input,
     submit_on_click,
     told_in_words,
 )
 from lipsync_jax.web.job_options import ANIMATE, DUB, SYNC
 from lipsync_jax.web.live_faces import LiveFaces
-from lipsync_jax.web.submission import client_of
+from lipsync_jax.web.submission import Submitter, client_of
 
 
 def settings() -> dict[str, Argument]:
@@ -56,17 +53,9 @@ def settings() -> dict[str, Argument]:
 class Page(Form):
     """Builds the page."""
 
-    def __init__(
-        self,
-        actions: Actions,
-        submit: Submit,
-        work: Path,
-        label: str = "",
-        submit_batch: SubmitBatch | None = None,
-        live: LiveFaces | None = None,
-    ) -> None:
+    def __init__(self, submitter: Submitter, work: Path, live: LiveFaces | None = None) -> None:
         """Takes what the forms call, see `Form`; `live` is None without its packages."""
-        super().__init__(actions, submit, work, label, submit_batch)
+        super().__init__(submitter, work)
         self._live = live
 
     def build(self) -> gr.Blocks:
@@ -79,13 +68,7 @@ class Page(Form):
             with gr.Row(elem_id="columns"):
                 with gr.Column(scale=6, min_width=320), gr.Tabs():
                     with gr.Tab(texts.TAB_DUB, id=DUB):
-                        DubForm(
-                            self._actions,
-                            self._submit,
-                            self._work,
-                            self._label,
-                            self._submit_batch,
-                        ).build()
+                        DubForm(self._submitter, self._work).build()
                     with gr.Tab(texts.TAB_ANIMATE, id=ANIMATE):
                         self._animate_tab()
                     with gr.Tab(texts.TAB_SYNC, id=SYNC):
@@ -142,12 +125,12 @@ class Page(Form):
         paste_back: bool,
         consent: bool,
     ) -> str:
-        options: dict[str, Json] = {"model": model, "label": self._label or None}
+        options: dict[str, Json] = {"model": model, "label": self._submitter.label or None}
         kind = DUB if self._actions.animation.missing() else ANIMATE
         if kind == ANIMATE:
             options |= {"seed": int(seed or 0), "paste_back": paste_back}
         files = self._files(face=picture, audio=audio)
-        self._submit(kind, files, options, consent, client_of(request))
+        self._submitter.submit(kind, files, options, consent, client_of(request))
         return texts.QUEUED
 
     def _sync_tab(self) -> None:
@@ -163,7 +146,7 @@ class Page(Form):
         submit_on_click(start, self._measure, [video], told)
 
     def _measure(self, request: gr.Request, video: str | None) -> str:
-        self._submit(SYNC, self._files(video=video), {}, False, client_of(request))
+        self._submitter.submit(SYNC, self._files(video=video), {}, False, client_of(request))
         return texts.QUEUED
 
     def _live_tab(self) -> None:

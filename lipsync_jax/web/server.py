@@ -17,25 +17,21 @@ from lipsync_jax.types import Json
 from lipsync_jax.web import api_batches, api_files, api_jobs, uploads
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.job import QueueFullError
-from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.live_faces import LiveFaces
+from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web.uploads import Uploads
 
 STATIC = Path(__file__).with_name("static")
 mimetypes.add_type("text/javascript", ".js")  # some systems say text/plain: no module runs then
 
 
-def create_app(
-    actions: Actions, queue: JobQueue, work: Path, live: LiveFaces | None = None, label: str = ""
-) -> FastAPI:
+def create_app(submitter: Submitter, work: Path, live: LiveFaces | None = None) -> FastAPI:
     """Makes the application, without the page and its guard.
 
     Args:
-        actions: the models.
-        queue: of jobs.
+        submitter: adds jobs; its queue is closed with the application.
         work: folder of uploads.
         live: the live faces, mounted at /live.
-        label: written on every frame of jobs that name no `label`.
     """
 
     @contextlib.asynccontextmanager
@@ -43,7 +39,7 @@ def create_app(
         cleaning = asyncio.create_task(_remove_old(work / "uploads"))
         yield
         cleaning.cancel()
-        queue.close()
+        submitter.queue.close()
         if live is not None:
             await live.close()
 
@@ -58,10 +54,10 @@ def create_app(
     )
     files = Uploads(work / "uploads" / "api")
     _add_errors(app)
-    _add_status(app, actions)
-    api_files.add_routes(app, actions, files)
-    api_jobs.add_routes(app, actions, queue, files, label)
-    api_batches.add_routes(app, actions, queue, files, label)
+    _add_status(app, submitter.actions)
+    api_files.add_routes(app, submitter.actions, files)
+    api_jobs.add_routes(app, submitter, files)
+    api_batches.add_routes(app, submitter, files)
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/docs", include_in_schema=False)

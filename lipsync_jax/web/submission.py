@@ -1,10 +1,12 @@
 """Checks jobs and adds them to the queue, for the page and for the HTTP interface."""
 
+import dataclasses
 import datetime
 import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -20,56 +22,72 @@ if TYPE_CHECKING:
     import gradio as gr
 
 
-def submit(
-    actions: Actions,
-    queue: JobQueue,
-    kind: str,
-    files: Mapping[str, Path],
-    names: Mapping[str, str],
-    options: Mapping[str, Json],
-    consent: bool,
-    client: str,
-) -> Job:
-    """Checks a job and adds it to the queue.
+@dataclasses.dataclass(frozen=True)
+class Submitter:
+    """Checks jobs and adds them to the queue.
 
-    Raises:
-        ValueError: see `Actions.check` and `JobQueue.add`.
-    """
-    job = actions.check(kind, files, names, options, consent)
-    made = new(
-        kind, job.files, job.options, names=job.names,
-        consent=_now() if kind in NEED_CONSENT else "", client=client,
-    )  # fmt: skip
-    return queue.add(made, job.files)
-
-
-def submit_batch(
-    actions: Actions, queue: JobQueue, rows: Sequence[Row], consent: bool, client: str
-) -> list[Job]:
-    """Checks the rows of a batch, and adds a job for each; a wrong row becomes a failed job.
-
-    Args:
+    Attributes:
         actions: the models.
         queue: of jobs.
-        rows: the videos to make.
-        consent: whether the user confirmed the consent of the persons of all rows.
-        client: an address.
-
-    Raises:
-        ValueError: consent is missing, there are too many rows, or no row can become a job.
+        label: the text that callers write on every frame of jobs that name no `label`.
     """
-    require_consent(consent)
-    if not rows or len(rows) > MAX_ROWS:
-        raise ValueError(f"a batch of {len(rows)} rows can't be made; give 1 to {MAX_ROWS}")
-    checked = [_check_row(actions, row) for row in rows]
-    errors = [each for each in checked if isinstance(each, str)]
-    if len(errors) == len(rows):
-        raise ValueError("; ".join(dict.fromkeys(errors)))
-    batch = secrets.token_hex(8)
-    return [
-        _add_row(queue, row, found, client, batch, number)
-        for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1)
-    ]
+
+    actions: Actions
+    queue: JobQueue
+    label: str = ""
+
+    def submit(
+        self,
+        kind: str,
+        files: Mapping[str, Path],
+        options: Mapping[str, Json],
+        consent: bool,
+        client: str,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> Job:
+        """Adds a job.
+
+        Args:
+            kind: one of KINDS.
+            files: role -> path.
+            options: see JOB_OPTIONS.
+            consent: whether the user confirmed the consent of the persons.
+            client: an address.
+            names: role -> the user's name of the file, where it is not the path's.
+
+        Raises:
+            ValueError: see `Actions.check` and `JobQueue.add`.
+        """
+        job = self.actions.check(kind, files, names, options, consent)
+        made = new(
+            kind, job.files, job.options, names=job.names,
+            consent=_now() if kind in NEED_CONSENT else "", client=client,
+        )  # fmt: skip
+        return self.queue.add(made, job.files)
+
+    def submit_batch(self, rows: Sequence[Row], consent: bool, client: str) -> list[Job]:
+        """Adds a job for each row of a batch; a wrong row becomes a failed job.
+
+        Args:
+            rows: the videos to make.
+            consent: whether the user confirmed the consent of the persons of all rows.
+            client: an address.
+
+        Raises:
+            ValueError: consent is missing, there are too many rows, or no row can become a job.
+        """
+        require_consent(consent)
+        if not rows or len(rows) > MAX_ROWS:
+            raise ValueError(f"a batch of {len(rows)} rows can't be made; give 1 to {MAX_ROWS}")
+        checked = [_check_row(self.actions, row) for row in rows]
+        errors = [each for each in checked if isinstance(each, str)]
+        if len(errors) == len(rows):
+            raise ValueError("; ".join(dict.fromkeys(errors)))
+        batch = secrets.token_hex(8)
+        return [
+            _add_row(self.queue, row, found, client, batch, number)
+            for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1)
+        ]
 
 
 def _add_row(

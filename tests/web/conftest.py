@@ -11,6 +11,7 @@ from lipsync_jax.web import server
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.models import CreditedSyncModel, ModelShelf
+from lipsync_jax.web.submission import Submitter
 from tests.helpers import colour_faces, scenes, talking
 
 
@@ -54,7 +55,7 @@ def queue(tmp_path, actions):
 
 @pytest.fixture
 def app(tmp_path, actions, queue):
-    return server.create_app(actions, queue, tmp_path / "work")
+    return server.create_app(Submitter(actions, queue), tmp_path / "work")
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.web import batches, job_folder, jobs, submission, texts
+from lipsync_jax.web import batches, job_folder, jobs, texts
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.batches import Row
 from lipsync_jax.web.job import QueueFullError, new
+from lipsync_jax.web.submission import Submitter
 from tests.helpers import scenes
 
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
@@ -169,7 +170,7 @@ def test_a_batch_without_a_usable_row_is_refused(client, values, message):
 
 def test_a_batch_is_cancelled_as_one(client, actions, queue, face, speech):
     rows = [Row({"face": face, "audio": speech}, OPTIONS)] * 5
-    added = submission.submit_batch(actions, queue, rows, True, "me")
+    added = Submitter(actions, queue).submit_batch(rows, True, "me")
     batch = added[0].batch
     assert client.post(f"/api/batches/{batch}/cancel").status_code == 200
     found = wait(client, batch)
@@ -185,11 +186,11 @@ def test_a_batch_counts_as_one_job(actions, queue, face, speech, monkeypatch):
     monkeypatch.setattr(jobs, "MAX_JOBS", 2)
     files = {"face": face, "audio": speech}
     for _ in range(2):
-        submission.submit_batch(actions, queue, [Row(files)] * 3, True, "me")
+        Submitter(actions, queue).submit_batch([Row(files)] * 3, True, "me")
     with pytest.raises(QueueFullError):
         queue.add(new("dub", files, {}, client="me"), files)
     with pytest.raises(QueueFullError):
-        submission.submit_batch(actions, queue, [Row(files)], True, "me")
+        Submitter(actions, queue).submit_batch([Row(files)], True, "me")
     assert len(queue.all()) == 6
     for job in queue.all():
         queue.cancel(job.job_id)
@@ -200,7 +201,7 @@ def test_a_batch_counts_as_one_job(actions, queue, face, speech, monkeypatch):
 def test_a_row_is_not_run_twice(actions, queue, face, speech, monkeypatch):
     monkeypatch.setattr(queue, "_next", lambda: None)
     rows = [Row({"face": face, "audio": speech})]
-    (job,) = submission.submit_batch(actions, queue, rows, True, "me")
+    (job,) = Submitter(actions, queue).submit_batch(rows, True, "me")
     with pytest.raises(ValueError, match="row 1 is waiting; cancel it first"):
         queue.run_again(job.job_id)
 
@@ -216,16 +217,13 @@ def test_an_upload_that_is_gone_fails_its_row_only(actions, queue, face, speech,
         make(folder, job, files)
 
     monkeypatch.setattr(job_folder, "make", lose)
-    first, second = submission.submit_batch(actions, queue, rows, True, "me")
+    first, second = Submitter(actions, queue).submit_batch(rows, True, "me")
     assert first.state == "failed" and "gone.mp4" in first.error and second.error == ""
     assert [job.row for job in queue.rows(first.batch)] == [1, 2]
 
 
 def test_the_form_adds_a_batch_and_tells_what_is_refused(actions, queue, face, speech, table):
-    def submit(rows, consent, client):
-        return submission.submit_batch(actions, queue, rows, consent, client)
-
-    form = BatchForm(submit, face.parent)
+    form = BatchForm(Submitter(actions, queue), face.parent)
     files = [str(face)], [str(speech)]
     assert form._describe(*files, None) == "1 row."
     assert form._describe([str(face)], None, None) == ""

@@ -22,6 +22,13 @@ SETTINGS = [None, "good", False, None, *MORE]
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
 
 
+def stand_in(actions, submitted):
+    """A submitter that keeps what it gets."""
+    return types.SimpleNamespace(
+        actions=actions, label="", submit=lambda *job: submitted.append(job)
+    )
+
+
 @pytest.fixture
 def submitted():
     return []
@@ -29,10 +36,7 @@ def submitted():
 
 @pytest.fixture
 def form(actions, tmp_path, submitted):
-    def submit(*job):
-        submitted.append(job)
-
-    return DubForm(actions, submit, tmp_path)
+    return DubForm(stand_in(actions, submitted), tmp_path)
 
 
 def test_the_page_is_built_without_and_with_models(actions, tmp_path):
@@ -40,7 +44,7 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
         return page.build()
 
     for made in (actions, Actions(tmp_path)):  # the second has none
-        page = Page(made, lambda *_: None, tmp_path, submit_batch=lambda *_: [])
+        page = Page(stand_in(made, []), tmp_path)
         text = str(asyncio.run(build(page)).get_config_file())
         assert texts.CONSENT in text and ("--checkpoint-path DIR" in text) == (made is not actions)
         assert "--animator DIR" in text and texts.ANIMATE_LIPS in text
@@ -136,7 +140,7 @@ def test_folders_of_one_name_are_all_offered(tmp_path):
 
 def test_a_picture_is_animated_or_dubbed_by_what_is_loaded(actions, tmp_path, face, speech):
     submitted = []
-    page = Page(actions, lambda *job: submitted.append(job), tmp_path)
+    page = Page(stand_in(actions, submitted), tmp_path)
     arguments = (REQUEST, str(face), str(speech), None, 3, True, True)
     page._animate(*arguments)
     actions.animation = ModelShelf(weights.ANIMATION, "--animator", [tmp_path], lambda _: None)

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from lipsync_jax.web import live_faces, server, texts
 from lipsync_jax.web.page import Page
+from lipsync_jax.web.submission import Submitter
 from tests.helpers import scenes
 
 pytest.importorskip("aiortc")
@@ -36,17 +37,17 @@ def test_few_faces_are_kept(live, monkeypatch):
 
 
 def test_the_app_is_mounted_beside_the_page(live, actions, queue, tmp_path):
-    app = server.create_app(actions, queue, tmp_path / "work", live)
+    app = server.create_app(Submitter(actions, queue), tmp_path / "work", live)
     with TestClient(app, base_url="http://127.0.0.1:7860") as client:
         assert "Live face" in client.get("/live/").text
         assert client.get("/live/setup").json()["faces"] == []
 
 
-def test_the_tab_shows_the_face_when_one_is_ready(actions, tmp_path):
+def test_the_tab_shows_the_face_when_one_is_ready(actions, queue, tmp_path):
     face = tmp_path / "face.mp4"
     face.write_bytes(b"")
     fake = types.SimpleNamespace(prepare=lambda path: iter(["trying", f"{path.name}: ok"]))
-    page = Page(actions, lambda *_: None, tmp_path, live=fake)
+    page = Page(Submitter(actions, queue), tmp_path, live=fake)
     shown = [*page._prepare(str(face))]
     assert shown[-1] == ("face.mp4: ok", texts.LIVE_FRAME) and shown[1] == ("trying", "")
     with pytest.raises(ValueError, match="Still needed"):

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import inputs, server
+from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web_guard import Guard, host_names, is_local
 from tests.helpers import scenes, talking
 
@@ -110,7 +111,7 @@ def test_faces_and_previews_are_refused_as_jobs_are(client, face, speech, tmp_pa
 def test_jobs_bear_the_label_of_the_server_unless_they_name_one(
     actions, queue, face, speech, tmp_path
 ):
-    app = server.create_app(actions, queue, tmp_path / "work", label="AI")
+    app = server.create_app(Submitter(actions, queue, "AI"), tmp_path / "work")
     client = client_of(app)
     for options, label in (({}, "AI"), ({"label": "mine"}, "mine"), ({"label": None}, None)):
         job_id = dub(client, face, speech, options=OPTIONS | options).json()["job"]
