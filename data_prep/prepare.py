@@ -20,7 +20,14 @@ from typing import Any
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, corpora, output_folder, worker_pool
 from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
-from lipsync_jax.data_prep.report import fingerprint, format_report, no_clip_error, write_report
+from lipsync_jax.data_prep.report import (
+    REPORT,
+    fingerprint,
+    format_report,
+    no_clip_error,
+    report_file,
+    write_report,
+)
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
 from lipsync_jax.progress import ProgressBar
@@ -68,7 +75,8 @@ def prepare(
         test_speakers: speakers held out for the test, by name.
 
     Returns:
-        The report, see `docs/how-to/training-data.md`; its `data` is None if there is no clip.
+        The report, see `docs/how-to/training-data.md`; its `data` is None if there is no clip, and
+        a data set of an earlier run, its `older_data`, then stays as it is.
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.
@@ -144,7 +152,7 @@ def _give_clips(
 def _existing_dataset(extraction: Extraction, shards: int | None) -> str | None:
     """Returns the data set of an earlier run if this run would write an equal one."""
     try:
-        report = json.loads((extraction.dataset_dir / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((extraction.dataset_dir / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not report.get("data") or report.get("fingerprint") != fingerprint(extraction, shards):
@@ -273,7 +281,7 @@ def run(arguments: argparse.Namespace) -> int:
             test_speakers=arguments.test_speakers,
         )
     print(format_report(report))
-    file = arguments.out / report["corpus"] / report["config"] / "report.json"
+    file = report_file(arguments.out / report["corpus"] / report["config"], report)
     print(f"report  {file}")
     arguments.json.update(report=file, **report)
     if not report["data"]:

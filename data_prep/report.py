@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lipsync_jax.data_prep import builder, corpora, decision, stages, sync_correction
@@ -16,11 +17,14 @@ from lipsync_jax.data_prep.stages import StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary
 from lipsync_jax.text import printable
 
+REPORT = "report.json"
+NO_CLIP_REPORT = "report_no_clip.json"
+
 
 def write_report(
     extraction: Extraction, data: str | None, shards: int | None, seconds: float = 0.0
 ) -> dict[str, Any]:
-    """Writes `report.json` beside a data set; returns the report.
+    """Writes the report beside a data set, see `report_file`; returns the report.
 
     Args:
         extraction: the clips and their splits.
@@ -32,6 +36,7 @@ def write_report(
     paths = {video.video_id: video.path for video in extraction.videos}
     report = {
         "data": data,
+        "older_data": None if data else _newest_dataset(extraction.dataset_dir),
         "corpus": corpora.dataset_name(extraction.corpus),
         "config": extraction.config,
         "settings": {
@@ -50,9 +55,30 @@ def write_report(
         "fingerprint": fingerprint(extraction, shards),
     }
     extraction.dataset_dir.mkdir(parents=True, exist_ok=True)
-    file = extraction.dataset_dir / "report.json"
+    file = report_file(extraction.dataset_dir, report)
     file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if file.name == REPORT:
+        (extraction.dataset_dir / NO_CLIP_REPORT).unlink(missing_ok=True)
     return report
+
+
+def report_file(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Returns the file of a report.
+
+    A run that makes no clip leaves the data set of an earlier run, and the report of that.
+
+    Args:
+        folder: has the versions of the data set.
+        report: from `write_report`.
+    """
+    return folder / (NO_CLIP_REPORT if report["older_data"] else REPORT)
+
+
+def _newest_dataset(folder: Path) -> str | None:
+    """Returns the newest data set below a folder; None without one."""
+    infos = folder.glob("*/dataset_info.json")
+    newest = max(infos, key=lambda file: file.stat().st_mtime, default=None)
+    return None if newest is None else str(newest.parent)
 
 
 def fingerprint(extraction: Extraction, shards: int | None) -> str:
@@ -123,7 +149,13 @@ def no_clip_error(report: Mapping[str, Any]) -> str:
     """Returns why no clip could be made, and what to do."""
     reasons = ", ".join(f"{count} {name}" for name, count in report["rejected_by_reason"].items())
     message = f"no clip could be made; rejected: {reasons}"
-    return ". ".join(part for part in (message, _advice(report)) if part)
+    parts = [message, _advice(report)]
+    if report["older_data"]:
+        parts.append(
+            f"The data set of an earlier run, {report['older_data']}, stays as it is, and so does "
+            "its report; the options of this run do not apply to it"
+        )
+    return ". ".join(filter(None, parts))
 
 
 def format_report(report: Mapping[str, Any]) -> str:
@@ -158,5 +190,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         lines.append(f"empty: {', '.join(empty)}; training needs all three, so add videos")
     if advice := _advice(report):
         lines.append(f"advice  {advice}")
+    if not report["data"] and report["older_data"]:
+        lines.append(f"older   {report['older_data']}, of an earlier run, stays as it is")
     lines.append(f"data    {report['data'] or 'none: no clip could be made of any video'}")
     return "\n".join(lines)

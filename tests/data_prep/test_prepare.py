@@ -289,6 +289,29 @@ def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "shard"))
 
 
+def test_a_run_without_a_clip_leaves_an_older_data_set_and_its_report(raw, tmp_path):
+    out = tmp_path / "out"
+    made = prepare.prepare([raw], out, settings=SETTINGS)
+    kept = [path for path in out.rglob("*") if path.is_file() and "cache" not in path.parts]
+    files = {path: path.read_bytes() for path in kept}
+    strict = dataclasses.replace(SETTINGS, min_sharpness=1e9)
+    report = prepare.prepare([raw], out, settings=strict)
+    assert (report["data"], report["older_data"]) == (None, made["data"])
+    assert files == {path: path.read_bytes() for path in kept}
+    folder = out / "folder" / "face96"
+    assert json.loads((folder / "report_no_clip.json").read_text()) == report
+    text = prepare.format_report(report)
+    assert f"older   {made['data']}, of an earlier run, stays as it is" in text
+    error = prepare.no_clip_error(report)
+    assert f"The data set of an earlier run, {made['data']}, stays as it is" in error
+    # The report of the data set still tells that the first options would make an equal one.
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+    again = prepare.prepare([raw], out, settings=SETTINGS)
+    assert again["data"] == made["data"] and again["older_data"] is None
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+    assert not (folder / "report_no_clip.json").exists()
+
+
 def test_copies_are_found_by_content(tmp_path):
     for name, data in {"b": b"one", "a": b"one", "c": b"two", "d": b"three", "e": b"one"}.items():
         (tmp_path / name).write_bytes(data)
