@@ -143,27 +143,24 @@ def measure_mouth_l1(clips: Sequence[Clip], models: dict[str, Path]) -> dict[str
         Name -> error in [0, 1], of MOUTH_FACE96, lower is better; and `copy_baseline`, the error
         of each clip's first frame.
     """
-    found = {}
-    for name, folder in models.items():
-        generator = DubbingGenerator.load(folder)
-        size = CROP_SPECS[generator.crop].height
-        generated, real = [], []
-        for clip in clips:
-            whole = face_clip.from_clip(clip)
-            real.append(_mouths(whole, size))
-            generated.append(_mouths(generator(whole), size))
-        found[name] = _l1(generated, real)
-    found["copy_baseline"] = _l1([np.repeat(r[:1], len(r), axis=0) for r in real], real)
-    return found
+    generators = {name: DubbingGenerator.load(folder) for name, folder in models.items()}
+    errors: dict[str, list[float]] = {name: [] for name in (*models, "copy_baseline")}
+    for clip in clips:
+        whole = face_clip.from_clip(clip).in_memory()
+        for name, generator in generators.items():
+            size = CROP_SPECS[generator.crop].height
+            real = _mouths(whole, size)
+            errors[name].append(_l1(_mouths(generator(whole), size), real))
+        errors["copy_baseline"].append(_l1(np.repeat(real[:1], len(real), axis=0), real))
+    return {name: float(np.mean(values)) for name, values in errors.items()}
 
 
 def _mouths(clip: face_clip.FaceClip, size: int) -> np.ndarray:
     return crop_mouth(clip.crops(size), MOUTH_FACE96).astype(np.float32) / 255
 
 
-def _l1(generated: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
-    pairs = zip(generated, real, strict=True)
-    return float(np.mean([np.abs(a[: len(b)] - b[: len(a)]).mean() for a, b in pairs]))
+def _l1(generated: np.ndarray, real: np.ndarray) -> float:
+    return np.abs(generated[: len(real)] - real[: len(generated)]).mean()
 
 
 def _check_length(video: Path, min_seconds: float) -> None:

@@ -12,6 +12,8 @@ from lipsync_jax.cli import main
 from lipsync_jax.cli import personalize as command
 from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
 from lipsync_jax.data_prep.settings import NO_SYNC_MODEL, ExtractionSettings
+from lipsync_jax.evaluation import face_clip
+from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
 from lipsync_jax.media import video_reader
 from lipsync_jax.methods.wav2lip import model as networks
 from lipsync_jax.training import checkpoints, packed
@@ -102,6 +104,38 @@ def test_a_video_is_cut_into_clips(tmp_path):
     )
     clips = personalization._clips(path, tmp_path / "out", settings, min_seconds=3)
     assert sum(len(clip.frames) for clip in clips) == 100
+
+
+def test_frames_are_decoded_once_for_all_models(tmp_path, monkeypatch):
+    path = talking.write_talking_video(tmp_path / "me.mkv", talking.random_speech_mask(75))
+    settings = ExtractionSettings(
+        "face96", colour_faces.detect, max_seconds=1, sync_model=NO_SYNC_MODEL
+    )
+    clips = personalization._clips(path, tmp_path / "out", settings, min_seconds=1)
+    decoded, decode = [], face_clip.decode_frames
+
+    def counted(clip, indices):
+        decoded.extend(indices)
+        return decode(clip, indices)
+
+    class Darker:
+        crop = "face96"
+
+        def __init__(self, factor):
+            self._factor = factor
+
+        def __call__(self, clip):
+            return clip.map_frames(lambda image, _: (image * self._factor).astype(np.uint8))
+
+    monkeypatch.setattr(face_clip, "decode_frames", counted)
+    monkeypatch.setattr(personalization.DubbingGenerator, "load", Darker)
+    found = personalization.measure_mouth_l1(clips, {"black": 0.0, "same": 1.0})
+    assert len(decoded) == 75 + len(clips)  # the size of the images is that of the first
+    mouths = [crop_mouth(decode(clip, range(25)), MOUTH_FACE96) / 255 for clip in clips]
+    assert found["same"] == 0
+    assert found["black"] == pytest.approx(np.mean(mouths), rel=1e-4)
+    still = np.mean([np.abs(mouth - mouth[:1]).mean() for mouth in mouths])
+    assert found["copy_baseline"] == pytest.approx(still, rel=1e-4)
 
 
 def test_the_end_of_the_video_is_held_out():

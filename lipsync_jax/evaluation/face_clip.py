@@ -74,6 +74,11 @@ class FaceClip:
             ),
         )
 
+    def in_memory(self) -> "FaceClip":
+        """Returns the clip with its images in memory, for clips that are short and used often."""
+        images = [*self.read_frames()]
+        return dataclasses.replace(self, read_frames=lambda: iter(images))
+
     def map_frames(self, edit: Callable[[np.ndarray, int], np.ndarray]) -> "FaceClip":
         """Returns the clip with each image changed by `edit`: (image, index) -> image."""
         return dataclasses.replace(
