@@ -150,16 +150,19 @@ class GeneratorProgram:
 
     Without references, each face is its own. BatchNorm is folded into the convolutions. A program
     is compiled for each shape of the inputs.
+
+    Attributes:
+        layers: the layers of the network that are folded; filled by `trace`.
     """
 
     def __init__(self, inference: DubbingInference) -> None:
         """Takes the inference; `trace` and `set_variables` are to be called first."""
         self._inference = inference
         self._variables: Variables = {}
-        self._layers: folding.Layers = {}
+        self.layers: folding.Layers = {}
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
 
-        self._generate = uint8_generator(inference, self._layers)
+        self._generate = uint8_generator(inference, self.layers)
         self._jitted: Untyped = jit(self._generate)  # of jax.jit, which has no public type
 
     def trace(self, variables: Variables) -> None:
@@ -172,11 +175,11 @@ class GeneratorProgram:
             Errors of many kinds: the variables are not those of the network.
         """
         jax.eval_shape(self._generate, variables, *self._shapes(default_batch_size()))
-        folding.check_layers(variables, self._layers)
+        folding.check_layers(variables, self.layers)
 
     def set_variables(self, variables: Variables) -> None:
         """Folds variables, and puts them on the device."""
-        self._variables = jax.device_put(folding.fold_batch_norm(variables, self._layers))
+        self._variables = jax.device_put(folding.fold_batch_norm(variables, self.layers))
 
     def compile_batch(self, batch_size: int) -> None:
         """Compiles the program of a batch size, without running it."""

@@ -74,6 +74,20 @@ def exported(run):
     return out, export_folder.export(run, out, formats=["stablehlo"], check=True)
 
 
+def test_a_network_is_traced_once_while_it_is_loaded(run, monkeypatch):
+    card, traced = checkpoints.read_model_card(run), []
+    inference = methods.load_inference(card)
+    generate = type(inference).generate
+
+    def counted(*arguments):
+        traced.append(arguments)
+        return generate(*arguments)
+
+    monkeypatch.setattr(type(inference), "generate", counted)
+    export_folder._load(run, card["config"]["method"], None, floats=False)
+    assert len(traced) == 1
+
+
 def test_one_program_for_all_platforms_computes_what_the_network_does(exported):
     out, result = exported
     (compared,) = result.comparisons

@@ -172,9 +172,10 @@ def _load(
         "which neither dubs nor animates faces; give a generator's folder, e.g. a run of "
         "configs/wav2lip.py",
     )
-    variables, _ = load_network(checkpoint, inference.network, GeneratorProgram(inference).trace)
+    program = GeneratorProgram(inference)
+    variables, _ = load_network(checkpoint, inference.network, program.trace)
     batch = BATCH if batch is None else batch
-    found = functions.of_dubbing(inference, variables, batch, floats)
+    found = functions.of_dubbing(inference, variables, program.layers, batch, floats)
     return _Network("dubbing", inference, found, metadata.model_hash(variables))
 
 

@@ -66,7 +66,11 @@ class Function:
 
 
 def of_dubbing(
-    inference: DubbingInference, variables: Variables, batch: int | str, floats: bool
+    inference: DubbingInference,
+    variables: Variables,
+    layers: folding.Layers,
+    batch: int | str,
+    floats: bool,
 ) -> list[Function]:
     """Returns the one function of a dubbing network: audio and faces -> generated faces.
 
@@ -76,11 +80,11 @@ def of_dubbing(
     Args:
         inference: the network.
         variables: of the network, not folded.
+        layers: to fold, see `GeneratorProgram.layers`.
         batch: faces of a call, or BATCH.
         floats: whether faces are float32 in [0, 1], not uint8.
     """
-    layers: folding.Layers = {}
-    generate = (float_generator if floats else uint8_generator)(inference, layers)
+    generate = (float_generator if floats else uint8_generator)(inference, {})
     features, size = inference.audio_features, inference.image_size
     dtype, values = ("float32", "[0, 1]") if floats else ("uint8", "0 to 255")
     faces = (batch, size, size, 3)
@@ -94,8 +98,6 @@ def of_dubbing(
         ArraySpec("faces", faces, dtype, f"faces, rows, columns, BGR {values}; see `image`"),
     )
     output = ArraySpec("generated", faces, dtype, "as `faces`, with the mouth generated")
-    shapes = [jax.ShapeDtypeStruct(x.concrete(1), x.dtype) for x in inputs]
-    jax.eval_shape(generate, variables, *shapes)
     weights = _flat(folding.fold_batch_norm(variables, layers))
 
     def call(weights: Weights, audio: jax.Array, faces: jax.Array) -> Outputs:
