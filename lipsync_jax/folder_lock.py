@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 LOCK_FILE = ".lock"
 
-log = logging.getLogger("absl")  # as the training loop logs
+log = logging.getLogger(__name__)
 
 
 class Holder(NamedTuple):

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-log = logging.getLogger("absl")  # as the loop logs
+log = logging.getLogger(__name__)
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # -> the library that reads and writes it
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)  # C:/ is a drive
 _ACCESS = {

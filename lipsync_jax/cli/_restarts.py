@@ -10,7 +10,7 @@ from types import FrameType
 
 from lipsync_jax.training.distributed import LOST_PROCESS
 
-log = logging.getLogger("absl")
+log = logging.getLogger(__name__)
 
 _STOPPED = {signal.SIGINT, signal.SIGTERM}  # somebody wants the run to end
 _LONGEST_PAUSE = 60.0  # seconds

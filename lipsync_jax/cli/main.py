@@ -39,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
         _json_output.write_usage_error(line, error.message)
         raise
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)  # libraries' notices; training raises it
+    # Not before absl makes its logger, whose records name the module that logs.
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_logger().setLevel(logging.WARNING)  # libraries' notices; training's show
     output = _json_output.of(arguments)
     try:
         with output:

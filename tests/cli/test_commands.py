@@ -153,6 +153,18 @@ def test_options_of_compilation_are_refused_in_other_modes():
     assert "--topology=v5e:2x2 is for --mode=compile, and this is --mode=train" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["", "main.main(['verify', 'nowhere.mp4'])"])
+def test_records_of_absl_name_the_module_that_logs(command):
+    code = (
+        "from lipsync_jax import folder_lock\n"
+        "from lipsync_jax.cli import _restarts, main\n"
+        f"{command}\n"
+        "from absl import logging\n"
+        "assert isinstance(logging.get_absl_logger(), logging.ABSLLogger)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.mark.slow
 def test_the_demo_in_small(tmp_path):
     command = [sys.executable, "-m", "lipsync_jax.cli", "demo", "--train", "--out", str(tmp_path)]
@@ -160,6 +172,6 @@ def test_the_demo_in_small(tmp_path):
     command += ["--expert-steps=3", "--generator-steps=3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mouth L1" in done.stdout
+    assert "mouth L1" in done.stdout and "step 3/3" in done.stderr
     for name in ("demo.mp4", "contact_sheet.jpg", "summary.txt", "wav2lip/training.png"):
         assert (tmp_path / name).stat().st_size > 100
