@@ -76,6 +76,8 @@ class ProgressBar:
         log: logging.Logger | None = None,
         *,
         rate_unit: str = "",
+        done: int = 0,
+        lines: bool = True,
     ) -> None:
         """Starts the clock.
 
@@ -84,16 +86,19 @@ class ProgressBar:
             total: number of units; 0 if it comes with the first call.
             log: writes the lines; shows nothing where its level is above INFO. None prints.
             rate_unit: unit of the rate, such as `fps`; without one no rate is shown.
+            done: units finished by an earlier process.
+            lines: False where the caller logs lines of its own, and needs none of these.
         """
         self._label, self._total, self._log, self._rate_unit = label, total, log, rate_unit
         self._is_shown = log is None or log.isEnabledFor(logging.INFO)
         self._row = _Terminal.add_row(label, total) if self._is_shown else None
+        self._is_shown = self._is_shown and (lines or self._row is not None)
         self._started = self._last_line = time.monotonic()
-        self._has_lines, self._counted = False, 0
+        self._has_lines, self._counted = False, done
         self._estimator = RateEstimator()
-        self._estimator.update(0)
+        self._estimator.update(done)
         if self._row and total:
-            self._row.update(label, 0, total, {"count": self._count(0)})
+            self._row.update(label, done, total, {"count": self._count(done)})
 
     def __call__(
         self, done: int, note: str = "", *, total: int | None = None, label: str | None = None
@@ -200,10 +205,11 @@ class _Terminal:
             redirect_stdout=sys.stdout.isatty(),  # else what is printed would go to the terminal
         )
         self._progress.start()
-        # Handlers keep the stream that they began with.
+        # Handlers keep the stream that they began with; absl wraps the one that has a stream.
+        handlers = [getattr(h, "python_handler", h) for h in logging.getLogger().handlers]
         self._handlers = [
             handler
-            for handler in logging.getLogger().handlers
+            for handler in handlers
             if isinstance(handler, logging.StreamHandler) and handler.stream is self._stream
         ]
         for handler in self._handlers:

@@ -1,15 +1,16 @@
 import io
 import logging
 import math
-import re
 import sys
 import time
 
 import pytest
+from absl import logging as absl_logging
 
 from lipsync_jax import progress
 from lipsync_jax.progress import ProgressBar, RateEstimator
 from tests.helpers.imports import assert_help_imports_none, assert_not_imported
+from tests.helpers.terminal import stderr_terminal
 
 
 @pytest.fixture
@@ -123,29 +124,8 @@ def test_slow_units_are_averaged_however_long_they_take(at):
     assert estimator.rate == pytest.approx(7 / 4500)
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def _terminal(monkeypatch):
-    """Returns the standard error, which is a terminal; the standard output is a file."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    return stream
-
-
-def _plain(stream):
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
-
-
 def test_bars_are_rows_below_other_output(monkeypatch):
-    terminal = _terminal(monkeypatch)
+    terminal = stderr_terminal(monkeypatch)
     handler = logging.StreamHandler(terminal)
     logging.getLogger().addHandler(handler)
     try:
@@ -158,7 +138,7 @@ def test_bars_are_rows_below_other_output(monkeypatch):
             print("a result")
     finally:
         logging.getLogger().removeHandler(handler)
-    shown = _plain(terminal)
+    shown = terminal.text()
     assert "1/2 (50%)" in shown and "3/4 (75%)" in shown and "[b]a.mp4" in shown
     assert "…" in shown  # one row each, however long the note
     assert "a warning\n" in shown and "a note\n" in shown and "a result" not in shown
@@ -167,18 +147,46 @@ def test_bars_are_rows_below_other_output(monkeypatch):
     assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
 
 
+def test_lines_of_absl_are_above_the_bars(monkeypatch):
+    terminal = stderr_terminal(monkeypatch)
+    handler = absl_logging.get_absl_handler()
+    monkeypatch.setattr(handler.python_handler, "stream", terminal)
+    logging.getLogger().addHandler(handler)
+    try:
+        with ProgressBar("train", 9):
+            shown = handler.python_handler.stream
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert shown is not terminal and handler.python_handler.stream is terminal
+
+
+def test_units_of_an_earlier_process_are_not_in_the_rate(at, capsys):
+    with ProgressBar("train", 1000, rate_unit="steps/s", done=500) as bar:
+        at(10.0)
+        bar(520)
+    assert _lines(capsys) == ["train 520/1000 (52%), 2.0 steps/s, ETA 4:00"]
+
+
+def test_callers_with_lines_of_their_own_get_none(at, capsys):
+    with ProgressBar("train", 9, lines=False) as bar:
+        bar(0)
+        at(60.0)
+        bar(9)
+    assert _lines(capsys) == []
+
+
 def test_an_error_gives_the_terminal_back(monkeypatch):
-    terminal = _terminal(monkeypatch)
+    terminal = stderr_terminal(monkeypatch)
     with pytest.raises(ValueError, match="broken"), ProgressBar("videos", 2):
         raise ValueError("broken")
     assert sys.stderr is terminal and "\x1b[?25h" in terminal.getvalue()
     with ProgressBar("clips", 2):
         time.sleep(0.5)
-    assert "clips" in _plain(terminal) and "0/2 (0%)" in _plain(terminal)
+    assert "clips" in terminal.text() and "0/2 (0%)" in terminal.text()
 
 
 def test_a_terminal_without_cursor_gets_lines(monkeypatch):
-    terminal = _terminal(monkeypatch)
+    terminal = stderr_terminal(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
     with ProgressBar("videos", 2) as bar:
         bar(0, "a.mp4")

@@ -12,6 +12,8 @@ from collections.abc import Callable
 # An orderly end writes a byte; else the pipe closes without one.
 _WAIT = "import sys\nif not sys.stdin.buffer.read(1): sys.exit(sys.argv[1])"
 
+_SHOW_CURSOR = "\x1b[?25h"  # which a progress bar hides
+
 
 def watch(message: str) -> Callable[[], None]:
     """Prints a message to the standard error if this process ends abruptly.
@@ -22,6 +24,8 @@ def watch(message: str) -> Callable[[], None]:
     Returns:
         A function that ends the watch; the exit of Python calls it too, `os._exit` does not.
     """
+    if sys.stderr.isatty():
+        message = _SHOW_CURSOR + message
     watcher = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _WAIT, message],
         stdin=subprocess.PIPE,

@@ -293,7 +293,7 @@ def _run(
             resume.write_config(config, folder)  # only now: what can't be resumed keeps its own
         writer.config(int(state.step), config)
     batch, scalars, step = None, {}, int(state.step)
-    progress, buffer = ProgressLogger(step, last), MetricBuffer(config, workdir, method.trainable)
+    buffer = MetricBuffer(config, workdir, method.trainable)
     checkpoint_timer = stopping.CheckpointTimer(
         config.train.checkpoint_minutes, config.train.log_every
     )
@@ -317,7 +317,9 @@ def _run(
     def early_stop() -> bool:
         return 0 < config.train.early_stopping_patience <= validations_without_gain
 
+    progress = ProgressLogger(step, last, has_bar=writer.active)
     try:
+        progress.show(step, "compiling")
         while step < last and not early_stop() and not stop(saved_checkpoints.preempted, step):
             with goodput.measure("loader_wait"):
                 batch = next(batches)
@@ -329,6 +331,7 @@ def _run(
             goodput.step()
             compiling.done()
             buffer.add(step, metrics, clip_ids)
+            progress.show(step)
             if step % config.train.log_every == 0 or step == last:
                 means = buffer.flush()
                 progress.log(step, means)
@@ -336,6 +339,7 @@ def _run(
                 writer.scalars(step, goodput.flush(), "time")
             if step % config.train.validate_every == 0 or step == last:
                 buffer.check_finite()
+                progress.show(step, "validation")
                 with goodput.measure("validation"):
                     scalars = _validate(method, mesh, steps, state, data.validation_batches())
                     logging.info("validation at step %d: %s", step, format_scalars(scalars))
@@ -360,6 +364,8 @@ def _run(
             else _last_finite_checkpoint(saved_checkpoints, state, steps, mesh, batch)
         )
         raise buffer.divergence_error(error, last_good_step) from error
+    finally:
+        progress.close()
     goodput.log()
     if writer.active:
         if scalars:

@@ -13,8 +13,9 @@ from absl import logging
 
 from lipsync_jax import paths
 from lipsync_jax.methods import fields
-from lipsync_jax.progress import format_duration
+from lipsync_jax.progress import ProgressBar, format_duration
 from lipsync_jax.training.local_mirror import LocalMirror
+from lipsync_jax.training.metric_buffer import format_scalars
 
 GROUP_STYLES = {"train": ("C0", ""), "validation": ("C1", "o")}  # color and marker of the curves
 
@@ -152,11 +153,37 @@ def title_row(titles: Sequence[str], widths: Sequence[int]) -> np.ndarray:
 
 
 class ProgressLogger:
-    """Logs lines with step, metrics, steps a second and the time left."""
+    """Logs lines with step, metrics, steps a second and the time left; a bar on a terminal.
 
-    def __init__(self, first_step: int, last_step: int) -> None:
+    Args:
+        first_step: the step that the run begins with, or was resumed from.
+        last_step: of the run.
+        has_bar: False on every host but one.
+    """
+
+    def __init__(self, first_step: int, last_step: int, has_bar: bool = True) -> None:
         self._last_step = last_step
         self._step, self._time = first_step, time.monotonic()
+        self._note, self._bar = "", None
+        if has_bar:
+            self._bar = ProgressBar(
+                "train", last_step, rate_unit="steps/s", done=first_step, lines=False
+            )
+
+    def show(self, step: int, note: str = "") -> None:
+        """Moves the bar.
+
+        Args:
+            step: the last one that has begun; JAX returns before a step has ended.
+            note: what is done now, in place of the newest metrics.
+        """
+        if self._bar:
+            self._bar(step, note or self._note)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar:
+            self._bar.close()
 
     def log(self, step: int, values: Mapping[str, float]) -> str:
         """Logs and returns the line for the steps since the last call."""
@@ -164,10 +191,16 @@ class ProgressLogger:
         rate = (step - self._step) / max(current_time - self._time, 1e-9)
         self._step, self._time = step, current_time
         seconds_left = (self._last_step - step) / rate if rate > 0 else math.inf
-        metrics = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         eta = format_duration(seconds_left)
-        text = f"step {step}/{self._last_step}  {metrics}  {rate:.2f} steps/s  ETA {eta}"
+        text = (
+            f"step {step}/{self._last_step}  {format_scalars(values)}  {rate:.2f} steps/s  "
+            f"ETA {eta}"
+        )
         logging.info(text)
+        # The loss comes first, since a narrow terminal cuts the end.
+        names = sorted(values, key=lambda name: name != "loss")
+        self._note = format_scalars({name: values[name] for name in names})
+        self.show(step)
         return text
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import time
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from lipsync_jax.configs import wav2lip_gan as gan_config
 from lipsync_jax.methods.wav2lip import sync_expert as sync_expert_method
 from lipsync_jax.training import arrays, checkpoints, loop, metric_writer, sharding
 from tests.helpers.runs import assert_same_run, saved_arrays
+from tests.helpers.terminal import stderr_terminal
 from tests.training.test_untrusted_checkpoints import claim
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -103,10 +106,29 @@ def test_a_run_writes_checkpoints_metrics_and_a_plot(expert_run):
     assert any((workdir / "tensorboard").iterdir())
 
 
-def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_path):
+def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_path, monkeypatch):
     loop.train(expert(toy_data, steps=2), tmp_path)
+    show = metric_writer.ProgressLogger.show
+
+    def slow(self, step, note=""):
+        show(self, step, note)
+        time.sleep(0.3)  # the bar is drawn five times a second
+
+    monkeypatch.setattr(metric_writer.ProgressLogger, "show", slow)
+    terminal = stderr_terminal(monkeypatch)
     loop.train(expert(toy_data, steps=4), tmp_path)
     assert_same_run(tmp_path, expert_run[0])
+    shown = terminal.text()
+    assert sys.stderr is terminal and "2/4 (50%)" in shown and "3/4 (75%)" in shown
+    assert "loss " in shown and "validation" in shown
+
+
+@pytest.mark.parametrize("has_bar", [True, False])
+def test_only_one_host_shows_a_bar(has_bar, monkeypatch):
+    terminal = stderr_terminal(monkeypatch)
+    progress = metric_writer.ProgressLogger(0, 4, has_bar=has_bar)
+    progress.close()
+    assert ("train" in terminal.text()) == has_bar
 
 
 def test_a_run_without_gains_ends_and_stays_ended(toy_data, tmp_path, monkeypatch):
