@@ -7,6 +7,7 @@ paper's Wav2Lip + GAN). Any network with `SyncInference` can be the expert, the 
 of five frames.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
@@ -16,10 +17,8 @@ import ml_collections
 import numpy as np
 
 from lipsync_jax import losses, methods
-from lipsync_jax.data import augment, degrade, windows
-from lipsync_jax.data.audio_features import MEL
-from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
-from lipsync_jax.data.feature_cache import FeatureCache
+from lipsync_jax.data import windows
+from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.methods.base import (
     Arrays,
     Method,
@@ -30,11 +29,10 @@ from lipsync_jax.methods.base import (
     init_train_state,
     make_optimizer,
 )
-from lipsync_jax.methods.common import window_sampling
 from lipsync_jax.methods.common.validation_metrics import mouth_absolute_error
-from lipsync_jax.methods.common.window_sampling import AudioSpans
 from lipsync_jax.methods.inference import SyncInference
-from lipsync_jax.methods.wav2lip import image_losses
+from lipsync_jax.methods.wav2lip import config_checks, image_losses
+from lipsync_jax.methods.wav2lip.examples import ExampleSampler
 from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, Wav2Lip
 from lipsync_jax.methods.wav2lip.warp_model import PatchDiscriminator, WarpWav2Lip
 from lipsync_jax.types import ModelCards, Tree, Variables
@@ -47,7 +45,6 @@ DISCRIMINATORS: Mapping[str, type[QualityDiscriminator] | type[PatchDiscriminato
     "published": QualityDiscriminator,
     "patch": PatchDiscriminator,
 }
-SYNC_OBJECTIVES = ("cosine_bce", "info_nce")
 
 
 def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "Wav2LipMethod":
@@ -117,100 +114,21 @@ class Wav2LipMethod(Method):
                 self.switches = ("sync_weight",)
         if config.sharpness_floor:
             self.best_metric = ("mouth_l1_with_floor", "min")
-        self._feature_cache = FeatureCache()
 
     def validate_config(self) -> None:
-        """Raises ValueError for an unsuitable expert, or fields that contradict each other.
-
-        An expert is unsuitable if its image size differs or its accuracy is too low.
-        """
-        self._validate_fields()
-        source, model_card = self.config.frozen.expert, self.model_cards["expert"]
-        size = self._expert.image_size
-        if size != CROP_SPECS[self.config.data.crop].height:
-            raise ValueError(
-                f"the expert in {source.checkpoint} takes faces of {size} pixels, but "
-                f"config.data.crop={self.config.data.crop} has "
-                f"{CROP_SPECS[self.config.data.crop].height}: give "
-                "--config.frozen.expert.checkpoint an expert of this crop"
-            )
-        if not source.min_accuracy:
-            return
-        accuracy = model_card.get("validation", {}).get("balanced_accuracy")
-        if accuracy is None:
-            raise ValueError(
-                f"the checkpoint of the expert in {source.checkpoint} has no validation accuracy; "
-                "set --config.frozen.expert.min_accuracy=0 to train with this expert anyway"
-            )
-        if not accuracy >= source.min_accuracy:
-            raise ValueError(
-                f"the expert in {source.checkpoint} has a balanced accuracy of {accuracy:.3f} on "
-                f"its validation clips, below config.frozen.expert.min_accuracy="
-                f"{source.min_accuracy}: its sync loss would not guide a generator. Train the "
-                "expert for longer, or set --config.frozen.expert.min_accuracy=0 to use it anyway"
-            )
-
-    def _validate_fields(self) -> None:
-        config, window = self.config, self._expert.window_frames
-        kept = config.frames_per_window
-        if not 0 <= kept <= window or (0 < kept < window and config.loss.sync):
-            raise ValueError(
-                f"config.frames_per_window={kept}: choose 0 for all {window} frames of the "
-                f"expert's windows, or with config.loss.sync=0, which needs all, 1 to {window}"
-            )
-        if config.sync_objective not in SYNC_OBJECTIVES:
-            raise ValueError(
-                f"config.sync_objective={config.sync_objective!r}: choose "
-                f"{', '.join(SYNC_OBJECTIVES)}"
-            )
-        if bool(config.loss.motion) != bool(config.motion_features):
-            raise ValueError(
-                f"config.loss.motion={config.loss.motion} and config.motion_features="
-                f"{config.motion_features}: set both, with config.network=warp, or both to 0"
-            )
-        of_warp = {"motion_features": config.motion_features, "loss.painted": config.loss.painted}
-        for name, value in of_warp.items():
-            if value and config.network != "warp":
-                raise ValueError(
-                    f"config.{name}={value} needs config.network=warp; set --config.{name}=0"
-                )
-        window_sampling.check_edge_windows(config.edge_windows)
+        """Raises ValueError for an unsuitable expert, or fields that contradict each other."""
+        config_checks.require_fields(self.config, self._expert.window_frames)
+        config_checks.require_expert(
+            self.config, self.model_cards["expert"], self._expert.image_size
+        )
 
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Returns windows of frames of a clip, as long as the expert's, with reference and audio.
-
-        Returns:
-            frames: uint8 (windows, frames, size, size, 3), BGR.
-            reference: uint8 (windows, frames, size, size, 3), BGR, another window.
-            audio: float32 (windows, frames, 16, 80), log-mel of each frame, for the generator.
-            sync_audio: float32 (windows, columns, bins), of all frames of a window, for the expert.
-        """
-        magnitude = self.config.degrade_magnitude
-        example = self._sample_windows(clip, rng, self.config.frames_per_window, magnitude)
-        if not magnitude and not self.config.augment_magnitude:
-            return example  # without copies of the frames
-        count = self.config.windows_per_clip
-        # The box of a reference image is of another moment than that of the frame.
-        jittered = [degrade.jitter_boxes(x, rng, magnitude) for x in example["reference"]]
-        faces = np.concatenate([example["frames"], np.stack(jittered)]).reshape(
-            -1, *example["frames"].shape[2:]
-        )
-        faces = augment.augment_faces(faces, rng, self.config.augment_magnitude)
-        faces = degrade.degrade_faces(faces, rng, magnitude)
-        example["frames"], example["reference"] = faces.reshape(2, count, -1, *faces.shape[1:])
-        return example
+        """See `ExampleSampler.training_example`."""
+        return self._sampler.training_example(clip, rng)
 
     def make_validation_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:
-        """Returns an unaugmented example and the clip's mean frame.
-
-        Returns:
-            frames, reference, audio, sync_audio: see `make_example`.
-            mean_frame: uint8 (size, size, 3), the mean of all frames: the audio-independent
-                baseline.
-        """
-        example = self._sample_windows(clip, rng)
-        mean_frame = decode_frames(clip, range(len(clip.frames))).mean(axis=0)
-        return {**example, "mean_frame": np.rint(mean_frame).astype(np.uint8)}
+        """See `ExampleSampler.validation_example`."""
+        return self._sampler.validation_example(clip, rng)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:
         """Returns the initial state, see `Method`."""
@@ -416,68 +334,6 @@ class Wav2LipMethod(Method):
         """
         return self.networks["generator"].module.apply(variables, audio, faces, train=False)
 
-    def _sample_windows(
-        self, clip: Clip, rng: np.random.Generator, kept: int = 0, degrade_magnitude: float = 0.0
-    ) -> Arrays:
-        """Returns an example without augmentation of images.
-
-        Args:
-            clip: the clip.
-            rng: source of randomness.
-            kept: frames of each window; 0: all.
-            degrade_magnitude: see `degrade.degrade_mel`.
-        """
-        count = self.config.windows_per_clip
-        window = self._expert.window_frames
-        last = len(clip.frames) - window
-        if last < 1:
-            raise ValueError(
-                f"the clip has {len(clip.frames)} frames; Wav2Lip takes {window + 1} or more"
-            )
-        starts = rng.choice(np.flatnonzero(self._may_sample(clip, last + 1)), count)
-        references = (starts + rng.integers(1, last + 1, count)) % (last + 1)
-        kept = kept or window
-        within = np.arange(kept) * window // kept  # as far apart as possible
-        chosen = np.concatenate([starts, references])[:, None] + within
-        frames = decode_frames(clip, chosen.ravel())
-        frames = frames.reshape(2, count, kept, *frames.shape[1:])
-        own = windows.generator_window_start(starts[:, None] + within, clip.frame_rate)
-        sync_features = self._expert.audio_features
-        shared = sync_features.window_starts_of_frames(starts, clip.frame_rate)
-        example = {"frames": frames[0], "reference": frames[1]}
-        if not degrade_magnitude:
-            cache = self._feature_cache
-            return {
-                **example,
-                "audio": cache.windows(clip, MEL, own),
-                "sync_audio": cache.windows(clip, sync_features, shared),
-            }
-        mel = degrade.degrade_mel(self._feature_cache.mel(clip), rng, degrade_magnitude)
-        # Features of one name are equal, whatever their windows are.
-        is_mel = sync_features.name == MEL.name
-        return {
-            **example,
-            "audio": windows.gather_windows(mel, own),
-            "sync_audio": sync_features.gather(
-                mel if is_mel else self._feature_cache.features(clip, sync_features), shared
-            ),
-        }
-
-    def _may_sample(self, clip: Clip, count: int) -> np.ndarray:
-        """Returns which of the first `count` windows may be sampled, see `EDGE_WINDOWS`."""
-        if self.config.edge_windows == "pad":
-            return np.ones(count, bool)
-        # As published: the audio of frame 0 starts before the clip, so no window has that frame.
-        frames = np.arange(count)[:, None] + np.arange(self._expert.window_frames)
-        own = windows.generator_window_start(frames, clip.frame_rate)
-        spec = self._expert.audio_features
-        shared = spec.window_starts_of_frames(np.arange(count), clip.frame_rate)
-        columns = self._feature_cache.num_columns
-        return window_sampling.windows_inside(
-            AudioSpans(own, windows.MEL_WINDOW, columns(clip, MEL)),
-            AudioSpans(shared, spec.window, columns(clip, spec)),
-        )
-
     def _network_inputs(self, batch: Arrays) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the generator's audio and faces, and target frames, all along one batch axis."""
         target, reference = (
@@ -493,6 +349,10 @@ class Wav2LipMethod(Method):
         if self.expert is None:
             raise ValueError("Wav2Lip trains with an expert: --config.frozen.expert.checkpoint")
         return self.expert
+
+    @functools.cached_property
+    def _sampler(self) -> ExampleSampler:
+        return ExampleSampler(self.config, self._expert)
 
     def _pixel_loss(self, generated: jax.Array, target: jax.Array) -> jax.Array:
         """Computes the weighted L1 loss of colours, and of image gradients with `loss.edge`."""

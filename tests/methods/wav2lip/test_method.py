@@ -22,7 +22,7 @@ def test_each_frame_has_its_own_audio_and_the_reference_is_another_window():
     method = make(windows_per_clip=4)
     example = method.make_example(clip, np.random.default_rng(0))
     every = decode_frames(clip, range(40))
-    mel = np.pad(method._feature_cache.mel(clip), ((16, 16), (0, 0)), constant_values=-4)
+    mel = np.pad(method._sampler._feature_cache.mel(clip), ((16, 16), (0, 0)), constant_values=-4)
     for i in range(4):
         start, reference = (
             next(s for s in range(36) if np.array_equal(every[s : s + 5], example[name][i]))
@@ -40,12 +40,12 @@ def test_each_frame_has_its_own_audio_and_the_reference_is_another_window():
 def test_published_windows_have_their_audio_inside_of_the_clip():
     clip = toy_clip("s/0", 0)
     method = make(windows_per_clip=200, edge_windows="reject")
-    columns = len(method._feature_cache.mel(clip))
-    allowed = np.flatnonzero(method._may_sample(clip, 36))
+    columns = len(method._sampler._feature_cache.mel(clip))
+    allowed = np.flatnonzero(method._sampler._may_sample(clip, 36))
     # As published: frame 0 has no audio before it, and a window's audio ends with the clip.
     last = max(s for s in range(36) if (s + 4 - 1) * 16 // 5 + 16 <= columns)
     assert allowed.tolist() == list(range(1, last + 1))
-    assert make(edge_windows="pad")._may_sample(clip, 36).all()
+    assert make(edge_windows="pad")._sampler._may_sample(clip, 36).all()
 
 
 def test_the_lower_half_is_masked():
