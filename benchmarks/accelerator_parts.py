@@ -33,9 +33,10 @@ from lipsync_jax.methods.base import NetworkState, State
 from lipsync_jax.methods.inference import AnimationInference, DubbingInference
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.synthesis import animation_model
-from lipsync_jax.training import loop, sharding
+from lipsync_jax.training import sharding
 from lipsync_jax.training.ahead_of_time import hlo_costs, shapes, topologies
 from lipsync_jax.training.ahead_of_time.hlo import Program
+from lipsync_jax.training.compiled_steps import compile_steps
 from lipsync_jax.types import Tree
 
 Measure = Callable[[], Row]
@@ -113,7 +114,7 @@ def prepare_train(part: Part) -> Measure:
     config = read_config(part)
     mesh = sharding.make_mesh(jax.devices()[:1])
     abstract = shapes.abstract_method(config, frozen_configs(config, part.config))
-    steps = loop.compile_steps(abstract.method, mesh)
+    steps = compile_steps(abstract.method, mesh)
     size = config.data.batch_size
     shape = abstract.batch(size)
     abstract_state = abstract.state(steps, shape)

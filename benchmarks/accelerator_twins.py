@@ -17,8 +17,9 @@ from benchmarks import accelerator_inputs, torch_twin
 from benchmarks.row_processes import Part, Row
 from lipsync_jax.cli.compile_step import frozen_configs
 from lipsync_jax.methods.wav2lip.torch_weights import from_variables
-from lipsync_jax.training import loop, sharding
+from lipsync_jax.training import sharding
 from lipsync_jax.training.ahead_of_time import shapes
+from lipsync_jax.training.compiled_steps import compile_steps
 
 
 def prepare(part: Part) -> Callable[[], Row]:
@@ -54,7 +55,7 @@ def _train(part: Part) -> tuple[Callable[[], Any], int]:
     frozen = frozen_configs(config, part.config)
     abstract = shapes.abstract_method(config, frozen)
     size, mesh = config.data.batch_size, sharding.make_mesh(jax.devices()[:1])
-    steps = loop.compile_steps(abstract.method, mesh)
+    steps = compile_steps(abstract.method, mesh)
     state = abstract.state(steps, abstract.batch(size))
     generator = _twin(torch_twin.Generator, "wav2lip", state.networks["generator"], config.model)
     expert = _twin(

@@ -32,7 +32,8 @@ from lipsync_jax.configs import sync_expert, wav2lip
 from lipsync_jax.methods.base import NetworkState, init_train_state
 from lipsync_jax.methods.wav2lip.torch_weights import from_variables
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.training import loop, sharding
+from lipsync_jax.training import sharding
+from lipsync_jax.training.compiled_steps import compile_steps
 
 AUDIO = (80, 16, 1)
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
@@ -184,7 +185,7 @@ def training(options, method, device):
         sync_weight=torch_twin.SYNC_WEIGHT,
     )
     state, batch = sharding.replicate(state, mesh), batch_of(options.windows)
-    steps, placed = loop.compile_steps(method, mesh), sharding.shard_batch(batch, mesh)
+    steps, placed = compile_steps(method, mesh), sharding.shard_batch(batch, mesh)
 
     def update():
         nonlocal state

@@ -89,11 +89,12 @@ def articulate(run: Path, expert: Path, variables: Any, gain: float) -> Any:
     import numpy as np
 
     from lipsync_jax import methods
-    from lipsync_jax.training import inference, loop, sharding
+    from lipsync_jax.training import inference, sharding
+    from lipsync_jax.training.data_pipeline import DataPipeline
 
     config = ml_collections.ConfigDict(inference.read_model_card(run)["config"])
     method = methods.load(config, {"expert": inference.read_model_card(expert)})
-    batches = loop.DataPipeline(config, method, sharding.make_mesh()).training_batches()
+    batches = DataPipeline(config, method, sharding.make_mesh()).training_batches()
     module = method.networks["generator"].module
 
     def audio_motion(batch: Any) -> jax.Array:

@@ -1,11 +1,9 @@
 """The training loop, the same for every method."""
 
 import contextlib
-import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -14,13 +12,8 @@ import numpy as np
 from absl import logging
 
 from lipsync_jax import methods, paths
-from lipsync_jax.data import loader, mixture, pipeline
-from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.methods.base import Method, NetworkState, State
-from lipsync_jax.nn.cpu import programs_for
-from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import (
-    arrays,
     checkpoints,
     inputs,
     pretrained,
@@ -30,57 +23,14 @@ from lipsync_jax.training import (
     sharding,
     stopping,
 )
+from lipsync_jax.training.compiled_steps import CompiledSteps, compile_steps
+from lipsync_jax.training.data_pipeline import DataPipeline
 from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
-from lipsync_jax.training.train_step import TrainStep, step_options
-from lipsync_jax.types import Argument, ModelCard, Tree
-
-
-@dataclass(frozen=True)
-class CompiledSteps:
-    """A method's functions, compiled for a mesh; each is compiled once per shape of batch.
-
-    The train step is compiled anew where a loss term is switched on or off, see `TrainStep`.
-    """
-
-    init_state: Callable[[jax.Array, dict], State]
-    train_step: TrainStep
-    eval_step: Callable[[State, dict], dict]
-    sample_images: Callable[[State, dict], tuple]
-
-
-def compile_steps(method: Method, mesh: jax.sharding.Mesh) -> CompiledSteps:
-    """Compiles a method for a mesh; batches are split along `data`, the state is replicated.
-
-    The programs are those of the platform of the mesh, which this machine may lack.
-    """
-    replicated, batch_split = sharding.replicated_sharding(mesh), sharding.batch_sharding(mesh)
-    target = mesh.devices.flat[0].platform, mesh.devices.size
-
-    def eval_step(state: State, batch: dict) -> dict:
-        return {**method.eval_step(state, batch), "example_mask": batch["example_mask"]}
-
-    shardings: dict[str, Argument] = {
-        "in_shardings": (replicated, batch_split),
-        "out_shardings": replicated,
-    }
-
-    def compiled(function: Callable, **options: Argument) -> Callable:
-        @functools.wraps(function)
-        def traced(*inputs: Tree) -> Tree:
-            with programs_for(*target):
-                return function(*inputs)
-
-        with programs_for(*target):
-            return jit(traced, **options, **shardings)
-
-    return CompiledSteps(
-        init_state=compiled(method.init, optimize=False),
-        train_step=TrainStep(method, compiled, step_options(method.config, mesh)),
-        eval_step=compiled(eval_step),
-        sample_images=compiled(method.sample_images),
-    )
+from lipsync_jax.training.train_state import create_train_state
+from lipsync_jax.training.train_step import step_options
+from lipsync_jax.types import ModelCard, Tree
 
 
 def load_method(config: ml_collections.ConfigDict) -> Method:
@@ -182,81 +132,6 @@ def evaluate(
         networks[name] = NetworkState(**sharding.replicate(variables, mesh))
     state = state.replace(networks=networks)
     return _validate(method, mesh, steps, state, data.validation_batches(split, limit=0))
-
-
-class DataPipeline:
-    """Makes this host's batches of the config's data set.
-
-    Args:
-        config: the experiment.
-        method: makes examples from clips.
-        mesh: the devices a batch is split over.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such data set, or its crops or the batch sizes
-            don't fit.
-    """
-
-    def __init__(
-        self, config: ml_collections.ConfigDict, method: Method, mesh: jax.sharding.Mesh
-    ) -> None:
-        self._config, self._method = config.data, method
-        self._seed = config.seed
-        self._process_kwargs = {
-            "process_index": jax.process_index(),
-            "process_count": jax.process_count(),
-        }
-        self._batch_size = sharding.local_batch_size(config.data.batch_size, mesh)
-        self._validation_batch_size = sharding.local_batch_size(
-            config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
-        )
-        self._clips: dict[str, loader.DataSource] = {}
-        source = method.data_source("train")
-        if source is None:
-            self._folder = loader.find_dataset(config.data.dir, config.data.crop)
-            parts = mixture.parse(config.data.dirs)
-            if parts:
-                self._clips["train"] = mixture.load(parts, config.data.crop)
-            else:
-                clips = loader.ClipDataSource(self._folder, "train")
-                loader.check_crop(clips, config.data.crop)
-                self._clips["train"] = clips
-            folders = ", ".join(part.dir for part in parts) or self._folder
-            logging.info("%d training clips in %s", len(self._clips["train"]), folders)
-        else:
-            self._clips["train"] = source
-
-    def training_batches(self) -> BatchIterator:
-        """Returns endless batches; every call starts with the same one."""
-        return pipeline.training_batches(
-            self._clips["train"],
-            self._method.make_example,
-            self._batch_size,
-            seed=self._seed,
-            collate=self._method.collate,
-            num_threads=self._config.num_threads,
-            num_workers=self._config.get("num_workers", 0),
-            **self._process_kwargs,
-        )
-
-    def validation_batches(
-        self, split: str = "validation", limit: int | None = None
-    ) -> Iterator[dict]:
-        """Returns one pass over a split; `limit` clips at most, 0 for all."""
-        if split not in self._clips:
-            source = self._method.data_source(split)
-            self._clips[split] = (
-                loader.ClipDataSource(self._folder, split) if source is None else source
-            )
-        clips = self._clips[split]
-        return pipeline.validation_batches(
-            clips,
-            self._method.make_validation_example,
-            self._validation_batch_size,
-            limit=self._config.validation_clips if limit is None else limit,
-            collate=self._method.collate,
-            **self._process_kwargs,
-        )
 
 
 def _run(
@@ -405,47 +280,6 @@ def _last_finite_checkpoint(
             return step
         saved_checkpoints.quarantine(step)
     return None
-
-
-def create_train_state(
-    config: ml_collections.ConfigDict,
-    method: Method,
-    mesh: jax.sharding.Mesh,
-    data: DataPipeline,
-    steps: CompiledSteps,
-) -> State:
-    """Creates the state before the first step, with frozen networks from their checkpoints."""
-    batch = next(iter(data.training_batches()))
-    batch.pop("clip_id")
-    batch = sharding.shard_batch(batch, mesh)
-    state = steps.init_state(sharding.replicate(jax.random.key(config.seed), mesh), batch)
-    frozen = {}
-    for name, variables in _read_frozen(config, state, batch, steps).items():
-        frozen[name] = NetworkState(**sharding.replicate(variables, mesh))
-    return state.replace(networks={**state.networks, **frozen})
-
-
-def _read_frozen(
-    config: ml_collections.ConfigDict, state: State, batch: dict, steps: CompiledSteps
-) -> dict[str, Tree]:
-    """Reads the variables of the frozen networks, after a step was traced with their shapes.
-
-    The trace has the loss terms that are still off; a compilation with all terms reuses the trace.
-    """
-    sources = config.frozen
-    items = {
-        name: checkpoints.find_network(source.checkpoint, source.network)
-        for name, source in sources.items()
-    }
-    if not items:
-        return {}
-    abstract_networks = {name: NetworkState(**arrays.shapes(item)) for name, item in items.items()}
-    folders = ", ".join(str(item.parent) for item in items.values())
-    with checkpoints.raise_on_shape_mismatch(folders, checkpoints.SHAPE_ERRORS):
-        steps.train_step.eval_shape(
-            state.replace(networks={**state.networks, **abstract_networks}), batch
-        )
-    return {name: checkpoints.read_item(item) for name, item in items.items()}
 
 
 def _validate(

@@ -17,6 +17,8 @@ from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.configs import wav2lip_gan as gan_config
 from lipsync_jax.methods.wav2lip import sync_expert as sync_expert_method
 from lipsync_jax.training import arrays, checkpoints, loop, metric_writer, sharding
+from lipsync_jax.training.data_pipeline import DataPipeline
+from lipsync_jax.training.train_state import create_train_state
 from tests.helpers.runs import assert_same_run, saved_arrays
 from tests.helpers.terminal import stderr_terminal
 from tests.training.test_untrusted_checkpoints import claim
@@ -182,9 +184,9 @@ def test_one_device_and_eight_give_the_same_losses(toy_data, expert_run):
     for count in (1, 8):
         mesh = sharding.make_mesh(jax.devices()[:count])
         method = loop.load_method(config)
-        data = loop.DataPipeline(config, method, mesh)
+        data = DataPipeline(config, method, mesh)
         steps = loop.compile_steps(method, mesh)
-        state = loop.create_train_state(config, method, mesh, data, steps)
+        state = create_train_state(config, method, mesh, data, steps)
         batches = data.training_batches()
         seen = []
         for _ in range(2):
@@ -200,9 +202,9 @@ def test_the_step_is_compiled_once(toy_data, expert_run):
     config = generator(toy_data, expert_run[0])
     mesh = sharding.make_mesh()
     method = loop.load_method(config)
-    data = loop.DataPipeline(config, method, mesh)
-    steps = compile_steps(method, mesh)
-    state = loop.create_train_state(config, method, mesh, data, steps)
+    data = DataPipeline(config, method, mesh)
+    steps = loop.compile_steps(method, mesh)
+    state = create_train_state(config, method, mesh, data, steps)
     batches = data.training_batches()
     for _ in range(3):
         batch = next(batches)
@@ -301,10 +303,10 @@ def test_a_batch_that_does_not_split_is_refused(toy_data):
     config = expert(toy_data)
     config.data.batch_size = 6
     with pytest.raises(ValueError, match=r"batch_size=6 .* multiple of 8, e\.g\. 8$"):
-        loop.DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
+        DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
     config.data.batch_size = 20
     with pytest.raises(ValueError, match=r"batch_size=20 .* e\.g\. 16 or 24$"):
-        loop.DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
+        DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
 
 
 def test_the_best_checkpoint_is_evaluated_on_any_split(toy_data, expert_run):

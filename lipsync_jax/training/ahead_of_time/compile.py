@@ -10,10 +10,11 @@ import jax
 import ml_collections
 from absl import logging
 
-from lipsync_jax.training import loop, sharding
+from lipsync_jax.training import sharding
 from lipsync_jax.training.ahead_of_time import hlo_costs, shapes, topologies
 from lipsync_jax.training.ahead_of_time.hlo import Program
 from lipsync_jax.training.ahead_of_time.report import Memory, Report
+from lipsync_jax.training.compiled_steps import compile_steps
 from lipsync_jax.types import Argument, Untyped
 
 # XLA's effort level O0 compiles TPU programs in a third to a fifth of the time, with more
@@ -54,7 +55,7 @@ class StepCompiler:
     ) -> None:
         self._devices, self._effort = mesh.devices.size, effort
         self._abstract = shapes.abstract_method(config, frozen_configs)
-        self._steps = loop.compile_steps(self._abstract.method, mesh)
+        self._steps = compile_steps(self._abstract.method, mesh)
 
     def compile(self, batch_size: int) -> _Attempt:
         """Compiles the step for `batch_size` examples on each device."""

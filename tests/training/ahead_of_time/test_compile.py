@@ -19,9 +19,10 @@ from lipsync_jax.cli import (  # the last defines flags
 from lipsync_jax.nn.batch_norm import batch_normalize
 from lipsync_jax.nn.cpu import local_size, programs_for, use_cpu_kernels
 from lipsync_jax.nn.gru import GRU
-from lipsync_jax.training import checkpoints, loop, sharding
+from lipsync_jax.training import checkpoints, sharding
 from lipsync_jax.training.ahead_of_time import compile as ahead_of_time
 from lipsync_jax.training.ahead_of_time import hlo, hlo_costs, report, shapes, topologies
+from lipsync_jax.training.compiled_steps import compile_steps
 from tests.conftest import toy_clip
 from tests.helpers import toy_paper
 from tests.helpers.toy_paper import method as toy_method
@@ -296,7 +297,7 @@ def test_the_devices_of_a_mesh_decide_over_the_program(topology, seen, toy_confi
             return super().train_step(state, batch, key)
 
     method = Asking(toy_config, {})
-    steps = loop.compile_steps(method, sharding.make_mesh(topologies.find(topology).devices))
+    steps = compile_steps(method, sharding.make_mesh(topologies.find(topology).devices))
     abstract = shapes.AbstractMethod(method, shapes.abstract_example(method), {})
     batch = abstract.batch(8)
     steps.train_step.eval_shape(abstract.state(steps, batch), batch)
