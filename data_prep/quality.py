@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
-from lipsync_jax.media import audio
+from lipsync_jax.media import audio, speech_activity
 
 SILENCE_THRESHOLD = 33  # int16 steps: 60 dB below full scale
 SHARPNESS_STEP = 5  # frames from one measured crop to the next
@@ -84,5 +84,5 @@ def problem(
 def _speech_seconds(samples: np.ndarray, rate: int) -> float:
     at_16k = audio.resample(np.asarray(samples, np.float32) / 32768, rate, audio.SAMPLE_RATE)
     frames = int(len(at_16k) * FRAME_RATE / audio.SAMPLE_RATE)
-    active = audio.speech_activity(at_16k, audio.SAMPLE_RATE, FRAME_RATE, frames)
+    active = speech_activity.detect(at_16k, audio.SAMPLE_RATE, FRAME_RATE, frames)
     return float(np.count_nonzero(active) / FRAME_RATE)

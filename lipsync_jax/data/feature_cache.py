@@ -10,7 +10,7 @@ import numpy as np
 from lipsync_jax.data.audio_features import MEL, MFCC, AudioFeatureSpec
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.data.clip_record import empty_array
-from lipsync_jax.media import audio
+from lipsync_jax.media import audio, speech_activity
 from lipsync_jax.types import Untyped
 
 _SPEECH = "speech_activity"
@@ -139,4 +139,4 @@ class FeatureCache:
 
 
 def _speech_activity(clip: Clip, samples: np.ndarray) -> np.ndarray:
-    return audio.speech_activity(samples, audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames))
+    return speech_activity.detect(samples, audio.SAMPLE_RATE, clip.frame_rate, len(clip.frames))

@@ -1,4 +1,4 @@
-"""Audio: decoding, resampling, features of the models, and speech activity.
+"""Audio: decoding, resampling, features of the models.
 
 Audio features are time-major, (time, bins). Times are exact (`fractions.Fraction`).
 """
@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import wave
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: samples are not finite.
     """
-    _check_samples(samples)
+    check_samples(samples)
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
@@ -140,6 +141,19 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.pad(resampled, padding)
 
 
+def resample_chunks(
+    chunks: Iterable[np.ndarray], rate: int, target_rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Resamples mono chunks; the result does not depend on the division into chunks."""
+    if rate == target_rate:
+        yield from chunks
+        return
+    resampler = soxr.ResampleStream(rate, target_rate, 1, quality="HQ")
+    for chunk in chunks:
+        yield resampler.resample_chunk(chunk)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
 def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
     """Computes Wav2Lip's mel spectrogram (Prajwal et al. 2020; constants of the published code).
 
@@ -157,7 +171,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: there are no samples, several channels, or samples that are not finite.
     """
-    _check_samples(samples, mono=True)
+    check_samples(samples, mono=True)
     emphasised = np.pad(_preemphasis(samples), _MEL_FFT // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(emphasised, _MEL_FFT)[::MEL_HOP]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_MEL_FFT) / _MEL_FFT)
@@ -250,7 +264,7 @@ def speech2vid_mfcc(samples: np.ndarray) -> np.ndarray:
         ValueError: there are fewer than 400 samples, several channels, or samples that are not
             finite.
     """
-    _check_samples(samples, mono=True)
+    check_samples(samples, mono=True)
     if len(samples) < 400:
         raise ValueError(f"{len(samples)} samples are too short; MFCCs need 400, which is 25 ms")
     frames = np.lib.stride_tricks.sliding_window_view(32768 * _preemphasis(samples), 400)[::160]
@@ -290,7 +304,7 @@ def syncnet_mfcc(samples: np.ndarray) -> np.ndarray:
     """
     if samples.dtype != np.int16:
         raise ValueError(f"SyncNet's MFCCs need int16 samples, not {samples.dtype}; use to_int16")
-    _check_samples(samples, mono=True)
+    check_samples(samples, mono=True)
     count = 1 + max(0, -(-(len(samples) - 400) // 160))
     padded = np.zeros(400 + 160 * (count - 1))
     padded[: len(samples)] = _preemphasis(samples)
@@ -317,64 +331,14 @@ def _mfcc_basis() -> np.ndarray:
     return np.where(bins < edges[1:-1], np.maximum(0, rising), np.maximum(0, falling))
 
 
-def speech_activity(
-    samples: np.ndarray, rate: int, frame_rate: Fraction | int, frames: int
-) -> np.ndarray:
-    """Detects which video frames have speech, by the energy between 100 and 4000 Hz.
-
-    The threshold lies between the noise floor (10th percentile) and the highest level held for
-    0.1 s; clicks under 50 ms are dropped and pauses under 0.3 s are bridged. The detector separates
-    speech from pauses in a speech recording, but not speech from music.
-
-    Args:
-        samples: float (samples,), full scale 1; sample 0 is at the time of frame 0.
-        rate: samples a second.
-        frame_rate: video frames a second.
-        frames: number of video frames.
-
-    Returns:
-        bool (frames,); False after the end of the audio, and everywhere in silence or in constant
-        noise.
-
-    Raises:
-        ValueError: there are no samples, several channels, or samples that are not finite.
-    """
-    _check_samples(samples, mono=True)
-    import scipy.ndimage
-
-    levels = _speech_levels(samples, rate)
-    floor = np.percentile(levels, 10)
-    peak = scipy.ndimage.minimum_filter1d(levels, 10).max()
-    if peak < -60 or peak - floor < 6:
-        return np.zeros(frames, bool)
-    threshold = max(peak - 40, floor + min(12, (peak - floor) / 2))
-    active = scipy.ndimage.minimum_filter1d((levels > threshold).astype(np.int64), 5)
-    active = scipy.ndimage.maximum_filter1d(active, 5)
-    active = scipy.ndimage.maximum_filter1d(active, 31)
-    active = scipy.ndimage.minimum_filter1d(active, 31)
-    bounds = np.array([math.floor(100 * Fraction(i) / frame_rate) for i in range(frames + 1)])
-    counts = np.concatenate([[0], np.cumsum(active)])
-    first, last = np.minimum(bounds[:-1], len(active)), np.minimum(bounds[1:], len(active))
-    return counts[np.maximum(last, np.minimum(first + 1, len(active)))] > counts[first]
-
-
-def _speech_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Computes the level in the band of speech, decibels re full scale, 100 a second."""
-    narrow = np.pad(resample(samples, rate, 8000), (60, 200))  # 200-sample frames, hop centred
-    frames = np.lib.stride_tricks.sliding_window_view(narrow, 200)[::80]
-    import scipy.fft
-
-    power = np.abs(scipy.fft.rfft(frames * np.hanning(200).astype(np.float32), 256)) ** 2
-    return 10 * np.log10(power[:, 4:].sum(axis=1) / (128 * 75) + 1e-12)
-
-
 def _preemphasis(samples: np.ndarray) -> np.ndarray:
     emphasised = samples.astype(np.float64)
     emphasised[1:] -= _PREEMPHASIS * emphasised[:-1]  # NumPy evaluates the right side first
     return emphasised
 
 
-def _check_samples(samples: np.ndarray, mono: bool = False) -> None:
+def check_samples(samples: np.ndarray, mono: bool = False) -> None:
+    """Raises ValueError for no samples, several channels if `mono`, or ones that aren't finite."""
     if mono and samples.ndim != 1:
         raise ValueError(f"one channel is needed, not an array of shape {samples.shape}")
     if not len(samples):

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
-import soxr
 
 from lipsync_jax.data import windows
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
-from lipsync_jax.media import audio, packets
+from lipsync_jax.media import audio, packets, speech_activity
 from lipsync_jax.media.samples import SampleStream, mono_weights, sum_channels
 
 _BLOCK = 4  # columns computed at once, 50 ms of mel: streaming waits for a full block
@@ -125,7 +124,7 @@ class StreamingFeatures:
         self._buffer, self._first = np.empty((0, feature_spec.bins), np.float32), 0
         self._feature_spec, self._blocks = (
             feature_spec,
-            _feature_blocks(resample_chunks(self._audio_chunks, rate), feature_spec),
+            _feature_blocks(audio.resample_chunks(self._audio_chunks, rate), feature_spec),
         )
 
     @property
@@ -185,7 +184,9 @@ def duration(path: str | os.PathLike) -> Fraction:
 
 
 def vad_envelope(path: str | os.PathLike) -> Callable[[Fraction], float]:
-    """Detects speech (voice activity detection), see `audio.speech_activity`, with soft edges.
+    """Detects speech (voice activity detection), see `speech_activity.detect`, with soft edges.
+
+    Memory does not grow with length, but for 100 numbers a second.
 
     Args:
         path: the recording.
@@ -197,12 +198,20 @@ def vad_envelope(path: str | os.PathLike) -> Callable[[Fraction], float]:
     import scipy.ndimage
 
     rate, chunks = read_mono_chunks(path)
-    samples = np.concatenate([*resample_chunks(chunks, rate)])
+    length = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal length
+        for chunk in audio.resample_chunks(chunks, rate):
+            length += len(chunk)
+            yield chunk
+
+    levels = speech_activity.levels(counted(), audio.SAMPLE_RATE)
     margin, fade = (
         round(seconds * _VAD_RATE) for seconds in (_VAD_MARGIN + _VAD_FADE / 2, _VAD_FADE)
     )
-    count = len(samples) * _VAD_RATE // audio.SAMPLE_RATE + 2 * margin
-    active = audio.speech_activity(samples, audio.SAMPLE_RATE, _VAD_RATE, count)
+    count = length * _VAD_RATE // audio.SAMPLE_RATE + 2 * margin
+    active = speech_activity.active_frames(levels, _VAD_RATE, count)
     widened = scipy.ndimage.maximum_filter1d(active.astype(np.float32), 2 * margin + 1)
     envelope = np.clip(scipy.ndimage.uniform_filter1d(widened, fade + 1, mode="nearest"), 0, 1)
     return lambda time: float(envelope[min(int(time * _VAD_RATE), count - 1)])
@@ -241,19 +250,6 @@ def notes(stream: SampleStream) -> tuple[str, ...]:
     return (
         f"{stream.path}: {float(stream.lost):.2f} s of the audio can't be decoded and are lost",
     )
-
-
-def resample_chunks(
-    chunks: Iterable[np.ndarray], rate: int, target_rate: int = audio.SAMPLE_RATE
-) -> Iterator[np.ndarray]:
-    """Resamples chunks; the result does not depend on the division into chunks."""
-    if rate == target_rate:
-        yield from chunks
-        return
-    resampler = soxr.ResampleStream(rate, target_rate, 1, quality="HQ")
-    for chunk in chunks:
-        yield resampler.resample_chunk(chunk)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _feature_blocks(

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from lipsync_jax.media import audio
 from lipsync_jax.synthesis import driving_audio
 
 
@@ -20,7 +21,7 @@ class StreamingAudio:
             target_rate: samples a second to resample to.
         """
         self._chunks = driving_audio.AudioChunks(chunks, rate)
-        self._resampled = driving_audio.resample_chunks(self._chunks, rate, target_rate)
+        self._resampled = audio.resample_chunks(self._chunks, rate, target_rate)
         self._buffer, self._first, self._ended = np.empty(0, np.float32), 0, False
 
     def length(self, least: Fraction) -> Fraction:

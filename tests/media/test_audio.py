@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_jax.media import audio
+from lipsync_jax.media import audio, speech_activity
 from tests.golden import recipe
 from tests.golden.glance import recipe as glance
 from tests.helpers import media_files
@@ -122,7 +122,7 @@ def test_features_refuse_invalid_samples(samples, message):
     with pytest.raises(ValueError, match=message):
         audio.mel_spectrogram(samples)
     with pytest.raises(ValueError, match=message):
-        audio.speech_activity(samples, 16_000, 25, 10)
+        speech_activity.detect(samples, 16_000, 25, 10)
 
 
 def test_mfcc_refuses_floats(signal):
@@ -258,20 +258,3 @@ def test_load_refuses_files_without_audio(tmp_path):
     path = media_files.write_media(tmp_path / "nan.wav", (), broken, audio_codec="pcm_f32le")
     with pytest.raises(ValueError, match="not finite"):
         audio.load(path)
-
-
-def test_speech_activity_finds_the_words(signal):
-    rng = np.random.default_rng(1)
-    rate, samples = 16_000, 0.001 * rng.standard_normal(4 * 16_000)
-    voice = media_files.tone(300, 1, rate) * (
-        1 + 0.5 * np.sin(2 * np.pi * 5 * np.arange(rate) / rate)
-    )
-    samples[rate : 2 * rate] += voice
-    samples[3 * rate : 3 * rate + 160] += 0.9  # a click is no word
-    active = audio.speech_activity(samples, rate, 25, 110)
-    assert active.shape == (110,)
-    assert active[26:49].all()
-    assert not active[:23].any()
-    assert not active[53:].any()
-    assert not audio.speech_activity(np.zeros(rate), rate, 25, 25).any()
-    assert not audio.speech_activity(0.1 * rng.standard_normal(rate), rate, 25, 25).any()
