@@ -307,6 +307,9 @@ def sync_metrics(
         offset_accuracy: fraction of clips whose mean cosine over offsets of -15..15 frames is
             highest within one frame of zero.
         threshold: the cosine with the best balanced accuracy over all clips.
+
+    Raises:
+        ValueError: too few clips have pairs of windows with speech.
     """
     count = cosine.shape[1]
     distance = np.abs(np.arange(count)[:, None] - np.arange(count))
@@ -316,6 +319,14 @@ def sync_metrics(
         positives = pairs & (distance == 0)
         negatives = pairs & (distance >= window_frames)
         halves = [slice(0, None, 2), slice(1, None, 2)] if len(cosine) > 1 else [slice(None)] * 2
+        if not all(kind[half].any() for kind in (positives, negatives) for half in halves):
+            usable = int(negatives.any(axis=(1, 2)).sum())
+            what = " with speech" if name == "balanced_accuracy" else ""
+            raise ValueError(
+                f"{usable} of {len(cosine)} validation clips have two windows of {window_frames} "
+                f"frames{what} that do not overlap, which are too few; prepare more or longer "
+                "videos of speech for validation"
+            )
         scores = []
         for calibration, held_out in (halves, halves[::-1]):
             threshold = _best_threshold(

@@ -127,6 +127,15 @@ def test_metrics_of_a_perfect_a_random_and_a_shifted_expert():
     assert sync_expert_method.sync_metrics(shifted, mask, mask, 5)["offset_accuracy"] == 0
 
 
+def test_validation_clips_without_speech_are_told():
+    cosine, mask = np.zeros((4, 12, 12)), np.ones((4, 12), bool)
+    speech = mask & np.array([[True], [False], [True], [False]])  # none in every second clip
+    with pytest.raises(ValueError, match="2 of 4 validation clips have two windows"):
+        sync_expert_method.sync_metrics(cosine, mask, speech, 5)
+    with pytest.raises(ValueError, match=r"0 of 4 .* 5 frames with speech that do not"):
+        sync_expert_method.sync_metrics(cosine[:, :5, :5], mask[:, :5], mask[:, :5], 5)
+
+
 def test_clips_too_short_are_refused_by_name():
     with pytest.raises(ValueError, match="has 8 frames"):
         make().make_example(toy_clip("s/0", 0, frames=8), np.random.default_rng(0))
