@@ -17,6 +17,7 @@ from lipsync_jax.types import Argument
 
 TRIAL_FRAMES = 50
 MAX_FRAME_BYTES = 256 << 20  # of the face's frames in memory
+MAX_SECONDS = 12  # of the face's frames: a face starts as soon, however long its video is
 _SHARE = 0.75  # of a frame's time that its generation may take; the rest is for the encoder
 _MIN_HEIGHT = 160  # pixels; a smaller face is not tried
 LABEL = "synthetic"
@@ -106,7 +107,8 @@ def prepare(
 
     Args:
         pipeline: the network.
-        path: a video or an image of a face; as many frames are used as `MAX_FRAME_BYTES` holds.
+        path: a video or an image of a face, of which the first `MAX_SECONDS` are used, or as many
+            frames as `MAX_FRAME_BYTES` holds.
         name: shown in the page; the file's name by default.
         max_height: rows of the frames, at most; a whole number divides larger ones.
         label: written on every frame, since a stream has no metadata; empty for none.
@@ -129,6 +131,7 @@ def prepare(
             smaller = pipeline.prepare(
                 path,
                 max_frame_bytes=MAX_FRAME_BYTES,
+                max_seconds=MAX_SECONDS,
                 **{"batch_size": 1, "label": label or None, "resize_factor": resize, **options},
             )
         except ValueError:

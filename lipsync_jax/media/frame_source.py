@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -142,18 +143,24 @@ class _HeldSource(FrameSource):
         yield from (frame for frame in self.held if start is None or frame.time >= start)
 
 
-def hold_frames(source: FrameSource, max_bytes: int) -> tuple[FrameSource, bool]:
+def hold_frames(
+    source: FrameSource, max_bytes: int, max_seconds: float = math.inf
+) -> tuple[FrameSource, bool]:
     """Reads a source into memory, so that a player may jump in it without decoding.
 
     Args:
         source: the face video.
         max_bytes: of frames; later frames are left out, but the first is always there.
+        max_seconds: of frames, at the source's frame rate; likewise.
 
     Returns:
         A source with the frames in memory, and whether they are all of the video's.
     """
     width, height = source.size
-    most = max(1, max_bytes // (3 * width * height))
+    most = max_bytes // (3 * width * height)
+    if max_seconds < math.inf:
+        most = min(most, math.ceil(max_seconds * source.frame_rate))
+    most = max(1, most)
     with contextlib.closing(source.frames()) as frames:
         held = tuple(itertools.islice(frames, most))
         complete = next(frames, None) is None

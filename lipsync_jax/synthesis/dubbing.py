@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 import os
 import tempfile
 import time
@@ -152,15 +153,17 @@ class LipSyncPipeline:
         face: Pathlike,
         *,
         max_frame_bytes: int | None = None,
+        max_seconds: float = math.inf,
         on_progress: OnProgress | None = None,
         **options: Argument,
     ) -> streaming.StreamingDubber:
         """Detects the face of a video and compiles, for streaming audio: see `StreamingDubber`.
 
         Args:
-            face: any video or image FFmpeg reads; read to its end.
+            face: any video or image FFmpeg reads; read to its end, or to one of these limits.
             max_frame_bytes: hold the frames in memory, so that no frame waits for a decoder; later
                 frames than fit are not used.
+            max_seconds: with `max_frame_bytes`, later frames are not used either.
             on_progress: called after each frame.
             **options: fields of `options.DubbingOptions`; those about files have no effect.
 
@@ -172,7 +175,7 @@ class LipSyncPipeline:
         video = _open_video(face, settings)
         label = visible_label.watermark(settings.label, video.size)
         if max_frame_bytes is not None:
-            video, complete = frame_source.hold_frames(video, max_frame_bytes)
+            video, complete = frame_source.hold_frames(video, max_frame_bytes, max_seconds)
             if not complete:  # the cache is of whole videos
                 settings = dataclasses.replace(settings, cache=False)
         reference = _reference_appearance(settings)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.live import faces
-from tests.helpers import scenes
+from tests.helpers import colour_faces, scenes
 from tests.helpers.scenes import LEFT, RIGHT
 
 
@@ -49,6 +49,19 @@ def test_large_faces_are_reduced_and_labelled(face_video, monkeypatch):
     unlabelled, _ = prepare(face_video, {60: 0.01}, monkeypatch, max_height=50, label="")
     images = [next(f.streaming.stream([np.zeros(16_000)])).image for f in (face, unlabelled)]
     assert (images[0] != images[1])[-12:].any() and (images[0] == images[1])[:20].all()
+
+
+def test_only_the_beginning_of_a_long_video_is_searched(tmp_path, monkeypatch):
+    searched = []
+
+    def detect(image):
+        searched.append(image)
+        return colour_faces.detect(image)
+
+    monkeypatch.setattr(faces, "MAX_SECONDS", 0.4)
+    path = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, None)] * 10)
+    face, _ = prepare(path, {120: 0.01}, monkeypatch, detector=detect)
+    assert len(searched) == 10 and float(face.streaming.frame_rate) == 25
 
 
 def test_the_trial_generates_frames_of_speech(face_video):
