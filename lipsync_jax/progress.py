@@ -1,5 +1,6 @@
-"""Progress of slow work: a bar on a terminal, lines elsewhere, and the estimated time left."""
+"""Progress of slow work: a bar on a terminal, lines or JSON elsewhere, and the time left."""
 
+import json
 import logging
 import math
 import sys
@@ -17,12 +18,24 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
+# How progress is shown: bars on a terminal and lines elsewhere; lines; JSON, a line each; not.
+MODES = ("auto", "plain", "json", "none")
 LOG_INTERVAL = 10.0  # seconds between lines at first
 _MAX_LOG_INTERVAL = 60.0  # seconds, in long runs
 _RATE_WINDOW = 30.0  # seconds that a rate is averaged over
 _MIN_POINTS = 10  # slow work is averaged over as many units, however long they take
 _MIN_STEP = 0.1  # seconds from one remembered point to the next
 _MIN_SECONDS = 0.5  # before which a rate is unknown
+_JSON_INTERVAL = 1.0  # seconds between lines of JSON
+_mode = "auto"
+
+
+def set_mode(mode: str) -> None:
+    """Sets how this process shows the progress of what begins from now on, one of `MODES`."""
+    global _mode
+    if mode not in MODES:
+        raise ValueError(f"progress {mode!r} must be one of {', '.join(MODES)}")
+    _mode = mode
 
 
 class RateEstimator:
@@ -67,6 +80,12 @@ class ProgressBar:
     ten seconds, in long runs every minute:
 
         videos 12/40 (30%), ETA 1:05, interview.mp4
+
+    `set_mode` chooses another form for all bars. In JSON a line is written at once, every second
+    and at the end:
+
+        {"event": "progress", "label": "videos", "done": 12, "total": 40, "rate_per_second": 0.43,
+        "eta_seconds": 65.0, "note": "interview.mp4"}
     """
 
     def __init__(
@@ -90,15 +109,19 @@ class ProgressBar:
             lines: False where the caller logs lines of its own, and needs none of these.
         """
         self._label, self._total, self._log, self._rate_unit = label, total, log, rate_unit
-        self._is_shown = log is None or log.isEnabledFor(logging.INFO)
-        self._row = _Terminal.add_row(label, total) if self._is_shown else None
-        self._is_shown = self._is_shown and (lines or self._row is not None)
+        is_shown = _mode != "none" and (log is None or log.isEnabledFor(logging.INFO))
+        self._is_json = _mode == "json"
+        self._row = _Terminal.add_row(label, total) if is_shown and _mode == "auto" else None
+        self._is_shown = is_shown and (lines or self._is_json or self._row is not None)
         self._started = self._last_line = time.monotonic()
         self._has_lines, self._counted = False, done
         self._estimator = RateEstimator()
         self._estimator.update(done)
         if self._row and total:
             self._row.update(label, done, total, {"count": self._count(done)})
+        if self._is_shown and self._is_json:
+            self._write(done, "")
+            self._has_lines = True
 
     def __call__(
         self, done: int, note: str = "", *, total: int | None = None, label: str | None = None
@@ -116,18 +139,20 @@ class ProgressBar:
         self._total, note = self._total if total is None else total, printable(note)
         if label is not None and label != self._label:
             self._label, self._estimator = label, RateEstimator()
-            self._last_line, self._has_lines = time.monotonic(), False
+            self._last_line = -math.inf if self._is_json else time.monotonic()
+            self._has_lines = False
         self._estimator.update(done)
         now, is_last = time.monotonic(), 0 < self._total <= done
         if self._row:
             details = {"count": self._count(done), "rate": self._rate(done), "note": note}
             self._row.update(self._label, done, self._total, details)
             return
-        interval = min(max(LOG_INTERVAL, (now - self._started) / 20), _MAX_LOG_INTERVAL)
+        interval = _JSON_INTERVAL
+        if not self._is_json:
+            interval = min(max(LOG_INTERVAL, (now - self._started) / 20), _MAX_LOG_INTERVAL)
         if now - self._last_line >= interval or not done or (is_last and self._has_lines):
             self._last_line, self._has_lines = now, not is_last
-            start = f"{self._label} {self._count(done)}"
-            self._write(", ".join(filter(None, [start, self._rate(done), note])))
+            self._write(done, note)
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
         """Yields items and counts them; several iterables may share a bar."""
@@ -169,7 +194,28 @@ class ProgressBar:
             parts.append(f"ETA {format_duration(self._estimator.seconds_left(done, self._total))}")
         return ", ".join(parts)
 
-    def _write(self, line: str) -> None:
+    def _json(self, done: int, note: str) -> str:
+        """Returns what is known as JSON; null for what is not."""
+        rate = self._estimator.rate or None
+        left = self._estimator.seconds_left(done, self._total) if self._total else math.inf
+        values = {
+            "event": "progress",
+            "label": self._label,
+            "done": done,
+            "total": self._total or None,
+            "rate_per_second": rate and round(rate, 3),
+            "eta_seconds": round(left, 1) if math.isfinite(left) else None,
+            "note": note or None,
+        }
+        return json.dumps(values)
+
+    def _write(self, done: int, note: str) -> None:
+        """Writes a line, JSON never with a logger's prefix."""
+        if self._is_json:
+            print(self._json(done, note), file=sys.stderr, flush=True)
+            return
+        start = f"{self._label} {self._count(done)}"
+        line = ", ".join(filter(None, [start, self._rate(done), note]))
         if self._log is not None:
             self._log.info("%s", line)
         else:

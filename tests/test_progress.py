@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import math
 import sys
@@ -8,6 +9,8 @@ import pytest
 from absl import logging as absl_logging
 
 from lipsync_jax import progress
+from lipsync_jax.cli._terminal import PROGRESS_COMMANDS
+from lipsync_jax.cli.main import build_parser, main
 from lipsync_jax.progress import ProgressBar, RateEstimator
 from tests.helpers.imports import assert_help_imports_none, assert_not_imported
 from tests.helpers.terminal import stderr_terminal
@@ -19,6 +22,13 @@ def at(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, seconds)
+
+
+@pytest.fixture
+def mode():
+    """Sets how progress is shown."""
+    yield progress.set_mode
+    progress.set_mode("auto")
 
 
 def _lines(capsys):
@@ -173,6 +183,63 @@ def test_callers_with_lines_of_their_own_get_none(at, capsys):
         at(60.0)
         bar(9)
     assert _lines(capsys) == []
+
+
+def _events(capsys):
+    return [json.loads(line) for line in _lines(capsys)]
+
+
+def test_json_is_written_every_second_and_at_the_end(mode, at, capsys):
+    mode("json")
+    with ProgressBar("load", rate_unit="fps") as bar:
+        for tenth in range(1, 26):
+            at(tenth / 10)
+            bar(tenth, "ä.mp4", total=25, label="generate")
+    events = _events(capsys)
+    shape = [(e["label"], e["done"], e["total"]) for e in events]
+    assert shape == [("load", 0, None), *(("generate", n, 25) for n in (1, 11, 21, 25))]
+    first, last = events[0], events[-2]
+    assert {e["event"] for e in events} == {"progress"} and list(map(len, events)) == [7] * 5
+    assert first["note"] is first["rate_per_second"] is first["eta_seconds"] is None
+    assert last["rate_per_second"] == 10 and last["eta_seconds"] == 0.4 and last["note"] == "ä.mp4"
+
+
+def test_json_has_no_prefix_of_a_logger_and_replaces_lines_of_the_caller(mode, capsys):
+    mode("json")
+    log = logging.Logger("tests.progress", logging.INFO)
+    with ProgressBar("videos", 2, log), ProgressBar("train", 4, done=3, lines=False):
+        pass
+    assert [(e["label"], e["done"]) for e in _events(capsys)] == [("videos", 0), ("train", 3)]
+
+
+@pytest.mark.parametrize(("name", "lines"), [("plain", ["videos 0/2 (0%)"]), ("none", [])])
+def test_modes_without_bars(name, lines, mode, monkeypatch):
+    mode(name)
+    terminal = stderr_terminal(monkeypatch)
+    with ProgressBar("videos", 2) as bar:
+        bar(0)
+    assert terminal.getvalue().splitlines() == lines
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="'bars' must be one of auto, plain, json, none"):
+        progress.set_mode("bars")
+
+
+def test_the_commands_that_show_progress_have_the_option():
+    for name in [*PROGRESS_COMMANDS, "verify"]:
+        (subparsers,) = build_parser([name])._subparsers._group_actions
+        options = subparsers.choices[name]._option_string_actions
+        assert ("--progress" in options) == (name in PROGRESS_COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["dub", "animate"])
+def test_the_option_is_none_of_the_generation(command, mode, capsys):
+    line = [command, "--face=nowhere.mp4", "--audio=a.wav", "--progress=json", "--json"]
+    assert main(line) == 1
+    captured = capsys.readouterr()
+    assert "nowhere.mp4" in json.loads(captured.out)["error"]
+    assert json.loads(captured.err.splitlines()[0])["event"] == "progress"
 
 
 def test_an_error_gives_the_terminal_back(monkeypatch):

@@ -1,5 +1,6 @@
 """Terminal output of the commands: progress, times, reports, errors."""
 
+import argparse
 import contextlib
 import logging
 import sys
@@ -7,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lipsync_jax import progress
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable, printable_lines
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
     from lipsync_jax.synthesis.progress import GenerationResult, OnProgress
 
 TRACEBACK_VARIABLE = "LIPSYNC_TRACEBACK"  # set: unexpected errors show their traceback
+PROGRESS_HELP = (
+    "how to show progress on the standard error: auto (default), bars on a terminal and lines "
+    "elsewhere; plain, lines; json, lines of JSON; none"
+)
+# The commands that show progress; `main` gives these the option `--progress`.
+PROGRESS_COMMANDS = (
+    "demo", "prepare", "data", "synthetic", "dub", "animate", "personalize", "list-faces", "sync",
+    "evaluate", "av-correlation", "diagnose", "export",
+)  # fmt: skip
 _MAX_LISTED = 8  # intervals that a report lists
 _STAGES = {"faces": "detect faces", "generate": "generate"}  # of generation -> label
 
@@ -26,6 +37,13 @@ def quiet() -> None:
     for name in ("absl", "jax", "matplotlib"):  # on backends tried, files restored, fonts found
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.showwarning = lambda message, *_, **__: print(printable(message), file=sys.stderr)
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Adds `--progress`, see `progress.set_mode`."""
+    parser.add_argument(
+        "--progress", choices=progress.MODES, default="auto", metavar="MODE", help=PROGRESS_HELP
+    )
 
 
 def describe(result: "GenerationResult") -> str:

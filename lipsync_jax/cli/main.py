@@ -7,9 +7,15 @@ import os
 import sys
 from collections.abc import Collection
 
+from lipsync_jax import progress
 from lipsync_jax.cli import _json_output, _staging
 from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser, UsageError
-from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
+from lipsync_jax.cli._terminal import (
+    PROGRESS_COMMANDS,
+    TRACEBACK_VARIABLE,
+    add_progress,
+    describe_unexpected,
+)
 from lipsync_jax.text import printable_lines
 
 
@@ -43,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from absl import logging as absl_logging
 
     absl_logging.get_absl_logger().setLevel(logging.WARNING)  # libraries' notices; training's show
+    progress.set_mode(vars(arguments).pop("progress", "auto"))
     output = _json_output.of(arguments)
     try:
         with output:
@@ -77,6 +84,8 @@ def build_parser(commands: Collection[str]) -> Parser:
             module.add_arguments(command)
             if name in _json_output.COMMANDS:
                 _json_output.add_argument(command)
+            if name in PROGRESS_COMMANDS:
+                add_progress(command)
             command.set_defaults(run=module.run)
     return parser
 

@@ -7,9 +7,9 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lipsync_jax import paths
+from lipsync_jax import paths, progress
 from lipsync_jax.cli import _config_files
-from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE, describe_unexpected
+from lipsync_jax.cli._terminal import PROGRESS_HELP, TRACEBACK_VARIABLE, describe_unexpected
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="configs/<method>.py[:variant], or just <method>[:variant]"
@@ -25,6 +25,7 @@ _ALLOW_CHANGES = flags.DEFINE_bool(
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST:END, steps that jax.profiler traces into the workdir"
 )
+_PROGRESS = flags.DEFINE_enum("progress", "auto", progress.MODES, PROGRESS_HELP)
 _MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts",
     0,
@@ -121,6 +122,7 @@ def main(argv: list[str]) -> None:
         paths.parse(workdir, "--workdir")
     except ValueError as error:
         sys.exit(f"error: {error}")
+    progress.set_mode(_PROGRESS.value)
     from lipsync_jax.training import distributed
 
     if _MAX_RESTARTS.value:

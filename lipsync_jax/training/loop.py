@@ -206,12 +206,13 @@ def _run(
             goodput.step()
             compiling.done()
             buffer.add(step, metrics, clip_ids)
-            progress.show(step)
             if step % config.train.log_every == 0 or step == last:
                 means = buffer.flush()
                 progress.log(step, means)
                 writer.scalars(step, means, "train")
                 writer.scalars(step, goodput.flush(), "time")
+            else:
+                progress.show(step)
             if step % config.train.validate_every == 0 or step == last:
                 buffer.check_finite()
                 progress.show(step, "validation")

@@ -87,7 +87,7 @@ def failing_run(monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "train", fail)
     monkeypatch.setattr(train, "_CONFIG", SimpleNamespace(value=None))
     values = {"_WORKDIR": str(tmp_path), "_MODE": "train", "_PROFILE_STEPS": "", "_MAX_RESTARTS": 0}
-    for name, value in values.items():
+    for name, value in {**values, "_PROGRESS": "auto"}.items():
         monkeypatch.setattr(train, name, SimpleNamespace(value=value))
     for name in ("_ALLOW_CHANGES", "_DISTRIBUTED", "_COORDINATOR", "_PROCESSES", "_PROCESS"):
         monkeypatch.setattr(train, name, SimpleNamespace(value=None))
