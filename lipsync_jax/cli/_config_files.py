@@ -1,6 +1,8 @@
 """Finds configs by file or by name: `configs/wav2lip.py:tiny`, or just `wav2lip:tiny`."""
 
 import importlib.util
+import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +11,11 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-# What parsing flags raises for a wrong variant, key or type.
-FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+from lipsync_jax.cli import _config_overrides
+from lipsync_jax.cli._terminal import TRACEBACK_VARIABLE
+
+# What parsing flags raises for a wrong variant, field or value.
+_FLAG_ERRORS = (flags.Error, TypeError, ValueError, OSError)
 
 _PACKAGE = "lipsync_jax.configs"  # where an installation keeps the repository's configs/
 _SHARED = {"__init__", "common"}
@@ -60,6 +65,20 @@ def label(config: str) -> str:
     return "-".join(filter(None, (Path(name).stem, variant.replace("/", "_"))))
 
 
+def _parse(line: Sequence[str]) -> tuple[ml_collections.ConfigDict, list[str]]:
+    """Returns the config of a command line, and what of the line is no flag."""
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values)
+    before, sys.argv = sys.argv, [*line]  # where config_flags looks for overrides
+    try:
+        rest = values(sys.argv)
+        config = holder.value
+        config.lock()  # raises what the file has raised
+        return config, rest
+    finally:
+        sys.argv = before
+
+
 def variant(config: str) -> str:
     """Returns the variant of a config, the text after the colon."""
     return _split(config)[2]
@@ -100,32 +119,51 @@ def read(config: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDic
 
     Raises:
         FileNotFoundError: there is no such file or name.
-        ValueError: there is no such variant or key, or a value has the wrong type.
+        ValueError: there is no such variant or field, or a value has the wrong type.
     """
-    values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", flag_values=values)
     line = ["lipsync", f"--config={resolve(config)}", *overrides]
-    before, sys.argv = sys.argv, line  # where config_flags looks for overrides
     try:
-        rest = values(line)
-        found = holder.value
-    except FLAG_ERRORS as error:
-        raise ValueError(f"--config={config} {' '.join(overrides)}: {sentence(error)}") from error
-    finally:
-        sys.argv = before
+        check_overrides(line)
+        found, rest = _parse(line)
+    except Exception as error:  # the config file is any Python
+        raise ValueError(sentence(error)) from error
     if rest[1:]:
         raise ValueError(f"unexpected argument {rest[1]!r}")
     return found
 
 
-def sentence(error: BaseException) -> str:
-    """Formats a flag's error: absl quotes a whole traceback, of which the last line is kept."""
-    text = str(error.args[0] if error.args else error).strip()
-    if isinstance(error, KeyError | AttributeError):
-        name, *hint = text.strip("\"'").replace("\\n", "\n").splitlines()
-        name = name.strip("\"'\\")
-        if name.replace(".", "_").isidentifier():
-            hint_text = f" ({hint[-1]})" if hint else ""
-            return f"the config has no setting {name!r}{hint_text}; the config's file lists all"
-    lines = text.splitlines() or [type(error).__name__]
-    return lines[-1].removeprefix("ValueError: ")
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Checks `--config.key=value` in arguments that `resolve_arguments` has returned.
+
+    Raises:
+        ValueError: see `_config_overrides.check`.
+    """
+    given = None
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            given = value if equals else following
+    if given is not None and any(map(_config_overrides.OVERRIDE.fullmatch, arguments)):
+        config, _ = _parse(["lipsync", f"--config={given}"])
+        _config_overrides.check(config, arguments)
+
+
+def sentence(error: Exception) -> str:
+    """Formats what reading a config has raised.
+
+    Raises:
+        Exception: the error, if it is no flag's and LIPSYNC_TRACEBACK is set.
+    """
+    if not isinstance(error, _FLAG_ERRORS):
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise error
+        return (
+            f"the config can't be read, {type(error).__name__}: {error}; correct the file "
+            f"({TRACEBACK_VARIABLE}=1 shows the line)"
+        )
+    # absl quotes a whole traceback, of which the last line is kept.
+    lines = str(error.args[0] if error.args else error).strip().splitlines()
+    last = lines[-1].removeprefix("ValueError: ") if lines else type(error).__name__
+    if last.startswith("TypeError: get_config() takes 0 positional arguments"):
+        return "the config of --config has no variants: leave out the colon and what follows"
+    return last

@@ -78,6 +78,7 @@ def parse(argv: list[str]) -> list[str]:
     """Parses flags; a wrong flag ends the process with one sentence."""
     try:
         sys.argv = [argv[0], *map(_underscored, _config_files.resolve_arguments(argv[1:]))]
+        _config_files.check_overrides(sys.argv)
         rest = flags.FLAGS(sys.argv)
         if _CONFIG.value is None:
             raise ValueError(
@@ -90,15 +91,8 @@ def parse(argv: list[str]) -> list[str]:
                     f"--{flag.name}={flag.value} is for --mode=compile, and this is "
                     f"--mode={_MODE.value}: add --mode=compile, or leave --{flag.name} out"
                 )
-    except _config_files.FLAG_ERRORS as error:
-        sys.exit(f"error: {_config_files.sentence(error)}")
     except Exception as error:  # the config file is any Python
-        if os.environ.get(TRACEBACK_VARIABLE):
-            raise
-        sys.exit(
-            f"error: the config can't be read, {type(error).__name__}: {error}; correct the file "
-            f"({TRACEBACK_VARIABLE}=1 shows the line)"
-        )
+        sys.exit(f"error: {_config_files.sentence(error)}")
     return rest
 
 
