@@ -28,7 +28,8 @@ def write(
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
     try:
         with unfinished.open("wb") as stream:
-            np.savez(stream, header=np.frombuffer(text.encode(), np.uint8), **arrays)
+            stored: dict[str, Any] = {"header": np.frombuffer(text.encode(), np.uint8), **arrays}
+            np.savez(stream, **stored)
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
@@ -21,6 +21,7 @@ from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
 from lipsync_jax.data.feature_cache import compute_features
 from lipsync_jax.data.tfds_features import clip_features
+from lipsync_jax.types import Untyped
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -30,7 +31,7 @@ class TalkingFaceConfig(tfds.core.BuilderConfig):
     The crop may be followed by `-` and the name of a split: `face96-unseen`.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.crop not in CROP_SPECS:
             raise ValueError(f"unknown crop {self.name!r}; choose one of {sorted(CROP_SPECS)}")
 
@@ -59,7 +60,10 @@ class _Info(tfds.core.DatasetInfo):
             self.as_proto.download_size = size
 
 
-class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class TalkingFace(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]  # TFDS has no annotations
+):
     """Base of every corpus: subclasses list the clips, this class defines how they are stored.
 
     Shards are ArrayRecord files, read by random access and without TensorFlow.
@@ -73,6 +77,10 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
     DESCRIPTION = "Pre-cropped talking faces with their speech."
     HOMEPAGE = CITATION = LICENSE = ""
+
+    def __init_subclass__(cls, *, skip_registration: bool = False, **options: Any) -> None:
+        """Registers a corpus with TFDS, by its name, unless told not to."""
+        super().__init_subclass__(skip_registration=skip_registration, **options)
 
     def __init__(self, *, file_format: str = "array_record", **options: Any) -> None:
         super().__init__(file_format=file_format or "array_record", **options)
@@ -137,14 +145,14 @@ class TalkingFace(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         named = download_config.manual_dir if download_config else None
         return Path(named or downloads / "manual")
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Untyped) -> dict[str, Iterator[tuple[str, Untyped]]]:
         del dl_manager  # nothing is ever downloaded
         return {
             split: ((clip.clip_id, to_record(clip, compute_features(clip))) for clip in clips)
             for split, clips in self.clips().items()
         }
 
-    def _generate_examples(self, **_):
+    def _generate_examples(self, **_: Untyped) -> NoReturn:
         raise NotImplementedError("splits are given as generators")
 
 

@@ -106,7 +106,7 @@ def save(
         "items": [],
         "parts": [*features],
     }
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, item in enumerate(candidates.items):
         offset = item.offset and dataclasses.astuple(item.offset)
         header["items"].append([*(getattr(item, name) for name in _PLAIN_OF_ITEM), offset])

@@ -10,7 +10,7 @@ from lipsync_jax.data.clip import Clip, Word
 from lipsync_jax.data.feature_cache import ClipWithFeatures, compute_features
 from lipsync_jax.data_prep import corpora, quality, segments
 from lipsync_jax.data_prep import sync_correction as sync
-from lipsync_jax.data_prep.candidates import Candidate, Candidates
+from lipsync_jax.data_prep.candidates import Candidate, Candidates, MeasuredOffset
 from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts, StageLog
 
@@ -106,14 +106,14 @@ class _Synced:
         start: number of the first frame that has audio.
         end: number of the frame after the last.
         offset: frames by which the audio was later than the video.
-        is_known: whether the offset is known.
+        measured: the offset as measured; None where it is not known.
     """
 
     candidate: Candidate
     start: int
     end: int
     offset: int = 0
-    is_known: bool = False
+    measured: MeasuredOffset | None = None
 
     def __len__(self) -> int:
         return max(self.end - self.start, 0)
@@ -126,14 +126,14 @@ class _Synced:
     @property
     def residual(self) -> float:
         """Seconds by which the audio is still later than the video, to a millisecond."""
-        if not self.is_known:
+        if self.measured is None:
             return float("nan")
-        return round((self.candidate.offset.subframe - self.offset) / float(FRAME_RATE), 3)
+        return round((self.measured.subframe - self.offset) / float(FRAME_RATE), 3)
 
     @property
     def confidence(self) -> float:
         """Confidence of the offset, to two decimals, which do not depend on the machine."""
-        return round(self.candidate.offset.confidence, 2) if self.is_known else float("nan")
+        return float("nan") if self.measured is None else round(self.measured.confidence, 2)
 
     def audio(self, rate: int) -> np.ndarray:
         """Returns the audio, int16; what is missing at the end is silent."""
@@ -164,9 +164,10 @@ def _correct(
     lengths = candidates.num_frames, candidates.num_frames_with_audio
     synced = []
 
-    def keep(candidate: Candidate, offset: int = 0, is_known: bool = False) -> None:
+    def keep(candidate: Candidate, measured: MeasuredOffset | None = None) -> None:
+        offset = (measured and measured.frames) or 0
         part = with_audio(candidate.start, candidate.end, *lengths, offset)
-        synced.append(_Synced(candidate, *part, offset, is_known))
+        synced.append(_Synced(candidate, *part, offset, measured))
 
     offsets.entered = len(candidates.items)
     for candidate in candidates.items:
@@ -186,7 +187,7 @@ def _correct(
         if problem is None:
             if measured.frames:
                 offsets.changed[f"audio shifted by {-measured.frames:+d} frames"] += 1
-            keep(candidate, measured.frames, is_known=True)
+            keep(candidate, measured)
         elif is_kept:
             log[stage].changed[f"{problem[0]}, kept"] += 1
             keep(candidate)
@@ -220,7 +221,7 @@ def _filter(
                 sharpness=candidate.sharpness,
                 samples=synced.audio(candidates.audio_rate),
                 rate=candidates.audio_rate,
-                relative_prominence=candidate.relative_prominence if synced.is_known else None,
+                relative_prominence=candidate.relative_prominence if synced.measured else None,
             )
             if problem:
                 log.reject("quality", _name(video, candidate), *problem)

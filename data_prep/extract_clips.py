@@ -290,7 +290,7 @@ class _Reading:
     ) -> Candidate:
         """Returns the candidate of a segment; `measured` is None without a sync model."""
         found, relative_prominence = None, None
-        if measured is not None:
+        if measured is not None and self._sync_model is not None:
             with self._log.timed("sync offset"):
                 found = measured.offset(self._sync_model.crop_style)
                 if found.frames is not None:

@@ -7,6 +7,7 @@ processes only new videos, and one with other thresholds reads no video again.
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -143,8 +144,12 @@ def _give_clips(
     """Gives a builder the clips of each split, as `counted` yields them."""
     present = set(extraction.splits.values())
     names = [*(name for name in SPLITS if name in present), *sorted(present - {*SPLITS})]
+
+    def clips(name: str) -> Iterator[Clip]:
+        return counted(extraction.clips(name))
+
     corpus_builder.use(
-        {name: lambda name=name: counted(extraction.clips(name)) for name in names},
+        {name: functools.partial(clips, name) for name in names},
         sum(path.stat().st_size for path in {video.path for video in extraction.videos}),
     )
 

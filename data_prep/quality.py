@@ -85,4 +85,4 @@ def _speech_seconds(samples: np.ndarray, rate: int) -> float:
     at_16k = audio.resample(np.asarray(samples, np.float32) / 32768, rate, audio.SAMPLE_RATE)
     frames = int(len(at_16k) * FRAME_RATE / audio.SAMPLE_RATE)
     active = speech_activity.detect(at_16k, audio.SAMPLE_RATE, FRAME_RATE, frames)
-    return float(np.count_nonzero(active) / FRAME_RATE)
+    return float(int(np.count_nonzero(active)) / FRAME_RATE)

@@ -59,7 +59,7 @@ class ExtractionSettings:
     min_fps: float = 20.0
     quality: int = 95
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.crop not in CROP_SPECS:
             raise ValueError(f"unknown --crop {self.crop!r}; choose one of {', '.join(CROP_SPECS)}")
         if not 0 < self.min_seconds <= self.max_seconds:

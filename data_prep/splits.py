@@ -162,7 +162,7 @@ def split_groups(groups: Iterable[str], validation: float, test: float) -> dict[
         Group -> `train`, `validation` or `test`.
     """
     positions = {group: hash_position(group) for group in groups}
-    order = sorted(positions, key=positions.get)
+    order = sorted(positions, key=positions.__getitem__)
     if len(order) < 3:
         return dict.fromkeys(order, "train")
     num_test = max(sum(positions[g] < test for g in order), 1 if test else 0)

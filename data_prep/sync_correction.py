@@ -265,7 +265,7 @@ class MeasuredTrack:
         from lipsync_jax.evaluation.sync import offset
 
         whole = self.sync.av_offset
-        if not whole.prominence:
+        if whole is None or not whole.prominence:
             return float("nan")
         start = max(first - self.frames.start, 0)
         stop = min(last - self.frames.start, len(self.video))

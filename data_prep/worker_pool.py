@@ -153,7 +153,8 @@ def use_one_thread() -> None:
 
 def _end_with_parent() -> None:
     """Ends this worker when its parent is killed, since it would wait for ever."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 

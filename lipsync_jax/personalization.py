@@ -253,7 +253,7 @@ def _split(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
 def _write_data(splits: dict[str, list[Clip]], root: Path, crop: str) -> Path:
     """Writes the data set unless an earlier run did; returns its folder."""
 
-    class Person(builder.TalkingFace, skip_registration=True):  # type: ignore[call-arg]  # of TFDS
+    class Person(builder.TalkingFace, skip_registration=True):
         BUILDER_CONFIGS = (builder.TalkingFaceConfig(name=crop),)
 
         def clips(self) -> dict[str, Iterator[Clip]]:

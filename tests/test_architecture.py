@@ -1,6 +1,7 @@
 """The floors of the house: a module imports only from its own floor or those below."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def _modules():
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             name = name if folder == "lipsync_jax" else f"lipsync_jax.{name}"
             yield name.removesuffix(".__init__"), path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are files where Git can't make them")
+@pytest.mark.parametrize("name", ["configs", "data_prep"])
+def test_mypy_finds_what_is_installed_inside_the_package(name):
+    """Without the links mypy takes each import of them for a library without annotations."""
+    assert (ROOT / "typings" / "lipsync_jax" / name).resolve() == ROOT / name
 
 
 @pytest.mark.parametrize(("module", "path"), _modules())

@@ -117,6 +117,7 @@ def _load_module(file: Path) -> ModuleType:
     if not file.is_file():
         raise FileNotFoundError(f"--corpus {file} does not exist; check the path")
     spec = importlib.util.spec_from_file_location(f"corpus_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # of a file whose name ends with .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

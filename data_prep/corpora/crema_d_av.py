@@ -113,7 +113,8 @@ def _tfds_split(videos: Sequence[Video]) -> dict[str, str]:
     actors = [str(number) for number in range(1001, 1092)]
     np.random.RandomState(0).shuffle(actors)
     ends = {"train": int(0.7 * 91), "validation": int((0.7 + 0.1) * 91), "test": 91}
-    splits, start = {}, 0
+    splits: dict[str, str] = {}
+    start = 0
     for split, end in ends.items():
         splits |= dict.fromkeys(actors[start:end], split)
         start = end

@@ -128,7 +128,7 @@ def _identify(path: Path) -> tuple[str, str]:
 
 def _with_alignments(videos: list[Video], sources: Sequence[Path]) -> list[Video]:
     """Adds each sentence's alignment, from whatever folder, and says how many lack one."""
-    files = {}
+    files: dict[str, Path] = {}
     for folder in _alignment_folders(sources):
         for file in walk(folder):
             if file.suffix == ".align":
@@ -174,7 +174,7 @@ def _overlapped(videos: Sequence[Video]) -> dict[str, str]:
     by_talker: dict[str, list[str]] = {}
     for video in videos:
         by_talker.setdefault(video.speaker, []).append(video.video_id)
-    result = {}
+    result: dict[str, str] = {}
     for ids in by_talker.values():
         ids.sort(key=hash_position)
         num_test = round(len(ids) * 255 / 1000)

@@ -71,7 +71,7 @@ def video_files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
         FileNotFoundError: a source does not exist, or the sources contain no video.
     """
     sources = [Path(source) for source in sources]
-    found = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
         require_exists(source)
         root = source if source.is_dir() else source.parent

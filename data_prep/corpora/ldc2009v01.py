@@ -62,7 +62,8 @@ def find(sources: Iterable[Path]) -> list[Video]:
         FileNotFoundError: a source does not exist, or holds no such file.
     """
     sources = [Path(source) for source in sources]
-    instructions, videos = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS, {}
+    instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    videos: dict[str, Video] = {}
     for source in sources:
         require_exists(source)
         for path in walk(source) if source.is_dir() else [source]:

@@ -97,7 +97,7 @@ def clips(part: Path) -> Iterator[Path]:
 def _read_lists(root: Path, sources: Sequence[Path]) -> dict[str, str]:
     """Broadcast and number -> split, by the lists in the corpus, above it or in the sources."""
     folders = [root, root.parent, *(source for source in sources if source.is_dir())]
-    splits = {}
+    splits: dict[str, str] = {}
     for name, split in LISTS.items():
         if file := find_file(folders, f"{name}.txt"):
             # test.txt has a second field, NF or MV.

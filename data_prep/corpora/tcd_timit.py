@@ -157,7 +157,8 @@ def _parse_labels(file: Path, *stamp: int) -> dict[tuple[str, str], tuple[Word, 
         ValueError: a line is neither a path nor `start end phone`.
     """
     result: dict[tuple[str, str], tuple[Word, ...]] = {}
-    key, phones = None, []
+    key: tuple[str, str] | None = None
+    phones: list[Word] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         fields = line.split()
         if not fields or line.startswith("#!MLF!#"):

@@ -23,8 +23,10 @@ from lipsync_jax.data_prep.synthetic.vocal_tract import (
 )
 
 _N = float("nan")  # unspecified for this phone: the articulator is interpolated
-_COLUMNS = ("ms", "jaw", "opening", "width", "rounding", "tuck", "tongue", "f1", "f2", "f3")
-_COLUMNS += ("voice", "breath", "noise", "noise_hz", "nasal", "burst")
+_COLUMNS = (
+    "ms", "jaw", "opening", "width", "rounding", "tuck", "tongue", "f1", "f2", "f3",
+    "voice", "breath", "noise", "noise_hz", "nasal", "burst",
+)  # fmt: skip
 # Vowel formants: Peterson & Barney 1952, table II, men. A negative opening presses the lips shut.
 _PHONES = {
     #     ms   jaw   open  width round tuck tongue f1   f2    f3   voice breath noise Hz nasal burst
@@ -93,7 +95,7 @@ class _Gestures:
     stress: list[float]
     words: list[Word]
 
-    def add(self, phone: str, seconds: float, stress: float = 1.0):
+    def add(self, phone: str, seconds: float, stress: float = 1.0) -> None:
         self.phones.append(phone)
         self.times.append(self.times[-1] + seconds)
         self.stress.append(stress)

@@ -32,6 +32,7 @@ from lipsync_jax.data_prep.synthetic.face.motion import MOUTH_FIELDS, animate_fa
 from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
 from lipsync_jax.media import audio, video_reader
 from lipsync_jax.progress import ProgressBar
+from lipsync_jax.types import Untyped
 
 SECONDS = 3.0
 CLIPS_PER_SPEAKER = 2
@@ -142,7 +143,7 @@ def _lock(folder: Path, is_part: bool) -> contextlib.AbstractContextManager[None
     return folder_lock.hold(folder, in_use, advice, shared=is_part)
 
 
-def _builder(out: Path, recipe: dict):
+def _builder(out: Path, recipe: dict) -> Untyped:
     # Imported here: TFDS is slow to import, and the processes that render do not need it.
     from lipsync_jax.data_prep.builder import TalkingFace, TalkingFaceConfig
 
@@ -176,14 +177,14 @@ def _builder(out: Path, recipe: dict):
 def split_clips(clips: int, num_identities: int | None = None) -> dict[str, dict[int, range]]:
     """Returns split -> index of an identity -> numbers of its clips."""
     if num_identities:
-        clip_numbers = {
+        counts = {
             number: len(range(number, clips, num_identities)) for number in range(num_identities)
         }
-        num_held_out = {number: max(1, round(count / 10)) for number, count in clip_numbers.items()}
+        held_out = {number: max(1, round(count / 10)) for number, count in counts.items()}
         return {
-            "train": {n: range(2 * num_held_out[n], count) for n, count in clip_numbers.items()},
-            "validation": {n: range(num_held_out[n]) for n in clip_numbers},
-            "test": {n: range(num_held_out[n], 2 * num_held_out[n]) for n in clip_numbers},
+            "train": {n: range(2 * held_out[n], count) for n, count in counts.items()},
+            "validation": {n: range(held_out[n]) for n in counts},
+            "test": {n: range(held_out[n], 2 * held_out[n]) for n in counts},
         }
     speakers = math.ceil(clips / CLIPS_PER_SPEAKER)
     clip_numbers = {

@@ -49,7 +49,8 @@ def render(folder: Path, recipe_key: str, job: Job) -> int:
     file = _file(folder, job)
     if array_file.read(file, recipe_key) is None:
         clips = render_clips.render_speaker(*job)
-        heads, arrays = [], {}
+        heads: list[dict[str, Any]] = []
+        arrays: dict[str, np.ndarray] = {}
         for number, clip in enumerate(clips):
             heads.append({name: getattr(clip, name) for name in _PLAIN} | _words(clip))
             arrays |= array_file.pack_frames(f"{number}", clip.frames)
@@ -73,12 +74,10 @@ def _words(clip: Clip) -> dict[str, list]:
 
 
 def _load(prefix: str, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Clip:
-    clip = Clip(
-        frames=array_file.unpack_frames(prefix, arrays),
-        frame_rate=render_clips.FRAME_RATE,
-        **{name: arrays[f"{prefix}/{name}"] for name in _ARRAYS},
-        **head | {name: tuple(Word(*word) for word in head[name]) for name in _WORDS},
-    )
+    fields: dict[str, Any] = {name: arrays[f"{prefix}/{name}"] for name in _ARRAYS}
+    fields |= head | {name: tuple(Word(*word) for word in head[name]) for name in _WORDS}
+    frames = array_file.unpack_frames(prefix, arrays)
+    clip = Clip(frames=frames, frame_rate=render_clips.FRAME_RATE, **fields)
     return ClipWithFeatures.of(clip, array_file.unpack_features(prefix, arrays))
 
 

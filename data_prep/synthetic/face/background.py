@@ -1,5 +1,7 @@
 """Paints neck, shoulders, clothes and background: a static layer per clip."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -120,9 +122,9 @@ def _collar(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Paints a shirt's collar, under a jacket's lapels if the style has one."""
 
-    def both(points, soft=0.006):
-        points = np.array(points, float)
-        return np.maximum(canvas.fill(points, soft), canvas.fill(points * [-1, 1], soft))
+    def both(outline: np.ndarray | Sequence[tuple[float, float]]) -> np.ndarray:
+        points = np.array(outline, float)
+        return np.maximum(canvas.fill(points, 0.006), canvas.fill(points * [-1, 1], 0.006))
 
     hole = both([(0.0, 1.5), (0.62, 1.5), (0.62, 1.95), (0.0, 2.5)])
     wing = [(0.56, 1.78), (0.70, 2.02), (0.5, 2.52), (0.0, 2.46), (0.05, 2.36), (0.42, 2.05)]

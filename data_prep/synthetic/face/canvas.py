@@ -110,7 +110,7 @@ class Canvas:
         starts = np.flatnonzero(np.diff(levels, prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(levels)], strict=True):
             cv2.polylines(
-                image, corners[start:end], False, int(levels[start]), width, cv2.LINE_AA, shift=4
+                image, [*corners[start:end]], False, int(levels[start]), width, cv2.LINE_AA, shift=4
             )
         return image.astype(np.float32) / 255
 

@@ -79,7 +79,9 @@ class Eye:
         shine = np.exp(-0.5 * (np.hypot(u - x - spot, v - y + 0.15) / 0.065) ** 2)
         return ball * 0.9 + (0.85 * shine)[..., None] * identity.light.key
 
-    def _lids(self, skin, upper, lower, blink) -> np.ndarray:
+    def _lids(
+        self, skin: np.ndarray, upper: np.ndarray, lower: np.ndarray, blink: float
+    ) -> np.ndarray:
         """Paints the fold above the eye, the upper lid and the rim of the lower lid."""
         v, age = self._v, self._identity.age
         fold = self._upper - 0.15 - 0.05 * (1 - np.abs(self._u))
@@ -93,7 +95,7 @@ class Eye:
         rim = np.exp(-0.5 * ((v - lower - 0.04) / 0.05) ** 2) * self._across
         return skin * (shade * (1 + 0.16 * rim))[..., None]
 
-    def _lashes(self, image, upper, lower) -> np.ndarray:
+    def _lashes(self, image: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
         """Paints lashes along both lids, thicker at the upper lid and with makeup."""
         u, v, makeup = self._u, self._v, self._identity.makeup
         thick = (0.045 + 0.035 * makeup) * (0.6 + 0.5 * smoothstep(-1, 1, u))

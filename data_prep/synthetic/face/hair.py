@@ -61,15 +61,15 @@ def _top(angle: np.ndarray, grow: float = 1.0) -> np.ndarray:
 def _hairline(identity: Identity) -> np.ndarray:
     """Computes the roots along the forehead between the sideburns, (11, 2)."""
     top = identity.hairline
-    right = [
+    points = [
         (0.0, top), (0.3, top + 0.005), (0.56, top + 0.06 * identity.male + 0.06),
         (0.75, -0.66), (0.85, -0.38), (0.945, 0.0),
     ]  # fmt: skip
-    right = np.array(right)
+    right = np.array(points)
     return np.concatenate([right[:0:-1] * [-1, 1], right])
 
 
-def _mirror(points) -> np.ndarray:
+def _mirror(points: np.ndarray) -> np.ndarray:
     return np.asarray(points, float) * [-1, 1]
 
 
@@ -103,7 +103,7 @@ def _parted(identity: Identity, rng: np.random.Generator) -> list:
             [front, (x + 0.16, -0.99), (0.74, -0.72), (0.87, -0.4), (0.96, -0.02)],
             [back, (0.62, -1.7), (0.98, -1.25), (1.06, -0.75), (1.05, -0.15)],
         ]
-        return [_comb(big, 700, rng, 0.03), _comb(small, 350, rng, 0.02)]
+        return [_comb(np.array(big), 700, rng, 0.03), _comb(np.array(small), 350, rng, 0.02)]
     end, out = (1.05, 1.22) if style == "bob" else (rng.uniform(1.7, 2.25), 1.4)
     turn = 0.12 if style == "bob" else -0.05
     locks = []
@@ -116,7 +116,8 @@ def _parted(identity: Identity, rng: np.random.Generator) -> list:
             back, (0.6 * side + 0.2 * x, -1.66), (1.1 * side, -1.05), (out * 0.97 * side, -0.1),
             (out * side, 0.5 * end), ((out - turn) * side, end + 0.05),
         ]  # fmt: skip
-        locks.append(_comb([inner, outer], 520, rng, 0.035, 0.055 if style == "wavy" else 0.0))
+        guides = np.array([inner, outer])
+        locks.append(_comb(guides, 520, rng, 0.035, 0.055 if style == "wavy" else 0.0))
     if style == "bob":
         roots = np.linspace(-0.8, 0.8, 7)
         fringe = [
@@ -128,7 +129,7 @@ def _parted(identity: Identity, rng: np.random.Generator) -> list:
             ]
             for r in roots
         ]
-        locks.append(_comb(fringe, 420, rng, 0.025))
+        locks.append(_comb(np.array(fringe), 420, rng, 0.025))
     return locks
 
 
@@ -237,7 +238,8 @@ def _back_hair(
     tone = cover
     if style in ("long", "wavy", "bob"):
         end, out = (1.0, 1.1) if style == "bob" else (1.9, 1.28)
-        right = [(0.9, -1.0), (out, -0.2), (out, 0.8), (out - 0.06, end), (0.0, end + 0.05)]
+        points = [(0.9, -1.0), (out, -0.2), (out, 0.8), (out - 0.06, end), (0.0, end + 0.05)]
+        right = np.array(points)
         polygon = np.concatenate([right, _mirror(right)[::-1]])
         cover = canvas.fill(polygon, 0.05)
         tone = cover * np.clip(0.3 + 0.07 * canvas.noise(rng, 0.03, 12.0), 0, 1)

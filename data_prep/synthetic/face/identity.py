@@ -1,6 +1,7 @@
 """Parameters of a rendered identity, sampled from a random generator."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def _ramp(table: tuple, position: float) -> np.ndarray:
     return np.array([np.interp(at, np.arange(len(rows)), c) for c in rows.T], np.float32)
 
 
-def _sample_shape(rng: np.random.Generator, male: float) -> dict[str, float]:
+def _sample_shape(rng: np.random.Generator, male: float) -> dict[str, Any]:
     """Samples the shapes of the face."""
     values = {
         "jaw": np.clip(0.25 + 0.5 * male + rng.normal(0, 0.15), 0, 1),
@@ -200,7 +201,14 @@ def _sample_shape(rng: np.random.Generator, male: float) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _sample_skin(rng, male, melanin, age, makeup, skin) -> dict:
+def _sample_skin(
+    rng: np.random.Generator,
+    male: float,
+    melanin: float,
+    age: float,
+    makeup: float,
+    skin: np.ndarray,
+) -> dict[str, Any]:
     """Samples skin and marks."""
     beard = rng.choice(["none", "moustache", "goatee", "full"], p=[0.6, 0.08, 0.1, 0.22])
     rose = colour(*(rng.normal((196, 96, 98), 14)))
@@ -217,10 +225,12 @@ def _sample_skin(rng, male, melanin, age, makeup, skin) -> dict:
     }
 
 
-def _sample_style(rng, male, melanin, age) -> dict:
+def _sample_style(
+    rng: np.random.Generator, male: float, melanin: float, age: float
+) -> dict[str, Any]:
     """Samples hair, glasses and clothes."""
-    weights = [4, 6, 12, 12, 14, 6, 0, 3, 2, 0] if male > 0.5 else [0, 1, 2, 2, 7, 7, 9, 12, 12, 9]
-    weights = np.array(weights, float)
+    counts = [4, 6, 12, 12, 14, 6, 0, 3, 2, 0] if male > 0.5 else [0, 1, 2, 2, 7, 7, 9, 12, 12, 9]
+    weights = np.array(counts, float)
     names = list(_HAIRS)
     tones = np.array([5, 5, 4 - 3 * melanin, 3 - 3 * melanin, 4 * (0.7 - melanin), 1.5, 0.3])
     tones[-1] += 6 * max(age - 0.55, 0)
@@ -241,7 +251,7 @@ def _sample_style(rng, male, melanin, age) -> dict:
     }
 
 
-def _sample_scene(rng) -> dict:
+def _sample_scene(rng: np.random.Generator) -> dict[str, Any]:
     """Samples background and light."""
     azimuth, elevation = rng.choice([-1, 1]) * rng.uniform(0.25, 0.85), rng.uniform(0.35, 0.75)
     direction = np.array([

@@ -1,6 +1,7 @@
 """Paints the mouth and the lower face of every frame."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,6 +14,9 @@ from lipsync_jax.data_prep.synthetic.face.canvas import (
     smoothstep,
 )
 from lipsync_jax.data_prep.synthetic.face.identity import Identity
+
+if TYPE_CHECKING:  # which imports this module
+    from lipsync_jax.data_prep.synthetic.face.portrait import FaceState
 
 _GAP = 0.41  # head units between the lips at opening 1
 _DROP = 0.21  # head units the chin falls at jaw 1
@@ -63,7 +67,7 @@ class Mouth:
         pinch = near * x * np.exp(-0.5 * (x / 0.42) ** 2)
         return chin, lift, pinch
 
-    def lips(self, state) -> Lips:
+    def lips(self, state: "FaceState") -> Lips:
         """Computes the contours for a `FaceState`."""
         identity, x = self._identity, self._canvas.x
         gap = _GAP * max(state.opening, 0.0)
@@ -96,13 +100,13 @@ class Mouth:
             gap=float(gap),
         )
 
-    def corners(self, state) -> np.ndarray:
+    def corners(self, state: "FaceState") -> np.ndarray:
         """Returns the mouth corners, image-left first, (2, 2) in head units."""
         lips = self.lips(state)
         y = self._identity.mouth_y - self._identity.smile - 0.02 * state.width + 0.2 * lips.gap
         return np.array([[-lips.half_width, y], [lips.half_width, y]])
 
-    def move_skin(self, skin: np.ndarray, state) -> np.ndarray:
+    def move_skin(self, skin: np.ndarray, state: "FaceState") -> np.ndarray:
         """Warps the lower face by jaw and lips: BGRA uint8 of `jaw_window`."""
         scale = self._jaw.scale
         spread = 0.1 * state.width - 0.2 * state.rounding
@@ -113,7 +117,7 @@ class Mouth:
             cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
 
-    def paint(self, skin: np.ndarray, state) -> np.ndarray:
+    def paint(self, skin: np.ndarray, state: "FaceState") -> np.ndarray:
         """Paints lips and mouth interior on BGRA uint8 skin of `jaw_window`, in place."""
         lips = self.lips(state)
         patch = skin[self._window]
@@ -128,7 +132,7 @@ class Mouth:
         patch[..., :3] = np.sqrt(np.clip(image, 0, 1)) * 255 + 0.5
         return skin
 
-    def _shade_surroundings(self, image: np.ndarray, lips: Lips, state) -> np.ndarray:
+    def _shade_surroundings(self, image: np.ndarray, lips: Lips, state: "FaceState") -> np.ndarray:
         """Paints shade below the lower lip and at the corners, and the folds of a wide mouth."""
         x, y, identity = self._canvas.x, self._canvas.y, self._identity
         inside = np.clip(1 - lips.u**2, 0, None)
@@ -144,7 +148,7 @@ class Mouth:
         dark = 0.26 * below + 0.42 * corner + fold * max(0.25, 0.25 + 0.6 * state.width)
         return image * (1 - np.clip(dark, 0, 0.8) * 0.9 + 0.08 * ridge)[..., None]
 
-    def _mouth_interior(self, canvas: Canvas, lips: Lips, state) -> np.ndarray:
+    def _mouth_interior(self, canvas: Canvas, lips: Lips, state: "FaceState") -> np.ndarray:
         """Paints throat, tongue and teeth, BGR of the lips' canvas."""
         y, u, soft = canvas.y, lips.u, 0.8 / canvas.scale
         opening = lips.lower_inner - lips.upper_inner

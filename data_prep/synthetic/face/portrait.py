@@ -182,7 +182,7 @@ class Portrait:
         """Computes the displacement of points (x, y) by a turn of the head, (..., 2)."""
         at = self._canvas.pixels(np.stack([np.atleast_2d(x), np.atleast_2d(y)], -1))
         depth = cv2.remap(
-            self._depth, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            self._depth, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         ).reshape(np.shape(x))
         depth = depth - _AXIS
         move = np.stack([np.sin(state.yaw) * depth, np.sin(state.pitch) * depth], -1)
