@@ -2,10 +2,11 @@
 
     python scripts/train_base_models.py --grid GRID --out runs/base
 
-GRID holds the folders s1, s2, ... of the GRID corpus (CC BY 4.0). Every part resumes where it
-stopped and is skipped once it is finished, so the command may be repeated after an interrupt.
-Settings are those of the config variants named below; `--steps-scale 0.1` runs all parts for a
-tenth of their steps.
+GRID holds the folders s1, s2, ... of the GRID corpus (CC BY 4.0), s5 and s31 among them. Every part
+resumes where it stopped and is skipped once it is finished, so the command may be repeated after an
+interrupt. A stage of the generator begins with the newest earlier stage that lies in OUT, whether
+`--stages` names that or not. Settings are those of the config variants named below;
+`--steps-scale 0.1` runs all parts for a tenth of their steps.
 """
 
 import argparse
@@ -26,6 +27,10 @@ ATTRIBUTION = (
     "The Grid Audio-Visual Speech Corpus: M. Cooke, J. Barker, S. Cunningham, X. Shao, "
     "JASA 120(5), 2006, doi:10.5281/zenodo.3625687, CC BY 4.0"
 )
+EXPERT = "sync_expert:size=in_the_box"
+# Weak augmentation first: the loss leaves chance level sooner.
+EARLY = {"augment_magnitude": 0.25, "degrade_magnitude": 0.15}
+EARLY_STEPS = 300
 STAGES = {"l1": "wav2lip:size=in_the_box", "gan": "wav2lip_gan:size=in_the_box"}
 # Factor of the motion that audio predicts: the mean squared error favours mouths that hardly open.
 ARTICULATION = 1.4
@@ -63,21 +68,60 @@ def prepare(grid: Path, out: Path) -> tuple[Path, str]:
     held = ("--validation-speakers", VALIDATION, "--test-speakers", TEST)
     call(*cli, "--input", *others, "--out", str(out / "others"), *held)
     call(*cli, "--input", str(grid / LARGEST), "--out", str(out / LARGEST))
-    rendered = (f"--{name}={value}" for name, value in RENDERED.items())
-    call("-m", "lipsync_jax.cli", "synthetic", "--out", str(out / "rendered"), *rendered)
+    rendered = [f"--{name}={value}" for name, value in RENDERED.items()]
+    for part in (["--part=1/1"], []):  # what a part has rendered is kept after an interrupt
+        call("-m", "lipsync_jax.cli", "synthetic", "--out", str(out / "rendered"), *rendered, *part)
     weights = {"others": 0.4, LARGEST: 0.25, "rendered": 0.35}
     return out / "others", ",".join(f"{out / name}={weight}" for name, weight in weights.items())
 
 
-def train(config: str, run: Path, scale: float, data: Path, dirs: str, **changes: Any) -> None:
-    """Trains a config to its last step, or resumes."""
+def describe_data(out: Path) -> str:
+    """Returns what the networks are trained on, in words, by the reports of the preparation."""
+    from lipsync_jax.data_prep.synthetic import corpus
+
+    reports = [
+        json.loads((out / name / "grid" / "face96" / "report.json").read_text(encoding="utf-8"))
+        for name in ("others", LARGEST)
+    ]
+    train = [report["splits"]["train"] for report in reports]
+    clips, seconds = (sum(part[key] for part in train) for key in ("clips", "seconds"))
+    names = {
+        video.partition("/")[0]
+        for report in reports
+        for video, split in report["video_splits"].items()
+        if split == "train"
+    }
+    ordered = sorted(names, key=lambda name: int(name[1:]))
+    rendered = [*corpus.split_clips(RENDERED["clips"])["train"].values()]
+    rendered_clips = sum(map(len, rendered))
+    return (
+        f"GRID {' '.join(ordered)} ({clips} clips, {seconds / 60:.0f} minutes) and {len(rendered)} "
+        f"synthetic people ({rendered_clips} clips, "
+        f"{rendered_clips * corpus.SECONDS / 60:.0f} minutes)"
+    )
+
+
+def train(
+    config: str, run: Path, scale: float, data: Path, dirs: str, until: int = 0, **changes: Any
+) -> None:
+    """Trains a config to its last step, or to another one; resumes what was begun."""
     name, variant = config.split(":")
-    steps = importlib.import_module(f"lipsync_jax.configs.{name}").get_config(variant).train.steps
-    given = {"data.dir": data, "data.dirs": dirs, **changes}
+    whole = importlib.import_module(f"lipsync_jax.configs.{name}").get_config(variant)
+
+    def scaled(steps: int) -> int:
+        return steps if scale == 1 else max(1, round(steps * scale))
+
+    steps = scaled(until or whole.train.steps)
+    saved = (run / "checkpoints").glob("*")
+    if max((int(path.name) for path in saved if path.name.isdigit()), default=0) >= steps:
+        print(f"{run} has {steps} steps already", flush=True)
+        return
+    given = {"data.dir": data, "data.dirs": dirs, "train.steps": steps, **changes}
     if scale != 1:
-        given["train.steps"] = given["optimizer.lr_decay_steps"] = max(2, round(steps * scale))
-        given["train.validate_every"] = max(1, given["train.steps"] // 2)
-        given["optimizer.warmup_steps"] = given["train.steps"] // 10
+        given["train.validate_every"] = max(1, steps // 2)
+        for key in ("warmup_steps", "lr_decay_steps"):
+            if whole.optimizer[key]:
+                given[f"optimizer.{key}"] = scaled(whole.optimizer[key])
     options = [f"--config.{key}={value}" for key, value in given.items()]
     call("main.py", f"--config=configs/{name}.py:{variant}", f"--workdir={run}", *options)
 
@@ -156,22 +200,21 @@ def main() -> None:
     out = chosen.out.absolute()
     expert, runs = out / "expert", [out / stage for stage in STAGES if stage in chosen.stages]
     if not chosen.only_pack:
-        data = prepare(chosen.grid.absolute(), out / "data")
-        early = {"augment_magnitude": 0.25, "degrade_magnitude": 0.15, "train.steps": 300}
-        if chosen.steps_scale == 1:  # weak augmentation first: the loss leaves chance level sooner
-            train("sync_expert:size=in_the_box", expert, 1, *data, **early)
-        train("sync_expert:size=in_the_box", expert, chosen.steps_scale, *data)
-        frozen: dict[str, Any] = {"frozen.expert.checkpoint": expert}
-        if chosen.steps_scale != 1:
-            frozen["frozen.expert.min_accuracy"] = 0
-        before: dict[str, Any] = {}
-        for run in runs:
-            train(STAGES[run.name], run, chosen.steps_scale, *data, **frozen, **before)
-            before = {"init_from.generator": run}
+        data, scale = prepare(chosen.grid.absolute(), out / "data"), chosen.steps_scale
+        train(EXPERT, expert, scale, *data, until=EARLY_STEPS, **EARLY)
+        train(EXPERT, expert, scale, *data)
+        changes: dict[str, Any] = {"frozen.expert.checkpoint": expert}
+        if scale != 1:
+            changes["frozen.expert.min_accuracy"] = 0
+        for stage, config in STAGES.items():
+            run = out / stage
+            if run in runs:
+                train(config, run, scale, *data, **changes)
+            if (run / "best").is_dir():
+                changes["init_from.generator"] = run
     from lipsync_jax import weights
 
-    people = "GRID s1 s2 s3 s4 s26 s30 s34 and 168 synthetic people; validation on GRID s31"
-    models = out / "models"
+    people, models = describe_data(out / "data"), out / "models"
     pack(
         expert,
         ("expert",),
@@ -179,7 +222,9 @@ def main() -> None:
         task=weights.SYNC,
         data=people,
     )
-    last = next(run for run in runs[::-1] if (run / "best").is_dir())
+    last = next((run for run in runs[::-1] if (run / "best").is_dir()), None)
+    if last is None:
+        sys.exit(f"{out} has no trained stage of {', '.join(chosen.stages)}; train one first")
     pack(
         last,
         # The discriminator is for `lipsync personalize`.
