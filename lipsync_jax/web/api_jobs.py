@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
 from lipsync_jax.web.job import DONE
+from lipsync_jax.web.job_changes import JobChanges
 from lipsync_jax.web.job_folder import THUMBNAIL
 from lipsync_jax.web.job_options import JOB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.jobs import JobQueue
@@ -51,8 +52,18 @@ def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
     @app.get("/api/jobs", tags=["jobs"], response_model=list[dict[str, Json]])
     def list_jobs() -> JSONResponse:
         """Lists all jobs: running, waiting in the order of their turn, ended ones newest first."""
-        # JSON values already; pages ask twice a second while a job runs.
+        # JSON values already.
         return JSONResponse([job_views.as_json(queue, job) for job in queue.all()])
+
+    changes = JobChanges(queue)
+
+    @app.get("/api/changes", tags=["jobs"], response_model=dict[str, Json])
+    def list_changes(since: str = "") -> JSONResponse:
+        """Lists the jobs that changed since the answer whose `revision` is given; without reports.
+
+        `order` has the ids of all jobs, or null if they are as before.
+        """
+        return JSONResponse(changes.since(since))
 
     @app.post("/api/jobs", tags=["jobs"], status_code=202)
     def add_job(new: NewJob, request: Request) -> dict[str, str]:

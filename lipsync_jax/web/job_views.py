@@ -26,6 +26,14 @@ def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
     return values
 
 
+def summary(queue: JobQueue, job: Job) -> dict[str, Json]:
+    """Returns what the list of jobs shows of a job; `as_json` has the rest."""
+    values = as_json(queue, job)
+    report, details = values.pop("report"), values.pop("details")
+    del values["options"]
+    return values | {"has_result": bool(report.get("result")), "has_details": bool(details)}
+
+
 def find(queue: JobQueue, job_id: str) -> Job:
     """Returns a job; 404 if there is none."""
     try:

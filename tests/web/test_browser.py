@@ -222,6 +222,10 @@ def test_errors_are_told_in_words(page, tmp_path):
         page.click("#dub")
         wait_state(page, "Failed: nobody.mp4: no face was found")
         assert "Traceback" not in page.inner_text("#job-list .state")
+        page.click("#job-list summary")
+        page.wait_for_function(
+            "document.querySelector('#job-list pre').innerText.startsWith('Traceback')"
+        )
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete: ").click()
         page.wait_for_selector("#no-jobs", state="visible")

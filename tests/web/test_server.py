@@ -81,6 +81,38 @@ def test_a_script_dubs_a_video(client, face, speech, tmp_path):
     assert client.get(f"/api/jobs/{job_id}").status_code == 404
 
 
+def test_pages_get_what_has_changed_without_reports(client, actions, queue, face, speech, tmp_path):
+    def changes(since):
+        return client.get("/api/changes", params={"since": since}).json()
+
+    nothing = changes("")
+    assert nothing["jobs"] == nothing["order"] == []
+    first = dub(client, face, speech).json()["job"]
+    report = wait(client, first)["report"]
+    found = changes(nothing["revision"])
+    (job,) = found["jobs"]
+    assert found["order"] == [first] and job["state"] == "done" and job["has_result"]
+    assert report["result"] and not {"report", "details", "options"} & job.keys()
+    assert changes(found["revision"]) == {
+        "revision": found["revision"], "jobs": [], "order": None,
+    }  # fmt: skip
+    (tmp_path / "nobody").mkdir()
+    nobody = scenes.write_scenes(tmp_path / "nobody" / "a.mp4", [(None, None)], frames=5)
+    second = dub(client, nobody, speech).json()["job"]
+    wait(client, second)
+    (failed,) = changes(found["revision"])["jobs"]
+    assert failed["job_id"] == second and failed["error"] and failed["has_details"]
+    assert changes(found["revision"])["order"] == [second, first]
+    now = changes("")
+    client.delete(f"/api/jobs/{first}")
+    assert changes(now["revision"])["order"] == [second]
+    assert changes(now["revision"])["jobs"] == []
+    # After a restart revisions begin anew: an old one gives the whole list.
+    restarted = client_of(server.create_app(actions, queue, tmp_path / "work"))
+    answer = restarted.get("/api/changes", params={"since": now["revision"]}).json()
+    assert answer["order"] == [second] and len(answer["jobs"]) == 1
+
+
 def test_faces_and_a_preview(client, face, speech):
     faces = client.post("/api/faces", json={"video": upload(client, face)}).json()
     assert [each["face_id"] for each in faces] == [0, 1]

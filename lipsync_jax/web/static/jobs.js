@@ -1,10 +1,12 @@
-// The panel of jobs and results. It reads /api/jobs, so a reload or a second tab shows the same.
+// The panel of jobs and results. It reads /api/changes, so a reload or a second tab shows the same.
 import { batchButtons, batchShare, batchState, batchTable, batchText, batchTitle, entriesOf } from "./batches.js";
 import { button, make, say } from "./dom.js";
 import { resultOf } from "./results.js";
 import { hasEnded, KINDS, shareDone, stateText } from "./states.js";
 import { watchUploads } from "./uploads.js";
 
+let revision = ""; // of the last answer of /api/changes
+let list = new Map(); // id -> job as /api/changes sends it, without its report
 const rows = new Map(); // id of an entry -> {item, key}
 let shown = null; // id of the job or batch whose result is shown
 let shownKey = null;
@@ -78,15 +80,7 @@ const fillRow = (row, entry, first) => {
     row.item.className = view.state;
     row.buttons.replaceChildren(...(entry.isBatch ? batchButtons(entry.jobs, stay, () => show(entry.id, true)) : buttonsOf(job, first)));
     row.details.replaceChildren();
-    if (job.details && !entry.isBatch) {
-      const copy = button("Copy for a report", "Copy the details of the failure for a report", async () => {
-        await navigator.clipboard.writeText(`${job.kind} ${JSON.stringify(job.options)}\n${job.error}\n${job.details}`);
-        say("Copied");
-      });
-      row.details.append(
-        make("details", {}, make("summary", {}, "Details"), make("pre", { tabIndex: 0 }, job.details), copy)
-      );
-    }
+    if (job.has_details && !entry.isBatch) row.details.append(detailsOf(job));
   }
   if (job.has_thumbnail && !row.picture.getAttribute("src"))
     row.picture.setAttribute("src", `/api/jobs/${job.job_id}/thumbnail`);
@@ -99,6 +93,27 @@ const fillRow = (row, entry, first) => {
     row.bar.setAttribute("aria-valuenow", String(Math.round(100 * view.share)));
     row.bar.setAttribute("aria-valuetext", view.text);
   }
+};
+
+// The traceback of a failure, which is fetched when it is opened.
+const detailsOf = (job) => {
+  const text = make("pre", { tabIndex: 0 });
+  const copy = button("Copy for a report", "Copy the details of the failure for a report", async () => {
+    await navigator.clipboard.writeText(text.dataset.report);
+    say("Copied");
+  });
+  const node = make("details", {}, make("summary", {}, "Details"), text, copy);
+  node.ontoggle = async () => {
+    if (!node.open || text.textContent) return;
+    try {
+      const { kind, options, error, details } = await request(`/api/jobs/${job.job_id}`);
+      text.textContent = details;
+      text.dataset.report = `${kind} ${JSON.stringify(options)}\n${error}\n${details}`;
+    } catch (error) {
+      tell(error.message);
+    }
+  };
+  return node;
 };
 
 const holds = (entry, id) => entry.id === id || entry.jobs.some((job) => job.job_id === id);
@@ -125,8 +140,8 @@ const makeRow = (entry) => {
 };
 
 const update = (jobs) => {
-  const list = document.getElementById("job-list");
-  if (!list) return;
+  const items = document.getElementById("job-list");
+  if (!items) return;
   const firstWaiting = jobs.find((job) => job.state === "waiting");
   const entries = entriesOf(jobs);
   const ids = new Set(entries.map((entry) => entry.id));
@@ -140,7 +155,7 @@ const update = (jobs) => {
     if (!rows.has(entry.id)) rows.set(entry.id, makeRow(entry));
     const row = rows.get(entry.id);
     fillRow(row, entry, entry.jobs.includes(firstWaiting));
-    if (list.children[place] !== row.item) list.insertBefore(row.item, list.children[place] || null);
+    if (items.children[place] !== row.item) items.insertBefore(row.item, items.children[place] || null);
     const { title, state, text } = viewOf(entry);
     const before = known.get(entry.id);
     if (before && before !== state) {
@@ -150,7 +165,7 @@ const update = (jobs) => {
     known.set(entry.id, state);
   });
   document.getElementById("no-jobs").hidden = jobs.length > 0;
-  const videos = jobs.filter((job) => job.state === "done" && job.report.result).length;
+  const videos = jobs.filter((job) => job.state === "done" && job.has_result).length;
   document.getElementById("all-results").hidden = videos < 2;
   if (wantNewest && jobs.length) {
     const newest = jobs.reduce((a, b) => (a.created > b.created ? a : b));
@@ -205,18 +220,39 @@ const showResult = (job) => {
       make("p", { className: "quiet" }, "The result appears here, beside its source. Fill in a form and start a job.")
     );
   } else if (job.state === "done") {
-    place.replaceChildren(...back, ...resultOf(job, act));
+    showReport(job, key, (whole) => place.replaceChildren(...back, ...resultOf(whole, act)));
   } else {
     const text = hasEnded(job) ? stateText(job) : "This job is not finished yet; its progress is in the list of jobs.";
     place.replaceChildren(...back, make("p", { className: "quiet" }, text));
   }
 };
 
+// Fetches a job with its report, and fills the place of the result if that still is the job's.
+const showReport = async (job, key, fill) => {
+  try {
+    const whole = await request(`/api/jobs/${job.job_id}`);
+    if (shownKey === key) fill(whole);
+  } catch (error) {
+    if (shownKey === key) shownKey = null; // the next refresh tries again
+    console.debug(error);
+  }
+};
+
+const fetchJobs = async () => {
+  const changes = await request(`/api/changes?since=${revision}`);
+  const changed = new Map([...list, ...changes.jobs.map((job) => [job.job_id, job])]);
+  // Answers of requests at the same time may come in any order: one may name a job that is gone.
+  const order = (changes.order || [...list.keys()]).filter((id) => changed.has(id));
+  list = new Map(order.map((id) => [id, changed.get(id)]));
+  revision = changes.revision;
+  return [...list.values()];
+};
+
 const refresh = async () => {
   clearTimeout(timer);
   let wait = 5000;
   try {
-    const jobs = await request("/api/jobs");
+    const jobs = await fetchJobs();
     failures = 0;
     update(jobs);
     if (jobs.some((job) => !hasEnded(job))) wait = 500;
