@@ -54,6 +54,31 @@ class DubbingInference(abc.ABC):
             float32 (n, image_size, image_size, 3), BGR, nominally in [0, 1].
         """
 
+    def generate_rows(
+        self,
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array,
+        first_row: int,
+    ) -> jax.Array:
+        """Generates the rows of faces from one on; traced.
+
+        For methods to override whose networks need not compute the rows above.
+
+        Args:
+            variables: as of `generate`.
+            audio: as of `generate`.
+            faces: as of `generate`.
+            references: as of `generate`.
+            first_row: of the rows.
+
+        Returns:
+            float32 (n, image_size - first_row, image_size, 3); what `generate` returns there, up to
+            rounding.
+        """
+        return self.generate(variables, audio, faces, references)[:, first_row:]
+
 
 class AnimationInference(abc.ABC):
     """Animates a reference image: image and audio -> frames, some at a time, with state.

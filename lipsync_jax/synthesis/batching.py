@@ -17,14 +17,15 @@ class Batcher:
     Attributes:
         model: generates the faces.
         batch_size: faces in a batch.
+        first_row: rows of the faces above it are not needed, see `GeneratorProgram`.
     """
 
-    def __init__(self, model: DubbingModel, batch_size: int) -> None:
-        self.model, self.batch_size = model, batch_size
+    def __init__(self, model: DubbingModel, batch_size: int, first_row: int = 0) -> None:
+        self.model, self.batch_size, self.first_row = model, batch_size, first_row
 
     def compile(self) -> None:
         """Compiles the program for a batch."""
-        self.model.compile(self.batch_size)
+        self.model.compile(self.batch_size, self.first_row)
 
     def submit(self, audio: np.ndarray, faces: np.ndarray) -> "PendingBatch":
         """Starts generating any number of faces; see `DubbingModel.__call__` for shapes."""
@@ -73,7 +74,10 @@ class PendingBatch:
 
     def _generate(self, first: int) -> np.ndarray | jax.Array:
         part = slice(first, first + self._batch_size)
-        return self._batcher.model(self._audio[part], self._faces[part], self._batch_size)
+        batcher = self._batcher
+        return batcher.model(
+            self._audio[part], self._faces[part], self._batch_size, batcher.first_row
+        )
 
     def _retry(self, error: Exception) -> None:
         """Generates all faces again in smaller batches, each awaited before the next."""

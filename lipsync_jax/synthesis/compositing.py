@@ -10,7 +10,14 @@ from lipsync_jax.synthesis.color_transfer import ColorTransfer
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.sharpening import Sharpener
 
+# Rows of a generated face above the mask that enlarging, `sharpening` and `source_detail` read.
+_ROWS_ABOVE = 9
 _MIN_IOU = 0.3  # of the face's boxes in successive frames; below, another shot has begun
+
+
+def first_read_row(options: DubbingOptions, size: int) -> int:
+    """Returns the first row of a generated face, of `size` rows, that `Compositor` reads."""
+    return 0 if options.blend == "box" else max(0, size // 2 - _ROWS_ABOVE)
 
 
 class Compositor:

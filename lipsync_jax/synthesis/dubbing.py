@@ -40,6 +40,7 @@ from lipsync_jax.synthesis import (
 )
 from lipsync_jax.synthesis.batch_sizes import default_batch_size, max_batch_size_for
 from lipsync_jax.synthesis.batching import Batcher
+from lipsync_jax.synthesis.compositing import first_read_row
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.synthesis.dubbing_plan import DubbingPlan, PlanChanged
 from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
@@ -193,9 +194,8 @@ class LipSyncPipeline:
         return streaming.StreamingDubber(batcher, video, face_trajectory, settings, label)
 
     def _batcher(self, video: FrameSource, options: DubbingOptions) -> Batcher:
-        return Batcher(
-            self.model, max_batch_size_for(options.batch_size or default_batch_size(), video.size)
-        )
+        batch_size = max_batch_size_for(options.batch_size or default_batch_size(), video.size)
+        return Batcher(self.model, batch_size, first_read_row(options, self.model.size))
 
     def _generate(
         self,

@@ -1,5 +1,6 @@
 """A trained dubbing network, loaded and compiled for one batch shape."""
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from lipsync_jax.nn import folding
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis.batch_sizes import default_batch_size
+from lipsync_jax.synthesis.compositing import first_read_row
+from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.training.inference import load_inference, load_network
 from lipsync_jax.types import Untyped, Variables
 
@@ -48,40 +51,46 @@ class DubbingModel:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DubbingModel":
         """Loads a trained generator; see `load_generator`."""
-        inference, program, model_hash = load_generator(directory)
+        first_row = functools.partial(first_read_row, DubbingOptions())
+        inference, program, model_hash = load_generator(directory, first_row)
         return cls(program, inference.image_size, model_hash, inference.audio_features)
 
-    def __call__(self, audio: np.ndarray, faces: np.ndarray, batch_size: int) -> jax.Array:
+    def __call__(
+        self, audio: np.ndarray, faces: np.ndarray, batch_size: int, first_row: int = 0
+    ) -> jax.Array:
         """Starts one batch; a short batch is padded, so that only one program is compiled.
 
         Args:
             audio: float32 (n, columns, bins), n <= batch_size.
             faces: uint8 (n, size, size, 3), BGR.
             batch_size: faces of the compiled program.
+            first_row: rows of the faces above it are not needed, see `GeneratorProgram`.
 
         Returns:
-            uint8 (batch_size, size, size, 3), BGR; rows from n on are padding. `np.asarray`
+            uint8 (batch_size, size, size, 3), BGR; faces from n on are padding. `np.asarray`
             waits for the device.
         """
         missing = [(0, batch_size - len(faces))]
-        return self.generate(
-            np.pad(audio, [*missing, (0, 0), (0, 0)]),
-            np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)]),
-        )
+        audio = np.pad(audio, [*missing, (0, 0), (0, 0)])
+        faces = np.pad(faces, [*missing, (0, 0), (0, 0), (0, 0)])
+        if isinstance(self.generate, GeneratorProgram):
+            return self.generate(audio, faces, first_row=first_row)
+        return self.generate(audio, faces)
 
-    def compile(self, batch_size: int) -> None:
+    def compile(self, batch_size: int, first_row: int = 0) -> None:
         """Compiles the program of a batch size, without running it."""
         if isinstance(self.generate, GeneratorProgram):
-            self.generate.compile_batch(batch_size)
+            self.generate.compile_batch(batch_size, first_row)
 
 
 def load_generator(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike, first_row: Callable[[int], int] = lambda size: 0
 ) -> tuple[DubbingInference, "GeneratorProgram", str]:
     """Loads the generator of a dubbing checkpoint.
 
     Args:
         directory: a training run's workdir, or what `lipsync convert` wrote.
+        first_row: size of a face -> the first row that will most likely be asked for.
 
     Returns:
         The inference, its program, and the hash of the variables, see `metadata.model_hash`.
@@ -96,13 +105,14 @@ def load_generator(
         "which does not dub faces; give a generator's folder, e.g. a run of configs/wav2lip.py",
     )
     program = GeneratorProgram(inference)
-    variables, _ = load_network(directory, inference.network, program.trace)
+    trace = functools.partial(program.trace, first_row=first_row(inference.image_size))
+    variables, _ = load_network(directory, inference.network, trace)
     program.set_variables(variables)
     return inference, program, metadata.model_hash(variables)
 
 
 def float_generator(
-    inference: DubbingInference, layers: folding.Layers
+    inference: DubbingInference, layers: folding.Layers, first_row: int = 0
 ) -> Callable[..., jax.Array]:
     """Returns (folded variables, audio, faces, references) -> faces, all float32 in [0, 1].
 
@@ -111,6 +121,7 @@ def float_generator(
     Args:
         inference: the network.
         layers: filled with the layers to fold, once the function is traced.
+        first_row: rows above it are left out of the generated faces.
     """
 
     def generate(
@@ -121,8 +132,8 @@ def float_generator(
     ) -> jax.Array:
         references = faces if references is None else references
         with folding.skip_batch_norm() as found:
-            generated = inference.generate(
-                variables, audio, faces, jnp.broadcast_to(references, faces.shape)
+            generated = inference.generate_rows(
+                variables, audio, faces, jnp.broadcast_to(references, faces.shape), first_row
             )
         layers.update(found)
         return jnp.clip(generated, 0, 1)
@@ -131,10 +142,10 @@ def float_generator(
 
 
 def uint8_generator(
-    inference: DubbingInference, layers: folding.Layers
+    inference: DubbingInference, layers: folding.Layers, first_row: int = 0
 ) -> Callable[..., jax.Array]:
     """Returns what `float_generator` returns, with faces and references of uint8."""
-    generate_floats = float_generator(inference, layers)
+    generate_floats = float_generator(inference, layers, first_row)
 
     def generate(variables: Variables, audio: jax.Array, *images: jax.Array | None) -> jax.Array:
         scaled = (x if x is None else x.astype(jnp.float32) / 255 for x in images)
@@ -149,7 +160,8 @@ class GeneratorProgram:
     """Generates faces: (audio windows, faces, references) -> generated faces; all faces uint8.
 
     Without references, each face is its own. BatchNorm is folded into the convolutions. A program
-    is compiled for each shape of the inputs.
+    is compiled for each shape of the inputs and each `first_row`: rows above it are not needed, and
+    those of the faces given.
 
     Attributes:
         layers: the layers of the network that are folded; filled by `trace`.
@@ -161,39 +173,53 @@ class GeneratorProgram:
         self._variables: Variables = {}
         self.layers: folding.Layers = {}
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
+        self._generator = functools.cache(self._make_generator)
 
-        self._generate = uint8_generator(inference, self.layers)
-        self._jitted: Untyped = jit(self._generate)  # of jax.jit, which has no public type
-
-    def trace(self, variables: Variables) -> None:
+    def trace(self, variables: Variables, first_row: int = 0) -> None:
         """Applies the network to shapes; `compile_batch` need not trace the default batch again.
 
         Args:
             variables: arrays or their shapes.
+            first_row: see the class.
 
         Raises:
             Errors of many kinds: the variables are not those of the network.
         """
-        jax.eval_shape(self._generate, variables, *self._shapes(default_batch_size()))
+        generate = self._generator(first_row)
+        jax.eval_shape(generate, variables, *self._shapes(default_batch_size()))
         folding.check_layers(variables, self.layers)
 
     def set_variables(self, variables: Variables) -> None:
         """Folds variables, and puts them on the device."""
         self._variables = jax.device_put(folding.fold_batch_norm(variables, self.layers))
 
-    def compile_batch(self, batch_size: int) -> None:
+    def compile_batch(self, batch_size: int, first_row: int = 0) -> None:
         """Compiles the program of a batch size, without running it."""
-        self._program(*self._shapes(batch_size))
+        self._program(first_row, *self._shapes(batch_size))
 
-    def __call__(self, *inputs: np.ndarray) -> jax.Array:
+    def __call__(self, *inputs: np.ndarray, first_row: int = 0) -> jax.Array:
         """Starts the generation; see the class."""
-        return self._program(*inputs)(self._variables, *inputs)
+        return self._program(first_row, *inputs)(self._variables, *inputs)
 
-    def _program(self, *inputs: jax.ShapeDtypeStruct | np.ndarray) -> Callable[..., jax.Array]:
-        key = tuple((value.shape, value.dtype) for value in inputs)
+    def _program(
+        self, first_row: int, *inputs: jax.ShapeDtypeStruct | np.ndarray
+    ) -> Callable[..., jax.Array]:
+        key = first_row, *((value.shape, value.dtype) for value in inputs)
         if key not in self._programs:
-            self._programs[key] = self._jitted.lower(self._variables, *inputs).compile()
+            jitted: Untyped = self._generator(first_row)
+            self._programs[key] = jitted.lower(self._variables, *inputs).compile()
         return self._programs[key]
+
+    def _make_generator(self, first_row: int) -> Callable[..., jax.Array]:
+        generate = uint8_generator(self._inference, self.layers, first_row)
+
+        def with_given_rows(
+            variables: Variables, audio: jax.Array, faces: jax.Array, *references: jax.Array
+        ) -> jax.Array:
+            generated = generate(variables, audio, faces, *references)
+            return jnp.concatenate([faces[:, :first_row], generated], axis=1)
+
+        return jit(with_given_rows if first_row else generate)
 
     def _shapes(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         features, size = self._inference.audio_features, self._inference.image_size

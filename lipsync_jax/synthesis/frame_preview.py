@@ -21,6 +21,7 @@ from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.provenance import visible_label
 from lipsync_jax.synthesis import driving_audio, face_detection_pass
 from lipsync_jax.synthesis.batching import Batcher
+from lipsync_jax.synthesis.compositing import first_read_row
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.synthesis.frame_schedule import ScheduledFrame, schedule_frames
 from lipsync_jax.synthesis.options import DubbingOptions
@@ -94,7 +95,7 @@ def preview(
             numbers = [number for number, _ in chosen]
             face_trajectory = _trajectory_around(video, known.times, numbers, options)
         speaker_track = SpeakerTrack(face_trajectory, recording, envelope)
-        batcher = Batcher(model, BATCH_SIZE)
+        batcher = Batcher(model, BATCH_SIZE, first_read_row(options, model.size))
         face_renderer = FaceRenderer(batcher, video, [speaker_track], options, label)
         has_face = np.isfinite(face_trajectory.boxes[:, 0])
         # In the order of time, since audio is read from its start again for an earlier moment.

@@ -8,7 +8,9 @@ from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.methods.wav2lip.inference import Wav2LipInference
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis import dubbing_model
+from lipsync_jax.synthesis.compositing import first_read_row
 from lipsync_jax.synthesis.dubbing_model import DubbingModel, GeneratorProgram, load_generator
+from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.training import checkpoints
 from tests.helpers import media_files
 
@@ -35,11 +37,11 @@ def test_the_network_gets_its_inputs_as_it_knows_them(monkeypatch):
     faces = rng.integers(0, 256, (3, 96, 96, 3), np.uint8)
 
     class Generator:
-        def apply(self, variables, audio, both, train):
-            assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6) and not train
+        def apply(self, variables, audio, both, first_row):
+            assert audio.shape == (4, 80, 16, 1) and both.shape == (4, 96, 96, 6)
             # The upper half as it was, the lower half of the reference dimmed; then the sound.
             generated = both[..., :3] + variables["params"]["dim"] * (both[..., 3:] - both[..., :3])
-            return generated.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])
+            return generated.at[:, 0, 0, 0].set(audio[:, 7, 5, 0])[:, first_row:]
 
     inference = Wav2LipInference(wav2lip_config.get_config("tiny"))
     inference._generator = Generator()
@@ -54,6 +56,9 @@ def test_the_network_gets_its_inputs_as_it_knows_them(monkeypatch):
     )
     np.testing.assert_array_equal(generated[:3, 1:48], faces[:, 1:48])
     np.testing.assert_allclose(generated[:3, 48:], faces[:, 48:] / 2, atol=0.51)
+    rows = np.asarray(editor(audio_windows, faces, 4, first_row=50))
+    np.testing.assert_array_equal(rows[:3, :50], faces[:, :50])
+    np.testing.assert_array_equal(rows[:, 50:], generated[:, 50:])
 
 
 def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
@@ -64,19 +69,23 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
 
 def test_a_network_is_traced_once_and_compiled_without_running(checkpoint, monkeypatch):
     traced = []
-    generate = Wav2LipInference.generate
+    generate_rows = Wav2LipInference.generate_rows
 
-    def count(self, variables, audio, *images):
-        traced.append(len(audio))
-        return generate(self, variables, audio, *images)
+    def count(self, variables, audio, faces, references, first_row):
+        traced.append((len(audio), first_row))
+        return generate_rows(self, variables, audio, faces, references, first_row)
 
-    monkeypatch.setattr(Wav2LipInference, "generate", count)
+    monkeypatch.setattr(Wav2LipInference, "generate_rows", count)
     monkeypatch.setattr(dubbing_model, "default_batch_size", lambda: 2)
     model = DubbingModel.load(checkpoint[0])
-    model.compile(2)
-    audio_windows = np.zeros((1, 16, 80), np.float32)
-    assert model(audio_windows, np.zeros((1, 96, 96, 3), np.uint8), 2).shape == (2, 96, 96, 3)
-    assert traced == [2] and len(model.generate._programs) == 1
+    row = first_read_row(DubbingOptions(), 96)
+    model.compile(2, row)
+    inputs = np.zeros((1, 16, 80), np.float32), np.zeros((1, 96, 96, 3), np.uint8)
+    assert model(*inputs, 2, row).shape == (2, 96, 96, 3)
+    assert traced == [(2, row)] and len(model.generate._programs) == 1
+    # The whole face, as published Wav2Lip pastes, is another program.
+    assert model(*inputs, 2, first_read_row(DubbingOptions(blend="box"), 96)).shape[1] == 96
+    assert traced == [(2, row), (2, 0)]
 
 
 def test_a_loaded_generator_generates_what_its_checkpoint_does(checkpoint, monkeypatch):

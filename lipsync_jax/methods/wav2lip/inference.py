@@ -33,6 +33,18 @@ class Wav2LipInference(DubbingInference):
         self, variables: Variables, audio: jax.Array, faces: jax.Array, references: jax.Array
     ) -> jax.Array:
         """See `DubbingInference`."""
+        return self.generate_rows(variables, audio, faces, references, 0)
+
+    def generate_rows(
+        self,
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array,
+        first_row: int,
+    ) -> jax.Array:
+        """See `DubbingInference`."""
         inputs = jnp.concatenate([mask_lower_half(faces), references], axis=-1)
         rows = windows.windows_to_nhwc(audio)
-        return cast(jax.Array, self._generator.apply(variables, rows, inputs, train=False))
+        generated = self._generator.apply(variables, rows, inputs, first_row=first_row)
+        return cast(jax.Array, generated)

@@ -83,6 +83,27 @@ def unroll(rows: tuple, depth_mult: float) -> list[tuple]:
     return blocks
 
 
+def needed_rows(first_row: int, convolutions: Sequence[int]) -> list[int]:
+    """Returns the first row of a decoder's maps that the rows of its output from one on need.
+
+    Each size but the first is twice the one before, by a transposed convolution of kernel 3 and
+    padding 1, whose row 2 i needs row i alone of the map before. 3x3 convolutions follow, each of
+    which needs one more row.
+
+    Args:
+        first_row: of the map of the last size.
+        convolutions: number of 3x3 convolutions of each size.
+
+    Returns:
+        One row a size. The convolutions of a size may begin at twice the row of the size before:
+        what they take for the upper border spoils no row that is needed.
+    """
+    rows = [first_row]
+    for count in convolutions[:0:-1]:
+        rows.append(max(0, rows[-1] - count) // 2)
+    return rows[::-1]
+
+
 def pool_rows(last: int) -> tuple:
     """Returns the rows that reduce a map of side `last` to an embedding."""
     return ((EMBEDDING_SIZE, last, 1, 0, 0), (EMBEDDING_SIZE, 1, 1, 0, 0))
@@ -147,7 +168,8 @@ class Wav2Lip(Wav2LipModule):
         audio: Float[Array, "n 80 16 1"],
         faces: Float[Array, "n size size 6"],
         train: bool = False,
-    ) -> Float[Array, "n size size 3"]:
+        first_row: int = 0,
+    ) -> Float[Array, "n rows size 3"]:
         """Generates faces.
 
         Args:
@@ -155,11 +177,12 @@ class Wav2Lip(Wav2LipModule):
             faces: (n, size, size, 6), the face with its lower half 0, then a reference image;
                 both BGR in [0, 1].
             train: whether BatchNorm uses and updates statistics of the batch.
+            first_row: rows above it are not generated.
 
         Returns:
-            (n, size, size, 3), BGR in [0, 1].
+            (n, size - first_row, size, 3), BGR in [0, 1].
         """
-        return nn.sigmoid(self.logits(audio, faces, train))
+        return nn.sigmoid(self.logits(audio, faces, train, first_row))
 
     @nn.compact
     def logits(
@@ -167,14 +190,17 @@ class Wav2Lip(Wav2LipModule):
         audio: Float[Array, "n 80 16 1"],
         faces: Float[Array, "n size size 6"],
         train: bool = False,
-    ) -> Float[Array, "n size size 3"]:
+        first_row: int = 0,
+    ) -> Float[Array, "n rows size 3"]:
         """Returns the images before the sigmoid; arguments as of a call."""
         self.check_shape("audio", audio, 80, 16, 1)
         self.check_shape("faces", faces, self.image_size, self.image_size, 6)
         skips = self._encode_faces(faces, train)
         x = self.conv_stack(audio, unroll(AUDIO_ENCODER, self.depth_mult), train, "audio_encoder")
-        x = self._decode(x, skips, train)
-        x = self.conv_stack(x, [(32, 3, 1, 1, False)], train, "output")
+        # The 3x3 convolution of the output needs one more row.
+        row = max(0, first_row - 1)
+        x = self._decode(x, skips, train, row)
+        x = self.conv_stack(x, [(32, 3, 1, 1, False)], train, "output")[:, first_row - row :]
         x = conv(3, 1, 1, 0, x.shape[-1], dtype=self.dtype, name="output_1")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -193,15 +219,23 @@ class Wav2Lip(Wav2LipModule):
             skips.append(x)
         return skips
 
-    def _decode(self, x: jax.Array, skips: list[jax.Array], train: bool) -> jax.Array:
-        """Upsamples the audio embedding to an image, with the encoder's skips at each size."""
+    def _decode(
+        self, x: jax.Array, skips: list[jax.Array], train: bool, first_row: int
+    ) -> jax.Array:
+        """Upsamples the audio embedding to an image, with the encoder's skips at each size.
+
+        Rows of the image above `first_row` are left out.
+        """
         count, last = num_downsamples(self.image_size)
         x = self.conv_stack(x, [(EMBEDDING_SIZE, 1, 1, 0, False)], train, "face_decoder_0")
         x = jnp.concatenate([x, skips.pop()], axis=-1)
-        for i, (features, residuals) in enumerate(extend(FACE_DECODER, count + 1)[::-1], 1):
-            # From the single position to `last`, then doubling; one residual block at `last`.
-            kernel, stride, padding = (last, 1, 0) if i == 1 else (3, 2, 1)
-            residuals = 1 if i == 1 else residuals
+        # From the single position to `last`, then doubling; one residual block at `last`.
+        table = [*extend(FACE_DECODER, count + 1)[::-1]]
+        table[0] = (table[0][0], 1)
+        residuals = [math.ceil(number * self.depth_mult) for _, number in table]
+        rows, top = needed_rows(first_row, residuals), 0
+        for i, (features, _) in enumerate(table):
+            kernel, stride, padding = (3, 2, 1) if i else (last, 1, 0)
             x = ConvBlock(
                 self.channels(features),
                 kernel,
@@ -210,11 +244,12 @@ class Wav2Lip(Wav2LipModule):
                 transposed=True,
                 output_padding=padding,
                 dtype=self.dtype,
-                name=f"face_decoder_{i}_0",
+                name=f"face_decoder_{i + 1}_0",
             )(x, train)
-            blocks = [(features, 3, 1, 1, True)] * math.ceil(residuals * self.depth_mult)
-            x = self.conv_stack(x, blocks, train, f"face_decoder_{i}", first=1)
-            x = jnp.concatenate([x, skips.pop()], axis=-1)
+            blocks = [(features, 3, 1, 1, True)] * residuals[i]
+            x = self.conv_stack(x, blocks, train, f"face_decoder_{i + 1}", first=1)
+            x = jnp.concatenate([x[:, rows[i] - top :], skips.pop()[:, rows[i] :]], axis=-1)
+            top = 2 * rows[i]
         return x
 
 

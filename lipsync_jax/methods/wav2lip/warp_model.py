@@ -60,7 +60,8 @@ class WarpWav2Lip(Wav2LipModule):
         audio: Float[Array, "n 80 16 1"],
         faces: Float[Array, "n size size 6"],
         train: bool = False,
-    ) -> Float[Array, "n size size 3"]:
+        first_row: int = 0,
+    ) -> Float[Array, "n rows size 3"]:
         """Generates faces.
 
         Args:
@@ -68,14 +69,16 @@ class WarpWav2Lip(Wav2LipModule):
             faces: (n, size, size, 6), the face with its lower half 0, then the reference; both
                 BGR in [0, 1].
             train: whether BatchNorm uses and updates statistics of the batch.
+            first_row: rows above it are left out of the output.
 
         Returns:
-            (n, size, size, 3), BGR in [0, 1]; the rows above the middle are those of `faces`.
+            (n, size - first_row, size, 3), BGR in [0, 1]; the rows above the middle are those of
+            `faces`.
 
         Raises:
             ValueError: an input has another shape.
         """
-        return self.parts(audio, faces, train)["generated"]
+        return self.parts(audio, faces, train)["generated"][:, first_row:]
 
     @nn.compact
     def parts(

@@ -1,5 +1,6 @@
 """The three networks against outputs of the official ones, computed from the same weights."""
 
+import functools
 import json
 import math
 
@@ -9,7 +10,12 @@ import numpy as np
 import pytest
 
 from lipsync_jax import losses
-from lipsync_jax.methods.wav2lip.model import QualityDiscriminator, SyncExpert, Wav2Lip
+from lipsync_jax.methods.wav2lip.model import (
+    QualityDiscriminator,
+    SyncExpert,
+    Wav2Lip,
+    needed_rows,
+)
 from lipsync_jax.methods.wav2lip.torch_weights import to_variables
 from lipsync_jax.nn.cpu.jit import jit
 from tests.golden import recipe
@@ -68,6 +74,34 @@ def test_generator_equals_the_official_one():
     np.testing.assert_allclose(windows[..., ::4, ::4], expected["out5_s4"], atol=2e-5)
     np.testing.assert_allclose(windows.mean(dtype=float), expected["out5_mean"], atol=2e-6)
     np.testing.assert_allclose(windows.std(dtype=float), expected["out5_std"], atol=2e-6)
+
+
+def test_rows_that_are_needed():
+    # 3x3 convolutions: three rows above 39, the upsampling from row 18; two above it, from 8.
+    assert needed_rows(39, [1, 2, 2, 3]) == [3, 8, 18, 39]
+    assert needed_rows(2, [1, 2, 2, 3]) == [0, 0, 0, 2]
+    assert needed_rows(0, []) == [0]
+
+
+@pytest.mark.parametrize(
+    ("size", "first_row", "depth"), [(96, 39, 0.5), (64, 23, 0.0), (48, 15, 1.0)]
+)
+def test_rows_of_an_image_are_those_of_the_whole_image(size, first_row, depth):
+    network = Wav2Lip(width_mult=0.02, image_size=size, depth_mult=depth)
+    rng = np.random.default_rng(0)
+    audio, faces = rng.normal(size=(2, *AUDIO)), rng.uniform(size=(2, size, size, 6))
+    shapes = abstract_outputs(network, AUDIO, (size, size, 6))[1]
+    # Positive BatchNorm shifts: no channel ends in a ReLU.
+    variables = jax.tree.map(lambda x: rng.uniform(0.1, 0.4, x.shape), shapes)
+    with jax.enable_x64(True):
+        whole, rows = (
+            jit(functools.partial(network.apply, first_row=row, method="logits"), optimize=False)(
+                variables, audio, faces
+            )
+            for row in (0, first_row)
+        )
+    np.testing.assert_allclose(rows, whole[:, first_row:], rtol=1e-12)
+    assert np.ptp(whole[:, -1]) > 1e-3 * np.abs(whole).max()
 
 
 def test_expert_equals_the_official_one():
