@@ -222,9 +222,11 @@ def main() -> None:
         folder = Path(name)
         face, audio = chosen.face, chosen.audio
         if face is None:
-            from lipsync_jax.data_prep.synthetic import corpus
+            from lipsync_jax.data_prep.synthetic import recordings
 
-            face, audio, _ = corpus.write_dubbing_example(folder, chosen.seconds, size=chosen.size)
+            face, audio, _ = recordings.write_dubbing_example(
+                folder, chosen.seconds, size=chosen.size
+            )
         checkpoint = chosen.checkpoint_path
         if checkpoint is None:
             checkpoint = folder / "model"

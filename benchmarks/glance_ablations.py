@@ -215,14 +215,14 @@ class AblationEvaluator:
 
 
 def _face(chosen: argparse.Namespace) -> np.ndarray:
-    from lipsync_jax.data_prep.synthetic import corpus
+    from lipsync_jax.data_prep.synthetic import recordings
     from lipsync_jax.media import video_reader
 
     path = chosen.face
     if path is None:
         path = chosen.out / "face.mp4"
         if not path.is_file():
-            corpus.write_video(path, seconds=0.04, seed=0, identity_index=0)
+            recordings.write_video(path, seconds=0.04, seed=0, identity_index=0)
     return np.ascontiguousarray(next(video_reader.read_frames(path)).image[..., ::-1])
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipsync_jax.cli import _config_files, main
-from lipsync_jax.data_prep.synthetic import corpus
+from lipsync_jax.data_prep.synthetic import recordings
 from lipsync_jax.media import video_reader
 from lipsync_jax.training import loop
 
@@ -26,8 +26,8 @@ def prepared(tmp_path_factory):
     """Three rendered videos, and the clips that `lipsync prepare` writes."""
     root = tmp_path_factory.mktemp("smoke")
     for number in range(3):
-        corpus.write_video(root / "videos" / f"{number}.mp4", 2.0, number, size=192)
-    corpus.write_speech(root / "voice.wav", 1.0, 5)
+        recordings.write_video(root / "videos" / f"{number}.mp4", 2.0, number, size=192)
+    recordings.write_speech(root / "voice.wav", 1.0, 5)
     for crop in ("face96", "aligned112x112"):
         lipsync("prepare", "--input", root / "videos", "--out", root / "data",
                 "--crop", crop, "--workers", 0, "--detect-every", 5)  # fmt: skip

@@ -7,7 +7,6 @@ lips and audio are related as in real speech.
 import argparse
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import json
 import logging
@@ -15,7 +14,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,11 +24,7 @@ from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep import output_folder
 from lipsync_jax.data_prep.synthetic import parts, render_clips
-from lipsync_jax.data_prep.synthetic.articulation import SAMPLE_RATE, Voice, synthesize_utterance
-from lipsync_jax.data_prep.synthetic.face import Identity, Portrait
-from lipsync_jax.data_prep.synthetic.face.motion import MOUTH_FIELDS, animate_face
-from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
-from lipsync_jax.media import audio, video_reader
+from lipsync_jax.media import video_reader
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.types import Untyped
 
@@ -40,7 +34,6 @@ _RECIPE = "recipe.json"  # written last
 _FORMAT = 1  # increment when the clips of a seed change
 _CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
 _SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
-_CORPUS, _VIDEO, _SPEECH = range(3)  # independent streams of one seed
 _LABEL = "clips rendered"  # of the progress
 
 log = logging.getLogger(__name__)
@@ -225,7 +218,7 @@ def _jobs(recipe: dict, clip_numbers: dict[int, range]) -> list[parts.Job]:
     """Returns what processes render at a time: some clips of one identity."""
     return [
         (
-            _identity_seed(recipe["seed"], n),
+            render_clips.identity_seed(recipe["seed"], n),
             f"p{n:04d}",
             wanted[first : first + _CLIPS_PER_JOB],
             recipe["seconds"],
@@ -234,11 +227,6 @@ def _jobs(recipe: dict, clip_numbers: dict[int, range]) -> list[parts.Job]:
         for n, wanted in clip_numbers.items()
         for first in range(0, len(wanted), _CLIPS_PER_JOB)
     ]
-
-
-def _identity_seed(seed: int, number: int) -> np.random.SeedSequence:
-    # A key of its own: an identity does not depend on the number of identities.
-    return np.random.SeedSequence(seed, spawn_key=(_CORPUS, number))
 
 
 @contextlib.contextmanager
@@ -261,140 +249,6 @@ def _processes(workers: int) -> Iterator[Callable]:
 
 def _cpus() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 16)
-
-
-def write_video(
-    path: str | os.PathLike,
-    seconds: float = 4.0,
-    seed: int = 10,
-    *,
-    size: int = 384,
-    identity_index: int | None = None,
-    utterance: int = 0,
-) -> Path:
-    """Writes a talking-face video with audio; the utterance is in no corpus.
-
-    Args:
-        path: .mp4, .mov or .mkv.
-        seconds: duration, rounded to frames of 1/25 s.
-        seed: of all random choices.
-        size: rows and columns.
-        identity_index: index of an identity in the corpus of that seed; None for an identity that
-            is in no corpus.
-        utterance: number of the utterance and the motion; the identity does not depend on it.
-
-    Returns:
-        `path`.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO,)))
-    identity, voice = _sample_speaker(rng, seed, identity_index)
-    if utterance:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIDEO, utterance)))
-    frames = max(1, round(seconds * render_clips.FRAME_RATE))
-    performance = render_clips.sample_performance(
-        voice, float(frames / render_clips.FRAME_RATE), rng
-    )
-    return _write_performance(Path(path), identity, performance, size)
-
-
-def write_dubbing_example(
-    folder: str | os.PathLike,
-    seconds: float = 4.0,
-    seed: int = 0,
-    *,
-    size: int = 384,
-    identity_index: int | None = None,
-) -> tuple[Path, Path, Path]:
-    """Writes a video to dub, other speech in that voice, and the video that dubbing should give.
-
-    Args:
-        folder: gets face.mp4, voice.wav and real.mp4. The last is the first one's identity with
-            equal head motion, rendered with the mouth of the other speech.
-        seconds: duration, rounded to frames of 1/25 s.
-        seed: of all random choices.
-        size: rows and columns.
-        identity_index: see `write_video`.
-
-    Returns:
-        The three paths.
-    """
-    frames = max(1, round(seconds * render_clips.FRAME_RATE))
-    seconds = float(frames / render_clips.FRAME_RATE)
-    rng, other_rng = (
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
-        for stream in (_VIDEO, _SPEECH)
-    )
-    identity, voice = _sample_speaker(rng, seed, identity_index)
-    before = render_clips.sample_performance(voice, seconds, rng)
-    utterance = synthesize_utterance(voice, seconds, other_rng)
-    mouths = animate_face(utterance.articulation, frames, float(render_clips.FRAME_RATE), other_rng)
-    states = [
-        dataclasses.replace(state, **{name: getattr(mouth, name) for name in MOUTH_FIELDS})
-        for state, mouth in zip(before.states, mouths, strict=True)
-    ]
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    real = render_clips.Performance(utterance, states)
-    audio.save(folder / "voice.wav", utterance.samples, SAMPLE_RATE)
-    return (
-        _write_performance(folder / "face.mp4", identity, before, size),
-        folder / "voice.wav",
-        _write_performance(folder / "real.mp4", identity, real, size),
-    )
-
-
-def _sample_speaker(
-    rng: np.random.Generator, seed: int, identity_index: int | None
-) -> tuple[Identity, Voice]:
-    """Samples an identity that is in no corpus, or returns one of the corpus of that seed."""
-    if identity_index is not None:
-        return render_clips.sample_speaker(_identity_seed(seed, identity_index))
-    identity = Identity.sample(rng)
-    return identity, Voice.sample(rng, identity.tract)
-
-
-def _write_performance(
-    path: Path, identity: Identity, performance: render_clips.Performance, size: int
-) -> Path:
-    portrait = Portrait(identity, 2 * size / (FRAME[2] - FRAME[0]))
-    with tempfile.TemporaryDirectory() as folder:
-        wav_path = Path(folder) / "speech.wav"
-        audio.save(wav_path, performance.utterance.samples, SAMPLE_RATE)
-        with video_reader.VideoWriter(
-            path, render_clips.FRAME_RATE, (size, size), audio=wav_path
-        ) as writer:
-            for state in performance.states:
-                writer.write(portrait.render(state, (size, size))[..., ::-1])
-    return path
-
-
-def write_speech(
-    path: str | os.PathLike,
-    seconds: float = 4.0,
-    seed: int = 0,
-    *,
-    identity_index: int | None = None,
-) -> Path:
-    """Writes a WAV file of an utterance that is neither in a corpus nor in `write_video`.
-
-    Args:
-        path: .wav.
-        seconds: duration.
-        seed: of all random choices.
-        identity_index: index of an identity in the corpus of that seed; None for a voice that is in
-            no corpus.
-
-    Returns:
-        `path`.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPEECH,)))
-    voice = (
-        Voice.sample(rng)
-        if identity_index is None
-        else render_clips.sample_speaker(_identity_seed(seed, identity_index))[1]
-    )
-    audio.save(path, synthesize_utterance(voice, seconds, rng).samples, SAMPLE_RATE)
-    return Path(path)
 
 
 def contact_sheet(

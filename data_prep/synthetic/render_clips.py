@@ -20,6 +20,7 @@ from lipsync_jax.data_prep.synthetic.face.motion import animate_face
 from lipsync_jax.faces import alignment
 
 FRAME_RATE = Fraction(25)
+CORPUS, VIDEO, SPEECH = range(3)  # independent streams of one seed
 _SMOOTHING = 5  # frames over which boxes are averaged, as for real videos
 _JITTER = 0.012  # of a detector's box and landmarks from frame to frame, relative to the box
 _BIAS = 0.02  # constant error of a detector's box in one clip, relative to the box
@@ -64,6 +65,11 @@ def portrait_scale(crop_spec: CropSpec) -> float:
     if crop_spec.method == "aligned":
         return 2 * _ALIGNED_OVERSAMPLING * crop_spec.width / _FRAME_UNITS[crop_spec.region]
     return 2 * math.sqrt(crop_spec.height / 2.8 * crop_spec.width / 1.9)
+
+
+def identity_seed(seed: int, number: int) -> np.random.SeedSequence:
+    """Returns the seed of an identity of a corpus, whatever the corpus' size."""
+    return np.random.SeedSequence(seed, spawn_key=(CORPUS, number))
 
 
 def sample_speaker(seed: np.random.SeedSequence) -> tuple[Identity, Voice]:

@@ -17,7 +17,7 @@ import numpy as np
 from lipsync_jax import weights
 from lipsync_jax.cli import _demo_training as training
 from lipsync_jax.cli import _terminal
-from lipsync_jax.data_prep.synthetic import corpus
+from lipsync_jax.data_prep.synthetic import recordings
 from lipsync_jax.evaluation import baselines, protocol, results, samples
 from lipsync_jax.evaluation.evaluator import Evaluator
 from lipsync_jax.evaluation.sync_models import SyncModel
@@ -102,7 +102,7 @@ def _dub_and_compare(out: Path, trained: training.Trained | None) -> str:
     """Writes the videos and the sheet; returns the metrics as text."""
     training.log_stage("4/5 dub a new video with new audio")
     person = {"seed": _PERSON} if trained is None else _TRAINED_PERSON
-    face, speech, real = corpus.write_dubbing_example(out, **person)
+    face, speech, real = recordings.write_dubbing_example(out, **person)
     pipeline = dubbing.LipSyncPipeline.load(trained.generator if trained else None)
     with _terminal.generation_progress() as show:
         result = pipeline.generate(face, speech, out / "demo.mp4", on_progress=show)

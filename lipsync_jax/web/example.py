@@ -9,11 +9,11 @@ _lock = threading.Lock()
 
 def files(folder: Path) -> tuple[Path, Path]:
     """Renders a video of a person and other speech once; returns both paths."""
-    from lipsync_jax.data_prep.synthetic import corpus
+    from lipsync_jax.data_prep.synthetic import recordings
 
     face, speech = folder / "face.mp4", folder / "voice.wav"
     with _lock:
         if not (face.is_file() and speech.is_file()):
             folder.mkdir(parents=True, exist_ok=True)
-            corpus.write_dubbing_example(folder, seed=_PERSON)
+            recordings.write_dubbing_example(folder, seed=_PERSON)
     return face, speech

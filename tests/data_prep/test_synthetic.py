@@ -8,7 +8,7 @@ from lipsync_jax import faces
 from lipsync_jax.data import loader
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.data_prep.synthetic import corpus as synthetic
-from lipsync_jax.data_prep.synthetic import parts, render_clips
+from lipsync_jax.data_prep.synthetic import parts, recordings, render_clips
 from lipsync_jax.faces import alignment
 from lipsync_jax.media import audio, video_reader
 
@@ -138,7 +138,7 @@ def test_impossible_requests_are_refused_at_once(tmp_path):
 
 
 def test_a_video_has_a_face_and_audio(tmp_path):
-    path = synthetic.write_video(tmp_path / "face.mp4", seconds=0.6, size=256)
+    path = recordings.write_video(tmp_path / "face.mp4", seconds=0.6, size=256)
     info = video_reader.probe(path)
     assert (info.width, info.height, info.frame_rate) == (256, 256, 25)
     frames = [frame.image for frame in video_reader.read_frames(path)]
@@ -156,15 +156,15 @@ def test_utterances_of_one_identity(tmp_path, monkeypatch):
         identities.append(identity)
         speech.append(performance.utterance.samples)
 
-    monkeypatch.setattr(synthetic, "_write_performance", keep)
+    monkeypatch.setattr(recordings, "_write_performance", keep)
     for utterance in (0, 1, 1):
-        synthetic.write_video(tmp_path / "face.mp4", 0.4, utterance=utterance)
+        recordings.write_video(tmp_path / "face.mp4", 0.4, utterance=utterance)
     assert repr(identities[0]) == repr(identities[1]) == repr(identities[2])
     assert not np.array_equal(speech[0], speech[1]) and np.array_equal(speech[1], speech[2])
 
 
 def test_a_dubbing_example_differs_from_its_target_in_the_mouth_only(tmp_path):
-    paths = synthetic.write_dubbing_example(tmp_path, seconds=0.8, seed=3, size=128)
+    paths = recordings.write_dubbing_example(tmp_path, seconds=0.8, seed=3, size=128)
     assert [path.name for path in paths] == ["face.mp4", "voice.wav", "real.mp4"]
     before, real = (
         np.stack([frame.image for frame in video_reader.read_frames(path)]).astype(float)
@@ -180,7 +180,7 @@ def test_a_dubbing_example_differs_from_its_target_in_the_mouth_only(tmp_path):
 
 
 def test_speech_is_written(tmp_path):
-    path = synthetic.write_speech(tmp_path / "voice.wav", seconds=1.5)
+    path = recordings.write_speech(tmp_path / "voice.wav", seconds=1.5)
     samples, rate = audio.load(path)
     assert rate == 16000 and samples.shape == (24000,)
 

@@ -12,7 +12,7 @@ pytest.importorskip("axe_playwright_python")
 
 from playwright.sync_api import sync_playwright
 
-from lipsync_jax.data_prep.synthetic import corpus
+from lipsync_jax.data_prep.synthetic import recordings
 from lipsync_jax.media import audio
 from tests.helpers.browser import CHROMIUM, assert_accessible
 from tests.helpers.live_server import serve
@@ -41,7 +41,7 @@ FRAMES = "document.getElementById('video').getVideoPlaybackQuality().totalVideoF
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory):
     folder = tmp_path_factory.mktemp("voice")
-    corpus.write_speech(folder / "speech.wav", seconds=6, seed=3)
+    recordings.write_speech(folder / "speech.wav", seconds=6, seed=3)
     samples, rate = audio.load(folder / "speech.wav", 48_000)
     audio.save(folder / "mic.wav", audio.to_int16(samples), rate)  # of the rate that Chromium needs
     return folder / "mic.wav"
