@@ -76,13 +76,13 @@ class SyncScores:
             images: float32 (time, size, size, 3), RGB in [0, 1].
             samples: float32, 16 kHz.
         """
-        from lipsync_jax.methods.common import sync_expert_method
+        from lipsync_jax.methods.common import sync_metrics
 
         frames = np.rint(images[..., ::-1] * 255).astype(np.uint8)
         video = np.asarray(self._model.embed_video(iter(frames)))
         audio = self._model.embed_audio(samples, len(video))
         cosine = video @ audio.T
-        offset = sync_expert_method._best_offset(cosine, np.ones(len(video), bool))
+        offset = sync_metrics.best_offset(cosine, np.ones(len(video), bool))
         return offset, float(np.mean(np.diagonal(cosine)))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lipsync_jax import methods
 from lipsync_jax.configs import lipgan, speech2vid, sync_expert
-from lipsync_jax.methods.common.sync_expert_method import sync_metrics
+from lipsync_jax.methods.common.sync_metrics import sync_metrics
 from lipsync_jax.training import metric_writer
 
 

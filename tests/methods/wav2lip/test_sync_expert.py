@@ -7,7 +7,7 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.data.clip import decode_frames
-from lipsync_jax.methods.common import sync_expert_method
+from lipsync_jax.methods.common.sync_metrics import sync_metrics
 from lipsync_jax.methods.wav2lip import sync_expert_inference
 from tests.conftest import toy_clip
 
@@ -117,23 +117,21 @@ def test_metrics_of_a_perfect_a_random_and_a_shifted_expert():
     count = 40
     mask = np.ones((6, count), bool)
     perfect = np.broadcast_to(np.eye(count), (6, count, count))
-    found = sync_expert_method.sync_metrics(perfect, mask, mask, 5)
+    found = sync_metrics(perfect, mask, mask, 5)
     assert found["balanced_accuracy"] == found["offset_accuracy"] == 1
     random = np.random.default_rng(0).random((6, count, count))
-    assert (
-        abs(sync_expert_method.sync_metrics(random, mask, mask, 5)["balanced_accuracy"] - 0.5) < 0.1
-    )
+    assert abs(sync_metrics(random, mask, mask, 5)["balanced_accuracy"] - 0.5) < 0.1
     shifted = np.broadcast_to(np.eye(count, k=3), (6, count, count))
-    assert sync_expert_method.sync_metrics(shifted, mask, mask, 5)["offset_accuracy"] == 0
+    assert sync_metrics(shifted, mask, mask, 5)["offset_accuracy"] == 0
 
 
 def test_validation_clips_without_speech_are_told():
     cosine, mask = np.zeros((4, 12, 12)), np.ones((4, 12), bool)
     speech = mask & np.array([[True], [False], [True], [False]])  # none in every second clip
     with pytest.raises(ValueError, match="2 of 4 validation clips have two windows"):
-        sync_expert_method.sync_metrics(cosine, mask, speech, 5)
+        sync_metrics(cosine, mask, speech, 5)
     with pytest.raises(ValueError, match=r"0 of 4 .* 5 frames with speech that do not"):
-        sync_expert_method.sync_metrics(cosine[:, :5, :5], mask[:, :5], mask[:, :5], 5)
+        sync_metrics(cosine[:, :5, :5], mask[:, :5], mask[:, :5], 5)
 
 
 def test_clips_too_short_are_refused_by_name():
