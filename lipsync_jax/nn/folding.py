@@ -103,7 +103,10 @@ def fold_batch_norm(variables: Mapping[str, Tree], layers: Layers) -> dict[str, 
         shift = shift - mean * factor
         kernel = params[*convolution, "kernel"]
         along = factor if axis == -1 else factor[:, None]
-        params[*convolution, "kernel"] = (kernel * along).astype(kernel.dtype)
+        # Without an array of doubles, whose pages cost more than the products.
+        folded = np.empty_like(kernel)
+        np.multiply(kernel, along, out=folded, dtype=np.float64, casting="same_kind")
+        params[*convolution, "kernel"] = folded
         bias = params.get((*convolution, "bias"))
         if bias is not None:
             params[*convolution, "bias"] = (bias * factor + shift).astype(bias.dtype)
