@@ -11,7 +11,7 @@ from pathlib import Path
 from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, decision, sync_correction
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings, RunnerSettings, SplitSettings
 from lipsync_jax.data_prep.splits import (
     SPLIT_BY,
     add_validation,
@@ -23,7 +23,6 @@ from lipsync_jax.data_prep.stages import StageCounts
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
 from lipsync_jax.progress import ProgressBar
 
-RUNNERS = ("local", "beam")
 _ENOUGH = 20  # clips, of which most are dropped, that a warning during the extraction needs
 
 log = logging.getLogger(__name__)
@@ -94,14 +93,8 @@ def extract(
     corpus: str = "folder",
     settings: ExtractionSettings | None = None,
     *,
-    workers: int = 0,
-    runner: str = "local",
-    beam_options: Sequence[str] = (),
-    split_by: str = "auto",
-    validation: float = 0.1,
-    test: float = 0.1,
-    validation_speakers: Sequence[str] = (),
-    test_speakers: Sequence[str] = (),
+    runner: RunnerSettings | None = None,
+    split: SplitSettings | None = None,
     videos: list[corpora.Video] | None = None,
 ) -> Iterator[Extraction]:
     """Extracts a corpus' clips into their cache and splits them.
@@ -110,19 +103,14 @@ def extract(
     Until the context ends, no other run changes the clips.
     """
     started = time.monotonic()
-    settings = settings or ExtractionSettings()
-    if runner not in RUNNERS:
-        raise ValueError(f"--runner {runner!r}: choose {' or '.join(RUNNERS)}")
-    if beam_options and runner != "beam":
-        raise ValueError("--beam-options are of --runner beam; give that too")
-    if runner == "beam":
+    settings, runner = settings or ExtractionSettings(), runner or RunnerSettings()
+    split = split or SplitSettings()
+    if runner.runner == "beam":
         beam_runner.require_beam()
-    published = corpora.named_splits(corpus)
+    published, split_by = corpora.named_splits(corpus), split.split_by
     if split_by not in (*SPLIT_BY, *published):
         raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
-    if min(validation, test) < 0 or validation + test >= 1:
-        raise ValueError(f"--validation {validation} and --test {test} leave nothing to train on")
-    has_named_speakers = bool(validation_speakers or test_speakers)
+    has_named_speakers = bool(split.validation_speakers or split.test_speakers)
     if has_named_speakers:
         split_by = "speaker"
     elif split_by == "auto" and corpora.OFFICIAL in published:
@@ -145,14 +133,16 @@ def extract(
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _lock(cache_dir):
         log.info(
-            "%d videos, %s", len(videos), f"{workers} processes" if workers > 1 else "one process"
+            "%d videos, %s",
+            len(videos),
+            f"{runner.workers} processes" if runner.workers > 1 else "one process",
         )
         written = set()
-        if runner == "beam":
+        if runner.runner == "beam":
             written = beam_runner.fill_cache(
-                videos, corpus, settings, cache_dir, workers, beam_options
+                videos, corpus, settings, cache_dir, runner.workers, runner.beam_options
             )
-        extraction = extract_all(videos, corpus, settings, cache_dir, workers)
+        extraction = extract_all(videos, corpus, settings, cache_dir, runner.workers)
         summaries = sorted(
             (
                 dataclasses.replace(
@@ -166,16 +156,18 @@ def extract(
         speakers = {s.video_id: s.speaker for s in summaries if s.clips}
         copies: Mapping[str, str] = {}
         if assignment is not None:  # copies don't change it, and a large corpus takes hours to read
-            used = {video: split for video, split in assignment.items() if video in speakers}
-            splits = add_validation(used, speakers, validation)
+            used = {video: name for video, name in assignment.items() if video in speakers}
+            splits = add_validation(used, speakers, split.validation)
         else:
             copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
             if has_named_speakers:
-                splits = assign_held_out(speakers, validation_speakers, test_speakers, copies)
+                splits = assign_held_out(
+                    speakers, split.validation_speakers, split.test_speakers, copies
+                )
             else:
                 tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
                 split_by, splits = assign_splits(
-                    speakers, split_by, tested, validation, test, copies
+                    speakers, split_by, tested, split.validation, split.test, copies
                 )
         yield Extraction(
             out=Path(out),

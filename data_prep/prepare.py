@@ -20,7 +20,7 @@ from typing import Any
 
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, corpora, output_folder, worker_pool
-from lipsync_jax.data_prep.extraction import RUNNERS, Extraction, extract
+from lipsync_jax.data_prep.extraction import Extraction, extract
 from lipsync_jax.data_prep.report import (
     REPORT,
     fingerprint,
@@ -29,7 +29,12 @@ from lipsync_jax.data_prep.report import (
     report_file,
     write_report,
 )
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import (
+    RUNNERS,
+    ExtractionSettings,
+    RunnerSettings,
+    SplitSettings,
+)
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
 from lipsync_jax.progress import ProgressBar
 
@@ -42,15 +47,9 @@ def prepare(
     corpus: str = "folder",
     settings: ExtractionSettings | None = None,
     *,
-    workers: int = 0,
-    runner: str = "local",
-    beam_options: Sequence[str] = (),
-    split_by: str = "auto",
-    validation: float = 0.1,
-    test: float = 0.1,
+    runner: RunnerSettings | None = None,
+    split: SplitSettings | None = None,
     shards: int | None = None,
-    validation_speakers: Sequence[str] = (),
-    test_speakers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Cuts videos into clips and writes them as a TFDS data set.
 
@@ -62,18 +61,9 @@ def prepare(
         out: folder to write to.
         corpus: one of `corpora.NAMES`, or the path of a module like those, see `corpora.get`.
         settings: of the extraction.
-        workers: processes; 0 works in this one.
-        runner: `local`, or `beam`: a pipeline of Apache Beam extracts the clips.
-        beam_options: of the pipeline, see `beam_runner.fill_cache`.
-        split_by: see `splits.assign_splits`; or the name of a published split of the corpus. `auto`
-            takes the official one where there is one.
-        validation: fraction of speakers or videos for validation.
-        test: fraction for the test, unless its speakers are the published ones.
+        runner: which processes extract; None for this one.
+        split: which clips are held out; None for a tenth each for validation and test.
         shards: files per split; TFDS chooses when None.
-        validation_speakers: speakers held out for validation, by name; with these or
-            `test_speakers`, `split_by`, `validation` and `test` have no effect, and all other
-            speakers are for training.
-        test_speakers: speakers held out for the test, by name.
 
     Returns:
         The report, see `docs/how-to/training-data.md`; its `data` is None if there is no clip, and
@@ -84,20 +74,7 @@ def prepare(
         ValueError: an argument is out of range, the published test speakers are absent, or another
             process prepares clips of that crop in `out`.
     """
-    with extract(
-        sources,
-        out,
-        corpus,
-        settings,
-        workers=workers,
-        runner=runner,
-        beam_options=beam_options,
-        split_by=split_by,
-        validation=validation,
-        test=test,
-        validation_speakers=validation_speakers,
-        test_speakers=test_speakers,
-    ) as extraction:
+    with extract(sources, out, corpus, settings, runner=runner, split=split) as extraction:
         data, started = None, time.process_time()
         if extraction.splits:
             data = _existing_dataset(extraction, shards) or _write_dataset(extraction, shards)
@@ -122,8 +99,8 @@ def extract_for(
         Path(corpus_builder.data_dir).parents[2],
         corpus_builder.name,
         ExtractionSettings(**{**options, "crop": config.crop}),
-        workers=workers,
-        split_by=config.split_name or "auto",
+        runner=RunnerSettings(workers=workers),
+        split=SplitSettings(config.split_name or "auto"),
         videos=videos,
     ) as extraction:
         folder = extraction.dataset_dir / str(corpus_builder.version)
@@ -264,8 +241,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: no clip could be made, with the reasons.
     """
-    names = [field.name for field in dataclasses.fields(ExtractionSettings)]
-    settings = ExtractionSettings(**{name: getattr(arguments, name) for name in names})
+
+    def given(kind: type) -> dict[str, Any]:
+        return {field.name: getattr(arguments, field.name) for field in dataclasses.fields(kind)}
+
+    settings, split = (
+        ExtractionSettings(**given(ExtractionSettings)),
+        SplitSettings(**given(SplitSettings)),
+    )
+    beam_options = shlex.split(arguments.beam_options)
+    runner = RunnerSettings(arguments.runner, arguments.workers, beam_options)
     if arguments.workers < 1 or arguments.runner == "beam":  # which may extract in this process
         worker_pool.use_one_thread()  # as the processes do, for equal bytes
     kept = "what was read of the videos is kept, and the same command goes on from there"
@@ -275,15 +260,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.out,
             arguments.corpus,
             settings,
-            workers=arguments.workers,
-            runner=arguments.runner,
-            beam_options=shlex.split(arguments.beam_options),
-            split_by=arguments.split_by,
-            validation=arguments.validation,
-            test=arguments.test,
+            runner=runner,
+            split=split,
             shards=arguments.shards,
-            validation_speakers=arguments.validation_speakers,
-            test_speakers=arguments.test_speakers,
         )
     print(format_report(report))
     file = report_file(arguments.out / report["corpus"] / report["config"], report)

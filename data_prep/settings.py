@@ -1,6 +1,7 @@
 """Settings of the preparation; the help of `lipsync prepare` names the source of each threshold."""
 
 import dataclasses
+from collections.abc import Sequence
 from fractions import Fraction
 
 from lipsync_jax import faces
@@ -10,6 +11,7 @@ from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 FRAME_RATE = Fraction(25)
 BUILT_IN, NO_SYNC_MODEL = "built-in", "none"
 LOW_CONFIDENCE = ("drop", "keep")
+RUNNERS = ("local", "beam")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +89,52 @@ class ExtractionSettings:
             )
         if isinstance(self.detector, str):
             object.__setattr__(self, "detector", faces.resolve_detector(self.detector))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunnerSettings:
+    """Which processes extract clips.
+
+    Attributes:
+        runner: one of RUNNERS: this machine's processes, or a pipeline of Apache Beam.
+        workers: processes of this machine; 0 works in this one.
+        beam_options: of the pipeline, see `beam_runner.fill_cache`.
+    """
+
+    runner: str = "local"
+    workers: int = 0
+    beam_options: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            raise ValueError(f"--runner {self.runner!r}: choose {' or '.join(RUNNERS)}")
+        if self.beam_options and self.runner != "beam":
+            raise ValueError("--beam-options are of --runner beam; give that too")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSettings:
+    """Which clips are held out.
+
+    Attributes:
+        split_by: see `splits.assign_splits`; or the name of a published split of the corpus. `auto`
+            takes the official one where there is one.
+        validation: fraction of speakers or videos for validation.
+        test: fraction for the test, unless its speakers are the published ones.
+        validation_speakers: speakers held out for validation, by name; with these or
+            `test_speakers`, the fields above have no effect, and all other speakers are for
+            training.
+        test_speakers: speakers held out for the test, by name.
+    """
+
+    split_by: str = "auto"
+    validation: float = 0.1
+    test: float = 0.1
+    validation_speakers: Sequence[str] = ()
+    test_speakers: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise ValueError(
+                f"--validation {self.validation} and --test {self.test} leave nothing to train on"
+            )

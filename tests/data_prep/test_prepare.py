@@ -14,7 +14,7 @@ from lipsync_jax.data import loader
 from lipsync_jax.data_prep import builder, prepare, splits, worker_pool
 from lipsync_jax.data_prep.corpora import grid
 from lipsync_jax.data_prep.extract_clips import read_candidates
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings, RunnerSettings, SplitSettings
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
 from tests.helpers import corpus_trees
 from tests.helpers.colour_faces import (
@@ -27,6 +27,7 @@ from tests.helpers.colour_faces import (
 )
 
 SETTINGS = ExtractionSettings(**corpus_trees.SETTINGS)
+ONE_WORKER = RunnerSettings(workers=1)
 
 
 @pytest.fixture
@@ -188,7 +189,9 @@ def test_a_video_that_kills_its_process_costs_no_other(tmp_path):
             buzz(0.48),
         )
     settings = dataclasses.replace(SETTINGS, detector=detect_or_crash)
-    report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=settings, workers=1)
+    report = prepare.prepare(
+        [tmp_path / "raw"], tmp_path / "out", settings=settings, runner=ONE_WORKER
+    )
     assert sorted(report["video_splits"]) == ["b", "c"]
     (rejected,) = report["rejected"]
     assert rejected["clip_id"] == "a"
@@ -252,7 +255,7 @@ def test_the_command_reports_errors(tmp_path, capsys):
         assert main.main(arguments) == 1
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="choose auto"):
-        prepare.prepare([tmp_path], tmp_path / "out", split_by="moon")
+        prepare.prepare([tmp_path], tmp_path / "out", split=SplitSettings("moon"))
 
 
 @pytest.mark.parametrize(
@@ -418,8 +421,7 @@ def test_the_command_holds_out_the_speakers_it_is_given(tmp_path):
         tmp_path / "out",
         "grid",
         SETTINGS,
-        validation_speakers=["s1"],
-        test_speakers=["s3"],
+        split=SplitSettings(validation_speakers=["s1"], test_speakers=["s3"]),
     )
     assert report["split_by"] == "speaker"
     assert {k: v["speakers"] for k, v in report["splits"].items()} == {

@@ -18,13 +18,14 @@ from tensorflow_datasets.proto import tf_example_pb2
 from lipsync_jax.data import loader
 from lipsync_jax.data_prep import beam_runner, decision, prepare, worker_pool
 from lipsync_jax.data_prep.corpora import Video
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings, RunnerSettings
 from tests.helpers import corpus_trees, talking
 from tests.helpers.colour_faces import CRASH_COLOUR, buzz, detect_or_crash, face_image, square_box
 from tests.helpers.colour_faces import write_video as write_faces
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ExtractionSettings(**{**corpus_trees.SETTINGS, "sync_model": talking.sync_model})
+BEAM = RunnerSettings("beam")
 
 
 @pytest.fixture
@@ -50,7 +51,10 @@ def contents(out):
 @pytest.mark.slow
 def test_shards_are_equal_with_any_number_of_processes(raw, tmp_path):
     reports = [
-        prepare.prepare([raw], tmp_path / str(n), settings=SETTINGS, workers=n) for n in (0, 2)
+        prepare.prepare(
+            [raw], tmp_path / str(n), settings=SETTINGS, runner=RunnerSettings(workers=n)
+        )
+        for n in (0, 2)
     ]
     expected = contents(tmp_path / "0")
     assert len(expected) == 3 * 5 and contents(tmp_path / "2") == expected
@@ -63,7 +67,7 @@ def test_shards_are_equal_with_any_number_of_processes(raw, tmp_path):
 def test_beam_writes_equal_shards(raw, tmp_path):
     pytest.importorskip("apache_beam")
     prepare.prepare([raw], tmp_path / "local", settings=SETTINGS)
-    report = prepare.prepare([raw], tmp_path / "beam", settings=SETTINGS, runner="beam")
+    report = prepare.prepare([raw], tmp_path / "beam", settings=SETTINGS, runner=BEAM)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert report["rejected_by_reason"] == {"unreadable": 1}
     assert report["videos_from_cache"] == 0
@@ -119,7 +123,7 @@ def test_videos_that_a_beam_pipeline_extracts_are_not_of_an_earlier_run(raw, tmp
     settings = dataclasses.replace(SETTINGS, sync_model="none")
 
     def videos_from_cache(settings):
-        report = prepare.prepare([raw], tmp_path / "out", settings=settings, runner="beam")
+        report = prepare.prepare([raw], tmp_path / "out", settings=settings, runner=BEAM)
         return report["videos_from_cache"]
 
     (raw / "4.mkv").rename(tmp_path / "4.mkv")
@@ -171,9 +175,11 @@ def test_beam_is_asked_for_where_it_is_missing(raw, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'lipsync_jax\[beam\]'"):
-        prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, runner="beam")
+        prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, runner=BEAM)
     with pytest.raises(ValueError, match="--beam-options are of --runner beam"):
-        prepare.prepare([raw], tmp_path / "out", beam_options=["--runner=FlinkRunner"])
+        prepare.prepare(
+            [raw], tmp_path / "out", runner=RunnerSettings(beam_options=["--runner=FlinkRunner"])
+        )
 
 
 KILLED = """
@@ -273,6 +279,8 @@ def test_a_video_that_kills_its_process_is_counted_in_its_stage(tmp_path):
         images = [face_image(square_box(20), background=ground)] * 12
         write_faces(tmp_path / f"{name}.mkv", images, buzz(0.48))
     settings = dataclasses.replace(SETTINGS, detector=detect_or_crash, sync_model="none")
-    report = prepare.prepare([tmp_path], tmp_path / "out", settings=settings, workers=1)
+    report = prepare.prepare(
+        [tmp_path], tmp_path / "out", settings=settings, runner=RunnerSettings(workers=1)
+    )
     assert report["stages"]["25 fps"]["dropped"] == {"unreadable": 1}
     assert report["stages"]["25 fps"]["out"] == report["stages"]["shards"]["out"] == 1

@@ -6,7 +6,7 @@ import pytest
 from lipsync_jax.data_prep import corpora, prepare
 from lipsync_jax.data_prep.corpora import grid
 from lipsync_jax.data_prep.extract_clips import extract_clips
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings, SplitSettings
 from tests.helpers import corpus_trees
 from tests.helpers.corpus_trees import SETTINGS, text, video
 
@@ -101,13 +101,13 @@ def test_papers_splits(caplog):
 def test_a_published_split_has_a_config_of_its_own_and_shares_the_cache(tmp_path):
     root = corpus_trees.grid(tmp_path / "raw")
     out, settings = tmp_path / "out", ExtractionSettings(**SETTINGS)
-    report = prepare.prepare([root], out, "grid", settings, split_by="chen2018")
+    report = prepare.prepare([root], out, "grid", settings, split=SplitSettings("chen2018"))
     assert report["data"].endswith("grid/face96-chen2018/1.2.0")
     assert (out / "grid" / report["config"] / "report.json").is_file()
     assert [k for k, v in report["video_splits"].items() if v == "test"] == ["s33/sgwz1p"]
     assert sorted(report["video_splits"].values()) == ["test", "train", "train", "validation"]
     assert len(list((out / "grid/face96/cache").glob("*.npz"))) == 4
-    whole = prepare.prepare([root], out, "grid", settings, split_by="chen2018", validation=0)
+    whole = prepare.prepare([root], out, "grid", settings, split=SplitSettings("chen2018", 0))
     assert "validation" not in whole["video_splits"].values()
     with pytest.raises(ValueError, match="choose auto, speaker, video, published, unseen"):
-        prepare.prepare([root], out, "grid", settings, split_by="official")
+        prepare.prepare([root], out, "grid", settings, split=SplitSettings("official"))

@@ -1,6 +1,6 @@
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import ldc2009v01
-from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.settings import ExtractionSettings, SplitSettings
 from tests.helpers import corpus_trees
 
 
@@ -17,5 +17,7 @@ def test_lists_are_cut_up_and_speakers_come_from_names(tmp_path, caplog):
     ]
     assert "layout of LDC2009V01 is inferred" in caplog.text
     settings = ExtractionSettings(**corpus_trees.SETTINGS, max_seconds=0.6)
-    report = prepare.prepare([root], tmp_path / "out", "ldc2009v01", settings, split_by="chen2018")
+    report = prepare.prepare(
+        [root], tmp_path / "out", "ldc2009v01", settings, split=SplitSettings("chen2018")
+    )
     assert report["splits"]["test"] == {"clips": 4, "seconds": 2.4, "speakers": 2}
