@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+_OPTION = re.compile(r"`([a-z][a-z0-9_]*)`")
 _ELLIPSIS = "..."
 _MAX_BYTES = 180  # of a file's name; file systems take 255, with suffixes and `.part`
 
@@ -35,6 +36,19 @@ def _escape(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def spell_options(message: object, spelling: Mapping[str, str]) -> str:
+    """Spells the options in an error's message as the user knows them.
+
+    Errors of the library name an option by its field in backticks, such as `face_id`; a command
+    line and a page have other names for the field.
+
+    Args:
+        message: converted by `str`.
+        spelling: field -> its name here; fields without a name stay as they are.
+    """
+    return _OPTION.sub(lambda found: spelling.get(found[1], found[0]), str(message))
 
 
 def unique_file_names(names: Iterable[str]) -> dict[str, str]:

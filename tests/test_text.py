@@ -1,15 +1,19 @@
 """Names of files and of clips reach no terminal, no HTML and no folder as they are."""
 
+import ast
 import os
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from lipsync_jax.cli import _batch, main
+from lipsync_jax.cli._terminal import spelled
 from lipsync_jax.data_prep import prepare, stages
 from lipsync_jax.evaluation import results
 from lipsync_jax.evaluation.report import html, side_by_side
-from lipsync_jax.text import printable, printable_lines, unique_file_names
+from lipsync_jax.text import printable, printable_lines, spell_options, unique_file_names
 from tests.helpers import media_files
 
 RED = "\x1b[31mred\x1b[2J"
@@ -94,3 +98,26 @@ def test_commands_escape_the_names_they_are_given(tmp_path, capsys):
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert r"\x1b[31mred" in said.out and r"\x1b[31mred" in said.err
+
+
+def test_options_in_messages_are_spelled_as_the_user_knows_them():
+    message = ValueError("no face; choose `on_missing_face` hold, give `box`, or `lipsync sync`")
+    assert spell_options(message, {}) == str(message)
+    told = spelled(message, SimpleNamespace(on_missing_face="keep"))
+    assert told == "no face; choose --on-missing-face hold, give `box`, or `lipsync sync`"
+
+
+def test_the_librarys_errors_name_options_by_their_fields():
+    folder = Path(main.__file__).parents[1]
+    commands = main.build_parser(["dub", "animate"])._subparsers._group_actions[0].choices
+    actions = [each for name in ("dub", "animate") for each in commands[name]._actions]
+    known = {action.dest for action in actions}
+    spellings = {text for action in actions for text in action.option_strings}
+    for path in (*folder.glob("synthesis/*.py"), *folder.glob("faces/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Raise):
+                continue
+            texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+            message = " ".join(text for text in texts if isinstance(text, str))
+            assert set(re.findall(r"`([a-z0-9_]+)`", message)) <= known, (path, message)
+            assert not spellings & set(re.findall(r"--[a-z-]+", message)), (path, message)

@@ -292,7 +292,8 @@ def _make(
             files, settings = split_arguments(local)
             report = make(*files, on_progress=show, **settings)
     except (ValueError, OSError, MemoryError) as error:
-        return RowResult(number, row.get("outfile", str(arguments.outfile)), False, str(error))
+        message = _terminal.spelled(error, arguments)
+        return RowResult(number, row.get("outfile", str(arguments.outfile)), False, message)
     except Exception as error:  # an error of a decoder or of this program concerns one row only
         message = f"{type(error).__name__}: {error}"
         return RowResult(number, row.get("outfile", str(arguments.outfile)), False, message)

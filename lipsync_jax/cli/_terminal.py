@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_jax import progress
 from lipsync_jax.progress import ProgressBar
-from lipsync_jax.text import printable, printable_lines
+from lipsync_jax.text import printable, printable_lines, spell_options
 
 if TYPE_CHECKING:
     from lipsync_jax.synthesis.progress import GenerationResult, OnProgress
@@ -73,6 +73,11 @@ def describe_unexpected(error: Exception) -> str:
         f"{type(error).__name__}: {printable_lines(error)}\nThis is a fault of the program: please "
         f"report it with what {TRACEBACK_VARIABLE}=1 adds."
     )
+
+
+def spelled(message: object, arguments: argparse.Namespace) -> str:
+    """Spells the options in a message as the command line does, see `text.spell_options`."""
+    return spell_options(message, {name: f"--{name.replace('_', '-')}" for name in vars(arguments)})
 
 
 @contextlib.contextmanager

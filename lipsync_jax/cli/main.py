@@ -15,6 +15,7 @@ from lipsync_jax.cli._terminal import (
     TRACEBACK_VARIABLE,
     add_progress,
     describe_unexpected,
+    spelled,
 )
 from lipsync_jax.text import printable_lines
 
@@ -93,9 +94,10 @@ def build_parser(commands: Collection[str]) -> Parser:
 def _run(arguments: argparse.Namespace, output: _json_output.JsonOutput) -> int:
     """Runs a command; tells errors on the standard error and in the JSON document."""
 
-    def fail(status: int, message: object) -> int:
+    def fail(status: int, error: object) -> int:
+        message = spelled(error, arguments)
         print(f"lipsync {arguments.command}: {printable_lines(message)}", file=sys.stderr)
-        output.update(error=str(message))
+        output.update(error=message)
         return status
 
     try:

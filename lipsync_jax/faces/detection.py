@@ -92,7 +92,7 @@ def resolve_detector(name: str = AUTO) -> str:
     if problem := detector_problem(name):
         raise OSError(
             f"the face detector {name} does not work here ({problem}); choose another one with "
-            f"--detector, or type: {_HINTS[name]}"
+            f"`detector`, or type: {_HINTS[name]}"
         )
     return name
 

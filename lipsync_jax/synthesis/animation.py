@@ -289,7 +289,7 @@ def _load_reference_image(
     found = faces.detect(image, options.detector)
     if not found:
         raise ValueError(
-            f"{path}: no face was found; give an image of a frontal face, or use --aligned if the "
+            f"{path}: no face was found; give an image of a frontal face, or use `aligned` if the "
             "image is a face crop already"
         )
     try:

@@ -177,7 +177,7 @@ def reference_appearance(path: str | os.PathLike, options: DubbingOptions) -> np
         image = next(frames).image
     found = faces.detect(image, options.detector)
     if not found:
-        raise ValueError(f"face_ref {path}: no face was found; give an image that shows one")
+        raise ValueError(f"`face_ref` {path}: no face was found; give an image that shows one")
     return faces.appearance_descriptor(image, found[0])
 
 
@@ -207,7 +207,7 @@ def select_trajectory(
     if options.box is None and all(track.start >= count for track in video_faces.tracks):
         raise ValueError(
             f"{video.path}: no face was found in any of {count} frames; check that the video is "
-            "upright (--rotate turns it), or give the face's box with --box"
+            "upright (`rotate` turns it), or give the face's box with `box`"
         )
     face_id = options.face_id
     if reference is not None:
@@ -247,7 +247,7 @@ def _large_enough_trajectory(
             f"{video.path}: the face is {height:.0f} pixels high, and faces below "
             f"{options.min_face_height} pixels are left unchanged, since they can't be generated "
             "well; give a video with a larger face, or generate this face nevertheless with "
-            "--min-face-height 0"
+            "`min_face_height` 0"
         )
     return result
 
@@ -265,8 +265,8 @@ def _most_similar_identity(
     order = np.argsort(similarities)[::-1].tolist()
     if len(order) > 1 and similarities[order[0]] - similarities[order[1]] < _MIN_SIMILARITY_MARGIN:
         raise ValueError(
-            f"face_ref {path} resembles the faces {order[0]} and {order[1]} of {video.path} alike; "
-            "choose one with --face-id"
+            f"`face_ref` {path} resembles the faces {order[0]} and {order[1]} of {video.path} "
+            "alike; choose one with `face_id`"
         )
     return order[0]
 
@@ -295,5 +295,5 @@ def require_faces(
         times = ", ".join(f"{float(a):.2f}-{float(b):.2f}" for a, b in gaps)
         raise ValueError(
             f"{video.path}: no face from second to second {times}; cut these parts out, or choose "
-            "--on-missing-face keep or hold"
+            "`on_missing_face` keep or hold"
         )

@@ -52,9 +52,11 @@ class OutputOptions:
     def __post_init__(self) -> None:
         _check_positive(self, "batch_size")
         if self.crf is not None and not 0 <= self.crf <= 63:
-            raise ValueError(f"crf={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better")
+            raise ValueError(
+                f"`crf`={self.crf}: give 0 to 51 (63 with AV1 and VP9), lower is better"
+            )
         if (self.c2pa_certificate is None) != (self.c2pa_key is None):
-            raise ValueError("c2pa_certificate and c2pa_key belong together; give both or none")
+            raise ValueError("`c2pa_certificate` and `c2pa_key` belong together; give both or none")
 
     @property
     def encoding(self) -> Mapping[str, Argument]:
@@ -128,10 +130,10 @@ class AnimationOptions(OutputOptions):
         _check_detector(self.detector)
         for name in ("seed", "noise_std"):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: give a number from 0")
+                raise ValueError(f"`{name}`={getattr(self, name)}: give a number from 0")
         if self.aligned and self.paste_back:
             raise ValueError(
-                "aligned and paste_back exclude each other: a crop has no surrounding image"
+                "`aligned` and `paste_back` exclude each other: a crop has no surrounding image"
             )
 
     def check(
@@ -212,7 +214,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
+                    f"`{name}`={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
                 )
         _check_positive(self, "detect_every", "resize_factor", "fps")
         if self.box is None:
@@ -222,23 +224,23 @@ class DubbingOptions(FaceOptions, OutputOptions):
             if value is None:
                 continue
             if len(value) != 4:
-                raise ValueError(f"{name}={value}: give four numbers, top, bottom, left, right")
+                raise ValueError(f"`{name}`={value}: give four numbers, top, bottom, left, right")
             object.__setattr__(self, name, tuple(value))
         if any(value < -1 for value in self.crop):
-            raise ValueError(f"crop={self.crop}: give pixels from 0, or -1 for the far border")
+            raise ValueError(f"`crop`={self.crop}: give pixels from 0, or -1 for the far border")
         if self.fps is not None:
             object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
         if self.preview < 0 or self.min_face_height < 0 or (self.face_id or 0) < 0:
-            raise ValueError("preview, min_face_height and face_id must be numbers from 0")
+            raise ValueError("`preview`, `min_face_height` and `face_id` must be numbers from 0")
         if self.preview_only and not self.preview:
             object.__setattr__(self, "preview", _NUM_PREVIEW_FRAMES)
         speakers = self.speakers
         pairs = tuple(dict(speakers).items())
         if len(pairs) != len(speakers):
-            raise ValueError("speakers: a face has two recordings; give one for each face")
+            raise ValueError("`speakers`: a face has two recordings; give one for each face")
         object.__setattr__(self, "speakers", pairs)
         selectors = ("box", "face_id", "face_ref", "speakers")
-        given = [name for name in selectors if getattr(self, name) not in (None, ())]
+        given = [f"`{name}`" for name in selectors if getattr(self, name) not in (None, ())]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} all select the face to dub; give only one")
 
@@ -255,7 +257,9 @@ class DubbingOptions(FaceOptions, OutputOptions):
             ValueError: the quality is unknown, or the value of a field can't be used.
         """
         if quality not in QUALITIES:
-            raise ValueError(f"quality={quality!r} is unknown; choose from {', '.join(QUALITIES)}")
+            raise ValueError(
+                f"`quality`={quality!r} is unknown; choose from {', '.join(QUALITIES)}"
+            )
         return cls(**{**QUALITIES[quality], **options})
 
     @property
@@ -273,12 +277,12 @@ class DubbingOptions(FaceOptions, OutputOptions):
         self.check_inputs([("face", face)])
         if self.silence_mode != "model":
             raise ValueError(
-                f"silence_mode={self.silence_mode!r} needs the whole audio to detect pauses; "
+                f"`silence_mode`={self.silence_mode!r} needs the whole audio to detect pauses; "
                 "streaming needs 'model'"
             )
         if self.speakers:
             raise ValueError(
-                "speakers: streaming audio drives one face; select the face by face_id"
+                "`speakers`: streaming audio drives one face; select the face by `face_id`"
             )
 
     def check(
@@ -314,7 +318,7 @@ class DubbingOptions(FaceOptions, OutputOptions):
         width, height = size
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise ValueError(
-                f"box={tuple(self.box)} (top, bottom, left, right) does not lie in the "
+                f"`box`={tuple(self.box)} (top, bottom, left, right) does not lie in the "
                 f"{width}x{height} frames; top must be above bottom, left before right, both inside"
             )
 
@@ -329,4 +333,4 @@ def _check_positive(options: OutputOptions, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and value <= 0:
-            raise ValueError(f"{name}={value}: give a number above 0")
+            raise ValueError(f"`{name}`={value}: give a number above 0")

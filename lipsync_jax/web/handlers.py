@@ -68,7 +68,7 @@ def told_in_words(function: Callable) -> Callable:
 
     def as_error(error: Exception) -> gr.Error:
         is_fault = not isinstance(error, EXPECTED_ERRORS)
-        return gr.Error(in_words(error), duration=None, print_exception=is_fault)
+        return gr.Error(texts.spelled(in_words(error)), duration=None, print_exception=is_fault)
 
     @functools.wraps(function)
     def told(*values: Untyped, **named: Untyped) -> Untyped:

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 import lipsync_jax
 from lipsync_jax.types import Json
-from lipsync_jax.web import archive
+from lipsync_jax.web import archive, texts
 from lipsync_jax.web.job import DONE, Job
 from lipsync_jax.web.job_folder import THUMBNAIL
 from lipsync_jax.web.jobs import JobQueue
@@ -27,8 +27,8 @@ def as_json(queue: JobQueue, job: Job) -> dict[str, Json]:
 
 
 def summary(queue: JobQueue, job: Job) -> dict[str, Json]:
-    """Returns what the list of jobs shows of a job; `as_json` has the rest."""
-    values = as_json(queue, job)
+    """Returns what the page's list of jobs shows of a job; `as_json` has the rest."""
+    values = as_json(queue, job) | {"error": texts.spelled(job.error, bool(job.batch))}
     report, details = values.pop("report"), values.pop("details")
     del values["options"]
     return values | {"has_result": bool(report.get("result")), "has_details": bool(details)}

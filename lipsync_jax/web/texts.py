@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from lipsync_jax.text import spell_options
+from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB_OPTIONS
+
 SHORT_SECONDS = 10
 
 TAB_DUB, TAB_ANIMATE, TAB_SYNC, TAB_LIVE = "Dub", "Animate", "Check sync", "Live"
@@ -127,6 +130,12 @@ LIVE_MISSING = (
     "<p>The live face needs more packages. Stop the program, install them with "
     "<code>pip install 'lipsync_jax[live]'</code>, and start it again.</p>"
 )
+# Option -> the label of its field.
+_FIELDS = {
+    "model": MODEL, "quality": QUALITY, "face_id": WHO, "loop": LOOP,
+    "on_missing_face": MISSING_FACE, "silence_mode": SILENCE, "min_face_height": MIN_FACE,
+    "label": LABEL, "seed": SEED, "paste_back": PASTE_BACK,
+}  # fmt: skip
 _NEEDS = {
     "face": "a video or picture of the face",
     "audio": "the speech",
@@ -143,6 +152,22 @@ def need(*roles: str) -> str:
     names = [_NEEDS[role] for role in roles]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return f"Still needed: {listed}."
+
+
+def spelled(message: str, in_batch: bool = False) -> str:
+    """Spells the options in a message by the labels of their fields, see `text.spell_options`.
+
+    Args:
+        message: of an error.
+        in_batch: options without a field are columns of a table, else options of a command.
+    """
+    commands = {
+        name: f"`lipsync {command} --{name.replace('_', '-')}`"
+        for command, names in (("animate", ANIMATE_OPTIONS), ("dub", DUB_OPTIONS))
+        for name in names
+    }
+    labels = {name: f'"{label}"' for name, label in _FIELDS.items()}
+    return spell_options(message, labels if in_batch else {**commands, **labels})
 
 
 def estimate(frames: int, seconds: float | None) -> str:
@@ -180,7 +205,11 @@ def batch_rows(errors: Sequence[str]) -> str:
     Args:
         errors: of each row; empty where it has none.
     """
-    wrong = [f"Row {number}: {text}" for number, text in enumerate(errors, 1) if text]
+    wrong = [
+        f"Row {number}: {spelled(text, in_batch=True)}"
+        for number, text in enumerate(errors, 1)
+        if text
+    ]
     shown = wrong[:5] + ([f"and {len(wrong) - 5} more rows"] if len(wrong) > 5 else [])
     count = f", {len(wrong)} with an error." if wrong else "."
     return "\n\n".join([_rows(len(errors)) + count, *shown])

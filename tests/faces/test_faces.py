@@ -96,7 +96,7 @@ def test_auto_is_the_first_detector_that_works_and_says_so_once(failing, monkeyp
         said == f"faces are detected with {second}, because {first}: ImportError: no module of"
         " that name"
     )
-    with pytest.raises(OSError, match=f"{first} does not work here .ImportError.*--detector, or"):
+    with pytest.raises(OSError, match=f"{first} does not work here .ImportError.*`detector`, or"):
         faces.get_detector(first)
 
 

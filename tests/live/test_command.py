@@ -34,7 +34,7 @@ def face(tmp_path):
         (["--host", "0.0.0.0"], "reachable from other machines.*--allow-network"),
         (["--max-viewers", "0"], "--max-viewers must be at least 1"),
         (["--max-height", "10"], "--max-height at least 64"),
-        (["--quality", "superb"], "quality='superb' is unknown; choose from fast, good, best"),
+        (["--quality", "superb"], "`quality`='superb' is unknown; choose from fast, good, best"),
         (["--detector", "eyes"], "eyes"),
         (["--ice-server", "example.org"], "--ice-server example.org: give the address of a STUN"),
         (["--ice-server", "turn:example.org"], "give the address of a STUN server"),

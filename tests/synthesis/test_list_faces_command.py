@@ -68,12 +68,12 @@ def test_choices_that_cannot_be_met_are_told(film, tmp_path):
     with pytest.raises(ValueError, match=r"shows faces 0 to 1, there is no face 2; list .*faces"):
         run(film, tmp_path, face_id=2)
     video_reader.write_image(tmp_path / "nobody.png", np.zeros((50, 50, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"face_ref .*nobody\.png: no face was found"):
+    with pytest.raises(ValueError, match=r"`face_ref` .*nobody\.png: no face was found"):
         run(film, tmp_path, face_ref=tmp_path / "nobody.png")
     both = colour_faces.face_image((5, 5, 40, 45), None, size=(50, 50))
     video_reader.write_image(tmp_path / "who.png", both)
     twins = scenes.write_scenes(tmp_path / "twins.mkv", [(LEFT, None)])
-    with pytest.raises(ValueError, match="box and face_id all select the face"):
+    with pytest.raises(ValueError, match="`box` and `face_id` all select the face"):
         run(twins, tmp_path, face_id=0, box=(1, 2, 3, 4))
     with pytest.raises(FileNotFoundError, match=r"speaker 1 .*gone\.wav does not exist"):
         run(film, tmp_path, speakers={1: tmp_path / "gone.wav"})

@@ -154,6 +154,7 @@ def test_tiny_and_narrow_pictures(folder, capsys, width, height):
     video_reader.write_image(folder / "small.png", np.full((height, width, 3), 90, np.uint8))
     status, said = run(capsys, "small.png")
     assert status == 1 and "small.png: no face was found" in said
+    assert "give the face's box with --box" in said
     box = ["--box", "0", str(height), "0", str(width)]
     status, said = run(capsys, "small.png", "voice.wav", "out.mkv", "--codec", "libx264", *box)
     assert status == 0 or "size" in said or "encoder" in said

@@ -42,7 +42,7 @@ def test_a_small_face_is_generated_on_request(tmp_path, options):
 @pytest.mark.parametrize("options", [{}, {"face_id": 0}, {"on_missing_face": "hold"}])
 def test_only_small_faces_are_an_error_before_any_frame_is_generated(tmp_path, options):
     with pytest.raises(
-        ValueError, match=r"film\.mkv: the face is 20 pixels high.*--min-face-height 0"
+        ValueError, match=r"film\.mkv: the face is 20 pixels high.*`min_face_height` 0"
     ):
         run(tmp_path, [(TINY, None)], **options)
     assert not (tmp_path / "out.mp4").exists()

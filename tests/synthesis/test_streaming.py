@@ -223,7 +223,7 @@ def test_empty_audio(face_video):
 
 def test_options_that_streaming_lacks_are_refused(face_video, tmp_path):
     pipeline = scenes.lip_sync_pipeline()
-    with pytest.raises(ValueError, match="silence_mode='passthrough' needs the whole audio"):
+    with pytest.raises(ValueError, match="`silence_mode`='passthrough' needs the whole audio"):
         pipeline.prepare(face_video, silence_mode="passthrough")
     with pytest.raises(ValueError, match="streaming audio drives one face"):
         pipeline.prepare(face_video, speakers={0: face_video})

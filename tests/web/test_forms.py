@@ -12,6 +12,7 @@ from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import told_in_words
+from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB_OPTIONS
 from lipsync_jax.web.models import ModelShelf
 from lipsync_jax.web.page import Page
 from tests.helpers import scenes
@@ -168,3 +169,18 @@ def test_an_estimate_has_the_time_of_measuring_and_knows_the_defaults(actions, f
     assert actions.estimate_seconds(100, {"model": "toy", "quality": "fast"}) is None
     assert texts.estimate(3, 0.6) == "About 3 frames, 1 second by the last job like this."
     assert "1,000 frames, 2 minutes by" in texts.estimate(1000, 120)
+
+
+def test_errors_name_fields_by_their_labels():
+    def refuse():
+        raise ValueError("choose `on_missing_face` hold, `aligned`, or `lipsync demo`")
+
+    with pytest.raises(gr.Error) as caught:
+        told_in_words(refuse)()
+    words = '"Frames without a face" hold, `lipsync animate --aligned`, or `lipsync demo`'
+    assert caught.value.message == f"choose {words}"
+    assert "Row 1: `crf`=99" in texts.batch_rows(["`crf`=99"])
+
+
+def test_every_label_is_that_of_an_option():
+    assert texts._FIELDS.keys() <= {"model", *DUB_OPTIONS, *ANIMATE_OPTIONS}

@@ -158,9 +158,9 @@ def test_jobs_bear_the_label_of_the_server_unless_they_name_one(
         ({"consent": None}, "consent"),
         ({"options": {"detector": "yunet:/etc/passwd"}}, "unknown options detector"),
         ({"options": {"face_ref": "/etc/passwd"}}, "unknown options face_ref"),
-        ({"options": {"crf": 99}}, "crf=99"),
+        ({"options": {"crf": 99}}, "`crf`=99"),
         ({"options": {"crf": "good"}}, "wrong kind"),
-        ({"options": {"quality": "superb"}}, "quality='superb' is unknown; choose from fast"),
+        ({"options": {"quality": "superb"}}, "`quality`='superb' is unknown; choose from fast"),
         ({"options": {"model": "../../etc"}}, "choose from toy"),
         ({"options": {"model": ["toy"]}}, "choose from toy"),
         ({"options": {"first_seconds": -1}}, "first_seconds"),
@@ -252,6 +252,9 @@ def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
     job = wait(client, dub(client, nobody, speech).json()["job"])
     assert job["state"] == "failed"
     assert job["error"].startswith("nobody.mp4: no face was found")
+    assert job["error"].endswith("(`rotate` turns it), or give the face's box with `box`")
+    (shown,) = client.get("/api/changes").json()["jobs"]
+    assert shown["error"].endswith("give the face's box with `lipsync dub --box`")
     assert str(tmp_path) not in job["error"] and "Traceback" in job["details"]
     assert client.get(f"/api/jobs/{job['job_id']}/result").status_code == 409
 
