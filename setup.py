@@ -10,6 +10,9 @@ VERSION = re.search(
     Path(__file__).with_name("lipsync_jax").joinpath("__init__.py").read_text(),
 )[1]
 
+# On GitHub; `python scripts/write_badges.py` writes it into the notebooks. Nothing else names it.
+REPOSITORY = "OWNER/lipsync_jax"
+
 CORE = [
     "absl-py>=2.1",
     "array-record>=0.5; platform_system != 'Windows'",  # without wheels there, for training only
@@ -75,6 +78,7 @@ setup(
     description="Speech-driven faces in JAX/Flax: train, evaluate and run lip-sync models.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    url=None if REPOSITORY.startswith("OWNER/") else f"https://github.com/{REPOSITORY}",
     license="Apache-2.0",
     python_requires=">=3.11",
     # configs/ and data_prep/ are folders of the repository; installed, they lie in the package.

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -13,6 +14,9 @@ from lipsync_jax.cli import _config_files
 from tests.helpers import imports
 
 ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location("write_badges", ROOT / "scripts" / "write_badges.py")
+write_badges = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(write_badges)
 # Values of the parameters cell for the test.
 TINY = {
     "1_dub_a_video": "example_seconds = 0.6",
@@ -71,12 +75,33 @@ def test_metadata(notebook):
 
 def test_the_first_cell_has_a_badge_that_opens_this_notebook(notebook):
     path, content = notebook
-    badge = source(content["cells"][0]).splitlines()[0]
-    assert badge.endswith(f"/blob/main/notebooks/{path.name})")
-    image = re.match(
-        r"\[!\[Open in Colab\]\((.*?)\)\]\(https://colab\.research\.google\.com/", badge
-    )
-    assert (path.parent / image[1]).is_file()
+    image, address = re.fullmatch(
+        r"\[!\[Open in Colab\]\((.*?)\)\]\((.*)\)", source(content["cells"][0]).splitlines()[0]
+    ).groups()
+    assert (path.parent / image).is_file()
+    folder = f"https://colab.research.google.com/github/{write_badges.repository()}/blob/main"
+    assert address == f"{folder}/notebooks/{path.name}", "run scripts/write_badges.py"
+
+
+def test_the_badge_follows_the_repository(notebook):
+    path, _ = notebook
+    text = path.read_text(encoding="utf-8")
+    moved = write_badges.with_badge(text, "somebody/fork")
+    assert moved.count("somebody/fork") == 1
+    assert write_badges.with_badge(moved, write_badges.repository()) == text
+    assert moved.count(write_badges.repository()) == 0
+
+
+def test_only_setup_and_badges_name_the_repository():
+    suffixes = {".cff", ".ipynb", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
+    folders = ("benchmarks", "configs", "data_prep", "docs", "examples", "lipsync_jax", "scripts")
+    files = [path for name in folders for path in (ROOT / name).rglob("*")]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.name != "setup.py"]
+    for path in files:
+        if path.suffix in suffixes or path.name.startswith("Dockerfile"):
+            text = path.read_text(encoding="utf-8")
+            assert write_badges.repository() not in text, path
+            assert "OWNER/lipsync_jax" not in text, path
 
 
 def test_one_cell_installs_and_keeps_the_jax_that_is_there(notebook):
