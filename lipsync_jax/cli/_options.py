@@ -250,7 +250,7 @@ def _add_detection(group: Group, defaults: DubbingOptions) -> None:
     _add_detector(group, defaults)
     group.add_argument(
         "--no-cache", dest="cache", nargs="?", const=False, default=True, metavar="BOOL",
-        type=_negated_boolean, help="detect faces even if the cache has this video's",
+        type=_negated_boolean, help="use no kept results: detect faces, and measure sync, anew",
     )  # fmt: skip
     # Detection here takes one frame at a time, on the CPU.
     group.add_argument("--face-det-batch-size", type=int, action=_Ignored, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""A cache of the faces of videos in the user's cache folder."""
+"""Caches in the user's cache folder; that of the faces of videos."""
 
 import contextlib
 import hashlib
@@ -6,9 +6,10 @@ import itertools
 import os
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,10 +21,10 @@ _FORMAT_VERSION = 4  # raise it when frames are decoded or faces stored in anoth
 MAX_ENTRIES = 200  # the least recently used are removed
 
 
-def cache_dir() -> Path:
-    """Returns the user's cache folder for faces of videos."""
+def cache_dir(kind: str = "faces") -> Path:
+    """Returns the user's cache folder for faces of videos, or for another kind of results."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "lipsync_jax" / "faces"
+    return root / "lipsync_jax" / kind
 
 
 def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
@@ -74,20 +75,44 @@ def store(name: str, video_faces: VideoFaces, complete: bool) -> None:
         video_faces: the faces.
         complete: whether they cover the whole video.
     """
-    path = cache_dir() / f"{name}.npz"
-    partial = path.with_name(f".{uuid.uuid4().hex}.npz")
+
+    def write(file: BinaryIO) -> None:
+        # The stub takes any keyword for its `allow_pickle`.
+        np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
+
+    write_entry(cache_dir() / f"{name}.npz", write)
+
+
+def write_entry(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes an entry of a cache, whole or not at all, and removes the oldest of its folder.
+
+    Does nothing if the folder can't be written to.
+
+    Args:
+        path: of the entry.
+        write: writes to a file.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            # The stub takes any keyword for its `allow_pickle`.
-            np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
+            write(file)
         os.replace(partial, path)
-        entries = sorted(cache_dir().glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime)
-        for old in entries[:-MAX_ENTRIES]:
+        entries = path.parent.glob(f"[!.]*{path.suffix}")
+        for old in sorted(entries, key=lambda file: file.stat().st_mtime)[:-MAX_ENTRIES]:
             old.unlink(missing_ok=True)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def digest(video_faces: VideoFaces) -> str:
+    """Returns a hash of the faces of a video."""
+    hashed = hashlib.sha256()
+    for name, values in sorted(_to_arrays(video_faces).items()):
+        hashed.update(f"{name} {values.dtype} {values.shape} ".encode())
+        hashed.update(np.ascontiguousarray(values).data)
+    return hashed.hexdigest()
 
 
 def _to_arrays(video_faces: VideoFaces) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from lipsync_jax import weights
 from lipsync_jax.cli import dub as dub_command
 from lipsync_jax.cli import main
 from lipsync_jax.cli import sync as sync_command
-from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, video_sync
+from lipsync_jax.evaluation.sync import dub_sync, motion_offset, offset, offset_cache, video_sync
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.faces import cache
 from lipsync_jax.faces.trajectory import VideoFaces
@@ -272,7 +272,36 @@ def test_the_report_of_dubbing_without_a_cache_neither_reads_nor_writes_one(
     monkeypatch.setattr(weights, "resolve", lambda *_: Path("built_in"))
     for name in ("load", "store"):
         monkeypatch.setattr(cache, name, refuse)
+        monkeypatch.setattr(offset_cache, name, refuse)
     result = types.SimpleNamespace(video_faces=None, frame_numbers=())
     sync = dub_command._measure_sync(talking_video, talking_video, {"cache": False}, result)
     for line in dub_sync.describe(sync):
         assert "in sync (" in line
+
+
+def test_the_offset_before_dubbing_is_measured_once(talking_video, tmp_path, monkeypatch):
+    late, model = _moved(talking_video, tmp_path, 4), talking.sync_model()
+    first = dub_sync.measure(late, talking_video, model)
+    measured, measure = [], video_sync.measure
+
+    def count(path, *args, **options):
+        measured.append(path)
+        return measure(path, *args, **options)
+
+    monkeypatch.setattr(video_sync, "measure", count)
+    again = dub_sync.measure(late, talking_video, model)
+    assert measured == [talking_video]
+    np.testing.assert_equal(vars(again.before), vars(first.before))
+    # Other weights, the faces of another detection, no cache, a damaged entry.
+    other = SyncModel(model.inference, "other", model._video_encoder, model._audio_encoder)
+    dub_sync.measure(late, talking_video, other)
+    found = face_detection_pass.detect_faces_in_video(
+        frame_source.open_frame_source(late), None, DubbingOptions(), lambda *_: None
+    )
+    dub_sync.measure(late, talking_video, model, found, range(len(found.times)))
+    dub_sync.measure(late, talking_video, model, cache=False)
+    assert measured.count(late) == 3
+    for entry in cache.cache_dir("sync").iterdir():
+        entry.write_text("{}")
+    dub_sync.measure(late, talking_video, model)
+    assert measured.count(late) == 4

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lipsync_jax import faces
-from lipsync_jax.evaluation.sync import video_sync
+from lipsync_jax.evaluation.sync import offset_cache, video_sync
 from lipsync_jax.evaluation.sync.video_sync import TrackSync
 from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.faces.trajectory import VideoFaces
@@ -36,7 +36,8 @@ def measure(
 ) -> DubSync:
     """Measures a video before and after dubbing.
 
-    Of each video the longest track of a face in the first SECONDS is measured.
+    Of each video the longest track of a face in the first SECONDS is measured. The offset before
+    dubbing is kept in the user's cache folder, for other dubs of the same video.
 
     Args:
         face: the video that was dubbed, or an image, which has no offset.
@@ -54,7 +55,7 @@ def measure(
     is_image = video_faces is not None and len(video_faces.times) == 1
     before: TrackSync | str = "the face is an image"
     if not is_image:
-        before = _measure(face, sync_model, known, **options)
+        before = _measure_before(face, sync_model, known, **options)
     # The output is rotated, cropped and resized already.
     detection = {name: options[name] for name in ("detector", "cache") if name in options}
     after = _measure(outfile, sync_model, output, **detection)
@@ -112,6 +113,24 @@ def _output_faces(
             rows = numbers[part] - track.start
             tracks += [track.select(rows, int(part[0]))] if len(part) else []
     return _first_seconds(VideoFaces(times, tuple(tracks)))
+
+
+def _measure_before(
+    face: str | os.PathLike,
+    sync_model: SyncModel,
+    video_faces: VideoFaces | None,
+    **options: Argument,
+) -> TrackSync | str:
+    if not options.get("cache", True):
+        return _measure(face, sync_model, video_faces, **options)
+    settings = {name: value for name, value in options.items() if name != "cache"}
+    name = offset_cache.cache_key(face, sync_model, video_faces, {**settings, "seconds": SECONDS})
+    found: TrackSync | str | None = offset_cache.load(name)
+    if found is None:
+        found = _measure(face, sync_model, video_faces, **options)
+        if isinstance(found, TrackSync):
+            offset_cache.store(name, found)
+    return found
 
 
 def _measure(
