@@ -108,7 +108,7 @@ def test_pages_get_what_has_changed_without_reports(client, actions, queue, face
     assert changes(now["revision"])["order"] == [second]
     assert changes(now["revision"])["jobs"] == []
     # After a restart revisions begin anew: an old one gives the whole list.
-    restarted = client_of(server.create_app(actions, queue, tmp_path / "work"))
+    restarted = client_of(server.create_app(Submitter(actions, queue), tmp_path / "work"))
     answer = restarted.get("/api/changes", params={"since": now["revision"]}).json()
     assert answer["order"] == [second] and len(answer["jobs"]) == 1
 
