@@ -24,6 +24,7 @@ PAGES = {
     "RESPONSIBLE_USE.md": "responsible-use.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "examples/space/README.md": "hosted-page.md",
 }
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[#)])")
 
