@@ -123,7 +123,9 @@ class SyncModel:
 
         variables, _ = load_network(directory, inference.network, check)
         on_device = jax.device_put(folding.fold_batch_norm(variables, layers))
-        embed_video, embed_audio = jit(video_encoder), jit(audio_encoder)
+        embed_video, embed_audio = (
+            jit(encoder, inference=True) for encoder in (video_encoder, audio_encoder)
+        )
         return cls(
             inference,
             metadata.model_hash(variables),

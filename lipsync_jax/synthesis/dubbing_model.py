@@ -219,7 +219,7 @@ class GeneratorProgram:
             generated = generate(variables, audio, faces, *references)
             return jnp.concatenate([faces[:, :first_row], generated], axis=1)
 
-        return jit(with_given_rows if first_row else generate)
+        return jit(with_given_rows if first_row else generate, inference=True)
 
     def _shapes(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         features, size = self._inference.audio_features, self._inference.image_size

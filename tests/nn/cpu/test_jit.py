@@ -37,6 +37,18 @@ def test_other_backends_get_no_options(monkeypatch):
     assert compilation.cpu_compiler_options() == {}
 
 
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [({}, None), ({"inference": True}, 1), ({"optimize": False, "inference": True}, 0)],
+)
+def test_levels_of_optimization(monkeypatch, fields, level):
+    monkeypatch.setattr(jax, "jit", lambda function, compiler_options: compiler_options)
+    name = "xla_backend_optimization_level"
+    assert compilation.jit(None, **fields).get(name) == level
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert name not in compilation.jit(None, **fields)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_installed_jaxlib_takes_the_options(monkeypatch, processes):
     monkeypatch.setattr(jax, "process_count", lambda: processes)
@@ -45,5 +57,5 @@ def test_installed_jaxlib_takes_the_options(monkeypatch, processes):
         return scale * jax.lax.conv(x, kernel, (1, 1), "VALID")
 
     x, kernel = jnp.ones((1, 2, 5, 5)), jnp.ones((3, 2, 3, 3))
-    out = compilation.jit(convolve, static_argnames="scale")(x, kernel, scale=2)
+    out = compilation.jit(convolve, inference=True, static_argnames="scale")(x, kernel, scale=2)
     np.testing.assert_array_equal(out, jnp.full((1, 3, 3, 3), 36.0))
