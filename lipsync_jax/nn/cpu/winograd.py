@@ -111,7 +111,7 @@ def kernel_gradient3x3(x: jax.Array, gradient: jax.Array, pads: Pads) -> jax.Arr
 def _transform(matrix: np.ndarray, x: jax.Array) -> jax.Array:
     """Computes MxMᵀ along the first two axes of x, by one product."""
     rows, columns = matrix.shape
-    y = np.kron(matrix, matrix) @ x.reshape(columns**2, -1)
+    y = jnp.matmul(np.kron(matrix, matrix), x.reshape(columns**2, -1))
     return y.reshape(rows, rows, *x.shape[2:])
 
 
