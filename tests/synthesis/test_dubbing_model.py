@@ -136,4 +136,4 @@ def test_the_command_from_end_to_end(checkpoint, tmp_path, capsys):
     assert status == 0 and "10 frames edited, 0 unchanged" in output.out
 
     status = main.main(["dub", *files, "--outfile", outfile, "--nosmooth", "--silence-mode", "no"])
-    assert status == 1 and "silence_mode='no' is unknown" in capsys.readouterr().err
+    assert status == 1 and "--silence-mode='no' is unknown" in capsys.readouterr().err
