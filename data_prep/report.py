@@ -191,6 +191,8 @@ def format_report(report: Mapping[str, Any]) -> str:
     if advice := _advice(report):
         lines.append(f"advice  {advice}")
     if not report["data"] and report["older_data"]:
-        lines.append(f"older   {report['older_data']}, of an earlier run, stays as it is")
-    lines.append(f"data    {report['data'] or 'none: no clip could be made of any video'}")
+        older = printable(report["older_data"])
+        lines.append(f"older   {older}, of an earlier run, stays as it is")
+    data = report["data"] or "none: no clip could be made of any video"
+    lines.append(f"data    {printable(data)}")
     return "\n".join(lines)

@@ -73,7 +73,9 @@ def test_tables_are_escaped():
     rejected = {"reason": "damaged", "clip_id": RED, "detail": RED}
     splits = {"rejected": [rejected], "rejected_by_reason": {"damaged": 1}, "splits": {}}
     rest = {"split_by": "auto", "notes": {RED: [RED]}, "copies": {RED: RED}, "data": ""}
+    rest["older_data"] = RED
     assert "\x1b" not in prepare.format_report({**counts, **splits, **rest})
+    assert "\x1b" not in prepare.format_report({**counts, **splits, **rest, "data": RED})
 
 
 def test_reports_escape_names():
