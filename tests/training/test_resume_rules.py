@@ -211,7 +211,7 @@ def test_the_advice_after_a_divergence_works(toy_data, tmp_path):
     assert [p.name for p in damage.steps_of(run / "checkpoints")] == [str(step)]
     assert damage.steps_of(run / "damaged") == []
     assert any((run / "damaged").iterdir())  # saved with finite weights that give no finite loss
-    assert "loss" in loop.train(config(step + 2, 1e-3), run)  # the advice
+    assert "cosine_cross_entropy" in loop.train(config(step + 2, 1e-3), run)  # the advice
     assert f"--config.init_from.expert={run}" in told
     anew = config(1, 1e-3)
     anew.init_from.expert = str(run)
