@@ -254,6 +254,11 @@ def download(path: Path, folder: Path) -> Path:
     return target
 
 
+def user_cache() -> Path:
+    """Returns the folder of the user's caches, of all programs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def cached_copy(folder: Path) -> Path:
     """Returns a local copy of a bucket's folder, which later calls and runs find again.
 
@@ -262,8 +267,7 @@ def cached_copy(folder: Path) -> Path:
     """
     url = os.fspath(folder).rstrip("/")
     name = hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    target = cache / "lipsync_jax" / "buckets" / name
+    target = user_cache() / "lipsync_jax" / "buckets" / name
     wanted = files(folder)
     if target.is_dir() and files(target) == wanted:
         return target

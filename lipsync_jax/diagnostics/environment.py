@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, Finding
 from lipsync_jax.diagnostics.imports import PACKAGE
 
@@ -184,9 +185,12 @@ def detector() -> Finding:
 
 def disks(root: Path) -> Finding:
     """Checks the free space of the working folder, of temporary files and of caches."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     free = {}
-    for name, folder in (("here", root), ("temporary", tempfile.gettempdir()), ("cache", cache)):
+    for name, folder in (
+        ("here", root),
+        ("temporary", tempfile.gettempdir()),
+        ("cache", paths.user_cache()),
+    ):
         folder = Path(folder).absolute()
         while not folder.exists():
             folder = folder.parent

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lipsync_jax import __version__, faces
+from lipsync_jax import __version__, faces, paths
 from lipsync_jax.faces.tracking import PER_FRAME
 from lipsync_jax.faces.trajectory import VideoFaces
 
@@ -23,8 +23,7 @@ MAX_ENTRIES = 200  # the least recently used are removed
 
 def cache_dir(kind: str = "faces") -> Path:
     """Returns the user's cache folder for faces of videos, or for another kind of results."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "lipsync_jax" / kind
+    return paths.user_cache() / "lipsync_jax" / kind
 
 
 def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:

@@ -12,6 +12,7 @@ from typing import NoReturn
 import jax
 from absl import logging
 
+from lipsync_jax import paths
 from lipsync_jax.training import abrupt_end
 
 _HEARTBEAT_TIMEOUT = 40  # seconds; JAX waits 100 before it gives up a host
@@ -73,8 +74,8 @@ def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX has another folder set."""
     # jax.config makes its attributes at run time.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(root / "lipsync_jax" / "xla"))
+        folder = paths.user_cache() / "lipsync_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
