@@ -136,6 +136,12 @@ _FIELDS = {
     "on_missing_face": MISSING_FACE, "silence_mode": SILENCE, "min_face_height": MIN_FACE,
     "label": LABEL, "seed": SEED, "paste_back": PASTE_BACK,
 }  # fmt: skip
+_FIELD_SPELLING = {name: f'"{label}"' for name, label in _FIELDS.items()}
+_SPELLING = {
+    name: f"`lipsync {command} --{name.replace('_', '-')}`"
+    for command, names in (("animate", ANIMATE_OPTIONS), ("dub", DUB_OPTIONS))
+    for name in names
+} | _FIELD_SPELLING
 _NEEDS = {
     "face": "a video or picture of the face",
     "audio": "the speech",
@@ -161,13 +167,7 @@ def spelled(message: str, in_batch: bool = False) -> str:
         message: of an error.
         in_batch: options without a field are columns of a table, else options of a command.
     """
-    commands = {
-        name: f"`lipsync {command} --{name.replace('_', '-')}`"
-        for command, names in (("animate", ANIMATE_OPTIONS), ("dub", DUB_OPTIONS))
-        for name in names
-    }
-    labels = {name: f'"{label}"' for name, label in _FIELDS.items()}
-    return spell_options(message, labels if in_batch else {**commands, **labels})
+    return spell_options(message, _FIELD_SPELLING if in_batch else _SPELLING)
 
 
 def estimate(frames: int, seconds: float | None) -> str:

@@ -114,7 +114,7 @@ def test_a_resumed_expert_equals_an_uninterrupted_one(toy_data, expert_run, tmp_
 
     def slow(self, step, note=""):
         show(self, step, note)
-        time.sleep(0.3)  # the bar is drawn five times a second
+        time.sleep(0.3)  # the bar is refreshed five times a second
 
     monkeypatch.setattr(metric_writer.ProgressLogger, "show", slow)
     terminal = stderr_terminal(monkeypatch)
