@@ -1,6 +1,7 @@
 """Caches in the user's cache folder; that of the faces of videos."""
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -37,9 +38,17 @@ def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
     weights = Path(str(settings.get("detector")).partition(":")[2] or ".")
     for path in (video, weights):
         if Path(path).is_file():
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            status = os.stat(path)
+            digest.update(_content_hash(os.path.abspath(path), status.st_size, status.st_mtime_ns))
     return digest.hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=16)
+def _content_hash(path: str, size: int, mtime_ns: int) -> bytes:
+    """Returns the hash of a file, which is read once while size and time are as they were."""
+    del size, mtime_ns
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def load(name: str, end: Fraction | None) -> VideoFaces | None:

@@ -65,7 +65,7 @@ def resolve_checkpoint(directory: str | os.PathLike) -> Path:
         )
         if steps:
             return steps[-1][1]
-    if is_exported(directory):
+    if is_exported(root):
         raise ValueError(
             f"{name} was written by `lipsync export`, and only `lipsync dub` runs such a "
             "network; give the checkpoint that it was exported from"
