@@ -8,6 +8,7 @@ from lipsync_jax import faces
 from lipsync_jax.data_prep.synthetic import render_clips
 from lipsync_jax.data_prep.synthetic.articulation import Voice
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
+from lipsync_jax.data_prep.synthetic.face.portrait import FRAME
 
 SIZE = 128
 
@@ -135,3 +136,39 @@ def test_heads_move_and_eyes_blink(performances):
         sum(max(state.blink for state in performance.states) > 0.9 for performance in performances)
         >= 3
     )
+
+
+def _rendered_places(portrait, monkeypatch, points, state):
+    """Renders a mark at each point of a head at rest; returns the places of the marks, head units.
+
+    Args:
+        points: (n, 2) of the face at rest, head units.
+    """
+    canvas, size, places = portrait._canvas, 4 * SIZE, []
+    heads = np.zeros((1 + len(points), canvas.height, canvas.width, 4), np.uint8)
+    heads[..., 3] = 255
+    for head, pixel in zip(heads[1:], np.round(canvas.pixels(points)).astype(int), strict=True):
+        cv2.circle(head, pixel.tolist(), 2, (255, 255, 255, 255), -1)
+    heads = iter(heads)
+    monkeypatch.setattr(portrait, "_animated_head", lambda _: next(heads))
+    plain = portrait.render(state, (size, size))
+    for _ in points:
+        mark = (portrait.render(state, (size, size)).astype(int) - plain).sum(-1)
+        centre = [(np.indices(mark.shape)[i] * mark).sum() / mark.sum() + 0.5 for i in (1, 0)]
+        places.append(np.array(centre) * (FRAME[2] - FRAME[0]) / size + FRAME[:2])
+    return np.array(places)
+
+
+@pytest.mark.parametrize("angle", [-0.3, 0.3])
+@pytest.mark.parametrize(("name", "axis"), [("yaw", 0), ("pitch", 1)])
+def test_a_turn_moves_near_parts_of_the_head_further(portraits, monkeypatch, name, axis, angle):
+    portrait, turned = portraits[0], FaceState(**{name: angle})
+    points = np.array([(0.0, portrait.identity.nose_y), (-0.95, -0.3)])  # nose, temple
+    before, after = (
+        _rendered_places(portrait, monkeypatch, points, state) for state in (FaceState(), turned)
+    )
+    np.testing.assert_allclose(before, points, atol=0.02)
+    np.testing.assert_allclose(after, portrait.project(points, turned), atol=0.02)
+    flat = before * [np.cos(turned.yaw), 1]  # what the turn makes of a flat head
+    nose, temple = np.sign(angle) * (after - flat)[:, axis]
+    assert nose > 0.2 and nose > temple + 0.05  # to where the face turns
