@@ -167,10 +167,15 @@ def model_hash(inference: AnimationInference, variables: Mapping[str, Variables]
     return metadata.model_hash(variables[inference.networks[0]] if alone else variables)
 
 
-def check_shapes(inference: AnimationInference, variables: Mapping[str, Variables]) -> None:
-    """Raises an error if the networks cannot be applied to variables of these shapes."""
+def check_shapes(inference: AnimationInference, variables: Mapping[str, Variables]) -> Tree:
+    """Raises an error if the networks cannot be applied to variables of these shapes.
+
+    Returns:
+        The shapes of the encoded image.
+    """
     inputs = step_inputs(inference, variables, inference.frame_multiple)
     jax.eval_shape(inference.step, variables, *inputs)
+    return inputs[0]
 
 
 def step_inputs(

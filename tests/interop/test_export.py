@@ -16,6 +16,7 @@ from lipsync_jax.interop.export import examples
 from lipsync_jax.interop.export import folder as export_folder
 from lipsync_jax.interop.export.examples import Comparison
 from lipsync_jax.interop.export.functions import Function
+from lipsync_jax.methods.common.recurrent_inference import RecurrentInference
 from lipsync_jax.training import checkpoints
 from tests.helpers import reference_images, toy_paper
 from tests.helpers.networks import abstract_variables, random_variables_like
@@ -86,6 +87,22 @@ def test_a_network_is_traced_once_while_it_is_loaded(run, monkeypatch):
     monkeypatch.setattr(type(inference), "generate", counted)
     export_folder._load(run, card["config"]["method"], None, floats=False)
     assert len(traced) == 1
+
+
+def test_the_encoder_of_an_animation_is_traced_once_while_it_is_loaded(tmp_path, monkeypatch):
+    reference_images.write_checkpoint(tmp_path / "run", "vougioukas")
+    encode_image, traced = RecurrentInference.encode_image, []
+
+    def counted(*arguments):
+        traced.append(arguments)
+        return encode_image(*arguments)
+
+    monkeypatch.setattr(RecurrentInference, "encode_image", counted)
+    network = export_folder._load(tmp_path / "run", "vougioukas", None, floats=False)
+    assert len(traced) == 1
+    (image,), codes = network.functions[0].inputs, network.functions[0].outputs
+    assert image.shape == (*network.inference.image_size, 3)
+    assert {spec.name for spec in codes} <= {spec.name for spec in network.functions[1].inputs}
 
 
 def test_one_program_for_all_platforms_computes_what_the_network_does(exported):

@@ -1,7 +1,6 @@
 """Exports a checkpoint to a folder: programs, their card, an example, a README."""
 
 import dataclasses
-import functools
 import importlib.util
 import json
 import logging
@@ -28,7 +27,7 @@ from lipsync_jax.training.inference import (
     load_networks,
     read_model_card,
 )
-from lipsync_jax.types import Json, Variables
+from lipsync_jax.types import Json, Tree, Variables
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +191,14 @@ def _load_animation(
         )
     if floats:
         raise ValueError("--float is for dubbing networks; leave it out")
-    check = functools.partial(animation_model.check_shapes, inference)
+    encoded: Tree = None
+
+    def check(variables: Mapping[str, Variables]) -> None:
+        nonlocal encoded
+        encoded = animation_model.check_shapes(inference, variables)
+
     variables: Mapping[str, Variables] = load_networks(checkpoint, inference.networks, check)
-    found = functions.of_animation(inference, variables, frames)
+    found = functions.of_animation(inference, variables, encoded, frames)
     model_hash = animation_model.model_hash(inference, variables)
     return _Network("animation", inference, found, model_hash)
 

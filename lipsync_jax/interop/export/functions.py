@@ -107,20 +107,18 @@ def of_dubbing(
 
 
 def of_animation(
-    inference: AnimationInference, variables: Mapping[str, Variables], frames: int
+    inference: AnimationInference, variables: Mapping[str, Variables], encoded: Tree, frames: int
 ) -> list[Function]:
     """Returns two functions: `encode` of the reference image, and `step` of the next frames.
 
     Args:
         inference: the networks.
         variables: of `inference.networks`.
+        encoded: shapes of the encoded image, see `animation_model.check_shapes`.
         frames: of one step, a multiple of `frame_multiple`.
     """
     size, features = inference.image_size, inference.audio_frontend.shape
     image = ArraySpec("image", (*size, 3), "uint8", "reference image: rows, columns, RGB")
-    encoded = jax.eval_shape(
-        inference.encode_image, variables, jax.ShapeDtypeStruct(image.shape, jnp.uint8)
-    )
     encoded_leaves, encoded_tree = jax.tree.flatten(encoded)
     state_leaves, state_tree = jax.tree.flatten(inference.initial_state())
     state_leaves = [np.asarray(leaf) for leaf in state_leaves]
