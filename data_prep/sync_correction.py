@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lipsync_jax import faces, weights
+from lipsync_jax import faces, paths, weights
 from lipsync_jax.data_prep import cropping
 from lipsync_jax.data_prep.candidates import MeasuredOffset
 from lipsync_jax.data_prep.settings import (
@@ -23,7 +23,8 @@ from lipsync_jax.data_prep.settings import (
 )
 from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 from lipsync_jax.evaluation.sync.offset import MIN_STABILITY
-from lipsync_jax.training.checkpoint_folder import local_folder
+from lipsync_jax.training.checkpoint_folder import local_folder, resolve_checkpoint
+from lipsync_jax.training.model_cards import ITEM, PACKED, network_names, network_path
 
 if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not need
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
@@ -36,30 +37,32 @@ _AUDIO_WINDOWS = 2000  # that are embedded at a time: 10 MB of features
 
 
 def model_folder(settings: ExtractionSettings) -> Path | None:
-    """Returns the folder of the sync model; None without one, or with a function.
+    """Returns the folder of the sync model's checkpoint; None without one, or with a function.
 
     Raises:
-        FileNotFoundError: the folder does not exist, or there is no built-in model.
+        FileNotFoundError, ValueError: the folder does not exist or holds no checkpoint, see
+            `resolve_checkpoint`; or there is no built-in model.
     """
     chosen = settings.sync_model
     if callable(chosen) or chosen == NO_SYNC_MODEL:
         return None
     named = None if chosen == BUILT_IN else chosen
-    folder = local_folder(weights.resolve(named, weights.SYNC, "--sync-model"))
-    if not folder.is_dir():
+    folder = weights.resolve(named, weights.SYNC, "--sync-model")
+    if not local_folder(folder).exists():
         raise FileNotFoundError(
             f"--sync-model {chosen} does not exist; name a run of configs/sync_expert.py, a folder "
             f"that `lipsync convert` wrote, {BUILT_IN} or {NO_SYNC_MODEL}"
         )
-    return folder
+    return resolve_checkpoint(folder)
 
 
 @functools.cache
 def model_fingerprint(folder: Path) -> str:
-    """Returns a hash of the model's weights and config."""
+    """Returns a hash of what is loaded of a checkpoint: its weights and its model card."""
+    card = folder / (PACKED if (folder / PACKED).is_file() else ITEM)
     digest = hashlib.blake2b(digest_size=12)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if file.suffix not in (".md", ".png", ".log"):
+    for item in (*(network_path(folder, name) for name in network_names(folder)), card):
+        for file in [item] if item.is_file() else [item / name for name in paths.files(item)]:
             digest.update(str(file.relative_to(folder)).encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()

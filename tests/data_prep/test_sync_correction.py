@@ -183,3 +183,28 @@ def test_a_track_shorter_than_a_window_is_not_measured(tmp_path):
     (rejected,) = result.rejected
     assert (rejected.reason, rejected.stage) == ("sync offset not measured", "sync offset")
     assert "too few to find an offset; give at least half a second" in rejected.detail
+
+
+def test_the_cache_depends_on_what_is_loaded_of_a_sync_model_alone(tmp_path):
+    best = tmp_path / "best" / "200"
+    for name in ("checkpoints/100/train/x", "best/200/expert/d/w", "best/200/model_card/metadata"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"a")
+    folder = sync_correction.model_folder(
+        ExtractionSettings(sync_model=str(tmp_path), detector=detect)
+    )
+    assert folder == best
+    fingerprint = sync_correction.model_fingerprint.__wrapped__
+    before = fingerprint(folder)
+    (tmp_path / "checkpoints" / "100" / "train" / "x").write_bytes(b"b" * 1000)
+    (best / "digests.json").write_text("{}")
+    assert fingerprint(folder) == before
+    for name in ("expert/d/w", "model_card/metadata"):
+        (best / name).write_bytes(b"b")
+        assert fingerprint(folder) != before
+        (best / name).write_bytes(b"a")
+
+
+def test_a_folder_without_a_sync_model_is_told_before_any_work(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint to run"):
+        sync_correction.model_folder(ExtractionSettings(sync_model=str(tmp_path), detector=detect))
