@@ -1,5 +1,6 @@
 """Batches of a config's data set: the part of this host."""
 
+import math
 from collections.abc import Iterator
 
 import jax
@@ -8,6 +9,7 @@ from absl import logging
 
 from lipsync_jax.data import loader, mixture, pipeline
 from lipsync_jax.data.batch_iterator import BatchIterator
+from lipsync_jax.data.loader import DataSource
 from lipsync_jax.methods.base import Method
 from lipsync_jax.training import sharding
 
@@ -71,17 +73,25 @@ class DataPipeline:
         self, split: str = "validation", limit: int | None = None
     ) -> Iterator[dict]:
         """Returns one pass over a split; `limit` clips at most, 0 for all."""
-        if split not in self._clips:
-            source = self._method.data_source(split)
-            self._clips[split] = (
-                loader.ClipDataSource(self._folder, split) if source is None else source
-            )
-        clips = self._clips[split]
         return pipeline.validation_batches(
-            clips,
+            self._split(split),
             self._method.make_validation_example,
             self._validation_batch_size,
             limit=self._config.validation_clips if limit is None else limit,
             collate=self._method.collate,
             **self._process_kwargs,
         )
+
+    def count_batches(self, split: str) -> int:
+        """Returns the number of `validation_batches` of all clips of a split."""
+        batch_size = self._validation_batch_size * self._process_kwargs["process_count"]
+        return math.ceil(len(self._split(split)) / batch_size)
+
+    def _split(self, name: str) -> DataSource:
+        """Returns the clips of a split, which are opened once."""
+        if name not in self._clips:
+            source = self._method.data_source(name)
+            self._clips[name] = (
+                loader.ClipDataSource(self._folder, name) if source is None else source
+            )
+        return self._clips[name]

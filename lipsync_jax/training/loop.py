@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -13,6 +13,7 @@ from absl import logging
 
 from lipsync_jax import methods, paths
 from lipsync_jax.methods.base import Method, NetworkState, State
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.training import (
     checkpoints,
     inputs,
@@ -131,7 +132,11 @@ def evaluate(
         variables = checkpoints.read_item(item)
         networks[name] = NetworkState(**sharding.replicate(variables, mesh))
     state = state.replace(networks=networks)
-    return _validate(method, mesh, steps, state, data.validation_batches(split, limit=0))
+    batches = data.validation_batches(split, limit=0)
+    if jax.process_index() > 0:
+        return _validate(method, mesh, steps, state, batches)
+    with ProgressBar("evaluate", data.count_batches(split)) as bar:
+        return _validate(method, mesh, steps, state, batches, bar)
 
 
 def _run(
@@ -289,11 +294,13 @@ def _validate(
     steps: CompiledSteps,
     state: State,
     batches: Iterator[dict],
+    on_batch: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     rows: list[dict[str, np.ndarray]] = []
     for batch in batches:
         batch.pop("clip_id")
         rows.append(jax.device_get(steps.eval_step(state, sharding.shard_batch(batch, mesh))))
+        on_batch(len(rows))
     metrics = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     is_example = metrics.pop("example_mask") > 0
     return method.aggregate_metrics({name: values[is_example] for name, values in metrics.items()})

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from lipsync_jax import progress
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.configs import wav2lip_gan as gan_config
@@ -309,13 +310,27 @@ def test_a_batch_that_does_not_split_is_refused(toy_data):
         DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()))
 
 
-def test_the_best_checkpoint_is_evaluated_on_any_split(toy_data, expert_run):
+def test_the_best_checkpoint_is_evaluated_on_any_split(toy_data, expert_run, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_mode", "json")
     workdir, scalars = expert_run
     config = expert(toy_data)
     validation = loop.evaluate(config, workdir, "validation")
+    lines = capsys.readouterr().err.splitlines()
+    shown = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [(line["label"], line["done"]) for line in shown] == [("evaluate", 0), ("evaluate", 1)]
+    assert shown[-1]["total"] == 1
     recorded = checkpoints.read_model_card(workdir)["validation"]
     assert validation == pytest.approx(recorded, rel=1e-4)
     assert loop.evaluate(config, workdir, "test").keys() == scalars.keys()
+
+
+def test_the_number_of_batches_of_a_split_is_known(toy_data):
+    config = expert(toy_data)
+    for size in (1, 3):
+        config.data.validation_batch_size = size
+        data = DataPipeline(config, loop.load_method(config), sharding.make_mesh(jax.devices()[:1]))
+        batches = [*data.validation_batches("train", limit=0)]
+        assert data.count_batches("train") == len(batches) > 1
 
 
 @pytest.mark.parametrize("negatives", ["same_clip", "other_clips", "mixed"])
