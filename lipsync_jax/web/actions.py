@@ -4,7 +4,6 @@ Only this module, `models` and `runners` call synthesis and evaluation.
 """
 
 import contextlib
-import dataclasses
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,29 +18,12 @@ from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
 from lipsync_jax.types import Json
 from lipsync_jax.web import inputs, job_options, runners
-from lipsync_jax.web.job import Job
+from lipsync_jax.web.job import Job, SubmittedJob
 from lipsync_jax.web.job_folder import THUMBNAIL
 from lipsync_jax.web.job_options import ANIMATE, DUB, KINDS, NEED_CONSENT, SYNC
 from lipsync_jax.web.jobs import OnProgress
 from lipsync_jax.web.models import CreditedSyncModel, ModelShelf
 from lipsync_jax.web.timings import Timings
-
-
-@dataclasses.dataclass(frozen=True)
-class SubmittedJob:
-    """A job that passed all checks.
-
-    Attributes:
-        kind: one of KINDS.
-        files: role -> path.
-        names: role -> the user's name of the file.
-        options: as checked.
-    """
-
-    kind: str
-    files: Mapping[str, Path]
-    names: Mapping[str, str]
-    options: Mapping[str, Json]
 
 
 class Actions:
@@ -98,7 +80,7 @@ class Actions:
         options: Mapping[str, Json],
         consent: bool,
     ) -> SubmittedJob:
-        """Checks a job before it is queued.
+        """Checks a job before it is queued; returns it with the names of all files.
 
         Args:
             kind: one of KINDS.

@@ -65,53 +65,71 @@ class Job:
     outfile: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class SubmittedJob:
+    """What a job is made of, see `Actions.check`.
+
+    Attributes:
+        kind: see `Job`.
+        files: role -> path of an input.
+        names: role -> the user's name of the file, where it is not the path's.
+        options: see `Job`.
+    """
+
+    kind: str
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchRow:
+    """The row of a batch that a job is.
+
+    Attributes:
+        batch: see `Job`.
+        row: see `Job`.
+        outfile: see `Job`.
+    """
+
+    batch: str = ""
+    row: int = 0
+    outfile: str = ""
+
+
 def new(
-    kind: str,
-    files: Mapping[str, Path],
-    options: Mapping[str, Json],
+    submitted: SubmittedJob,
     *,
-    title: str = "",
-    names: Mapping[str, str] | None = None,
     consent: str = "",
     client: str = "",
-    batch: str = "",
-    row: int = 0,
-    outfile: str = "",
+    row: BatchRow = BatchRow(),
     error: str = "",
 ) -> Job:
     """Returns a job that waits; its folder is not made yet.
 
     Args:
-        kind: see `Job`.
-        files: role -> path of an input.
-        options: see `Job`.
-        title: by default the files' names.
-        names: role -> the user's own name of the file; by default the path's.
+        submitted: its inputs and options.
         consent: see `Job`.
         client: see `Job`.
-        batch: see `Job`.
-        row: see `Job`.
-        outfile: see `Job`.
+        row: of a batch, if the job is one.
         error: why the job can't run; it then is one that failed.
     """
-    names = {role: path.name for role, path in files.items()} | dict(names or {})
+    names = {role: path.name for role, path in submitted.files.items()} | dict(submitted.names)
     now = time.time()
     return Job(
         job_id=_new_id(),
-        kind=kind,
-        title=title or " + ".join(names.values()),
-        files={role: f"{role}{path.suffix.lower()}" for role, path in files.items()},
+        kind=submitted.kind,
+        title=row.outfile or " + ".join(names.values()) or f"row {row.row}",
+        files={role: f"{role}{path.suffix.lower()}" for role, path in submitted.files.items()},
         names=names,
-        options=dict(options),
+        options=dict(submitted.options),
         consent=consent,
         client=client,
         state=FAILED if error else WAITING,
         created=now,
         ended=now if error else 0.0,
         error=error,
-        batch=batch,
-        row=row,
-        outfile=outfile,
+        **vars(row),
     )
 
 

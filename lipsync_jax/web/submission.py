@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from lipsync_jax.types import Json
-from lipsync_jax.web.actions import Actions, SubmittedJob
+from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.batches import MAX_ROWS, Row
-from lipsync_jax.web.job import Job, new
+from lipsync_jax.web.job import BatchRow, Job, SubmittedJob, new
 from lipsync_jax.web.job_options import DUB, NEED_CONSENT, require_consent
 from lipsync_jax.web.jobs import JobQueue
 
@@ -58,12 +57,9 @@ class Submitter:
         Raises:
             ValueError: see `Actions.check` and `JobQueue.add`.
         """
-        job = self.actions.check(kind, files, names, options, consent)
-        made = new(
-            kind, job.files, job.options, names=job.names,
-            consent=_now() if kind in NEED_CONSENT else "", client=client,
-        )  # fmt: skip
-        return self.queue.add(made, job.files)
+        submitted = self.actions.check(kind, files, names, options, consent)
+        confirmed = _now() if kind in NEED_CONSENT else ""
+        return self.queue.add(new(submitted, consent=confirmed, client=client), files)
 
     def submit_batch(self, rows: Sequence[Row], consent: bool, client: str) -> list[Job]:
         """Adds a job for each row of a batch; a wrong row becomes a failed job.
@@ -85,24 +81,23 @@ class Submitter:
             raise ValueError("; ".join(dict.fromkeys(errors)))
         batch = secrets.token_hex(8)
         return [
-            _add_row(self.queue, row, found, client, batch, number)
+            _add_row(self.queue, row, found, client, BatchRow(batch, number, row.outfile))
             for number, (row, found) in enumerate(zip(rows, checked, strict=True), 1)
         ]
 
 
 def _add_row(
-    queue: JobQueue, row: Row, found: SubmittedJob | str, client: str, batch: str, number: int
+    queue: JobQueue, row: Row, found: SubmittedJob | str, client: str, batch_row: BatchRow
 ) -> Job:
     """Adds the job of a row, or one that failed by an error in words."""
-    make = functools.partial(new, DUB, client=client, batch=batch, row=number, outfile=row.outfile)
     if not isinstance(found, str):
-        job = make(found.files, found.options, title=row.outfile, names=found.names, consent=_now())
         try:
+            job = new(found, consent=_now(), client=client, row=batch_row)
             return queue.add(job, found.files)
         except OSError as error:  # an upload was removed
             found = str(error)
-    title = row.outfile or " + ".join(row.names.values()) or f"row {number}"
-    return queue.add(make({}, {}, title=title, names=row.names, error=found), {})
+    refused = SubmittedJob(DUB, names=row.names)
+    return queue.add(new(refused, client=client, row=batch_row, error=found), {})
 
 
 def _check_row(actions: Actions, row: Row) -> SubmittedJob | str:

@@ -15,7 +15,7 @@ from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.web import batches, job_folder, jobs, texts
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.batches import Row
-from lipsync_jax.web.job import QueueFullError, new
+from lipsync_jax.web.job import QueueFullError, SubmittedJob, new
 from lipsync_jax.web.submission import Submitter
 from tests.helpers import scenes
 
@@ -190,13 +190,13 @@ def test_a_batch_counts_as_one_job(actions, queue, face, speech, monkeypatch):
     for _ in range(2):
         Submitter(actions, queue).submit_batch([Row(files)] * 3, True, "me")
     with pytest.raises(QueueFullError):
-        queue.add(new("dub", files, {}, client="me"), files)
+        queue.add(new(SubmittedJob("dub", files), client="me"), files)
     with pytest.raises(QueueFullError):
         Submitter(actions, queue).submit_batch([Row(files)], True, "me")
     assert len(queue.all()) == 6
     for job in queue.all():
         queue.cancel(job.job_id)
-    queue.add(new("dub", files, {}, client="me"), files)
+    queue.add(new(SubmittedJob("dub", files), client="me"), files)
     assert len(queue.all()) == 7  # two batches of ended jobs are two entries
 
 

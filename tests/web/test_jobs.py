@@ -9,7 +9,16 @@ import pytest
 
 from lipsync_jax import progress
 from lipsync_jax.web import job_progress, jobs, uploads
-from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, QueueFullError, new
+from lipsync_jax.web.job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    QueueFullError,
+    SubmittedJob,
+    new,
+)
 from lipsync_jax.web.jobs import JobQueue
 
 
@@ -60,7 +69,9 @@ def add(queue, tmp_path, title="", **options):
     face = tmp_path / "My Face.MP4"
     face.write_bytes(b"face")
     files = {"face": face}
-    return queue.add(new("dub", files, options, title=title, client="me"), files).job_id
+    names = {"face": title} if title else {}
+    submitted = SubmittedJob("dub", files, names, options)
+    return queue.add(new(submitted, client="me"), files).job_id
 
 
 def wait(queue, job_id, *states):
@@ -199,7 +210,8 @@ def test_a_client_has_a_limit_of_waiting_jobs(tmp_path, make_queue, monkeypatch)
         add(queue, tmp_path)
     other = tmp_path / "other.mp4"
     other.write_bytes(b"")
-    queue.add(new("dub", {"face": other}, {}, client="another"), {"face": other})
+    submitted = SubmittedJob("dub", {"face": other})
+    queue.add(new(submitted, client="another"), submitted.files)
 
 
 def test_old_jobs_are_removed(tmp_path, make_queue, work, monkeypatch):
