@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
 from lipsync_jax.web.job import DONE
-from lipsync_jax.web.job_changes import JobChanges
 from lipsync_jax.web.job_folder import THUMBNAIL
 from lipsync_jax.web.job_options import JOB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.jobs import JobQueue
@@ -55,15 +54,15 @@ def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
         # JSON values already.
         return JSONResponse([job_views.as_json(queue, job) for job in queue.all()])
 
-    changes = JobChanges(queue)
-
     @app.get("/api/changes", tags=["jobs"], response_model=dict[str, Json])
     def list_changes(since: str = "") -> JSONResponse:
         """Lists the jobs that changed since the answer whose `revision` is given; without reports.
 
         `order` has the ids of all jobs, or null if they are as before.
         """
-        return JSONResponse(changes.since(since))
+        found = queue.changes(since)
+        jobs = [job_views.summary(queue, job) for job in found.jobs]
+        return JSONResponse({"revision": found.revision, "jobs": jobs, "order": found.order})
 
     @app.post("/api/jobs", tags=["jobs"], status_code=202)
     def add_job(new: NewJob, request: Request) -> dict[str, str]:

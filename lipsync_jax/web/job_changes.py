@@ -1,59 +1,64 @@
-"""What has changed in the list of jobs: pages ask twice a second, and reports are large."""
+"""Counts the changes of jobs: pages ask twice a second what has changed."""
 
 import secrets
-import threading
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from lipsync_jax.types import Json
-from lipsync_jax.web import job_views
-from lipsync_jax.web.jobs import JobQueue
+from lipsync_jax.web.job import Job
 
 
-class JobChanges:
-    """Remembers the list of jobs as clients last saw it."""
+class Changes(NamedTuple):
+    """What has changed in the list of jobs since a revision.
 
-    def __init__(self, queue: JobQueue) -> None:
-        """Remembers nothing yet.
+    Attributes:
+        revision: of the list now.
+        jobs: that are new or have changed.
+        order: the ids of all jobs; None where they are as before.
+    """
 
-        Args:
-            queue: of jobs.
-        """
-        self._queue, self._lock = queue, threading.Lock()
+    revision: str
+    jobs: list[Job]
+    order: list[str] | None
+
+
+class ChangeCounter:
+    """Counts the changes of jobs; its owner has the lock."""
+
+    def __init__(self) -> None:
         self._session = secrets.token_hex(4)  # revisions of another process mean nothing here
-        self._revision = 0
-        # Job's id -> the revision it changed at, and its values then; the same of the order.
-        self._jobs: dict[str, tuple[int, dict[str, Json]]] = {}
-        self._order: tuple[int, list[str]] = 0, []
+        self._count = self._order = 0  # now, and when the order of the jobs last changed
+        self._jobs: dict[str, int] = {}  # a job's id -> the count when the job last changed
 
-    def since(self, revision: str) -> dict[str, Json]:
-        """Returns what has changed.
+    @property
+    def revision(self) -> str:
+        """Names the state of all jobs."""
+        return f"{self._session}.{self._count}"
+
+    def add(self, job_id: str, moved: bool = True) -> None:
+        """Counts a change of a job.
 
         Args:
-            revision: of an earlier answer; any other text gives the whole list.
-
-        Returns:
-            `revision`; `jobs`, summaries of those that are new or have changed; `order`, the ids of
-            all jobs, null if they are as before.
+            job_id: of the job.
+            moved: whether its place among the jobs may have changed.
         """
-        with self._lock:
-            self._update()
-            session, _, number = revision.partition(".")
-            is_known = session == self._session and number.isdecimal()
-            last = int(number) if is_known else -1
-            changed, order = self._order
-            return {
-                "revision": f"{self._session}.{self._revision}",
-                "jobs": [values for at, values in self._jobs.values() if at > last],
-                "order": order if changed > last else None,
-            }
+        self._count += 1
+        self._jobs[job_id] = self._count
+        if moved:
+            self._order = self._count
 
-    def _update(self) -> None:
-        summaries = {job.job_id: job_views.summary(self._queue, job) for job in self._queue.all()}
-        following = self._revision + 1
-        jobs = {}
-        for job_id, values in summaries.items():
-            known = self._jobs.get(job_id)
-            jobs[job_id] = known if known and known[1] == values else (following, values)
-        if [*jobs] != self._order[1]:
-            self._order = following, [*jobs]
-        self._jobs = jobs
-        self._revision = max([self._order[0], *(at for at, _ in jobs.values())])
+    def remove(self, job_id: str) -> None:
+        """Counts the end of a job."""
+        self.add(job_id)
+        del self._jobs[job_id]
+
+    def since(self, revision: str, job_ids: Iterable[str]) -> tuple[list[str], bool]:
+        """Returns which of the jobs changed after a revision, and whether their order may have.
+
+        Args:
+            revision: any text that is no revision gives all.
+            job_ids: of all jobs.
+        """
+        session, _, number = revision.partition(".")
+        last = int(number) if session == self._session and number.isdecimal() else -1
+        changed = [job_id for job_id in job_ids if self._jobs.get(job_id, 0) > last]
+        return changed, self._order > last

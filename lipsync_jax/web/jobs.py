@@ -29,6 +29,7 @@ from lipsync_jax.web.job import (
     QueueFullError,
     in_words,
 )
+from lipsync_jax.web.job_changes import ChangeCounter, Changes
 from lipsync_jax.web.job_progress import Progress, Tracker
 
 MAX_JOBS = 200  # the oldest finished ones are removed
@@ -59,7 +60,7 @@ class JobQueue:
         self._jobs = {job.job_id: job for job in found if job}
         self._changed = threading.Condition(threading.RLock())
         self._cancel, self._closed = threading.Event(), False
-        self._tracker = Tracker()
+        self._tracker, self._counter = Tracker(), ChangeCounter()
         for job in self._jobs.values():
             if job.state == RUNNING:
                 self._finish(job, INTERRUPTED, _INTERRUPTION)
@@ -82,6 +83,7 @@ class JobQueue:
             self._require_room(job.client, job.batch)
             job_folder.make(self.folder(job), job, files)
             self._jobs[job.job_id] = job
+            self._counter.add(job.job_id)
             job_folder.write(self.folder(job), job)
             self._remove_old()  # after the inputs, which may be those of an old job
             self._changed.notify_all()
@@ -115,10 +117,24 @@ class JobQueue:
     def all(self) -> list[Job]:
         """Returns copies of all jobs: running, waiting in the order of their turn, newest ended."""
         with self._changed:
-            jobs = [dataclasses.replace(job) for job in self._jobs.values()]
+            return [dataclasses.replace(job) for job in self._ordered()]
+
+    def changes(self, revision: str) -> Changes:
+        """Returns what has changed in the list of all jobs.
+
+        Args:
+            revision: of an earlier answer; any other text gives the whole list.
+        """
+        with self._changed:
+            changed, moved = self._counter.since(revision, self._jobs)
+            jobs = [dataclasses.replace(self._jobs[job_id]) for job_id in changed]
+            order = [job.job_id for job in self._ordered()] if moved else None
+            return Changes(self._counter.revision, jobs, order)
+
+    def _ordered(self) -> list[Job]:
         order = {RUNNING: 0, WAITING: 1}
         return sorted(
-            jobs,
+            self._jobs.values(),
             key=lambda job: (
                 order.get(job.state, 2),
                 _turn(job) if job.state == WAITING else (0, -job.created),
@@ -148,6 +164,7 @@ class JobQueue:
                 self._finish(job, CANCELLED)
             elif job.state == RUNNING:
                 job.progress = dataclasses.replace(job.progress, stage="cancelling")
+                self._counter.add(job_id, moved=False)
                 self._cancel.set()
 
     def move_to_front(self, job_id: str) -> None:
@@ -160,6 +177,7 @@ class JobQueue:
             job = self._jobs[job_id]
             if job.state == WAITING:
                 job.rank = min(j.rank for j in self._jobs.values()) - 1
+                self._counter.add(job_id)
                 job_folder.write(self.folder(job), job)
 
     def run_again(self, job_id: str) -> Job:
@@ -194,6 +212,7 @@ class JobQueue:
             if job.state == RUNNING:
                 raise ValueError("this job is running; cancel it first")
             del self._jobs[job_id]
+            self._counter.remove(job_id)
             shutil.rmtree(self.folder(job), ignore_errors=True)
 
     def close(self) -> None:
@@ -214,6 +233,7 @@ class JobQueue:
                 self._cancel.clear()
                 self._tracker = Tracker()
                 job.state, job.started = RUNNING, time.time()
+                self._counter.add(job.job_id)
                 job_folder.write(self.folder(job), job)
             self._run_one(job)
 
@@ -226,9 +246,11 @@ class JobQueue:
 
         def on_progress(stage: str, done: int = 0, total: int = 0) -> None:
             nonlocal written
-            if self._cancel.is_set():
-                raise Cancelled
-            job.progress = self._tracker(stage, done, total)
+            with self._changed:
+                if self._cancel.is_set():
+                    raise Cancelled
+                job.progress = self._tracker(stage, done, total)
+                self._counter.add(job.job_id, moved=False)
             if time.monotonic() - written > _WRITE_INTERVAL:
                 written = time.monotonic()
                 job_folder.write(self.folder(job), job)
@@ -254,6 +276,7 @@ class JobQueue:
         with self._changed:
             job.state, job.ended = state, time.time()
             job.error, job.details, job.progress = error, details, Progress()
+            self._counter.add(job.job_id)
             if state != DONE:
                 with contextlib.suppress(OSError):  # somebody removed the folder
                     job_folder.remove_outputs(self.folder(job), job)

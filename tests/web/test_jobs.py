@@ -1,5 +1,6 @@
 """The queue alone: states, cancelling, restarts, limits."""
 
+import contextlib
 import json
 import shutil
 import threading
@@ -129,6 +130,45 @@ def test_waiting_jobs_can_be_cancelled_moved_and_deleted(tmp_path, make_queue, w
     assert queue.get(others[0]).state == CANCELLED
     with pytest.raises(KeyError):
         queue.get(others[3])
+
+
+def test_changes_name_the_jobs_that_changed_alone(tmp_path, make_queue, work):
+    queue = make_queue()
+    start = queue.changes("")
+    assert (start.jobs, start.order) == ([], [])
+    first, *others = (add(queue, tmp_path, title) for title in ("first", "a", "b"))
+    assert work.started.acquire(timeout=10)
+    found = queue.changes(start.revision)
+    assert {job.job_id for job in found.jobs} == {*found.order} == {first, *others}
+    assert queue.changes(found.revision) == (found.revision, [], None)
+    assert len(queue.changes("another." + found.revision.partition(".")[2]).jobs) == 3
+
+    queue.cancel(first)  # at its next progress
+    cancelling = queue.changes(found.revision)
+    assert [job.progress.stage for job in cancelling.jobs] == ["cancelling"]
+    assert cancelling.order is None
+    queue.move_to_front(others[1])
+    moved = queue.changes(cancelling.revision)
+    assert [job.job_id for job in moved.jobs] == [others[1]]
+    assert moved.order == [first, *reversed(others)]
+    queue.delete(others[0])
+    assert queue.changes(moved.revision)[1:] == ([], [first, others[1]])
+
+
+def test_progress_changes_a_job_and_not_the_order(tmp_path):
+    found = []
+
+    def run(job, folder, on_progress):
+        before = queue.changes("")
+        on_progress("generate", 1, 3)
+        found.append(queue.changes(before.revision))
+        return {}
+
+    with contextlib.closing(JobQueue(tmp_path / "jobs", run)) as queue:
+        job_id = add(queue, tmp_path)
+        wait(queue, job_id, DONE)
+    ((_, (job,), order),) = found
+    assert job.progress.done == 1 and order is None
 
 
 def test_errors_are_told_in_words_and_end_no_other_job(tmp_path, make_queue, work):

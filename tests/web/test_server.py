@@ -1,5 +1,6 @@
 """The HTTP interface, without a page or a browser."""
 
+import contextlib
 import errno
 import io
 import json
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import inputs, server
+from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web_guard import Guard, host_names, is_local
 from tests.helpers import scenes, talking
@@ -108,8 +110,10 @@ def test_pages_get_what_has_changed_without_reports(client, actions, queue, face
     assert changes(now["revision"])["order"] == [second]
     assert changes(now["revision"])["jobs"] == []
     # After a restart revisions begin anew: an old one gives the whole list.
-    restarted = client_of(server.create_app(Submitter(actions, queue), tmp_path / "work"))
-    answer = restarted.get("/api/changes", params={"since": now["revision"]}).json()
+    queue.close()
+    with contextlib.closing(JobQueue(tmp_path / "work" / "jobs", actions.run)) as queue:
+        restarted = client_of(server.create_app(Submitter(actions, queue), tmp_path / "work"))
+        answer = restarted.get("/api/changes", params={"since": now["revision"]}).json()
     assert answer["order"] == [second] and len(answer["jobs"]) == 1
 
 
