@@ -42,6 +42,9 @@ _OPTIONS = {
 _LENIENT: dict[str, Argument] = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
+_NO_DECODER = (
+    "its {} is of a kind that can't be decoded; convert the file with the program that made it"
+)
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
 
 
@@ -161,7 +164,10 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
     container = open_container(path)
     stream = video_stream(container)
     if stream is None:
+        unknown = any(other.codec_context is None for other in container.streams.video)
         container.close()
+        if unknown:
+            raise ValueError(f"{path}: {_NO_DECODER.format('video')}")
         raise ValueError(f"{path} has no video stream; name a video or an image file")
     if stream.disposition & av.stream.Disposition.dependent:
         container.close()
@@ -172,16 +178,35 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
     return container
 
 
+def main_audio(container: av.container.InputContainer) -> av.AudioStream | None:
+    """Returns the best audio stream that can be decoded.
+
+    Phones write a track of spatial audio, which FFmpeg would select and can't decode, beside the
+    usual one.
+
+    Returns:
+        The stream; one without `codec_context` where none can be decoded, None where there is none.
+    """
+    best = cast(av.AudioStream | None, container.streams.best("audio"))
+    if best is None or best.codec_context is not None:
+        return best
+    default = av.stream.Disposition.default
+    known = (stream for stream in container.streams.audio if stream.codec_context is not None)
+    return max(known, key=lambda stream: bool(stream.disposition & default), default=best)
+
+
 def audio_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.AudioStream:
-    """Returns the container's best audio stream.
+    """Returns the container's main audio stream, see `main_audio`.
 
     Raises:
-        ValueError: there is no audio stream.
+        ValueError: there is no audio stream, or none that can be decoded.
     """
-    stream = container.streams.best("audio")
+    stream = main_audio(container)
     if stream is None:
         raise ValueError(f"{path} has no audio stream; name a file with audio")
-    return cast(av.AudioStream, stream)
+    if stream.codec_context is None:
+        raise ValueError(f"{path}: {_NO_DECODER.format('audio')}")
+    return stream
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:

@@ -60,11 +60,11 @@ def mux(
         FileNotFoundError: a file is missing.
         ValueError: a file cannot be read, has no such stream, or the output cannot hold the codec.
     """
-    zero, times = video_start_time(video_path), _presentation_times(video_path)
+    zero, times = video_start_time(video_path), _distinct(_presentation_times(video_path))
     with containers.open_video(video_path) as container:
         source = containers.video_stream(container)
         tick, rate = containers.rational(source.time_base), containers.frame_rate(container, source)
-        shift, decoding = round(zero / tick), iter(_decoding_times(times))
+        shift, shown, decoding = round(zero / tick), iter(times), iter(_decoding_times(times))
         output = Output(outfile, {**containers.tags(container), **(metadata or {})})
         try:
             stream = output.add_copy(source, rate)
@@ -83,7 +83,7 @@ def mux(
                     stream_start = zero - (delay if packet.stream.type == "audio" else 0)
                     output.mux_extra(packet, copies[packet.stream.index], stream_start)
                     continue
-                packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
+                packet.pts = next(shown) - shift
                 packet.dts = next(decoding) - shift
                 packet.duration = packet.duration or round(1 / rate / tick)
                 packet.stream = stream
@@ -108,7 +108,7 @@ def extra_streams(
         container: the opened video.
         own_audio: whether its main audio track is used; else no audio track is returned.
     """
-    main = container.streams.best("audio")
+    main = containers.main_audio(container)
     extra_audio = [stream for stream in container.streams.audio if stream.index != main.index]
     return [*(extra_audio if own_audio else ()), *container.streams.subtitles]
 
@@ -141,6 +141,15 @@ def _presentation_times(path: str | os.PathLike) -> list[int]:
                 "it to .mp4 first"
             )
     return times
+
+
+def _distinct(times: list[int]) -> list[int]:
+    """Moves frames that repeat a time later by ticks: the format of MP4 has distinct times only."""
+    distinct, last = [*times], None
+    for place in sorted(range(len(times)), key=times.__getitem__):
+        last = times[place] if last is None else max(times[place], last + 1)
+        distinct[place] = last
+    return distinct
 
 
 def _decoding_times(times: list[int]) -> list[int]:

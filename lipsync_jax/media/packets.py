@@ -150,7 +150,7 @@ def clock_shifts(
 def _clock_shifts(path: str, size: int, modified: int) -> tuple[Fraction, ...]:
     del size, modified  # keys of the cache: the file may change
     with containers.open_container(path) as container:
-        best = containers.video_stream(container), container.streams.best("audio")
+        best = containers.video_stream(container), containers.main_audio(container)
         streams = [stream for stream in best if stream is not None]
         segments = {stream.index: _SegmentCounter(container) for stream in streams}
         spans: list[list[Fraction]] = []  # begin and end of each recording on its own clock

@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from lipsync_jax.media import containers, image_files, packets
+from lipsync_jax.media import containers, image_files, packets, rising_times
 from lipsync_jax.media import mux as muxing
 from lipsync_jax.media.mux import mux as mux
 from lipsync_jax.media.pixels import UNTAGGED, FrameConverter, deinterlace
@@ -99,7 +99,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         return _image_video_info(image_info)
     with containers.open_video(path) as container:
         stream = containers.video_stream(container)
-        audio_stream = container.streams.best("audio")
+        audio_stream = containers.main_audio(container)
         # None too where there is no decoder.
         audio_context: Untyped = audio_stream.codec_context if audio_stream else None
         duration = containers.duration(container, stream)
@@ -175,7 +175,8 @@ def read_frames(
     The orientation of the file is applied, interlaced frames are deinterlaced, transparent pixels
     show a plain background, and frames of another aspect ratio than the first are letterboxed.
     Damaged packets are skipped and a truncated file yields its readable frames, with one warning.
-    Missing or decreasing times are replaced by a step of one frame.
+    Frames that repeat a time share the interval up to the next; missing times, and times after a
+    jump back, are replaced by a step of one frame.
 
     Args:
         path: any container that FFmpeg reads.
@@ -227,17 +228,12 @@ def _read(
             after_seek = _seek(path, zero + earliest - (2 * step if first.interlaced_frame else 0))
             key = next(after_seek, None)
             decoded = decoded if key is None else itertools.chain([key], after_seek)
-        converter, previous, index = FrameConverter(), None, 0
+        converter, index = FrameConverter(), 0
         converter.set_size(first)
         convert = converter.keep_planes if planes else converter
-        for frame in deinterlace(decoded):
-            time = packets.frame_time(frame)
-            time = None if time is None else time - zero
-            if previous is not None and (time is None or time <= previous):
-                time = previous + step
-            previous = time if time is not None else Fraction(0)
-            if previous >= earliest:
-                yield Frame(previous, convert(frame), index)
+        for time, frame in rising_times.with_rising_times(deinterlace(decoded), zero, step):
+            if time >= earliest:
+                yield Frame(time, convert(frame), index)
                 index += 1
 
 

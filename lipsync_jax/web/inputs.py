@@ -79,7 +79,7 @@ def _inspect(path: Path) -> MediaFile:
         rate = len(image.times) / seconds if seconds else 0.0
         return MediaFile(image.width, image.height, seconds, rate, False)
     with containers.open_container(path) as container:
-        video, audio = containers.video_stream(container), container.streams.best("audio")
+        video, audio = containers.video_stream(container), containers.main_audio(container)
         if video is None and audio is None:
             raise ValueError(f"{path} has neither audio nor video; name a media file")
         known = container.duration

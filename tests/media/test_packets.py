@@ -1,6 +1,7 @@
 """Opening only media, choosing the main stream, and one clock through joined and damaged files."""
 
 import os
+import re
 import warnings
 from fractions import Fraction
 
@@ -223,6 +224,65 @@ def test_the_main_stream_is_not_the_thumbnail_before_it(tmp_path, suffix, flag):
     info = video_reader.probe(path)
     assert (info.width, info.height) == (64, 48)
     assert len(list(video_reader.read_frames(path))) == 10
+
+
+def without_decoder(path, tracks):
+    """Gives the audio tracks of these numbers in a .mov file a codec that nobody knows."""
+    data = path.read_bytes()
+    starts = [0, *(found.start() for found in re.finditer(b"mdhd", data))]  # video, then audio
+    for track in tracks:
+        start = starts[track + 2]
+        end = starts[track + 3] if track + 3 < len(starts) else len(data)
+        part = data[start:end]
+        for known, unknown in ((b"mp4a", b"apac"), (b"esds", b"sdse"), (b"frma", b"free")):
+            part = part.replace(known, unknown)
+        data = data[:start] + part + data[end:]
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def phone_video(tmp_path):
+    """Writes a video with two audio tracks, at 200 and at 800 Hz."""
+    path = tmp_path / "phone.mov"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        tracks = [container.add_stream("aac", rate=RATE, layout="mono") for _ in range(2)]
+        container.start_encoding()
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for track, hertz in zip(tracks, (200, 800), strict=True):
+            tone = media_files.tone(hertz, 0.4, RATE)[:, None]
+            media_files.encode_audio(container, track, tone, RATE, 0)
+    return path
+
+
+@pytest.mark.parametrize(("unknown", "hertz"), [(0, 800), (1, 200)])
+def test_audio_that_can_be_decoded_is_the_main_one(tmp_path, phone_video, unknown, hertz):
+    without_decoder(phone_video, [unknown])
+    sound, _ = audio.load(phone_video, RATE)
+    spectrum = np.abs(np.fft.rfft(sound[: RATE // 5]))
+    assert np.argmax(spectrum) * 5 == pytest.approx(hertz, abs=5)
+    info = video_reader.probe(phone_video)
+    assert info.audio_rate == RATE
+    assert info.extra_streams == ("1 further audio track (unknown)",)
+    left_out = video_reader.mux(phone_video, phone_video, tmp_path / "o.mp4")
+    assert left_out == info.extra_streams
+    assert len(audio.load(tmp_path / "o.mp4")[0]) == pytest.approx(0.4 * RATE, abs=1024)
+
+
+def test_audio_and_video_without_a_decoder_are_told(tmp_path, phone_video):
+    data = phone_video.read_bytes()
+    without_decoder(phone_video, [0, 1])
+    with pytest.raises(ValueError, match=r"phone\.mov: its audio is of a kind that can't be dec"):
+        audio.load(phone_video)
+    assert video_reader.probe(phone_video).has_audio
+    phone_video.write_bytes(data.replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
+    with pytest.raises(ValueError, match=r"phone\.mov: its video is of a kind that can't be dec"):
+        video_reader.probe(phone_video)
 
 
 LISTS = {

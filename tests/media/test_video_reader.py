@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_jax.media import video_reader
+from lipsync_jax.media import audio, video_reader
 from tests.helpers import media_files
 
 SIZE = (media_files.WIDTH, media_files.HEIGHT)
@@ -158,6 +158,53 @@ def test_uneven_times_of_others_are_read(tmp_path):
         assert numbers(frames) == list(range(5))
         for frame, time in zip(frames, UNEVEN, strict=True):
             assert abs(frame.time - time) <= (Fraction(1, 1000) if name == "a.mkv" else 0)
+
+
+def write_frames_at(path, times):
+    """Writes grey frames of at least these milliseconds, which may be equal."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = 0
+        container.start_encoding()
+        packets = []
+        for index in range(len(times)):
+            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            packets += stream.encode(frame)
+        for packet, time in zip([*packets, *stream.encode(None)], times, strict=True):
+            packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), time, time
+            packet.duration = 0
+            container.mux(packet)
+    return path
+
+
+def test_frames_that_repeat_a_time_delay_no_other(tmp_path):
+    fast, slow = [*range(0, 1000, 33)], [*range(1000, 3000, 200)]
+    path = write_frames_at(tmp_path / "a.mkv", [0, 33, 33, 33, *fast[2:], *slow, 2800, 2800])
+    times = [1000 * frame.time for frame in video_reader.read_frames(path)]
+    assert times[:6] == [0, 33, 44, 55, 66, 99]
+    assert times[4:-2] == [*fast[2:], *slow]
+    step = 1000 / video_reader.probe(path).frame_rate
+    assert times[-2:] == [2800 + step, 2800 + 2 * step]
+    later = list(video_reader.read_frames(path, start=Fraction(19, 20)))
+    assert [frame.time for frame in later] == [time / 1000 for time in times if time >= 950]
+
+
+def test_a_clock_that_jumps_back_goes_on_in_steps(tmp_path):
+    path = write_frames_at(tmp_path / "a.mkv", [0, 40, 40, 40, 40, 40, 40, 40, 80, 120])
+    times = [frame.time for frame in video_reader.read_frames(path)]
+    assert len(times) == 10 and times == sorted(set(times))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_that_repeat_a_time_are_copied(tmp_path, suffix):
+    path = write_frames_at(tmp_path / "a.mkv", [0, 40, 40, 80, 120, 160])
+    tone = tmp_path / "tone.wav"
+    audio.save(tone, media_files.tone(200, 0.2, 16_000), 16_000)
+    video_reader.mux(path, tone, tmp_path / f"o.{suffix}")
+    frames = list(video_reader.read_frames(tmp_path / f"o.{suffix}"))
+    assert [round(1000 * frame.time) for frame in frames] == [0, 40, 41, 80, 120, 160]
 
 
 def test_constant_rate_takes_the_nearest_frame():
