@@ -1,13 +1,16 @@
 """Assigns speakers or videos to the training, validation and test splits."""
 
 import collections
+import functools
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 SPLIT_BY = ("auto", "speaker", "video", "published")
 MIN_SPEAKERS = 10  # with at least this many speakers, splits are by speaker
+_END_BYTES = 4096  # at each end of a file, which are compared before the whole is read
 
 
 def assign_splits(
@@ -117,33 +120,58 @@ def find_duplicates(paths: Mapping[str, Path]) -> dict[str, str]:
     """Finds videos whose files are equal byte for byte.
 
     Args:
-        paths: video -> its file. Only files of equal size are read.
+        paths: video -> its file. Only files of equal size, beginning and end are read whole.
 
     Returns:
         Video -> the first video, by name, of the same content; copies only.
     """
-    by_size, duplicates = collections.defaultdict(list), {}
-    for video in sorted(paths):
-        by_size[paths[video].stat().st_size].append(video)
-    for same_size in by_size.values():
-        firsts: dict[bytes, str] = {}
-        for video in same_size if len(same_size) > 1 else ():
-            with open(paths[video], "rb") as file:
-                digest = hashlib.file_digest(file, "blake2b").digest()
-            first = firsts.setdefault(digest, video)
-            if first != video:
-                duplicates[video] = first
-    return duplicates
+    groups = [sorted(paths)]
+    for key in (_size, _ends, _content):
+        known: Callable[[Path], Hashable] = functools.cache(key)  # videos may be parts of one file
+        groups = [equal for group in groups for equal in _groups(group, paths, known)]
+    return {video: first for first, *others in groups for video in others}
+
+
+def _groups(
+    videos: Sequence[str], paths: Mapping[str, Path], key: Callable[[Path], Hashable]
+) -> list[list[str]]:
+    """Returns the videos whose files share a key with others, in their order, grouped."""
+    groups = collections.defaultdict(list)
+    for video in videos:
+        groups[key(paths[video])].append(video)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _ends(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        start = file.read(_END_BYTES)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END_BYTES))
+        return hashlib.blake2b(start + file.read(_END_BYTES), digest_size=16).digest()
+
+
+def _content(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def _merge_speakers(speakers: Mapping[str, str], copies: Mapping[str, str]) -> dict[str, str]:
     """Returns a group name for each speaker; speakers that share a file share the name."""
     names = {speaker: speaker for speaker in speakers.values()}
+
+    def group(speaker: str) -> str:
+        while names[speaker] != speaker:
+            names[speaker] = speaker = names[names[speaker]]
+        return speaker
+
     for video, first in copies.items():
         if video in speakers and first in speakers:
-            one, other = sorted((names[speakers[video]], names[speakers[first]]))
-            names = {speaker: one if name == other else name for speaker, name in names.items()}
-    return names
+            one, other = sorted((group(speakers[video]), group(speakers[first])))
+            names[other] = one
+    return {speaker: group(speaker) for speaker in names}
 
 
 def split_groups(groups: Iterable[str], validation: float, test: float) -> dict[str, str]:

@@ -109,12 +109,14 @@ def walk(folder: Path) -> Iterator[Path]:
 def with_unique_ids(videos: Iterable[Video]) -> list[Video]:
     """Gives videos of one id, say `a.mp4` and `a.mov`, different ids: later ones get a suffix."""
     used_ids: set[str] = set()
+    next_number: dict[str, int] = {}
     result = []
     for video in videos:
-        name, number = video.video_id, 2
+        name, number = video.video_id, next_number.get(video.video_id, 2)
         while name in used_ids:
             name, number = f"{video.video_id}~{number}", number + 1
         used_ids.add(name)
+        next_number[video.video_id] = number
         result.append(dataclasses.replace(video, video_id=name))
     return result
 

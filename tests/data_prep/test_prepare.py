@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from lipsync_jax.cli import main
 from lipsync_jax.data import loader
-from lipsync_jax.data_prep import builder, prepare, splits, worker_pool
-from lipsync_jax.data_prep.corpora import grid
+from lipsync_jax.data_prep import builder, corpora, prepare, splits, worker_pool
+from lipsync_jax.data_prep.corpora import grid, layout
 from lipsync_jax.data_prep.extract_clips import read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings, RunnerSettings, SplitSettings
 from lipsync_jax.data_prep.synthetic.face import FaceState, Identity, Portrait
@@ -320,6 +321,40 @@ def test_copies_are_found_by_content(tmp_path):
         (tmp_path / name).write_bytes(data)
     paths = {path.name: path for path in tmp_path.iterdir()}
     assert splits.find_duplicates(paths) == {"b": "a", "e": "a"}
+
+
+def test_files_are_read_whole_only_where_their_ends_are_equal(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        splits, "_content", lambda path: read.append(path.name) or path.read_bytes()
+    )
+    middle, start, end = (bytes(5000) for _ in range(3))
+    for name, data in {
+        "a": start + middle + end,
+        "b": b"1" + start[1:] + middle + end,
+        "c": start + middle + end[1:] + b"1",
+        "d": start + b"1" + middle[1:] + end,
+        "e": start + middle + end,
+        "f": start + middle,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    paths = {path.name: path for path in tmp_path.iterdir()}
+    assert splits.find_duplicates({**paths, "part of a": paths["a"]}) == {
+        "e": "a",
+        "part of a": "a",
+    }
+    assert sorted(read) == ["a", "d", "e"]  # each once
+
+
+def test_many_copies_are_assigned_in_linear_time():
+    speakers = {f"v{i:05d}": f"s{i:05d}" for i in range(40_000)}
+    copies = {f"v{i + 1:05d}": f"v{i:05d}" for i in range(0, 40_000, 4)}
+    started = time.process_time()
+    _, chosen = splits.assign_splits(speakers, "speaker", (), 0.1, 0.1, copies)
+    assert all(chosen[a] == chosen[b] for a, b in copies.items())
+    repeated = layout.with_unique_ids([corpora.Video(Path(), "a", "s")] * 10_000)
+    assert repeated[-1].video_id == "a~10000"
+    assert time.process_time() - started < 2
 
 
 def test_copies_never_sit_in_two_splits():
