@@ -21,7 +21,10 @@ from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
 from lipsync_jax.data.feature_cache import compute_features
 from lipsync_jax.data.tfds_features import clip_features
+from lipsync_jax.progress import ProgressBar
 from lipsync_jax.types import Untyped
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -127,13 +130,18 @@ class TalkingFace(
         """Writes the index of each split that has none; without one, reading is slower only."""
         if not shard_file.IS_SUPPORTED:
             return
+        wanted = {}
         for split, info in self.info.splits.items():
             shards = [Path(path) for path in info.filepaths]
             if info.num_examples and not clip_index.is_current(self.data_path, split, shards):
+                wanted[split] = shards
+        count = sum(self.info.splits[split].num_examples for split in wanted)
+        with ProgressBar("clips indexed", count, log) as bar:
+            for split, shards in wanted.items():
                 try:
-                    clip_index.write(Path(self.data_path), split, shards)
+                    clip_index.write(Path(self.data_path), split, shards, bar.each)
                 except ValueError as error:
-                    logging.warning("%s gets no index: %s", self.data_path, error)
+                    log.warning("%s gets no index: %s", self.data_path, error)
 
     def manual_dir(
         self,

@@ -4,11 +4,12 @@ Preparation writes the index beside the shards, in `index/`. Every byte that the
 compared with what ArrayRecord reads before the index is written, and frames carry checksums.
 """
 
+import array
 import functools
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,57 +32,63 @@ def folder_of(dataset: Path, split: str) -> Path:
     return dataset / "index" / split
 
 
-def write(dataset: Path, split: str, shards: Sequence[Path]) -> None:
+def write(
+    dataset: Path,
+    split: str,
+    shards: Sequence[Path],
+    counted: Callable[[Iterable[tuple[int, int]]], Iterable[tuple[int, int]]] = iter,
+) -> None:
     """Writes the index of a split, in place of an older one.
 
     Args:
         dataset: folder of the prepared data set.
         split: name of the split.
         shards: of the split, in order.
+        counted: yields what it is given, the place of each record; for a display of progress.
 
     Raises:
         ValueError: records can't be addressed; says why.
     """
     from array_record.python import array_record_module
 
-    clips: list[list[int]] = []
-    frames: list[tuple[int, int, int]] = []
-    speech: list[np.ndarray] = []
-    heads: list[bytes] = []
-    head_start = 0
+    # Plain buffers: a large corpus has hundreds of millions of frames.
+    clips, frames = array.array("q"), array.array("I")
+    speech, heads = bytearray(), bytearray()
+    num_frames = 0
     for number, shard in enumerate(shards):
         reader, file = array_record_module.ArrayRecordReader(str(shard)), ShardFile(shard)
         count = reader.num_records()
-        for k, (position, size) in enumerate(file.record_positions(count)):
+        for k, (position, size) in enumerate(counted(file.record_positions(count))):
             serialized = reader.read([k])[0]
             if file.read(position, size) != serialized:
                 raise ValueError(f"record {k} of {shard} is not where its header says")
             record = ParsedRecord(serialized)
             head = json.dumps(record.head).encode()
-            row = [number, position, len(frames), len(record.frames), head_start, len(head)]
+            row = [number, position, num_frames, len(record.frames), len(heads), len(head)]
             end = 0
             for frame in record.frames:
                 end = _find(serialized, frame, end) + len(frame)
-                frames.append((end - len(frame), len(frame), zlib.crc32(frame)))
+                frames.extend((end - len(frame), len(frame), zlib.crc32(frame)))
+            num_frames += len(record.frames)
             activity = record.array(_SPEECH)
             row.append(activity is not None)
-            speech.append(np.zeros(len(record.frames), np.uint8) if activity is None else activity)
+            speech += bytes(len(record.frames)) if activity is None else activity.tobytes()
             for name in _STORED:
                 values = record.array(name)
                 data = b"" if values is None else values.tobytes()
                 row += (_find(serialized, data) if data else 0, len(data))
-            clips.append(row)
-            heads.append(head)
-            head_start += len(head)
+            clips.extend(row)
+            heads += head
         reader.close()
     folder = folder_of(dataset, split)
     unfinished = folder.with_name(f"{split}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    np.save(unfinished / "clips.npy", np.array(clips, np.int64))
-    np.save(unfinished / "frames.npy", np.array(frames, np.uint32).reshape(-1, 3))
-    np.save(unfinished / "speech.npy", np.concatenate(speech))
-    np.save(unfinished / "heads.npy", np.frombuffer(b"".join(heads), np.uint8))
+    columns = _ARRAY + 2 * len(_STORED)
+    np.save(unfinished / "clips.npy", np.frombuffer(clips, np.int64).reshape(-1, columns))
+    np.save(unfinished / "frames.npy", np.frombuffer(frames, np.uint32).reshape(-1, 3))
+    np.save(unfinished / "speech.npy", np.frombuffer(speech, np.uint8))
+    np.save(unfinished / "heads.npy", np.frombuffer(heads, np.uint8))
     stamp = json.dumps({"format": FORMAT, "shards": _sizes(shards)})
     (unfinished / "index.json").write_text(stamp, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

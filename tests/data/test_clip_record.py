@@ -1,6 +1,7 @@
 import dataclasses
 import pickle
 import shutil
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -165,6 +166,33 @@ def test_preparing_again_writes_a_missing_index(folder, tmp_path):
     clip_index.write(copy, "train", shards)
     assert clip_index.is_current(copy, "train", shards)
     assert clip_index.is_current(Path(folder), "train", sorted(folder.glob("*train*")))
+
+
+def test_an_index_takes_few_bytes_a_frame_while_it_is_written(tmp_path):
+    count, frames = 12, 1000
+
+    class Long(builder.TalkingFace, skip_registration=True):
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
+
+        def clips(self):
+            clip = toy_clip("a", 0, frames=8)
+            many = {
+                "frames": tuple(b"%06d" % number for number in range(frames)),
+                "landmarks": np.zeros((frames, 5, 2), np.float32),
+            }
+            made = (dataclasses.replace(clip, clip_id=f"{n}", **many) for n in range(count))
+            return {"train": made}
+
+    dataset = Path(builder.write_shards(Long(config="face96", data_dir=tmp_path), shards=1))
+    shards = list(dataset.glob("*.array_record*"))
+    tracemalloc.start()
+    try:
+        clip_index.write(dataset, "train", shards)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60 * count * frames
+    assert clip_index.ClipIndex(dataset, "train", shards).frames.shape == (count * frames, 3)
 
 
 def test_a_damaged_index_is_left_aside(folder, tmp_path, caplog):
