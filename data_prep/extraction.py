@@ -19,7 +19,7 @@ from lipsync_jax.data_prep.splits import (
     assign_splits,
     find_duplicates,
 )
-from lipsync_jax.data_prep.stages import StageCounts
+from lipsync_jax.data_prep.stages import StageCounts, StageSums
 from lipsync_jax.data_prep.worker_pool import ExtractionSummary, extract_all
 from lipsync_jax.progress import ProgressBar
 
@@ -39,7 +39,8 @@ class Extraction:
         cache_dir: folder of the cached clips.
         settings: how they were extracted.
         videos: those of the split.
-        summaries: what each gave.
+        summaries: what each gave, without its stages.
+        stages: what the stages did with all of them.
         split_by: what `auto` became.
         splits: video -> split, of the videos with clips.
         copies: see `splits.find_duplicates`; not looked for under a published split.
@@ -54,6 +55,7 @@ class Extraction:
     settings: ExtractionSettings
     videos: Sequence[corpora.Video]
     summaries: Sequence[ExtractionSummary]
+    stages: Mapping[str, StageCounts]
     split_by: str
     splits: Mapping[str, str]
     copies: Mapping[str, str]
@@ -143,15 +145,12 @@ def extract(
                 videos, corpus, settings, cache_dir, runner.workers, runner.beam_options
             )
         extraction = extract_all(videos, corpus, settings, cache_dir, runner.workers)
-        summaries = sorted(
-            (
-                dataclasses.replace(
-                    summary, cached=summary.cached and summary.video_id not in written
-                )
-                for summary in _log_progress(extraction, len(videos))
-            ),
-            key=lambda summary: summary.video_id,
-        )
+        summaries, stages = [], StageSums()
+        for summary in _log_progress(extraction, len(videos)):
+            stages.add(summary.stages)  # those of a million videos would fill the memory
+            is_cached = summary.cached and summary.video_id not in written
+            summaries.append(dataclasses.replace(summary, stages={}, cached=is_cached))
+        summaries.sort(key=lambda summary: summary.video_id)
 
         speakers = {s.video_id: s.speaker for s in summaries if s.clips}
         copies: Mapping[str, str] = {}
@@ -177,6 +176,7 @@ def extract(
             settings=settings,
             videos=videos,
             summaries=summaries,
+            stages=stages,
             split_by=split_by,
             splits=splits,
             copies=copies,

@@ -120,15 +120,14 @@ def _report_counts(summaries: list[ExtractionSummary], splits: Mapping[str, str]
 
 def _stages(extraction: Extraction, data: str | None, seconds: float) -> dict[str, Any]:
     """Returns the counts of each stage, as JSON values."""
-    sums = stages.add_up(summary.stages for summary in extraction.summaries)
     written = sum(
         len(s.clips) for s in extraction.summaries if data and s.video_id in extraction.splits
     )
-    left = sums["audio features"].left
-    sums["shards"] = StageCounts(left, written, seconds=seconds)
+    left = extraction.stages["audio features"].left
+    shards = StageCounts(left, written, seconds=seconds)
     if left > written:
-        sums["shards"].dropped["not in a split"] = left - written
-    return stages.as_json(sums)
+        shards.dropped["not in a split"] = left - written
+    return stages.as_json({**extraction.stages, "shards": shards})
 
 
 def _advice(report: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Name -> what the stage takes, and what it leaves.
@@ -106,13 +106,16 @@ class StageLog:
             self[stage].seconds += time.process_time() - started
 
 
-def add_up(logs: Iterable[Mapping[str, StageCounts]]) -> dict[str, StageCounts]:
-    """Returns the sums over videos, of every stage, in the order of `STAGES`."""
-    sums = {name: StageCounts() for name in STAGES}
-    for counts in logs:
+class StageSums(dict[str, StageCounts]):
+    """The sums over videos, of every stage, in the order of `STAGES`."""
+
+    def __init__(self) -> None:
+        super().__init__((name, StageCounts()) for name in STAGES)
+
+    def add(self, counts: Mapping[str, StageCounts]) -> None:
+        """Adds the counts of a video."""
         for name, each in counts.items():
-            sums[name].add(each)
-    return sums
+            self[name].add(each)
 
 
 def as_json(counts: Mapping[str, StageCounts]) -> dict[str, dict[str, Any]]:

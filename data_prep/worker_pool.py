@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,8 @@ from lipsync_jax.data_prep.decision import ExtractionResult, decide
 from lipsync_jax.data_prep.extract_clips import read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from lipsync_jax.data_prep.stages import Rejected, StageCounts
+
+_AHEAD = 4  # videos a process that the pool has been given and not finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +108,8 @@ def extract_all(
     while pending:
         before = len(pending)
         yield from in_pool(pending.values(), min(workers, len(pending)))
-        for suspect in [
-            source for source in pending.values() if in_progress_marker(cache_dir, source).exists()
-        ]:
+        given = list(itertools.islice(pending.values(), _AHEAD * workers))  # and perhaps begun
+        for suspect in [v for v in given if in_progress_marker(cache_dir, v).exists()]:
             yield from in_pool([suspect], 1)
             if suspect.video_id in pending:
                 in_progress_marker(cache_dir, suspect).unlink(missing_ok=True)
@@ -122,13 +124,22 @@ def extract_all(
 def _run_in_pool(
     videos: list[corpora.Video], task: tuple, processes: int
 ) -> Iterator[ExtractionSummary]:
-    """Yields summaries of the videos; ends early if a process dies."""
+    """Yields summaries of the videos, which begin in order; ends early if a process dies."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start_worker) as pool:
-        futures = [pool.submit(extract_one, source, *task) for source in videos]
+        waiting = iter(videos)
+
+        def begin(count: int) -> set[concurrent.futures.Future[ExtractionSummary]]:
+            sources = itertools.islice(waiting, count)
+            return {pool.submit(extract_one, source, *task) for source in sources}
+
         try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
+            running = begin(_AHEAD * processes)
+            while running:
+                done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+                running |= begin(len(done))
+                for future in sorted(done, key=lambda f: f.exception() is not None):
+                    yield future.result()
         except BrokenProcessPool:
             pass
         except BaseException:

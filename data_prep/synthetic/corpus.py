@@ -5,6 +5,7 @@ lips and audio are related as in real speech.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -14,7 +15,7 @@ import math
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,7 @@ CLIPS_PER_SPEAKER = 2
 _RECIPE = "recipe.json"  # written last
 _FORMAT = 1  # increment when the clips of a seed change
 _CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
+_JOBS_AHEAD = 4  # jobs a process that are begun before the clips of the first are written
 _SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
 _LABEL = "clips rendered"  # of the progress
 
@@ -241,10 +243,26 @@ def _processes(workers: int) -> Iterator[Callable]:
         workers, context, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         try:
-            yield pool.map
+            yield functools.partial(_map, pool, workers)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _map(
+    pool: concurrent.futures.Executor, workers: int, function: Callable, jobs: Iterable[parts.Job]
+) -> Iterator[Untyped]:
+    """Yields the results of the jobs in order; of those not taken yet there are only a few.
+
+    `Executor.map` begins all jobs: parts are read faster than their clips are written.
+    """
+    begun = collections.deque[concurrent.futures.Future]()
+    for job in jobs:
+        begun.append(pool.submit(function, job))
+        if len(begun) > _JOBS_AHEAD * workers:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def _cpus() -> int:

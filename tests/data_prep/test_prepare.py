@@ -1,3 +1,4 @@
+import concurrent.futures
 import dataclasses
 import errno
 import json
@@ -198,6 +199,23 @@ def test_a_video_that_kills_its_process_costs_no_other(tmp_path):
     assert rejected["clip_id"] == "a"
     assert "its process died" in rejected["detail"]
     assert not list((tmp_path / "out").rglob("*.in_progress"))
+
+
+def test_few_videos_wait_in_the_pool(tmp_path, monkeypatch):
+    begun, threads = [], concurrent.futures.ThreadPoolExecutor
+
+    def summary(video, *_):
+        begun.append(video.video_id)
+        return worker_pool.ExtractionSummary(video.video_id, "s", {}, ())
+
+    monkeypatch.setattr(worker_pool, "extract_one", summary)
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda n, *_: threads(n))
+    videos = [corpora.Video(tmp_path, f"{number:03d}", "s") for number in range(100)]
+    results = worker_pool.extract_all(videos, "folder", SETTINGS, tmp_path, workers=2)
+    first = next(results).video_id
+    assert len(begun) <= 2 * 4 * 2  # two processes, and as many begin as have ended
+    assert sorted([first, *(each.video_id for each in results)]) == [v.video_id for v in videos]
+    assert sorted(begun) == [v.video_id for v in videos]
 
 
 def test_the_command_prepares_real_looking_faces(tmp_path, capsys):

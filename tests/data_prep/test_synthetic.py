@@ -1,4 +1,5 @@
 import argparse
+import concurrent.futures
 import shutil
 
 import numpy as np
@@ -247,6 +248,15 @@ def test_parts_are_rendered_side_by_side_and_joined_when_all_have_ended(tmp_path
 def test_a_part_out_of_range_is_refused(text):
     with pytest.raises(ValueError, match="expected I/N with I from 1 to N"):
         parts.parse(text)
+
+
+def test_few_jobs_begin_before_the_clips_of_the_first_are_taken():
+    begun = []
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = synthetic._map(pool, 2, lambda job: begun.append(job) or job, range(100))
+        assert [next(results), next(results)] == [0, 1]
+        assert len(begun) <= 2 + 4 * 2
+        assert list(results) == [*range(2, 100)]
 
 
 def test_the_parts_of_ten_thousand_clips_are_all_of_them():
