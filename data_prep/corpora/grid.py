@@ -17,6 +17,7 @@ from lipsync_jax.data_prep.corpora.base import CorpusBuilder, NamedSplit, config
 from lipsync_jax.data_prep.corpora.layout import (
     Video,
     by_speaker,
+    collect,
     video_files,
     walk,
     with_unique_ids,
@@ -32,6 +33,7 @@ _UNSEEN = frozenset({"s1", "s2", "s20", "s22"})
 _SENTENCE = re.compile(r"[blps][bgrw][abiw][a-vx-z][1-9z][anps]")
 _FULL_SIZE = re.compile(r"mpg_?6000|(^|_)6000(_|$)")  # 720x576, the other edition has 360x288
 _NAMED = re.compile(r"(?:grid_)?(?:id|s)(\d+)_(?:(?:vcd|6000)_)?([a-z0-9]{6})")
+_WANTED = "s1/bbaf2n.mpg"
 _ABOVE = 2  # folders above a talker's folder in which `align/` may lie
 _VOCABULARY: Sequence[Mapping[str, str]] = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
@@ -100,12 +102,14 @@ def find(sources: Iterable[Path]) -> list[Video]:
             sizes of a sentence the larger one is used.
 
     Raises:
-        FileNotFoundError: a source does not exist, or the sources contain no video.
+        FileNotFoundError: a source does not exist, or the sources contain no video, or the first
+            videos have no content.
     """
     sources = [Path(source) for source in sources]
     videos: list[Video] = []
     sentences: dict[str, int] = {}
-    for path, _ in video_files(sources):
+    instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    for path, _ in video_files(sources, instructions):
         speaker, stem = _identify(path)
         video = Video(path, f"{speaker}/{stem}", speaker)
         number = sentences.setdefault(video.video_id, len(videos))
@@ -114,6 +118,7 @@ def find(sources: Iterable[Path]) -> list[Video]:
         elif _FULL_SIZE.search(str(path)) and not _FULL_SIZE.search(str(videos[number].path)):
             videos[number] = video
     videos.sort(key=lambda video: (video.video_id, str(video.path)))
+    collect(videos, "GRID", sources, _WANTED, instructions)  # refuses videos without content
     return with_unique_ids(_with_alignments(videos, sources))
 
 

@@ -57,7 +57,7 @@ def find(sources: Iterable[Path]) -> list[Video]:
     """
     sources = [Path(source) for source in sources]
     instructions = Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    paths = [path for path, _ in video_files(sources)]
+    paths = [path for path, _ in video_files(sources, instructions)]
     lists = list(_list_files(sources))
     times = {
         name: [_interval(file, field) for field in fields]

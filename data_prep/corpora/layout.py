@@ -62,10 +62,14 @@ class LayoutError(FileNotFoundError):
     """A folder does not hold the corpus that it should; the message says what it holds."""
 
 
-def video_files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
+def video_files(sources: Iterable[Path], instructions: str = "") -> list[tuple[Path, Path]]:
     """Returns the video files among and below some paths, sorted, each with its source folder.
 
     Hidden files and folders are skipped; links to folders are followed, each folder once.
+
+    Args:
+        sources: videos and folders.
+        instructions: what to put where, for the message.
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.
@@ -82,7 +86,7 @@ def video_files(sources: Iterable[Path]) -> list[tuple[Path, Path]]:
         names = ", ".join(str(source) for source in sources)
         raise LayoutError(
             f"no video is in {names}; known suffixes: {', '.join(sorted(SUFFIXES))}; "
-            f"found: {describe(sources)}"
+            f"found: {describe(sources)}.{_unpack_hint(sources)}\n{instructions}".strip()
         )
     return sorted(found.values())
 
@@ -226,7 +230,7 @@ def _unpack_hint(sources: Sequence[Path]) -> str:
                 or "part" in path.name.rpartition("_")[2]
                 or (path.name.endswith(_ARCHIVES))
             ):
-                return f" {path.name} is an archive: join and unpack it first, as said below."
+                return f" {path.name} is an archive: join and unpack it first."
     return ""
 
 

@@ -7,7 +7,7 @@ from lipsync_jax.data_prep.corpora import folder, grid
 def touch(root, *names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
+        (root / name).write_bytes(b"x")
 
 
 def test_a_folder_names_its_speakers_by_sub_folders(tmp_path):
