@@ -14,6 +14,7 @@ from lipsync_jax import paths
 from lipsync_jax.cli import main
 from lipsync_jax.data import loader, statistics
 from lipsync_jax.data.clip import Word
+from lipsync_jax.evaluation.report import data_page
 from tests.conftest import toy_clip
 
 # Split, speaker, frames, offset (s), confidence of each clip.
@@ -142,6 +143,23 @@ def test_the_page_is_one_file_with_frames_of_every_speaker(measured_data, tmp_pa
     assert "1 speaker in more than one split: s1" in text
     assert main.main([*line, "--max-speakers", "1"]) == 0
     assert page.read_text(encoding="utf-8").count("<img") == 1
+
+
+def test_the_page_of_very_many_speakers_lists_the_first_ones():
+    """LRW names no speakers: each of its half a million clips is one."""
+    clips = [
+        statistics.ClipSummary("train", number, f"speaker {number:04d}", 29, Fraction(25), 16000,
+                               (96, 96), 0.0, 1.0, (), 0, True, 29)
+        for number in range(1100)
+    ]  # fmt: skip
+    unreadable = [{"split": "train", "record": number, "reason": "gone"} for number in range(1200)]
+    result = {"data": "lrw", "lipsync_jax": "1", **statistics.compute(clips)}
+    page = data_page.render({**result, "unreadable": unreadable}, {})
+    assert "speaker 0999" in page and "speaker 1000" not in page
+    assert "The first 1,000 of 1,100 speakers; --json lists all." in page
+    assert "record 999:" in page and "record 1000:" not in page
+    assert "The first 1,000 of 1,200 clips; --json lists all." in page
+    assert "The first" not in data_page.render({**result, "unreadable": []}, {}).split("<h2>Spe")[0]
 
 
 def test_what_is_not_stored_is_said(toy_data, tmp_path, capsys):

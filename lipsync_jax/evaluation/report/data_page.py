@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -32,6 +33,7 @@ _THUMBNAIL = 96  # pixels, height of a frame in a contact sheet
 _JPEG_QUALITY = 80
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 340, 170, 8, 18, 20  # of a plot, pixels
 _MAX_BAR = 54  # pixels
+_MAX_LISTED = 1000  # speakers, and clips that can't be read
 
 
 def render(statistics: Mapping[str, Json], sheets: Mapping[str, Sequence[np.ndarray]]) -> str:
@@ -71,12 +73,13 @@ def _heading(title: str, statistics: Mapping[str, Json]) -> str:
     if unreadable := statistics["unreadable"]:
         items = "".join(
             f"<li>{_text(each['split'])}, record {each['record']}: {_text(each['reason'])}</li>"
-            for each in unreadable
+            for each in unreadable[:_MAX_LISTED]
         )
         lines.append(
             f"<p class=warning>{_plural(len(unreadable), 'clip')} can't be read and "
             f"{'is' if len(unreadable) == 1 else 'are'} not counted. Prepare the data set again."
-            f"</p><details><summary>Reasons</summary><ul class=tall>{items}</ul></details>"
+            f"</p><details><summary>Reasons</summary><ul class=tall>{items}</ul>"
+            f"{_not_listed(len(unreadable), 'clips')}</details>"
         )
     return "\n".join(lines)
 
@@ -166,14 +169,21 @@ def _speakers(speakers: Mapping[str, Json], sheets: Mapping[str, Sequence[np.nda
     rows = [
         [_text(name), f"{each['clips']:,}", _duration(each["seconds"]),
          _text(", ".join(each["splits"]))]
-        for name, each in speakers.items()
+        for name, each in itertools.islice(speakers.items(), _MAX_LISTED)
     ]  # fmt: skip
     table = page.table(["speaker", "clips", "duration", "split"], rows)
     note = f"Frames of {len(sheets):,} of {_plural(len(speakers), 'speaker')}, spread evenly."
     return (
         f"<p class=note>{note}</p>{figures}<details><summary>All speakers</summary>"
-        f"<div class=tall>{table}</div></details>"
+        f"<div class=tall>{table}</div>{_not_listed(len(speakers), 'speakers')}</details>"
     )
+
+
+def _not_listed(count: int, units: str) -> str:
+    """Returns a note on what a list leaves out: a browser can't show hundreds of thousands."""
+    if count <= _MAX_LISTED:
+        return ""
+    return f"<p class=note>The first {_MAX_LISTED:,} of {count:,} {units}; --json lists all.</p>"
 
 
 def _describe(speaker: Mapping[str, Json]) -> str:
