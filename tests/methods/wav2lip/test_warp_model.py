@@ -281,6 +281,14 @@ def test_painted_pixels_are_not_greener_than_skin_in_any_light(light):
     assert float(limited[0, 0, 2, 1]) < 0.9 * float(painted[0, 0, 2, 1])
 
 
+def test_a_grey_wall_beside_the_face_lets_no_mouth_be_greener():
+    skin = jnp.broadcast_to(jnp.array([0.5, 0.6, 0.8]), (1, 4, 8, 3))
+    beside_a_wall = skin.at[:, :, jnp.array([0, 1, 6, 7])].set(0.5)
+    painted = jnp.broadcast_to(jnp.array([0.4, 0.55, 0.5]), (1, 4, 8, 3))
+    expected = warp_model.limit_green(painted, skin)
+    np.testing.assert_allclose(warp_model.limit_green(painted, beside_a_wall), expected, rtol=1e-6)
+
+
 def test_painted_changes_have_little_chroma_and_any_brightness():
     change = jnp.array([[0.9, 0.9, 0.9], [0.02, 0.0, -0.02], [1.0, -1.0, 0.0]])
     limited = warp_model.limit_chroma(change)
