@@ -23,6 +23,7 @@ from lipsync_jax.data_prep.settings import (
 )
 from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 from lipsync_jax.evaluation.sync.offset import MIN_STABILITY
+from lipsync_jax.text import naming_options
 from lipsync_jax.training.checkpoint_folder import local_folder, resolve_checkpoint
 from lipsync_jax.training.model_cards import ITEM, PACKED, network_names, network_path
 
@@ -50,10 +51,11 @@ def model_folder(settings: ExtractionSettings) -> Path | None:
     folder = weights.resolve(named, weights.SYNC, "--sync-model")
     if not local_folder(folder).exists():
         raise FileNotFoundError(
-            f"--sync-model {chosen} does not exist; name a run of configs/sync_expert.py, a folder "
+            f"`sync_model` {chosen} does not exist; name a run of configs/sync_expert.py, a folder "
             f"that `lipsync convert` wrote, {BUILT_IN} or {NO_SYNC_MODEL}"
         )
-    return resolve_checkpoint(folder)
+    with naming_options({"sync_model": folder}):
+        return resolve_checkpoint(folder)
 
 
 @functools.cache

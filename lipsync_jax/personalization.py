@@ -24,9 +24,10 @@ from lipsync_jax.evaluation.generators import DubbingGenerator
 from lipsync_jax.evaluation.sync import dub_sync, video_sync
 from lipsync_jax.evaluation.sync_models import FRAME_RATE, SyncModel
 from lipsync_jax.faces.regions import MOUTH_FACE96, crop_mouth
-from lipsync_jax.media import audio, video_reader
+from lipsync_jax.media import audio, containers, video_reader
 from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.synthesis import model_info
+from lipsync_jax.text import naming_options
 from lipsync_jax.training import checkpoint_folder, checkpoints, loop, model_cards
 from lipsync_jax.types import Json
 
@@ -101,13 +102,13 @@ def personalize(
         KeyboardInterrupt: the run was stopped; the same call resumes it.
     """
     video, out = Path(video), Path(out)
-    if not video.is_file():
-        raise FileNotFoundError(f"--video {video} does not exist; give the path of a video")
-    folder = weights.resolve(base, weights.DUBBING)
-    expert = weights.resolve(sync_model, weights.SYNC, "--sync-model")
-    if steps < 1:
-        raise ValueError(f"--steps {steps}: give at least 1")
-    _check_length(video, min_seconds)
+    with naming_options({"video": video}):
+        containers.check_file(video)
+        folder = weights.resolve(base, weights.DUBBING)
+        expert = weights.resolve(sync_model, weights.SYNC, "--sync-model")
+        if steps < 1:
+            raise ValueError(f"`steps`={steps}: give at least 1")
+        _check_length(video, min_seconds)
     card = checkpoints.read_model_card(folder)
     checkpoints.load_inference(
         folder, DubbingInference, "which does not dub; give a run of configs/wav2lip.py"
@@ -170,7 +171,7 @@ def _check_length(video: Path, min_seconds: float) -> None:
         seconds = min(float(duration), seconds)
     if seconds < min_seconds:
         raise ValueError(
-            f"--video {video} has {seconds:.0f} s of video with audio; at least {min_seconds:g} s "
+            f"`video` {video} has {seconds:.0f} s of video with audio; at least {min_seconds:g} s "
             "are needed, some minutes are better: record more of the same person"
         )
 
@@ -181,7 +182,7 @@ def _claim(out: Path, video: Path) -> None:
     before = _read(out).get("video_sha256", digest)
     if before != digest:
         raise ValueError(
-            f"--out {out} has a run of another video than {video}; choose another folder, or "
+            f"`out` {out} has a run of another video than {video}; choose another folder, or "
             "remove that one"
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -212,7 +213,7 @@ def _in_sync(
     longest = video_sync.longest(tracks)
     if longest is None:
         raise ValueError(
-            f"--video {video}: no face was found in the first {int(dub_sync.SECONDS)} s; check "
+            f"`video` {video}: no face was found in the first {int(dub_sync.SECONDS)} s; check "
             "that the video is upright and shows one person who speaks"
         )
     sync, source = dub_sync.format_offset(longest), video
@@ -234,7 +235,7 @@ def _clips(source: Path, out: Path, settings: ExtractionSettings, min_seconds: f
         rejected = [item for summary in found.summaries for item in summary.rejected]
         reasons = ", ".join(dict.fromkeys(item.reason for item in rejected)) or "none"
         raise ValueError(
-            f"--video {source.name} gives {seconds:.0f} s of clips with a face and audio; at least "
+            f"`video` {source.name} gives {seconds:.0f} s of clips with a face and audio; at least "
             f"{min_seconds / 2:g} s are needed (reasons of rejected parts: {reasons})"
         )
     return clips

@@ -1,8 +1,9 @@
-"""Escapes text for a terminal, and makes file names from arbitrary names."""
+"""Escapes text for a terminal, names options in errors, and makes file names of any names."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 _OPTION = re.compile(r"`([a-z][a-z0-9_]*)`")
 _ELLIPSIS = "..."
@@ -49,6 +50,47 @@ def spell_options(message: object, spelling: Mapping[str, str]) -> str:
         spelling: field -> its name here; fields without a name stay as they are.
     """
     return _OPTION.sub(lambda found: spelling.get(found[1], found[0]), str(message))
+
+
+@contextlib.contextmanager
+def naming_options(files: Mapping[str, object]) -> Iterator[None]:
+    """Names the option of a file in errors whose message begins with the file's path.
+
+        with naming_options({"face": face}):
+            open_video(face)  # ValueError: `face` clip.mp4 has no video stream; ...
+
+    Args:
+        files: see `each_file`.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        message = str(error)
+        names: dict[str, list[str]] = {}  # what the message may begin with -> names
+        for name, path in each_file(files):
+            for start in {os.fspath(path), os.path.abspath(path)}:
+                names.setdefault(str(start), []).append(name)
+        found = [start for start in names if re.match(re.escape(start) + r"([ :,]|$)", message)]
+        if found and error.args == (message,):
+            error.args = (f"{' and '.join(names[max(found, key=len)])} {message}",)
+        raise
+
+
+def each_file(files: Mapping[str, object]) -> Iterator[tuple[str, str | os.PathLike]]:
+    """Yields the name and the path of each file.
+
+    Args:
+        files: field of an option -> path; or several, a list of them or of (number, path). Other
+            values are no files.
+
+    Yields:
+        `field` in backticks, with the number if there is one; path.
+    """
+    for field, value in files.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            number, path = item if isinstance(item, tuple) else ("", item)
+            if isinstance(path, str | os.PathLike):
+                yield f"`{field}` {number}".rstrip(), path
 
 
 def unique_file_names(names: Iterable[str]) -> dict[str, str]:

@@ -46,7 +46,8 @@ def _error(capsys, *words):
 
 def test_a_video_that_can_not_be_used_is_refused_in_a_sentence(built_in, tmp_path, capsys):
     out = ["--out", tmp_path / "mine"]
-    assert "does not exist" in _error(capsys, "--video", tmp_path / "no.mp4", *out)
+    gone = tmp_path / "no.mp4"
+    assert f"--video {gone} does not exist" in _error(capsys, "--video", gone, *out)
     short = talking.write_talking_video(tmp_path / "short.mkv", talking.random_speech_mask(50))
     message = _error(capsys, "--video", short, *out)
     assert "has 2 s of video with audio; at least 30 s" in message

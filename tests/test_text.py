@@ -13,7 +13,13 @@ from lipsync_jax.cli._terminal import spelled
 from lipsync_jax.data_prep import prepare, stages
 from lipsync_jax.evaluation import results
 from lipsync_jax.evaluation.report import html, side_by_side
-from lipsync_jax.text import printable, printable_lines, spell_options, unique_file_names
+from lipsync_jax.text import (
+    naming_options,
+    printable,
+    printable_lines,
+    spell_options,
+    unique_file_names,
+)
 from tests.helpers import media_files
 
 RED = "\x1b[31mred\x1b[2J"
@@ -37,6 +43,35 @@ def test_what_terminals_would_obey_is_escaped(text, shown):
 
 def test_long_texts_are_cut():
     assert printable("a" * 100, 10) == "aaaaaaa..."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError("face gone.mp4 does not exist"), "`face` face gone.mp4 does not exist"),
+        (ValueError("a.wav: no audio"), "`audio` a.wav: no audio"),
+        (ValueError(f"{Path('a.wav').absolute()}: no audio"), "`audio` /"),
+        (ValueError("b.wav is empty"), "`speakers` 1 b.wav is empty"),
+        (ValueError("face is empty"), "`other` face is empty"),
+        (ValueError("twice.mp4 is empty"), "`one` and `two` twice.mp4 is empty"),
+        (ValueError("a.wave is empty"), "a.wave is empty"),
+        (ValueError("`audio` a.wav is empty"), "`audio` a.wav is empty"),
+        (FileNotFoundError(2, "a.wav"), "[Errno 2] a.wav"),
+    ],
+)
+def test_errors_about_a_file_name_its_option(error, message):
+    files = {
+        "face": Path("face gone.mp4"),
+        "audio": "a.wav",
+        "speakers": [(0, "c.wav"), (1, "b.wav")],
+        "other": Path("face"),
+        "one": [Path("once.mp4"), Path("twice.mp4")],
+        "two": "twice.mp4",
+        "seed": 1,
+    }
+    with pytest.raises(type(error)) as raised, naming_options(files):
+        raise error
+    assert raised.value is error and str(error).startswith(message)
 
 
 def test_names_become_files_of_one_folder_none_twice():

@@ -287,7 +287,7 @@ def _make(
     try:
         given = parse_row(row, row_options, copy.copy(arguments))
         if paths.absolute(given.outfile) in finished:
-            raise ValueError(f"outfile {given.outfile} was made by a row above; name another")
+            raise ValueError(f"`outfile` {given.outfile} was made by a row above; name another")
         with _staging.staged(given) as local, _terminal.generation_progress() as show:
             files, settings = split_arguments(local)
             report = make(*files, on_progress=show, **settings)

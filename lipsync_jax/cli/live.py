@@ -102,15 +102,14 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: see `run`.
     """
-    for option, paths in (("face", arguments.face), ("audio", [arguments.audio])):
-        for path in paths:
-            if path is not None and not path.is_file():
-                raise FileNotFoundError(f"--{option} {path} does not exist; give a file")
-    if arguments.audio is not None:
-        from lipsync_jax.synthesis import driving_audio
-
-        driving_audio.duration(arguments.audio)
+    from lipsync_jax.media import containers
+    from lipsync_jax.synthesis import driving_audio
     from lipsync_jax.synthesis.options import DubbingOptions
+
+    for path in arguments.face:
+        containers.check_file(path)
+    if arguments.audio is not None:
+        driving_audio.duration(arguments.audio)
 
     DubbingOptions.from_quality(arguments.quality, detector=arguments.detector)
     for url in arguments.ice_server:

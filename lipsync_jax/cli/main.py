@@ -1,11 +1,12 @@
 """The `lipsync` command: parses the command line, calls the library, prints the result."""
 
 import argparse
+import functools
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from lipsync_jax import progress
 from lipsync_jax.cli import _json_output, _staging
@@ -17,7 +18,7 @@ from lipsync_jax.cli._terminal import (
     describe_unexpected,
     spelled,
 )
-from lipsync_jax.text import printable_lines
+from lipsync_jax.text import naming_options, printable_lines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,8 +88,30 @@ def build_parser(commands: Collection[str]) -> Parser:
                 _json_output.add_argument(command)
             if name in PROGRESS_COMMANDS:
                 add_progress(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=_naming_options(command, module.run))
     return parser
+
+
+def _naming_options(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]
+) -> Callable[[argparse.Namespace], int]:
+    """Returns `run`, whose errors about a file name the option that the file was given by."""
+    names = [action.dest for action in parser._actions if action.option_strings]
+
+    @functools.wraps(run)
+    def named(arguments: argparse.Namespace) -> int:
+        files = {name: getattr(arguments, name, None) for name in names}
+        with naming_options({name: value for name, value in files.items() if _is_file(value)}):
+            return run(arguments)
+
+    return named
+
+
+def _is_file(value: object) -> bool:
+    """Returns whether a value is a path, or several."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_file, value))
+    return isinstance(value, os.PathLike)
 
 
 def _run(arguments: argparse.Namespace, output: _json_output.JsonOutput) -> int:

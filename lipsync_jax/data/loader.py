@@ -109,9 +109,7 @@ def _readable(folder: Path) -> Path:
 def _require_folder(root: Path) -> None:
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
-        raise FileNotFoundError(
-            f"data folder {root} {what}; name the folder that `lipsync prepare` wrote"
-        )
+        raise FileNotFoundError(f"{root} {what}; name the folder that `lipsync prepare` wrote")
 
 
 def _complete(root: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def list_videos(folder: str | os.PathLike) -> dict[str, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder {folder} does not exist; give a folder of videos")
+        raise FileNotFoundError(f"{folder} does not exist; give a folder of videos")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
@@ -146,7 +146,7 @@ def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"file list {path} does not exist; give a text file")
+        raise FileNotFoundError(f"{path} does not exist; give a text file of pairs")
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         names = line.split()
@@ -157,7 +157,7 @@ def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> 
         first, second = (Path(root, name if Path(name).suffix else f"{name}.mp4") for name in names)
         pairs.append((first, second) if order == "audio-video" else (second, first))
     if not pairs:
-        raise ValueError(f"file list {path} is empty")
+        raise ValueError(f"{path} is empty; give a text file of pairs")
     return pairs
 
 

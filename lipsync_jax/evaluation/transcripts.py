@@ -23,9 +23,7 @@ def load_transcripts(path: Path) -> dict[str, str]:
         return _texts(path)
     files = sorted(path.rglob("*.align"))
     if not files:
-        raise ValueError(
-            f"--transcripts {path}: the folder holds no .align files; give a folder that does"
-        )
+        raise ValueError(f"{path}: the folder holds no .align files; give a folder that does")
     return {file.stem: " ".join(word.text for word in read_alignment(file)) for file in files}
 
 
@@ -51,9 +49,7 @@ def error_rates(
     parsed = _read_json_object(hypotheses)
     nested = all(isinstance(value, dict) for value in parsed.values())
     if not nested and len(methods) > 1:
-        raise ValueError(
-            f"--hypotheses {hypotheses}: give {{method: {{clip: text}}}} for {', '.join(methods)}"
-        )
+        raise ValueError(f"{hypotheses}: give {{method: {{clip: text}}}} for {', '.join(methods)}")
     by_method = parsed if nested else {methods[0]: parsed}
     rates = {
         method: {
@@ -64,9 +60,7 @@ def error_rates(
         for method, texts in by_method.items()
     }
     if not any(rates.values()):
-        raise ValueError(
-            f"--hypotheses {hypotheses}: no clip has a transcript; name them like the clips"
-        )
+        raise ValueError(f"{hypotheses}: no clip has a transcript; name them like the clips")
     return rates
 
 

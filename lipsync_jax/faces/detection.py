@@ -85,7 +85,9 @@ def resolve_detector(name: str = AUTO) -> str:
         return _first_working()
     if kind == "yunet" and argument:
         if not Path(argument).is_file():
-            raise FileNotFoundError(f"YuNet's weights {argument} do not exist; check the path")
+            raise FileNotFoundError(
+                f"`detector`: YuNet's weights {argument} do not exist; check the path"
+            )
         return name
     if name not in DETECTORS:
         raise ValueError(f"no face detector {name!r}; choose {DETECTOR_CHOICES}")

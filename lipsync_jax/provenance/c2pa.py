@@ -68,7 +68,7 @@ def sign_on_close(
     assert key is not None  # the options require both or none
     for name, path in (("c2pa_certificate", certificate), ("c2pa_key", key)):
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{name} {path} does not exist; give a PEM file")
+            raise FileNotFoundError(f"`{name}` {path} does not exist; give a PEM file")
     library = _library()
     return _sign_written_file(
         library, _signer(library, Path(certificate), Path(key)), Path(outfile)

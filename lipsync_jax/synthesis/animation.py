@@ -27,6 +27,7 @@ from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.options import AnimationOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.streaming_audio import StreamingAudio
+from lipsync_jax.text import naming_options
 from lipsync_jax.types import Argument
 
 Pathlike = str | os.PathLike
@@ -119,8 +120,9 @@ class Animator:
             FileNotFoundError, ValueError: as `animate`.
         """
         settings = AnimationOptions(**options)
-        settings.check_inputs([("face", face)])
-        animator = StreamingAnimator(self.model, face, settings)
+        settings.check_inputs(face)
+        with naming_options(settings.files(face)):
+            animator = StreamingAnimator(self.model, face, settings)
         animator.compile()
         return animator
 
@@ -134,6 +136,8 @@ class Animator:
     ) -> GenerationResult:
         started = time.monotonic()
         with contextlib.ExitStack() as cleanup:
+            files = options.files(face, audio) | {"outfile": outfile}
+            cleanup.enter_context(naming_options(files))
             duration = driving_audio.duration(audio)
             animator = StreamingAnimator(self.model, face, options)
             sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)

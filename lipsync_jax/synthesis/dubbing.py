@@ -47,6 +47,7 @@ from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
+from lipsync_jax.text import naming_options
 from lipsync_jax.training import checkpoint_folder
 from lipsync_jax.types import Argument
 
@@ -145,9 +146,10 @@ class LipSyncPipeline:
             FileNotFoundError, ValueError: as `generate`.
         """
         settings = DubbingOptions.from_quality(**options)
-        settings.check_inputs([("face", face), ("audio", audio)])
-        video, reference = _open_video(face, settings), _reference_appearance(settings)
-        return frame_preview.preview(self.model, video, audio, moments, settings, reference)
+        settings.check_inputs(face, audio)
+        with naming_options(settings.files(face, audio)):
+            video, reference = _open_video(face, settings), _reference_appearance(settings)
+            return frame_preview.preview(self.model, video, audio, moments, settings, reference)
 
     def prepare(
         self,
@@ -173,6 +175,17 @@ class LipSyncPipeline:
         """
         settings = DubbingOptions.from_quality(**options)
         settings.check_streaming(face)
+        with naming_options(settings.files(face)):
+            return self._prepare(face, settings, max_frame_bytes, max_seconds, on_progress)
+
+    def _prepare(
+        self,
+        face: Pathlike,
+        settings: DubbingOptions,
+        max_frame_bytes: int | None,
+        max_seconds: float,
+        on_progress: OnProgress | None,
+    ) -> streaming.StreamingDubber:
         video = _open_video(face, settings)
         label = visible_label.watermark(settings.label, video.size)
         if max_frame_bytes is not None:
@@ -208,6 +221,8 @@ class LipSyncPipeline:
         started = time.monotonic()
         on_progress = on_progress or _ignore_progress
         with contextlib.ExitStack() as cleanup:
+            files = options.files(face, audio) | {"outfile": outfile}
+            cleanup.enter_context(naming_options(files))
             video, reference = _open_video(face, options), _reference_appearance(options)
             sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
             label = visible_label.watermark(options.label, video.size)

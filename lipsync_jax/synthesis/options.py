@@ -9,7 +9,9 @@ from pathlib import Path
 from lipsync_jax import faces
 from lipsync_jax.data.windows import AUDIO_OFFSETS
 from lipsync_jax.faces.trajectory import MISSING_FACE, FaceOptions
+from lipsync_jax.media import containers
 from lipsync_jax.media.timeline import LOOPS
+from lipsync_jax.text import each_file, naming_options
 from lipsync_jax.types import Argument
 
 SILENCE_MODES = ("model", "zero-audio", "passthrough")
@@ -64,33 +66,45 @@ class OutputOptions:
         names = ("codec", "crf", "preset", "lossless")
         return {name: getattr(self, name) for name in names}
 
-    def check_inputs(self, inputs: Sequence[tuple[str, str | os.PathLike]]) -> None:
-        """Raises FileNotFoundError for a missing file of (name of an option, path) pairs."""
-        for option, path in inputs:
-            if not Path(path).is_file():
-                what = "is a folder" if Path(path).is_dir() else "does not exist"
-                raise FileNotFoundError(f"{option} {path} {what}; give the path of a file")
+    def files(
+        self, face: str | os.PathLike, audio: str | os.PathLike | None = None
+    ) -> dict[str, object]:
+        """Returns the files to read, see `text.each_file`."""
+        return {"face": face, "audio": audio}
 
-    def check_files(
-        self, inputs: Sequence[tuple[str, str | os.PathLike]], outfile: str | os.PathLike
+    def check_inputs(self, face: str | os.PathLike, audio: str | os.PathLike | None = None) -> None:
+        """Checks `files` without opening them.
+
+        Raises:
+            FileNotFoundError, ValueError: see `containers.check_file`; names the option.
+        """
+        files = self.files(face, audio)
+        with naming_options(files):
+            for _, path in each_file(files):
+                containers.check_file(path)
+
+    def check(
+        self,
+        face: str | os.PathLike,
+        audio: str | os.PathLike | None,
+        outfile: str | os.PathLike,
     ) -> None:
         """Checks inputs and output without opening them.
 
-        Args:
-            inputs: (name of an option, path) pairs.
-            outfile: path of the output video.
-
         Raises:
-            FileNotFoundError: an input is missing.
-            ValueError: the output is a folder, one of the inputs, or can't be written.
+            FileNotFoundError, ValueError: there is no driving audio, or see `check_inputs`; or the
+                output is a folder, one of the inputs, or can't be written.
         """
-        self.check_inputs(inputs)
+        files = self.files(face, audio)
+        if audio is None and not files.get("speakers"):
+            raise ValueError("`audio` is missing; give a recording of speech")
+        self.check_inputs(face, audio)
         if Path(outfile).is_dir():
-            raise ValueError(f"outfile {outfile} is a folder; give a file in it, e.g. out.mp4")
-        for option, path in inputs:
+            raise ValueError(f"`outfile` {outfile} is a folder; give a file in it, e.g. out.mp4")
+        for name, path in each_file(files):
             if Path(outfile).exists() and os.path.samefile(path, outfile):
                 raise ValueError(
-                    f"outfile {outfile} is also the {option}, which would be overwritten; give "
+                    f"`outfile` {outfile} is also the {name}, which would be overwritten; give "
                     "another path"
                 )
         folder = Path(outfile).absolute().parent
@@ -98,10 +112,10 @@ class OutputOptions:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"outfile {outfile}: the folder can't be made ({error}); give another"
+                f"`outfile` {outfile}: the folder can't be made ({error}); give another"
             ) from error
         if not os.access(folder, os.W_OK):
-            raise ValueError(f"outfile {outfile}: the folder can't be written to; give another")
+            raise ValueError(f"`outfile` {outfile}: the folder can't be written to; give another")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,22 +149,6 @@ class AnimationOptions(OutputOptions):
             raise ValueError(
                 "`aligned` and `paste_back` exclude each other: a crop has no surrounding image"
             )
-
-    def check(
-        self,
-        face: str | os.PathLike,
-        audio: str | os.PathLike | None,
-        outfile: str | os.PathLike,
-    ) -> None:
-        """Checks the files, see `check_files`.
-
-        Raises:
-            FileNotFoundError: an input is missing.
-            ValueError: there is no driving audio, or the output can't be written.
-        """
-        if audio is None:
-            raise ValueError("audio is missing; give a recording of speech")
-        self.check_files([("face", face), ("audio", audio)], outfile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,10 +269,9 @@ class DubbingOptions(FaceOptions, OutputOptions):
         """Checks the options of a face that streaming audio will drive.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: an option needs the whole audio.
+            FileNotFoundError, ValueError: see `check_inputs`; or an option needs the whole audio.
         """
-        self.check_inputs([("face", face)])
+        self.check_inputs(face)
         if self.silence_mode != "model":
             raise ValueError(
                 f"`silence_mode`={self.silence_mode!r} needs the whole audio to detect pauses; "
@@ -285,23 +282,12 @@ class DubbingOptions(FaceOptions, OutputOptions):
                 "`speakers`: streaming audio drives one face; select the face by `face_id`"
             )
 
-    def check(
-        self,
-        face: str | os.PathLike,
-        audio: str | os.PathLike | None,
-        outfile: str | os.PathLike,
-    ) -> None:
-        """Checks the files, see `check_files`.
-
-        Raises:
-            FileNotFoundError: an input is missing.
-            ValueError: there is no driving audio, or the output can't be written.
-        """
-        if audio is None and not self.speakers:
-            raise ValueError("audio is missing; give a recording of speech")
-        inputs = [("face", face), *([] if audio is None else [("audio", audio)])]
-        inputs += [(f"speaker {number}", path) for number, path in dict(self.speakers).items()]
-        self.check_files(inputs, outfile)
+    def files(
+        self, face: str | os.PathLike, audio: str | os.PathLike | None = None
+    ) -> dict[str, object]:
+        """Returns the files to read, see `text.each_file`."""
+        more = {"face_ref": self.face_ref, "speakers": self.speakers}
+        return super().files(face, audio) | more
 
     def check_box(self, size: tuple[int, int]) -> None:
         """Checks that the constant box lies in the frames.

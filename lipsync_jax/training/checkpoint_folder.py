@@ -52,7 +52,7 @@ def resolve_checkpoint(directory: str | os.PathLike) -> Path:
         )
     if not root.is_dir():
         raise FileNotFoundError(
-            f"checkpoint folder {name} does not exist; name a training run's workdir or a "
+            f"{name} does not exist; name a training run's workdir or a "
             "folder that `lipsync convert` wrote"
         )
     if model_cards.is_checkpoint(root):

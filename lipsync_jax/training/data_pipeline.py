@@ -11,6 +11,7 @@ from lipsync_jax.data import loader, mixture, pipeline
 from lipsync_jax.data.batch_iterator import BatchIterator
 from lipsync_jax.data.loader import DataSource
 from lipsync_jax.methods.base import Method
+from lipsync_jax.text import naming_options
 from lipsync_jax.training import sharding
 
 
@@ -43,7 +44,8 @@ class DataPipeline:
         self._clips: dict[str, loader.DataSource] = {}
         source = method.data_source("train")
         if source is None:
-            self._folder = loader.find_dataset(config.data.dir, config.data.crop)
+            with naming_options({"config.data.dir": config.data.dir}):
+                self._folder = loader.find_dataset(config.data.dir, config.data.crop)
             parts = mixture.parse(config.data.dirs)
             if parts:
                 self._clips["train"] = mixture.load(parts, config.data.crop)

@@ -6,7 +6,7 @@ Only this module, `models` and `runners` call synthesis and evaluation.
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax import weights
@@ -16,6 +16,7 @@ from lipsync_jax.synthesis import frame_preview
 from lipsync_jax.synthesis.animation import Animator
 from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
+from lipsync_jax.text import naming_options
 from lipsync_jax.types import Json
 from lipsync_jax.web import inputs, job_options, runners
 from lipsync_jax.web.job import Job, SubmittedJob
@@ -96,7 +97,7 @@ class Actions:
             raise ValueError(f"kind={kind!r} is unknown; choose from {', '.join(KINDS)}")
         for role in KINDS[kind]:
             if role not in files:
-                raise ValueError(f"{role} is missing; give a file")
+                raise ValueError(f"`{role}` is missing; give a file")
         job_options.check(kind, options)
         if kind in NEED_CONSENT:
             job_options.require_consent(consent)
@@ -113,19 +114,18 @@ class Actions:
         inputs.require_space(self._work, sum(path.stat().st_size for path in files.values()))
         return SubmittedJob(kind, files, shown, {k: v for k, v in options.items() if v is not None})
 
-    def people(
-        self, video: Path, on_frame: Callable[[int, int, float], None] = lambda *_: None
-    ) -> list[VideoIdentity]:
+    def people(self, video: Path, role: str = "face") -> list[VideoIdentity]:
         """Lists the persons of a video by the numbers of `face_id`; [] for an image.
 
         Args:
             video: a video or an image.
-            on_frame: see `face_detection_pass.detect_faces_in_video`.
+            role: of the file, for errors.
         """
-        if not inputs.inspect(video).seconds:
+        name = f"`{role}` {video.name}"
+        if not inputs.inspect(video, name).seconds:
             return []
-        with inputs.renamed_errors(video, video.name):
-            return list_faces.list_identities(video, on_frame)
+        with inputs.renamed_errors(video, name):
+            return list_faces.list_identities(video, lambda *_: None)
 
     def preview(
         self, face: Path, audio: Path, moment: float, options: Mapping[str, Json]
@@ -160,6 +160,7 @@ class Actions:
         with contextlib.ExitStack() as names:
             for role, path in files.items():
                 names.enter_context(inputs.renamed_errors(path, job.names[role]))
+            names.enter_context(naming_options(files))
             picture = files.get("face") or files["video"]
             inputs.write_thumbnail(picture, folder / THUMBNAIL)
             if job.kind == DUB:

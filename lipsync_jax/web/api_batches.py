@@ -13,6 +13,7 @@ from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
 from lipsync_jax.web.batches import Row
 from lipsync_jax.web.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, STATES, Job
+from lipsync_jax.web.job_options import DUB, KINDS
 from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.submission import Submitter, client_of
 from lipsync_jax.web.uploads import Uploads, safe_name
@@ -102,7 +103,7 @@ def add_routes(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
 
 def _row(uploads: Uploads, new: NewRow, options: dict[str, Json]) -> Row:
     try:
-        files = {"face": uploads.path(new.face), "audio": uploads.path(new.audio)}
+        files = {role: uploads.path(getattr(new, role), role) for role in KINDS[DUB]}
     except ValueError as error:
         return Row({}, outfile=new.outfile, error=str(error))
     return Row(files, options | new.options, outfile=new.outfile)

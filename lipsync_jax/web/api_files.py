@@ -59,15 +59,15 @@ def add_routes(app: FastAPI, actions: Actions, uploads: Uploads) -> None:
     @app.post("/api/faces", tags=["files"])
     def faces(request: FaceList) -> list[dict[str, Json]]:
         """Lists the persons of a video: the number for `face_id`, and (start, end) seconds."""
-        people = actions.people(uploads.path(request.video))
+        people = actions.people(uploads.path(request.video, "video"), "video")
         return [{"face_id": p.number, "intervals": p.intervals} for p in people]
 
     @app.post("/api/preview", tags=["files"], response_class=Response)
     def preview(request: PreviewRequest) -> Response:
         """Dubs one frame: a PNG image, with the frame before dubbing on the left."""
         frame = actions.preview(
-            uploads.path(request.face),
-            uploads.path(request.audio),
+            uploads.path(request.face, "face"),
+            uploads.path(request.audio, "audio"),
             request.moment,
             request.options,
         )

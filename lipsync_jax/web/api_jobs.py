@@ -68,7 +68,7 @@ def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
     def add_job(new: NewJob, request: Request) -> dict[str, str]:
         """Adds a job to the queue."""
         ids = {role: getattr(new, role) for role in KINDS[new.kind]}
-        files = {role: uploads.path(file_id) for role, file_id in ids.items() if file_id}
+        files = {role: uploads.path(file_id, role) for role, file_id in ids.items() if file_id}
         names: dict[str, str] = {}
         if new.from_job is not None:
             if new.kind != SYNC:

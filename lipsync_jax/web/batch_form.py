@@ -57,7 +57,7 @@ class BatchForm(Form):
         try:
             rows = self._rows(faces, recordings, table)
         except ValueError as error:
-            return str(error)
+            return texts.spelled(str(error), in_batch=True)
         return texts.batch_rows([row.error for row in rows])
 
     def _add(

@@ -146,7 +146,7 @@ class DubForm(Form):
             shown = inputs.require_face(self._path(face)) if face else None
             speech = inputs.require_audio(self._path(audio)) if audio else None
         except ValueError as error:
-            return gr.update(interactive=False), str(error), texts.ABOUT_FILES
+            return gr.update(interactive=False), texts.spelled(str(error)), texts.ABOUT_FILES
         if shown:
             lines.append(f"Face: {shown.describe()}.")
         if speech:

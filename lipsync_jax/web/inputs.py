@@ -100,30 +100,41 @@ def _inspect(path: Path) -> MediaFile:
         return MediaFile(*size, 0.0 if single else seconds, rate, audio is not None)
 
 
-def require_face(path: Path, name: str = "") -> MediaFile:
-    """Inspects the file of a face; see `inspect`. Raises ValueError if it is audio only."""
-    found = inspect(path, name)
+def require_face(path: Path, name: str = "", role: str = "face") -> MediaFile:
+    """Inspects the file of a face; see `inspect`.
+
+    Args:
+        path: the file.
+        name: by which the user knows the file.
+        role: named in errors before the name.
+
+    Raises:
+        FileNotFoundError, ValueError: see `inspect`; or the file is audio only.
+    """
+    told = f"`{role}` {name or path.name}"
+    found = inspect(path, told)
     if not found.has_video:
-        raise ValueError(f"{name or path.name} has no picture; give a video or an image of a face")
+        raise ValueError(f"{told} has no picture; give a video or an image of a face")
     return found
 
 
 def require_audio(path: Path, name: str = "") -> MediaFile:
-    """Inspects the file of speech; see `inspect`. Raises ValueError if it has no audio."""
-    return _with_audio(inspect(path, name), name or path.name)
+    """Inspects the file of speech, `audio` in errors; see `require_face`."""
+    told = f"`audio` {name or path.name}"
+    return _with_audio(inspect(path, told), told)
 
 
 def require_talking_face(path: Path, name: str = "") -> MediaFile:
-    """Inspects a video with sound; see `require_face`. Raises ValueError if it is none."""
-    found, name = require_face(path, name), name or path.name
+    """Inspects a video with sound, `video` in errors; see `require_face`."""
+    found, told = require_face(path, name, "video"), f"`video` {name or path.name}"
     if not found.seconds:
-        raise ValueError(f"{name} is an image; give a video with sound")
-    return _with_audio(found, name)
+        raise ValueError(f"{told} is an image; give a video with sound")
+    return _with_audio(found, told)
 
 
-def _with_audio(found: MediaFile, name: str) -> MediaFile:
+def _with_audio(found: MediaFile, told: str) -> MediaFile:
     if not found.has_audio:
-        raise ValueError(f"{name} has no sound; give a recording of speech")
+        raise ValueError(f"{told} has no sound; give a recording of speech")
     return found
 
 

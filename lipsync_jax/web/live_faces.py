@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_jax.text import naming_options
+from lipsync_jax.web import inputs
 from lipsync_jax.web.actions import Actions
 
 if TYPE_CHECKING:
@@ -60,7 +62,11 @@ class LiveFaces:
 
         def work() -> None:
             try:
-                with self._lock:
+                with (
+                    self._lock,
+                    inputs.renamed_errors(path, path.name),
+                    naming_options({"face": path}),
+                ):
                     face = faces.prepare(self._actions.dubbing.get(), path, on_step=steps.put)
                     self._faces.pop(face.name, None)
                     while len(self._faces) >= _MAX_FACES:

@@ -12,6 +12,7 @@ VIDEO, PICTURE = "Video", "Picture"
 FACE_FROM = "Face from a"
 FACE_VIDEO = "Video of the face"
 FACE_PICTURE = "Picture of the face"
+FACE = "Video or picture of the face"  # the one of both that is shown
 SPEECH = "Speech"
 EXAMPLE = "Use an example: a rendered person"
 ABOUT_FILES = (
@@ -134,9 +135,11 @@ LIVE_MISSING = (
 _FIELDS = {
     "model": MODEL, "quality": QUALITY, "face_id": WHO, "loop": LOOP,
     "on_missing_face": MISSING_FACE, "silence_mode": SILENCE, "min_face_height": MIN_FACE,
-    "label": LABEL, "seed": SEED, "paste_back": PASTE_BACK,
+    "label": LABEL, "seed": SEED, "paste_back": PASTE_BACK, "face": FACE, "audio": SPEECH,
+    "video": SYNC_VIDEO,
 }  # fmt: skip
 _FIELD_SPELLING = {name: f'"{label}"' for name, label in _FIELDS.items()}
+_BATCH_SPELLING = _FIELD_SPELLING | {"face": f'"{FACES}"', "audio": f'"{RECORDINGS}"'}
 _SPELLING = {
     name: f"`lipsync {command} --{name.replace('_', '-')}`"
     for command, names in (("animate", ANIMATE_OPTIONS), ("dub", DUB_OPTIONS))
@@ -167,7 +170,7 @@ def spelled(message: str, in_batch: bool = False) -> str:
         message: of an error.
         in_batch: options without a field are columns of a table, else options of a command.
     """
-    return spell_options(message, _FIELD_SPELLING if in_batch else _SPELLING)
+    return spell_options(message, _BATCH_SPELLING if in_batch else _SPELLING)
 
 
 def estimate(frames: int, seconds: float | None) -> str:

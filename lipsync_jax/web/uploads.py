@@ -40,15 +40,20 @@ class Uploads:
             raise
         return file_id, path
 
-    def path(self, file_id: str) -> Path:
+    def path(self, file_id: str, field: str = "") -> Path:
         """Returns the path of a file.
+
+        Args:
+            file_id: see `add`.
+            field: that has the id, for the error.
 
         Raises:
             ValueError: there is no such file.
         """
         found = [*(self._folder / file_id).glob("*")] if _FILE_ID.fullmatch(file_id) else []
         if not found:
-            raise ValueError(f"there is no uploaded file {file_id[:40]!r}; upload it again")
+            name = f"`{field}`: " if field else ""
+            raise ValueError(f"{name}there is no uploaded file {file_id[:40]!r}; upload it again")
         return found[0]
 
     def remove(self, file_id: str) -> None:

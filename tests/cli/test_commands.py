@@ -11,6 +11,7 @@ import pytest
 from lipsync_jax import methods
 from lipsync_jax.cli import main, train
 from lipsync_jax.configs import sync_expert, wav2lip, wav2lip_gan
+from tests.helpers import talking
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +45,36 @@ def test_an_error_of_the_input_is_one_line(capsys, tmp_path):
     status = main.main(["convert", str(tmp_path / "missing.pth"), str(tmp_path / "out")])
     error = capsys.readouterr().err
     assert status == 1 and "missing.pth" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("dub --face {bad} --audio {good}", "--face"),
+        ("dub --face {good} --audio {bad}", "--audio"),
+        ("dub --face {good} --audio {good} --face-ref {bad}", "--face-ref"),
+        ("dub --face {good} --speakers 0={good} 1={bad}", "--speakers 1"),
+        ("live --face {good} {bad}", "--face"),
+        ("live --face {good} --audio {bad}", "--audio"),
+        ("personalize --video {bad} --out out", "--video"),
+        ("evaluate --videos {bad} --references {good} --out out", "--videos"),
+        ("evaluate --videos {good} --references {bad} --out out", "--references"),
+        ("evaluate --compare {good} {bad} --references {good} --out out", "--compare"),
+        ("evaluate --checkpoint-path c --filelist {bad} --out out", "--filelist"),
+        ("prepare --input {good} {bad} --out out", "--input"),
+        ("prepare --input {good} --out out --sync-model {bad}", "--sync-model"),
+        ("sync {good} --sync-model {bad}", "--sync-model"),
+        ("dub --face {good} --audio {good} --checkpoint-path {bad}", "--checkpoint-path"),
+        ("av-correlation --data {bad} --out out", "--data"),
+    ],
+)
+def test_an_error_about_a_file_names_its_option(line, option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    talking.write_talking_video(tmp_path / "good.mkv", [True] * 3)
+    assert main.main(line.format(good="good.mkv", bad="bad.mkv").split()) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"lipsync {line.split()[0]}: {option} ")
+    assert "bad.mkv does not exist; " in message
 
 
 @pytest.mark.parametrize("module", [sync_expert, wav2lip, wav2lip_gan])

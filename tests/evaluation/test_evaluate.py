@@ -222,18 +222,18 @@ def test_a_checkpoint_on_shards(toy_data, tmp_path, monkeypatch):
     [
         ([], "give one of --videos"),
         (["--videos", "v"], "--references is missing"),
-        (["--videos", "v", "--references", "r"], "r does not exist; give a video or a folder"),
+        (["--videos", "v", "--references", "r"], "--references r does not exist; give a video or"),
         (["--checkpoint-path", "c"], "needs either --data"),
         (["--videos", "v", "--references", "r", "--protocol", "mine"], "no protocol 'mine'"),
-        (["--videos", "v", "--references", "{true}"], "v does not exist; give a video or a folder"),
+        (["--videos", "v", "--references", "{true}"], "--videos v does not exist; give a video or"),
         (["--compare", "v", "v", "--references", "{true}"], "two of the folders are the same"),
         (
             ["--videos", "{good}", "--references", "{true}", "--transcripts", "t"],
             "--transcripts needs --lip-reader or --hypotheses",
         ),
         (
-            ["--checkpoint-path", "c", "--filelist", "{true}/none.txt"],
-            "none.txt does not exist",
+            ["--checkpoint-path", "c", "--filelist", "none.txt"],
+            "--filelist none.txt does not exist",
         ),
     ],
 )

@@ -59,8 +59,8 @@ def test_the_command_makes_a_marked_video(folder, capsys):
     capsys.readouterr()
     assert main.main(["animate", *arguments[:4], "--outfile", "out.mp4", "--json"]) == 1
     output = capsys.readouterr()
-    assert "audio is missing" in output.err
-    assert json.loads(output.out)["error"].startswith("audio is missing")
+    assert "--audio is missing" in output.err
+    assert json.loads(output.out)["error"].startswith("--audio is missing")
     assert main.main(["animate", *arguments[:2], *arguments[4:]]) == 1
     assert "--face is missing" in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_many_voices_from_a_table(folder, capsys):
     assert main.main(["animate", *words]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[:4]] == ["done", "FAILED", "done", "FAILED"]
-    assert "audio gone.wav does not exist" in lines[1] and "invalid int value" in lines[3]
+    assert "--audio gone.wav does not exist" in lines[1] and "invalid int value" in lines[3]
     assert video_reader.probe(folder / "1.mp4").height == 128
     assert video_reader.probe(folder / "3.mp4").height == reference_images.SIZE[1]
     (folder / "list.csv").write_text("audio,outfile,box\na.wav,1.mp4,1\n")

@@ -180,14 +180,14 @@ def blind(rgb):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"face": "gone.png"}, "face .*gone.png does not exist; give"),
-        ({"audio": "gone.wav"}, "audio .*gone.wav does not exist; give"),
-        ({"audio": None}, "audio is missing; give"),
+        ({"face": "gone.png"}, "`face` .*gone.png does not exist; check"),
+        ({"audio": "gone.wav"}, "`audio` .*gone.wav does not exist; check"),
+        ({"audio": None}, "`audio` is missing; give"),
         ({"face": "voice.wav"}, "voice.wav has no video stream; name"),
         ({"audio": "face.png"}, "face.png has no audio stream; name"),
         ({"face": "empty.png"}, "empty.png: no face was found; give an image"),
         ({"detector": blind}, r"face.png: its face can't be aligned \(.*not finite"),
-        ({"outfile": "face.png"}, "outfile .*face.png is also the face.*; give another"),
+        ({"outfile": "face.png"}, "`outfile` .*face.png is also the `face`.*; give another"),
         ({"outfile": "out.avi"}, r"out.avi: a video is written as one of \.mp4"),
         ({"seed": -1}, "`seed`=-1: give a number from 0"),
         ({"noise_std": -0.1}, "`noise_std`=-0.1: give a number from 0"),

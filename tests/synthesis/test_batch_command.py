@@ -61,12 +61,12 @@ def test_failing_rows_do_not_stop_the_others(folder, capsys):
         *["done", "FAILED", "done", "FAILED", "done", "FAILED", "FAILED", "FAILED", "FAILED"]
     ]
     for line, fault in (
-        (1, "face gone.mp4 does not exist"),
+        (1, "--face gone.mp4 does not exist"),
         (3, "invalid int value: 'many'"),
         (5, "outfile 1.mp4 was made by a row above"),
         (6, "expected 4 arguments"),
         (7, "more cells than there are columns"),
-        (8, "audio is missing; give a recording"),
+        (8, "--audio is missing; give a recording"),
     ):
         assert fault in lines[line]
     assert lines[9] == "3 of 9 made, 6 failed" and "5 of 5 frames in" in lines[0]
@@ -98,7 +98,7 @@ def test_a_batch_for_scripts_has_an_entry_a_row(folder, capsys):
     assert [item["row"] for item in found["items"]] == [1, 2, 3, 4]
     done, gone, wrong, last = found["items"]
     assert gone == {"row": 2, "outfile": "2.mp4", "error": gone["error"]}
-    assert gone["error"].startswith("face gone.mp4 does not exist") and "many" in wrong["error"]
+    assert gone["error"].startswith("--face gone.mp4 does not exist") and "many" in wrong["error"]
     for item, name in ((done, "1.mp4"), (last, "4.mp4")):
         assert item["outfile"].endswith(name)
         assert (item["frames"], item["edited_frames"], item["face"]) == (5, 5, "a film.mkv")

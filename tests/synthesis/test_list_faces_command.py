@@ -75,7 +75,7 @@ def test_choices_that_cannot_be_met_are_told(film, tmp_path):
     twins = scenes.write_scenes(tmp_path / "twins.mkv", [(LEFT, None)])
     with pytest.raises(ValueError, match="`box` and `face_id` all select the face"):
         run(twins, tmp_path, face_id=0, box=(1, 2, 3, 4))
-    with pytest.raises(FileNotFoundError, match=r"speaker 1 .*gone\.wav does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"`speakers` 1 .*gone\.wav does not exist"):
         run(film, tmp_path, speakers={1: tmp_path / "gone.wav"})
 
 

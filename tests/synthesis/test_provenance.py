@@ -142,7 +142,7 @@ def test_content_credentials_are_signed_and_tell_changes(face_video, tmp_path, c
 def test_signing_that_cannot_be_done_is_told_first(face_video, tmp_path, certificate, monkeypatch):
     with pytest.raises(ValueError, match="belong together"):
         generate(face_video, tmp_path / "a.mp4", c2pa_key=certificate["c2pa_key"])
-    with pytest.raises(FileNotFoundError, match=r"c2pa_certificate .*gone\.pem does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"`c2pa_certificate` .*gone\.pem does not exist"):
         generate(face_video, tmp_path / "a.mp4", **{**certificate, "c2pa_certificate": "gone.pem"})
     with pytest.raises(ValueError, match=r"a\.mkv: C2PA signs \.mp4"):
         generate(face_video, tmp_path / "a.mkv", **certificate)

@@ -124,9 +124,10 @@ def test_one_bad_row_never_ends_a_batch(client, face, speech, tmp_path):
     assert [row["state"] for row in found["rows"]] == ["done", "failed", "failed", "failed", "done"]
     assert found["counts"]["done"] == 2 and found["counts"]["failed"] == 3
     errors = [row["error"] for row in found["rows"]]
-    assert errors[1].startswith("nobody.mp4: no face was found")
+    assert errors[1].startswith("`face` nobody.mp4: no face was found")
     told = {job["row"]: job["error"] for job in client.get("/api/changes").json()["jobs"]}
     assert "give the face's box with `box`" in told[2]  # a column of the table
+    assert told[2].startswith('"Faces" nobody.mp4')
     assert "there is no uploaded file" in errors[2] and "`crf`=99" in errors[3]
     assert found["rows"][4]["options"] == OPTIONS | {"crf": 30}
     assert [row["row"] for row in found["rows"]] == [1, 2, 3, 4, 5]

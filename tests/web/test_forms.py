@@ -12,7 +12,7 @@ from lipsync_jax.web import texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import told_in_words
-from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB_OPTIONS
+from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB, DUB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.models import ModelShelf
 from lipsync_jax.web.page import Page
 from tests.helpers import scenes
@@ -183,4 +183,5 @@ def test_errors_name_fields_by_their_labels():
 
 
 def test_every_label_is_that_of_an_option():
-    assert texts._FIELDS.keys() <= {"model", *DUB_OPTIONS, *ANIMATE_OPTIONS}
+    options = {"model", *DUB_OPTIONS, *ANIMATE_OPTIONS}
+    assert texts._FIELDS.keys() <= options | {*KINDS[DUB], *KINDS[SYNC]}

@@ -1,6 +1,7 @@
 """Live faces beside the page."""
 
 import types
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -28,11 +29,16 @@ def test_a_face_is_prepared_by_the_model_of_the_page(live, tmp_path):
 
 def test_few_faces_are_kept(live, monkeypatch):
     def prepare(pipeline, path, on_step):
-        return types.SimpleNamespace(name=path, plan=types.SimpleNamespace(describe=lambda: "ok"))
+        if path.name == "x":
+            raise ValueError(f"{path}: no face was found")
+        plan = types.SimpleNamespace(describe=lambda: "ok")
+        return types.SimpleNamespace(name=path.name, plan=plan)
 
     monkeypatch.setattr("lipsync_jax.live.faces.prepare", prepare)
     for name in "abacdef":
-        assert [*live.prepare(name)] == [f"{name}: ok"]
+        assert [*live.prepare(Path("/server", name))] == [f"{name}: ok"]
+    with pytest.raises(ValueError, match=r"^`face` x: no face was found"):
+        [*live.prepare(Path("/server/x"))]
     assert [*live._faces] == ["c", "d", "e", "f"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lipsync_jax.media import video_reader
-from lipsync_jax.web import inputs, server
+from lipsync_jax.web import inputs, server, texts
 from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web_guard import Guard, host_names, is_local
@@ -133,8 +133,8 @@ def test_faces_and_a_preview(client, face, speech):
 def test_faces_and_previews_are_refused_as_jobs_are(client, face, speech, tmp_path):
     for video, options, message in (
         (face, {"detector": "yunet:/etc/passwd"}, "unknown options detector"),
-        (face, OPTIONS | {"face_id": 9}, "face.mp4"),
-        (speech, {}, "voice.wav has no picture"),
+        (face, OPTIONS | {"face_id": 9}, "`face` face.mp4"),
+        (speech, {}, "`face` voice.wav has no picture"),
     ):
         body = {"face": upload(client, video), "audio": upload(client, speech)}
         answer = client.post("/api/preview", json=body | {"options": options})
@@ -168,11 +168,11 @@ def test_jobs_bear_the_label_of_the_server_unless_they_name_one(
         ({"options": {"model": "../../etc"}}, "choose from toy"),
         ({"options": {"model": ["toy"]}}, "choose from toy"),
         ({"options": {"first_seconds": -1}}, "first_seconds"),
-        ({"face": "/etc/passwd"}, "no uploaded file"),
+        ({"face": "/etc/passwd"}, "`face`: there is no uploaded file"),
         ({"face": "../../../../etc"}, "no uploaded file"),
-        ({"audio": None}, "audio is missing"),
+        ({"audio": None}, "`audio` is missing"),
         ({"kind": "animate", "options": {}}, "no model for animation is loaded"),
-        ({"kind": "sync", "from_job": None, "options": {}}, "video is missing"),
+        ({"kind": "sync", "from_job": None, "options": {}}, "`video` is missing"),
         ({"from_job": "x"}, "from_job is for kind sync"),
         ({"kind": "steal"}, "kind"),
         ({"unknown": 1}, "unknown"),
@@ -203,7 +203,7 @@ def test_unusable_files_are_refused_at_once(client, tmp_path, speech, monkeypatc
         assert answer.status_code == (422 if message else 201)
         assert message in answer.text and str(tmp_path) not in answer.text
     answer = dub(client, speech, speech)
-    assert answer.status_code == 422 and "voice.wav has no picture" in answer.text
+    assert answer.status_code == 422 and "`face` voice.wav has no picture" in answer.text
     monkeypatch.setattr(inputs, "MAX_SECONDS", 0.5)
     with speech.open("rb") as file:
         answer = client.post("/api/files", files={"file": file})
@@ -255,10 +255,11 @@ def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
     nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=10)
     job = wait(client, dub(client, nobody, speech).json()["job"])
     assert job["state"] == "failed"
-    assert job["error"].startswith("nobody.mp4: no face was found")
+    assert job["error"].startswith("`face` nobody.mp4: no face was found")
     assert job["error"].endswith("(`rotate` turns it), or give the face's box with `box`")
     (shown,) = client.get("/api/changes").json()["jobs"]
     assert shown["error"].endswith("give the face's box with `lipsync dub --box`")
+    assert shown["error"].startswith(f'"{texts.FACE}" nobody.mp4: no face was found')
     assert str(tmp_path) not in job["error"] and "Traceback" in job["details"]
     assert client.get(f"/api/jobs/{job['job_id']}/result").status_code == 409
 

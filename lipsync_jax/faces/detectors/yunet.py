@@ -68,7 +68,8 @@ def _network(model: str, thread: int) -> "cv2.FaceDetectorYN":
         except cv2.error as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"YuNet's weights {model} can't be read by OpenCV {cv2.__version__}: {reason}"
+                f"`detector`: YuNet's weights {model} can't be read by OpenCV {cv2.__version__}: "
+                f"{reason}"
             ) from error
 
 
