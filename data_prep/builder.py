@@ -14,13 +14,14 @@ from typing import Any, ClassVar, NoReturn
 
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
-from tensorflow_datasets.core import file_adapters
+from tensorflow_datasets.core import file_adapters, shuffle
 from tensorflow_datasets.proto import tf_example_pb2
 
 from lipsync_jax.data import clip_index, shard_file
 from lipsync_jax.data.clip import CROP_SPECS, Clip, to_record
 from lipsync_jax.data.feature_cache import compute_features
 from lipsync_jax.data.tfds_features import clip_features
+from lipsync_jax.data_prep.bucket_file import BucketFile
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.types import Untyped
 
@@ -121,7 +122,7 @@ class TalkingFace(
             manual_dir=self.manual_dir(download_dir, config), try_download_gcs=False
         )
         tfds.disable_progress_bar()
-        with tempfile.TemporaryDirectory() as downloads, _quiet(), _uncompressed_shards():
+        with tempfile.TemporaryDirectory() as downloads, _quiet(), _own_writers():
             # Nothing is ever downloaded: TFDS' own folder stays empty.
             super().download_and_prepare(download_dir=downloads, download_config=config, **options)
         self._write_index()
@@ -206,15 +207,15 @@ def _as_os_errors(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uncompressed_shards() -> Iterator[None]:
-    """Lets TFDS write with `_UncompressedShards`; it has no option for that."""
+def _own_writers() -> Iterator[None]:
+    """Lets TFDS write with `_UncompressedShards` and `BucketFile`; it has no option for that."""
     adapters, key = file_adapters.ADAPTER_FOR_FORMAT, file_adapters.FileFormat.ARRAY_RECORD
-    before = adapters[key]
-    adapters[key] = _UncompressedShards
+    before = adapters[key], shuffle._Bucket
+    adapters[key], shuffle._Bucket = _UncompressedShards, BucketFile
     try:
         yield
     finally:
-        adapters[key] = before
+        adapters[key], shuffle._Bucket = before
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from lipsync_jax.data import clip_index, feature_cache, loader, windows
 from lipsync_jax.data.audio_features import MEL, MFCC
 from lipsync_jax.data.clip import Word, decode_frames
 from lipsync_jax.data.shard_file import ShardFile
-from lipsync_jax.data_prep import builder
+from lipsync_jax.data_prep import bucket_file, builder
 from tests.conftest import toy_clip
 
 
@@ -168,6 +169,27 @@ def test_preparing_again_writes_a_missing_index(folder, tmp_path):
     assert clip_index.is_current(Path(folder), "train", sorted(folder.glob("*train*")))
 
 
+def test_splits_above_the_memory_of_tfds_are_written_alike(tmp_path, monkeypatch):
+    """From a gigabyte on TFDS sorts a split by files, for which it needs TensorFlow."""
+
+    class Some(builder.TalkingFace, skip_registration=True):
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
+
+        def clips(self):
+            clip = toy_clip("a", 0, frames=4)
+            return {"train": (dataclasses.replace(clip, clip_id=f"{n}") for n in range(40))}
+
+    def written(name):
+        dataset = Path(builder.write_shards(Some(config="face96", data_dir=tmp_path / name), 3))
+        assert not list(dataset.glob("*.tmp"))
+        return {path.name: path.read_bytes() for path in dataset.glob("*.array_record*")}
+
+    in_memory = written("memory")
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100_000)  # after a few clips
+    monkeypatch.setattr(bucket_file, "_BUFFER", 10_000)  # some buckets are appended to
+    assert written("files") == in_memory
+
+
 def test_an_index_takes_few_bytes_a_frame_while_it_is_written(tmp_path):
     count, frames = 12, 1000
 
@@ -213,7 +235,7 @@ def test_compressed_shards_get_no_index_and_are_read(tmp_path, monkeypatch, capl
         def clips(self):
             return {"train": iter(_clips())}
 
-    monkeypatch.setattr(builder, "_uncompressed_shards", contextlib.nullcontext)
+    monkeypatch.setattr(builder, "_own_writers", contextlib.nullcontext)
     builder.write_shards(Few(config="face96", data_dir=tmp_path), shards=1)
     assert "compressed" in caplog.text
     found = loader.find_dataset(str(tmp_path), "face96")
