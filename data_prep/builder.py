@@ -4,11 +4,12 @@ import abc
 import contextlib
 import dataclasses
 import errno
+import functools
 import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -87,6 +88,7 @@ class TalkingFace(
         super().__init_subclass__(skip_registration=skip_registration, **options)
 
     def __init__(self, *, file_format: str = "array_record", **options: Any) -> None:
+        self._taken = self._stored = 0  # clips that TFDS has taken, and that are in shards
         super().__init__(file_format=file_format or "array_record", **options)
 
     @abc.abstractmethod
@@ -122,7 +124,13 @@ class TalkingFace(
             manual_dir=self.manual_dir(download_dir, config), try_download_gcs=False
         )
         tfds.disable_progress_bar()
-        with tempfile.TemporaryDirectory() as downloads, _quiet(), _own_writers():
+        self._taken = self._stored = 0
+        with (
+            tempfile.TemporaryDirectory() as downloads,
+            _quiet(),
+            ProgressBar("clips sorted into shards", log=log) as bar,
+            _own_writers(functools.partial(self._counted, bar)),
+        ):
             # Nothing is ever downloaded: TFDS' own folder stays empty.
             super().download_and_prepare(download_dir=downloads, download_config=config, **options)
         self._write_index()
@@ -156,10 +164,19 @@ class TalkingFace(
 
     def _split_generators(self, dl_manager: Untyped) -> dict[str, Iterator[tuple[str, Untyped]]]:
         del dl_manager  # nothing is ever downloaded
-        return {
-            split: ((clip.clip_id, to_record(clip, compute_features(clip))) for clip in clips)
-            for split, clips in self.clips().items()
-        }
+        return {split: self._records(clips) for split, clips in self.clips().items()}
+
+    def _records(self, clips: Iterable[Clip]) -> Iterator[tuple[str, Untyped]]:
+        for clip in clips:
+            self._taken += 1
+            yield clip.clip_id, to_record(clip, compute_features(clip))
+
+    def _counted(self, bar: ProgressBar, records: Iterable) -> Iterator:
+        """Yields the records of a shard; shows how many of the clips taken so far are stored."""
+        for record in records:
+            self._stored += 1
+            bar(self._stored, total=self._taken)
+            yield record
 
     def _generate_examples(self, **_: Untyped) -> NoReturn:
         raise NotImplementedError("splits are given as generators")
@@ -189,7 +206,7 @@ class _UncompressedShards(file_adapters.ArrayRecordFileAdapter):
         with _as_os_errors(os.fspath(path)):
             options = "group_size:1,uncompressed"
             writer = array_record_module.ArrayRecordWriter(os.fspath(path), options)
-            for _, serialized in iterator:
+            for _, serialized in cls.counted(iterator):
                 example = tf_example_pb2.Example.FromString(serialized)
                 writer.write(example.SerializeToString(deterministic=True))
             writer.close()
@@ -207,11 +224,19 @@ def _as_os_errors(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_writers() -> Iterator[None]:
-    """Lets TFDS write with `_UncompressedShards` and `BucketFile`; it has no option for that."""
+def _own_writers(counted: Callable[[Iterable], Iterable]) -> Iterator[None]:
+    """Lets TFDS write with `_UncompressedShards` and `BucketFile`; it has no option for that.
+
+    Args:
+        counted: yields the records that it is given.
+    """
+
     adapters, key = file_adapters.ADAPTER_FOR_FORMAT, file_adapters.FileFormat.ARRAY_RECORD
     before = adapters[key], shuffle._Bucket
-    adapters[key], shuffle._Bucket = _UncompressedShards, BucketFile
+    adapters[key], shuffle._Bucket = (
+        type("Shards", (_UncompressedShards,), {"counted": staticmethod(counted)}),
+        BucketFile,
+    )
     try:
         yield
     finally:

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import logging
 import pickle
 import shutil
 import tracemalloc
@@ -10,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
+from lipsync_jax import progress
 from lipsync_jax.data import clip_index, feature_cache, loader, windows
 from lipsync_jax.data.audio_features import MEL, MFCC
 from lipsync_jax.data.clip import Word, decode_frames
@@ -188,6 +191,23 @@ def test_splits_above_the_memory_of_tfds_are_written_alike(tmp_path, monkeypatch
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100_000)  # after a few clips
     monkeypatch.setattr(bucket_file, "_BUFFER", 10_000)  # some buckets are appended to
     assert written("files") == in_memory
+
+
+def test_what_follows_the_last_clip_shows_its_progress(tmp_path, capsys, caplog, monkeypatch):
+    class Some(builder.TalkingFace, skip_registration=True):
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
+
+        def clips(self):
+            made = [toy_clip(f"{n}", n, frames=4) for n in range(5)]
+            return {"train": made[:3], "test": made[3:]}
+
+    monkeypatch.setattr(progress, "_mode", "json")
+    monkeypatch.setattr(progress, "_JSON_INTERVAL", 0)
+    caplog.set_level(logging.INFO, builder.__name__)
+    builder.write_shards(Some(config="face96", data_dir=tmp_path))
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    last = {event["label"]: (event["done"], event["total"]) for event in events}
+    assert last == {"clips sorted into shards": (5, 5), "clips indexed": (5, 5)}
 
 
 def test_an_index_takes_few_bytes_a_frame_while_it_is_written(tmp_path):
