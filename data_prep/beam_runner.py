@@ -8,6 +8,8 @@ write the cache by their paths, so all of them need one file system: NFS, or a m
 import importlib.util
 import logging
 import os
+import pickle
+import shutil
 import socket
 import threading
 from collections.abc import Sequence
@@ -20,6 +22,8 @@ from lipsync_jax.progress import LOG_INTERVAL, ProgressBar
 # The core of the DirectRunner, which itself first downloads and tries another program, Prism, that
 # takes no number of processes.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_LISTS = "videos"  # folder in the cache
+_VIDEOS_PER_LIST = 1000
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,8 @@ def fill_cache(
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     _ = (
         pipeline
-        | "Videos" >> beam.Create(list(videos))
+        | "Lists" >> beam.Create(_write_lists(videos, cache_dir / _LISTS))
+        | "Videos" >> beam.FlatMap(_read_list)
         | "Spread" >> beam.Reshuffle()
         | "Extract" >> beam.Map(_extract, corpus, settings, cache_dir, _process())
     )
@@ -85,9 +90,25 @@ def fill_cache(
         pipeline.run().wait_until_finish()
     finally:
         finished.set()
+        shutil.rmtree(cache_dir / _LISTS)
     after = _write_times(cache_dir)
     written = {file for file, time in after.items() if before.get(file) != time}
     return {v.video_id for v in videos if clip_cache.cache_path(cache_dir, v) in written}
+
+
+def _write_lists(videos: Sequence[corpora.Video], folder: Path) -> list[Path]:
+    """Writes the videos into files: the program of a pipeline may have 10 MB (Dataflow)."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    files = []
+    for first in range(0, len(videos), _VIDEOS_PER_LIST):
+        files.append(folder / f"{first}.pickle")
+        files[-1].write_bytes(pickle.dumps(videos[first : first + _VIDEOS_PER_LIST]))
+    return files
+
+
+def _read_list(file: Path) -> Sequence[corpora.Video]:
+    return pickle.loads(file.read_bytes())
 
 
 def _write_times(cache_dir: Path) -> dict[Path, int]:

@@ -118,8 +118,10 @@ def test_videos_that_a_beam_pipeline_extracts_are_not_of_an_earlier_run(raw, tmp
         Pipeline=Pipeline,
         Create=lambda items: Step(lambda _: items),
         Reshuffle=lambda: Step(lambda items: items),
+        FlatMap=lambda function: Step(lambda items: [v for each in items for v in function(each)]),
         Map=lambda function, *rest: Step(lambda items: [function(each, *rest) for each in items]),
     )
+    monkeypatch.setattr(beam_runner, "_VIDEOS_PER_LIST", 2)
     settings = dataclasses.replace(SETTINGS, sync_model="none")
 
     def videos_from_cache(settings):
@@ -131,6 +133,14 @@ def test_videos_that_a_beam_pipeline_extracts_are_not_of_an_earlier_run(raw, tmp
     (tmp_path / "4.mkv").rename(raw / "4.mkv")
     assert videos_from_cache(settings) == 4
     assert videos_from_cache(dataclasses.replace(settings, smoothing=7)) == 0
+    assert not list((tmp_path / "out").rglob("*.pickle"))
+
+
+def test_the_program_of_a_beam_pipeline_does_not_grow_with_the_videos(tmp_path):
+    videos = [Video(tmp_path / f"{n:06d}.mkv", f"{n:06d}", "s") for n in range(2500)]
+    lists = beam_runner._write_lists(videos, tmp_path / "lists")
+    assert len(lists) == 3
+    assert [v for file in lists for v in beam_runner._read_list(file)] == videos
 
 
 @pytest.mark.parametrize(
