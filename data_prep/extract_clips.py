@@ -254,23 +254,23 @@ class _Reading:
                     )
         last = max((segment.end for segment in kept), default=0)
         last = max([last, *(stream.frames.stop for stream in streams.values())])
+        cropped = segments.Passing((segment, range(segment.start, segment.end)) for segment in kept)
+        embedded = segments.Passing((stream, stream.frames) for stream in streams.values())
         with log.timed("crop"):
             for frame in source_video.read_frames(self._video) if last else ():
                 if frame.index == last:
                     break
                 bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-                for segment, found in crops.items():
-                    if segment.start <= frame.index < segment.end:
-                        plan = plans[id(segment.track)]
-                        crop = plan.crop(bgr, frame.index - segment.track.start)
-                        if len(found.frames) % quality.SHARPNESS_STEP == 0:
-                            found.sharpness.append(quality.sharpness(crop))
-                        found.frames.append(encode_frame(crop, settings.quality))
+                for segment in cropped.at(frame.index):
+                    found, plan = crops[segment], plans[id(segment.track)]
+                    crop = plan.crop(bgr, frame.index - segment.track.start)
+                    if len(found.frames) % quality.SHARPNESS_STEP == 0:
+                        found.sharpness.append(quality.sharpness(crop))
+                    found.frames.append(encode_frame(crop, settings.quality))
                 with log.timed("sync offset") as counts:
                     before = counts.seconds
-                    for stream in streams.values():
-                        if frame.index in stream.frames:
-                            stream.add(frame.image)
+                    for stream in embedded.at(frame.index):
+                        stream.add(frame.image)
                 log["crop"].seconds -= log["sync offset"].seconds - before
         if not streams:
             return crops, {}

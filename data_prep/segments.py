@@ -1,13 +1,16 @@
 """Cuts face tracks into segments of the length of a clip, and rejects the unusable ones."""
 
 import dataclasses
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.data_prep.settings import FRAME_RATE, ExtractionSettings
 from lipsync_jax.data_prep.stages import StageLog
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +40,26 @@ class Segment:
         """Mean height of the face, pixels of the video."""
         boxes = self.track.boxes[self.rows]
         return float((boxes[:, 3] - boxes[:, 1]).mean())
+
+
+class Passing(Generic[Item]):
+    """Tells which of many ranges of frames have a frame, for frames in ascending order.
+
+    Args:
+        ranges: an item, and its frames.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[Item, range]]) -> None:
+        # A long video has thousands of ranges, of which a frame is in one or two.
+        self._coming = sorted(ranges, key=lambda each: each[1].start, reverse=True)
+        self._here: list[tuple[Item, range]] = []
+
+    def at(self, frame: int) -> list[Item]:
+        """Returns the items whose ranges have the frame, by the starts of their ranges."""
+        while self._coming and self._coming[-1][1].start <= frame:
+            self._here.append(self._coming.pop())
+        self._here = [each for each in self._here if frame < each[1].stop]
+        return [item for item, _ in self._here]
 
 
 def min_frames(settings: ExtractionSettings) -> int:

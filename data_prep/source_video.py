@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipsync_jax.data_prep.corpora import Video
+from lipsync_jax.data_prep.corpora import Video, stub_fault
 from lipsync_jax.data_prep.quality import SILENCE_THRESHOLD
 from lipsync_jax.data_prep.settings import FRAME_RATE
 from lipsync_jax.media import audio, video_reader
@@ -19,6 +19,8 @@ def load_audio(video: Video, has_audio: bool) -> tuple[np.ndarray, int] | None:
              if path is not None and path.is_file()]  # fmt: skip
     for number, path in enumerate(paths, 1):
         try:
+            if fault := stub_fault(path):
+                raise ValueError(f"{path} is {fault}")
             samples, rate = audio.load_from_video_start(path)
         except ValueError:
             if number == len(paths):

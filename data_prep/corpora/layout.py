@@ -282,7 +282,7 @@ def stub_fault(path: Path) -> str:
     if size == 0:
         return "an empty file"
     if size < _STUB_BYTES and path.read_bytes().startswith(_STUB_PREFIX):
-        return "a Git LFS pointer, not a video: run `git lfs pull` in a clone of the repository"
+        return "a Git LFS pointer, not the file: run `git lfs pull` in a clone of the repository"
     return ""
 
 

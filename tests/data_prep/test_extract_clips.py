@@ -1,4 +1,5 @@
 import dataclasses
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from lipsync_jax import faces
 from lipsync_jax.data.clip import decode_frames
-from lipsync_jax.data_prep import clip_cache
+from lipsync_jax.data_prep import clip_cache, segments
 from lipsync_jax.data_prep.candidates import Candidates
 from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.decision import decide
@@ -31,6 +32,18 @@ def extract_video(tmp_path, images, samples, settings=SETTINGS, **options):
 
 def reasons(result):
     return [(item.clip_id, item.reason) for item in result.rejected]
+
+
+def test_each_frame_is_in_the_ranges_that_have_it():
+    ranges = {"b": range(3, 6), "a": range(0, 4), "empty": range(2, 2), "c": range(5, 9)}
+    passing = segments.Passing(ranges.items())
+    for frame in (0, 1, 3, 5, 8, 9):  # frames may be left out
+        assert sorted(passing.at(frame)) == sorted(k for k, r in ranges.items() if frame in r)
+    # Two hours of clips of three seconds.
+    passing = segments.Passing((n, range(75 * n, 75 * n + 75)) for n in range(2400))
+    started = time.process_time()
+    assert all(passing.at(frame) == [frame // 75] for frame in range(180_000))
+    assert time.process_time() - started < 2
 
 
 def test_a_video_becomes_clips_with_their_own_audio(tmp_path):

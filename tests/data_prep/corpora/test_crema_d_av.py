@@ -2,6 +2,7 @@ import pytest
 
 from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import LayoutError, Video, crema_d_av
+from lipsync_jax.data_prep.extract_clips import extract_clips
 from lipsync_jax.data_prep.settings import ExtractionSettings
 from tests.helpers import corpus_trees
 
@@ -18,6 +19,16 @@ def test_bad_clips_and_pointers_are_reported_and_silent_videos_get_their_wav(tmp
     assert "1003_IEO_SAD_LO.wav, whose offset is not known" in report["notes"]["1003_IEO_SAD_LO"][0]
 
 
+def test_audio_that_is_a_pointer_is_named(tmp_path):
+    root = corpus_trees.crema_d_av(tmp_path)
+    file = root / "AudioWAV/1003_IEO_SAD_LO.wav"
+    corpus_trees.text(file, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    videos = {video.video_id: video for video in crema_d_av.find([root])}
+    settings = ExtractionSettings(**corpus_trees.SETTINGS)
+    (rejected,) = extract_clips(videos[file.stem], "crema_d_av", settings).rejected
+    assert rejected.detail.startswith(f"{file} is a Git LFS pointer")
+
+
 @pytest.mark.parametrize("name", crema_d_av.FAULTS)
 def test_the_four_bad_clips(name, tmp_path):
     (tmp_path / "VideoFlash").mkdir()
@@ -31,7 +42,7 @@ def test_a_download_of_pointers_is_refused(tmp_path):
     for number in range(40):
         pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
         corpus_trees.text(tmp_path / f"VideoFlash/10{number:02d}_DFA_ANG_XX.flv", pointer)
-    with pytest.raises(LayoutError, match=r"a Git LFS pointer, not a video: run `git lfs pull`"):
+    with pytest.raises(LayoutError, match=r"a Git LFS pointer, not the file: run `git lfs pull`"):
         crema_d_av.find([tmp_path])
 
 
