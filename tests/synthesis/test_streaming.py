@@ -227,7 +227,7 @@ def test_options_that_streaming_lacks_are_refused(face_video, tmp_path):
         pipeline.prepare(face_video, silence_mode="passthrough")
     with pytest.raises(ValueError, match="streaming audio drives one face"):
         pipeline.prepare(face_video, speakers={0: face_video})
-    with pytest.raises(FileNotFoundError, match=r"face .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"`face` .*gone"):
         pipeline.prepare(tmp_path / "gone.mp4")
 
 

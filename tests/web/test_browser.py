@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax.media import video_reader
-from lipsync_jax.web import example
+from lipsync_jax.web import example, texts
 from tests.helpers import media_files, scenes, toy_web
 from tests.helpers.browser import CHROMIUM, assert_accessible
 
@@ -220,7 +220,7 @@ def test_errors_are_told_in_words(page, tmp_path):
         page.get_by_label("I have the consent").first.check()
         page.wait_for_selector("#dub:not([disabled])")
         page.click("#dub")
-        wait_state(page, "Failed: nobody.mp4: no face was found")
+        wait_state(page, f'Failed: "{texts.FACE}" nobody.mp4: no face was found')
         assert "Traceback" not in page.inner_text("#job-list .state")
         page.click("#job-list summary")
         page.wait_for_function(
@@ -256,7 +256,7 @@ def test_a_batch_is_one_entry_with_a_table(page, tmp_path):
         assert page.locator("#job-list li").count() == 1
         rows = page.locator("#result table.rows tbody tr")
         rows.nth(2).wait_for()
-        assert "nobody.mp4: no face was found" in rows.nth(1).inner_text()
+        assert '"Faces" nobody.mp4: no face was found' in rows.nth(1).inner_text()
         assert "no uploaded file is named missing.mp4" in rows.nth(2).inner_text()
         with page.expect_download() as download:
             page.get_by_text("as a ZIP file").click()
