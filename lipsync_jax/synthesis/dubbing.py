@@ -5,30 +5,26 @@ several faces and begins, where the options allow, when the first is some second
 runs on its own thread with short queues between stages, so memory does not grow with length.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
 import os
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 from lipsync_jax import weights
 from lipsync_jax.faces.trajectory import FaceTrajectory, VideoFaces
-from lipsync_jax.media import audio_mix, frame_source, prefetch
+from lipsync_jax.media import frame_source, prefetch
 from lipsync_jax.media.frame_source import FrameSource
 from lipsync_jax.media.video_reader import VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import (
-    driving_audio,
+    dubbing_audio,
     dubbing_plan,
     exported_model,
     face_detection_pass,
@@ -42,8 +38,9 @@ from lipsync_jax.synthesis.batch_sizes import default_batch_size, max_batch_size
 from lipsync_jax.synthesis.batching import Batcher
 from lipsync_jax.synthesis.compositing import first_read_row
 from lipsync_jax.synthesis.dubbing_model import DubbingModel
-from lipsync_jax.synthesis.dubbing_plan import DubbingPlan, PlanChanged
-from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
+from lipsync_jax.synthesis.dubbing_output import DubbingOutput
+from lipsync_jax.synthesis.dubbing_plan import DubbingPlan
+from lipsync_jax.synthesis.face_detection_pass import SearchedFrames
 from lipsync_jax.synthesis.options import DubbingOptions
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
@@ -226,79 +223,42 @@ class LipSyncPipeline:
             video, reference = _open_video(face, options), _reference_appearance(options)
             sign = c2pa.sign_on_close(outfile, options.c2pa_certificate, options.c2pa_key)
             label = visible_label.watermark(options.label, video.size)
-            feature_spec = self.model.audio_features
-            speaker_audio = {
-                number: driving_audio.load(path, feature_spec)
-                for number, path in dict(options.speakers).items()
-            }
-            if audio is None:
-                folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lipsync_"))
-                audio = audio_mix.mix(
-                    [v.path for v in speaker_audio.values()], Path(folder) / "mix.wav"
-                )
-            main_audio = driving_audio.load(audio, feature_spec)
-            batcher = self._batcher(video, options)
+            driving = cleanup.enter_context(
+                dubbing_audio.load(audio, dict(options.speakers), self.model.audio_features)
+            )
+            batcher, output = self._batcher(video, options), None
             if not options.preview_only:
-                # Opened now, so that an unusable codec or folder is reported at once.
                 target = cleanup.enter_context(sign)
-                writing = cleanup.enter_context(contextlib.ExitStack())
-                open_writer = functools.partial(self._writer, target, video, audio, options)
-                writer = writing.enter_context(open_writer())
+                open_writer = functools.partial(
+                    self._writer, target, video, driving.output.path, options
+                )
+                output = cleanup.enter_context(DubbingOutput(open_writer))
             compiler = cleanup.enter_context(ThreadPoolExecutor(1))
             compiled = compiler.submit(batcher.compile)
-            # Identities are clustered over the whole video, so that numbers don't depend on the
-            # audio.
-            end = None if options.loop == "none" else main_audio.duration
-            search = face_detection_pass.search_frames(
-                video,
-                None if options.selects_identity else end,
-                options,
-                early=dubbing_plan.begins_early(options),
-            )
-            plan = DubbingPlan(
-                cleanup.enter_context(prefetch.Newest(search)),
-                lambda found: _select(video, found, end, speaker_audio, reference, options),
-                max(1, len(speaker_audio)),
-                video,
-                main_audio,
-                options,
-            )
+            end = None if options.loop == "none" else driving.output.duration
+            search = cleanup.enter_context(_search(video, end, options))
+            select = functools.partial(_select, video, end, [*driving.speakers], reference, options)
+            plan = DubbingPlan(search, select, len(driving.tracks), video, driving.output, options)
             plan.wait(on_progress)
-            assigned_audio = [*speaker_audio.values()] or [main_audio]
             needs_vad = options.silence_mode != "model"
-            vad_envelopes = [
-                driving_audio.vad_envelope(v.path) if needs_vad else None for v in assigned_audio
-            ]
+            envelopes = driving.vad_envelopes() if needs_vad else [None] * len(driving.tracks)
             compiled.result()
 
-            def face_renderer() -> FaceRenderer:
-                tracks = [*map(SpeakerTrack, plan.trajectories, assigned_audio, vad_envelopes)]
+            def make_renderer() -> FaceRenderer:
+                tracks = [*map(SpeakerTrack, plan.trajectories, driving.tracks, envelopes)]
                 return FaceRenderer(batcher, video, tracks, options, label, not options.lossless)
 
             previewed, edited = (0, 0), 0
             if options.preview:
                 schedule = [*plan.schedule()]
-                previewed = preview.write(outfile, face_renderer(), schedule, options.preview)
+                previewed = preview.write(outfile, make_renderer(), schedule, options.preview)
             begun = time.monotonic()
-            if not options.preview_only:
-                try:
-                    edited = _write(writer, face_renderer(), plan, on_progress)
-                except PlanChanged:
-                    writing.pop_all()  # the writer, so that it is not closed, but given up
-                    writer.abort()
-                    writer = writing.enter_context(open_writer())
-                    plan.wait(on_progress, complete=True)
-                    edited = _write(writer, face_renderer(), plan, on_progress)
-        now, recordings = time.monotonic(), [*speaker_audio.values(), main_audio]
-        notes = (*video.notes, *dict.fromkeys(itertools.chain(*(v.notes for v in recordings))))
-        schedule = [*plan.schedule()]
-        result = summary.summarize(outfile, video, plan.whole_trajectories, schedule, edited)
-        if options.preview_only:
-            frames, edited = previewed
-            result = dataclasses.replace(
-                result, outfile=preview.path_for(outfile), frames=frames, edited=edited,
-                unchanged=frames - edited, preview_only=True,
-            )  # fmt: skip
+            if output is not None:
+                edited = output.write(make_renderer, plan, on_progress)
+        now = time.monotonic()
+        result = summary.summarize(outfile, video, plan, edited)
+        if output is None:
+            result = summary.of_preview(result, preview.path_for(outfile), *previewed)
         return dataclasses.replace(
             result,
             wall_seconds=now - started,
@@ -306,9 +266,7 @@ class LipSyncPipeline:
             model_hash=self.model.model_hash,
             generated_height=self.model.size,
             credit=self.credit,
-            notes=notes,
-            video_faces=plan.video_faces,
-            frame_numbers=tuple(number for number, _ in schedule),
+            notes=(*video.notes, *driving.notes),
         )
 
     def _writer(
@@ -352,13 +310,23 @@ def _reference_appearance(options: DubbingOptions) -> np.ndarray | None:
     )
 
 
+def _search(
+    video: FrameSource, end: Fraction | None, options: DubbingOptions
+) -> prefetch.Newest[SearchedFrames]:
+    """Starts to detect faces, up to the end of the output."""
+    # Identities are clustered over the whole video, so that numbers don't depend on the audio.
+    last = None if options.selects_identity else end
+    early = dubbing_plan.begins_early(options)
+    return prefetch.Newest(face_detection_pass.search_frames(video, last, options, early=early))
+
+
 def _select(
     video: FrameSource,
-    video_faces: VideoFaces,
     end: Fraction | None,
-    speaker_numbers: Iterable[int],
+    speaker_numbers: Sequence[int],
     reference: np.ndarray | None,
     options: DubbingOptions,
+    video_faces: VideoFaces,
 ) -> list[FaceTrajectory]:
     """Selects the faces to dub: those with a speaker, or one."""
     trajectories = [
@@ -369,23 +337,3 @@ def _select(
         for face_trajectory in trajectories:
             face_detection_pass.require_faces(video, face_trajectory, end)
     return trajectories
-
-
-def _write(
-    writer: VideoWriter, face_renderer: FaceRenderer, plan: DubbingPlan, on_progress: OnProgress
-) -> int:
-    """Runs the second pass; returns the number of frames with a generated face."""
-    begun = time.monotonic()
-    moments: collections.deque[Fraction] = collections.deque()  # of frames that are being generated
-
-    def schedule() -> Iterator[ScheduledFrame]:
-        for number, moment in plan.schedule():
-            moments.append(moment)
-            yield number, moment
-
-    with contextlib.closing(face_renderer.images(schedule())) as images:
-        for image in images:
-            writer.write(image, moments.popleft())
-            length = max(plan.length, writer.frames)
-            on_progress(Progress("generate", writer.frames, length, time.monotonic() - begun))
-    return face_renderer.edited

@@ -1,5 +1,6 @@
 """The result of dubbing a video: edited frames, face sizes, times without a generated face."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,26 +10,23 @@ import numpy as np
 from lipsync_jax.faces import trajectory
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media.frame_source import FrameSource
+from lipsync_jax.synthesis.dubbing_plan import DubbingPlan
 from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
 from lipsync_jax.synthesis.progress import GenerationResult
 
 
 def summarize(
-    outfile: str | os.PathLike,
-    video: FrameSource,
-    trajectories: Sequence[FaceTrajectory],
-    schedule: Sequence[ScheduledFrame],
-    edited: int,
+    outfile: str | os.PathLike, video: FrameSource, plan: DubbingPlan, edited: int
 ) -> GenerationResult:
     """Returns the result of dubbing a video, without the elapsed times and the model.
 
     Args:
         outfile: path of the output video.
         video: the face video.
-        trajectories: of the faces to dub.
-        schedule: the frames of the output.
+        plan: of the output's frames; all faces are detected.
         edited: number of frames with a generated face.
     """
+    trajectories, schedule = plan.whole_trajectories, [*plan.schedule()]
     moments = [moment for _, moment in schedule]
     end = moments[-1] + 1 / video.output_rate
 
@@ -46,7 +44,26 @@ def summarize(
         frame_rate=video.output_rate,
         face_height=_median_face_height(trajectories, schedule),
         too_small_intervals=intervals(_frames_with_small_face(trajectories, schedule)),
+        video_faces=plan.video_faces,
+        frame_numbers=tuple(number for number, _ in schedule),
     )
+
+
+def of_preview(
+    result: GenerationResult, outfile: Path, frames: int, edited: int
+) -> GenerationResult:
+    """Returns the result of a preview alone, given what the whole video would have.
+
+    Args:
+        result: of the whole video, see `summarize`.
+        outfile: path of the preview.
+        frames: number of frames in the preview.
+        edited: number of frames with a generated face.
+    """
+    return dataclasses.replace(
+        result, outfile=outfile, frames=frames, edited=edited, unchanged=frames - edited,
+        preview_only=True,
+    )  # fmt: skip
 
 
 def _frames_without_face(
