@@ -5,9 +5,9 @@
 
 The autoencoder is a run of configs/glance_autoencoder.py. Variants, e.g.
 `configs/glance.py:size=tiny,system=table2_b`: `size=published` (the default), `size=accelerator`
-(published in bfloat16 with 48 clips a batch and flow by Horn and Schunck, for GPUs and TPUs) or
-`size=tiny` (for minutes on a CPU); `flow=by_size` (the default) or `flow=flownet`, see below; and
-as `system` the rows of the paper's table 2:
+(published in bfloat16 with 48 clips a batch, for GPUs and TPUs) or `size=tiny` (for minutes on a
+CPU); `flow=by_size` (the default) or `flow=flownet`, see below; and as `system` the rows of the
+paper's table 2:
 
     full      the default, row (e); its flow is Farneback's, with flow=flownet the paper's
     table2_a  the adversarial term alone
@@ -79,7 +79,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         config.discriminators.clip.model.motion = "difference"
     if chosen.size == "accelerator":
         common.set_accelerator(config, batch_size=48)
-        config.flow = "horn_schunck"  # Farneback sorts and gathers in the step
     if chosen.size == "tiny":
         _make_tiny(config)
     if system == "b":
