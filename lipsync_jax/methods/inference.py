@@ -38,10 +38,15 @@ class DubbingInference(abc.ABC):
     crop: str
 
     @abc.abstractmethod
-    def generate(
-        self, variables: Variables, audio: jax.Array, faces: jax.Array, references: jax.Array
+    def generate_rows(
+        self,
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array,
+        first_row: int = 0,
     ) -> jax.Array:
-        """Generates faces; traced.
+        """Generates faces, or their rows from one on; traced.
 
         Args:
             variables: of `network`.
@@ -49,35 +54,12 @@ class DubbingInference(abc.ABC):
             faces: float32 (n, image_size, image_size, 3), BGR in [0, 1], nothing masked.
             references: other images of these faces, of the shape and range of `faces`; where there
                 are none, the faces themselves.
+            first_row: rows above it are left out. Networks that need not compute them save time;
+                others generate whole faces and return `[:, first_row:]`.
 
         Returns:
-            float32 (n, image_size, image_size, 3), BGR, nominally in [0, 1].
+            float32 (n, image_size - first_row, image_size, 3), BGR, nominally in [0, 1].
         """
-
-    def generate_rows(
-        self,
-        variables: Variables,
-        audio: jax.Array,
-        faces: jax.Array,
-        references: jax.Array,
-        first_row: int,
-    ) -> jax.Array:
-        """Generates the rows of faces from one on; traced.
-
-        For methods to override whose networks need not compute the rows above.
-
-        Args:
-            variables: as of `generate`.
-            audio: as of `generate`.
-            faces: as of `generate`.
-            references: as of `generate`.
-            first_row: of the rows.
-
-        Returns:
-            float32 (n, image_size - first_row, image_size, 3); what `generate` returns there, up to
-            rounding.
-        """
-        return self.generate(variables, audio, faces, references)[:, first_row:]
 
 
 class AnimationInference(abc.ABC):

@@ -96,7 +96,7 @@ def test_a_loaded_generator_generates_what_its_checkpoint_does(checkpoint, monke
     audio_windows = rng.normal(size=(2, 16, 80)).astype(np.float32)
     face = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
     unit = face.astype(np.float32) / 255
-    expected = jax.jit(inference.generate)(checkpoint[1], audio_windows, unit, unit)
+    expected = jax.jit(inference.generate_rows)(checkpoint[1], audio_windows, unit, unit)
     np.testing.assert_allclose(program(audio_windows, face), 255 * expected, atol=0.51)
 
 

@@ -29,9 +29,15 @@ class LipGANInference(DubbingInference):
         self.audio_features = LIPGAN[config.model.audio_features]
         self._generator = network(config)
 
-    def generate(
-        self, variables: Variables, audio: jax.Array, faces: jax.Array, references: jax.Array
+    def generate_rows(
+        self,
+        variables: Variables,
+        audio: jax.Array,
+        faces: jax.Array,
+        references: jax.Array,
+        first_row: int = 0,
     ) -> jax.Array:
         """See `DubbingInference`."""
         inputs = jnp.concatenate([references, mask_lower_half(faces)], axis=-1)
-        return cast(jax.Array, self._generator.apply(variables, audio, inputs))
+        generated = self._generator.apply(variables, audio, inputs)
+        return cast(jax.Array, generated)[:, first_row:]

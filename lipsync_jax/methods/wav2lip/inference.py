@@ -29,19 +29,13 @@ class Wav2LipInference(DubbingInference):
         self.image_size = CROP_SPECS[config.data.crop].height
         self._generator = network(config)
 
-    def generate(
-        self, variables: Variables, audio: jax.Array, faces: jax.Array, references: jax.Array
-    ) -> jax.Array:
-        """See `DubbingInference`."""
-        return self.generate_rows(variables, audio, faces, references, 0)
-
     def generate_rows(
         self,
         variables: Variables,
         audio: jax.Array,
         faces: jax.Array,
         references: jax.Array,
-        first_row: int,
+        first_row: int = 0,
     ) -> jax.Array:
         """See `DubbingInference`."""
         inputs = jnp.concatenate([mask_lower_half(faces), references], axis=-1)
