@@ -85,7 +85,7 @@ def video_files(sources: Iterable[Path], instructions: str = "") -> list[tuple[P
     if not found:
         names = ", ".join(str(source) for source in sources)
         raise LayoutError(
-            f"no video is in {names}; known suffixes: {', '.join(sorted(SUFFIXES))}; "
+            f"{names}: there is no video; known suffixes: {', '.join(sorted(SUFFIXES))}; "
             f"found: {describe(sources)}.{_unpack_hint(sources)}\n{instructions}".strip()
         )
     return sorted(found.values())
@@ -202,7 +202,7 @@ def layout_error(
     """Returns the error of a folder without the corpus."""
     names = ", ".join(str(source) for source in sources)
     return LayoutError(
-        f"no {corpus} in {names}: looked for {wanted}, there and {_MAX_DEPTH} levels below; "
+        f"{names}: there is no {corpus}; looked for {wanted}, there and {_MAX_DEPTH} levels below; "
         f"found: {describe(sources)}.{_unpack_hint(sources)}\n{instructions.strip()}"
     )
 

@@ -47,6 +47,17 @@ def test_an_error_of_the_input_is_one_line(capsys, tmp_path):
     assert status == 1 and "missing.pth" in error and len(error.splitlines()) == 1
 
 
+def test_a_folder_without_videos_names_its_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    line = ["prepare", "--input", "one", "two", "--out", "out", "--sync-model", "none"]
+    for corpus in ("folder", "lrs2"):
+        assert main.main([*line, "--corpus", corpus]) == 1
+        message = capsys.readouterr().err
+        assert message.startswith("lipsync prepare: --input one, two: there is no ")
+
+
 @pytest.mark.parametrize(
     ("line", "option"),
     [

@@ -89,7 +89,7 @@ def test_grid_finds_speakers_and_words_in_its_usual_layouts(tmp_path):
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         folder.find([tmp_path / "nowhere"])
-    with pytest.raises(FileNotFoundError, match="no video is in"):
+    with pytest.raises(FileNotFoundError, match="there is no video"):
         folder.find([tmp_path])
     with pytest.raises(ValueError, match="choose one of folder, grid, tcd_timit"):
         corpora.get("tcd")

@@ -119,5 +119,5 @@ def test_clip_texts_that_are_none(tmp_path):
 
 def test_a_folder_of_another_corpus_is_refused(tmp_path):
     corpus_trees.lrw(tmp_path)
-    with pytest.raises(LayoutError, match=r"no LRS2 in .*found: lipread_mp4/"):
+    with pytest.raises(LayoutError, match=r"there is no LRS2; .*found: lipread_mp4/"):
         lrs2.find([tmp_path])
