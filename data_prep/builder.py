@@ -72,6 +72,9 @@ class TalkingFace(
     """Base of every corpus: subclasses list the clips, this class defines how they are stored.
 
     Shards are ArrayRecord files, read by random access and without TensorFlow.
+
+    Attributes:
+        raw_dir: folder of the raw corpus, as `download_and_prepare` was told.
     """
 
     VERSION = tfds.core.Version("1.2.0")
@@ -88,6 +91,7 @@ class TalkingFace(
         super().__init_subclass__(skip_registration=skip_registration, **options)
 
     def __init__(self, *, file_format: str = "array_record", **options: Any) -> None:
+        self.raw_dir = Path()
         self._taken = self._stored = 0  # clips that TFDS has taken, and that are in shards
         super().__init__(file_format=file_format or "array_record", **options)
 
@@ -120,9 +124,9 @@ class TalkingFace(
             options: of the method of TFDS.
         """
         config = download_config or tfds.download.DownloadConfig()
-        config = config.replace(
-            manual_dir=self.manual_dir(download_dir, config), try_download_gcs=False
-        )
+        usual_dir = Path(download_dir or Path(self._data_dir_root, "downloads")) / "manual"
+        self.raw_dir = Path(config.manual_dir or usual_dir)
+        config = config.replace(manual_dir=self.raw_dir, try_download_gcs=False)
         tfds.disable_progress_bar()
         self._taken = self._stored = 0
         with (
@@ -137,7 +141,8 @@ class TalkingFace(
 
     def _write_index(self) -> None:
         """Writes the index of each split that has none; without one, reading is slower only."""
-        if not shard_file.IS_SUPPORTED:
+        is_array_record = self.info.file_format is file_adapters.FileFormat.ARRAY_RECORD
+        if not shard_file.IS_SUPPORTED or not is_array_record:
             return
         wanted = {}
         for split, info in self.info.splits.items():
@@ -151,16 +156,6 @@ class TalkingFace(
                     clip_index.write(Path(self.data_path), split, shards, bar.each)
                 except ValueError as error:
                     log.warning("%s gets no index: %s", self.data_path, error)
-
-    def manual_dir(
-        self,
-        download_dir: str | os.PathLike | None,
-        download_config: tfds.download.DownloadConfig | None,
-    ) -> Path:
-        """Returns the folder of the raw corpus; arguments as of `download_and_prepare`."""
-        downloads = Path(download_dir or Path(self._data_dir_root, "downloads"))
-        named = download_config.manual_dir if download_config else None
-        return Path(named or downloads / "manual")
 
     def _split_generators(self, dl_manager: Untyped) -> dict[str, Iterator[tuple[str, Untyped]]]:
         del dl_manager  # nothing is ever downloaded

@@ -97,12 +97,10 @@ def extract(
     *,
     runner: RunnerSettings | None = None,
     split: SplitSettings | None = None,
-    videos: list[corpora.Video] | None = None,
 ) -> Iterator[Extraction]:
     """Extracts a corpus' clips into their cache and splits them.
 
-    Args and errors as of `prepare`; `videos` are those of `sources`, if they were found before.
-    Until the context ends, no other run changes the clips.
+    Args and errors as of `prepare`. Until the context ends, no other run changes the clips.
     """
     started = time.monotonic()
     settings, runner = settings or ExtractionSettings(), runner or RunnerSettings()
@@ -117,7 +115,7 @@ def extract(
         split_by = "speaker"
     elif split_by == "auto" and corpora.OFFICIAL in published:
         split_by = corpora.OFFICIAL
-    videos = corpora.get(corpus).find(sources) if videos is None else videos
+    videos = corpora.get(corpus).find(sources)
     sync_correction.model_folder(settings)  # a wrong name shows before any work
     num_found, assignment = len(videos), None
     if split_by in published:

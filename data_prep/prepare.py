@@ -84,7 +84,6 @@ def prepare(
 def extract_for(
     corpus_builder: corpora.CorpusBuilder,
     source: Path,
-    videos: list[corpora.Video] | None,
     workers: int,
     options: Mapping[str, Any],
 ) -> None:
@@ -101,7 +100,6 @@ def extract_for(
         ExtractionSettings(**{**options, "crop": config.crop}),
         runner=RunnerSettings(workers=workers),
         split=SplitSettings(config.split_name or "auto"),
-        videos=videos,
     ) as extraction:
         folder = extraction.dataset_dir / str(corpus_builder.version)
         data = str(folder) if extraction.splits else None

@@ -1,7 +1,6 @@
 """The TFDS builder that all corpora share: raw folder -> clips -> shards."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,7 +46,6 @@ class CorpusBuilder(TalkingFace, skip_registration=True):
         """
         self._workers, self._settings = workers, dict(settings or {})
         self._prepared: Mapping[str, Callable[[], Iterator[Clip]]] | None = None
-        self._videos: list[Video] | None = None
         super().__init__(**options)
 
     def use(self, clips: Mapping[str, Callable[[], Iterator[Clip]]], num_bytes: int) -> None:
@@ -64,30 +62,25 @@ class CorpusBuilder(TalkingFace, skip_registration=True):
         if self._prepared is None:
             from lipsync_jax.data_prep import prepare  # imports the corpora
 
-            source = Path(dl_manager.manual_dir)
-            prepare.extract_for(self, source, self._videos, self._workers, self._settings)
+            source = self._raw_corpus(dl_manager)
+            prepare.extract_for(self, source, self._workers, self._settings)
         return super()._split_generators(dl_manager)
 
-    def download_and_prepare(
-        self, *, download_dir: str | os.PathLike | None = None, **options: Any
-    ) -> None:
-        """Extracts the clips of the raw corpus in `manual_dir` and writes the shards.
+    def _raw_corpus(self, dl_manager: Any) -> Path:
+        """Returns the folder of the raw corpus.
 
         Raises:
-            FileNotFoundError: the folder does not hold the corpus; says what was looked for.
+            LayoutError: the folder does not exist.
         """
-        manual = self.manual_dir(download_dir, options.get("download_config"))
-        if self._prepared is None and not Path(self.data_path).is_dir():
-            from lipsync_jax.data_prep import corpora
-
-            # Before TFDS looks: its error does not say what is in the folder.
-            if not manual.is_dir():
-                raise LayoutError(
-                    f"{manual} does not exist; name the folder of the raw corpus as "
-                    f"DownloadConfig(manual_dir=...).\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-                )
-            self._videos = corpora.get(self.name).find([manual])
-        super().download_and_prepare(download_dir=download_dir, **options)
+        try:
+            return Path(dl_manager.manual_dir)
+        except AssertionError:  # which does not say what is in the folder, as `find` does
+            if self.raw_dir.is_dir():
+                return self.raw_dir
+            raise LayoutError(
+                f"{self.raw_dir} does not exist; name the folder of the raw corpus as "
+                f"DownloadConfig(manual_dir=...).\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            ) from None
 
 
 def configs(splits: Mapping[str, NamedSplit]) -> tuple[TalkingFaceConfig, ...]:

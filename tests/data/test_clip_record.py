@@ -246,6 +246,24 @@ def test_a_damaged_index_is_left_aside(folder, tmp_path, caplog):
     assert "frames.npy" in caplog.text or "index/train is damaged" in caplog.text
 
 
+def test_other_formats_get_no_index(tmp_path, monkeypatch):
+    """TFDS writes them where TensorFlow is installed."""
+
+    class Few(builder.TalkingFace, skip_registration=True):
+        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
+
+        def clips(self):
+            return {"train": iter(_clips())}
+
+    folder = Path(builder.write_shards(Few(config="face96", data_dir=tmp_path)))
+    shutil.rmtree(folder / "index")
+    few = Few(config="face96", data_dir=tmp_path)
+    formats = tfds.core.file_adapters.FileFormat
+    monkeypatch.setattr(tfds.core.DatasetInfo, "file_format", formats.TFRECORD)
+    few.download_and_prepare()
+    assert not (folder / "index").exists()
+
+
 def test_compressed_shards_get_no_index_and_are_read(tmp_path, monkeypatch, caplog):
     import contextlib
 

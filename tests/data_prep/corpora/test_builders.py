@@ -84,6 +84,16 @@ def test_data_source_prepares_what_lies_in_the_usual_folder(tmp_path):
     assert sorted(p.name for p in (tmp_path / "downloads").iterdir()) == ["manual"]
 
 
+def test_the_standard_test_case_of_tfds_may_name_the_raw_corpus(tmp_path, monkeypatch):
+    """It replaces `manual_dir` by a folder `dummy_data`, and needs TensorFlow."""
+    tree = corpus_trees.lrs2(tmp_path / "dummy_data")
+    monkeypatch.setattr(tfds.download.DownloadManager, "manual_dir", tree)
+    builder = tfds.builder("lrs2", data_dir=tmp_path / "out", settings=corpus_trees.SETTINGS)
+    builder.download_and_prepare()
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    assert counts == COUNTS["lrs2"]
+
+
 def test_no_clip_of_any_video_is_an_error_with_the_reasons(tmp_path):
     corpus_trees.video(tmp_path / "raw/a.mp4", silent=True)
     with pytest.raises(ValueError, match="no clip could be made of the videos in") as error:
