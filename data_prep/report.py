@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lipsync_jax import paths
 from lipsync_jax.data_prep import builder, corpora, decision, stages, sync_correction
 from lipsync_jax.data_prep.extraction import Extraction
 from lipsync_jax.data_prep.settings import FRAME_RATE
@@ -33,7 +34,7 @@ def write_report(
         seconds: processor time of writing the shards.
     """
     settings = extraction.settings
-    paths = {video.video_id: video.path for video in extraction.videos}
+    files = {video.video_id: video.path for video in extraction.videos}
     report = {
         "data": data,
         "older_data": None if data else _newest_dataset(extraction.dataset_dir),
@@ -49,14 +50,14 @@ def write_report(
         **_report_counts(list(extraction.summaries), extraction.splits),
         "not_in_split": extraction.not_in_split,
         "copies": {
-            name: first for name, first in extraction.copies.items() if paths[name] != paths[first]
+            name: first for name, first in extraction.copies.items() if files[name] != files[first]
         },
         "minutes": round((time.monotonic() - extraction.started) / 60, 2),
         "fingerprint": fingerprint(extraction, shards),
     }
     extraction.dataset_dir.mkdir(parents=True, exist_ok=True)
     file = report_file(extraction.dataset_dir, report)
-    file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    paths.write_text(file, json.dumps(report, indent=1) + "\n")
     if file.name == REPORT:
         (extraction.dataset_dir / NO_CLIP_REPORT).unlink(missing_ok=True)
     return report

@@ -334,6 +334,23 @@ def test_a_run_without_a_clip_leaves_an_older_data_set_and_its_report(raw, tmp_p
     assert not (folder / "report_no_clip.json").exists()
 
 
+def test_a_run_killed_at_its_report_keeps_the_shards(raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare.prepare([raw], out, settings=SETTINGS)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+
+    def killed(path, text, **_):
+        path.write_bytes(text.encode()[:50])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare([raw], out, settings=SETTINGS)
+    prepare.prepare([raw], out, settings=SETTINGS)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
+
+
 def test_copies_are_found_by_content(tmp_path):
     for name, data in {"b": b"one", "a": b"one", "c": b"two", "d": b"three", "e": b"one"}.items():
         (tmp_path / name).write_bytes(data)
