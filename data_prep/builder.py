@@ -225,13 +225,11 @@ def _own_writers(counted: Callable[[Iterable], Iterable]) -> Iterator[None]:
     Args:
         counted: yields the records that it is given.
     """
-
+    shards = type("Shards", (_UncompressedShards,), {"counted": staticmethod(counted)})
     adapters, key = file_adapters.ADAPTER_FOR_FORMAT, file_adapters.FileFormat.ARRAY_RECORD
-    before = adapters[key], shuffle._Bucket
-    adapters[key], shuffle._Bucket = (
-        type("Shards", (_UncompressedShards,), {"counted": staticmethod(counted)}),
-        BucketFile,
-    )
+    # A TFDS without that private name still writes all but large splits.
+    before = adapters[key], getattr(shuffle, "_Bucket", None)
+    adapters[key], shuffle._Bucket = shards, BucketFile
     try:
         yield
     finally:
