@@ -173,7 +173,7 @@ def _inference_program(
     if isinstance(inference, DubbingInference):
 
         def generate(variables: Mapping[str, Tree], *inputs: jax.Array) -> jax.Array:
-            return inference.generate_rows(variables[inference.network], *inputs)
+            return inference.generate(variables[inference.network], *inputs)
 
         return generate, [audio, shape(size, side, side, 3), shape(size, side, side, 3)]
 

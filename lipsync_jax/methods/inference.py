@@ -38,7 +38,7 @@ class DubbingInference(abc.ABC):
     crop: str
 
     @abc.abstractmethod
-    def generate_rows(
+    def generate(
         self,
         variables: Variables,
         audio: jax.Array,

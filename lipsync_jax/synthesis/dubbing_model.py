@@ -132,7 +132,7 @@ def float_generator(
     ) -> jax.Array:
         references = faces if references is None else references
         with folding.skip_batch_norm() as found:
-            generated = inference.generate_rows(
+            generated = inference.generate(
                 variables, audio, faces, jnp.broadcast_to(references, faces.shape), first_row
             )
         layers.update(found)

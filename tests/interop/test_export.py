@@ -78,13 +78,13 @@ def exported(run):
 def test_a_network_is_traced_once_while_it_is_loaded(run, monkeypatch):
     card, traced = checkpoints.read_model_card(run), []
     inference = methods.load_inference(card)
-    generate = type(inference).generate_rows
+    generate = type(inference).generate
 
     def counted(*arguments):
         traced.append(arguments)
         return generate(*arguments)
 
-    monkeypatch.setattr(type(inference), "generate_rows", counted)
+    monkeypatch.setattr(type(inference), "generate", counted)
     export_folder._load(run, card["config"]["method"], None, floats=False)
     assert len(traced) == 1
 

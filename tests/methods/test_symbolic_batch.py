@@ -34,7 +34,7 @@ def test_one_plain_program_serves_any_batch_and_platform(name):
     _, variables = abstract_variables(inference._generator, audio_shape, (size, size, 6))
     (batch,) = export.symbolic_shape("b")
     with plain_programs():
-        exported = export.export(
-            jax.jit(inference.generate_rows), platforms=["cpu", "cuda", "tpu"]
-        )(variables, *shapes(batch))
+        exported = export.export(jax.jit(inference.generate), platforms=["cpu", "cuda", "tpu"])(
+            variables, *shapes(batch)
+        )
     assert str(exported.out_avals[0].shape[0]) == "b"

@@ -69,13 +69,13 @@ def test_the_name_of_a_model_depends_on_its_weights(checkpoint):
 
 def test_a_network_is_traced_once_and_compiled_without_running(checkpoint, monkeypatch):
     traced = []
-    generate_rows = Wav2LipInference.generate_rows
+    generate = Wav2LipInference.generate
 
     def count(self, variables, audio, faces, references, first_row):
         traced.append((len(audio), first_row))
-        return generate_rows(self, variables, audio, faces, references, first_row)
+        return generate(self, variables, audio, faces, references, first_row)
 
-    monkeypatch.setattr(Wav2LipInference, "generate_rows", count)
+    monkeypatch.setattr(Wav2LipInference, "generate", count)
     monkeypatch.setattr(dubbing_model, "default_batch_size", lambda: 2)
     model = DubbingModel.load(checkpoint[0])
     row = first_read_row(DubbingOptions(), 96)
@@ -96,7 +96,7 @@ def test_a_loaded_generator_generates_what_its_checkpoint_does(checkpoint, monke
     audio_windows = rng.normal(size=(2, 16, 80)).astype(np.float32)
     face = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
     unit = face.astype(np.float32) / 255
-    expected = jax.jit(inference.generate_rows)(checkpoint[1], audio_windows, unit, unit)
+    expected = jax.jit(inference.generate)(checkpoint[1], audio_windows, unit, unit)
     np.testing.assert_allclose(program(audio_windows, face), 255 * expected, atol=0.51)
 
 

@@ -29,7 +29,7 @@ class LipGANInference(DubbingInference):
         self.audio_features = LIPGAN[config.model.audio_features]
         self._generator = network(config)
 
-    def generate_rows(
+    def generate(
         self,
         variables: Variables,
         audio: jax.Array,

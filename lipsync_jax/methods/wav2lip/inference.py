@@ -29,7 +29,7 @@ class Wav2LipInference(DubbingInference):
         self.image_size = CROP_SPECS[config.data.crop].height
         self._generator = network(config)
 
-    def generate_rows(
+    def generate(
         self,
         variables: Variables,
         audio: jax.Array,

@@ -16,5 +16,5 @@ class ToyInference(DubbingInference):
     def __init__(self, crop):
         self.crop, self.image_size = crop, CROP_SPECS[crop].height
 
-    def generate_rows(self, variables, audio, faces, references, first_row=0):
+    def generate(self, variables, audio, faces, references, first_row=0):
         return Generator().apply(variables, audio, references)[:, first_row:]

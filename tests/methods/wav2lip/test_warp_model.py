@@ -188,7 +188,7 @@ def test_a_checkpoint_of_the_warping_generator_can_dub():
         np.zeros((1, 96, 96, 6), np.float32),
     )
     mel = np.zeros((1, 16, 80), np.float32)
-    generated = jax.eval_shape(inference.generate_rows, variables, mel, faces, faces)
+    generated = jax.eval_shape(inference.generate, variables, mel, faces, faces)
     assert generated.shape == (1, 96, 96, 3)
 
 
