@@ -115,7 +115,7 @@ def extract(
         split_by = "speaker"
     elif split_by == "auto" and corpora.OFFICIAL in published:
         split_by = corpora.OFFICIAL
-    videos = corpora.get(corpus).find(sources)
+    videos = [corpora.with_utf8_names(video) for video in corpora.get(corpus).find(sources)]
     sync_correction.model_folder(settings)  # a wrong name shows before any work
     num_found, assignment = len(videos), None
     if split_by in published:

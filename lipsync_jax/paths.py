@@ -214,14 +214,31 @@ def move_folder(folder: Path, target: Path) -> None:
         folder.rename(target)
 
 
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+def write_text(file: Path, text: str, errors: str = "strict") -> None:
+    """Writes a text file, UTF-8, whole or not at all; `errors` is as of `str.encode`."""
+    data = text.encode(errors=errors)
     if is_bucket(file):  # an object appears when it is complete
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(data)
+        return
+    write_bytes(file, data)
+
+
+def write_bytes(file: Path, data: bytes) -> None:
+    """Writes a local file whole or not at all; through a link, a device or a pipe directly.
+
+    A link may be /dev/stdout.
+    """
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        file.write_bytes(data)
         return
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_bytes(data)
+        partial.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def download(path: Path, folder: Path) -> Path:
@@ -255,8 +272,17 @@ def download(path: Path, folder: Path) -> Path:
 
 
 def user_cache() -> Path:
-    """Returns the folder of the user's caches, of all programs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Returns the folder of the user's caches, of all programs.
+
+    Users without a home, as in some containers, get a folder that can't be made: callers then do
+    without a cache. A folder of everybody's temporary files could be another user's.
+    """
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return Path(os.devnull, ".cache")
 
 
 def cached_copy(folder: Path) -> Path:

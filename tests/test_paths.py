@@ -1,6 +1,8 @@
-"""Paths of buckets, against emulators on loopback, and what is refused."""
+"""Paths of buckets, against emulators on loopback, what is refused, and local files."""
 
+import errno
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,3 +119,40 @@ def test_who_may_only_list_objects_has_access(gs, monkeypatch, listing):
     monkeypatch.setattr(paths, "_filesystem", lambda _: SimpleNamespace(exists=exists, ls=exists))
     with pytest.raises(ValueError, match=r"storage\.buckets\.get is denied"):
         paths.require_access(f"{gs}/run", "--workdir")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    paths.write_text(file, "old")
+    paths.write_text(file, "caf\udce9", errors="backslashreplace")
+    assert file.read_text() == r"caf\udce9"
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        paths.write_bytes(file, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert file.read_text() == r"caf\udce9"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a device and links")
+def test_devices_and_links_are_written_through(tmp_path):
+    paths.write_text(Path(os.devnull), "text")
+    assert not Path(os.devnull).is_file()
+    link, file = tmp_path / "link", tmp_path / "file"
+    file.touch()
+    link.symlink_to(file)
+    paths.write_text(link, "text")
+    assert link.is_symlink() and file.read_text() == "text"
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", fail)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(OSError):
+        paths.user_cache().mkdir(parents=True)

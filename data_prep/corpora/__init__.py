@@ -22,6 +22,7 @@ from lipsync_jax.data_prep.corpora.layout import (
     stub_fault,
     video_files,
     with_unique_ids,
+    with_utf8_names,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "stub_fault",
     "video_files",
     "with_unique_ids",
+    "with_utf8_names",
 ]
 
 NAMES = (

@@ -125,6 +125,18 @@ def with_unique_ids(videos: Iterable[Video]) -> list[Video]:
     return result
 
 
+def with_utf8_names(video: Video) -> Video:
+    """Escapes the bytes of a video's id and speaker that are not UTF-8, which data sets can't hold.
+
+    File names of other systems may have such bytes; `path` stays as it is.
+    """
+    names = video.video_id, video.speaker
+    valid = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
+    if valid == [*names]:
+        return video
+    return dataclasses.replace(video, video_id=valid[0], speaker=valid[1])
+
+
 def find_videos(
     sources: Iterable[Path],
     markers: Sequence[str],

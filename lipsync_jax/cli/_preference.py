@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
@@ -80,7 +81,8 @@ def _compute(arguments: argparse.Namespace) -> int:
     found = preference.preference(answers)
     result = {"methods": key["methods"], **found._asdict(), "clips": _by_clip(key, answers)}
     text = json.dumps(result, indent=1, ensure_ascii=False)
-    (arguments.out / preference.RESULT).write_text(text + "\n", encoding="utf-8")
+    path = arguments.out / preference.RESULT
+    paths.write_text(path, text + "\n", errors="backslashreplace")
     arguments.json.update(result=arguments.out / preference.RESULT, **result)
     print(printable(preference.sentence(found, key["methods"])))
     print(f"wrote {printable(arguments.out)}/{preference.RESULT}")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from lipsync_jax import progress
-from lipsync_jax.cli import _json_output, _staging
+from lipsync_jax.cli import _json_output, _staging, _streams
 from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser, UsageError
 from lipsync_jax.cli._terminal import (
     PROGRESS_COMMANDS,
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status: 0 success, 1 an error, 130 interrupted.
     """
+    _streams.prepare()
     line = [*(sys.argv[1:] if argv is None else argv)]
     if line:
         name = line[0] if line[0].startswith("-") else line[0].replace("_", "-")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lipsync_jax import paths
 from lipsync_jax.evaluation.bootstrap import interval
 from lipsync_jax.types import Json
 
@@ -56,7 +57,7 @@ class Answers(NamedTuple):
 def write_key(folder: str | os.PathLike, key: Mapping[str, Json]) -> None:
     """Writes `key.json`: `study`, `methods`, and `pairs`: clip and video name -> method of each."""
     text = json.dumps(key, indent=1, ensure_ascii=False)
-    Path(folder, KEY).write_text(text + "\n", encoding="utf-8")
+    paths.write_text(Path(folder, KEY), text + "\n", errors="backslashreplace")
 
 
 def read_key(folder: str | os.PathLike) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lipsync_jax import __version__
+from lipsync_jax import __version__, paths
 from lipsync_jax.evaluation import baselines, landmarks
 from lipsync_jax.evaluation.bootstrap import interval
 from lipsync_jax.evaluation.evaluator import ClipFeatures, Evaluator
@@ -302,7 +302,8 @@ def _number(value: float) -> float | int | None:
 def write(path: str | os.PathLike, result: Mapping[str, Json]) -> None:
     """Writes a result as JSON: equal bytes for equal results."""
     text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    # Names of files need not be UTF-8; the escape is one of JSON, too.
+    paths.write_text(Path(path), text + "\n", errors="backslashreplace")
 
 
 def summary(result: Mapping[str, Json], unreliable: Collection[str] = ()) -> dict[str, Json]:

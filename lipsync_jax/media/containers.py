@@ -167,7 +167,7 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
         unknown = any(other.codec_context is None for other in container.streams.video)
         container.close()
         if unknown:
-            raise ValueError(f"{path}: {_NO_DECODER.format('video')}")
+            raise ValueError(f"{path}: {_NO_DECODER.format('video or image')}")
         raise ValueError(f"{path} has no video stream; name a video or an image file")
     if stream.disposition & av.stream.Disposition.dependent:
         container.close()

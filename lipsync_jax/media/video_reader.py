@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.media import containers, image_files, packets, rising_times
 from lipsync_jax.media import mux as muxing
 from lipsync_jax.media.mux import mux as mux
@@ -318,4 +319,4 @@ def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
     except cv2.error as error:
         raise ValueError(f"{path}: no image format is called {path.suffix!r}; use .png") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
+    paths.write_bytes(path, data.tobytes())

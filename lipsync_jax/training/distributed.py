@@ -71,10 +71,17 @@ def initialize(
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX has another folder set."""
+    """Keeps compiled programs in the user's cache folder, unless JAX has another folder set.
+
+    Does nothing if the folder can't be made.
+    """
     # jax.config makes its attributes at run time.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         folder = paths.user_cache() / "lipsync_jax" / "xla"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

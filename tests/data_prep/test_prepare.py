@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -500,3 +501,14 @@ def test_the_command_holds_out_the_speakers_it_is_given(tmp_path):
         "test": 1,
     }
     assert ids(tmp_path / "out", "validation") == {"s1/a"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path):
+    for name in (b"s\xe9/caf\xe9.mkv", b"s/good.mkv"):
+        path = tmp_path / "raw" / os.fsdecode(name)
+        path.parent.mkdir(parents=True)
+        write_video(path, [face_image(square_box(4))] * 12, buzz(0.48))
+    report = prepare.prepare([tmp_path / "raw"], tmp_path / "out", settings=SETTINGS)
+    assert report["videos_used"] == 2
+    assert ids(tmp_path / "out", "train") == {"s\\xe9/caf\\xe9", "s/good"}

@@ -319,3 +319,9 @@ def test_a_table_leaves_out_metrics_without_values():
         "1.50]",
     ]
     assert results.cell("psnr", {"mean": None}) == "-"
+
+
+def test_names_that_are_not_utf8_are_written(tmp_path):
+    result = {"skipped": [{"clip": "caf\udce9", "reason": "ü"}]}
+    results.write(tmp_path / "results.json", result)
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == result

@@ -281,7 +281,7 @@ def test_audio_and_video_without_a_decoder_are_told(tmp_path, phone_video):
         audio.load(phone_video)
     assert video_reader.probe(phone_video).has_audio
     phone_video.write_bytes(data.replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
-    with pytest.raises(ValueError, match=r"phone\.mov: its video is of a kind that can't be dec"):
+    with pytest.raises(ValueError, match=r"phone\.mov: its video or image is of a kind"):
         video_reader.probe(phone_video)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.evaluation.report import page, plots
 from lipsync_jax.evaluation.results import BASELINES, METRICS, TRUTH, ReportSample, cell
 from lipsync_jax.evaluation.verdict import SYNC_METRICS, unreliable_metrics
@@ -50,7 +51,8 @@ def write(
         _protocol(result),
     ]
     text = page.document(html.escape(title), parts, _STYLE)
-    Path(path).write_text(text, encoding="utf-8")
+    # Names of files need not be UTF-8.
+    paths.write_text(Path(path), text, errors="backslashreplace")
 
 
 def _heading(result: Mapping[str, Json], title: str) -> str:

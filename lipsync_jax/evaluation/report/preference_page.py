@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.evaluation import cropping, preference, samples
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
 from lipsync_jax.media import audio, frame_source, video_reader
@@ -91,7 +92,7 @@ def write(
     # `</` would end the script element.
     data = json.dumps({"study": study, "pairs": shown}).replace("</", "<\\/")
     page = page.replace("{{QUESTION}}", html.escape(question)).replace("{{STUDY}}", data)
-    Path(folder, preference.PAGE).write_text(page, encoding="utf-8")
+    paths.write_text(Path(folder, preference.PAGE), page, errors="backslashreplace")
     return len(pairs), failed
 
 
