@@ -51,7 +51,7 @@ class JsonOutput:
         """Makes the folder of the file.
 
         Raises:
-            ValueError: the file is a folder, or its bucket can't be reached.
+            ValueError: the file is a folder or no JSON document, or its bucket can't be reached.
             OSError: the folder can't be made.
         """
         target = self._target
@@ -61,6 +61,11 @@ class JsonOutput:
         paths.require_access(target, "--json")
         if target.is_dir():
             raise ValueError(f"--json={target} is a folder: name a file in it")
+        if not paths.is_bucket(target) and not _may_replace(target):
+            raise ValueError(
+                f"--json={target} exists and is no JSON document, so it is not replaced: name "
+                "another file, or give --json last, for the standard output"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         self._target = target
 
@@ -90,7 +95,18 @@ class JsonOutput:
             sys.stdout.write(text)
             sys.stdout.flush()
         else:
-            self._target.write_text(text, encoding="utf-8")
+            paths.write_text(self._target, text)
+
+
+def _may_replace(file: Path) -> bool:
+    """Returns whether a file is missing, empty, a device or begins as the document does.
+
+    `lipsync sync --json a.mp4 b.mp4` names a video as the file to write.
+    """
+    if not file.is_file():
+        return True
+    with file.open("rb") as opened:
+        return opened.read(1) in (b"", b"{")
 
 
 @contextlib.contextmanager

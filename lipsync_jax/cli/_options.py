@@ -124,6 +124,15 @@ def _speaker(text: str) -> tuple[int, Path]:
     return int(number), _parser.path(path)
 
 
+def _frame_rate(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no frame rate such as 25, 29.97 or 30000/1001"
+        ) from error
+
+
 class _Choice:
     """Maps values of 0.1 to today's; the library checks the rest."""
 
@@ -188,7 +197,7 @@ def _add_files(group: Group, face: str, task: str) -> None:
 def _add_frames(group: Group) -> None:
     _add_switch(group, "--static", default=False, help="use the video's first frame only")
     group.add_argument(
-        "--fps", type=Fraction, default=None,
+        "--fps", type=_frame_rate, default=None,
         help="frame rate of a video made from an image (default: 25); a video keeps its own",
     )  # fmt: skip
     _add_size(group)

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = {**vars(arguments)}
     path, outfile = options.pop("video"), options.pop("outfile")
     outfile = outfile or path.with_suffix(".faces.png")
+    if outfile.exists() and path.exists() and outfile.samefile(path):
+        raise ValueError(f"--outfile {outfile} is the video itself; give another path")
     for name in ("command", "run"):
         options.pop(name, None)
     with generation_progress() as show:

@@ -114,7 +114,7 @@ def open_frame_source(
     height, width = transform(np.zeros((info.height, info.width, 3), np.uint8)).shape[:2]
     if not height or not width:
         raise ValueError(
-            f"{path}: crop={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
+            f"{path}: `crop`={tuple(crop)} (top, bottom, left, right) leaves nothing of its frames"
         )
     single_image = is_image(info)
     rate = (frame_rate or IMAGE_FRAME_RATE) if single_image else info.frame_rate

@@ -164,7 +164,7 @@ def partial_file(path: Path) -> Path:
 
     The name has a digest of the output's name, the host and the process.
     """
-    prefix = f".{hashlib.sha1(path.name.encode()).hexdigest()[:12]}-{_HOST}-"
+    prefix = f".{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:12]}-{_HOST}-"
     end = f".partial{path.suffix.lower()}"
     for leftover in path.parent.glob(f"{prefix}*{end}"):
         pid = leftover.name.removeprefix(prefix).partition("-")[0]
@@ -211,6 +211,8 @@ class Output:
         """Adds a video stream to encode."""
         options = options if preset is None else {**options, "preset": preset}
         try:
+            if av.Codec(codec, "w").type != "video":
+                raise ValueError(f"{codec} encodes no video")
             return cast(
                 av.VideoStream, self._container.add_stream(codec, rate=rate, options=options)
             )
@@ -278,6 +280,8 @@ class Output:
         try:
             self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
             raise ValueError(
                 f"{self.path}: the encoder refuses its settings ({error}); "
                 "check size, codec, crf and preset"

@@ -27,14 +27,14 @@ class VisibleWatermark:
         """
         text = " ".join(text.split())
         if not text:
-            raise ValueError("label is empty; give some text, or leave the option out")
+            raise ValueError("`label` is empty; give some text, or leave the option out")
         from matplotlib import font_manager  # here: slow to import, and few videos are labelled
 
         font = font_manager.FontProperties(family="DejaVu Sans")
         charmap = font_manager.get_font(font_manager.findfont(font)).get_charmap()
         if missing_glyphs := sorted({letter for letter in text if ord(letter) not in charmap}):
             raise ValueError(
-                f"label: there are no letters for {' '.join(missing_glyphs)}; leave them out"
+                f"`label`: there are no letters for {' '.join(missing_glyphs)}; leave them out"
             )
         width, height = size
         coverage = _render_text(text, font, max(_MIN_HEIGHT, _HEIGHT * min(size)))

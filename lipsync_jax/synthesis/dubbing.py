@@ -41,7 +41,7 @@ from lipsync_jax.synthesis.dubbing_model import DubbingModel
 from lipsync_jax.synthesis.dubbing_output import DubbingOutput
 from lipsync_jax.synthesis.dubbing_plan import DubbingPlan
 from lipsync_jax.synthesis.face_detection_pass import SearchedFrames
-from lipsync_jax.synthesis.options import DubbingOptions
+from lipsync_jax.synthesis.options import DubbingOptions, preview_path
 from lipsync_jax.synthesis.progress import GenerationResult, OnProgress, Progress
 from lipsync_jax.synthesis.renderer import FaceRenderer, SpeakerTrack
 from lipsync_jax.text import naming_options
@@ -258,7 +258,7 @@ class LipSyncPipeline:
         now = time.monotonic()
         result = summary.summarize(outfile, video, plan, edited)
         if output is None:
-            result = summary.of_preview(result, preview.path_for(outfile), *previewed)
+            result = summary.of_preview(result, preview_path(outfile), *previewed)
         return dataclasses.replace(
             result,
             wall_seconds=now - started,

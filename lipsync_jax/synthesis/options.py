@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lipsync_jax.types import Argument
 SILENCE_MODES = ("model", "zero-audio", "passthrough")
 BLEND_MODES = ("outline", "mask", "box")
 DEFAULT_QUALITY = "good"
+_FRAME_RATES = Fraction(1), Fraction(1000)  # least and greatest, frames a second
 # What `quality` sets; the default quality is every option's default.
 QUALITIES: Mapping[str, Mapping[str, Argument]] = {
     "fast": {"blend": "mask", "sharpen": False, "crf": 23},
@@ -72,6 +73,10 @@ class OutputOptions:
         """Returns the files to read, see `text.each_file`."""
         return {"face": face, "audio": audio}
 
+    def outputs(self, outfile: str | os.PathLike) -> Iterator[Path]:
+        """Yields the files to write."""
+        yield Path(outfile)
+
     def check_inputs(self, face: str | os.PathLike, audio: str | os.PathLike | None = None) -> None:
         """Checks `files` without opening them.
 
@@ -99,14 +104,8 @@ class OutputOptions:
         if audio is None and not files.get("speakers"):
             raise ValueError("`audio` is missing; give a recording of speech")
         self.check_inputs(face, audio)
-        if Path(outfile).is_dir():
-            raise ValueError(f"`outfile` {outfile} is a folder; give a file in it, e.g. out.mp4")
-        for name, path in each_file(files):
-            if Path(outfile).exists() and os.path.samefile(path, outfile):
-                raise ValueError(
-                    f"`outfile` {outfile} is also the {name}, which would be overwritten; give "
-                    "another path"
-                )
+        for path in self.outputs(outfile):
+            _check_output(path, files)
         folder = Path(outfile).absolute().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +213,10 @@ class DubbingOptions(FaceOptions, OutputOptions):
                 raise ValueError(
                     f"`{name}`={getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
                 )
-        _check_positive(self, "detect_every", "resize_factor", "fps")
+        _check_positive(self, "detect_every", "resize_factor")
+        slowest, fastest = _FRAME_RATES
+        if self.fps is not None and not slowest <= self.fps <= fastest:
+            raise ValueError(f"`fps`={self.fps}: give {slowest} to {fastest} frames a second")
         if self.box is None:
             _check_detector(self.detector)
         for name in ("pads", "crop", "box"):
@@ -289,6 +291,12 @@ class DubbingOptions(FaceOptions, OutputOptions):
         more = {"face_ref": self.face_ref, "speakers": self.speakers}
         return super().files(face, audio) | more
 
+    def outputs(self, outfile: str | os.PathLike) -> Iterator[Path]:
+        """Yields the files to write."""
+        yield from super().outputs(outfile)
+        if self.preview:
+            yield preview_path(outfile)
+
     def check_box(self, size: tuple[int, int]) -> None:
         """Checks that the constant box lies in the frames.
 
@@ -306,6 +314,30 @@ class DubbingOptions(FaceOptions, OutputOptions):
             raise ValueError(
                 f"`box`={tuple(self.box)} (top, bottom, left, right) does not lie in the "
                 f"{width}x{height} frames; top must be above bottom, left before right, both inside"
+            )
+
+
+def preview_path(outfile: str | os.PathLike) -> Path:
+    """Returns the path of a video's preview: NAME.preview.png in the same folder."""
+    return Path(outfile).with_suffix(".preview.png")
+
+
+def _check_output(path: Path, inputs: Mapping[str, object]) -> None:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:  # e.g. a name that is too long
+        raise ValueError(
+            f"`outfile` {path} can't be written ({error.strerror}); give another path"
+        ) from error
+    if path.is_dir():
+        raise ValueError(f"`outfile` {path} is a folder; give a file in it, e.g. out.mp4")
+    for name, given in each_file(inputs):
+        if path.exists() and os.path.samefile(given, path):
+            raise ValueError(
+                f"`outfile` {path} is also the {name}, which would be overwritten; give another "
+                "path"
             )
 
 

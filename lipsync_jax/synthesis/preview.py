@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,15 +10,11 @@ import numpy as np
 from lipsync_jax.media import video_reader
 from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.synthesis.frame_schedule import ScheduledFrame
+from lipsync_jax.synthesis.options import preview_path
 from lipsync_jax.synthesis.renderer import FaceRenderer
 
 _WIDTH = 480  # most pixels of one frame
 _COLUMNS = 4
-
-
-def path_for(outfile: str | os.PathLike) -> Path:
-    """Returns the path of a video's preview: NAME.preview.png in the same folder."""
-    return Path(outfile).with_suffix(".preview.png")
 
 
 def write(
@@ -31,7 +26,7 @@ def write(
     """Writes an image of evenly spaced frames, each above its dubbed version.
 
     Args:
-        outfile: the video; see `path_for`.
+        outfile: the video; see `options.preview_path`.
         face_renderer: generates the frames.
         schedule: the video's frames.
         count: number of frames.
@@ -50,7 +45,7 @@ def write(
     edited = face_renderer.edited - edited_before
     face_renderer.edited = edited_before  # these frames are counted in the whole video
     contact_sheet = video_reader.contact_sheet(np.stack(tiles), min(len(tiles), _COLUMNS))
-    video_reader.write_image(path_for(outfile), contact_sheet)
+    video_reader.write_image(preview_path(outfile), contact_sheet)
     return len(tiles), edited
 
 

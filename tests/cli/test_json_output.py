@@ -140,6 +140,17 @@ def test_a_file_that_cannot_be_written_is_told_before_work(tmp_path, capsys, syn
     assert f"--json={tmp_path} is a folder: name a file in it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("content", "status"), [(b"", 0), (b"{}\n", 0), (b"\0\0\0 ftyp", 1)])
+def test_a_file_that_is_no_document_is_not_replaced(tmp_path, capsys, sync_run, content, status):
+    sync_run(lambda _: 0)
+    file = tmp_path / "v.mp4"
+    file.write_bytes(content)
+    assert main.main(["sync", "--json", str(file), "w.mp4"]) == status
+    if status:
+        assert f"--json={file} exists and is no JSON document" in capsys.readouterr().err
+        assert file.read_bytes() == content
+
+
 def test_paths_of_buckets_are_those_that_were_given(gs, tmp_path):
     for name in ("face.mp4", "a.wav"):
         paths.write_text(paths.parse(f"{gs}/in/{name}"), name)

@@ -1,5 +1,7 @@
 """Muxing of audio and video: in sync, complete, copied where possible."""
 
+import os
+import sys
 from fractions import Fraction
 
 import av
@@ -304,3 +306,10 @@ def test_names_that_are_not_utf8_are_no_obstacle(tmp_path):
     assert video_reader.probe(source).width == SIZE[0]
     video_reader.mux(source, source, tmp_path / "o.mkv")
     assert len(list(video_reader.read_frames(tmp_path / "o.mkv"))) == 25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_an_output_may_have_a_name_that_is_not_utf8(tmp_path):
+    source, out = many(tmp_path / "a.mkv"), tmp_path / os.fsdecode(b"caf\xe9.mkv")
+    video_reader.mux(source, source, out)
+    assert len(list(video_reader.read_frames(out))) == 25

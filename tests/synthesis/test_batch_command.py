@@ -9,7 +9,7 @@ from lipsync_jax import weights
 from lipsync_jax.cli import _terminal, dub, main
 from lipsync_jax.evaluation.sync import dub_sync, video_sync
 from lipsync_jax.media import video_reader
-from lipsync_jax.synthesis import dubbing, options, preview
+from lipsync_jax.synthesis import dubbing, options
 from tests.helpers import colour_faces, scenes
 from tests.helpers.scenes import LEFT, RIGHT
 
@@ -197,7 +197,7 @@ def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
         **scenes.OPTIONS, preview=3, on_progress=on_progress,
     )  # fmt: skip
     (contact_sheet,) = captured
-    assert preview.path_for(folder / "out.mp4") == folder / "out.preview.png"
+    assert options.preview_path(folder / "out.mp4") == folder / "out.preview.png"
     width, height = scenes.SIZE
     assert contact_sheet.shape == (2 * height, 3 * width, 3)
     frames_out = [f.image for f in video_reader.read_frames(folder / "out.mp4")]

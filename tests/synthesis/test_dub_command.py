@@ -67,6 +67,13 @@ def test_rates_are_exact():
     assert parse("--fps", "30000/1001").fps == Fraction(30000, 1001)
 
 
+@pytest.mark.parametrize("rate", ["1/0", "fast", "nan"])
+def test_what_is_no_rate_is_told(rate, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse("--fps", rate)
+    assert f"--fps: '{rate}' is no frame rate such as 25" in capsys.readouterr().err
+
+
 def test_the_progress_tells_the_stage(capsys, monkeypatch):
     clock = itertools.count(step=100)  # seconds
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))

@@ -343,6 +343,14 @@ def test_the_file_says_that_it_is_synthetic(tmp_path):
         ({"outfile": "out.avi"}, r"`outfile` .*out.avi: a video is written as one of \.mp4"),
         ({"outfile": "voice.wav/out.mp4"}, "the folder can't be made"),
         ({"codec": "nonesuch"}, "codec 'nonesuch' cannot be written"),
+        ({"codec": "aac"}, "codec 'aac' cannot be written there; use libx264"),
+        ({"fps": Fraction(1, 10**9)}, "`fps`=1/1000000000: give 1 to 1000 frames a second"),
+        ({"fps": 1e9}, "`fps`=1000000000.0: give 1 to 1000 frames a second"),
+        ({"outfile": "n" * 300 + ".mp4"}, "`outfile` .* can't be written .*; give another path"),
+        (
+            {"face": "o.preview.png", "outfile": "o.mp4", "preview": 1},
+            "`outfile` .*o.preview.png is also the .*face.*, which would be overwritten",
+        ),
         ({"preset": "nonesuch"}, "the encoder refuses its settings"),
         ({"crf": 99}, "`crf`=99: give 0 to 51"),
         (
@@ -361,10 +369,11 @@ def test_mistakes_are_reported_before_work(tmp_path, change, message):
     write_face(tmp_path / "face.mp4", media_files.uniform_times(2))
     write_audio(tmp_path / "voice.wav", 0.1)
     (tmp_path / "noise.mp4").write_bytes(b"\1\2\3" * 99)
+    video_reader.write_image(tmp_path / "o.preview.png", np.zeros((80, 96, 3), np.uint8))
     files = {"face": "face.mp4", "audio": "voice.wav", "outfile": "out.mp4"}
     paths = {name: tmp_path / change.get(name, file) for name, file in files.items()}
     options = {"detector": detect} | {k: v for k, v in change.items() if k not in files}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         pipeline_of().generate(**paths, **options)
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {"face.mp4", "voice.wav", "noise.mp4"}
+    assert left == {"face.mp4", "voice.wav", "noise.mp4", "o.preview.png"}

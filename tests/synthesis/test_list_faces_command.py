@@ -129,6 +129,8 @@ def test_the_faces_command(film, tmp_path, capsys, monkeypatch):
     assert "2 faces" in output and "face 1: 0.80 s, 0:00.00-0:00.40, 0:00.80-0:01.20" in output
     assert cv2.imread(str(contact_sheet)).shape == (240, 384, 3)
     empty = scenes.write_scenes(tmp_path / "empty.mkv", [(None, None)])
+    assert main.main(["list-faces", str(film), "--outfile", str(film)]) == 1
+    assert "is the video itself; give another path" in capsys.readouterr().err
     assert main.main(["list-faces", str(empty)]) == 1
     assert "no face was found" in capsys.readouterr().err
     assert main.main(["list-faces", str(tmp_path / "gone.mp4")]) == 1

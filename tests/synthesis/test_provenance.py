@@ -72,7 +72,7 @@ def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(face_video, tmp
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [("  ", "label is empty"), ("AI 顔", "no letters for 顔")]
+    ("text", "fault"), [("  ", "`label` is empty"), ("AI 顔", "no letters for 顔")]
 )
 def test_labels_that_cannot_be_written_are_told(face_video, tmp_path, text, fault):
     with pytest.raises(ValueError, match=fault):
