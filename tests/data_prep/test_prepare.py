@@ -340,12 +340,14 @@ def test_a_run_killed_at_its_report_keeps_the_shards(raw, tmp_path, monkeypatch)
     prepare.prepare([raw], out, settings=SETTINGS)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.array_record*")}
 
-    def killed(path, text, **_):
-        path.write_bytes(text.encode()[:50])
+    def killed(path, data, *_, **__):
+        with path.open("w") as file:
+            file.write(str(data)[:50])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", killed)
+        for name in ("write_text", "write_bytes"):
+            patch.setattr(Path, name, killed)
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare([raw], out, settings=SETTINGS)
     prepare.prepare([raw], out, settings=SETTINGS)
