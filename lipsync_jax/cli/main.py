@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from lipsync_jax import progress
-from lipsync_jax.cli import _json_output, _staging, _streams
+from lipsync_jax.cli import _interrupts, _json_output, _staging, _streams
 from lipsync_jax.cli._parser import COMMANDS_OF_0_1, OPTIONS_OF_0_1, Parser, UsageError
 from lipsync_jax.cli._terminal import (
     PROGRESS_COMMANDS,
@@ -31,6 +31,14 @@ def main(argv: list[str] | None = None) -> int:
         The exit status: 0 success, 1 an error, 130 interrupted.
     """
     _streams.prepare()
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # while options are declared, which imports much
+        print("lipsync: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(argv: list[str] | None) -> int:
     line = [*(sys.argv[1:] if argv is None else argv)]
     if line:
         name = line[0] if line[0].startswith("-") else line[0].replace("_", "-")
@@ -126,7 +134,7 @@ def _run(arguments: argparse.Namespace, output: _json_output.JsonOutput) -> int:
 
     try:
         output.require_writable()
-        with _staging.staged(arguments) as local:
+        with _interrupts.kept(), _staging.staged(arguments) as local:
             return local.run(local)
     except BrokenPipeError:
         raise

@@ -8,7 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from lipsync_jax import paths, progress
-from lipsync_jax.cli import _config_files, _streams
+from lipsync_jax.cli import _config_files, _interrupts, _streams
 from lipsync_jax.cli._terminal import PROGRESS_HELP, TRACEBACK_VARIABLE, describe_unexpected
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -72,7 +72,8 @@ def start(argv: list[str]) -> None:
     sys.argv = argv  # where config_flags looks for overrides
     for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
         flags.FLAGS.register_key_flag_for_module(argv[0], flag)  # so that --help lists the flag
-    app.run(main, argv=argv, flags_parser=parse)
+    with _interrupts.kept():
+        app.run(main, argv=argv, flags_parser=parse)
 
 
 def parse(argv: list[str]) -> list[str]:
