@@ -59,7 +59,7 @@ def check_file(path: str | os.PathLike) -> Path:
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; check the path")
     if file.is_dir():
-        raise ValueError(f"{file} is a folder; name one audio or video file in it")
+        raise ValueError(f"{file} is a folder; name one file in it")
     if not file.is_file():
         raise ValueError(f"{file} is a pipe or a device; write its content to a file first")
     if file.stat().st_size == 0:
