@@ -214,6 +214,26 @@ def move_folder(folder: Path, target: Path) -> None:
         folder.rename(target)
 
 
+def require_file(path: str | os.PathLike, wanted: str, shown: str = "") -> None:
+    """Raises FileNotFoundError unless a local path is a file.
+
+    Args:
+        path: of the file.
+        wanted: what to give instead, for the error.
+        shown: the path in the error, by default as given.
+    """
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise FileNotFoundError(f"{shown or path} {what}; give {wanted}")
+
+
+def require_folder(path: Path, wanted: str) -> None:
+    """Raises FileNotFoundError unless a path is a folder; `wanted` is what to give instead."""
+    if not path.is_dir():
+        what = "is a file" if path.is_file() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}; give {wanted}")
+
+
 def write_text(file: Path, text: str, errors: str = "strict") -> None:
     """Writes a text file, UTF-8, whole or not at all; `errors` is as of `str.encode`."""
     data = text.encode(errors=errors)

@@ -156,3 +156,21 @@ def test_without_a_home_there_is_no_cache(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     with pytest.raises(OSError):
         paths.user_cache().mkdir(parents=True)
+
+
+@pytest.mark.parametrize(("kind", "words"), [("folder", "is a folder"), ("", "does not exist")])
+def test_what_is_no_file_is_told(tmp_path, kind, words):
+    path = tmp_path / "given"
+    if kind:
+        path.mkdir()
+    with pytest.raises(FileNotFoundError, match=f"given {words}; give a CSV file"):
+        paths.require_file(path, "a CSV file")
+
+
+@pytest.mark.parametrize(("kind", "words"), [("file", "is a file"), ("", "does not exist")])
+def test_what_is_no_folder_is_told(tmp_path, kind, words):
+    path = tmp_path / "given"
+    if kind:
+        path.touch()
+    with pytest.raises(FileNotFoundError, match=f"given {words}; give a folder of videos"):
+        paths.require_folder(path, "a folder of videos")

@@ -205,8 +205,7 @@ def read_rows(
         FileNotFoundError: there is no such file.
         ValueError: the file is not such a table.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{name} does not exist; give a CSV file")
+    paths.require_file(path, "a CSV file", name)
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
             first = file.readline()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipsync_jax import weights
+from lipsync_jax import paths, weights
 from lipsync_jax.cli import _parser, _preference
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.progress import ProgressBar
@@ -342,8 +342,7 @@ def _lip_landmarks(
         raise ValueError(f"--lip-face {path}: it is for crops of lips, and {shown}; leave it out")
     if landmark_model is None:
         raise ValueError("--lip-face needs landmarks; pip install 'lipsync_jax[landmarks]'")
-    if not path.is_file():
-        raise FileNotFoundError(f"--lip-face {path} does not exist; give an image or a video")
+    paths.require_file(path, "an image or a video")
     image = next(video_reader.read_frames(path)).image
     try:
         return LipLandmarks(landmark_model, image[..., ::-1])

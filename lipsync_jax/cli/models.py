@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipsync_jax import weights
+from lipsync_jax import paths, weights
 from lipsync_jax.text import printable
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.diagnostics import artifacts
 
     for folder in arguments.folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder {folder} does not exist; name a folder to search")
+        paths.require_folder(folder, "a folder to search")
     quiet()
     found = [weights.path(name) for name in weights.names()]
     official: list[Path] = []

@@ -35,7 +35,7 @@ def find_dataset(data_dir: str, crop: str) -> Path:
     if not data_dir:
         raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
     root = paths.parse(data_dir, "--config.data.dir")
-    _require_folder(root)
+    paths.require_folder(root, "the folder that `lipsync prepare` wrote")
     if (root / "dataset_info.json").is_file():
         return root
     found = _complete(root)
@@ -68,7 +68,7 @@ def only_dataset(root: Path, crop: str = "") -> Path:
     """
     if crop or (root / "dataset_info.json").is_file():
         return find_dataset(str(root), crop)
-    _require_folder(root)
+    paths.require_folder(root, "the folder that `lipsync prepare` wrote")
     newest = _newest(_complete(root))
     if not newest:
         raise FileNotFoundError(
@@ -104,12 +104,6 @@ def _info(folder: Path) -> Untyped:
 def _readable(folder: Path) -> Path:
     """Returns a folder that ArrayRecord reads: of buckets it reads gs:// only."""
     return paths.cached_copy(folder) if paths.bucket_scheme(folder) == "s3" else folder
-
-
-def _require_folder(root: Path) -> None:
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
-        raise FileNotFoundError(f"{root} {what}; name the folder that `lipsync prepare` wrote")
 
 
 def _complete(root: Path) -> list[Path]:

@@ -92,8 +92,7 @@ def read_answers(path: str | os.PathLike, key: Mapping[str, Json]) -> Answers:
         FileNotFoundError, ValueError: there is no such file, or it holds no answers of this study.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"--answers {path} does not exist; give files that the page saved")
+    paths.require_file(path, "files that the page saved")
     expected = f"--answers {path}: expected a file that {PAGE} saved"
     if path.stat().st_size > _MAX_ANSWER_BYTES:
         raise ValueError(f"{expected}, found {path.stat().st_size} bytes; give another file")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data.loader import ClipDataSource, check_crop, find_dataset
 from lipsync_jax.evaluation import baselines, face_clip
@@ -54,8 +55,7 @@ def list_videos(folder: str | os.PathLike) -> dict[str, Path]:
         ValueError: the folder has no videos, or two of one name.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} does not exist; give a folder of videos")
+    paths.require_folder(folder, "a folder of videos")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
@@ -145,8 +145,7 @@ def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> 
         ValueError: a line doesn't have two names.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a text file of pairs")
+    paths.require_file(path, "a text file of pairs")
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         names = line.split()

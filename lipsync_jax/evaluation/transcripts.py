@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.data.grid_alignments import read_alignment
 from lipsync_jax.evaluation.metrics.wer import wer
 
@@ -65,8 +66,7 @@ def error_rates(
 
 
 def _read_json_object(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a JSON file")
+    paths.require_file(path, "a JSON file")
     try:
         parsed = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
-from lipsync_jax import __version__
+from lipsync_jax import __version__, paths
 from lipsync_jax.types import Untyped
 
 _FORMATS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
@@ -67,8 +67,7 @@ def sign_on_close(
         raise ValueError(f"{outfile}: C2PA signs {', '.join(_FORMATS)}; choose one of them")
     assert key is not None  # the options require both or none
     for name, path in (("c2pa_certificate", certificate), ("c2pa_key", key)):
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"`{name}` {path} does not exist; give a PEM file")
+        paths.require_file(path, "a PEM file", f"`{name}` {path}")
     library = _library()
     return _sign_written_file(
         library, _signer(library, Path(certificate), Path(key)), Path(outfile)

@@ -119,7 +119,7 @@ def test_models_are_listed_with_size_licence_hash_and_metrics(
     assert main.main(["models", str(found)]) == 1
     assert "can't be used" in capsys.readouterr().out
     assert main.main(["models", str(tmp_path / "none")]) == 1
-    assert "does not exist; name a folder" in capsys.readouterr().err
+    assert "does not exist; give a folder" in capsys.readouterr().err
 
 
 def test_models_without_any(tmp_path, capsys):

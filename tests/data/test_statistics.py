@@ -194,7 +194,7 @@ def test_a_damaged_clip_is_left_out_and_named(toy_data, tmp_path, capsys):
     [
         (lambda p: None, (), r"shards does not exist"),
         (lambda p: p.mkdir(), (), r"shards holds no prepared data set; name a folder"),
-        (lambda p: p.write_text("x"), (), r"shards is a file; name the folder that"),
+        (lambda p: p.write_text("x"), (), r"shards is a file; give the folder that"),
         (lambda p: None, ("--crop", "face96"), r"shards does not exist"),
         (lambda p: p.mkdir(), ("--crop", "face96"), r"holds no prepared .* crop face96"),
         (lambda p: p.mkdir(), ("--out", "{folder}"), r"--out .* is a folder; name a file in it"),
