@@ -79,7 +79,7 @@ def test_moments_in_any_order_read_the_audio_once(tmp_path, monkeypatch):
 def test_the_label_is_checked_before_faces_are_detected(tmp_path):
     face = scenes.write_scenes(tmp_path / "face.mp4", [(LEFT, None)], frames=20)
     speech = scenes.write_tone(tmp_path / "voice.wav", 0.8)
-    with pytest.raises(ValueError, match="label is empty"):
+    with pytest.raises(ValueError, match="`label` is empty"):
         preview(face, speech, label=" ", detector=lambda _: pytest.fail("detected"))
 
 
