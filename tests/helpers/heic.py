@@ -59,8 +59,10 @@ def _encode(path: Path, image: np.ndarray) -> tuple[bytes, bytes]:
         stream = container.add_stream("libx265", rate=1, options=options)
         stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image))))
-        container.mux(stream.encode(None))
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image))
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.pts = packet.dts = 0  # libx265's are undefined for a video of one frame
+            container.mux(packet)
     with av.open(str(path)) as container:
         header = container.streams.video[0].codec_context.extradata
         return header, b"".join(bytes(packet) for packet in container.demux() if packet.size)
