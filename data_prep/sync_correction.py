@@ -25,7 +25,7 @@ from lipsync_jax.evaluation.metrics.lse import MAX_OFFSET
 from lipsync_jax.evaluation.sync.offset import MIN_STABILITY
 from lipsync_jax.text import naming_options
 from lipsync_jax.training.checkpoint_folder import local_folder, resolve_checkpoint
-from lipsync_jax.training.model_cards import ITEM, PACKED, network_names, network_path
+from lipsync_jax.training.model_cards import card_path, network_names, network_path
 
 if TYPE_CHECKING:  # JAX takes two seconds, which a run from the cache does not need
     from lipsync_jax.evaluation.sync.video_sync import TrackSync
@@ -61,9 +61,9 @@ def model_folder(settings: ExtractionSettings) -> Path | None:
 @functools.cache
 def model_fingerprint(folder: Path) -> str:
     """Returns a hash of what is loaded of a checkpoint: its weights and its model card."""
-    card = folder / (PACKED if (folder / PACKED).is_file() else ITEM)
     digest = hashlib.blake2b(digest_size=12)
-    for item in (*(network_path(folder, name) for name in network_names(folder)), card):
+    weights_of = (network_path(folder, name) for name in network_names(folder))
+    for item in (*weights_of, card_path(folder)):
         for file in [item] if item.is_file() else [item / name for name in paths.files(item)]:
             digest.update(str(file.relative_to(folder)).encode())
             digest.update(file.read_bytes())

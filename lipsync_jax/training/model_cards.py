@@ -55,6 +55,12 @@ def network_path(folder: Path, name: str) -> Path:
     return folder / (f"{name}{PACKED_SUFFIX}" if packed else name)
 
 
+def card_path(folder: Path) -> Path:
+    """Returns the file of a checkpoint's model card, which may be missing."""
+    packed = folder / PACKED
+    return packed if packed.is_file() else folder / ITEM / "metadata"
+
+
 def check_format(stamped: Mapping[str, Json], folder: Path) -> None:
     """Refuses a checkpoint of another format.
 
@@ -92,9 +98,7 @@ def read(folder: Path) -> dict[str, Json]:
         ValueError: the model card is damaged, or the checkpoint has another format; names the
             checkpoint and what is wrong.
     """
-    path = folder / ITEM / "metadata"
-    if (folder / PACKED).is_file():
-        path = folder / PACKED
+    path = card_path(folder)
     if not path.is_file():
         if (folder / _OLD_ITEM / "metadata").is_file():
             check_format({}, folder)
