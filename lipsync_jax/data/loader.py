@@ -13,6 +13,8 @@ from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data.clip_record import ParsedRecord, StoredClip
 from lipsync_jax.types import Entry, Untyped
 
+_PREPARED = "the folder that `lipsync prepare` wrote"
+
 
 class DataSource(Protocol):
     """The source of examples: clips, or a method's own records."""
@@ -33,9 +35,9 @@ def find_dataset(data_dir: str, crop: str) -> Path:
         ValueError: `data_dir` is empty, or several data sets with that crop are there.
     """
     if not data_dir:
-        raise ValueError("config.data.dir is empty: name the folder that `lipsync prepare` wrote")
+        raise ValueError(f"config.data.dir is empty: name {_PREPARED}")
     root = paths.parse(data_dir, "--config.data.dir")
-    paths.require_folder(root, "the folder that `lipsync prepare` wrote")
+    paths.require_folder(root, _PREPARED)
     if (root / "dataset_info.json").is_file():
         return root
     found = _complete(root)
@@ -68,7 +70,7 @@ def only_dataset(root: Path, crop: str = "") -> Path:
     """
     if crop or (root / "dataset_info.json").is_file():
         return find_dataset(str(root), crop)
-    paths.require_folder(root, "the folder that `lipsync prepare` wrote")
+    paths.require_folder(root, _PREPARED)
     newest = _newest(_complete(root))
     if not newest:
         raise FileNotFoundError(
