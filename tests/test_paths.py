@@ -158,19 +158,18 @@ def test_without_a_home_there_is_no_cache(monkeypatch):
         paths.user_cache().mkdir(parents=True)
 
 
-@pytest.mark.parametrize(("kind", "words"), [("folder", "is a folder"), ("", "does not exist")])
-def test_what_is_no_file_is_told(tmp_path, kind, words):
+@pytest.mark.parametrize(
+    ("require", "make", "words"),
+    [
+        (paths.require_file, Path.mkdir, "is a folder"),
+        (paths.require_file, None, "does not exist"),
+        (paths.require_folder, Path.touch, "is a file"),
+        (paths.require_folder, None, "does not exist"),
+    ],
+)
+def test_what_is_no_file_or_folder_is_told(tmp_path, require, make, words):
     path = tmp_path / "given"
-    if kind:
-        path.mkdir()
+    if make:
+        make(path)
     with pytest.raises(FileNotFoundError, match=f"given {words}; give a CSV file"):
-        paths.require_file(path, "a CSV file")
-
-
-@pytest.mark.parametrize(("kind", "words"), [("file", "is a file"), ("", "does not exist")])
-def test_what_is_no_folder_is_told(tmp_path, kind, words):
-    path = tmp_path / "given"
-    if kind:
-        path.touch()
-    with pytest.raises(FileNotFoundError, match=f"given {words}; give a folder of videos"):
-        paths.require_folder(path, "a folder of videos")
+        require(path, "a CSV file")

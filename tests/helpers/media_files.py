@@ -82,6 +82,15 @@ def write_media(
     return path
 
 
+def encode_grey_images(container, stream, count):
+    """Encodes `grey_image` 0, 1, ... into a stream, 25 a second."""
+    for index in range(count):
+        frame = av.VideoFrame.from_ndarray(grey_image(index))
+        frame.pts, frame.time_base = index, Fraction(1, 25)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
 def encode_audio(container, stream, samples, rate, position):
     """Encodes (samples, channels) into a stream, starting at a position in samples."""
     context = stream.codec_context

@@ -242,11 +242,7 @@ def many(path, subtitles=True):
             {"id": i, "start": a, "end": b, "time_base": tick, "metadata": {"title": name}}
             for i, (a, b, name) in enumerate(ends, 1)
         ])  # fmt: skip
-        for index in range(25):
-            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            out.mux(picture.encode(frame))
-        out.mux(picture.encode(None))
+        media_files.encode_grey_images(out, picture, 25)
         for track, at in zip(tracks, (0.3, 0.6), strict=True):
             media_files.encode_audio(out, track, media_files.click(at, 1, RATE)[:, None], RATE, 0)
         for packet in text.demux() if subtitles else ():

@@ -216,11 +216,7 @@ def test_the_main_stream_is_not_the_thumbnail_before_it(tmp_path, suffix, flag):
         thumb.pts, thumb.time_base = 0, Fraction(1, 25)
         container.mux(small.encode(thumb))
         container.mux(small.encode(None))
-        for index in range(10):
-            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(large.encode(frame))
-        container.mux(large.encode(None))
+        media_files.encode_grey_images(container, large, 10)
     info = video_reader.probe(path)
     assert (info.width, info.height) == (64, 48)
     assert len(list(video_reader.read_frames(path))) == 10
@@ -249,11 +245,7 @@ def phone_video(tmp_path):
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         tracks = [container.add_stream("aac", rate=RATE, layout="mono") for _ in range(2)]
         container.start_encoding()
-        for index in range(10):
-            frame = av.VideoFrame.from_ndarray(media_files.grey_image(index))
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+        media_files.encode_grey_images(container, video, 10)
         for track, hertz in zip(tracks, (200, 800), strict=True):
             tone = media_files.tone(hertz, 0.4, RATE)[:, None]
             media_files.encode_audio(container, track, tone, RATE, 0)
