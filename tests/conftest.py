@@ -47,6 +47,14 @@ def _no_built_in_models(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path_factory.getbasetemp() / "no_models")
 
 
+@pytest.fixture(autouse=True)
+def _no_kept_programs(monkeypatch):
+    """Networks that tests replace are traced, and nothing is left in the user's cache folder."""
+    from lipsync_jax.training import inference_function
+
+    monkeypatch.setattr(inference_function, "keeps_programs", lambda: False)
+
+
 _LEVELS = {name: logging.getLogger(name).level for name in ("absl", "jax", "matplotlib")}
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from lipsync_jax.media import audio
 from lipsync_jax.methods.inference import SyncInference
 from lipsync_jax.nn import folding
-from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
-from lipsync_jax.training.inference import load_inference, load_network
+from lipsync_jax.training.inference import load_inference, load_network, read_model_card
+from lipsync_jax.training.inference_function import InferenceFunction
 from lipsync_jax.types import Variables
 
 FRAME_RATE = 25  # frames a second at which faces are evaluated
@@ -116,16 +116,18 @@ class SyncModel:
             layers.update(found)
             return embeddings
 
+        config = read_model_card(directory)["config"]
+        embed_video, embed_audio = (
+            InferenceFunction(encoder, layers, [encoder.__name__, config])
+            for encoder in (video_encoder, audio_encoder)
+        )
+
         def check(variables: Variables) -> None:
-            jax.eval_shape(video_encoder, variables, frames)
-            jax.eval_shape(audio_encoder, variables, audio_inputs)
-            folding.check_layers(variables, layers)
+            embed_video.prepare(variables, frames)
+            embed_audio.prepare(variables, audio_inputs)
 
         variables, _ = load_network(directory, inference.network, check)
         on_device = jax.device_put(folding.fold_batch_norm(variables, layers))
-        embed_video, embed_audio = (
-            jit(encoder, inference=True) for encoder in (video_encoder, audio_encoder)
-        )
         return cls(
             inference,
             metadata.model_hash(variables),

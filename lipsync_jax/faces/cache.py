@@ -1,30 +1,22 @@
-"""Caches in the user's cache folder; that of the faces of videos."""
+"""A cache of the faces of videos in the user's cache folder."""
 
-import contextlib
 import functools
 import hashlib
 import itertools
 import os
-import uuid
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from lipsync_jax import __version__, faces, paths
+from lipsync_jax import __version__, faces, user_cache
 from lipsync_jax.faces.tracking import PER_FRAME
 from lipsync_jax.faces.trajectory import VideoFaces
 
 _FORMAT_VERSION = 4  # raise it when frames are decoded or faces stored in another way
-MAX_ENTRIES = 200  # the least recently used are removed
-
-
-def cache_dir(kind: str = "faces") -> Path:
-    """Returns the user's cache folder for faces of videos, or for another kind of results."""
-    return paths.user_cache() / "lipsync_jax" / kind
 
 
 def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:
@@ -61,7 +53,7 @@ def load(name: str, end: Fraction | None) -> VideoFaces | None:
     Returns:
         The faces up to `end` or beyond, or None without such an entry.
     """
-    path = cache_dir() / f"{name}.npz"
+    path = _path(name)
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
             complete, last = bool(arrays["complete"]), Fraction(*arrays["times"][-1].tolist())
@@ -70,8 +62,7 @@ def load(name: str, end: Fraction | None) -> VideoFaces | None:
             video_faces = _from_arrays(arrays)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
         return None  # no entry, or an incomplete one: detect again
-    with contextlib.suppress(OSError):
-        os.utime(path)
+    user_cache.mark_used(path)
     return video_faces
 
 
@@ -88,30 +79,7 @@ def store(name: str, video_faces: VideoFaces, complete: bool) -> None:
         # The stub takes any keyword for its `allow_pickle`.
         np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
 
-    write_entry(cache_dir() / f"{name}.npz", write)
-
-
-def write_entry(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes an entry of a cache, whole or not at all, and removes the oldest of its folder.
-
-    Does nothing if the folder can't be written to.
-
-    Args:
-        path: of the entry.
-        write: writes to a file.
-    """
-    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            write(file)
-        os.replace(partial, path)
-        entries = path.parent.glob(f"[!.]*{path.suffix}")
-        for old in sorted(entries, key=lambda file: file.stat().st_mtime)[:-MAX_ENTRIES]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    user_cache.write_entry(_path(name), write)
 
 
 def digest(video_faces: VideoFaces) -> str:
@@ -121,6 +89,10 @@ def digest(video_faces: VideoFaces) -> str:
         hashed.update(f"{name} {values.dtype} {values.shape} ".encode())
         hashed.update(np.ascontiguousarray(values).data)
     return hashed.hexdigest()
+
+
+def _path(name: str) -> Path:
+    return user_cache.folder("faces") / f"{name}.npz"
 
 
 def _to_arrays(video_faces: VideoFaces) -> dict[str, np.ndarray]:

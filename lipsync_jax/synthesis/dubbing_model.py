@@ -11,13 +11,13 @@ import numpy as np
 from lipsync_jax.data.audio_features import MEL, AudioFeatureSpec
 from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.nn import folding
-from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.provenance import metadata
 from lipsync_jax.synthesis.batch_sizes import default_batch_size
 from lipsync_jax.synthesis.compositing import first_read_row
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.training.inference import load_inference, load_network
-from lipsync_jax.types import Untyped, Variables
+from lipsync_jax.training.inference import load_inference, load_network, read_model_card
+from lipsync_jax.training.inference_function import InferenceFunction
+from lipsync_jax.types import Json, Variables
 
 GenerateFn = Callable[[np.ndarray, np.ndarray], jax.Array]
 
@@ -104,9 +104,9 @@ def load_generator(
         DubbingInference,
         "which does not dub faces; give a generator's folder, e.g. a run of configs/wav2lip.py",
     )
-    program = GeneratorProgram(inference)
-    trace = functools.partial(program.trace, first_row=first_row(inference.image_size))
-    variables, _ = load_network(directory, inference.network, trace)
+    program = GeneratorProgram(inference, read_model_card(directory)["config"])
+    prepare = functools.partial(program.prepare, first_row=first_row(inference.image_size))
+    variables, _ = load_network(directory, inference.network, prepare)
     program.set_variables(variables)
     return inference, program, metadata.model_hash(variables)
 
@@ -164,19 +164,23 @@ class GeneratorProgram:
     those of the faces given.
 
     Attributes:
-        layers: the layers of the network that are folded; filled by `trace`.
+        layers: the layers of the network that are folded; filled by `prepare`.
     """
 
-    def __init__(self, inference: DubbingInference) -> None:
-        """Takes the inference; `trace` and `set_variables` are to be called first."""
-        self._inference = inference
+    def __init__(self, inference: DubbingInference, identity: Json = None) -> None:
+        """Takes the inference; `prepare` and `set_variables` are to be called first.
+
+        Args:
+            inference: the network.
+            identity: the network's config, see `InferenceFunction`.
+        """
+        self._inference, self._identity = inference, identity
         self._variables: Variables = {}
         self.layers: folding.Layers = {}
-        self._programs: dict[tuple, Callable[..., jax.Array]] = {}
-        self._generator = functools.cache(self._make_generator)
+        self._function = functools.cache(self._make_function)
 
-    def trace(self, variables: Variables, first_row: int = 0) -> None:
-        """Applies the network to shapes; `compile_batch` need not trace the default batch again.
+    def prepare(self, variables: Variables, first_row: int = 0) -> None:
+        """Checks the variables' shapes, and finds or traces the program of the default batch.
 
         Args:
             variables: arrays or their shapes.
@@ -185,9 +189,7 @@ class GeneratorProgram:
         Raises:
             Errors of many kinds: the variables are not those of the network.
         """
-        generate = self._generator(first_row)
-        jax.eval_shape(generate, variables, *self._shapes(default_batch_size()))
-        folding.check_layers(variables, self.layers)
+        self._function(first_row).prepare(variables, *self._shapes(default_batch_size()))
 
     def set_variables(self, variables: Variables) -> None:
         """Folds variables, and puts them on the device."""
@@ -195,22 +197,13 @@ class GeneratorProgram:
 
     def compile_batch(self, batch_size: int, first_row: int = 0) -> None:
         """Compiles the program of a batch size, without running it."""
-        self._program(first_row, *self._shapes(batch_size))
+        self._function(first_row).compiled(self._variables, *self._shapes(batch_size))
 
     def __call__(self, *inputs: np.ndarray, first_row: int = 0) -> jax.Array:
         """Starts the generation; see the class."""
-        return self._program(first_row, *inputs)(self._variables, *inputs)
+        return self._function(first_row)(self._variables, *inputs)
 
-    def _program(
-        self, first_row: int, *inputs: jax.ShapeDtypeStruct | np.ndarray
-    ) -> Callable[..., jax.Array]:
-        key = first_row, *((value.shape, value.dtype) for value in inputs)
-        if key not in self._programs:
-            jitted: Untyped = self._generator(first_row)
-            self._programs[key] = jitted.lower(self._variables, *inputs).compile()
-        return self._programs[key]
-
-    def _make_generator(self, first_row: int) -> Callable[..., jax.Array]:
+    def _make_function(self, first_row: int) -> InferenceFunction:
         generate = uint8_generator(self._inference, self.layers, first_row)
 
         def with_given_rows(
@@ -219,7 +212,9 @@ class GeneratorProgram:
             generated = generate(variables, audio, faces, *references)
             return jnp.concatenate([faces[:, :first_row], generated], axis=1)
 
-        return jit(with_given_rows if first_row else generate, inference=True)
+        identity = self._identity and ["uint8_generator", first_row, self._identity]
+        function = with_given_rows if first_row else generate
+        return InferenceFunction(function, self.layers, identity)
 
     def _shapes(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         features, size = self._inference.audio_features, self._inference.image_size

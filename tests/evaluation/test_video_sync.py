@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from lipsync_jax import weights
+from lipsync_jax import user_cache, weights
 from lipsync_jax.cli import dub as dub_command
 from lipsync_jax.cli import main
 from lipsync_jax.cli import sync as sync_command
@@ -301,7 +301,7 @@ def test_the_offset_before_dubbing_is_measured_once(talking_video, tmp_path, mon
     dub_sync.measure(late, talking_video, model, found, range(len(found.times)))
     dub_sync.measure(late, talking_video, model, cache=False)
     assert measured.count(late) == 3
-    for entry in cache.cache_dir("sync").iterdir():
+    for entry in user_cache.folder("sync").iterdir():
         entry.write_text("{}")
     dub_sync.measure(late, talking_video, model)
     assert measured.count(late) == 4

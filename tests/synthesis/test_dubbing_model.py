@@ -46,7 +46,7 @@ def test_the_network_gets_its_inputs_as_it_knows_them(monkeypatch):
     inference = Wav2LipInference(wav2lip_config.get_config("tiny"))
     inference._generator = Generator()
     program, variables = GeneratorProgram(inference), {"params": {"dim": np.float32(0.5)}}
-    program.trace(variables)
+    program.prepare(variables)
     program.set_variables(variables)
     editor = DubbingModel(program, 96, "name")
     generated = np.asarray(editor(audio_windows, faces, 4))
@@ -82,7 +82,7 @@ def test_a_network_is_traced_once_and_compiled_without_running(checkpoint, monke
     model.compile(2, row)
     inputs = np.zeros((1, 16, 80), np.float32), np.zeros((1, 96, 96, 3), np.uint8)
     assert model(*inputs, 2, row).shape == (2, 96, 96, 3)
-    assert traced == [(2, row)] and len(model.generate._programs) == 1
+    assert traced == [(2, row)]
     # The whole face, as published Wav2Lip pastes, is another program.
     assert model(*inputs, 2, first_read_row(DubbingOptions(blend="box"), 96)).shape[1] == 96
     assert traced == [(2, row), (2, 0)]

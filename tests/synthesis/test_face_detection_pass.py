@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipsync_jax import faces
+from lipsync_jax import faces, user_cache
 from lipsync_jax.faces import cache
 from lipsync_jax.faces.trajectory import VideoFaces
 from lipsync_jax.media import frame_source, video_reader
@@ -124,7 +124,7 @@ def test_other_settings_and_other_files_are_looked_at_anew(tmp_path, detected_fr
 def test_damaged_or_unwritable_caches_are_done_without(tmp_path, detected_frames, monkeypatch):
     face_video = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, RIGHT)])
     run(face_video, tmp_path)
-    (kept,) = cache.cache_dir().iterdir()
+    (kept,) = user_cache.folder("faces").iterdir()
     for damage in (b"", b"PK", kept.read_bytes()[:-100], b"noise" * 99):
         kept.write_bytes(damage)
         detected_frames.clear()
@@ -137,10 +137,10 @@ def test_damaged_or_unwritable_caches_are_done_without(tmp_path, detected_frames
 
 
 def test_only_the_latest_are_kept(monkeypatch):
-    monkeypatch.setattr(cache, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(user_cache, "MAX_ENTRIES", 3)
     survey = VideoFaces((Fraction(0), Fraction(1, 25)), ())
     for i in range(5):
         cache.store(f"{i:032}", survey, True)
-        os.utime(cache.cache_dir() / f"{i:032}.npz", (i, i))
-    assert sorted(int(p.stem) for p in cache.cache_dir().iterdir()) == [2, 3, 4]
+        os.utime(user_cache.folder("faces") / f"{i:032}.npz", (i, i))
+    assert sorted(int(p.stem) for p in user_cache.folder("faces").iterdir()) == [2, 3, 4]
     assert cache.load(f"{4:032}", None) == survey

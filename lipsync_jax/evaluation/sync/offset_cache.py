@@ -1,6 +1,5 @@
 """A cache of the audio offsets of face videos in the user's cache folder."""
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax import user_cache
 from lipsync_jax.evaluation.sync.motion_offset import MotionOffset
 from lipsync_jax.evaluation.sync.offset import AVOffset
 from lipsync_jax.evaluation.sync.video_sync import TrackSync
@@ -47,16 +47,15 @@ def load(name: str) -> TrackSync | None:
         track = TrackSync(**fields)
     except (OSError, ValueError, LookupError, TypeError):
         return None  # no entry, or an incomplete one: measure again
-    with contextlib.suppress(OSError):
-        os.utime(_path(name))
+    user_cache.mark_used(_path(name))
     return track
 
 
 def store(name: str, track: TrackSync) -> None:
     """Stores the offset of a track; does nothing if the folder can't be written to."""
     text = json.dumps(vars(track), default=lambda array: array.tolist())
-    cache.write_entry(_path(name), lambda file: file.write(text.encode()))
+    user_cache.write_entry(_path(name), lambda file: file.write(text.encode()))
 
 
 def _path(name: str) -> Path:
-    return cache.cache_dir("sync") / f"{name}.json"
+    return user_cache.folder("sync") / f"{name}.json"

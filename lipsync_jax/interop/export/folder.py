@@ -172,7 +172,7 @@ def _load(
         "configs/wav2lip.py",
     )
     program = GeneratorProgram(inference)
-    variables, _ = load_network(checkpoint, inference.network, program.trace)
+    variables, _ = load_network(checkpoint, inference.network, program.prepare)
     batch = BATCH if batch is None else batch
     found = functions.of_dubbing(inference, variables, program.layers, batch, floats)
     return _Network("dubbing", inference, found, metadata.model_hash(variables))
