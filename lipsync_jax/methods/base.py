@@ -186,8 +186,15 @@ class Method:
         """Returns a validation example of a clip; `rng` is seeded alike in all validations."""
         return self.make_example(clip, rng)
 
-    def collate(self, examples: Sequence[Arrays]) -> Arrays:
-        """Returns a batch of examples along a new leading axis, of one of few shapes."""
+    def collate(self, examples: Sequence[Arrays], process_count: int = 1) -> Arrays:
+        """Returns a batch of examples along a new leading axis, of one of few shapes.
+
+        Args:
+            examples: of `make_example` or `make_validation_example`.
+            process_count: number of hosts; the batches of several have one shape alone. A worker
+                process, which makes batches too, can't ask JAX for the number.
+        """
+        del process_count
         return stack(examples)
 
     def init(self, key: jax.Array, batch: Arrays) -> State:

@@ -1,5 +1,6 @@
 """Batches of a config's data set: the part of this host."""
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -37,6 +38,7 @@ class DataPipeline:
             "process_index": jax.process_index(),
             "process_count": jax.process_count(),
         }
+        self._collate = functools.partial(method.collate, process_count=jax.process_count())
         self._batch_size = sharding.local_batch_size(config.data.batch_size, mesh)
         self._validation_batch_size = sharding.local_batch_size(
             config.data.validation_batch_size, mesh, "config.data.validation_batch_size"
@@ -65,7 +67,7 @@ class DataPipeline:
             self._method.make_example,
             self._batch_size,
             seed=self._seed,
-            collate=self._method.collate,
+            collate=self._collate,
             num_threads=self._config.num_threads,
             num_workers=self._config.get("num_workers", 0),
             **self._process_kwargs,
@@ -80,7 +82,7 @@ class DataPipeline:
             self._method.make_validation_example,
             self._validation_batch_size,
             limit=self._config.validation_clips if limit is None else limit,
-            collate=self._method.collate,
+            collate=self._collate,
             **self._process_kwargs,
         )
 

@@ -138,10 +138,10 @@ class RecurrentGAN(Method):
         count = min(self._num_frames(clip), self.config.data.validation_frames)
         return self._make_segment(clip, range(count))
 
-    def collate(self, examples: Sequence[Arrays]) -> Arrays:
+    def collate(self, examples: Sequence[Arrays], process_count: int = 1) -> Arrays:
         """Pads the examples to one of `config.length_buckets`; adds `mask`, bool (n, time)."""
         lengths = tuple(self.config.length_buckets)
-        if jax.process_count() > 1:  # hosts have different clips, but must agree on a shape
+        if process_count > 1:  # hosts have different clips, but must agree on a shape
             lengths = (max(lengths),)
         return pad_and_stack(examples, ("frames", "audio"), lengths)
 

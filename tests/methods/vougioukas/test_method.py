@@ -1,5 +1,6 @@
 """The temporal GANs of 2018 and 2020 on small faces with narrow networks."""
 
+import contextlib
 import dataclasses
 import functools
 from fractions import Fraction
@@ -22,7 +23,8 @@ from lipsync_jax.methods.base import Network, NetworkState
 from lipsync_jax.methods.common import discriminators, recurrent_gan
 from lipsync_jax.methods.common.discriminators import ClipBatch
 from lipsync_jax.nn.cpu.jit import jit
-from lipsync_jax.training import loop
+from lipsync_jax.training import loop, sharding
+from lipsync_jax.training.data_pipeline import DataPipeline
 from tests.helpers import aligned_faces
 from tests.helpers.networks import random_array, random_variables_like
 from tests.helpers.runs import assert_same_run
@@ -351,6 +353,22 @@ def test_each_length_is_traced_once():
 
 def rng(seed):
     return np.random.default_rng(seed)
+
+
+def test_batches_of_several_hosts_have_one_shape_whatever_process_makes_them(tmp_path, monkeypatch):
+    aligned_faces.write_dataset(tmp_path)
+    config = narrow(max_frames=6)
+    config.data.dir = str(tmp_path)
+    method, mesh = methods.load(config), sharding.make_mesh(jax.devices()[:1])
+    times = []
+    for count in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "process_count", lambda count=count: count)
+            data = DataPipeline(config, method, mesh)
+        # As in a worker process, JAX knows of one host only.
+        with contextlib.closing(data.training_batches()) as batches:
+            times.append(next(batches)["mask"].shape[1])
+    assert times == [6, 12]
 
 
 @pytest.mark.slow
