@@ -242,6 +242,14 @@ def test_a_run_at_chance_and_one_that_left_it(tmp_path):
     assert "optimizer.learning_rate was 0.0001, is 0.5" in other.measurement
 
 
+def test_chance_within_a_clip_is_that_of_its_windows(tmp_path):
+    config = narrow("in_the_box")
+    assert config.objective == "info_nce_in_clip" and config.windows_per_clip == 8
+    (stuck,) = run_history.check(run_folder(tmp_path, [2.079] * 20, config), config)
+    assert stuck.state == findings.NOTE and "chance is 2.079" in stuck.measurement
+    assert overfit.OverfitTest(config)._chance_loss == pytest.approx(np.log(2))
+
+
 def test_a_run_with_unchanged_weights_is_named(tmp_path):
     config = narrow("published")
     run_folder(tmp_path, [0.7, 0.6, 0.5], config)

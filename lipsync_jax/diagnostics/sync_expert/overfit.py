@@ -12,6 +12,7 @@ import optax
 
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.methods.base import Arrays, Network, State
+from lipsync_jax.methods.common.sync_expert_method import chance_loss
 from lipsync_jax.nn.cpu.jit import jit
 from lipsync_jax.training import loop, sharding
 from lipsync_jax.types import Json, Tree
@@ -103,9 +104,7 @@ class OverfitTest:
             self.method.networks = {
                 "expert": Network(expert.module, _recording_optimizer(expert.optimizer))
             }
-        self._chance_loss = math.log(
-            2 if config.objective == "cosine_bce" else NUM_CLIPS * WINDOWS_PER_CLIP
-        )
+        self._chance_loss = chance_loss(config.objective, NUM_CLIPS, WINDOWS_PER_CLIP)
         # For few steps, quick compilation matters more than speed.
         self._init = jit(self.method.init, optimize=False)
         self._update = jit(self._step, optimize=False, donate_argnums=0)

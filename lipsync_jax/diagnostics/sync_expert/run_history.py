@@ -1,6 +1,5 @@
 """Checks of a started run: its loss, its config, and changes of its weights."""
 
-import math
 from pathlib import Path
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, SKIPPED, Finding
 from lipsync_jax.diagnostics.sync_expert.learning_checks import FROZEN
+from lipsync_jax.methods.common.sync_expert_method import chance_loss
 from lipsync_jax.training import checkpoints, metric_writer, resume
 
 # Without effect on a step.
@@ -53,18 +53,17 @@ def _loss(workdir: Path, config: ml_collections.ConfigDict) -> Finding:
             f"{workdir}/scalars.jsonl has no training metrics yet",
             "The run has just started.",
         )
-    windows = config.data.batch_size * config.windows_per_clip
-    chance_loss = math.log(2 if config.objective == "cosine_bce" else windows)
+    chance = chance_loss(config.objective, config.data.batch_size, config.windows_per_clip)
     recent = [loss for _, loss in losses[-max(1, len(losses) // 5) :]]
     current_loss = float(np.mean(recent))
     cosine_std = float(np.mean([line.get("cosine_std", np.nan) for line in lines[-len(recent) :]]))
     measurement = (
         f"the run's loss was {losses[0][1]:.3f} at step {losses[0][0]} and is {current_loss:.3f} "
-        f"at step {losses[-1][0]}, where chance is {chance_loss:.3f}; standard deviation of the "
+        f"at step {losses[-1][0]}, where chance is {chance:.3f}; standard deviation of the "
         f"cosines {cosine_std:.3f}"
     )
-    metrics = {"losses": losses, "chance_loss": chance_loss, "cosine_std": cosine_std}
-    if current_loss < (1 - _CHANCE_MARGIN) * chance_loss:
+    metrics = {"losses": losses, "chance_loss": chance, "cosine_std": cosine_std}
+    if current_loss < (1 - _CHANCE_MARGIN) * chance:
         return Finding("run", OK, measurement, "The loss is below chance.", metrics=metrics)
     return Finding(
         "run",

@@ -7,6 +7,7 @@ window's audio of the batch (symmetric InfoNCE), which needs less data; `"info_n
 compares with the audio of windows of the same clip only, which have the same voice and room.
 """
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -34,6 +35,22 @@ from lipsync_jax.methods.common.window_sampling import AudioSpans
 from lipsync_jax.types import ModelCards, Tree
 
 OBJECTIVES = ("cosine_bce", "info_nce", "info_nce_in_clip")
+
+
+def chance_loss(objective: str, clips: int, windows_per_clip: int) -> float:
+    """Returns the loss of an expert to which all windows are alike, in nats.
+
+    Args:
+        objective: one of OBJECTIVES.
+        clips: of a batch.
+        windows_per_clip: of a batch.
+    """
+    alternatives = {
+        "cosine_bce": 2,
+        "info_nce": clips * windows_per_clip,
+        "info_nce_in_clip": windows_per_clip,
+    }
+    return math.log(alternatives[objective])
 
 
 class SyncExpertMethod(Method):
@@ -77,11 +94,27 @@ class SyncExpertMethod(Method):
                 f"config.negatives={self.config.negatives!r}: choose 'same_clip', 'other_clips' "
                 "or 'mixed'"
             )
+        self._require_negatives()
         window_sampling.check_edge_windows(self.config.edge_windows)
         if self.config.min_negative_distance < 0:
             raise ValueError(
                 f"config.min_negative_distance={self.config.min_negative_distance}: give 1 or more "
                 "frames, or 0 for the length of a window"
+            )
+
+    def _require_negatives(self) -> None:
+        """Raises ValueError where a batch has no window to compare another one with."""
+        config, clips = self.config, self.config.data.batch_size
+        if config.objective == "cosine_bce":
+            if config.negatives != "same_clip" and clips < 2:
+                raise ValueError(
+                    f"config.negatives={config.negatives} takes the audio of other clips of a "
+                    "batch; set --config.data.batch_size to 2 or more"
+                )
+        elif not chance_loss(config.objective, clips, config.windows_per_clip):
+            raise ValueError(
+                f"config.objective={config.objective} compares windows with each other, and there "
+                "is one; set --config.windows_per_clip to 2 or more"
             )
 
     def make_example(self, clip: Clip, rng: np.random.Generator) -> Arrays:

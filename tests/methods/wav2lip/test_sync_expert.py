@@ -113,6 +113,29 @@ def test_windows_without_audio_are_refused_where_edges_are_rejected():
         make(min_negative_distance=-1).validate_config()
 
 
+@pytest.mark.parametrize(
+    "objective, negatives, clips, windows, remedy",
+    [
+        ("cosine_bce", "other_clips", 1, 8, "data.batch_size"),
+        ("cosine_bce", "mixed", 1, 8, "data.batch_size"),
+        ("info_nce", "same_clip", 1, 1, "windows_per_clip"),
+        ("info_nce_in_clip", "same_clip", 8, 1, "windows_per_clip"),
+        ("cosine_bce", "same_clip", 1, 1, ""),
+        ("cosine_bce", "mixed", 2, 1, ""),
+        ("info_nce", "other_clips", 2, 1, ""),
+        ("info_nce_in_clip", "same_clip", 1, 2, ""),
+    ],
+)
+def test_a_batch_without_negatives_is_refused(objective, negatives, clips, windows, remedy):
+    method = make(objective=objective, negatives=negatives, windows_per_clip=windows)
+    method.config.data.batch_size = clips
+    if not remedy:
+        method.validate_config()
+        return
+    with pytest.raises(ValueError, match=rf"=({objective}|{negatives}) .*--config\.{remedy} to 2"):
+        method.validate_config()
+
+
 def test_metrics_of_a_perfect_a_random_and_a_shifted_expert():
     count = 40
     mask = np.ones((6, count), bool)
