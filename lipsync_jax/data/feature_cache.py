@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -71,7 +72,7 @@ class FeatureCache:
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._entries: OrderedDict[tuple[str | int, ...], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Untyped]:
@@ -125,7 +126,8 @@ class FeatureCache:
         )
 
     def _get(self, feature: str, clip: Clip, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        key = (feature, clip.clip_id)
+        # A mixture of data sets may have several clips of one ID.
+        key = (feature, clip.clip_id, len(clip.frames), zlib.crc32(clip.audio.tobytes()))
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)

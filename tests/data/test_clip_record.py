@@ -103,6 +103,17 @@ def test_changed_audio_has_no_stored_features(folder):
     assert (mel == MEL.silence).all()
 
 
+def test_clips_of_one_id_in_two_data_sets_have_features_of_their_own():
+    one, other = _clips()[:2]
+    other = dataclasses.replace(other, clip_id=one.clip_id)
+    cache = feature_cache.FeatureCache()
+    for clip in (one, other, one):
+        fresh = feature_cache.FeatureCache()
+        np.testing.assert_array_equal(cache.mel(clip), fresh.mel(clip))
+        np.testing.assert_array_equal(cache.speech_activity(clip), fresh.speech_activity(clip))
+    assert len(cache._entries) == 4
+
+
 def test_a_window_reads_only_its_frames_and_columns(folder, monkeypatch):
     sizes = []
     read = ShardFile.read
