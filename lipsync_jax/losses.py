@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lipsync_jax.ops.dtypes import at_least_float32
+
 
 @jax.custom_jvp
 def _cross_entropy(probability: jax.Array, target: jax.Array) -> jax.Array:
@@ -39,7 +41,7 @@ def binary_cross_entropy(
     Returns:
         A scalar, or the shape of `probability`.
     """
-    probability = _at_least_float32(probability)
+    probability = at_least_float32(probability)
     target = jnp.broadcast_to(jnp.asarray(target, probability.dtype), probability.shape)
     loss = _cross_entropy(probability, target)
     return jnp.mean(loss) if mean else loss
@@ -55,7 +57,7 @@ def cosine_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float
     Returns:
         (...,); rounding may leave it slightly outside [-1, 1].
     """
-    a, b = _at_least_float32(a), _at_least_float32(b)
+    a, b = at_least_float32(a), at_least_float32(b)
     return jnp.sum(a * b, axis=-1) / (_norm(a, 1e-8) * _norm(b, 1e-8))
 
 
@@ -110,12 +112,12 @@ def info_nce(
 
 def l1(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Computes the mean absolute difference."""
-    return jnp.mean(jnp.abs(_at_least_float32(a) - _at_least_float32(b)))
+    return jnp.mean(jnp.abs(at_least_float32(a) - at_least_float32(b)))
 
 
 def mse(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Computes the mean squared difference, e.g. of perceptual codes (Chen et al. 2018, eq. 3)."""
-    return jnp.mean(jnp.square(_at_least_float32(a) - _at_least_float32(b)))
+    return jnp.mean(jnp.square(at_least_float32(a) - at_least_float32(b)))
 
 
 def derivative_correlation_loss(
@@ -139,7 +141,7 @@ def derivative_correlation_loss(
     """
     a, b = (
         x.mean(axis=-1) if mean_over_features else x.reshape(len(x), -1)
-        for x in (_at_least_float32(audio_features), _at_least_float32(motion_features))
+        for x in (at_least_float32(audio_features), at_least_float32(motion_features))
     )
     return jnp.mean(1 - cosine_similarity(a, b))
 
@@ -159,7 +161,7 @@ def contrastive_loss(
     Returns:
         A scalar, the mean.
     """
-    distance = _at_least_float32(distance)
+    distance = at_least_float32(distance)
     shortfall = jnp.maximum(margin - distance, 0)
     return jnp.mean((1 - is_negative) * distance**2 + is_negative * shortfall**2)
 
@@ -188,10 +190,10 @@ def multiscale_endpoint_error(
     total: Any = 0.0  # an array after the first resolution
     for flow, weight in zip(flows, weights, strict=True):
         rows, columns = flow.shape[1:3]
-        blocks = _at_least_float32(target).reshape(
+        blocks = at_least_float32(target).reshape(
             n, rows, height // rows, columns, width // columns, 2
         )
-        error = _at_least_float32(flow) - blocks.mean(axis=(2, 4))
+        error = at_least_float32(flow) - blocks.mean(axis=(2, 4))
         pixels = rows * columns if reduction == "sum" else 1
         total += weight * pixels * jnp.mean(_norm(error, 1e-12))
     return total
@@ -199,12 +201,8 @@ def multiscale_endpoint_error(
 
 def l2_normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     """Scales vectors (..., d) to length 1; lengths are clamped at 1e-12, so zeros stay zeros."""
-    x = _at_least_float32(x)
+    x = at_least_float32(x)
     return x / _norm(x, 1e-12)[..., None]
-
-
-def _at_least_float32(x: jax.Array) -> jax.Array:
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def _norm(x: jax.Array, min_length: float) -> jax.Array:

@@ -17,6 +17,7 @@ from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.nn.gradient_sums import multiply
 from lipsync_jax.nn.gru import split_time
 from lipsync_jax.nn.remat import apply_block
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 WEIGHT_INIT = nn.initializers.normal(0.02)
@@ -157,8 +158,3 @@ def discriminator_head(
         x = DCGANBlock(hidden, **options, activation=leaky_relu, name="hidden")(x, False)
     logits = DCGANBlock(1, **options, activation=identity, name="logits")(x, False)
     return at_least_float32(logits)[:, 0]
-
-
-def at_least_float32(x: jax.Array) -> jax.Array:
-    """Returns x as float32 unless its dtype is wider."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, leaky_relu
+from lipsync_jax.nn.dcgan import DCGANBlock, leaky_relu
 from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 NUM_DOWNSAMPLES = 5

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lipsync_jax.nn.blocks import TableModule
-from lipsync_jax.nn.dcgan import at_least_float32
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 # (features, kernel, strides, padding) of each downsampling; the third to sixth have two rows.

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from lipsync_jax.methods.glance.model import DOWNSAMPLE_2X, DOWNSAMPLE_2X_3D
 from lipsync_jax.nn.blocks import TableModule
-from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.gru import merge_time, split_time
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 

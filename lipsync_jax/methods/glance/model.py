@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lipsync_jax.nn.blocks import TableModule
-from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.ops.dtypes import at_least_float32
 
 FRAMES, SIZE, MEL_BINS, MEL_ROWS_PER_FRAME = 16, 64, 128, 4
 

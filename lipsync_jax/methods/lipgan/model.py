@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 
 from lipsync_jax.losses import l2_normalize
 from lipsync_jax.nn.blocks import ConvNormAct, Initializer, Sizes, TableModule
-from lipsync_jax.nn.dcgan import at_least_float32, leaky_relu
+from lipsync_jax.nn.dcgan import leaky_relu
 from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 SIZE = 96

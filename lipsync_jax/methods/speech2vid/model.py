@@ -19,8 +19,8 @@ from lipsync_jax.methods.glance import model as glance
 from lipsync_jax.methods.jain.model import AUDIO_ENCODER, MFCC_COEFFICIENTS, MFCC_STEPS, POOLS
 from lipsync_jax.methods.vgan.model import GENERATOR_AUDIO_ENCODER
 from lipsync_jax.nn.blocks import ConvNormAct, Sizes, TableModule
-from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.ops.dtypes import at_least_float32
 
 FACE_SIZE, OUTPUT_SIZE = 112, 109
 OUTPUT_MARGIN = 1  # pixel (0, 0) of the output is pixel (1, 1) of a face

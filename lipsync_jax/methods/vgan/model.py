@@ -23,8 +23,8 @@ from lipsync_jax.methods.glance.model import (
     SIZE,
 )
 from lipsync_jax.nn.blocks import ConvNormAct, TableModule
-from lipsync_jax.nn.dcgan import at_least_float32
 from lipsync_jax.nn.shape_checks import check_shape
+from lipsync_jax.ops.dtypes import at_least_float32
 
 NOISE_SIZE = 100
 KERNEL_3D, UPSAMPLE_2X = (4, 4, 4), {"strides": 2, "padding": 1, "transposed": True}

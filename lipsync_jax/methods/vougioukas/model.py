@@ -22,7 +22,7 @@ from lipsync_jax.methods.common.sequence_discriminator import (
     SequenceDiscriminator as BaseSequenceDiscriminator,
 )
 from lipsync_jax.nn.conv import stack_frames
-from lipsync_jax.nn.dcgan import DCGANBlock, at_least_float32, discriminator_head, identity
+from lipsync_jax.nn.dcgan import DCGANBlock, discriminator_head, identity
 from lipsync_jax.nn.gru import GRU, merge_time, split_time
 from lipsync_jax.nn.shape_checks import check_shape
 from lipsync_jax.nn.unet import (
@@ -33,6 +33,7 @@ from lipsync_jax.nn.unet import (
     channels,
 )
 from lipsync_jax.nn.waveform_encoder import WaveformEncoder
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 SYNC_WINDOW = 5  # frames in an input of the sync discriminator

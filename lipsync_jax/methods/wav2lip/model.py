@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from lipsync_jax.losses import l2_normalize
 from lipsync_jax.nn.conv import ConvBlock, conv
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
 
 EMBEDDING_SIZE = 512
@@ -202,7 +203,7 @@ class Wav2Lip(Wav2LipModule):
         x = self._decode(x, skips, train, row)
         x = self.conv_stack(x, [(32, 3, 1, 1, False)], train, "output")[:, first_row - row :]
         x = conv(3, 1, 1, 0, x.shape[-1], dtype=self.dtype, name="output_1")(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return at_least_float32(x)
 
     def _encode_faces(self, x: jax.Array, train: bool) -> list[jax.Array]:
         """Returns skip connections of each size, from the full size to a single position."""
@@ -359,4 +360,4 @@ class QualityDiscriminator(Wav2LipModule):
                 x = block(x)
         x = conv(1, 1, 1, 0, x.shape[-1], dtype=self.dtype, name="prediction")(x)
         x = x.reshape(len(x), 1)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return at_least_float32(x)

@@ -29,6 +29,7 @@ from lipsync_jax.methods.wav2lip.model import (
     unroll,
 )
 from lipsync_jax.nn.conv import ConvBlock, conv
+from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.ops.optical_flow import resize_bilinear, sample_bilinear
 
 FACE_FEATURES = (96, 128, 256, 384, 512)  # at half the size, a quarter, ...
@@ -267,7 +268,7 @@ class PatchDiscriminator(Wav2LipModule):
             x = conv(features, 3, strides, 1, x.shape[-1], dtype=self.dtype, name=f"patch_{i}")(x)
             x = nn.leaky_relu(x, 0.2)
         x = conv(1, 3, 1, 1, x.shape[-1], dtype=self.dtype, name="prediction")(x)
-        return nn.sigmoid(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return nn.sigmoid(at_least_float32(x))
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
