@@ -140,7 +140,8 @@ class WarpWav2Lip(Wav2LipModule):
         x /= jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-4)
         if not self.motion_features:
             return x
-        return nn.Dense(self.motion_features, dtype=self.dtype, name="audio_motion")(x)
+        code = nn.Dense(self.motion_features, dtype=self.dtype, name="audio_motion")(x)
+        return at_least_float32(code)  # of which there is a loss
 
     def _encode_motion(self, faces: jax.Array, train: bool) -> jax.Array:
         """Returns the motion codes (n, motion_features) of mouths, each feature of variance 1."""
@@ -155,7 +156,7 @@ class WarpWav2Lip(Wav2LipModule):
             use_bias=False,
             use_scale=False,
             name="motion_encoder_norm",
-        )(x)
+        )(at_least_float32(x))
 
     def _features(self, code: jax.Array, faces: jax.Array, train: bool) -> jax.Array:
         """Returns feature maps (n, size / 4, size / 2, features) of the lower half."""

@@ -141,6 +141,18 @@ def test_only_the_warping_network_paints_and_has_motion_codes():
         _make("tiny", loss={"painted": 1.0}).validate_config()
 
 
+def test_motion_codes_and_their_loss_are_float32_in_bfloat16_too():
+    module = SMALL.clone(motion_features=4, dtype=jnp.bfloat16)
+
+    def loss(audio, faces):
+        variables = module.init(jax.random.key(0), audio, faces)
+        parts = module.apply(variables, audio, faces, target=faces[..., 3:], method="parts")
+        codes = parts["audio_motion"], parts["target_motion"]
+        return *codes, image_losses.motion_l2(*codes, num_clips=1)
+
+    assert {x.dtype.name for x in jax.eval_shape(loss, *_inputs())} == {"float32"}
+
+
 def test_a_new_run_can_begin_with_the_audio_encoder_of_the_expert():
     method = _make()
     generator, expert = method.networks["generator"], method.expert.module
