@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from lipsync_jax.training.data_pipeline import DataPipeline
 from lipsync_jax.training.goodput import Goodput
 from lipsync_jax.training.metric_buffer import CompilationTimer, MetricBuffer, format_scalars
 from lipsync_jax.training.metric_writer import MetricWriter, ProgressLogger, plot_scalars
+from lipsync_jax.training.model_selection import ModelSelection
 from lipsync_jax.training.train_state import create_train_state
 from lipsync_jax.training.train_step import step_options
 from lipsync_jax.types import ModelCard, Tree
@@ -103,7 +103,8 @@ def train(
         stack.callback(writer.close)
         profiler = profiling.Profiler(profile_steps if is_primary else range(0), writer.logdir)
         stack.callback(profiler.close)
-        return _run(config, workdir, method, mesh, data, saved_checkpoints, writer, stop, profiler)
+        run = _Run(config, workdir, method, mesh, data, saved_checkpoints, writer)
+        return run.train(stop, profiler)
 
 
 def evaluate(
@@ -139,153 +140,165 @@ def evaluate(
         return _validate(method, mesh, steps, state, batches, bar)
 
 
-def _run(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    method: Method,
-    mesh: jax.sharding.Mesh,
-    data: DataPipeline,
-    saved_checkpoints: checkpoints.Checkpoints,
-    writer: MetricWriter,
-    stop: stopping.StopTest,
-    profiler: profiling.Profiler,
-) -> dict[str, float]:
-    goodput = Goodput()
-    steps = compile_steps(method, mesh)
-    batches = data.training_batches()
-    last, resume_step = config.train.steps, saved_checkpoints.latest_step()
-    compiling = CompilationTimer(config, starts=resume_step is None or resume_step < last)
-    pretrained_items = (
-        {} if resume_step is not None else pretrained.resolve_pretrained(config, method)
-    )
-    state = create_train_state(config, method, mesh, data, steps)
-    state = pretrained.init_from_pretrained(state, pretrained_items, config, mesh)
-    if resume_step is None:
-        state = method.init_from_frozen(state)
-    best, validations_without_gain = -math.inf, 0
-    if resume_step is not None:
-        state, run = saved_checkpoints.restore(state)
-        batches.set_state(run["loader"])
-        best, validations_without_gain = run["best"], run["validations_without_gain"]
-        logging.info("resumed from step %d of %s", int(state.step), workdir)
-    if writer.active:
-        for folder in {workdir, writer.folder}:
-            resume.write_config(config, folder)  # only now: what can't be resumed keeps its own
-        writer.config(int(state.step), config)
-    batch, scalars, step = None, {}, int(state.step)
-    buffer = MetricBuffer(config, workdir, method.trainable)
-    checkpoint_timer = stopping.CheckpointTimer(
-        config.train.checkpoint_minutes, config.train.log_every
-    )
-    name, mode = method.best_metric
-    sign = {"max": 1, "min": -1}[mode]
+class _Run:
+    """A run in progress: what steps, validations and checkpoints share."""
 
-    def save(model_card: ModelCard | None = None) -> None:
-        buffer.check_finite()
-        run = {
-            "loader": batches.get_state(),
-            "best": best,
-            "validations_without_gain": validations_without_gain,
-        }
-        with goodput.measure("checkpoint"):
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        workdir: Path,
+        method: Method,
+        mesh: jax.sharding.Mesh,
+        data: DataPipeline,
+        saved_checkpoints: checkpoints.Checkpoints,
+        writer: MetricWriter,
+    ) -> None:
+        """Makes the state before the first step, or restores the newest checkpoint."""
+        self._config, self._workdir, self._method = config, workdir, method
+        self._mesh, self._data, self._writer = mesh, data, writer
+        self._checkpoints, self._last = saved_checkpoints, config.train.steps
+        self._goodput, self._steps = Goodput(), compile_steps(method, mesh)
+        self._batches = data.training_batches()
+        resume_step = saved_checkpoints.latest_step()
+        starts = resume_step is None or resume_step < self._last
+        self._compiling = CompilationTimer(config, starts)
+        self._selection = ModelSelection(method.best_metric, config.train.early_stopping_patience)
+        self._state = self._initial_state() if resume_step is None else self._restored_state()
+        self._step = int(self._state.step)
+        if writer.active:
+            for folder in {workdir, writer.folder}:
+                resume.write_config(config, folder)  # only now: what can't be resumed keeps its own
+            writer.config(self._step, config)
+        self._batch: dict | None = None  # the newest
+        self._scalars: dict[str, float] = {}  # of the newest validation
+        self._buffer = MetricBuffer(config, workdir, method.trainable)
+        self._checkpoint_timer = stopping.CheckpointTimer(
+            config.train.checkpoint_minutes, config.train.log_every
+        )
+        self._progress = ProgressLogger(self._step, self._last, has_bar=writer.active)
+
+    def train(self, stop: stopping.StopTest, profiler: profiling.Profiler) -> dict[str, float]:
+        """Trains to the last step, or until the run is stopped; see the function `train`."""
+        train = self._config.train
+        try:
+            self._progress.show(self._step, "compiling")
+            while self._step < self._last and not self._selection.ends_run():
+                if stop(self._checkpoints.preempted, self._step):
+                    break
+                self._train_step(profiler)
+                self._log_step()
+                step = self._step
+                if step % train.validate_every == 0 or step == self._last:
+                    self._validate()
+                elif step % train.checkpoint_every == 0 or self._checkpoint_timer.due(step):
+                    self._save()
+            if 0 < self._step < self._last:
+                self._save()
+        except FloatingPointError as error:
+            raise self._buffer.divergence_error(error, self._last_finite_checkpoint()) from error
+        finally:
+            self._progress.close()
+        self._finish()
+        return self._scalars
+
+    def _initial_state(self) -> State:
+        config, method, mesh = self._config, self._method, self._mesh
+        items = pretrained.resolve_pretrained(config, method)  # before anything is compiled
+        state = create_train_state(config, method, mesh, self._data, self._steps)
+        return method.init_from_frozen(pretrained.init_from_pretrained(state, items, config, mesh))
+
+    def _restored_state(self) -> State:
+        target = create_train_state(self._config, self._method, self._mesh, self._data, self._steps)
+        state, run = self._checkpoints.restore(target)
+        self._batches.set_state(run["loader"])
+        self._selection.set_state(run)
+        logging.info("resumed from step %d of %s", int(state.step), self._workdir)
+        return state
+
+    def _train_step(self, profiler: profiling.Profiler) -> None:
+        with self._goodput.measure("loader_wait"):
+            self._batch = batch = next(self._batches)
+        clip_ids = batch.pop("clip_id")
+        with profiler.step(self._step + 1):
+            self._state, metrics = self._steps.train_step(
+                self._state, sharding.shard_batch(batch, self._mesh)
+            )
+        self._step += 1
+        profiler.after(self._step, metrics)
+        self._goodput.step()
+        self._compiling.done()
+        self._buffer.add(self._step, metrics, clip_ids)
+
+    def _log_step(self) -> None:
+        if self._step % self._config.train.log_every and self._step < self._last:
+            self._progress.show(self._step)
+            return
+        means = self._buffer.flush()
+        self._progress.log(self._step, means)
+        self._writer.scalars(self._step, means, "train")
+        self._writer.scalars(self._step, self._goodput.flush(), "time")
+
+    def _validate(self) -> None:
+        """Validates and saves; the networks too if they are the best so far."""
+        self._buffer.check_finite()
+        self._progress.show(self._step, "validation")
+        method, mesh, step = self._method, self._mesh, self._step
+        with self._goodput.measure("validation"):
+            batches = self._data.validation_batches()
+            scalars = _validate(method, mesh, self._steps, self._state, batches)
+            logging.info("validation at step %d: %s", step, format_scalars(scalars))
+            self._writer.scalars(step, scalars, "validation")
+            images = _sample_images(mesh, self._steps, self._state, self._data)
+            self._writer.images(step, images, method.sample_titles)
+        is_due = step % self._config.train.validate_every == 0
+        if is_due:  # else the last step, and train.steps may be raised later
+            self._state = _update_host_scalars(method, mesh, self._state, scalars)
+        improved = self._selection.add(scalars, counts=is_due)
+        self._scalars = scalars
+        self._save(_model_card(self._config, step, scalars) if improved else None)
+
+    def _save(self, model_card: ModelCard | None = None) -> None:
+        """Saves a checkpoint; with a model card the networks for inference before."""
+        self._buffer.check_finite()
+        with self._goodput.measure("checkpoint"):
             if model_card is not None:
-                saved_checkpoints.save_best(state, model_card)
-            if saved_checkpoints.save(state, run):
-                goodput.save()
-        checkpoint_timer.reset()
+                self._checkpoints.save_best(self._state, model_card)
+            run = {"loader": self._batches.get_state(), **self._selection.get_state()}
+            if self._checkpoints.save(self._state, run):
+                self._goodput.save()
+        self._checkpoint_timer.reset()
 
-    def early_stop() -> bool:
-        return 0 < config.train.early_stopping_patience <= validations_without_gain
+    def _finish(self) -> None:
+        """Logs and plots the run; raises KeyboardInterrupt if the run was stopped."""
+        self._goodput.log()
+        if self._writer.active:
+            if self._scalars:
+                self._writer.hparams(self._step, self._config, self._scalars)
+            plot_scalars(self._writer.folder, self._workdir / "training.png")
+        if self._selection.ends_run():
+            self._selection.log_end(self._step)
+        elif self._step < self._last:
+            message = f"stopped at step {self._step}; the same command resumes there"
+            raise KeyboardInterrupt(
+                message if self._step else "stopped before step 1; there was nothing to save"
+            )
 
-    progress = ProgressLogger(step, last, has_bar=writer.active)
-    try:
-        progress.show(step, "compiling")
-        while step < last and not early_stop() and not stop(saved_checkpoints.preempted, step):
-            with goodput.measure("loader_wait"):
-                batch = next(batches)
-            clip_ids = batch.pop("clip_id")
-            with profiler.step(step + 1):
-                state, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
-            step += 1
-            profiler.after(step, metrics)
-            goodput.step()
-            compiling.done()
-            buffer.add(step, metrics, clip_ids)
-            if step % config.train.log_every == 0 or step == last:
-                means = buffer.flush()
-                progress.log(step, means)
-                writer.scalars(step, means, "train")
-                writer.scalars(step, goodput.flush(), "time")
-            else:
-                progress.show(step)
-            if step % config.train.validate_every == 0 or step == last:
-                buffer.check_finite()
-                progress.show(step, "validation")
-                with goodput.measure("validation"):
-                    scalars = _validate(method, mesh, steps, state, data.validation_batches())
-                    logging.info("validation at step %d: %s", step, format_scalars(scalars))
-                    writer.scalars(step, scalars, "validation")
-                    images = _sample_images(mesh, steps, state, data)
-                    writer.images(step, images, method.sample_titles)
-                improved = scalars[name] * sign > best
-                if step % config.train.validate_every == 0:  # train.steps may be raised later
-                    state = _update_host_scalars(method, mesh, state, scalars)
-                    validations_without_gain = 0 if improved else validations_without_gain + 1
-                if improved:
-                    best = scalars[name] * sign
-                save(_model_card(config, step, scalars) if improved else None)
-            elif step % config.train.checkpoint_every == 0 or checkpoint_timer.due(step):
-                save()
-        if 0 < step < last:
-            save()
-    except FloatingPointError as error:
-        last_good_step = (
-            None
-            if batch is None
-            else _last_finite_checkpoint(saved_checkpoints, state, steps, mesh, batch)
-        )
-        raise buffer.divergence_error(error, last_good_step) from error
-    finally:
-        progress.close()
-    goodput.log()
-    if writer.active:
-        if scalars:
-            writer.hparams(step, config, scalars)
-        plot_scalars(writer.folder, workdir / "training.png")
-    if early_stop():
-        logging.info(
-            "%s has not improved in %d validations; the run ends at step %d",
-            name,
-            validations_without_gain,
-            step,
-        )
-    elif step < last:
-        message = f"stopped at step {step}; the same command resumes there"
-        raise KeyboardInterrupt(
-            message if step else "stopped before step 1; there was nothing to save"
-        )
-    return scalars
+    def _last_finite_checkpoint(self) -> int | None:
+        """Returns the newest checkpoint whose weights give finite metrics; quarantines newer ones.
 
-
-def _last_finite_checkpoint(
-    saved_checkpoints: checkpoints.Checkpoints,
-    target: State,
-    steps: CompiledSteps,
-    mesh: jax.sharding.Mesh,
-    batch: dict,
-) -> int | None:
-    """Returns the newest checkpoint whose weights give finite metrics; quarantines newer ones.
-
-    Finite weights can give metrics that are not finite.
-    """
-    for step in reversed(saved_checkpoints.steps()):
-        state, _ = saved_checkpoints.restore(target, step)
-        # Donates `state`.
-        target, metrics = steps.train_step(state, sharding.shard_batch(batch, mesh))
-        if all(np.isfinite(value).all() for value in jax.device_get(metrics).values()):
-            return step
-        saved_checkpoints.quarantine(step)
-    return None
+        Finite weights can give metrics that are not finite.
+        """
+        if self._batch is None:
+            return None
+        target = self._state
+        for step in reversed(self._checkpoints.steps()):
+            state, _ = self._checkpoints.restore(target, step)
+            batch = sharding.shard_batch(self._batch, self._mesh)
+            target, metrics = self._steps.train_step(state, batch)  # donates `state`
+            if all(np.isfinite(value).all() for value in jax.device_get(metrics).values()):
+                return step
+            self._checkpoints.quarantine(step)
+        return None
 
 
 def _validate(
