@@ -103,9 +103,12 @@ def cut(
         if shots := len(cuts) + 1 - len(with_faces):
             log[stage].dropped["shots without a face"] += shots
     kept = []
+    starts = np.array([track.frames.start for track in tracks])
+    stops = np.array([track.frames.stop for track in tracks])
     for segment in found:
-        sizes = [_relative_size(segment, track) for track in tracks if track is not segment.track]
-        relative_size = max(sizes, default=0.0)
+        at_once = np.flatnonzero((starts < segment.end) & (stops > segment.start))
+        others = (tracks[i] for i in at_once if tracks[i] is not segment.track)
+        relative_size = max((_relative_size(segment, track) for track in others), default=0.0)
         segment_id = f"{video_id}/{segment.start:06d}"
         missing = 1 - float(segment.track.detected[segment.rows].mean()) * settings.detect_every
         if relative_size > 2:

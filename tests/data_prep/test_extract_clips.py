@@ -13,6 +13,7 @@ from lipsync_jax.data_prep.corpora import Video
 from lipsync_jax.data_prep.decision import decide
 from lipsync_jax.data_prep.extract_clips import extract_clips, read_candidates
 from lipsync_jax.data_prep.settings import ExtractionSettings
+from lipsync_jax.data_prep.stages import StageLog
 from lipsync_jax.media import audio
 from tests.helpers import corpus_trees
 from tests.helpers.colour_faces import buzz, detect, face_image, square_box, write_video
@@ -137,6 +138,26 @@ def test_no_clip_crosses_a_scene_cut(tmp_path):
         ("s/a/000000", 14),
         ("s/a/000014", 13),
     ]
+
+
+def test_a_segment_is_compared_with_the_faces_beside_it_alone(monkeypatch):
+    def track(start, length, size):
+        box, points = np.float32([0, 0, size, size]), np.zeros((length, 5, 2), np.float32)
+        rows = np.tile(box, (length, 1)), points, np.ones(length, np.float32)
+        return faces.Track(start, *rows, np.ones(length, bool), np.zeros(3, np.float32), None)
+
+    compared, relative_size = [], segments._relative_size
+
+    def counted(segment, other):
+        compared.append(other.start)
+        return relative_size(segment, other)
+
+    monkeypatch.setattr(segments, "_relative_size", counted)
+    # Two hours, a face each second; beside the second face is a larger one.
+    tracks = [track(25 * number, 25, 50) for number in range(7200)]
+    tracks.insert(2, track(30, 20, 90))
+    kept = segments.cut("a", tracks, [], unsynced(detect_every=1), set(), StageLog())
+    assert len(kept) == 7199 and kept[1].start == 50 and compared == [30]
 
 
 def test_a_bystander_is_left_out(tmp_path):
