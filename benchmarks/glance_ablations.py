@@ -151,7 +151,7 @@ class AblationEvaluator:
         import ml_collections
 
         from lipsync_jax import methods
-        from lipsync_jax.methods.glance.autoencoder_method import normalize_to_pm1
+        from lipsync_jax.methods.common.clip_examples import normalize_to_pm1
         from lipsync_jax.nn.cpu.jit import jit
         from lipsync_jax.training import checkpoints
 

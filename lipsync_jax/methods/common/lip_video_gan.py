@@ -13,20 +13,20 @@ from lipsync_jax.data.audio_windows import log_mel_windows
 from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.media import audio
 from lipsync_jax.methods.base import Arrays, Method, Network, State
-from lipsync_jax.methods.common.discriminators import DiscriminatorLoss, LabelledBatches
-from lipsync_jax.methods.common.validation_metrics import motion_ratio_and_correlation, psnr_y
-from lipsync_jax.methods.glance.autoencoder_method import (
-    NUM_SAMPLE_CLIPS,
+from lipsync_jax.methods.common.clip_examples import (
     check_segment_hop,
     image_grid,
     normalize_to_pm1,
     sample_segment,
 )
+from lipsync_jax.methods.common.discriminators import DiscriminatorLoss, LabelledBatches
+from lipsync_jax.methods.common.validation_metrics import motion_ratio_and_correlation, psnr_y
 from lipsync_jax.methods.glance.model import FRAMES, MEL_BINS, MEL_ROWS_PER_FRAME, SIZE
 from lipsync_jax.types import Variables
 
 FRAME_RATE = Fraction(25)
 WINDOW_HOP = 8  # frames between the starts of two windows of a long clip
+NUM_SAMPLE_CLIPS = 4
 
 
 class LipClipBatch(NamedTuple):

@@ -28,6 +28,7 @@ from lipsync_jax.methods.base import (
     init_train_state,
     make_optimizer,
 )
+from lipsync_jax.methods.common.clip_examples import image_grid, normalize_to_pm1
 from lipsync_jax.methods.common.discriminators import ClipBatch, DiscriminatorLoss
 from lipsync_jax.methods.common.validation_metrics import (
     masked_mean_per_clip,
@@ -35,7 +36,6 @@ from lipsync_jax.methods.common.validation_metrics import (
     psnr_y,
     temporal_mean,
 )
-from lipsync_jax.methods.glance.autoencoder_method import normalize_to_pm1
 from lipsync_jax.methods.vougioukas.model import SYNC_WINDOW
 from lipsync_jax.types import Argument, ModelCards, Tree, Variables
 
@@ -292,12 +292,8 @@ class RecurrentGAN(Method):
         """Returns reference images, then frames of a few clips, real above generated."""
         real = to_model_inputs({name: values[:NUM_SAMPLE_CLIPS] for name, values in batch.items()})
         generated = self.generate_clips(state.networks["generator"].variables, real)
-        both = jnp.stack([real.frames, generated], axis=1)
-        both = both.reshape(-1, *real.frames.shape[1:])[..., ::-1] / 2 + 0.5
-        time = both.shape[1]
-        times = np.linspace(0, time - 1, min(time, NUM_SAMPLE_FRAMES)).round().astype(int)
         reference = jnp.repeat(real.reference, 2, axis=0)[..., ::-1] / 2 + 0.5
-        return reference, *(both[:, t] for t in times)
+        return reference, *image_grid(real.frames, generated, num_frames=NUM_SAMPLE_FRAMES)
 
     def _make_discriminator_loss(
         self, name: str, config: ml_collections.ConfigDict

@@ -19,11 +19,16 @@ from lipsync_jax.methods.base import (
     init_train_state,
     make_optimizer,
 )
+from lipsync_jax.methods.common.clip_examples import (
+    check_segment_hop,
+    image_grid,
+    normalize_to_pm1,
+    sample_segment,
+)
 from lipsync_jax.methods.glance.autoencoder_model import VideoAutoencoder
-from lipsync_jax.methods.glance.model import FRAMES
 from lipsync_jax.types import ModelCards, Tree
 
-NUM_SAMPLE_CLIPS, NUM_SAMPLE_FRAMES = 4, 8
+NUM_SAMPLE_CLIPS = 4
 
 
 def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "GlanceAutoencoder":
@@ -34,47 +39,6 @@ def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "GlanceA
 def network(config: ml_collections.ConfigDict) -> VideoAutoencoder:
     """Returns the autoencoder of a config, also of a checkpoint's config."""
     return VideoAutoencoder(dtype=jnp.dtype(config.precision), **config.model)
-
-
-def sample_segment(clip: Clip, rng: np.random.Generator, hop: int = 1) -> range:
-    """Samples 16 successive frames of a clip.
-
-    Args:
-        clip: the clip.
-        rng: source of randomness.
-        hop: frames between the starts of two segments.
-
-    Raises:
-        ValueError: the clip has fewer frames.
-    """
-    last = len(clip.frames) - FRAMES
-    if last < 0:
-        raise ValueError(f"it has {len(clip.frames)} frames; at least {FRAMES} are required")
-    start = hop * int(rng.integers(last // hop + 1))
-    return range(start, start + FRAMES)
-
-
-def check_segment_hop(hop: int) -> None:
-    """Raises ValueError unless `config.segment_hop` is at least 1."""
-    if hop < 1:
-        raise ValueError(f"config.segment_hop={hop}: give 1 or more frames; 8 is published")
-
-
-def normalize_to_pm1(images: jax.Array) -> jax.Array:
-    """Converts uint8 (..., 3) BGR to float32, RGB in [-1, 1]."""
-    return images[..., ::-1].astype(jnp.float32) / 127.5 - 1
-
-
-def image_grid(*rows: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns columns of a grid: frames of a few clips, the arrays of `rows` below one another.
-
-    Args:
-        *rows: (n, time, height, width, 3) each, RGB in [-1, 1].
-    """
-    stacked = jnp.stack([row[:NUM_SAMPLE_CLIPS] for row in rows], axis=1)
-    images = stacked.reshape(-1, *stacked.shape[2:])[..., ::-1] / 2 + 0.5
-    times = np.linspace(0, images.shape[1] - 1, NUM_SAMPLE_FRAMES).round().astype(int)
-    return tuple(images[:, t] for t in times)
 
 
 class GlanceAutoencoder(Method):
