@@ -20,8 +20,7 @@ def cpu_compiler_options() -> dict[str, Argument]:
     if not use_cpu_kernels():
         return {}
     options: dict[str, Argument] = {}
-    version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
-    if (0, 10) <= version < (0, 12):
+    if (0, 10) <= _jaxlib_version() < (0, 12):
         options["xla_cpu_experimental_ynn_fusion_type"] = ""
     if jax.process_count() > 1:
         options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
@@ -39,11 +38,17 @@ def jit(
         function: to compile.
         optimize: False for a program that runs once, whose optimization on a CPU takes longer than
             the optimized program saves.
-        inference: True for a forward pass alone, to which XLA's higher levels on a CPU add a tenth
-            to a fifth of the compilation, and no speed.
+        inference: True for a forward pass alone, to which XLA's higher levels on a CPU and its
+            newer emitters of fused loops add half of the compilation, and little speed.
         **options: of `jax.jit`.
     """
     compiler_options = cpu_compiler_options()
     if use_cpu_kernels() and (inference or not optimize):
         compiler_options["xla_backend_optimization_level"] = 1 if optimize else 0
+    if use_cpu_kernels() and inference and _jaxlib_version() < (0, 11):  # later ones lack a choice
+        compiler_options["xla_cpu_use_fusion_emitters"] = False
     return jax.jit(function, compiler_options=compiler_options, **options)
+
+
+def _jaxlib_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
