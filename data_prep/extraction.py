@@ -107,49 +107,19 @@ def extract(
     split = split or SplitSettings()
     if runner.runner == "beam":
         beam_runner.require_beam()
-    published, split_by = corpora.named_splits(corpus), split.split_by
-    if split_by not in (*SPLIT_BY, *published):
-        raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
-    has_named_speakers = bool(split.validation_speakers or split.test_speakers)
-    if has_named_speakers:
-        split_by = "speaker"
-    elif split_by == "auto" and corpora.OFFICIAL in published:
-        split_by = corpora.OFFICIAL
-    videos = [corpora.with_utf8_names(video) for video in corpora.get(corpus).find(sources)]
+    split_by = _choose_split(corpus, split)
+    found = [corpora.with_utf8_names(video) for video in corpora.get(corpus).find(sources)]
     sync_correction.model_folder(settings)  # a wrong name shows before any work
-    num_found, assignment = len(videos), None
-    if split_by in published:
-        assignment = published[split_by].assign(videos)
-        videos = [video for video in videos if video.video_id in assignment]
-        log.info("%d of %d videos are in the split %s", len(videos), num_found, split_by)
-        if not videos:
-            raise ValueError(
-                f"none of the {num_found} videos is in the split {split_by}: "
-                f"{published[split_by].description} Choose another --split-by"
-            )
+    assignment = _published_assignment(corpus, split_by, found)
+    videos = found
+    if assignment is not None:
+        videos = [video for video in found if video.video_id in assignment]
     suffix = f"-{split_by}" if assignment is not None and split_by != corpora.OFFICIAL else ""
     # The cache is shared by a crop's splits.
     cache_dir = Path(out) / corpora.dataset_name(corpus) / settings.crop / "cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _lock(cache_dir):
-        log.info(
-            "%d videos, %s",
-            len(videos),
-            f"{runner.workers} processes" if runner.workers > 1 else "one process",
-        )
-        written = set()
-        if runner.runner == "beam":
-            written = beam_runner.fill_cache(
-                videos, corpus, settings, cache_dir, runner.workers, runner.beam_options
-            )
-        extraction = extract_all(videos, corpus, settings, cache_dir, runner.workers)
-        summaries, stages = [], StageSums()
-        for summary in _log_progress(extraction, len(videos)):
-            stages.add(summary.stages)  # those of a million videos would fill the memory
-            is_cached = summary.cached and summary.video_id not in written
-            summaries.append(dataclasses.replace(summary, stages={}, cached=is_cached))
-        summaries.sort(key=lambda summary: summary.video_id)
-
+        summaries, stages = _extract_videos(videos, corpus, settings, cache_dir, runner)
         speakers = {s.video_id: s.speaker for s in summaries if s.clips}
         copies: Mapping[str, str] = {}
         if assignment is not None:  # copies don't change it, and a large corpus takes hours to read
@@ -157,15 +127,7 @@ def extract(
             splits = add_validation(used, speakers, split.validation)
         else:
             copies = find_duplicates({v.video_id: v.path for v in videos if v.video_id in speakers})
-            if has_named_speakers:
-                splits = assign_held_out(
-                    speakers, split.validation_speakers, split.test_speakers, copies
-                )
-            else:
-                tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
-                split_by, splits = assign_splits(
-                    speakers, split_by, tested, split.validation, split.test, copies
-                )
+            split_by, splits = _assign(corpus, split_by, split, speakers, copies)
         yield Extraction(
             out=Path(out),
             corpus=corpus,
@@ -178,9 +140,84 @@ def extract(
             split_by=split_by,
             splits=splits,
             copies=copies,
-            not_in_split=num_found - len(videos),
+            not_in_split=len(found) - len(videos),
             started=started,
         )
+
+
+def _choose_split(corpus: str, split: SplitSettings) -> str:
+    """Returns the rule of the split: the user's or the official one, else `auto` as it is.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    published, split_by = corpora.named_splits(corpus), split.split_by
+    if split_by not in (*SPLIT_BY, *published):
+        raise ValueError(f"--split-by {split_by!r}: choose {', '.join((*SPLIT_BY, *published))}")
+    if split.validation_speakers or split.test_speakers:
+        return "speaker"
+    return corpora.OFFICIAL if split_by == "auto" and corpora.OFFICIAL in published else split_by
+
+
+def _published_assignment(
+    corpus: str, split_by: str, videos: Sequence[corpora.Video]
+) -> Mapping[str, str] | None:
+    """Returns video -> split of a published split; None for other rules.
+
+    Raises:
+        ValueError: none of the videos is in the split.
+    """
+    published = corpora.named_splits(corpus)
+    if split_by not in published:
+        return None
+    assignment = published[split_by].assign(videos)
+    count = sum(video.video_id in assignment for video in videos)
+    log.info("%d of %d videos are in the split %s", count, len(videos), split_by)
+    if not count:
+        raise ValueError(
+            f"none of the {len(videos)} videos is in the split {split_by}: "
+            f"{published[split_by].description} Choose another --split-by"
+        )
+    return assignment
+
+
+def _extract_videos(
+    videos: list[corpora.Video],
+    corpus: str,
+    settings: ExtractionSettings,
+    cache_dir: Path,
+    runner: RunnerSettings,
+) -> tuple[list[ExtractionSummary], StageSums]:
+    """Fills the cache; returns what each video gave, by its id, and the sums of the stages."""
+    processes = f"{runner.workers} processes" if runner.workers > 1 else "one process"
+    log.info("%d videos, %s", len(videos), processes)
+    written = set()
+    if runner.runner == "beam":
+        written = beam_runner.fill_cache(
+            videos, corpus, settings, cache_dir, runner.workers, runner.beam_options
+        )
+    extraction = extract_all(videos, corpus, settings, cache_dir, runner.workers)
+    summaries, stages = [], StageSums()
+    for summary in _log_progress(extraction, len(videos)):
+        stages.add(summary.stages)  # those of a million videos would fill the memory
+        is_cached = summary.cached and summary.video_id not in written
+        summaries.append(dataclasses.replace(summary, stages={}, cached=is_cached))
+    return sorted(summaries, key=lambda summary: summary.video_id), stages
+
+
+def _assign(
+    corpus: str,
+    split_by: str,
+    split: SplitSettings,
+    speakers: Mapping[str, str],
+    copies: Mapping[str, str],
+) -> tuple[str, dict[str, str]]:
+    """Assigns videos to splits that are not published; returns the rule that was taken, too."""
+    if split.validation_speakers or split.test_speakers:
+        held_out = split.validation_speakers, split.test_speakers
+        return split_by, assign_held_out(speakers, *held_out, copies)
+    tested = getattr(corpora.get(corpus), "TEST_SPEAKERS", ())
+    return assign_splits(speakers, split_by, tested, split.validation, split.test, copies)
 
 
 def _lock(cache_dir: Path) -> contextlib.AbstractContextManager[None]:
