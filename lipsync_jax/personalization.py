@@ -28,7 +28,7 @@ from lipsync_jax.media import audio, containers, video_reader
 from lipsync_jax.methods.inference import DubbingInference
 from lipsync_jax.synthesis import model_info
 from lipsync_jax.text import naming_options
-from lipsync_jax.training import checkpoint_folder, checkpoints, loop, model_cards
+from lipsync_jax.training import checkpoint_folder, checkpoints, loop, model_cards, sharding
 from lipsync_jax.types import Json
 
 Pathlike = str | os.PathLike
@@ -282,6 +282,7 @@ def _config(
             config.frozen.expert.min_accuracy = 0.0
     config.data.dir = str(data.absolute())
     config.data.batch_size = min(config.data.batch_size, clips)
+    sharding.fit_batch_sizes(config)
     config.data.validation_clips = 0
     for block in (config, *config.discriminators.values()):
         block.optimizer.learning_rate *= _RATE

@@ -107,6 +107,17 @@ def test_a_video_is_cut_into_clips(tmp_path):
     assert sum(len(clip.frames) for clip in clips) == 100
 
 
+@pytest.mark.parametrize(
+    "devices, clips, sizes", [(1, 50, (4, 16)), (3, 50, (3, 15)), (8, 2, (8, 16))]
+)
+def test_batches_split_over_all_devices(built_in, tmp_path, monkeypatch, devices, clips, sizes):
+    base = json.loads(wav2lip.get_config("tiny").to_json())
+    monkeypatch.setattr(personalization.sharding.jax, "device_count", lambda: devices)
+    models = built_in / "base", built_in / "sync"
+    config = personalization._config(base, *models, tmp_path, 10, clips)
+    assert (config.data.batch_size, config.data.validation_batch_size) == sizes
+
+
 def test_frames_are_decoded_once_for_all_models(tmp_path, monkeypatch):
     path = talking.write_talking_video(tmp_path / "me.mkv", talking.random_speech_mask(75))
     settings = ExtractionSettings(

@@ -13,7 +13,7 @@ from absl import logging
 
 from lipsync_jax.configs import sync_expert, wav2lip
 from lipsync_jax.data_prep.synthetic import corpus
-from lipsync_jax.training import distributed, loop
+from lipsync_jax.training import distributed, loop, sharding
 
 CLIPS, IDENTITIES = 160, 1
 
@@ -57,14 +57,14 @@ def train(
 
     log_stage("2/5 sync expert")
     expert = sync_expert.get_config("tiny")
-    _shorten(expert, expert_steps)
+    _fit(expert, expert_steps)
     expert.data.dir = str(data)
     loop.train(expert, out / "expert")
     sync_metrics = loop.evaluate(expert, out / "expert", "test")
 
     log_stage("3/5 generator")
     generator = wav2lip.get_config("tiny")
-    _shorten(generator, generator_steps)
+    _fit(generator, generator_steps)
     generator.data.dir = str(data)
     generator.frozen.expert.checkpoint = str(out / "expert")
     if min_accuracy is not None:
@@ -79,7 +79,9 @@ def log_stage(text: str) -> None:
     logging.info("--- %s", text)
 
 
-def _shorten(config: ml_collections.ConfigDict, steps: int | None) -> None:
+def _fit(config: ml_collections.ConfigDict, steps: int | None) -> None:
+    """Sets the number of steps, if given, and batch sizes that split over the devices."""
+    sharding.fit_batch_sizes(config)
     if steps:
         config.train.steps = config.optimizer.lr_decay_steps = steps
         config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, steps // 4)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import ml_collections
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -40,6 +41,19 @@ def local_batch_size(batch_size: int, mesh: Mesh, name: str = "config.data.batch
             f"{devices}, e.g. {nearest}"
         )
     return batch_size // jax.process_count()
+
+
+def fit_batch_sizes(config: ml_collections.ConfigDict) -> None:
+    """Changes batch sizes to the nearest below that split over all devices; at least one each.
+
+    For programs whose users set no batch size.
+
+    Args:
+        config: with the block `data`.
+    """
+    devices = jax.device_count()
+    for name in ("batch_size", "validation_batch_size"):
+        config.data[name] = max(config.data[name] // devices, 1) * devices
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
