@@ -50,6 +50,11 @@ class Track:
         """Returns the numbers of the frames that the track covers."""
         return range(self.start, self.start + len(self))
 
+    @property
+    def prominence(self) -> float:
+        """Returns the sum of the heights of its boxes, pixels: of large faces that stay long."""
+        return float((self.boxes[:, 3] - self.boxes[:, 1]).sum())
+
     def select(self, rows: slice | np.ndarray, start: int) -> "Track":
         """Returns the track over some of its frames.
 
@@ -321,5 +326,5 @@ def _interpolate(active_track: _ActiveTrack, end: int, detect_every: int) -> Tra
 
 
 def main_track(tracks: Iterable[Track]) -> Track | None:
-    """Returns the track with the largest sum of face heights over its frames; None without one."""
-    return max(tracks, key=lambda t: (t.boxes[:, 3] - t.boxes[:, 1]).sum(), default=None)
+    """Returns the most prominent track; None without one."""
+    return max(tracks, key=lambda track: track.prominence, default=None)

@@ -210,7 +210,8 @@ def select_main_tracks(tracks: Sequence[faces.Track]) -> list[faces.Track]:
     where there is no other track.
     """
     selected: list[faces.Track] = []
-    for track in sorted(_without_spurious(tracks), key=_prominence, reverse=True):
+    by_prominence = sorted(_without_spurious(tracks), key=lambda track: -track.prominence)
+    for track in by_prominence:
         span = track.frames
         if all(span.stop <= c.frames.start or span.start >= c.frames.stop for c in selected):
             selected.append(track)
@@ -242,10 +243,6 @@ def _without_spurious(tracks: Iterable[faces.Track]) -> list[faces.Track]:
     """Removes spurious tracks, unless there are no others."""
     tracks = list(tracks)
     return [track for track in tracks if not is_spurious(track)] or tracks
-
-
-def _prominence(track: faces.Track) -> float:
-    return float((track.boxes[:, 3] - track.boxes[:, 1]).sum())
 
 
 def _smoothed(track: faces.Track, options: FaceOptions) -> tuple[np.ndarray, np.ndarray]:
