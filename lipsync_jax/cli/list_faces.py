@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the contact sheet, prints when each face is visible; returns 1 if there is none."""
     from lipsync_jax.cli._terminal import generation_progress, timestamp
+    from lipsync_jax.media import video_reader
     from lipsync_jax.synthesis.progress import Progress
 
     options = {**vars(arguments)}
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     outfile = outfile or path.with_suffix(".faces.png")
     if outfile.exists() and path.exists() and outfile.samefile(path):
         raise ValueError(f"--outfile {outfile} is the video itself; give another path")
+    video_reader.check_image_path(outfile)
     for name in ("command", "run"):
         options.pop(name, None)
     with generation_progress() as show:
@@ -88,6 +90,7 @@ def list_identities(
     Raises:
         FileNotFoundError, ValueError: the video or an option can't be used.
     """
+    from lipsync_jax import faces
     from lipsync_jax.faces import trajectory
     from lipsync_jax.media import frame_source
     from lipsync_jax.synthesis import face_detection_pass
@@ -105,9 +108,10 @@ def list_identities(
         for track in tracks:
             present[track.frames.start : track.frames.stop] = True
         intervals = trajectory.intervals(video_faces.times, Fraction(end), present)
-        best = max(tracks, key=lambda t: float((t.boxes[:, 3] - t.boxes[:, 1]).sum()))
+        best = faces.main_track(tracks)
         times = tuple((float(a), float(b)) for a, b in intervals)
-        assert best.thumbnail is not None  # `detect_faces_in_video` keeps them
+        # An identity has a track, and `detect_faces_in_video` keeps its thumbnail.
+        assert best is not None and best.thumbnail is not None
         identities.append(VideoIdentity(number, times, best.thumbnail))
     return identities
 

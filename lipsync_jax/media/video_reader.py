@@ -307,16 +307,27 @@ def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(-1, columns * width, channels)
 
 
+def check_image_path(path: str | os.PathLike) -> None:
+    """Refuses a path that `write_image` can't write, before the image is made.
+
+    Raises:
+        ValueError: the path is a folder, or there is no image format for its suffix.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file in it, e.g. {path / 'image.png'}")
+    if not path.suffix.isascii() or not cv2.haveImageWriter(f"image{path.suffix}"):
+        raise ValueError(f"{path}: no image format is called {path.suffix!r}; use .png")
+
+
 def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
     """Writes uint8 RGB (height, width, 3) in the image format of the suffix.
 
     Raises:
-        ValueError: there is no image format for the suffix.
+        ValueError: see `check_image_path`.
     """
     path = Path(path)
-    try:
-        _, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise ValueError(f"{path}: no image format is called {path.suffix!r}; use .png") from error
+    check_image_path(path)
+    _, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     path.parent.mkdir(parents=True, exist_ok=True)
     paths.write_bytes(path, data.tobytes())

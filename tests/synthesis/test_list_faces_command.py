@@ -120,6 +120,19 @@ def test_each_face_says_its_own_voice(film, tmp_path):
     assert audio.load_from_video_start(out)[1] == 16_000
 
 
+def test_a_sheet_that_can_not_be_written_is_refused_before_faces_are_detected(
+    film, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: pytest.fail("late"))
+    for name, message in (
+        ("sheet.txt", "sheet.txt: no image format is called '.txt'; use .png"),
+        ("", f" is a folder; give a file in it, e.g. {tmp_path / 'image.png'}"),
+    ):
+        assert main.main(["list-faces", str(film), "--outfile", str(tmp_path / name)]) == 1
+        error = capsys.readouterr().err
+        assert "list-faces: --outfile " in error and message in error
+
+
 def test_the_faces_command(film, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lipsync_jax.faces.tracking.get_detector", lambda _: colour_faces.detect)
     contact_sheet = tmp_path / "sheet.png"
