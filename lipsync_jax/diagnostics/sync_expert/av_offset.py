@@ -9,12 +9,13 @@ Offsets are positive where the audio is later than the video.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lipsync_jax.diagnostics.findings import FAULT, NOTE, OK, SKIPPED, Finding
 from lipsync_jax.diagnostics.sync_expert.clip_stats import RATE, ClipStats
+from lipsync_jax.types import Json
 
 MAX_SHIFT = 15  # moments in both directions, the range of SyncNet's offset search
 MIN_CLIPS = 8
@@ -98,45 +99,59 @@ def check(stats: Sequence[ClipStats]) -> Finding:
             "These clips are not enough to check whether audio and video match.",
         )
     correlation = correlate([each.lips for each in distinct], [each.audio for each in distinct])
-    offset_ms, z_score = correlation.offset_ms, correlation.mean / correlation.standard_error
+    z_score = correlation.mean / correlation.standard_error
     metrics = {
         "clips": len(distinct),
-        "offset_ms": round(offset_ms, 1),
+        "offset_ms": round(correlation.offset_ms, 1),
         "z_score": round(z_score, 1),
         "margin": [round(float(x), 4) for x in correlation.margin.mean(axis=0)],
         "histogram": correlation.histogram.tolist(),
     }
+    find = _unrelated_finding if z_score < Z_THRESHOLD else _offset_finding
+    return find(correlation, z_score, metrics)
+
+
+def _unrelated_finding(
+    correlation: AVCorrelation, z_score: float, metrics: Mapping[str, Json]
+) -> Finding:
+    """Returns the finding where no offset is significant: unrelated audio, or no result."""
+    clips = len(correlation.margin)
     underpowered = (
-        len(distinct) < _MIN_CLIPS_FOR_FAULT
-        or Z_THRESHOLD * correlation.standard_error > _MIN_MARGIN
+        clips < _MIN_CLIPS_FOR_FAULT or Z_THRESHOLD * correlation.standard_error > _MIN_MARGIN
     )
-    if z_score < Z_THRESHOLD and (underpowered or z_score > _Z_CHANCE):
+    if underpowered or z_score > _Z_CHANCE:
         return Finding(
             "pairs",
             SKIPPED,
-            f"the lips of {len(distinct)} clips correlate with their own audio by {z_score:.1f} "
+            f"the lips of {clips} clips correlate with their own audio by {z_score:.1f} "
             f"standard errors more than with other clips' at the best offset; {Z_THRESHOLD:g} "
             "would be significant",
             "The clips are too few or too noisy to check whether audio and video match.",
             metrics=metrics,
         )
-    if z_score < Z_THRESHOLD:
-        return Finding(
-            "pairs",
-            FAULT,
-            f"at offsets of ±{1000 * MAX_SHIFT // RATE} ms the lips of {len(distinct)} clips "
-            f"correlate with their own audio no more than with other clips' ({z_score:.1f} "
-            f"standard errors at best; {Z_THRESHOLD:g} would be significant)",
-            "Audio and video of a clip are not of one moment of one recording, so there is nothing "
-            "to learn and the loss stays at chance.",
-            "Play some clips; pair each video with its own audio and write the shards again with "
-            "`lipsync prepare`.",
-            SHUFFLED,
-            metrics,
-        )
+    return Finding(
+        "pairs",
+        FAULT,
+        f"at offsets of ±{1000 * MAX_SHIFT // RATE} ms the lips of {clips} clips "
+        f"correlate with their own audio no more than with other clips' ({z_score:.1f} "
+        f"standard errors at best; {Z_THRESHOLD:g} would be significant)",
+        "Audio and video of a clip are not of one moment of one recording, so there is nothing "
+        "to learn and the loss stays at chance.",
+        "Play some clips; pair each video with its own audio and write the shards again with "
+        "`lipsync prepare`.",
+        SHUFFLED,
+        metrics,
+    )
+
+
+def _offset_finding(
+    correlation: AVCorrelation, z_score: float, metrics: Mapping[str, Json]
+) -> Finding:
+    """Returns the finding where an offset is significant."""
+    offset_ms = correlation.offset_ms
     summary = (
-        f"{correlation.agreement:.0%} of {len(distinct)} clips agree, {z_score:.0f} standard "
-        f"errors over chance; clips at -600..600 ms: {_sparkline(correlation.histogram)}"
+        f"{correlation.agreement:.0%} of {len(correlation.margin)} clips agree, {z_score:.0f} "
+        f"standard errors over chance; clips at -600..600 ms: {_sparkline(correlation.histogram)}"
     )
     amount = f"{abs(offset_ms):.0f} ms"
     if abs(offset_ms) > TOLERANCE_MS:
