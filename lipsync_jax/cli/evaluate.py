@@ -12,12 +12,15 @@ from lipsync_jax.cli import _parser, _preference
 from lipsync_jax.cli._terminal import quiet
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
+from lipsync_jax.types import Json
 
 if TYPE_CHECKING:
+    from lipsync_jax.evaluation.evaluator import Evaluator
     from lipsync_jax.evaluation.landmarks import Landmarks
     from lipsync_jax.evaluation.lip_points import LipLandmarks
     from lipsync_jax.evaluation.lip_reading import LipReadingModel
     from lipsync_jax.evaluation.protocol import Protocol
+    from lipsync_jax.evaluation.results import ReportSample
     from lipsync_jax.evaluation.samples import EvalSample
     from lipsync_jax.evaluation.sync_models import SyncModel
 
@@ -89,21 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: an option or an input can't be used; raised before slow work.
     """
     from lipsync_jax.evaluation import protocol, results, transcripts, verdict
-    from lipsync_jax.evaluation.evaluator import Evaluator
-    from lipsync_jax.evaluation.lip_reading import LipReadingModel
-    from lipsync_jax.evaluation.report import html, side_by_side
-    from lipsync_jax.evaluation.sync_models import SyncModel
-    from lipsync_jax.synthesis import model_info
 
     quiet()
     if arguments.preference or arguments.answers:
-        given = [arguments.videos, arguments.compare, arguments.checkpoint_path]
-        if any(given) or arguments.data or arguments.filelist:
-            raise ValueError(
-                "--preference and --answers are of the user study; leave --videos, --compare, "
-                "--checkpoint-path, --data and --filelist out"
-            )
-        return _preference.run(arguments, _names(arguments.preference or []))
+        return _run_study(arguments)
     if arguments.question:
         raise ValueError("--question is of the user study; give --preference too")
     chosen = protocol.get(arguments.protocol)
@@ -115,16 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.hypotheses is not None:
         transcripts_by_clip = {sample.clip: sample.transcript for sample in eval_samples}
         rates = transcripts.error_rates(transcripts_by_clip, arguments.hypotheses, names)
-    sync_folder = _sync_folder(arguments.sync_model, eval_samples[0].crop)
-    sync_model = SyncModel.load(sync_folder) if sync_folder else None
-    lip_reader = LipReadingModel.load(arguments.lip_reader) if arguments.lip_reader else None
-    for path, network in ((sync_folder, sync_model), (arguments.lip_reader, lip_reader)):
-        _check_crops(path, network, eval_samples[0].crop)
-    used = [*_checkpoints(arguments), *filter(None, (sync_folder, arguments.lip_reader))]
-    model_credits = [model_info.credit(folder) for folder in used]
-    found = _landmarks(arguments.landmarks)
-    lip_landmarks = _lip_landmarks(arguments.lip_face, eval_samples[0].crop, found)
-    evaluator = Evaluator(chosen, sync_model, found, lip_reader, lip_landmarks)
+    evaluator, model_credits = _evaluator(arguments, chosen, eval_samples[0].crop)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ProgressBar("clips", len(eval_samples)) as bar:
         result, report_samples = results.evaluate(
@@ -138,7 +121,59 @@ def run(arguments: argparse.Namespace) -> int:
     result["models"] = model_credits
     result["lip_face"] = arguments.lip_face.name if arguments.lip_face else None
     verdict.add_verdict(result)
-    title = f"Evaluation of {', '.join(names)}"
+    _report(arguments, result, report_samples, f"Evaluation of {', '.join(names)}")
+    if arguments.compare:
+        _compare(arguments, eval_samples)
+    out = printable(arguments.out)
+    print(f"wrote {out}/results.json and {out}/report.html")
+    for line in result["verdict"]:
+        print(printable(line))
+    scored = any(result["methods"].get(name, {}).get("clips") for name in names)
+    return 0 if scored else 1
+
+
+def _run_study(arguments: argparse.Namespace) -> int:
+    """Makes the page of a user study, or evaluates its answers."""
+    given = [arguments.videos, arguments.compare, arguments.checkpoint_path]
+    if any(given) or arguments.data or arguments.filelist:
+        raise ValueError(
+            "--preference and --answers are of the user study; leave --videos, --compare, "
+            "--checkpoint-path, --data and --filelist out"
+        )
+    return _preference.run(arguments, _names(arguments.preference or []))
+
+
+def _evaluator(
+    arguments: argparse.Namespace, chosen: "Protocol", crop: str
+) -> "tuple[Evaluator, list[str]]":
+    """Loads what computes the metrics; returns the credits of all models, too."""
+    from lipsync_jax.evaluation.evaluator import Evaluator
+    from lipsync_jax.evaluation.lip_reading import LipReadingModel
+    from lipsync_jax.evaluation.sync_models import SyncModel
+    from lipsync_jax.synthesis import model_info
+
+    sync_folder = _sync_folder(arguments.sync_model, crop)
+    sync_model = SyncModel.load(sync_folder) if sync_folder else None
+    lip_reader = LipReadingModel.load(arguments.lip_reader) if arguments.lip_reader else None
+    for path, network in ((sync_folder, sync_model), (arguments.lip_reader, lip_reader)):
+        _check_crops(path, network, crop)
+    used = [*_checkpoints(arguments), *filter(None, (sync_folder, arguments.lip_reader))]
+    model_credits = [model_info.credit(folder) for folder in used]
+    found = _landmarks(arguments.landmarks)
+    lip_landmarks = _lip_landmarks(arguments.lip_face, crop, found)
+    return Evaluator(chosen, sync_model, found, lip_reader, lip_landmarks), model_credits
+
+
+def _report(
+    arguments: argparse.Namespace,
+    result: Mapping[str, Json],
+    report_samples: "Sequence[ReportSample]",
+    title: str,
+) -> None:
+    """Writes a result as JSON and as a page, and prints its table."""
+    from lipsync_jax.evaluation import results, verdict
+    from lipsync_jax.evaluation.report import html
+
     results.write(arguments.out / "results.json", result)
     html.write(arguments.out / "report.html", result, report_samples, title)
     unreliable = verdict.unreliable_metrics(result)
@@ -146,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
         results=arguments.out / "results.json",
         report=arguments.out / "report.html",
         **results.summary(result, unreliable),
-        models=model_credits,
+        models=result["models"],
         verdict=result["verdict"],
         warnings=[],
     )
@@ -155,19 +190,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(credit)
     for line in _skipped_lines(result):
         print(printable(line))
-    if arguments.compare:
-        folder = arguments.out / "side_by_side"
-        missing = side_by_side.write(folder, eval_samples)
-        warnings = [f"{clip}: no side-by-side video, {reason}" for clip, reason in missing]
-        arguments.json.update(side_by_side=folder, warnings=warnings)
-        for warning in warnings:
-            print(printable(warning))
-    out = printable(arguments.out)
-    print(f"wrote {out}/results.json and {out}/report.html")
-    for line in result["verdict"]:
-        print(printable(line))
-    scored = any(result["methods"].get(name, {}).get("clips") for name in names)
-    return 0 if scored else 1
+
+
+def _compare(arguments: argparse.Namespace, eval_samples: "Sequence[EvalSample]") -> None:
+    """Writes videos of the methods beside each other."""
+    from lipsync_jax.evaluation.report import side_by_side
+
+    folder = arguments.out / "side_by_side"
+    missing = side_by_side.write(folder, eval_samples)
+    warnings = [f"{clip}: no side-by-side video, {reason}" for clip, reason in missing]
+    arguments.json.update(side_by_side=folder, warnings=warnings)
+    for warning in warnings:
+        print(printable(warning))
 
 
 def _eval_samples(arguments: argparse.Namespace, chosen: "Protocol") -> "list[EvalSample]":
