@@ -7,6 +7,7 @@ from pathlib import Path
 from lipsync_jax import paths
 from lipsync_jax.data.grid_alignments import read_alignment
 from lipsync_jax.evaluation.metrics.wer import wer
+from lipsync_jax.types import Json
 
 
 def load_transcripts(path: Path) -> dict[str, str]:
@@ -52,6 +53,8 @@ def error_rates(
     if not nested and len(methods) > 1:
         raise ValueError(f"{hypotheses}: give {{method: {{clip: text}}}} for {', '.join(methods)}")
     by_method = parsed if nested else {methods[0]: parsed}
+    for texts in by_method.values():
+        _check_texts(hypotheses, texts)
     rates = {
         method: {
             clip: (wer(transcripts_by_clip[clip], text), len(transcripts_by_clip[clip].split()))
@@ -77,4 +80,13 @@ def _read_json_object(path: Path) -> dict:
 
 
 def _texts(path: Path) -> dict[str, str]:
-    return {clip: str(text) for clip, text in _read_json_object(path).items()}
+    texts = _read_json_object(path)
+    _check_texts(path, texts)
+    return texts
+
+
+def _check_texts(path: Path, texts: Mapping[str, Json]) -> None:
+    for clip, text in texts.items():
+        if not isinstance(text, str):
+            found = json.dumps(text)[:40]
+            raise ValueError(f"{path}: the value of {clip} is {found}; give the clip's text")

@@ -272,6 +272,13 @@ def test_word_error_rates_of_a_lip_reader(tmp_path):
         transcripts.error_rates(spoken, tmp_path / "read.json", ["m", "n"])
     with pytest.raises(ValueError, match="no clip has a transcript"):
         transcripts.error_rates({"b": "x"}, tmp_path / "read.json", ["m"])
+    for text in ('{"a": null}', '{"m": {"a": null}}'):
+        (tmp_path / "read.json").write_text(text)
+        with pytest.raises(ValueError, match="the value of a is null; give the clip's text"):
+            transcripts.error_rates(spoken, tmp_path / "read.json", ["m"])
+    (tmp_path / "read.json").write_text('{"m": {"a": "bin"}, "b": "bin"}')
+    with pytest.raises(ValueError, match=r"the value of m is .*\"a\": \"bin\""):
+        transcripts.load_transcripts(tmp_path / "read.json")
     (tmp_path / "read.json").write_text("[1]")
     with pytest.raises(ValueError, match="must hold a JSON object"):
         transcripts.load_transcripts(tmp_path / "read.json")
