@@ -58,6 +58,13 @@ def checkpoint(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def count(text: str) -> int:
+    """Parses a number from 0; errors are those of argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
 class UsageError(SystemExit):
     """Ends the program with status 2, after the message was printed.
 

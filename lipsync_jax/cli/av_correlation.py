@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax.cli import _parser
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
 
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="folder that `lipsync prepare` wrote")  # fmt: skip
     parser.add_argument("--crop", default="face96", help="crop of the clips (default: face96)")
     parser.add_argument("--split", default="train", help="train (default), validation or test")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="the first N clips only")
+    parser.add_argument("--limit", type=_parser.count, default=0, metavar="N",
+                        help="the first N clips only")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="folder for av_correlation.json and av_correlation.png")  # fmt: skip
 

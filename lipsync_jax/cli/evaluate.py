@@ -78,8 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lip_reading.add_argument("--hypotheses", type=Path, metavar="FILE",
                              help="JSON {clip: text} or {method: {clip: text}} of any lip reader: "
                              "adds WER")  # fmt: skip
-    how.add_argument("--limit", type=int, default=0, metavar="N", help="the first N clips only")
-    how.add_argument("--report-clips", type=int, default=4, metavar="N",
+    how.add_argument("--limit", type=_parser.count, default=0, metavar="N",
+                     help="the first N clips only")  # fmt: skip
+    how.add_argument("--report-clips", type=_parser.count, default=4, metavar="N",
                      help="clips shown in the report (default: 4)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="folder for results.json and report.html, or the study")  # fmt: skip

@@ -74,6 +74,17 @@ def test_commands_of_0_1_run_as_todays(command, capsys):
     assert f"    {command} " not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--limit", "--report-clips"])
+def test_a_number_of_clips_is_not_negative(option, capsys):
+    line = ["evaluate", "--out", "o", "--videos", "v", "--references", "r", option]
+    assert (
+        vars(parser_of("evaluate").parse_args([*line[1:], "0"]))[option[2:].replace("-", "_")] == 0
+    )
+    with pytest.raises(SystemExit, match="2"):
+        main.main([*line, "-1"])
+    assert f"argument {option}: '-1' is no whole number from 0" in capsys.readouterr().err
+
+
 def test_the_detection_options_are_those_of_dub():
     parser = Parser()
     _options.add_detection_options(parser)
