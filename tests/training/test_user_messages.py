@@ -49,6 +49,28 @@ def test_missing_inputs_are_listed_with_the_commands_that_make_them():
         inputs.require_inputs(config)
 
 
+@pytest.mark.parametrize(
+    "field, value, least",
+    [
+        ("train.validate_every", 0, 1),
+        ("train.checkpoint_every", 0, 1),
+        ("train.log_every", 0, 1),
+        ("train.keep_checkpoints", 0, 1),
+        ("train.steps", -1, 0),
+        ("data.batch_size", 0, 1),
+        ("data.validation_batch_size", 0, 1),
+        ("data.validation_clips", -1, 0),
+    ],
+)
+def test_a_number_that_is_too_small_is_refused_before_anything_slow(tmp_path, field, value, least):
+    config = sync_expert.get_config()
+    config.data.dir = str(tmp_path / "gone")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=rf"^--config\.{field}={value}: give {least} or more$"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_built_in_model_that_fits_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     for name, method in (("other", "syncnet"), ("small", "sync_expert")):
