@@ -196,7 +196,7 @@ def _read(out: Path) -> dict[str, Json]:
 
 def _update(out: Path, values: dict[str, Json]) -> None:
     text = json.dumps({**_read(out), **values}, indent=1, sort_keys=True)
-    (out / _REPORT).write_text(text + "\n", encoding="utf-8")
+    paths.write_text(out / _REPORT, text + "\n")
 
 
 def _in_sync(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import resource
 
 import av
 import numpy as np
@@ -148,6 +149,18 @@ def test_frames_are_decoded_once_for_all_models(tmp_path, monkeypatch):
     assert found["black"] == pytest.approx(np.mean(mouths), rel=1e-4)
     still = np.mean([np.abs(mouth - mouth[:1]).mean() for mouth in mouths])
     assert found["copy_baseline"] == pytest.approx(still, rel=1e-4)
+
+
+def test_a_full_disk_leaves_the_report_as_it_was(tmp_path):
+    personalization._update(tmp_path, {"sync": "in sync"})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            personalization._update(tmp_path, {"steps": [1] * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert personalization._read(tmp_path) == {"sync": "in sync"}
 
 
 def test_the_end_of_the_video_is_held_out():
