@@ -134,44 +134,24 @@ def evaluate(
     report_samples: list[ReportSample] = []
     for number, sample in enumerate(samples):
         on_clip(number, sample.clip)
-        report_sample = ReportSample(sample.clip, {}, {})
         try:
-            reference = sample.reference()
-            truth = evaluator.extract(reference)
-            baseline_features = {
-                name: evaluator.extract(baseline_clip)
-                for name, baseline_clip in sample.baselines(reference).items()
-            }
+            scores = _ClipScores(sample, evaluator)
         except (ValueError, OSError) as error:
             skipped.append((sample.clip, str(error)))
             log(f"left out: {sample.clip}, {error}")
             continue
-        # In a pair the original video shows other words than those of the driving audio.
-        word_error = _word_error(sample, truth) if sample.has_ground_truth else {}
-        _record(clips, report_sample, TRUTH, truth, {**truth.metrics, **word_error}, None)
-        for name, features in baseline_features.items():
-            # A static mouth moves by the landmarks' noise: the lower bound of LipLeak.
-            is_static = name in (baselines.COPY_REFERENCE, baselines.STATIC_IMAGE)
-            lipleak = evaluator.lipleak(features, truth) if is_static else {}
-            _score(clips, report_sample, evaluator, sample, name, features, truth, lipleak)
+        scores.add_baselines()
         for name in sample.methods:
             try:
-                features = evaluator.extract(
-                    sample.methods[name](reference).first_frames(len(reference))
-                )
-                extra = {}
-                has_face = features.landmarks is not None and features.region != "lips"
-                if name in sample.silent_outputs and has_face:
-                    extra = evaluator.lipleak(
-                        evaluator.extract(sample.silent_outputs[name](reference)), features
-                    )
-                _score(clips, report_sample, evaluator, sample, name, features, truth, extra)
+                scores.add_method(name)
                 outcomes[name].append((sample.clip, ""))
             except (ValueError, OSError) as error:
                 outcomes[name].append((sample.clip, str(error)))
                 log(f"{name} failed: {sample.clip}, {error}")
+        for name, metrics in scores.metrics.items():
+            clips.setdefault(name, {})[sample.clip] = metrics
         if len(report_samples) < report_clips:
-            report_samples.append(report_sample)
+            report_samples.append(scores.report_sample)
     for name, rates in (word_errors or {}).items():
         for clip, (rate, num_words) in rates.items():
             if clip in clips.get(name, {}):
@@ -179,47 +159,80 @@ def evaluate(
     return _result(clips, outcomes, skipped, evaluator, len(samples)), report_samples
 
 
-def _score(
-    clips: MetricsByClip,
-    report_sample: ReportSample,
-    evaluator: Evaluator,
-    sample: EvalSample,
-    name: str,
-    features: ClipFeatures,
-    truth: ClipFeatures,
-    extra: Mapping[str, float] | None = None,
-) -> None:
-    metrics, distances = dict(features.metrics), None
-    if sample.has_ground_truth:
-        reference_metrics, distances = evaluator.reference_metrics(features, truth)
-        metrics |= reference_metrics
-    metrics |= {**_word_error(sample, features), **(extra or {})}
-    _record(clips, report_sample, name, features, metrics, distances)
+class _ClipScores:
+    """The metrics of one clip.
 
+    Attributes:
+        metrics: method -> metric -> value, of the ground truth from the start.
+        report_sample: what the report shows of the methods in `metrics`.
+    """
 
-def _word_error(sample: EvalSample, features: ClipFeatures) -> dict[str, float]:
-    """Returns the word error rate of the lip reader's transcript, if both transcripts exist."""
-    count = len(sample.transcript.split())
-    if features.transcript is None or not count:
-        return {}
-    return {"wer": wer(sample.transcript, features.transcript), "words": count}
+    def __init__(self, sample: EvalSample, evaluator: Evaluator) -> None:
+        """Loads the real clip and its baselines, and scores the real clip.
 
+        Raises:
+            ValueError, OSError: the clip can't be read, or is too short.
+        """
+        self._sample, self._evaluator = sample, evaluator
+        self.metrics: dict[str, dict[str, float]] = {}
+        self.report_sample = ReportSample(sample.clip, {}, {})
+        self._reference = sample.reference()
+        self._truth = evaluator.extract(self._reference)
+        self._baselines = {
+            name: evaluator.extract(clip)
+            for name, clip in sample.baselines(self._reference).items()
+        }
+        # In a pair the original video shows other words than those of the driving audio.
+        word_error = self._word_error(self._truth) if sample.has_ground_truth else {}
+        self._add(TRUTH, self._truth, {**self._truth.metrics, **word_error})
 
-def _record(
-    clips: MetricsByClip,
-    report_sample: ReportSample,
-    name: str,
-    features: ClipFeatures,
-    metrics: Mapping[str, float],
-    distances: np.ndarray | None,
-) -> None:
-    metrics = {"frames": len(features.faces), **metrics}
-    if distances is not None:
-        metrics["lmd_frames"] = int(np.isfinite(distances).sum())
-        report_sample.distances[name] = distances
-    clips.setdefault(name, {})[report_sample.clip] = metrics
-    chosen = np.linspace(0, len(features.faces) - 1, 10).round().astype(int)
-    report_sample.face_crops[name] = features.faces[chosen]
+    def add_baselines(self) -> None:
+        """Scores the baselines."""
+        for name, features in self._baselines.items():
+            # A static mouth moves by the landmarks' noise: the lower bound of LipLeak.
+            is_static = name in (baselines.COPY_REFERENCE, baselines.STATIC_IMAGE)
+            lipleak = self._evaluator.lipleak(features, self._truth) if is_static else {}
+            self._add_generated(name, features, lipleak)
+
+    def add_method(self, name: str) -> None:
+        """Scores the output of a method.
+
+        Raises:
+            ValueError, OSError: there is no output, or it can't be scored.
+        """
+        output = self._sample.methods[name](self._reference)
+        features = self._evaluator.extract(output.first_frames(len(self._reference)))
+        lipleak: dict[str, float] = {}
+        has_face = features.landmarks is not None and features.region != "lips"
+        if name in self._sample.silent_outputs and has_face:
+            silent = self._evaluator.extract(self._sample.silent_outputs[name](self._reference))
+            lipleak = self._evaluator.lipleak(silent, features)
+        self._add_generated(name, features, lipleak)
+
+    def _add_generated(
+        self, name: str, features: ClipFeatures, lipleak: Mapping[str, float]
+    ) -> None:
+        metrics, distances = dict(features.metrics), None
+        if self._sample.has_ground_truth:
+            reference_metrics, distances = self._evaluator.reference_metrics(features, self._truth)
+            metrics |= reference_metrics
+        metrics |= {**self._word_error(features), **lipleak}
+        if distances is not None:
+            metrics["lmd_frames"] = int(np.isfinite(distances).sum())
+            self.report_sample.distances[name] = distances
+        self._add(name, features, metrics)
+
+    def _add(self, name: str, features: ClipFeatures, metrics: Mapping[str, float]) -> None:
+        self.metrics[name] = {"frames": len(features.faces), **metrics}
+        chosen = np.linspace(0, len(features.faces) - 1, 10).round().astype(int)
+        self.report_sample.face_crops[name] = features.faces[chosen]
+
+    def _word_error(self, features: ClipFeatures) -> dict[str, float]:
+        """Returns the word error rate of the lip reader's transcript, if both transcripts exist."""
+        count = len(self._sample.transcript.split())
+        if features.transcript is None or not count:
+            return {}
+        return {"wer": wer(self._sample.transcript, features.transcript), "words": count}
 
 
 def _result(
