@@ -110,13 +110,18 @@ def from_folders(
         EvalSample(
             clip=clip,
             reference=_load_video(references_by_name[clip], protocol),
-            methods={name: _output_of_folder(found.get(clip), protocol) for name, found in
-            outputs_by_name.items()}, silent_outputs={n: _output_of_folder(found[clip], protocol)
-            for n, found in silent_by_name.items()
-                    if clip in found},
+            methods={
+                name: _output_of_folder(found.get(clip), protocol)
+                for name, found in outputs_by_name.items()
+            },
+            silent_outputs={
+                name: _output_of_folder(found[clip], protocol)
+                for name, found in silent_by_name.items()
+                if clip in found
+            },
         )
         for clip in clips
-    ]  # fmt: skip
+    ]
 
 
 def _named_videos(path: Path, name: str = "") -> dict[str, Path]:

@@ -118,8 +118,8 @@ def _best(found: Mapping[str, Json], direction: int) -> str | None:
 def _failures(result: Mapping[str, Json]) -> str:
     lines = [("reference", each) for each in result["skipped"]]
     for name in result["order"]:
-        lines += [(name, each) for each in result["methods"][name].get("success", {}).get(
-            "failed", [])]  # fmt: skip
+        success = result["methods"][name].get("success", {})
+        lines += [(name, each) for each in success.get("failed", [])]
     if not lines:
         return ""
     rows = "".join(

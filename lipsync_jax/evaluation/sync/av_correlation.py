@@ -99,10 +99,14 @@ def correlate(
             f"to {max(shifts)}"
         )
     found = np.array(
-        [[pearson(audio_changes[s : s + chunk], motion_magnitudes[s + k : s + k + chunk]) for s in
-        starts]
-         for k in shifts]
-    )  # fmt: skip
+        [
+            [
+                pearson(audio_changes[s : s + chunk], motion_magnitudes[s + k : s + k + chunk])
+                for s in starts
+            ]
+            for k in shifts
+        ]
+    )
     varied = np.isfinite(found).all(axis=0)
     if not varied.any():
         raise ValueError("audio or video never changes, so they can't be correlated")

@@ -13,7 +13,7 @@ from lipsync_jax import methods
 from lipsync_jax.data.clip import CROP_SPECS, Clip, Word, encode_frame
 from lipsync_jax.methods.base import Method, NetworkState, State
 from lipsync_jax.training import arrays, checkpoints, inputs
-from lipsync_jax.training.loop import CompiledSteps
+from lipsync_jax.training.compiled_steps import CompiledSteps
 from lipsync_jax.types import ModelCard
 
 _SECONDS = 20  # longer than any example of a config
