@@ -10,7 +10,14 @@ from pathlib import Path
 
 from lipsync_jax import folder_lock
 from lipsync_jax.data.clip import Clip
-from lipsync_jax.data_prep import beam_runner, clip_cache, corpora, decision, sync_correction
+from lipsync_jax.data_prep import (
+    beam_runner,
+    clip_cache,
+    corpora,
+    decision,
+    output_folder,
+    sync_correction,
+)
 from lipsync_jax.data_prep.settings import ExtractionSettings, RunnerSettings, SplitSettings
 from lipsync_jax.data_prep.splits import (
     SPLIT_BY,
@@ -105,6 +112,7 @@ def extract(
     started = time.monotonic()
     settings, runner = settings or ExtractionSettings(), runner or RunnerSettings()
     split = split or SplitSettings()
+    output_folder.require_utf8(out)
     if runner.runner == "beam":
         beam_runner.require_beam()
     split_by = _choose_split(corpus, split)

@@ -1,4 +1,4 @@
-"""Words errors of the disk, and interrupts, of commands that write to `--out`."""
+"""Words errors of the folder and its disk, and interrupts, of commands that write to `--out`."""
 
 import contextlib
 import errno
@@ -7,6 +7,21 @@ from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+
+
+def require_utf8(out: Path) -> None:
+    """Checks the name of a folder of shards, before the slow work for them.
+
+    Raises:
+        ValueError: the name is not UTF-8; ArrayRecord, which writes the shards, opens no other.
+    """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"--out {out} is not UTF-8, and shards can be written to no such folder; name another "
+            "folder"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -71,8 +71,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.
-        ValueError: an argument is out of range, the published test speakers are absent, or another
-            process prepares clips of that crop in `out`.
+        ValueError: an argument is out of range, the published test speakers are absent, `out` is
+            not UTF-8, or another process prepares clips of that crop there.
     """
     with extract(sources, out, corpus, settings, runner=runner, split=split) as extraction:
         data, started = None, time.process_time()

@@ -74,14 +74,15 @@ def generate_corpus(
         The folder of the shards, for `loader.find_dataset`; with `part`, the folder `parts`.
 
     Raises:
-        ValueError: too few clips, an unknown crop, `out` contains another corpus, or another
-            process renders there; parts are rendered side by side.
+        ValueError: too few clips, an unknown crop, `out` is not UTF-8 or contains another corpus,
+            or another process renders there; parts are rendered side by side.
     """
     least = 10 * num_identities if num_identities else 3 * CLIPS_PER_SPEAKER
     if clips < least:
         raise ValueError(f"--clips {clips} is too few for three splits; ask for {least}")
     if crop not in CROP_SPECS:
         raise ValueError(f"unknown --crop {crop!r}; choose one of {', '.join(CROP_SPECS)}")
+    output_folder.require_utf8(Path(out))
     recipe = {"clips": clips, "seconds": SECONDS, "seed": seed, "crop": crop}
     recipe |= {"identities": num_identities, "format": _FORMAT}
     builder = _builder(Path(out), recipe)

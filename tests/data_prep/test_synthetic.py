@@ -1,5 +1,6 @@
 import argparse
 import concurrent.futures
+import os
 import shutil
 
 import numpy as np
@@ -135,6 +136,8 @@ def test_impossible_requests_are_refused_at_once(tmp_path):
         synthetic.generate_corpus(tmp_path, clips=5)
     with pytest.raises(ValueError, match="--crop 'oval96'"):
         synthetic.generate_corpus(tmp_path, crop="oval96")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        synthetic.generate_corpus(tmp_path / os.fsdecode(b"\xff"))
     assert not list(tmp_path.iterdir())
 
 
