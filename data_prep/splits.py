@@ -216,7 +216,8 @@ def add_validation(
     Args:
         splits: video -> split, as published.
         speakers: video -> its speaker.
-        fraction: of the training speakers, or of the videos if there are few speakers.
+        fraction: of the training speakers, or of the videos if there are few speakers; one stays
+            for training.
 
     Returns:
         Video -> split. A video of a held-out speaker that is neither `train` nor `test` is left
@@ -231,7 +232,7 @@ def add_validation(
         groups = {video: video for video in train}
     positions = sorted(set(groups.values()), key=hash_position)
     count = max(1, sum(hash_position(group) < fraction for group in positions))
-    held_out = set(positions[:count])
+    held_out = set(positions[: min(count, len(positions) - 1)])
     for video, split in splits.items():
         if groups.get(video, speakers[video]) in held_out and split != "test":
             if split == "train":
