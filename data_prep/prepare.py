@@ -125,7 +125,7 @@ def _give_clips(
 
     corpus_builder.use(
         {name: functools.partial(clips, name) for name in names},
-        sum(path.stat().st_size for path in {video.path for video in extraction.videos}),
+        sum(path.stat().st_size for path in {v.path for v in extraction.videos} if path.is_file()),
     )
 
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax.data.clip import Word
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
@@ -98,9 +101,12 @@ def require_exists(source: Path) -> None:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yields the visible files below a folder, through links, visiting each folder once."""
+    """Yields the visible files below a folder, through links, visiting each folder once.
+
+    Logs a warning about each folder that can't be listed, whose files are missing.
+    """
     visited = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_warn, followlinks=True):
         real_path = os.path.realpath(here)
         if real_path in visited:
             folders.clear()
@@ -108,6 +114,10 @@ def walk(folder: Path) -> Iterator[Path]:
         visited.add(real_path)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _warn(error: OSError) -> None:
+    log.warning("%s can't be listed, so its files are left out: %s", error.filename, error.strerror)
 
 
 def with_unique_ids(videos: Iterable[Video]) -> list[Video]:
@@ -290,7 +300,10 @@ def collect(
 
 def stub_fault(path: Path) -> str:
     """Returns what a file is if it is no video but a place holder, else an empty text."""
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "a link to a missing file: fetch that, e.g. by `git annex get`, or copy it there"
     if size == 0:
         return "an empty file"
     if size < _STUB_BYTES and path.read_bytes().startswith(_STUB_PREFIX):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from lipsync_jax.data_prep import corpora
@@ -24,6 +26,20 @@ def test_linked_folders_are_followed_and_never_in_cycles(tmp_path):
     (tmp_path / "disk" / "ann" / "again").symlink_to(tmp_path / "corpus")
     found = [(v.video_id, v.speaker) for v in folder.find([tmp_path / "corpus"])]
     assert found == [("bea/1", "bea"), ("bea/2", "bea")]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, caplog):
+    touch(tmp_path, "ann/1.mp4", "bea/1.mp4")
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("bea"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert [video.video_id for video in folder.find([tmp_path])] == ["ann/1"]
+    assert f"{tmp_path / 'bea'} can't be listed, so its files are left out" in caplog.text
 
 
 MODULE = """

@@ -109,6 +109,30 @@ def test_a_talk_held_out_for_validation_leaves_pretrain_too():
     assert add_validation(published, speakers, 0) == published
 
 
+def test_a_video_stays_for_training_where_both_would_be_held_out():
+    from lipsync_jax.data_prep.splits import add_validation, hash_position
+
+    names = sorted(map(str, range(1000)), key=hash_position)[:2]
+    assert max(map(hash_position, names)) < 0.1
+    chosen = add_validation(dict.fromkeys(names, "train"), dict.fromkeys(names, "a"), 0.1)
+    assert chosen == dict(zip(names, ("validation", "train"), strict=True))
+
+
+def test_links_to_missing_videos_cost_no_other(tmp_path):
+    root = corpus_trees.lrs2(tmp_path / "raw")
+    lost = root / "mvlrs_v1/main/111/00001.mp4"
+    lost.unlink()
+    lost.symlink_to("nowhere.mp4")
+    settings = ExtractionSettings(**SETTINGS)
+    report = prepare.prepare([root], tmp_path / "out", "lrs2", settings)
+    ((name, detail),) = [(item["clip_id"], item["detail"]) for item in report["rejected"]]
+    assert (name, detail.partition(":")[0]) == (
+        "main/111/00001",
+        f"{lost} is a link to a missing file",
+    )
+    assert report["data"] and report["videos_used"] == 4
+
+
 def test_clip_texts_that_are_none(tmp_path):
     broken = text(tmp_path / "1.txt", "Text:  A\n\nWORD START END ASDSCORE\nA now then 1\n")
     with pytest.raises(ValueError, match=r"1\.txt, line 4: 'now then' are not numbers"):

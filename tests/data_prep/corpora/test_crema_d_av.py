@@ -46,6 +46,13 @@ def test_a_download_of_pointers_is_refused(tmp_path):
         crema_d_av.find([tmp_path])
 
 
+def test_links_to_missing_videos_are_faulty(tmp_path):
+    root = corpus_trees.crema_d_av(tmp_path)
+    (root / "VideoFlash/1091_TSI_NEU_XX.flv").symlink_to("nowhere.flv")  # as of git-annex
+    faults = {video.video_id: video.fault for video in crema_d_av.find([root])}
+    assert faults["1091_TSI_NEU_XX"].startswith("a link to a missing file")
+
+
 def test_names_tell_the_sentence():
     def said(name):
         return crema_d_av.transcript(Video(None, name, "1001"))
