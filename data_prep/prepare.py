@@ -6,6 +6,7 @@ processes only new videos, and one with other thresholds reads no video again.
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import json
@@ -71,9 +72,12 @@ def prepare(
 
     Raises:
         FileNotFoundError: a source does not exist, or the sources contain no video.
-        ValueError: an argument is out of range, the published test speakers are absent, `out` is
-            not UTF-8, or another process prepares clips of that crop there.
+        ValueError: an argument is out of range, the published test speakers are absent, a split has
+            fewer clips than `shards`, `out` is not UTF-8, or another process prepares clips of that
+            crop there.
     """
+    if shards is not None and shards < 1:
+        raise ValueError(f"--shards {shards}: a split needs at least one file")
     with extract(sources, out, corpus, settings, runner=runner, split=split) as extraction:
         data, started = None, time.process_time()
         if extraction.splits:
@@ -147,6 +151,15 @@ def _write_dataset(extraction: Extraction, shards: int | None) -> str:
     A run that is killed leaves a folder `incomplete.*`, which the loader passes over and the next
     run removes.
     """
+    clips = collections.Counter[str]()
+    for summary in extraction.summaries:
+        if split := extraction.splits.get(summary.video_id):
+            clips[split] += len(summary.clips)
+    split, fewest = min(clips.items(), key=lambda each: each[1])
+    if shards is not None and shards > fewest:
+        raise ValueError(
+            f"--shards {shards}: the split {split} has {fewest} clips; give at most {fewest}"
+        )
     builder_class = corpora.BUILDERS.get(extraction.corpus)
     if builder_class is None:  # a module of one's own
 
@@ -159,10 +172,7 @@ def _write_dataset(extraction: Extraction, shards: int | None) -> str:
         shutil.rmtree(unfinished)
     staging = extraction.dataset_dir / "incomplete.prepare"
     corpus_builder = builder_class(config=extraction.config, data_dir=staging)
-    count = sum(
-        len(each.clips) for each in extraction.summaries if each.video_id in extraction.splits
-    )
-    with ProgressBar("clips written", count, log) as bar:
+    with ProgressBar("clips written", clips.total(), log) as bar:
         _give_clips(corpus_builder, extraction, bar.each)
         written = Path(builder.write_shards(corpus_builder, shards))
     target = extraction.dataset_dir / written.name

@@ -77,6 +77,8 @@ class ExtractionSettings:
             raise ValueError(
                 f"--smoothing {self.smoothing}: a centred average needs an odd number of frames"
             )
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"--quality {self.quality}: JPEG has 1 to 100, higher is better")
         if self.low_sync_confidence not in LOW_CONFIDENCE:
             raise ValueError(
                 f"--low-sync-confidence {self.low_sync_confidence!r}: "

@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax import folder_lock
+from lipsync_jax import folder_lock, paths
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep import output_folder
 from lipsync_jax.data_prep.synthetic import parts, render_clips
@@ -104,7 +104,7 @@ def generate_corpus(
 
         with processes as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
             write_shards(builder)
-        (folder / _RECIPE).write_text(json.dumps(recipe), encoding="utf-8")
+        paths.write_text(folder / _RECIPE, json.dumps(recipe))
         shutil.rmtree(builder.parts_dir, ignore_errors=True)
         return folder
 

@@ -270,12 +270,29 @@ def test_the_command_reports_errors(tmp_path, capsys):
         (["--sync-model", "moon"], "--sync-model moon does not exist; name a run of"),
         (["--max-sync-offset", "15"], "give 0 to 14"),
         (["--low-sync-confidence", "guess"], "choose drop or keep"),
+        (["--quality", "0"], "--quality 0: JPEG has 1 to 100"),
+        (["--shards", "0"], "--shards 0: a split needs at least one file"),
     ):
         arguments = ["prepare", "--input", str(tmp_path), "--out", out, *wrong]
         assert main.main(arguments) == 1
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="choose auto"):
         prepare.prepare([tmp_path], tmp_path / "out", split=SplitSettings("moon"))
+
+
+def test_more_shards_than_clips_are_refused(raw, tmp_path):
+    with pytest.raises(ValueError, match=r"--shards 4: the split .* has 1 clips; give at most 1"):
+        prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, shards=4)
+    assert prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, shards=1)["data"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("command", [["prepare", "--input", "in"], ["synthetic"]])
+def test_an_output_folder_that_is_not_utf8_is_refused_at_once(command, tmp_path, capsys):
+    out = os.fsdecode(b"caf\xe9")
+    assert main.main([*command, "--out", str(tmp_path / out)]) == 1
+    assert "caf\\udce9 is not UTF-8" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
