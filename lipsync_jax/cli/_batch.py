@@ -168,13 +168,17 @@ def run_rows(
     rows = read_rows(arguments.manifest, row_options, f"--manifest {arguments.manifest}")
     make = load(arguments.checkpoint_path)
     results: list[RowResult] = []
+    items: list[dict[str, Json]] = []
+    finished: set[Path] = set()
     with ProgressBar("videos", len(rows)) as bar:
         for number, row in enumerate(rows, 1):
             bar(number - 1, str(row.get("outfile", arguments.outfile)))
-            finished = {paths.absolute(result.outfile) for result in results if result.succeeded}
-            results.append(_make(make, number, row, row_options, arguments, finished))
-            made = sum(result.succeeded for result in results)
-            items = [_item(result) for result in results]
+            result = _make(make, number, row, row_options, arguments, finished)
+            if result.succeeded:
+                finished.add(paths.absolute(result.outfile))
+            results.append(result)
+            items.append(_item(result))
+            made = len(finished)
             arguments.json.update(made=made, failed=len(results) - made, items=items)
     print(table(results))
     for credit in dict.fromkeys(result.credit for result in results if result.credit):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lipsync_jax import weights
-from lipsync_jax.cli import _terminal, dub, main
+from lipsync_jax.cli import _batch, _terminal, dub, main
 from lipsync_jax.evaluation.sync import dub_sync, video_sync
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import dubbing, options
@@ -207,3 +207,15 @@ def test_a_preview_shows_frames_before_and_after_ahead_of_the_run(folder):
         np.testing.assert_array_equal(tile[:height], before[number])
         np.testing.assert_array_equal(tile[height:], frames_out[number])
     assert report.edited == report.frames == 5
+
+
+def test_a_long_table_takes_time_in_proportion(folder, monkeypatch):
+    folder, _ = folder
+    counted = []
+    item = _batch._item
+    monkeypatch.setattr(_batch, "_item", lambda result: counted.append(result) or item(result))
+    rows = [["gone.mp4", "-voice.wav", f"{number}.mp4"] for number in range(50)]
+    assert batch(folder, rows, "--json", "result.json") == 1
+    assert len(counted) == 50
+    items = json.loads((folder / "result.json").read_text())["items"]
+    assert [each["row"] for each in items] == [*range(1, 51)]
