@@ -1,9 +1,10 @@
 """`lipsync verify`: checks whether files are tagged as synthetic media."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from lipsync_jax.text import printable
+from lipsync_jax.text import printable, printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +13,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints each file's tags; returns 0 if all files are tagged as synthetic, else 1."""
-    return 0 if all([_print_provenance(path) for path in arguments.files]) else 1
+    """Prints each file's tags; returns 0 if all files are tagged as synthetic, else 1.
+
+    A file that can't be read is named on the standard error and does not stop the others.
+    """
+    tagged = []
+    for path in arguments.files:
+        try:
+            tagged.append(_print_provenance(path))
+        except (ValueError, OSError) as error:
+            print(f"lipsync verify: {printable_lines(error)}", file=sys.stderr)
+            tagged.append(False)
+    return 0 if all(tagged) else 1
 
 
 def _print_provenance(path: Path) -> bool:

@@ -52,8 +52,13 @@ def test_verify_fails_for_files_that_are_not_marked(face_video, tmp_path, capsys
     assert main.main(["verify", str(plain)]) == 1
     assert "plain.mp4: not marked as synthetic" in capsys.readouterr().out
     assert main.main(["verify", str(tmp_path / "out.mp4"), str(plain)]) == 1
-    assert main.main(["verify", str(tmp_path / "gone.mp4")]) == 1
-    assert "does not exist" in capsys.readouterr().err
+    capsys.readouterr()
+    (tmp_path / "text.mp4").write_text("not a video")
+    names = ("gone.mp4", "text.mp4", "out.mp4")
+    assert main.main(["verify", *(str(tmp_path / name) for name in names)]) == 1
+    printed, errors = capsys.readouterr()
+    assert "out.mp4: synthetic" in printed
+    assert "gone.mp4 does not exist" in errors and "text.mp4 cannot be read" in errors
 
 
 def test_a_label_is_seen_on_every_frame_and_nothing_else_changes(face_video, tmp_path):
