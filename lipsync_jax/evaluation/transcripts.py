@@ -46,7 +46,8 @@ def error_rates(
         methods: names of the evaluated methods.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_transcripts`; or no clip has a transcript.
+        FileNotFoundError, ValueError: see `load_transcripts`; or no clip has a transcript, or a
+            method is none of `methods`.
     """
     parsed = _read_json_object(hypotheses)
     nested = all(isinstance(value, dict) for value in parsed.values())
@@ -55,6 +56,10 @@ def error_rates(
     by_method = parsed if nested else {methods[0]: parsed}
     for texts in by_method.values():
         _check_texts(hypotheses, texts)
+    if unknown := sorted(by_method.keys() - {*methods}):
+        raise ValueError(
+            f"{hypotheses}: there is no method {unknown[0]}; name the methods {', '.join(methods)}"
+        )
     rates = {
         method: {
             clip: (wer(transcripts_by_clip[clip], text), len(transcripts_by_clip[clip].split()))

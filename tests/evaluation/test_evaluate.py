@@ -279,6 +279,9 @@ def test_word_error_rates_of_a_lip_reader(tmp_path):
     (tmp_path / "read.json").write_text('{"m": {"a": "bin"}, "b": "bin"}')
     with pytest.raises(ValueError, match=r"the value of m is .*\"a\": \"bin\""):
         transcripts.load_transcripts(tmp_path / "read.json")
+    (tmp_path / "read.json").write_text('{"n": {"a": "bin"}}')
+    with pytest.raises(ValueError, match="there is no method n; name the methods m, o"):
+        transcripts.error_rates(spoken, tmp_path / "read.json", ["m", "o"])
     (tmp_path / "read.json").write_text("[1]")
     with pytest.raises(ValueError, match="must hold a JSON object"):
         transcripts.load_transcripts(tmp_path / "read.json")
