@@ -36,6 +36,7 @@ FLOORS = {
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,
+    "lipsync_jax.user_cache": 0,
     "lipsync_jax.web_guard": 0,
     "lipsync_jax.weights": 0,
 }
