@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.cli import _parser
 from lipsync_jax.progress import ProgressBar
 from lipsync_jax.text import printable
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     quiet()
     folder = loader.find_dataset(str(arguments.data), arguments.crop)
     clips = loader.ClipDataSource(folder, arguments.split)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     correlations, skipped = {}, {}
     count = min(arguments.limit, len(clips)) if arguments.limit else len(clips)
     with ProgressBar("clips", count) as bar:
@@ -76,11 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         },
         "left_out": skipped,
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, sort_keys=True) + "\n"
     table, plot = (arguments.out / f"av_correlation.{suffix}" for suffix in ("json", "png"))
-    table.write_text(text)
-    plot.write_bytes(plots.shift_correlations(av_correlation.SHIFTS, curves, best))
+    paths.write_text(table, text)
+    paths.write_bytes(plot, plots.shift_correlations(av_correlation.SHIFTS, curves, best))
     print("frames by which motion follows audio    clips with this best shift    mean correlation")
     for shift, mean in zip(av_correlation.SHIFTS, curves.mean(axis=0), strict=True):
         print(f"{shift:+36d}    {np.mean(best == shift):26.1%}    {mean:16.3f}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_collections
 from absl import logging
 
+from lipsync_jax import paths
 from lipsync_jax.cli import _config_files
 
 
@@ -66,7 +67,7 @@ def run(
     )
     print(report.dump(found).rstrip() if json_file == "-" else report.to_text(found))
     if json_file and json_file != "-":
-        Path(json_file).write_text(report.dump(found), encoding="utf-8")
+        paths.write_text(Path(json_file), report.dump(found))
     return 1 if found.fits is False else 0
 
 

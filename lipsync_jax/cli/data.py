@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.text import printable
 
 _FRAMES = 6  # of a speaker's contact sheet
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{option} {file} is a folder; name a file in it")
     folder = loader.only_dataset(arguments.data, arguments.crop)
     clips = statistics.ClipsBySplit(folder)
+    for _, file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
     with ProgressBar("clips", len(clips)) as bar:
         summaries, unreadable = clips.summarize(bar)
     by_speaker = statistics.group_by_speaker(summaries)
@@ -67,8 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for (_, file), content in zip(files, (page, text), strict=False):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        paths.write_text(file, content)
         size = file.stat().st_size / 1e3
         _log(f"wrote {printable(file)}, {len(summaries)} clips, {size:.0f} kB")
     if to_stdout:

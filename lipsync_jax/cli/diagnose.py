@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.progress import ProgressBar
 
 
@@ -26,12 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = _config_files.read(arguments.config, arguments.overrides)
     quiet()
+    if arguments.workdir is not None:
+        arguments.workdir.mkdir(parents=True, exist_ok=True)
     with ProgressBar("diagnose"):
         found = diagnose.diagnose(config, arguments.workdir)
     print(found.text)
     if arguments.workdir is not None:
-        arguments.workdir.mkdir(parents=True, exist_ok=True)
         out = arguments.workdir / "diagnosis.json"
-        out.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
+        paths.write_text(out, json.dumps(found.as_json(), indent=2) + "\n")
         print(f"measurements in {out}")
     return 1 if found.faults else 0

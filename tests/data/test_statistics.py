@@ -212,6 +212,15 @@ def test_errors_are_one_sentence(make, options, message, tmp_path, capsys, monke
     assert not (tmp_path / "data_stats.html").exists()
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_clips_are_read(
+    toy_data, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(statistics.ClipsBySplit, "summarize", None)  # would be a fault
+    line = ["data", "stats", str(toy_data), "--out", str(tmp_path / "file/page.html")]
+    assert main.main(line) == 1
+
+
 def test_several_data_sets_are_listed(measured_data, toy_data, tmp_path, capsys):
     expected = r"holds 2 data sets \(measured/face96/\S+, toy/face96/\S+\); name one, or a crop"
     for source in (measured_data / "measured", toy_data / "toy"):

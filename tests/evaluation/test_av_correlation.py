@@ -56,3 +56,15 @@ def test_the_command_writes_a_table_and_a_plot(toy_data, tmp_path, capsys):
     result = json.loads((tmp_path / "av_correlation.json").read_text())
     assert len(result["clips"]) == 2 and not result["left_out"]
     assert (tmp_path / "av_correlation.png").stat().st_size > 1000
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_clip(
+    toy_data, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(av_correlation, "measure", None)  # would be a fault
+    assert (
+        main.main(["av-correlation", f"--data={toy_data}", f"--out={tmp_path / 'file/out'}"]) == 1
+    )
+    error = capsys.readouterr().err
+    assert "Not a directory" in error and "fault of the program" not in error
