@@ -233,7 +233,9 @@ def histogram(values: Sequence[float], min_width: float = 0.0) -> dict[str, Json
         return None
     low, high = float(finite.min()), float(finite.max())
     width = _round_width(max((high - low) / _MAX_BINS, min_width) or abs(high) / 10 or 1.0)
-    first, last = math.floor(low / width), math.floor(high / width) + 1
+    # Rounded, since 0.35 / 0.05 is less than 7.
+    first, last = (math.floor(round(value / width, 9)) for value in (low, high))
+    last += 1
     edges = [float(f"{number * width:.12g}") for number in range(first, last + 1)]
     counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
     return {

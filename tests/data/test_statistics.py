@@ -252,6 +252,8 @@ def test_a_histogram_counts_every_value(values):
 def test_bins_are_not_finer_than_asked_for():
     found = statistics.histogram([2.96, 3.0, 3.0], 0.05)
     assert (found["edges"], found["counts"]) == ([2.95, 3.0, 3.05], [1, 2])
+    found = statistics.histogram([0.3, 0.35], 0.05)  # bins include their lower edge
+    assert (found["edges"], found["counts"]) == ([0.3, 0.35, 0.4], [1, 1])
 
 
 def test_a_histogram_of_nothing_is_none():
