@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_MAX_INDICES = 1 << 20  # that are in memory at a time: resamples x clips are gigabytes of a corpus
+
 
 class Interval(NamedTuple):
     """A mean over clips with its confidence interval.
@@ -53,11 +55,14 @@ def interval(
     if not len(known_values):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     mean = float(np.average(known_values, weights=clip_weights))
-    resample_indices = np.random.default_rng(seed).integers(
-        0, len(known_values), (resamples, len(known_values))
+    rng, totals = np.random.default_rng(seed), known_values * clip_weights
+    means: list[np.ndarray] = []
+    rows = max(1, _MAX_INDICES // len(totals))
+    for first in range(0, resamples, rows):  # the same numbers as all rows at once
+        shape = min(rows, resamples - first), len(totals)
+        indices = rng.integers(0, len(totals), shape)
+        means.append(totals[indices].sum(axis=1) / clip_weights[indices].sum(axis=1))
+    low, high = np.quantile(
+        np.concatenate(means), [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
     )
-    means = (known_values * clip_weights)[resample_indices].sum(axis=1) / clip_weights[
-        resample_indices
-    ].sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return Interval(mean, float(low), float(high), len(known_values))

@@ -300,6 +300,13 @@ def test_intervals():
     assert bootstrap.interval([2.0])[:3] == (2, 2, 2)
 
 
+def test_intervals_of_many_clips_do_not_depend_on_the_block(monkeypatch):
+    values, weights = np.random.default_rng(0).random((2, 301))
+    whole = bootstrap.interval(values, weights, resamples=100)
+    monkeypatch.setattr(bootstrap, "_MAX_INDICES", 301 * 7)  # blocks of seven resamples
+    assert bootstrap.interval(values, weights, resamples=100) == whole
+
+
 def test_metrics_with_units_say_so_to_scripts():
     units = ("dB", "px", "frames", "a second", " s")
     for metric in results.METRICS.values():
