@@ -4,6 +4,7 @@ Other formats are left to FFmpeg, which reads videos, GIF and rarer formats.
 """
 
 import contextlib
+import itertools
 import os
 import warnings
 from collections.abc import Iterator
@@ -71,8 +72,7 @@ def probe(path: str | os.PathLike) -> ImageInfo | None:
             )
         except Exception:  # damaged or not supported: left to FFmpeg
             return None
-        times = [sum(lengths[:number], Fraction(0)) for number in range(len(lengths))]
-        total = sum(lengths, Fraction(0))
+        *times, total = itertools.accumulate(lengths, initial=Fraction(0))
         return ImageInfo(
             os.fspath(path), *upright.size, tuple(times) or (Fraction(0),), total, codec
         )
