@@ -89,6 +89,7 @@ def scan(root: Path) -> Inventory:
             folder / name
             for name in files
             if Path(name).suffix in _PYTORCH_SUFFIXES
+            and (folder / name).is_file()  # and no link to a missing one
             and (folder / name).stat().st_size >= _MIN_WEIGHTS_BYTES
         ]
     converted = {

@@ -170,6 +170,7 @@ def test_weights_and_data_are_found_and_broken_ones_named(tmp_path):
     for name in ("wav2lip_gan.pth", "syncnet_v2.model"):
         (tmp_path / name).write_bytes(bytes(1_000_000))
     (tmp_path / "notes.pt").write_bytes(b"small")
+    (tmp_path / "moved.pth").symlink_to("nowhere.pth")
     (tmp_path / "data" / "grid").mkdir(parents=True)
     (tmp_path / "data" / "grid" / "dataset_info.json").write_text("{}", encoding="utf-8")
 
