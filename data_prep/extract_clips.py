@@ -153,7 +153,14 @@ class _Reading:
                 log.reject("probe", video.video_id, "no audio")
                 return False
             samples, self._rate = loaded
-            self._waveform = audio.to_int16(samples[round(video.start * self._rate) :])
+            used = samples[round(video.start * self._rate) :]
+            if not len(used):
+                seconds = len(samples) / self._rate
+                raise ValueError(
+                    f"the audio of {video.path} ends at {seconds:.2f} s, before the part to use, "
+                    f"from {video.start:g} s on; fetch the whole video"
+                )
+            self._waveform = audio.to_int16(used)
             counts.left = 1
         changed = log["25 fps"].changed
         if info.frame_rate != FRAME_RATE:

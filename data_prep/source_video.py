@@ -44,10 +44,19 @@ def read_frames(video: Video) -> Iterator[video_reader.Frame]:
         for frame in frames:
             if end is not None and frame.time >= end:
                 return
-            image = frame.image
-            if video.region:
-                x, y, width, height = (round(value * len(image)) for value in video.region)
-                image = np.ascontiguousarray(image[y : y + height, x : x + width])
+            image = _cut_out(video, frame.image) if video.region else frame.image
             yield video_reader.Frame(frame.time - start, image, frame.index)
 
     return video_reader.resample_fps(used(), FRAME_RATE)
+
+
+def _cut_out(video: Video, image: np.ndarray) -> np.ndarray:
+    """Returns the video's region of an image, as far as it lies in the image."""
+    x, y, width, height = (round(value * len(image)) for value in video.region or ())
+    part = image[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
+    if not part.size:
+        raise ValueError(
+            f"{video.path} has {image.shape[1]}x{image.shape[0]} pixels, of which the crop of its "
+            f"list ({width}x{height} at {x}, {y}) has none; fetch the video in its original shape"
+        )
+    return np.ascontiguousarray(part)

@@ -122,7 +122,7 @@ def _interval(file: Path, field: str) -> tuple[float, float]:
 def _regions(lists: Sequence[Path]) -> Mapping[str, tuple[float, float, float, float]]:
     """Clip -> x, y, width, height in heights of the image, for the clips that have a crop line."""
     heights = {
-        name: float(fields[0])
+        name: _number(file, fields[0])
         for file in lists
         if file.name.endswith(_SIZE_LIST)
         for name, *fields in _rows(file)
@@ -134,9 +134,18 @@ def _regions(lists: Sequence[Path]) -> Mapping[str, tuple[float, float, float, f
             for clip, *fields in _rows(file):
                 height = heights.get(clip.rpartition("_")[0])
                 if len(fields) == 4 and height:
-                    x, width, y, rows = (float(field) / height for field in fields)
+                    x, width, y, rows = (_number(file, field) / height for field in fields)
                     regions[clip] = (x, y, width, rows)
     return regions
+
+
+def _number(file: Path, field: str) -> float:
+    try:
+        return float(field)
+    except ValueError as error:
+        raise ValueError(
+            f"{file}: {field!r} is no number of pixels; clone the lists again"
+        ) from error
 
 
 def _speaker(name: str) -> str:

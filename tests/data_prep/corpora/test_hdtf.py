@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 
 from lipsync_jax.data.clip import decode_frames
+from lipsync_jax.data_prep import source_video
 from lipsync_jax.data_prep.corpora import Video, hdtf
 from lipsync_jax.data_prep.extract_clips import extract_clips
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -46,6 +49,35 @@ def test_a_damaged_list_is_named(tmp_path):
     text(root / "HDTF_dataset/RD_annotion_time.txt", "RD_Radio1_000.mp4 00:10-00:09\n")
     with pytest.raises(ValueError, match="ends before it begins"):
         hdtf.find([root])
+    text(root / "HDTF_dataset/RD_annotion_time.txt", "RD_Radio1_000.mp4 00:10-00:12\n")
+    text(root / "HDTF_dataset/RD_resolution.txt", "RD_Radio1_000.mp4 720p\n")
+    with pytest.raises(ValueError, match=r"RD_resolution\.txt: '720p' is no number of pixels"):
+        hdtf.find([root])
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"region": (1.4, 0, 1, 1)}, r"has 80x60 pixels, of which the crop .*60x60 at 84, 0. has"),
+        ({"start": 5.0}, r"audio of .*a\.mkv ends at 0\.48 s, before the part to use, from 5 s on"),
+    ],
+)
+def test_a_part_that_the_video_has_not_is_named(part, message, tmp_path):
+    path = corpus_trees.video(tmp_path / "a.mkv")
+    (rejected,) = extract_clips(
+        Video(path, "a_0", "a", **part), "hdtf", ExtractionSettings(**SETTINGS)
+    ).rejected
+    assert re.search(message, rejected.detail)
+
+
+def test_a_region_beyond_the_image_is_what_lies_in_it(tmp_path):
+    path = corpus_trees.video(tmp_path / "a.mkv", 2)
+    whole, left, right = (
+        next(source_video.read_frames(Video(path, "a", "a", region=region))).image
+        for region in (None, (-0.5, 0, 1, 1), (1, 0, 1, 1))
+    )
+    np.testing.assert_array_equal(left, whole[:, :30])
+    np.testing.assert_array_equal(right, whole[:, 60:])
 
 
 def test_videos_without_lists_are_refused(tmp_path):
