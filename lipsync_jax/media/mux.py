@@ -282,9 +282,10 @@ class Output:
         except (av.error.FFmpegError, ValueError) as error:
             if isinstance(error, OSError):
                 raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
+            reason = getattr(error, "strerror", None) or error  # without FFmpeg's call
             raise ValueError(
-                f"{self.path}: the encoder refuses its settings ({error}); "
-                "check size, codec, crf and preset"
+                f"{self.path}: the encoder refuses its settings ({reason}); "
+                "check size, codec, crf and preset, or use libx264"
             ) from error
 
     def mux(self, packets: list[av.Packet]) -> None:

@@ -307,6 +307,7 @@ def test_failure_leaves_what_was_there(tmp_path):
         ("a.gif", {}, "written as one of .mp4"),
         ("a.mp4", {"codec": "nonsense"}, "cannot be written there"),
         ("a.mp4", {"preset": "nonsense"}, "check size, codec, crf and preset"),
+        ("a.mp4", {"codec": "mpeg4"}, r"settings \(Invalid argument\); .* or use libx264"),
         ("a.mp4", {"audio": "none.wav"}, "does not exist"),
     ],
 )
