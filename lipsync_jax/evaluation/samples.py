@@ -150,7 +150,7 @@ def read_pairs(path: str | os.PathLike, root: str | os.PathLike, order: str) -> 
         ValueError: a line doesn't have two names.
     """
     path = Path(path)
-    paths.require_file(path, "a text file of pairs")
+    paths.require_file(path, "a text file of pairs", f"`filelist` {path}")  # not `data_root` too
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         names = line.split()

@@ -15,6 +15,7 @@ from lipsync_jax.evaluation import protocol as protocols
 from lipsync_jax.evaluation.sync_models import SyncModel
 from lipsync_jax.media import video_reader
 from lipsync_jax.synthesis import dubbing, model_info
+from lipsync_jax.text import naming_options
 from tests.helpers import talking
 
 
@@ -257,6 +258,13 @@ def test_file_lists(tmp_path):
     path.write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
         samples.read_pairs(path, "", "audio-video")
+
+
+def test_a_file_list_that_is_a_folder_is_named_alone(tmp_path):
+    given = {"filelist": tmp_path, "data_root": tmp_path}
+    with pytest.raises(FileNotFoundError, match=f"^`filelist` {tmp_path} is a folder; give"):
+        with naming_options(given):
+            samples.read_pairs(tmp_path, tmp_path, "audio-video")
 
 
 def test_word_error_rates_of_a_lip_reader(tmp_path):
