@@ -1,7 +1,8 @@
 """Cuts face tracks into segments of the length of a clip, and rejects the unusable ones."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Set
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -86,11 +87,11 @@ def cut(
         log: gets the drops of the stage `face tracks`.
     """
     stage = "face tracks"
-    max_frames = max(1, round(settings.max_seconds * FRAME_RATE))
+    max_frames, without = max(1, round(settings.max_seconds * FRAME_RATE)), sorted(undecoded_frames)
     found = [
         Segment(track, start, min(start + max_frames, stop))
         for track in tracks
-        for first, stop in _runs(track.frames, undecoded_frames)
+        for first, stop in _runs(track.frames, without)
         for start in range(first, stop, max_frames)
     ]
     found = [segment for segment in found if len(segment) >= min_frames(settings)]
@@ -123,15 +124,19 @@ def cut(
     return kept
 
 
-def _runs(frames: range, without: Set[int]) -> Iterator[tuple[int, int]]:
-    """The runs of consecutive frames, first and one past the last, that avoid some frames."""
+def _runs(frames: range, without: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yields the runs of consecutive frames, first and one past the last, that avoid some frames.
+
+    Args:
+        frames: consecutive numbers.
+        without: numbers of the frames to avoid, ascending.
+    """
     start = frames.start
-    for number in sorted(number for number in without if number in frames):
+    inside = without[bisect_left(without, frames.start) : bisect_left(without, frames.stop)]
+    for number in (*inside, frames.stop):
         if number > start:
             yield start, number
         start = number + 1
-    if frames.stop > start:
-        yield start, frames.stop
 
 
 def _relative_size(segment: Segment, other: faces.Track) -> float:
