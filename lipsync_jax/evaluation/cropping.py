@@ -9,6 +9,7 @@ import numpy as np
 
 from lipsync_jax import faces
 from lipsync_jax.evaluation.sync_models import FRAME_RATE
+from lipsync_jax.faces.roll import upright_view
 from lipsync_jax.media import video_reader
 from lipsync_jax.media.frame_source import FrameReader, FrameSource
 from lipsync_jax.media.planar import Image, to_rgb
@@ -69,8 +70,20 @@ def crop_bgr(
     return np.ascontiguousarray(faces.crop(image, box, size)[..., ::-1])
 
 
-def crop_for_model(image: Image, box: np.ndarray, size: int, crop_style: str) -> np.ndarray:
-    """Crops as a model was trained, see `crop_bgr` and `SyncModel.crop_style`."""
+def crop_for_model(
+    image: Image, box: np.ndarray, size: int, crop_style: str, roll: float = 0.0
+) -> np.ndarray:
+    """Crops as a model was trained, see `crop_bgr` and `SyncModel.crop_style`.
+
+    Args:
+        image: as of `crop_bgr`.
+        box: (4,).
+        size: rows and columns of the crop.
+        crop_style: of the model.
+        roll: degrees by which the box is turned clockwise around its centre.
+    """
+    if roll:
+        image, box, _ = upright_view(image, box, roll)
     return crop_bgr(image, box, size, _BORDER_GREY if crop_style == "syncnet" else None)
 
 

@@ -16,7 +16,7 @@ from lipsync_jax import __version__, faces, user_cache
 from lipsync_jax.faces.tracking import PER_FRAME
 from lipsync_jax.faces.trajectory import VideoFaces
 
-_FORMAT_VERSION = 4  # raise it when frames are decoded or faces stored in another way
+_FORMAT_VERSION = 5  # raise it when frames are decoded or faces stored in another way
 
 
 def cache_key(video: str | os.PathLike, settings: Mapping[str, object]) -> str:

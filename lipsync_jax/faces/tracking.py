@@ -11,6 +11,7 @@ from lipsync_jax.faces import following
 from lipsync_jax.faces.appearance import appearance_descriptor, thumbnail
 from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.detection import Detector, Face, detect, get_detector
+from lipsync_jax.faces.roll import find_roll, find_tilted_again, known_roll
 from lipsync_jax.media.planar import Image, PlanarImage, to_rgb
 
 _COLOUR_BINS = 6  # of each colour channel, for scene cuts
@@ -187,14 +188,16 @@ class FaceTracker:
         scene_cut_threshold: float = 0.3,
         with_appearance: bool = False,
         follow: bool = False,
+        find_rolls: bool = False,
     ) -> None:
-        """Takes the options of `track_faces`."""
+        """Takes the options of `track_faces`; and whether to correct tilted faces, see `roll`."""
         if detect_every < 1:
             raise ValueError(f"detect_every={detect_every}: give a step of at least one frame")
         self._detector = get_detector(detector) if isinstance(detector, str) else detector
         self._detect_every, self._min_iou, self._max_gap = detect_every, min_iou, max_gap
         self._scene_cut_threshold = scene_cut_threshold
         self._with_appearance, self._follow = with_appearance, follow
+        self._find_rolls = find_rolls
         self._active: list[_ActiveTrack] = []
         self._finished: list[Track] = []
         self._last: tuple[int, Image] | None = None  # the frame of the last detection
@@ -239,11 +242,29 @@ class FaceTracker:
 
     def _detect(self, number: int, image: Image) -> None:
         """Detects the faces of a frame, and settles the frames since the last detection."""
-        faces = detect(image, self._detector)
+        faces = self._find(image)
         if self._passed:
             self._settle_passed(number, image, faces)
         self._link(number, image, faces)
         self._last = number, image
+
+    def _find(self, image: Image) -> list[Face]:
+        """Detects the faces of a frame; tilted ones as they are, see `roll`."""
+        faces = detect(image, self._detector)
+        if not self._find_rolls:
+            return faces
+        known = [each.face for each in self._active]
+        pairs = _match(known, faces, self._min_iou)
+        rolls = {j: known_roll(known[i]) for i, j in pairs}
+        corrected = [
+            find_roll(image, face, self._detector, rolls.get(j, 0.0))
+            for j, face in enumerate(faces)
+        ]
+        for i in set(range(len(known))) - {i for i, _ in pairs}:
+            if again := find_tilted_again(image, known[i], self._detector):
+                if not _match([again], corrected, self._min_iou):
+                    corrected.append(again)
+        return corrected
 
     def _end_shot(self, end: int) -> None:
         """Ends all tracks before frame `end`."""
@@ -260,8 +281,7 @@ class FaceTracker:
         pairs = _match([each.face for each in present], faces, _MIN_FOLLOWED_IOU)
         if not len(pairs) == len(present) == len(faces):
             for passed_number, passed_image in passed:
-                found = detect(passed_image, self._detector)
-                self._link(passed_number, passed_image, found)
+                self._link(passed_number, passed_image, self._find(passed_image))
             return
         if not pairs or self._last is None:
             return

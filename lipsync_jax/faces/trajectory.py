@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from lipsync_jax import faces
+from lipsync_jax.faces import roll
 from lipsync_jax.media.video_reader import Frame
 
 MISSING_FACE = ("keep", "hold", "error")
@@ -15,7 +16,8 @@ MAX_GAP = Fraction(1, 2)  # seconds without a detection that are interpolated
 _MIN_TRACK_LENGTH = 5  # frames; a shorter track among longer ones is spurious
 _BOX_WINDOW = 5  # frames of the moving average of boxes
 _LANDMARK_WINDOW = 15  # frames of the moving average of landmarks, which move slowly in their box
-_SMOOTHING_REACH = _BOX_WINDOW // 2 + _LANDMARK_WINDOW // 2  # later frames that move a face
+# Later frames that move a face: landmarks, their rolls, and landmarks in boxes are averaged.
+_SMOOTHING_REACH = 2 * (_BOX_WINDOW // 2) + _LANDMARK_WINDOW // 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +27,16 @@ class FaceTrajectory:
     Attributes:
         times: exact seconds at which each frame is shown, the first 0.
         boxes: float32 (frames, 4), the box to generate; NaN where the frame stays unchanged.
-        landmarks: float32 (frames, 5, 2), those of `faces.Face` as fractions of the box; NaN where
-            unknown.
+        rolls: float32 (frames,), degrees by which the box is turned clockwise around its centre.
+        landmarks: float32 (frames, 5, 2), those of `faces.Face` as fractions of the turned
+            box; NaN where unknown.
         face_present: bool (frames,), whether a face was detected or interpolated.
         too_small: bool (frames,), whether the face was left unchanged because of its size.
     """
 
     times: tuple[Fraction, ...]
     boxes: np.ndarray
+    rolls: np.ndarray
     landmarks: np.ndarray
     face_present: np.ndarray
     too_small: np.ndarray
@@ -126,6 +130,7 @@ class VideoTracker:
                 max_gap=max(1, round(MAX_GAP * frame_rate)),
                 with_appearance=True,
                 follow=options.follow,
+                find_rolls=True,
             )
 
     def add(self, frame: Frame) -> None:
@@ -182,9 +187,15 @@ def face_trajectory(
         boxes = np.tile(np.array([left, top, right, bottom], np.float32), (count, 1))
         no_landmarks = np.full((count, 5, 2), np.nan, np.float32)
         return FaceTrajectory(
-            video_faces.times, boxes, no_landmarks, np.ones(count, bool), np.zeros(count, bool)
+            video_faces.times,
+            boxes,
+            np.zeros(count, np.float32),
+            no_landmarks,
+            face_present=np.ones(count, bool),
+            too_small=np.zeros(count, bool),
         )
     boxes = np.full((count, 4), np.nan, np.float32)
+    rolls = np.zeros(count, np.float32)
     landmarks = np.full((count, 5, 2), np.nan, np.float32)
     face_present, too_small = np.zeros(count, bool), np.zeros(count, bool)
     for track in tracks:
@@ -195,12 +206,12 @@ def face_trajectory(
         if np.median(smoothed[0][:, 3] - smoothed[0][:, 1]) < min_height:
             too_small[span] = True
         else:
-            boxes[span], landmarks[span] = smoothed
+            boxes[span], rolls[span], landmarks[span] = smoothed
     if options.on_missing_face == "hold" and face_present.any():
         last = np.maximum.accumulate(np.where(face_present, np.arange(count), -1))
         source_frame = np.where(last < 0, np.argmax(face_present), last)
-        boxes, landmarks = boxes[source_frame], landmarks[source_frame]
-    return FaceTrajectory(video_faces.times, boxes, landmarks, face_present, too_small)
+        boxes, rolls, landmarks = (x[source_frame] for x in (boxes, rolls, landmarks))
+    return FaceTrajectory(video_faces.times, boxes, rolls, landmarks, face_present, too_small)
 
 
 def select_main_tracks(tracks: Sequence[faces.Track]) -> list[faces.Track]:
@@ -245,10 +256,25 @@ def _without_spurious(tracks: Iterable[faces.Track]) -> list[faces.Track]:
     return [track for track in tracks if not is_spurious(track)] or tracks
 
 
-def _smoothed(track: faces.Track, options: FaceOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the smoothed boxes to generate, and the landmarks as fractions of the boxes."""
+def _smoothed(
+    track: faces.Track, options: FaceOptions
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the smoothed boxes to generate, their rolls, and the landmarks as fractions of them.
+
+    A box is that of the upright face, moved to where the turned one is.
+    """
     window = _BOX_WINDOW if options.smooth else 1
     boxes = faces.smooth_boxes(track.boxes, window)
     landmarks = faces.smooth_boxes(track.landmarks, window)
+    measured = np.unwrap(roll.landmark_roll(landmarks), period=360)
+    rolls = faces.smooth_boxes(roll.crop_roll(measured), window)
+    pivots = boxes.reshape(-1, 2, 2).mean(axis=1)
+    if rolls.any():
+        back = roll.turned(landmarks - pivots[:, None], -rolls[:, None])
+        landmarks = (back + pivots[:, None]).astype(np.float32)
     boxes = faces.pad_box(faces.face_box(boxes, landmarks), options.pads)
-    return boxes, faces.smooth_boxes(faces.to_crop(landmarks, boxes, 1), _LANDMARK_WINDOW)
+    fractions = faces.smooth_boxes(faces.to_crop(landmarks, boxes, 1), _LANDMARK_WINDOW)
+    if rolls.any():
+        moved = boxes.reshape(-1, 2, 2).mean(axis=1) - pivots
+        boxes = boxes + np.tile(roll.turned(moved, rolls) - moved, 2)
+    return boxes.astype(np.float32), rolls, fractions

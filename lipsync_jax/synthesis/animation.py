@@ -17,8 +17,10 @@ import numpy as np
 
 from lipsync_jax import faces, weights
 from lipsync_jax.faces import alignment
+from lipsync_jax.faces.roll import find_roll
 from lipsync_jax.media import frame_source
 from lipsync_jax.media.audio import SAMPLE_RATE
+from lipsync_jax.media.planar import to_rgb
 from lipsync_jax.media.video_reader import Frame, VideoWriter
 from lipsync_jax.provenance import c2pa, metadata, visible_label
 from lipsync_jax.synthesis import animation_model, blending, driving_audio, model_info
@@ -273,7 +275,7 @@ class StreamingAnimator:
             if self._options.paste_back:
                 assert self._matrix is not None and self._mask is not None
                 image = blending.match_colours(image, self._crop, self._mask)
-                image = blending.blend_aligned(self._image, image, self._mask, self._matrix)
+                image = to_rgb(blending.blend_aligned(self._image, image, self._mask, self._matrix))
             if self._label:
                 image = self._label(image)
             yield Frame(Fraction(number) / self.frame_rate, image, number)
@@ -297,7 +299,7 @@ def _load_reference_image(
             "image is a face crop already"
         )
     try:
-        matrix = model.align(found[0])
+        matrix = model.align(find_roll(image, found[0], options.detector))
     except ValueError as error:
         raise ValueError(
             f"{path}: its face can't be aligned ({error}); give a frontal one"

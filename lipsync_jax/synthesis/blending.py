@@ -13,7 +13,7 @@ import numpy as np
 from lipsync_jax import faces
 from lipsync_jax.faces import alignment
 from lipsync_jax.faces.outline import FaceFrame
-from lipsync_jax.media.planar import Image, PlanarImage, Planes, to_rgb
+from lipsync_jax.media.planar import Image, PlanarImage, Planes
 
 # Eyes, nose tip and mouth corners of a level frontal face in the box of `faces.face_box`, as
 # fractions of the box; about what detection finds in real talking clips.
@@ -174,19 +174,17 @@ def _mix(
     return result
 
 
-def blend_aligned(
-    image: np.ndarray, patch: np.ndarray, mask: np.ndarray, matrix: np.ndarray
-) -> np.ndarray:
+def blend_aligned(image: Image, patch: np.ndarray, mask: np.ndarray, matrix: np.ndarray) -> Image:
     """Blends an aligned frame into the image that the frame was cropped from, by a mask.
 
     Args:
-        image: uint8 (height, width, 3).
+        image: uint8 (height, width, 3); or a frame in planes, which stays in planes.
         patch: float32 (rows, columns, 3), in the image's channel order, values of 0 to 255.
         mask: float32 (rows, columns), 0 at its borders.
         matrix: maps the image to the frame, see `alignment.align_matrix`.
 
     Returns:
-        A new image; pixels where the mask is 0 are unchanged.
+        An image; pixels where the mask is 0 are unchanged. The one given if all are.
     """
     rows, columns = mask.shape
     corners = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]])
@@ -195,7 +193,7 @@ def blend_aligned(
     left, top = np.clip(np.floor(inside.min(axis=0)), 0, limits).astype(int).tolist()
     right, bottom = np.clip(np.ceil(inside.max(axis=0)) + 1, 0, limits).astype(int).tolist()
     if left >= right or top >= bottom:
-        return image.copy()
+        return image
     warped = cv2.warpAffine(
         np.concatenate([patch, mask[..., None]], axis=-1, dtype=np.float32),
         (matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]]))[:2],
@@ -203,7 +201,7 @@ def blend_aligned(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
     box = np.array([left, top, right, bottom])
-    return to_rgb(blend(image, warped[..., :3], warped[..., 3], box))
+    return blend(image, warped[..., :3], warped[..., 3], box)
 
 
 def _inside(box: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Composites generated faces into their frames: mask, colours, sharpness and detail."""
 
+import cv2
 import numpy as np
 
 from lipsync_jax.faces.boxes import overlap_ratios
 from lipsync_jax.faces.outline import FaceOutline, outline_mask
-from lipsync_jax.media.planar import Image
+from lipsync_jax.faces.roll import upright_view
+from lipsync_jax.media.planar import Image, to_rgb
 from lipsync_jax.synthesis import blending, color_transfer, source_detail
 from lipsync_jax.synthesis.color_transfer import ColorTransfer
 from lipsync_jax.synthesis.options import DubbingOptions
@@ -12,6 +14,7 @@ from lipsync_jax.synthesis.sharpening import Sharpener
 
 # Rows of a generated face above the mask that enlarging, `sharpening` and `source_detail` read.
 _ROWS_ABOVE = 9
+_TURNED_GAIN = 4.0  # of the mask, with which a view that was turned upright is turned back
 _MIN_IOU = 0.3  # of the face's boxes in successive frames; below, another shot has begun
 
 
@@ -41,6 +44,7 @@ class Compositor:
         landmarks: np.ndarray,
         seconds: float,
         weight: float = 1.0,
+        roll: float = 0.0,
     ) -> Image:
         """Composites the face of the next frame.
 
@@ -52,6 +56,7 @@ class Compositor:
             landmarks: (5, 2), those of `faces.Face` as fractions of the box; NaN where unknown.
             seconds: time at which the output shows the frame.
             weight: of the generated face, 0 to 1; the rest is the original.
+            roll: degrees by which the box is turned clockwise around its centre.
 
         Returns:
             A new frame.
@@ -60,6 +65,29 @@ class Compositor:
             self._outline, self._colours = FaceOutline(), ColorTransfer()
             self._sharpener = Sharpener()
         self._box = box
+        if not roll:
+            return self._composite(image, generated, original, box, landmarks, seconds, weight)
+        view = upright_view(image, box, roll)
+        result = self._composite(
+            view.image, generated, original, view.box, landmarks, seconds, weight
+        )
+        # The result fades into the original already; beyond it nothing may be resampled.
+        left, top, right, bottom = view.box.tolist()
+        shown = np.zeros(view.image.shape[:2], np.float32)
+        shown[top:bottom, left:right] = cv2.resize(self.mask, (right - left, bottom - top))
+        shown = np.minimum(shown * np.float32(_TURNED_GAIN), 1)
+        return blending.blend_aligned(image, to_rgb(result).astype(np.float32), shown, view.matrix)
+
+    def _composite(
+        self,
+        image: Image,
+        generated: np.ndarray,
+        original: np.ndarray,
+        box: np.ndarray,
+        landmarks: np.ndarray,
+        seconds: float,
+        weight: float,
+    ) -> Image:
         known = bool(np.isfinite(landmarks).all())
         points, style = landmarks if known else blending.FRONTAL, self._options.blend
         size, patch = len(generated), generated.astype(np.float32)

@@ -41,23 +41,30 @@ class KnownTrajectory:
     """A `FaceTrajectory` that grows; later frames are appended.
 
     Attributes:
-        times, boxes, landmarks: see `FaceTrajectory`.
+        times, boxes, rolls, landmarks: see `FaceTrajectory`.
     """
 
     def __init__(self) -> None:
         self.times: list[Fraction] = []
         self.boxes = np.empty((0, 4), np.float32)
+        self.rolls = np.empty(0, np.float32)
         self.landmarks = np.empty((0, 5, 2), np.float32)
 
     def update(self, known: FaceTrajectory) -> None:
         """Takes a longer trajectory."""
         self.times += known.times[len(self.times) :]
-        self.boxes, self.landmarks = known.boxes, known.landmarks
+        self.boxes, self.rolls, self.landmarks = known.boxes, known.rolls, known.landmarks
 
     def equals(self, other: FaceTrajectory, count: int) -> bool:
         """Returns whether the face is at the same places in the first `count` frames."""
-        pairs = (self.boxes, other.boxes), (self.landmarks, other.landmarks)
-        return all(np.array_equal(a[:count], b[:count], equal_nan=True) for a, b in pairs)
+        return all(
+            np.array_equal(a[:count], b[:count], equal_nan=True)
+            for a, b in (
+                (self.boxes, other.boxes),
+                (self.rolls, other.rolls),
+                (self.landmarks, other.landmarks),
+            )
+        )
 
 
 class DubbingPlan:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lipsync_jax import faces
+from lipsync_jax.faces import roll
 from lipsync_jax.faces.trajectory import FaceTrajectory
 from lipsync_jax.media import frame_source, prefetch
 from lipsync_jax.media.frame_source import FrameSource
@@ -125,7 +125,8 @@ class FaceRenderer:
         skip = self._options.silence_mode == "passthrough" and not weight
         if not np.isfinite(box[0]) or skip:
             return None
-        crop = faces.crop(frame.image, box, self._batcher.model.size)
+        turned = float(speaker.trajectory.rolls[frame.number])
+        crop = roll.crop_upright(frame.image, box, turned, self._batcher.model.size)
         return _FaceCrop(frame_index, frame.number, frame.moment, speaker, weight, crop)
 
     def _audio_windows(self, face_crops: Sequence["_FaceCrop"]) -> np.ndarray:
@@ -164,6 +165,7 @@ class FaceRenderer:
                         trajectory.landmarks[face_crop.frame_number],
                         float(face_crop.moment),
                         face_crop.vad_weight if passthrough else 1.0,
+                        float(trajectory.rolls[face_crop.frame_number]),
                     )
                 self.edited += len({face_crop.frame_index for face_crop in face_crops})
                 for image in images:

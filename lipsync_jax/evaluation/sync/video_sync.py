@@ -152,12 +152,14 @@ def _measure(
     where = number, float(start), float(end)
     if end - start < MIN_SECONDS:
         return TrackSync(*where, None, f"shorter than {MIN_SECONDS} s")
-    boxes = crop_boxes(sync_model, video_faces, track, settings)
+    boxes, rolls = crop_boxes(sync_model, video_faces, track, settings)
     indices = cropping.frame_indices_at_rate([times[i] - start for i in track.frames])
     numbers = [track.start + i for i in indices]
     images = cropping.read_frames(video, video_faces.times, numbers, planes=True)
     crops = (
-        cropping.crop_for_model(image, boxes[i], sync_model.size, sync_model.crop_style)
+        cropping.crop_for_model(
+            image, boxes[i], sync_model.size, sync_model.crop_style, float(rolls[i])
+        )
         for i, image in zip(indices, images, strict=True)
     )
     motion = motion_offset.MouthMotion()
@@ -197,12 +199,16 @@ def crop_boxes(
     video_faces: VideoFaces,
     track: faces.Track,
     settings: trajectory.FaceOptions,
-) -> np.ndarray:
-    """Returns the boxes of a sync model's crops of a track, float32 (frames, 4)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a sync model's crops of a track: boxes float32 (frames, 4), rolls float32 (frames,).
+
+    The boxes are turned by the rolls, see `FaceTrajectory`.
+    """
     if sync_model.crop_style == "syncnet":
-        return cropping.syncnet_boxes(track.boxes)
-    span = track.frames
-    return trajectory.face_trajectory(video_faces, [track], settings).boxes[span.start : span.stop]
+        return cropping.syncnet_boxes(track.boxes), np.zeros(len(track), np.float32)
+    span = slice(track.frames.start, track.frames.stop)
+    found = trajectory.face_trajectory(video_faces, [track], settings)
+    return found.boxes[span], found.rolls[span]
 
 
 def _end(times: Sequence[Fraction], stop: int, frame_rate: Fraction) -> Fraction:
