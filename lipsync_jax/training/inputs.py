@@ -4,20 +4,8 @@ import ml_collections
 
 from lipsync_jax import methods, paths, weights
 from lipsync_jax.data import mixture
-from lipsync_jax.methods import fields
+from lipsync_jax.methods import field_values, fields
 from lipsync_jax.types import ModelCard
-
-# Field -> the least value.
-_LEAST = {
-    "data.batch_size": 1,
-    "data.validation_batch_size": 1,
-    "data.validation_clips": 0,
-    "train.steps": 0,
-    "train.log_every": 1,
-    "train.validate_every": 1,
-    "train.checkpoint_every": 1,
-    "train.keep_checkpoints": 1,
-}
 
 
 def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) -> None:
@@ -28,8 +16,8 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
         with_data: False where the data folder is not read.
 
     Raises:
-        ValueError: a field, data or a checkpoint is missing, says which commands make it; or a
-            number is too small.
+        ValueError: a value is outside of its limits; or a field, data or a checkpoint is missing:
+            says which commands make it.
     """
     require_paths(config)
     if missing_fields := fields.missing_fields(config.to_dict()):
@@ -37,10 +25,7 @@ def require_inputs(config: ml_collections.ConfigDict, with_data: bool = True) ->
             f"the config has no {', '.join(missing_fields)}: make its blocks with "
             "configs/common.py, which has every field"
         )
-    for name, least in _LEAST.items():
-        block, field = name.split(".")
-        if (value := config[block].get(field, least)) < least:
-            raise ValueError(f"--config.{name}={value}: give {least} or more")
+    field_values.require_valid(config.to_dict())
     missing, data = [], "DATA"
     if "dir" in config.data:  # else the method makes its own examples
         data = config.data.dir or data

@@ -66,7 +66,8 @@ def test_a_number_that_is_too_small_is_refused_before_anything_slow(tmp_path, fi
     config = sync_expert.get_config()
     config.data.dir = str(tmp_path / "gone")
     config.update_from_flattened_dict({field: value})
-    with pytest.raises(ValueError, match=rf"^--config\.{field}={value}: give {least} or more$"):
+    expected = f"expected a number that is {'more than 0' if least else '0 or more'}"
+    with pytest.raises(ValueError, match=rf"^--config\.{field}={value}: {expected}$"):
         loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -269,3 +270,29 @@ def test_an_abrupt_end_says_what_to_do(end, said):
     code += f"end = abrupt_end.watch('give the command again')\n{end}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ("give the command again\n" in run.stderr) is said
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("data.batch_size", 0, "more than 0"),
+        ("train.log_every", 0, "more than 0"),
+        ("train.validate_every", -1, "more than 0"),
+        ("train.keep_checkpoints", 0, "more than 0"),
+        ("model.width_mult", 0.0, "more than 0"),
+        ("seed", -1, "0 or more"),
+        ("optimizer.learning_rate", -1.0, "0 or more"),
+        ("optimizer.learning_rate", float("nan"), "a finite number"),
+        ("loss.sync", float("inf"), "a finite number"),
+        ("optimizer.b1", 2.0, "from 0 to below 1"),
+        ("discriminators.quality.optimizer.b2", 1.0, "from 0 to below 1"),
+        ("precision", "float99", "a type such as float32"),
+        ("precision", "int8", "a type such as float32"),
+        ("data.crop", "face9", "one of face96"),
+    ],
+)
+def test_values_outside_of_their_limits_are_refused_before_anything_is_read(field, value, expected):
+    config = wav2lip_gan.get_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=f"^--config.{field}={value}: expected .*{expected}"):
+        inputs.require_inputs(config)
