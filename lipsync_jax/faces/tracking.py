@@ -1,8 +1,10 @@
 """Face tracking through consecutive frames."""
 
 import dataclasses
+import functools
 from array import array
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -291,10 +293,31 @@ class FaceTracker:
             between = zip((n for n, _ in passed), moved[1:-1].tolist(), strict=True)
             present[i].followed += [(n, x, y) for n, (x, y) in between]
 
+    def _likeness(self, image: Image, faces: list[Face]) -> Callable[[int, int], float] | None:
+        """Returns (i, j) -> how much active track i looks like face j; None without appearance."""
+        if not self._with_appearance:
+            return None
+        looks = [each.mean_descriptor() for each in self._active]
+
+        @functools.cache
+        def descriptor(j: int) -> np.ndarray:
+            return appearance_descriptor(to_rgb(image), faces[j])
+
+        def likeness(i: int, j: int) -> float:
+            look = looks[i]
+            return 0.0 if look is None else max(float(look @ descriptor(j)), 0.0)
+
+        return likeness
+
     def _link(self, number: int, image: Image, faces: list[Face]) -> None:
-        """Appends each face to a track, best overlaps first; the other faces begin new tracks."""
+        """Appends each face to a track, best overlaps first; the other faces begin new tracks.
+
+        Where people pass each other, a face that overlaps two tracks continues the one that it
+        looks like.
+        """
         active = self._active
-        pairs = _match([each.face for each in active], faces, self._min_iou)
+        known = [each.face for each in active]
+        pairs = _match(known, faces, self._min_iou, self._likeness(image, faces))
         for i, j in pairs:
             active[i].add(number, faces[j])
         matched = {j for _, j in pairs}
@@ -308,13 +331,29 @@ class FaceTracker:
         self._finished += [_interpolate(each, each.last_frame + 1, 1) for each in ended]
 
 
-def _match(known: list[Face], faces: list[Face], min_iou: float) -> list[tuple[int, int]]:
-    """Returns pairs of indices of faces that overlap, the best overlaps first."""
+def _match(
+    known: list[Face],
+    faces: list[Face],
+    min_iou: float,
+    likeness: Callable[[int, int], float] | None = None,
+) -> list[tuple[int, int]]:
+    """Returns pairs of indices of faces that overlap, the best overlaps first.
+
+    With `likeness`, (index of known, index of face) -> 0 to 1, a face that overlaps several known
+    ones is paired by it instead, before the others.
+    """
     overlaps = [
         (overlap_ratios(one.box, other.box)[0], i, j)
         for i, one in enumerate(known)
         for j, other in enumerate(faces)
     ]
+    if likeness is not None:
+        candidates = [(i, j) for iou, i, j in overlaps if iou >= min_iou]
+        count = Counter(j for _, j in candidates)
+        overlaps = [
+            (1 + likeness(i, j) if iou >= min_iou and count[j] > 1 else iou, i, j)
+            for iou, i, j in overlaps
+        ]
     pairs: list[tuple[int, int]] = []
     first, second = set(), set()
     for iou, i, j in sorted(overlaps, reverse=True):

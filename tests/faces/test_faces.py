@@ -416,3 +416,35 @@ def test_tracks_have_descriptors_and_thumbnails(two_people):
     assert found.descriptor @ faces.appearance_descriptor(*two_people[1]) > 0.9
     (found,) = faces.track_faces(images)
     assert found.thumbnail is None and found.descriptor is None
+
+
+def test_people_who_pass_each_other_keep_their_tracks():
+    rng = np.random.default_rng(0)
+    looks = [
+        (rng.integers(0, 60, (5, 5, 3)) + base).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        for base in ((160, 40, 20), (20, 90, 160))
+    ]
+
+    def places(number):
+        """The one behind to the right, the one in front to the left."""
+        return 10 + 8 * number, 210 - 8 * number
+
+    def frame(number):
+        image = np.full((90, 270, 3), 120, np.uint8)
+        image[0, 0] = number
+        for x, look in zip(places(number), looks, strict=True):
+            image[25:65, x : x + 40] = look
+        return image
+
+    def detector(image):
+        back, front = places(int(image[0, 0, 0]))
+        shown = [front] if abs(back - front) < 30 else [back, front]
+        landmarks = np.full((5, 2), np.nan, np.float32)
+        return [faces.Face(np.float32([x, 25, x + 40, 65]), 0.9, landmarks) for x in shown]
+
+    tracks = faces.track_faces(
+        (frame(i) for i in range(26)), detector, with_appearance=True, max_gap=5
+    )
+    lefts = [(track.start, track.boxes[0, 0], track.boxes[-1, 0]) for track in tracks]
+    # The one in front is one track; the one behind is hidden in between.
+    assert sorted(lefts) == [(0, 10, 90), (0, 210, 10), (15, 130, 210)]
