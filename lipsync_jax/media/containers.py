@@ -169,13 +169,21 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
         if unknown:
             raise ValueError(f"{path}: {_NO_DECODER.format('video or image')}")
         raise ValueError(f"{path} has no video stream; name a video or an image file")
-    if stream.disposition & av.stream.Disposition.dependent:
+    try:
+        require_whole_photo(stream, path)
+    except ValueError:
         container.close()
+        raise
+    return container
+
+
+def require_whole_photo(stream: av.VideoStream, path: str | os.PathLike) -> None:
+    """Raises ValueError if the main video stream of a file is one of the tiles of a photo."""
+    if stream.disposition & av.stream.Disposition.dependent:
         raise ValueError(
             f"{path} is a photo stored in tiles, of which only single ones can be read; install "
             "the reader of whole ones with `pip install pillow-heif`, or save the photo as JPEG"
         )
-    return container
 
 
 def main_audio(container: av.container.InputContainer) -> av.AudioStream | None:

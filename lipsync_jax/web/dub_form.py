@@ -10,11 +10,11 @@ from lipsync_jax.types import Json, Untyped
 from lipsync_jax.web import dub_options, example, inputs, job_options, texts
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.handlers import (
-    IMAGE_HEIGHT,
     PRIVATE,
     QUIET,
     Form,
     audio_input,
+    picture_input,
     submit_on_click,
     told_in_words,
 )
@@ -43,10 +43,7 @@ class DubForm(Form):
             label=texts.FACE_VIDEO, sources=["upload", "webcam"], buttons=[],
             elem_id="face-video",
         )  # fmt: skip
-        picture = gr.Image(
-            label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], visible=False,
-            height=IMAGE_HEIGHT, buttons=[], elem_id="face-picture",
-        )  # fmt: skip
+        picture = picture_input("face-picture", visible=False)
         audio = audio_input("dub-audio")
         example_button = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
         about = gr.Markdown(texts.ABOUT_FILES, elem_classes="help", elem_id="about-files")

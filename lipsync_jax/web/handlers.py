@@ -1,5 +1,6 @@
 """What the forms of the page share: files, errors in words, the call that adds a job."""
 
+import abc
 import functools
 import inspect
 import os
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
+from gradio.data_classes import ImageData
 
 from lipsync_jax.types import Argument, Untyped
 from lipsync_jax.web import texts
@@ -16,7 +19,7 @@ from lipsync_jax.web.submission import Submitter
 SUBMITTED = "() => window.lipsync && window.lipsync.submitted()"  # shows the new job
 PRIVATE: dict[str, Argument] = {"api_visibility": "private"}  # scripts use /api
 QUIET: dict[str, Argument] = {"show_progress": "hidden", **PRIVATE}
-IMAGE_HEIGHT = 260  # pixels
+_IMAGE_HEIGHT = 260  # pixels
 
 
 class Form:
@@ -53,6 +56,38 @@ def submit_on_click(
     button.click(told_in_words(handler), inputs, told, **PRIVATE).success(
         None, js=SUBMITTED, **PRIVATE
     )
+
+
+class _WithoutStub(ComponentMeta):
+    """Makes a component without the .pyi file that gradio writes beside a component's source."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], attributes: dict[str, Untyped]
+    ) -> "_WithoutStub":
+        """Makes the class."""
+        return abc.ABCMeta.__new__(cls, name, bases, attributes)
+
+
+class _PictureFile(gr.Image, metaclass=_WithoutStub):
+    """A field for a picture, whose value is the path of the uploaded file.
+
+    `gr.Image` opens pictures by Pillow: it fails for a phone's HEIC photo, and writes those that
+    are not RGB again, without what makes parts of them transparent.
+    """
+
+    is_template = True  # the browser's part is that of `gr.Image`
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        """Returns the path of the uploaded file."""
+        return None if payload is None else payload.path
+
+
+def picture_input(elem_id: str, visible: bool = True) -> gr.Image:
+    """Adds a field for a picture of a face."""
+    return _PictureFile(
+        label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], buttons=[],
+        height=_IMAGE_HEIGHT, visible=visible, elem_id=elem_id,
+    )  # fmt: skip
 
 
 def audio_input(elem_id: str) -> gr.Audio:

@@ -86,6 +86,7 @@ def _inspect(path: Path) -> MediaFile:
         seconds = 0.0 if known is None else known / 1_000_000
         if video is None:
             return MediaFile(0, 0, seconds, 0.0, True)
+        containers.require_whole_photo(video, path)
         single = audio is None and (video.frames == 1 or container.format.name.endswith("_pipe"))
         rate = float(containers.frame_rate(container, video))
         if known is None and not single:  # browsers record so; the header's rate is a guess, too
@@ -121,7 +122,7 @@ def require_face(path: Path, name: str = "", role: str = "face") -> MediaFile:
 def require_audio(path: Path, name: str = "") -> MediaFile:
     """Inspects the file of speech, `audio` in errors; see `require_face`."""
     told = f"`audio` {name or path.name}"
-    return _with_audio(inspect(path, told), told)
+    return _with_audio(inspect(path, told), told, "give a recording of speech")
 
 
 def require_talking_face(path: Path, name: str = "") -> MediaFile:
@@ -129,12 +130,12 @@ def require_talking_face(path: Path, name: str = "") -> MediaFile:
     found, told = require_face(path, name, "video"), f"`video` {name or path.name}"
     if not found.seconds:
         raise ValueError(f"{told} is an image; give a video with sound")
-    return _with_audio(found, told)
+    return _with_audio(found, told, "give a video with sound")
 
 
-def _with_audio(found: MediaFile, told: str) -> MediaFile:
+def _with_audio(found: MediaFile, told: str, action: str) -> MediaFile:
     if not found.has_audio:
-        raise ValueError(f"{told} has no sound; give a recording of speech")
+        raise ValueError(f"{told} has no sound; {action}")
     return found
 
 

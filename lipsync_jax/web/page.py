@@ -9,10 +9,10 @@ from lipsync_jax.types import Argument, Json
 from lipsync_jax.web import texts
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import (
-    IMAGE_HEIGHT,
     PRIVATE,
     Form,
     audio_input,
+    picture_input,
     submit_on_click,
     told_in_words,
 )
@@ -87,10 +87,7 @@ class Page(Form):
             texts.LIPS_ONLY if lips_only else texts.ANIMATE_HELP,
             elem_classes="help", elem_id="animate-help",
         )  # fmt: skip
-        picture = gr.Image(
-            label=texts.FACE_PICTURE, type="filepath", sources=["upload", "webcam"], buttons=[],
-            height=IMAGE_HEIGHT, elem_id="animate-picture",
-        )  # fmt: skip
+        picture = picture_input("animate-picture")
         audio = audio_input("animate-audio")
         model = gr.Dropdown(
             shelf.names, label=texts.MODEL, elem_id="animate-model",

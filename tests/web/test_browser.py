@@ -12,7 +12,7 @@ import pytest
 
 from lipsync_jax.media import video_reader
 from lipsync_jax.web import example, texts
-from tests.helpers import media_files, scenes, toy_web
+from tests.helpers import heic, media_files, scenes, toy_web
 from tests.helpers.browser import CHROMIUM, assert_accessible
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -275,6 +275,7 @@ def test_a_batch_is_one_entry_with_a_table(page, tmp_path):
 
 def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
     face = scenes.write_scenes(tmp_path / "IMG_1.MOV", [(scenes.LEFT, None)], frames=25)
+    photo = heic.write_heic(tmp_path / "IMG_2.HEIC", np.zeros((128, 192, 3), np.uint8))
     voice = tmp_path / "a video with the voice.mp4"
     samples = media_files.tone(220, 1, 16_000)
     media_files.write_media(voice, [Fraction(i, 25) for i in range(25)], samples, rate=16_000)
@@ -282,3 +283,9 @@ def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
         fill(page, address, face, voice)
         assert "Face: 120 x 80 pixels" in page.inner_text("#about-files")
         assert "Speech: 1.0 s" in page.inner_text("#about-files")
+        page.get_by_label(texts.PICTURE, exact=True).first.check()
+        page.set_input_files("#face-picture input[type=file]", photo)
+        page.wait_for_function(  # with and without the reader of such photos
+            "/192 x 128|stored in tiles/.test(document.body.innerText)"
+        )
+        assert not page.locator("[data-testid=toast-body]").count()

@@ -2,16 +2,18 @@
 
 import asyncio
 import types
+from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.data_classes import ImageData
 
 from lipsync_jax import weights
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.web import texts
+from lipsync_jax.web import handlers, texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
-from lipsync_jax.web.handlers import told_in_words
+from lipsync_jax.web.handlers import picture_input, told_in_words
 from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB, DUB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.models import ModelShelf
 from lipsync_jax.web.page import Page
@@ -68,6 +70,16 @@ def test_files_that_were_not_uploaded_are_refused(form, speech):
         form._dub(REQUEST, texts.VIDEO, "/etc/passwd", None, str(speech), True, *SETTINGS)
     with pytest.raises(ValueError, match="Still needed: the speech"):
         form._dub(REQUEST, texts.PICTURE, None, str(speech), None, True, *SETTINGS)
+
+
+def test_pictures_are_the_files_that_were_uploaded(tmp_path):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"Pillow can't read this")
+    field = picture_input("face-picture")
+    assert field.preprocess(ImageData(path=str(path), orig_name="photo.heic")) == str(path)
+    assert field.preprocess(None) is None
+    assert field.get_block_name() == "image"  # whose script is in the browser
+    assert not [*Path(handlers.__file__).parent.glob("*.pyi")]  # gradio writes them
 
 
 def test_what_is_missing_is_told(form, face, speech):

@@ -2,11 +2,12 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from lipsync_jax.media import containers
 from lipsync_jax.web import inputs
-from tests.helpers import media_files, scenes
+from tests.helpers import heic, media_files, scenes
 
 
 def test_a_video_whose_header_has_no_duration_is_no_image(tmp_path):
@@ -39,3 +40,22 @@ def test_a_large_video_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs.packets, "first_frame", None)
     with pytest.raises(ValueError, match="at most 60 on a side"):
         inputs.inspect(path)
+
+
+def test_a_photo_in_tiles_is_read_whole_or_refused_before_it_is_queued(tmp_path):
+    path = heic.write_heic(tmp_path / "a.heic", np.zeros((128, 192, 3), np.uint8))
+    try:
+        import pillow_heif  # noqa: F401
+    except ImportError:
+        with pytest.raises(ValueError, match=r"a photo\.heic is a photo stored in tiles"):
+            inputs.inspect(path, "a photo.heic")
+    else:
+        assert inputs.inspect(path)[:2] == (192, 128)
+
+
+def test_a_file_without_sound_is_told_what_to_give(tmp_path):
+    silent = scenes.write_scenes(tmp_path / "silent.mp4", [(scenes.LEFT, None)], frames=2)
+    with pytest.raises(ValueError, match=r"`audio` silent\.mp4 has no sound; give a recording"):
+        inputs.require_audio(silent)
+    with pytest.raises(ValueError, match=r"`video` silent\.mp4 has no sound; give a video with"):
+        inputs.require_talking_face(silent)
