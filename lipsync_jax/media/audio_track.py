@@ -1,5 +1,6 @@
 """Copies or encodes the audio of one file into another."""
 
+import errno
 import itertools
 import os
 from collections.abc import Generator
@@ -13,6 +14,7 @@ from lipsync_jax.media import containers
 from lipsync_jax.media.packets import Packets, first_frame, video_start_time
 from lipsync_jax.media.samples import SampleStream, is_uniform
 
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})  # numbers of errors
 # What players support in each; .mkv may hold any codec.
 COPIED_AUDIO = {
     suffix: frozenset({"aac", "mp3", "ac3", "eac3", "alac", *more})
@@ -100,7 +102,12 @@ class AudioTrack:
         self._pending: tuple[Fraction, av.Packet] | None = None
 
     def write_until(self, end: Fraction | None = None) -> None:
-        """Muxes the packets that start before a time; all remaining ones with None."""
+        """Muxes the packets that start before a time; all remaining ones with None.
+
+        Raises:
+            ValueError: the format can't hold the audio.
+            av.error.OSError: the disk of the output is full.
+        """
         while True:
             try:
                 if self._pending is None:
@@ -109,6 +116,8 @@ class AudioTrack:
                     return
                 self._output.mux_one(self._pending[1])
             except av.error.FFmpegError as error:
+                if error.errno in FULL_DISK:
+                    raise
                 raise ValueError(
                     f"{self._path}: its audio does not fit the output ({error.strerror}); convert "
                     "it to WAV first"

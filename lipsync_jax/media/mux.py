@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import av
 
 from lipsync_jax.media import containers
-from lipsync_jax.media.audio_track import COPIED_AUDIO, AudioTrack
+from lipsync_jax.media.audio_track import COPIED_AUDIO, FULL_DISK, AudioTrack
 from lipsync_jax.media.packets import Packets, is_untimed, video_start_time
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class Output:
             self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             if isinstance(error, OSError):
-                raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
+                raise ValueError(self._unwritten("written", error)) from error
             reason = getattr(error, "strerror", None) or error  # without FFmpeg's call
             raise ValueError(
                 f"{self.path}: the encoder refuses its settings ({reason}); "
@@ -293,12 +293,15 @@ class Output:
         try:
             self._container.mux(packets)
         except av.error.FFmpegError as error:
-            raise ValueError(f"{self.path} cannot be written ({error.strerror})") from error
+            raise ValueError(self._unwritten("written", error)) from error
 
     def write_audio_until(self, end: Fraction | None) -> None:
         """Writes the audio that starts before a time, or all that remains."""
         if self._audio_track is not None:
-            self._audio_track.write_until(end)
+            try:
+                self._audio_track.write_until(end)
+            except av.error.FFmpegError as error:
+                raise ValueError(self._unwritten("written", error)) from error
 
     def close(self) -> None:
         """Completes the file and gives it its name."""
@@ -307,7 +310,7 @@ class Output:
             os.replace(self._partial, self.path)
         except av.error.FFmpegError as error:
             self._partial.unlink(missing_ok=True)
-            raise ValueError(f"{self.path} cannot be completed ({error.strerror})") from error
+            raise ValueError(self._unwritten("completed", error)) from error
         except BaseException:
             self._partial.unlink(missing_ok=True)
             raise
@@ -320,6 +323,10 @@ class Output:
             pass  # an unfinished file is not valid
         finally:
             self._partial.unlink(missing_ok=True)
+
+    def _unwritten(self, what: str, error: av.error.FFmpegError | OSError) -> str:
+        action = "; make room on its disk" if error.errno in FULL_DISK else ""
+        return f"{self.path} cannot be {what} ({error.strerror}){action}"
 
     def _release(self) -> None:
         if self._audio_track is not None:

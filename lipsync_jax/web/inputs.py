@@ -149,8 +149,8 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < _FREE_FACTOR * size:
         raise ValueError(
-            f"the disk has {free / 1e9:.1f} GB free, and this job may need "
-            f"{_FREE_FACTOR * size / 1e9:.1f} GB; delete old jobs, or start `lipsync web` with "
+            f"the disk has {free / 1e6:,.0f} MB free, and this job may need "
+            f"{_FREE_FACTOR * size / 1e6:,.0f} MB; delete old jobs, or start `lipsync web` with "
             "--work on another disk"
         )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import errno
 import secrets
 import time
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from lipsync_jax.web.job_progress import Progress
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
 STATES = (WAITING, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED)
+DISK_FULL = (
+    "the server's disk is full; delete old jobs, or start `lipsync web` with --work on another disk"
+)
 EXPECTED_ERRORS = (ValueError, OSError, MemoryError)  # of inputs and of the machine
 
 
@@ -155,5 +159,7 @@ class QueueFullError(ValueError):
 
 def in_words(error: Exception) -> str:
     """Returns the message of an error; of a fault of the program also the error's type."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return DISK_FULL
     expected = isinstance(error, EXPECTED_ERRORS)
     return str(error) if expected else f"{type(error).__name__}: {error}"

@@ -23,7 +23,7 @@ _FILE = "job.json"
 
 
 def make(folder: Path, job: Job, files: Mapping[str, Path]) -> None:
-    """Makes the folder of a job, with its inputs linked or copied.
+    """Makes the folder of a job, with its record, and its inputs linked or copied.
 
     Args:
         folder: does not exist.
@@ -37,6 +37,10 @@ def make(folder: Path, job: Job, files: Mapping[str, Path]) -> None:
     try:
         for role, path in files.items():
             _link(path, folder / job.files[role])
+        if files:
+            _write(folder, job)
+        else:  # a refused row, which stops no other
+            write(folder, job)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -45,7 +49,11 @@ def make(folder: Path, job: Job, files: Mapping[str, Path]) -> None:
 def write(folder: Path, job: Job) -> None:
     """Writes a job's file, if the disk has room: if not, the job itself reports that."""
     with contextlib.suppress(OSError):
-        paths.write_text(folder / _FILE, json.dumps(dataclasses.asdict(job), indent=1))
+        _write(folder, job)
+
+
+def _write(folder: Path, job: Job) -> None:
+    paths.write_text(folder / _FILE, json.dumps(dataclasses.asdict(job), indent=1))
 
 
 def read(folder: Path) -> Job | None:

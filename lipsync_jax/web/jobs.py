@@ -84,7 +84,6 @@ class JobQueue:
             job_folder.make(self.folder(job), job, files)
             self._jobs[job.job_id] = job
             self._counter.add(job.job_id)
-            job_folder.write(self.folder(job), job)
             self._remove_old()  # after the inputs, which may be those of an old job
             self._changed.notify_all()
         return dataclasses.replace(job)

@@ -16,7 +16,7 @@ import lipsync_jax
 from lipsync_jax.types import Json
 from lipsync_jax.web import api_batches, api_files, api_jobs, uploads
 from lipsync_jax.web.actions import Actions
-from lipsync_jax.web.job import QueueFullError
+from lipsync_jax.web.job import DISK_FULL, QueueFullError
 from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web.uploads import Uploads
@@ -101,8 +101,9 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def system(_: Request, error: OSError) -> JSONResponse:
-        status = 507 if error.errno == errno.ENOSPC else 500
-        return answer(status, f"the server can't use a file ({error.strerror or error})")
+        if error.errno == errno.ENOSPC:
+            return answer(507, DISK_FULL)
+        return answer(500, f"the server can't use a file ({error.strerror or error})")
 
 
 def _add_status(app: FastAPI, actions: Actions) -> None:

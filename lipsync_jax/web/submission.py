@@ -13,7 +13,7 @@ from fastapi import Request
 from lipsync_jax.types import Json
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.batches import MAX_ROWS, Row
-from lipsync_jax.web.job import BatchRow, Job, SubmittedJob, new
+from lipsync_jax.web.job import BatchRow, Job, SubmittedJob, in_words, new
 from lipsync_jax.web.job_options import DUB, NEED_CONSENT, require_consent
 from lipsync_jax.web.jobs import JobQueue
 
@@ -95,7 +95,7 @@ def _add_row(
             job = new(found, consent=_now(), client=client, row=batch_row)
             return queue.add(job, found.files)
         except OSError as error:  # an upload was removed
-            found = str(error)
+            found = in_words(error)
     refused = SubmittedJob(DUB, names=row.names)
     return queue.add(new(refused, client=client, row=batch_row, error=found), {})
 

@@ -1,5 +1,6 @@
 """Muxing of audio and video: in sync, complete, copied where possible."""
 
+import errno
 import os
 import sys
 from fractions import Fraction
@@ -8,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_jax.media import audio, video_reader
+from lipsync_jax.media import audio, audio_track, video_reader
 from tests.helpers import media_files
 
 RATE = 48_000
@@ -224,6 +225,20 @@ def test_failures_are_errors_and_leave_no_file(tmp_path, silent):
             video_reader.mux(picture, sound, tmp_path / outfile)
     assert sorted(tmp_path.iterdir()) == here
     assert (tmp_path / "o.mp4").read_bytes() == b"what was there"
+
+
+def test_a_full_disk_is_not_blamed_on_the_audio(tmp_path, silent, monkeypatch):
+    audio.save(tmp_path / "a.wav", media_files.click(0.2, 1, 16_000), 16_000)
+
+    def encode(track, *_):
+        track._output.add_stream("aac", rate=16_000, layout="mono")
+        yield
+        av.error.err_check(-errno.ENOSPC)
+
+    monkeypatch.setattr(audio_track.AudioTrack, "_encoded", encode)
+    with pytest.raises(ValueError, match=r"o\.mp4 cannot be written \(No space .*make room"):
+        video_reader.mux(silent, tmp_path / "a.wav", tmp_path / "o.mp4")
+    assert not [*tmp_path.glob("*o*.mp4")]
 
 
 def many(path, subtitles=True):

@@ -1,6 +1,7 @@
 """The queue alone: states, cancelling, restarts, limits."""
 
 import contextlib
+import errno
 import json
 import shutil
 import threading
@@ -18,6 +19,7 @@ from lipsync_jax.web.job import (
     RUNNING,
     QueueFullError,
     SubmittedJob,
+    in_words,
     new,
 )
 from lipsync_jax.web.jobs import JobQueue
@@ -193,6 +195,23 @@ def test_a_removed_folder_ends_no_other_job(tmp_path, make_queue, work):
         work.go.release()
     wait(queue, first, FAILED)
     wait(queue, last, DONE)
+
+
+def test_a_job_that_no_restart_would_find_is_refused(tmp_path, make_queue, work, monkeypatch):
+    queue = make_queue()
+
+    def write_text(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lipsync_jax.web.job_folder.paths.write_text", write_text)
+    with pytest.raises(OSError, match="No space left"):
+        add(queue, tmp_path)
+    assert not queue.all() and not [*(tmp_path / "jobs").iterdir()]
+
+
+def test_a_full_disk_is_told_by_what_to_do():
+    error = OSError(errno.ENOSPC, "No space left on device", "/secret/jobs/1/job.json")
+    assert in_words(error).startswith("the server's disk is full; delete old jobs")
 
 
 def test_a_job_that_the_end_of_the_program_stops_says_so(tmp_path, make_queue, work):

@@ -218,7 +218,7 @@ def test_a_full_disk_is_told_and_keeps_no_part(client, speech, tmp_path, monkeyp
     monkeypatch.setattr("lipsync_jax.web.uploads.shutil.copyfileobj", copy)
     with speech.open("rb") as file:
         answer = client.post("/api/files", files={"file": file})
-    assert answer.status_code == 507 and "No space left" in answer.json()["error"]
+    assert answer.status_code == 507 and "disk is full" in answer.json()["error"]
     assert not [*(tmp_path / "work" / "uploads" / "api").iterdir()]
 
 
