@@ -1,9 +1,11 @@
 """The fields of a dub's options that are rarely changed, and what all fields set."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import gradio as gr
 
+from lipsync_jax.data.windows import AUDIO_OFFSETS
 from lipsync_jax.faces.trajectory import MISSING_FACE
 from lipsync_jax.media.timeline import LOOPS
 from lipsync_jax.synthesis.options import SILENCE_MODES, DubbingOptions
@@ -33,19 +35,22 @@ def add_fields(label: str) -> dict[str, Untyped]:
             value=defaults.min_face_height, precision=0, minimum=0, label=texts.MIN_FACE
         ),
         "label": gr.Textbox(value=label, label=texts.LABEL, max_lines=1, max_length=200),
+        "rotate": gr.Checkbox(label=texts.ROTATE),
+        "box": gr.Textbox(label=texts.BOX, info=texts.FOUR_NUMBERS, max_lines=1, max_length=40),
+        "pads": gr.Textbox(label=texts.PADS, info=texts.FOUR_NUMBERS, max_lines=1, max_length=40),
+        # An empty gr.Number sends 0.
+        "detect_every": gr.Textbox(
+            label=texts.DETECT_EVERY, info=texts.BY_QUALITY, max_lines=1, max_length=9
+        ),
+        "crf": gr.Textbox(label=texts.CRF, info=texts.BY_QUALITY, max_lines=1, max_length=9),
+        "audio_offset": _choice(
+            texts.AUDIO_OFFSET, texts.AUDIO_OFFSETS, [*AUDIO_OFFSETS], defaults.audio_offset
+        ),
     }
 
 
 def read(
-    model: str | None,
-    quality: str,
-    short: bool,
-    person: int | None,
-    loop: str,
-    on_missing_face: str,
-    silence_mode: str,
-    min_face_height: float | None,
-    label: str,
+    model: str | None, quality: str, short: bool, person: int | None, *more: Untyped
 ) -> dict[str, Json]:
     """Returns the options that are not defaults.
 
@@ -54,19 +59,19 @@ def read(
         quality: see `DubbingOptions.from_quality`.
         short: whether only the first seconds are dubbed.
         person: number of the face; None for the most prominent one.
-        loop: this and those below are the values of `add_fields`, in their order.
-        on_missing_face: see `loop`.
-        silence_mode: see `loop`.
-        min_face_height: see `loop`.
-        label: see `loop`.
+        more: the values of `add_fields`, in their order.
+
+    Raises:
+        ValueError: a field has text where numbers are expected.
     """
-    options: dict[str, Json] = {
-        "loop": loop, "on_missing_face": on_missing_face, "silence_mode": silence_mode,
-        "min_face_height": None if min_face_height is None else int(min_face_height),
-        "label": label.strip() or None,
-    }  # fmt: skip
+    values = {
+        name: parse(name, value)
+        for (name, parse), value in zip(_PARSERS.items(), more, strict=True)
+    }
     defaults = DubbingOptions()
-    options = {k: v for k, v in options.items() if v != getattr(defaults, k)}
+    # The defaults of some are those of the quality.
+    options = {k: v for k, v in values.items() if v is not None and v != getattr(defaults, k)}
+    options |= {k: values[k] for k in ("detect_every", "crf") if values[k] is not None}
     options |= {"model": model, "quality": quality}
     if short:
         options["first_seconds"] = texts.SHORT_SECONDS
@@ -74,6 +79,43 @@ def read(
         # The portraits' numbers are those of the default interval of detection.
         options |= {"face_id": person, "detect_every": defaults.detect_every}
     return options
+
+
+def _same(_: str, value: Json) -> Json:
+    return value
+
+
+def _whole(_: str, value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _text(_: str, value: str) -> str | None:
+    return value.strip() or None
+
+
+def _number(name: str, value: str) -> int | None:
+    word = value.strip()
+    if word and not re.fullmatch(r"\d{1,5}", word):
+        raise ValueError(f"`{name}`: {value!r} is no whole number from 0")
+    return int(word) if word else None
+
+
+def _four(name: str, value: str) -> list[Json] | None:
+    words = re.split(r"[\s,;]+", value.strip())
+    if words == [""]:
+        return None
+    if len(words) != 4 or not all(re.fullmatch(r"-?\d{1,5}", word) for word in words):
+        raise ValueError(
+            f"`{name}`: {value[:40]!r} is not four whole numbers; {texts.FOUR_NUMBERS}"
+        )
+    return [int(word) for word in words]
+
+
+_PARSERS: Mapping[str, Callable[[str, Untyped], Json]] = {  # in the order of `add_fields`
+    "loop": _same, "on_missing_face": _same, "silence_mode": _same, "min_face_height": _whole,
+    "label": _text, "rotate": _same, "box": _four, "pads": _four, "detect_every": _number,
+    "crf": _number, "audio_offset": _same,
+}  # fmt: skip
 
 
 def _choice(

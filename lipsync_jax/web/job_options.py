@@ -94,7 +94,7 @@ def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:
     """Returns the `lipsync dub` line of a job.
 
     Args:
-        options: of a dub, texts and numbers; `first_seconds` has no counterpart.
+        options: of a dub, see `dub_options.read`; `first_seconds` has no counterpart.
         names: role -> the user's own name of the file.
     """
     words, model = ["lipsync", "dub"], options.get("model")
@@ -103,7 +103,9 @@ def as_command(options: Mapping[str, Json], names: Mapping[str, str]) -> str:
     for role in ("face", "audio"):
         words += [f"--{role}", names.get(role) or role.upper()]
     for name in DUB_OPTIONS:
-        if options.get(name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(options[name])]
+        value = options.get(name)
+        if value is not None:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     words += ["--outfile", f"{Path(safe_name(names.get('face') or 'face')).stem}_dubbed.mp4"]
     return shlex.join(words)

@@ -20,7 +20,10 @@ ABOUT_FILES = (
     "side."
 )
 WHO = "Who speaks? Choose one person"
-NOBODY = "No face was found in this video. Is it upright, and is a face large enough?"
+NOBODY = (
+    "No face was found in this video. Is a face large enough? If the video lies on its side, "
+    '"More options" can turn it.'
+)
 MODEL = "Model"
 QUALITY = "Quality"
 QUALITIES = {"fast": "Fast", "good": "Good", "best": "Best"}
@@ -47,6 +50,18 @@ SILENCES = {
 }
 MIN_FACE = "Leave faces of less height unchanged, pixels"
 LABEL = "Text written on every frame, such as: AI-generated lip movements"
+ROTATE = "Turn the video by 90 degrees clockwise"
+BOX = "Box of the face, in place of detection"
+PADS = "Pixels added around the face"
+FOUR_NUMBERS = "give pixels: top, bottom, left, right"
+DETECT_EVERY = "Detect faces in every n-th frame"
+CRF = "Compression, CRF: lower is better, 0 is lossless"
+BY_QUALITY = "empty: as the quality says"
+AUDIO_OFFSET = "Lips and sound"
+AUDIO_OFFSETS = {
+    "corrected": "aligned as in training",
+    "reference": "as published Wav2Lip, sound 40 ms later",
+}
 AS_COMMAND = "Show as a command"
 COMMAND = "The same in a terminal"
 PREVIEW = "Preview one frame"
@@ -135,8 +150,9 @@ LIVE_MISSING = (
 _FIELDS = {
     "model": MODEL, "quality": QUALITY, "face_id": WHO, "loop": LOOP,
     "on_missing_face": MISSING_FACE, "silence_mode": SILENCE, "min_face_height": MIN_FACE,
-    "label": LABEL, "seed": SEED, "paste_back": PASTE_BACK, "face": FACE, "audio": SPEECH,
-    "video": SYNC_VIDEO,
+    "label": LABEL, "rotate": ROTATE, "box": BOX, "pads": PADS, "detect_every": DETECT_EVERY,
+    "crf": CRF, "audio_offset": AUDIO_OFFSET, "seed": SEED, "paste_back": PASTE_BACK,
+    "face": FACE, "audio": SPEECH, "video": SYNC_VIDEO,
 }  # fmt: skip
 _FIELD_SPELLING = {name: f'"{label}"' for name, label in _FIELDS.items()}
 _BATCH_SPELLING = _FIELD_SPELLING | {"face": f'"{FACES}"', "audio": f'"{RECORDINGS}"'}

@@ -22,6 +22,7 @@ from tests.helpers import scenes
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
 DEFAULTS = DubbingOptions()
 MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
+MORE += [False, "", "", "", "", DEFAULTS.audio_offset]
 OPTIONS = {"match_colours": False, "blend": "box", "detect_every": 1}
 
 
@@ -126,7 +127,7 @@ def test_one_bad_row_never_ends_a_batch(client, face, speech, tmp_path):
     errors = [row["error"] for row in found["rows"]]
     assert errors[1].startswith("`face` nobody.mp4: no face was found")
     told = {job["row"]: job["error"] for job in client.get("/api/changes").json()["jobs"]}
-    assert "give the face's box with `box`" in told[2]  # a column of the table
+    assert f'give the face\'s box with "{texts.BOX}"' in told[2]
     assert told[2].startswith('"Faces" nobody.mp4')
     assert "there is no uploaded file" in errors[2] and "`crf`=99" in errors[3]
     assert found["rows"][4]["options"] == OPTIONS | {"crf": 30}

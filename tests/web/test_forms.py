@@ -1,6 +1,7 @@
 """The handlers of the page's forms, without a browser."""
 
 import asyncio
+import shlex
 import types
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from gradio.data_classes import ImageData
 
 from lipsync_jax import weights
+from lipsync_jax.cli import main
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.web import handlers, texts
+from lipsync_jax.web import dub_options, handlers, texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import picture_input, told_in_words
@@ -21,6 +23,7 @@ from tests.helpers import scenes
 
 DEFAULTS = DubbingOptions()
 MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
+MORE += [False, "", "", "", "", DEFAULTS.audio_offset]
 SETTINGS = [None, "good", False, None, *MORE]
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
 
@@ -54,7 +57,7 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
 
 
 def test_a_form_becomes_a_job(form, submitted, face, speech):
-    settings = ["toy", "best", True, 1, "hold", *MORE[1:4], " AI "]
+    settings = ["toy", "best", True, 1, "hold", *MORE[1:4], " AI ", *MORE[5:]]
     form._dub(REQUEST, texts.VIDEO, str(face), None, str(speech), True, *settings)
     (job,) = submitted
     assert job[0] == "dub" and job[1] == {"face": face, "audio": speech}
@@ -124,12 +127,39 @@ def test_a_preview_and_the_command(form, face, speech):
     line = form._command(texts.VIDEO, str(face), None, str(speech), *SETTINGS)["value"]
     expected = "lipsync dub --face face.mp4 --audio voice.wav --quality good"
     assert line == f"{expected} --outfile face_dubbed.mp4"
-    settings = ["toy", "fast", False, 1, "hold", *MORE[1:4], "AI made"]
+    settings = ["toy", "fast", False, 1, "hold", *MORE[1:4], "AI made", *MORE[5:]]
     line = form._command(texts.VIDEO, str(face), None, None, *settings)["value"]
     assert line == (
         "lipsync dub --checkpoint-path toy --face face.mp4 --audio AUDIO --quality fast "
         "--face-id 1 --loop hold --label 'AI made' --detect-every 5 --outfile face_dubbed.mp4"
     )
+
+
+def test_rare_options_become_a_job_and_a_line_that_runs(form, submitted, face, speech):
+    more = [*MORE[:5], True, "10, 50 20;60", "0 5 0 0", "2", " 30 ", "reference"]
+    settings = [None, "good", False, None, *more]
+    form._dub(REQUEST, texts.VIDEO, str(face), None, str(speech), True, *settings)
+    options = submitted[0][2]
+    assert {k: v for k, v in options.items() if k not in ("model", "quality")} == {
+        "rotate": True, "box": [10, 50, 20, 60], "pads": [0, 5, 0, 0], "detect_every": 2, "crf": 30,
+        "audio_offset": "reference",
+    }  # fmt: skip
+    line = form._command(texts.VIDEO, str(face), None, str(speech), *settings)["value"]
+    arguments = main.build_parser(["dub"]).parse_args(shlex.split(line)[1:])
+    assert arguments.rotate is True and [*arguments.box] == [10, 50, 20, 60]
+    assert arguments.crf == 30 and [*arguments.pads] == [0, 5, 0, 0]
+    wrong = [*MORE[:6], "10 50 20", *MORE[7:]]
+    with pytest.raises(ValueError, match="`box`: '10 50 20' is not four whole numbers"):
+        dub_options.read(None, "good", False, None, *wrong)
+    wrong = [*MORE[:9], "low", MORE[-1]]
+    with pytest.raises(ValueError, match="`crf`: 'low' is no whole number"):
+        dub_options.read(None, "good", False, None, *wrong)
+
+
+def test_an_option_of_the_default_value_replaces_that_of_the_quality(form, face):
+    more = [*MORE[:8], "5", "18", MORE[-1]]
+    line = form._command(texts.VIDEO, str(face), None, None, None, "best", False, None, *more)
+    assert "--quality best --crf 18 --detect-every 5" in line["value"]
 
 
 def test_errors_of_handlers_are_words(capsys):
@@ -191,7 +221,7 @@ def test_errors_name_fields_by_their_labels():
         told_in_words(refuse)()
     words = '"Frames without a face" hold, `lipsync animate --aligned`, or `lipsync demo`'
     assert caught.value.message == f"choose {words}"
-    assert "Row 1: `crf`=99" in texts.batch_rows(["`crf`=99"])
+    assert "Row 1: `blend`=mist" in texts.batch_rows(["`blend`=mist"])
 
 
 def test_every_label_is_that_of_an_option():

@@ -258,7 +258,7 @@ def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
     assert job["error"].startswith("`face` nobody.mp4: no face was found")
     assert job["error"].endswith("(`rotate` turns it), or give the face's box with `box`")
     (shown,) = client.get("/api/changes").json()["jobs"]
-    assert shown["error"].endswith("give the face's box with `lipsync dub --box`")
+    assert shown["error"].endswith(f'give the face\'s box with "{texts.BOX}"')
     assert shown["error"].startswith(f'"{texts.FACE}" nobody.mp4: no face was found')
     assert str(tmp_path) not in job["error"] and "Traceback" in job["details"]
     assert client.get(f"/api/jobs/{job['job_id']}/result").status_code == 409
