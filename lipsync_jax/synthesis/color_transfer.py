@@ -3,7 +3,8 @@
 A generator changes colours by amounts that vary over the face: one cheek becomes too red, the chin
 too dark. The difference between the original and the generated crop is averaged in CIELAB over the
 cells of a coarse grid, only where both crops contain skin of the face, and the interpolated average
-is added to the generated crop. Lips, teeth and the background do not count.
+is added to the generated crop. Lips, teeth and the background do not count. The face of a black and
+white film gets no colour.
 """
 
 import math
@@ -19,6 +20,7 @@ _DIFFERENCE_SIZE = 48  # pixels of a side of the crops whose difference is taken
 _TIME_CONSTANT = 0.25  # seconds after which the weight of a frame is 1/e
 _TOLERANCE = 12.0  # CIELAB distance from the expected difference at which the weight is 1/2
 _MAX_SHIFT = 40.0  # CIELAB units by which a colour is shifted at most
+_MAX_GREY_CHROMA = 8.0  # of a crop without colour; skin in the faintest light has more
 _FALLBACK_WEIGHT = 1e-3  # of the surroundings' average in a cell
 _UPPER_FRACTION = 0.5  # of a crop's height, where generators copy the input in other colours
 # Half axes of the region that speech changes: across, in widths of the mouth; up and down, in
@@ -56,6 +58,7 @@ class ColorTransfer:
         sums = _shrink(_weighted(difference, weights, self._colour_shift(size)), _GRID_SIZE)
         self._sums = sums if self._sums is None else self._sums + sums
         new += self._colour_shift(new.shape[0])
+        _limit_chroma(new, original)
         # OpenCV clips to the gamut, and returns levels of 0 to 1.
         return cv2.cvtColor(new, cv2.COLOR_Lab2RGB) * np.float32(255)
 
@@ -103,6 +106,19 @@ def skin_weights(landmarks: np.ndarray, size: int) -> np.ndarray:
     weights = np.clip(lips * 3 - 2, 0, 1)
     weights[: round(_UPPER_FRACTION * size)] = 0
     return weights
+
+
+def _limit_chroma(lab: np.ndarray, original: np.ndarray) -> None:
+    """Limits chroma, in place, to the largest of an original that is black and white, or almost."""
+    limit = math.sqrt(float(_squared_chroma(original).max()))
+    if limit > _MAX_GREY_CHROMA:
+        return
+    chroma = np.sqrt(_squared_chroma(lab))
+    lab[..., 1:] *= np.minimum(1, limit / np.maximum(chroma, np.float32(1e-6)))[..., None]
+
+
+def _squared_chroma(lab: np.ndarray) -> np.ndarray:
+    return np.square(lab[..., 1]) + np.square(lab[..., 2])
 
 
 def _shrink(values: np.ndarray, size: int) -> np.ndarray:

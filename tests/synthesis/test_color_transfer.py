@@ -121,3 +121,14 @@ def test_the_published_box_keeps_the_generated_colours():
         frame, crop, skin((0, 0, 0)), BOX, blending.FRONTAL, 0.0
     )
     assert unmoved.any()
+
+
+def test_a_black_and_white_film_gets_no_colour():
+    grey = np.repeat(cv2.cvtColor(skin(), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    generated = grey.copy()
+    generated[60:69, 34:62] = (150, 60, 60)
+    moved = transferred(generated, grey)
+    assert np.ptp(moved, axis=-1).max() < 0.5
+    assert np.abs(moved - grey)[:55].max() < 1
+    # With colour in the film, the mouth keeps its own.
+    assert np.ptp(transferred(generated, skin()), axis=-1)[60:69, 34:62].min() > 60
