@@ -11,7 +11,7 @@ ARG EXTRAS=web,live
 WORKDIR /source
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY setup.py pyproject.toml README.md LICENSE ./
+COPY setup.py pyproject.toml README.md LICENSE RESPONSIBLE_USE.md ./
 COPY lipsync_jax ./lipsync_jax
 COPY configs ./configs
 COPY data_prep ./data_prep

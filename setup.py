@@ -80,6 +80,7 @@ setup(
     long_description_content_type="text/markdown",
     url=None if REPOSITORY.startswith("OWNER/") else f"https://github.com/{REPOSITORY}",
     license="Apache-2.0",
+    license_files=["LICENSE", "RESPONSIBLE_USE.md"],  # the page of `lipsync web` shows the second
     python_requires=">=3.11",
     # configs/ and data_prep/ are folders of the repository; installed, they lie in the package.
     packages=[

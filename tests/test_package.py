@@ -42,6 +42,8 @@ def test_the_wheel_has_one_name_and_everything(built):
             place = path.relative_to(ROOT / folder)
             assert str(Path("lipsync_jax") / inside / place) in names
     assert "lipsync_jax/py.typed" in names
+    # Which the page of `lipsync web` shows.
+    assert any(".dist-info/" in name and name.endswith("/RESPONSIBLE_USE.md") for name in names)
 
 
 def test_the_source_distribution_has_what_the_repository_has(built):

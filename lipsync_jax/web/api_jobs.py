@@ -126,6 +126,7 @@ def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
 
 
 def _add_results(app: FastAPI, queue: JobQueue) -> None:
+    @app.head("/api/jobs/{job_id}/result", include_in_schema=False)
     @app.get("/api/jobs/{job_id}/result", tags=["results"], response_class=FileResponse)
     def result(job_id: str, download: bool = False) -> FileResponse:
         """Returns the video; answers range requests. 409 until the job is done."""

@@ -4,23 +4,24 @@ import asyncio
 import contextlib
 import errno
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import lipsync_jax
-from lipsync_jax.types import Json
-from lipsync_jax.web import api_batches, api_files, api_jobs, uploads
+from lipsync_jax.types import Json, Untyped
+from lipsync_jax.web import api_batches, api_files, api_jobs, plain_pages, uploads
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.job import DISK_FULL, QueueFullError
 from lipsync_jax.web.live_faces import LiveFaces
 from lipsync_jax.web.submission import Submitter
 from lipsync_jax.web.uploads import Uploads
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 STATIC = Path(__file__).with_name("static")
 mimetypes.add_type("text/javascript", ".js")  # some systems say text/plain: no module runs then
 
@@ -64,6 +65,14 @@ def create_app(submitter: Submitter, work: Path, live: LiveFaces | None = None) 
     def documentation() -> FileResponse:
         return FileResponse(STATIC / "api.html")
 
+    @app.get("/responsible-use", include_in_schema=False)
+    def responsible_use() -> HTMLResponse:
+        return HTMLResponse(plain_pages.responsible_use())
+
+    @app.api_route("/api/{path:path}", methods=_METHODS, include_in_schema=False)
+    def unknown(path: str, request: Request) -> None:
+        raise HTTPException(404, f"there is no {request.method} /api/{path[:80]}; /api lists all")
+
     if live is not None:
         app.mount("/live", live.app)
     app.mount("/lipsync", StaticFiles(directory=STATIC), name="lipsync")  # gradio has /static
@@ -88,8 +97,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
-        return answer(422, "; ".join(found))
+        return answer(422, "; ".join(map(_in_words, error.errors())))
 
     @app.exception_handler(QueueFullError)
     async def full(_: Request, error: QueueFullError) -> JSONResponse:
@@ -104,6 +112,18 @@ def _add_errors(app: FastAPI) -> None:
         if error.errno == errno.ENOSPC:
             return answer(507, DISK_FULL)
         return answer(500, f"the server can't use a file ({error.strerror or error})")
+
+
+def _in_words(problem: Mapping[str, Untyped]) -> str:
+    """Says what is wrong with a request.
+
+    Args:
+        problem: one of `RequestValidationError.errors`.
+    """
+    if problem["type"] == "json_invalid":
+        return f"the body is no JSON ({problem['ctx']['error']})"
+    place = ".".join(map(str, problem["loc"][1:])) or "the body"
+    return f"{place}: {problem['msg']}"
 
 
 def _add_status(app: FastAPI, actions: Actions) -> None:
@@ -123,6 +143,7 @@ def _add_status(app: FastAPI, actions: Actions) -> None:
             },
         }
 
+    @app.head("/api/health", include_in_schema=False)
     @app.get("/api/health", tags=["server"])
     def health() -> JSONResponse:
         """Returns the status with HTTP status 503 until the model is loaded, for containers."""

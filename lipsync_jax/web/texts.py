@@ -72,7 +72,10 @@ CONSENT = (
     "I have the consent of everyone shown and heard to make this video, and will say that it is "
     "synthetic."
 )
-CONSENT_MORE = "The file's metadata always say that the video is synthetic and which model made it."
+CONSENT_MORE = (
+    "The file's metadata always say that the video is synthetic and which model made it. "
+    "Read [what is responsible use](/responsible-use)."
+)
 DUB, ANIMATE, MEASURE = "Dub", "Animate", "Measure"
 QUEUED = "Added to the jobs."
 BATCH = "Many videos at once"
@@ -108,7 +111,8 @@ LOOPED = 'The speech is longer: the video then goes on as "More options" says.'
 HEAD = """
 <header>
   <h1>lipsync_jax</h1>
-  <p>Dub a video, animate a picture, check sync. Files stay on the machine that runs this page.</p>
+  <p>Dub a video, animate a picture, check sync. Files stay on the machine that runs this page.
+  Scripts use the same jobs by <a href="/api">HTTP</a>.</p>
   <p class="note" id="model-status" role="status">Loading the model...</p>
 </header>
 """

@@ -275,6 +275,10 @@ def test_a_batch_is_one_entry_with_a_table(page, tmp_path):
 
 def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
     face = scenes.write_scenes(tmp_path / "IMG_1.MOV", [(scenes.LEFT, None)], frames=25)
+    times = [Fraction(i, 25) for i in range(5)]
+    old = media_files.write_media(
+        tmp_path / "old.avi", times, codec="msmpeg4v2", tick=Fraction(1, 25)
+    )
     photo = heic.write_heic(tmp_path / "IMG_2.HEIC", np.zeros((128, 192, 3), np.uint8))
     voice = tmp_path / "a video with the voice.mp4"
     samples = media_files.tone(220, 1, 16_000)
@@ -283,6 +287,10 @@ def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
         fill(page, address, face, voice)
         assert "Face: 120 x 80 pixels" in page.inner_text("#about-files")
         assert "Speech: 1.0 s" in page.inner_text("#about-files")
+        page.get_by_label("Clear").first.click()
+        page.set_input_files("#face-video input[type=file]", old)  # which no browser plays
+        page.get_by_text("The browser cannot show this file").wait_for()
+        page.wait_for_function("document.body.innerText.includes('Face: 64 x 48 pixels')")
         page.get_by_label(texts.PICTURE, exact=True).first.check()
         page.set_input_files("#face-picture input[type=file]", photo)
         page.wait_for_function(  # with and without the reader of such photos

@@ -251,6 +251,33 @@ def test_missing_things_have_errors(client, face, speech):
     assert job["state"] == "done"
 
 
+def test_requests_for_nothing_are_told_as_all_errors(client):
+    for method, path in (("GET", "/api/nothing"), ("POST", "/api/health"), ("PUT", "/api/jobs")):
+        answer = client.request(method, path)
+        assert answer.status_code == 404
+        assert answer.json() == {"error": f"there is no {method} {path}; /api lists all"}
+    json = {"content-type": "application/json"}
+    answer = client.post("/api/jobs", content="{bad", headers=json)
+    assert answer.status_code == 422 and "the body is no JSON" in answer.json()["error"]
+    answer = client.post("/api/jobs", content="[]", headers=json)
+    assert answer.json()["error"].startswith("the body: Input should be a valid dictionary")
+
+
+def test_programs_may_ask_for_the_head_of_a_result(client, face, speech):
+    job_id = dub(client, face, speech).json()["job"]
+    assert client.head(f"/api/jobs/{job_id}/result").status_code in (200, 409)
+    wait(client, job_id)
+    answer = client.head(f"/api/jobs/{job_id}/result")
+    assert answer.status_code == 200 and int(answer.headers["content-length"]) > 1000
+    assert client.head("/api/health").status_code == 503
+
+
+def test_the_page_of_responsible_use_is_there(client):
+    answer = client.get("/responsible-use")
+    assert answer.status_code == 200 and "<h1>Responsible use</h1>" in answer.text
+    assert "<table>" in answer.text and "http" not in answer.text.partition("<main>")[0]
+
+
 def test_a_failed_job_names_the_users_file(client, speech, tmp_path):
     nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=10)
     job = wait(client, dub(client, nobody, speech).json()["job"])

@@ -21,6 +21,8 @@ const request = async (path, method = "GET", body = undefined) => {
     method,
     headers: body ? { "content-type": "application/json" } : {},
     body: body && JSON.stringify(body),
+  }).catch(() => {
+    throw new Error("The server does not answer. Try again when it does.");
   });
   if (answer.status === 204) return null;
   const values = await answer.json();
@@ -253,6 +255,7 @@ const refresh = async () => {
   let wait = 5000;
   try {
     const jobs = await fetchJobs();
+    if (failures) tell("");
     failures = 0;
     update(jobs);
     if (jobs.some((job) => !hasEnded(job))) wait = 500;

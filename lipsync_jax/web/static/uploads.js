@@ -1,3 +1,5 @@
+import { make } from "./dom.js";
+
 // Types of files that a browser does not know, such as IMG_1.MOV or .mkv: gradio refuses them.
 const TYPES = {
   video: "3g2 3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv",
@@ -25,7 +27,25 @@ const typedList = (files, accept) => {
   return transfer;
 };
 
+// Gradio reports a file that the browser can't show as an error; the server reads it all the same.
+const watchUnshown = () => {
+  const fields = "#face-video, #sync-video, #live-video, #face-picture, #animate-picture";
+  const noteOf = (node) => node.parentElement.querySelector(".unshown");
+  document.addEventListener(
+    "error",
+    (event) => {
+      const node = event.target;
+      if (!(node instanceof HTMLVideoElement || node instanceof HTMLImageElement) || !node.closest(fields)) return;
+      event.stopImmediatePropagation();
+      if (!noteOf(node)) node.after(make("p", { className: "unshown", role: "status" }, "The browser cannot show this file. What the server reads of it is told below."));
+    },
+    true
+  );
+  for (const event of ["loadeddata", "load"]) document.addEventListener(event, ({ target }) => target.closest?.(fields) && noteOf(target)?.remove(), true);
+};
+
 export const watchUploads = () => {
+  watchUnshown();
   document.addEventListener(
     "change",
     ({ target }) => {
