@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipsync_jax.cli._terminal import generation_progress, quiet
     from lipsync_jax.evaluation.sync import video_sync
     from lipsync_jax.evaluation.sync_models import SyncModel
+    from lipsync_jax.media import mux
     from lipsync_jax.synthesis import model_info
     from lipsync_jax.synthesis.progress import Progress
 
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     max_offset = options.pop("max_offset")
     if max_offset < 3:
         raise ValueError(f"--max-offset {max_offset}: give at least 3 frames")
+    if outfile is not None:
+        mux.check_output(outfile)
     quiet()
     folder = weights.resolve(options.pop("sync_model"), weights.SYNC, "--sync-model")
     sync_model, credit = SyncModel.load(folder), model_info.credit(folder)

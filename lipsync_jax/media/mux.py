@@ -159,6 +159,18 @@ def _decoding_times(times: list[int]) -> list[int]:
     return [time - delay for time in ordered]
 
 
+def check_output(path: Path) -> None:
+    """Refuses a path that `Output` can't write, before the slow work for the video.
+
+    Raises:
+        ValueError: the path is a folder, or no format of video has its suffix.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ValueError(f"{path}: a video is written as one of {', '.join(_SUFFIXES)}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file in it, e.g. {path / 'out.mp4'}")
+
+
 def partial_file(path: Path) -> Path:
     """Returns a temporary name beside an output; removes leftovers of killed processes.
 
@@ -190,9 +202,8 @@ class Output:
 
     def __init__(self, path: str | os.PathLike, metadata: Mapping[str, str] | None) -> None:
         self.path = Path(path)
+        check_output(self.path)
         suffix = self.path.suffix.lower()
-        if suffix not in _SUFFIXES:
-            raise ValueError(f"{path}: a video is written as one of {', '.join(_SUFFIXES)}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = partial_file(self.path)
         technical = {"major_brand", "minor_version", "compatible_brands", "encoder"}

@@ -119,6 +119,21 @@ def _packets(path):
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_video_is_measured(
+    talking_video, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(video_sync, "measure", lambda *_: pytest.fail("late"))
+    (tmp_path / "folder.mp4").mkdir()
+    for name, message in (
+        ("out.avi", "out.avi: a video is written as one of .mp4, .m4v, .mov, .mkv"),
+        ("folder.mp4", "folder.mp4 is a folder; give a file in it"),
+    ):
+        words = ["sync", str(talking_video), "--write-synced", str(tmp_path / name)]
+        assert main.main(words) == 1
+        error = capsys.readouterr().err
+        assert "--write-synced " in error and message in error
+
+
 def test_a_video_without_faces_or_sound(tmp_path, _stub_sync_model, capsys):
     empty = talking.write_talking_video(
         tmp_path / "empty.mkv", talking.random_speech_mask(30), transform=lambda image: image * 0
