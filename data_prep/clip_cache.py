@@ -47,11 +47,13 @@ def cache_path(folder: Path, video: corpora.Video) -> Path:
 
 
 def cache_key(video: corpora.Video, corpus: str, settings: ExtractionSettings) -> str:
-    """Returns a hash of what a video's candidates depend on: file, transcript and settings."""
+    """Returns a hash of what a video's candidates depend on: file, annotation and settings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # extraction warns again
         try:
             annotation = repr(corpora.annotation(corpus, video))
+            if (expected := corpora.expected_frames(corpus, video)) is not None:
+                annotation += f", {expected} frames"
         except (ValueError, OSError) as error:
             annotation = str(error)
     stamps = []

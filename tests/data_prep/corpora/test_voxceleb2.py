@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
+from lipsync_jax.data_prep import prepare
 from lipsync_jax.data_prep.corpora import voxceleb2
 from lipsync_jax.data_prep.extract_clips import extract_clips
 from lipsync_jax.data_prep.settings import ExtractionSettings
@@ -39,6 +40,21 @@ def test_clips_shorter_than_their_text_file_are_dropped(tmp_path):
     assert not outcome.clips
     assert outcome.rejected[0].reason == "incomplete"
     assert outcome.rejected[0].detail == "12 frames of the 20 that its text file lists"
+
+
+def test_clips_are_read_again_when_their_text_file_is_complete(tmp_path):
+    root = corpus_trees.voxceleb2(tmp_path / "raw")
+    settings = ExtractionSettings(**SETTINGS)
+    found = voxceleb2.find([root])[0]
+    whole = found.annotation.read_text()
+    before = prepare.prepare([root], tmp_path / "out", "voxceleb2", settings)
+    assert found.video_id in before["video_splits"]
+    found.annotation.write_text(whole.rpartition("\n0")[0] + "\n")  # a frame is missing
+    cut = prepare.prepare([root], tmp_path / "out", "voxceleb2", settings)
+    assert found.video_id not in cut["video_splits"]
+    found.annotation.write_text(whole)
+    again = prepare.prepare([root], tmp_path / "out", "voxceleb2", settings)
+    assert again["video_splits"] == before["video_splits"]
 
 
 def test_audio_may_lie_in_the_archive_of_audio(tmp_path):
