@@ -273,6 +273,28 @@ def test_a_batch_is_one_entry_with_a_table(page, tmp_path):
         page.wait_for_function("document.documentElement.scrollWidth <= 390")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_fields_are_accessible_in_both_colour_schemes(page, tmp_path, scheme):
+    page.emulate_media(color_scheme=scheme)
+    with serve(tmp_path / "work", toy_web.__name__) as address:
+        page.goto(address)
+        page.wait_for_selector("#no-jobs")
+        for name in (texts.MORE, texts.PREVIEW, texts.BATCH):
+            page.get_by_role("button", name=name).click()
+        page.get_by_role("button", name=texts.AS_COMMAND).click()
+        page.wait_for_function(  # a field's text is no text of the page
+            "[...document.querySelectorAll('textarea')].some(e => e.value.startsWith('lipsync'))"
+        )
+        assert_accessible(page)
+        for tab in (texts.TAB_ANIMATE, texts.TAB_SYNC, texts.TAB_LIVE):
+            page.get_by_role("tab", name=tab).click()
+            assert_accessible(page)
+        for path in ("api", "responsible-use"):
+            page.goto(address + path)
+            page.get_by_role("heading", level=1).wait_for()
+            assert_accessible(page)
+
+
 def test_files_whose_type_the_browser_does_not_know_are_taken(page, tmp_path):
     face = scenes.write_scenes(tmp_path / "IMG_1.MOV", [(scenes.LEFT, None)], frames=25)
     times = [Fraction(i, 25) for i in range(5)]
