@@ -25,7 +25,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
 from configs import sync_expert, wav2lip
 from lipsync_jax import methods
@@ -74,15 +73,7 @@ def make_clips(seconds: int) -> list[Clip]:
 
 
 def write_ours(clips: list[Clip], folder: Path) -> Path:
-    class Bench(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            return {"train": iter(clips)}
-
-    tfds.disable_progress_bar()
-    builder.write_shards(Bench(config="face96", data_dir=folder), shards=2)
-    return loader.find_dataset(str(folder), "face96")
+    return builder.write_clips({"train": clips}, folder, "bench", shards=2)
 
 
 def write_plain(clips: list[Clip], folder: Path) -> Path:

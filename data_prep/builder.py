@@ -189,6 +189,37 @@ def write_shards(builder: TalkingFace, shards: int | None = None) -> str:
     return str(builder.data_path)
 
 
+def write_clips(
+    clips: Mapping[str, Iterable[Clip]],
+    data_dir: str | os.PathLike,
+    dataset: str,
+    crop: str = "face96",
+    *,
+    shards: int | None = None,
+) -> Path:
+    """Writes clips as a data set, unless it is there already.
+
+    Args:
+        clips: split -> its clips, whose IDs differ; taken once.
+        data_dir: folder of data sets.
+        dataset: name of this one, in lower case.
+        crop: of the clips, a key of `CROP_SPECS`.
+        shards: files a split; TFDS chooses when None.
+
+    Returns:
+        Its folder, `data_dir/DATASET/CROP/VERSION`.
+    """
+
+    class Clips(TalkingFace, skip_registration=True):
+        name = dataset
+        BUILDER_CONFIGS = (TalkingFaceConfig(name=crop),)
+
+        def clips(self) -> dict[str, Iterator[Clip]]:
+            return {split: iter(part) for split, part in clips.items()}
+
+    return Path(write_shards(Clips(config=crop, data_dir=data_dir), shards))
+
+
 class _UncompressedShards(file_adapters.ArrayRecordFileAdapter):
     """Writes records uncompressed: JPEGs do not get smaller, and frames stay addressable.
 

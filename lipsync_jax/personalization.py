@@ -9,7 +9,7 @@ seconds of the video that were not trained on, beside that of the model the run 
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -123,7 +123,7 @@ def personalize(
     source, sync = _in_sync(video, out, expert, detector, detect_every)
     splits = _split(_clips(source, out, settings, min_seconds))
     seconds = {name: sum(len(c.frames) for c in part) / FRAME_RATE for name, part in splits.items()}
-    data = _write_data(splits, out / "data", settings.crop)
+    data = builder.write_clips(splits, out / "data", "person", settings.crop, shards=1)
     config = _config(card["config"], folder, expert, data, steps, len(splits["train"]))
     configure(config)
     loop.train(config, out)
@@ -249,21 +249,6 @@ def _split(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
         "validation": [*clips[-2 * held : -held]],
         "test": [*clips[-held:]],
     }
-
-
-def _write_data(splits: dict[str, list[Clip]], root: Path, crop: str) -> Path:
-    """Writes the data set unless an earlier run did; returns its folder."""
-
-    class Person(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name=crop),)
-
-        def clips(self) -> dict[str, Iterator[Clip]]:
-            return {name: iter(part) for name, part in splits.items()}
-
-    version = root / "person" / crop / str(Person.VERSION)
-    if not (version / "dataset_info.json").is_file():
-        builder.write_shards(Person(config=crop, data_dir=root, file_format="array_record"), 1)
-    return version
 
 
 def _config(

@@ -39,15 +39,7 @@ def _clips():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    class Few(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            return {"train": iter(_clips())}
-
-    root = tmp_path_factory.mktemp("few")
-    builder.write_shards(Few(config="face96", data_dir=root), shards=1)
-    return loader.find_dataset(str(root), "face96")
+    return builder.write_clips({"train": _clips()}, tmp_path_factory.mktemp("few"), "few", shards=1)
 
 
 def _without_index(folder, tmp_path):
@@ -186,15 +178,11 @@ def test_preparing_again_writes_a_missing_index(folder, tmp_path):
 def test_splits_above_the_memory_of_tfds_are_written_alike(tmp_path, monkeypatch):
     """From a gigabyte on TFDS sorts a split by files, for which it needs TensorFlow."""
 
-    class Some(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            clip = toy_clip("a", 0, frames=4)
-            return {"train": (dataclasses.replace(clip, clip_id=f"{n}") for n in range(40))}
+    clip = toy_clip("a", 0, frames=4)
+    clips = [dataclasses.replace(clip, clip_id=f"{n}") for n in range(40)]
 
     def written(name):
-        dataset = Path(builder.write_shards(Some(config="face96", data_dir=tmp_path / name), 3))
+        dataset = builder.write_clips({"train": clips}, tmp_path / name, "some", shards=3)
         assert not list(dataset.glob("*.tmp"))
         return {path.name: path.read_bytes() for path in dataset.glob("*.array_record*")}
 
@@ -205,17 +193,11 @@ def test_splits_above_the_memory_of_tfds_are_written_alike(tmp_path, monkeypatch
 
 
 def test_what_follows_the_last_clip_shows_its_progress(tmp_path, capsys, caplog, monkeypatch):
-    class Some(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            made = [toy_clip(f"{n}", n, frames=4) for n in range(5)]
-            return {"train": made[:3], "test": made[3:]}
-
+    clips = [toy_clip(f"{n}", n, frames=4) for n in range(5)]
     monkeypatch.setattr(progress, "_mode", "json")
     monkeypatch.setattr(progress, "_JSON_INTERVAL", 0)
     caplog.set_level(logging.INFO, builder.__name__)
-    builder.write_shards(Some(config="face96", data_dir=tmp_path))
+    builder.write_clips({"train": clips[:3], "test": clips[3:]}, tmp_path, "some")
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     last = {event["label"]: (event["done"], event["total"]) for event in events}
     assert last == {"clips sorted into shards": (5, 5), "clips indexed": (5, 5)}
@@ -224,19 +206,13 @@ def test_what_follows_the_last_clip_shows_its_progress(tmp_path, capsys, caplog,
 def test_an_index_takes_few_bytes_a_frame_while_it_is_written(tmp_path):
     count, frames = 12, 1000
 
-    class Long(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            clip = toy_clip("a", 0, frames=8)
-            many = {
-                "frames": tuple(b"%06d" % number for number in range(frames)),
-                "landmarks": np.zeros((frames, 5, 2), np.float32),
-            }
-            made = (dataclasses.replace(clip, clip_id=f"{n}", **many) for n in range(count))
-            return {"train": made}
-
-    dataset = Path(builder.write_shards(Long(config="face96", data_dir=tmp_path), shards=1))
+    clip = dataclasses.replace(
+        toy_clip("a", 0, frames=8),
+        frames=tuple(b"%06d" % number for number in range(frames)),
+        landmarks=np.zeros((frames, 5, 2), np.float32),
+    )
+    clips = (dataclasses.replace(clip, clip_id=f"{n}") for n in range(count))
+    dataset = builder.write_clips({"train": clips}, tmp_path, "long", shards=1)
     shards = list(dataset.glob("*.array_record*"))
     tracemalloc.start()
     try:
@@ -278,14 +254,8 @@ def test_other_formats_get_no_index(tmp_path, monkeypatch):
 def test_compressed_shards_get_no_index_and_are_read(tmp_path, monkeypatch, caplog):
     import contextlib
 
-    class Few(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            return {"train": iter(_clips())}
-
     monkeypatch.setattr(builder, "_own_writers", contextlib.nullcontext)
-    builder.write_shards(Few(config="face96", data_dir=tmp_path), shards=1)
+    builder.write_clips({"train": _clips()}, tmp_path, "few", shards=1)
     assert "compressed" in caplog.text
     found = loader.find_dataset(str(tmp_path), "face96")
     assert not (found / "index" / "train").exists()

@@ -30,8 +30,6 @@ _CLIPS = (
 @pytest.fixture(scope="module")
 def measured_data(tmp_path_factory):
     """Folder of a data set with offsets, confidences, words and several speakers."""
-    import tensorflow_datasets as tfds
-
     from lipsync_jax.data_prep import builder
 
     def make(number, speaker, frames, offset, confidence):
@@ -48,19 +46,12 @@ def measured_data(tmp_path_factory):
             transcript=" ".join(word.text for word in words),
         )
 
-    class Measured(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face96"),)
-
-        def clips(self):
-            return {
-                split: [make(n, *row[1:]) for n, row in enumerate(_CLIPS) if row[0] == split]
-                for split in ("train", "validation", "test")
-            }
-
-    tfds.disable_progress_bar()
+    clips = {
+        split: [make(n, *row[1:]) for n, row in enumerate(_CLIPS) if row[0] == split]
+        for split in ("train", "validation", "test")
+    }
     root = tmp_path_factory.mktemp("measured_data")
-    dataset = Measured(config="face96", data_dir=root, file_format="array_record")
-    builder.write_shards(dataset, shards=1)
+    builder.write_clips(clips, root, "measured", shards=1)
     return root
 
 

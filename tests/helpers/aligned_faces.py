@@ -31,16 +31,8 @@ def aligned_clip(clip_id: str, seed: int, frames: int = 12):
 
 def write_dataset(root) -> None:
     """Writes a data set of 6 training and 3 validation clips of 9 to 14 frames."""
-    import tensorflow_datasets as tfds
-
-    class Toy(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name=NAME),)
-
-        def clips(self):
-            return {
-                split: (aligned_clip(f"{split}/{i}", seed + i, 9 + i) for i in range(n))
-                for split, n, seed in (("train", 6, 0), ("validation", 3, 100))
-            }
-
-    tfds.disable_progress_bar()
-    builder.write_shards(Toy(config=NAME, data_dir=root, file_format="array_record"), shards=1)
+    clips = {
+        split: [aligned_clip(f"{split}/{i}", seed + i, 9 + i) for i in range(n)]
+        for split, n, seed in (("train", 6, 0), ("validation", 3, 100))
+    }
+    builder.write_clips(clips, root, "toy", NAME, shards=1)

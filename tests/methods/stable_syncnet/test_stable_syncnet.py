@@ -104,20 +104,13 @@ def small_data(tmp_path_factory):
     """Folder of clips of face64 crops: 4 to train, 2 to validate, 2 to test."""
     from lipsync_jax.data_prep import builder
 
-    class Small(builder.TalkingFace, skip_registration=True):
-        BUILDER_CONFIGS = (builder.TalkingFaceConfig(name="face64"),)
-
-        def clips(self):
-            sizes = {"train": (4, 0), "validation": (2, 100), "test": (2, 200)}
-            return {
-                split: map(small_clip, [f"{split}/{i}" for i in range(n)], range(seed, seed + n))
-                for split, (n, seed) in sizes.items()
-            }
-
+    sizes = {"train": (4, 0), "validation": (2, 100), "test": (2, 200)}
+    clips = {
+        split: map(small_clip, [f"{split}/{i}" for i in range(n)], range(seed, seed + n))
+        for split, (n, seed) in sizes.items()
+    }
     root = tmp_path_factory.mktemp("small_data")
-    builder.write_shards(
-        Small(config="face64", data_dir=root, file_format="array_record"), shards=1
-    )
+    builder.write_clips(clips, root, "small", "face64", shards=1)
     return root
 
 
