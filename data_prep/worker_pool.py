@@ -5,14 +5,13 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
 
+from lipsync_jax import processes
 from lipsync_jax.data_prep import clip_cache, corpora
 from lipsync_jax.data_prep.candidates import unreadable
 from lipsync_jax.data_prep.decision import ExtractionResult, decide
@@ -148,9 +147,8 @@ def _run_in_pool(
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends the worker without a traceback
+    processes.start_worker()
     use_one_thread()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def use_one_thread() -> None:
@@ -160,13 +158,6 @@ def use_one_thread() -> None:
     """
     cv2.setNumThreads(1)
     os.environ.update(JAX_PLATFORMS="cpu", PJRT_NPROC="1", NPROC="1")
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed, since it would wait for ever."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-    os._exit(1)
 
 
 def in_progress_marker(cache_dir: Path, video: corpora.Video) -> Path:

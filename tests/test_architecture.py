@@ -33,6 +33,7 @@ FLOORS = {
     "lipsync_jax.losses": 0,
     "lipsync_jax.paths": 0,
     "lipsync_jax.hub": 0,
+    "lipsync_jax.processes": 0,
     "lipsync_jax.progress": 0,
     "lipsync_jax.text": 0,
     "lipsync_jax.types": 0,

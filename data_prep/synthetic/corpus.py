@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync_jax import folder_lock, paths
+from lipsync_jax import folder_lock, paths, processes
 from lipsync_jax.data.clip import CROP_SPECS, Clip, decode_frames
 from lipsync_jax.data_prep import output_folder
 from lipsync_jax.data_prep.synthetic import parts, render_clips
@@ -90,19 +90,19 @@ def generate_corpus(
     if _is_finished(folder, recipe):  # which may be on a disk that can't be written to
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    processes = _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER))
+    pool = _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER))
     with _lock(folder.parent, is_part=part is not None):
         if _is_finished(folder, recipe):  # by a process that held the lock
             return folder
         if part is not None:
-            with processes as map_fn:
+            with pool as map_fn:
                 _render_part(recipe, part, builder.parts_dir, map_fn)
             return builder.parts_dir
         for unfinished in folder.parent.glob(f"*{folder.name}"):
             shutil.rmtree(unfinished)
         from lipsync_jax.data_prep.builder import write_shards
 
-        with processes as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
+        with pool as builder.map_fn, ProgressBar(_LABEL, clips, log) as builder.bar:
             write_shards(builder)
         paths.write_text(folder / _RECIPE, json.dumps(recipe))
         shutil.rmtree(builder.parts_dir, ignore_errors=True)
@@ -240,14 +240,17 @@ def _processes(workers: int) -> Iterator[Callable]:
         return
     # Forking a process in which JAX has started its threads can hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker) as pool:
         try:
             yield functools.partial(_map, pool, workers)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    processes.start_worker()
+    cv2.setNumThreads(1)
 
 
 def _map(

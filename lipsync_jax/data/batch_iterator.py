@@ -2,12 +2,12 @@
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 
 import grain
 from absl import flags
 
+from lipsync_jax import processes
 from lipsync_jax.types import Entry
 
 _MIN_SHARED_BYTES = 1 << 16
@@ -80,14 +80,4 @@ def _init_worker(index: int, count: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators belong to the training process
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process ends its workers
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    """Ends a worker whose training process was killed."""
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    processes.end_with_parent()
