@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -261,12 +262,17 @@ def _map(
     `Executor.map` begins all jobs: parts are read faster than their clips are written.
     """
     begun = collections.deque[concurrent.futures.Future]()
-    for job in jobs:
-        begun.append(pool.submit(function, job))
-        if len(begun) > _JOBS_AHEAD * workers:
+    try:
+        for job in jobs:
+            begun.append(pool.submit(function, job))
+            if len(begun) > _JOBS_AHEAD * workers:
+                yield begun.popleft().result()
+        while begun:
             yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process that renders died, perhaps for lack of memory; give fewer --workers"
+        ) from error
 
 
 def _cpus() -> int:
