@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any, cast
 
@@ -251,7 +252,8 @@ def write_bytes(file: Path, data: bytes) -> None:
     if file.is_symlink() or (file.exists() and not file.is_file()):
         file.write_bytes(data)
         return
-    partial = file.with_name(f".{file.name}.partial")
+    # Processes may write one file at the same time; the last one to finish is as good.
+    partial = file.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         partial.write_bytes(data)
         partial.replace(file)

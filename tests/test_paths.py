@@ -121,6 +121,19 @@ def test_who_may_only_list_objects_has_access(gs, monkeypatch, listing):
         paths.require_access(f"{gs}/run", "--workdir")
 
 
+def test_processes_that_write_one_file_do_not_share_a_partial_one(tmp_path, monkeypatch):
+    file, replace = tmp_path / "a.json", Path.replace
+
+    def replace_late(partial, target):
+        monkeypatch.setattr(Path, "replace", replace)
+        paths.write_text(file, "of another process")
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, "replace", replace_late)
+    paths.write_text(file, "own")
+    assert file.read_text() == "own" and [*tmp_path.iterdir()] == [file]
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "a.json"
     paths.write_text(file, "old")
