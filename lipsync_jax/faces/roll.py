@@ -22,9 +22,7 @@ from lipsync_jax.types import Untyped
 _STEP = 30.0  # degrees between the angles that are tried
 _SIZE = 128  # rows and columns of the turned copies
 _VIEW_SCALE = 2.0  # their side, in mean sides of the face's box
-_MAX_LOW_SCORE = (
-    0.915  # a lower score of an upright face is rare, of one tilted by 45 degrees usual
-)
+_MAX_LOW_SCORE = 0.915  # upright faces seldom score less, faces tilted by 45 degrees always
 _MIN_LANDMARK_ROLL = 6.0  # degrees; detectors report less than half of a roll
 _MIN_SCORE_AGAIN = 0.8  # of a tilted face that is only detected where it was before
 _MIN_UPRIGHT_SCORE = 0.91  # below it, at the best angle so far, all angles are tried

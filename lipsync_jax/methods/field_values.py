@@ -24,15 +24,8 @@ _LIMITS: Mapping[str, tuple[Callable[[Json], bool], str]] = {
     ),
     **dict.fromkeys(
         (
-            *(
-                "seed",
-                "steps",
-                "depth_mult",
-                "learning_rate",
-                "eps",
-                "weight_decay",
-                "weight_decay_l2",
-            ),
+            *("seed", "steps", "depth_mult", "learning_rate", "eps"),
+            *("weight_decay", "weight_decay_l2"),
             *("clip_norm", "warmup_steps", "lr_decay_steps", "lr_decay_from", "lr_decay_every"),
             *("checkpoint_minutes", "early_stopping_patience", "keep_period", "validation_clips"),
         ),
