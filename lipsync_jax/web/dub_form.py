@@ -18,7 +18,9 @@ from lipsync_jax.web.handlers import (
     submit_on_click,
     told_in_words,
 )
+from lipsync_jax.web.job_folder import link
 from lipsync_jax.web.job_options import DUB
+from lipsync_jax.web.job_views import file_name
 from lipsync_jax.web.submission import client_of
 
 _QUALITIES = [(texts.QUALITIES[name], name) for name in QUALITIES]
@@ -81,6 +83,12 @@ class DubForm(Form):
         with gr.Accordion(texts.BATCH, open=False):
             BatchForm(self._submitter, self._work).build([model, quality, *options.values()])
 
+        # Pressed by the button of a result, which says of which job.
+        use_result, used_job = (
+            gr.Button(visible="hidden", elem_id="use-result"),
+            gr.Textbox(visible=False),
+        )
+
         chosen = [source, video, picture]
         settings = [model, quality, short, person, *options.values()]
         source.change(
@@ -107,6 +115,13 @@ class DubForm(Form):
             )
         people.select(_choose_person, None, [person, chosen_person], **QUIET)
         example_button.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
+        use_result.click(
+            told_in_words(self._use_result),
+            used_job,
+            [source, video],
+            js="() => window.lipsync.usedJob",
+            **PRIVATE,
+        )
         preview_button.click(
             told_in_words(self._preview),
             [*chosen, audio, moment, *settings],
@@ -196,6 +211,20 @@ class DubForm(Form):
     def _example(self) -> tuple[str, str, str]:
         face, speech = example.files(self._work / "example")
         return texts.VIDEO, str(face), str(speech)
+
+    def _use_result(self, job_id: str) -> tuple[str, str]:
+        """Takes the result of a job as the video of the face."""
+        queue = self._submitter.queue
+        try:
+            job = queue.get(job_id)
+        except KeyError:
+            raise ValueError("the job of this result was deleted; choose another") from None
+        result = queue.folder(job) / str(job.report["result"])
+        path = self._work / "uploads" / "page" / job_id / file_name(job, result.suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            link(result, path)
+        return texts.VIDEO, str(path)
 
     def _preview(
         self,

@@ -36,7 +36,7 @@ def make(folder: Path, job: Job, files: Mapping[str, Path]) -> None:
     folder.mkdir()
     try:
         for role, path in files.items():
-            _link(path, folder / job.files[role])
+            link(path, folder / job.files[role])
         if files:
             _write(folder, job)
         else:  # a refused row, which stops no other
@@ -81,8 +81,9 @@ def remove_outputs(folder: Path, job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Links a file, or copies it to another file system."""
     try:
         os.link(source, target)
-    except OSError:  # another file system
+    except OSError:
         shutil.copyfile(source, target)

@@ -16,9 +16,11 @@ from lipsync_jax.web import dub_options, handlers, texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import picture_input, told_in_words
+from lipsync_jax.web.job import SubmittedJob, new
 from lipsync_jax.web.job_options import ANIMATE_OPTIONS, DUB, DUB_OPTIONS, KINDS, SYNC
 from lipsync_jax.web.models import ModelShelf
 from lipsync_jax.web.page import Page
+from lipsync_jax.web.submission import Submitter
 from tests.helpers import scenes
 
 DEFAULTS = DubbingOptions()
@@ -83,6 +85,18 @@ def test_pictures_are_the_files_that_were_uploaded(tmp_path):
     assert field.preprocess(None) is None
     assert field.get_block_name() == "image"  # whose script is in the browser
     assert not [*Path(handlers.__file__).parent.glob("*.pyi")]  # gradio writes them
+
+
+def test_a_result_becomes_the_video_of_the_face(actions, queue, face, tmp_path):
+    form = DubForm(Submitter(actions, queue), tmp_path / "work")
+    with pytest.raises(ValueError, match="was deleted; choose another"):
+        form._use_result("20200101-000000-abcdef")
+    job = queue.add(new(SubmittedJob("dub", {"face": face}), error="not run"), {"face": face})
+    queue._jobs[job.job_id].report["result"] = "face.mp4"
+    for _ in range(2):
+        kind, path = form._use_result(job.job_id)
+        assert kind == texts.VIDEO and Path(path).read_bytes() == face.read_bytes()
+        assert Path(path).name == "face_dub.mp4" and form._path(path) == Path(path)
 
 
 def test_what_is_missing_is_told(form, face, speech):

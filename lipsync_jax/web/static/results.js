@@ -34,6 +34,14 @@ const times = (intervals, player) => {
   return node;
 };
 
+// Gradio's fields can be filled by the server only: its hidden button asks for the job.
+const useAsFace = (id) => {
+  window.lipsync.usedJob = id;
+  document.querySelector("[role=tab][data-tab-id=dub]").click();
+  document.getElementById("use-result").click();
+  document.getElementById("face-kind").scrollIntoView({ block: "nearest" });
+};
+
 const videoResult = (job, act) => {
   const base = `/api/jobs/${job.job_id}`;
   const r = job.report;
@@ -69,6 +77,7 @@ const videoResult = (job, act) => {
       { className: "buttons" },
       link("Download video", `${base}/result?download=true`, true),
       link("Download report", `${base}/report`),
+      button("Use as face video", "Use this result as the video of the face", () => useAsFace(job.job_id)),
       button("Check sync", "Check the sync of this result", act("/api/jobs", "POST", { kind: "sync", from_job: job.job_id }))
     ),
     table(lines),
