@@ -205,7 +205,7 @@ def test_a_run_from_end_to_end_and_again(built_in, tmp_path, monkeypatch):
     assert config["init_from"]["generator"].endswith("models/base")
     assert "mouth L1 on the held-out seconds" in command.describe(first)
     # A finished run only measures again; more steps go on from its last one.
-    monkeypatch.setattr(personalization.builder, "write_shards", None)
+    monkeypatch.setattr(personalization.builder, "to_record", None)  # no clip is written again
     assert run(2).held_out_mouth_l1 == first.held_out_mouth_l1
     run(3)
     assert max(int(p.name) for p in (out / "checkpoints").iterdir()) == 3
