@@ -95,8 +95,9 @@ class Actions:
         """
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is unknown; choose from {', '.join(KINDS)}")
+        by_face = job_options.speakers(files)
         for role in KINDS[kind]:
-            if role not in files:
+            if role not in files and not (role == "audio" and by_face):
                 raise ValueError(f"`{role}` is missing; give a file")
         job_options.check(kind, options)
         if kind in NEED_CONSENT:
@@ -108,9 +109,13 @@ class Actions:
         else:
             shelf = self.dubbing if kind == DUB else self.animation
             shelf.folder(options.get("model"))
-            job_options.settings(kind, options)
+            job_options.settings(kind, options, files)
             inputs.require_face(files["face"], shown["face"])
-            inputs.require_audio(files["audio"], shown["audio"])
+            if "audio" in files:
+                inputs.require_audio(files["audio"], shown["audio"])
+            for number, path in by_face.items():
+                name = shown[job_options.speaker_role(number)]
+                inputs.require_audio(path, f"{number} {name}", "speakers")
         inputs.require_space(self._work, sum(path.stat().st_size for path in files.values()))
         return SubmittedJob(kind, files, shown, {k: v for k, v in options.items() if v is not None})
 
@@ -160,7 +165,7 @@ class Actions:
         with contextlib.ExitStack() as names:
             for role, path in files.items():
                 names.enter_context(inputs.renamed_errors(path, job.names[role]))
-            names.enter_context(naming_options(files))
+            names.enter_context(naming_options(job_options.by_option(files)))
             picture = files.get("face") or files["video"]
             inputs.write_thumbnail(picture, folder / THUMBNAIL)
             if job.kind == DUB:

@@ -10,18 +10,23 @@ from lipsync_jax.types import Json
 from lipsync_jax.web import job_views
 from lipsync_jax.web.job import DONE
 from lipsync_jax.web.job_folder import THUMBNAIL
-from lipsync_jax.web.job_options import JOB_OPTIONS, KINDS, SYNC
+from lipsync_jax.web.job_options import DUB, JOB_OPTIONS, KINDS, SYNC, speaker_role
 from lipsync_jax.web.jobs import JobQueue
 from lipsync_jax.web.submission import Submitter, client_of
 from lipsync_jax.web.uploads import Uploads
 
 
 class NewJob(BaseModel, extra="forbid"):
-    """A job to add. `face`, `audio` and `video` are ids of uploaded files."""
+    """A job to add. `face`, `audio`, `video` and those of `speakers` are ids of uploaded files."""
 
     kind: Literal["dub", "animate", "sync"]
     face: str | None = Field(None, description="dub, animate: a video or an image of a face")
     audio: str | None = Field(None, description="dub, animate: a recording of speech")
+    speakers: dict[Annotated[int, Field(ge=0)], str] = Field(
+        default_factory=dict,
+        description="dub: the recording of each face, by its number as of /api/faces; without "
+        "audio the video has the mix of all",
+    )
     video: str | None = Field(None, description="sync: a video with sound")
     from_job: str | None = Field(None, description="sync: measure the result of this job instead")
     consent: bool = Field(
@@ -69,6 +74,10 @@ def _add_jobs(app: FastAPI, submitter: Submitter, uploads: Uploads) -> None:
         """Adds a job to the queue."""
         ids = {role: getattr(new, role) for role in KINDS[new.kind]}
         files = {role: uploads.path(file_id, role) for role, file_id in ids.items() if file_id}
+        if new.speakers and new.kind != DUB:
+            raise ValueError("`speakers` is for kind dub")
+        for number, file_id in new.speakers.items():
+            files[speaker_role(number)] = uploads.path(file_id, "speakers")
         names: dict[str, str] = {}
         if new.from_job is not None:
             if new.kind != SYNC:
@@ -149,7 +158,7 @@ def _add_results(app: FastAPI, queue: JobQueue) -> None:
 
     @app.get("/api/jobs/{job_id}/input/{role}", tags=["results"], response_class=FileResponse)
     def source(job_id: str, role: str) -> FileResponse:
-        """Returns an input of a job: `face`, `audio` or `video`."""
+        """Returns an input of a job: `face`, `audio`, `video`, or `speaker_0` of face 0."""
         job = job_views.find(queue, job_id)
         if role not in job.files:
             raise HTTPException(404, f"the job has no {role[:20]}")

@@ -119,9 +119,9 @@ def require_face(path: Path, name: str = "", role: str = "face") -> MediaFile:
     return found
 
 
-def require_audio(path: Path, name: str = "") -> MediaFile:
-    """Inspects the file of speech, `audio` in errors; see `require_face`."""
-    told = f"`audio` {name or path.name}"
+def require_audio(path: Path, name: str = "", role: str = "audio") -> MediaFile:
+    """Inspects the file of speech; see `require_face`."""
+    told = f"`{role}` {name or path.name}"
     return _with_audio(inspect(path, told), told, "give a recording of speech")
 
 

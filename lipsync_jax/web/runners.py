@@ -56,12 +56,18 @@ def dub(
         timings: stores the seconds that this takes.
     """
     job, files, folder, on_progress = running
-    settings = job_options.settings(DUB, job.options)
     on_progress("loading the model", 0, 0)
     pipeline = models.get(job.options.get("model"))
-    audio = files["audio"]
+    shortened: dict[str, Path] = {}
     if job.options.get("first_seconds"):
-        audio = _first_seconds(audio, folder, float(job.options["first_seconds"]))
+        seconds = float(job.options["first_seconds"])
+        shortened = {
+            role: _first_seconds(path, folder / f"{role}_start.wav", seconds)
+            for role, path in files.items()
+            if role != "face"
+        }
+    driving = {**files, **shortened}
+    audio, settings = driving.get("audio"), job_options.settings(DUB, job.options, driving)
     outfile = folder / "result.mp4"
     on_progress("detecting faces", 0, 0)
     result = pipeline.generate(
@@ -85,8 +91,8 @@ def dub(
     report["sync_text"] = dub_sync.describe(sync) if sync else ()
     named = {files["face"].name: job.names["face"]}  # in why a video was not measured
     report |= {key: _json_output.plain(report[key], named) for key in ("sync", "sync_text")}
-    if audio != files["audio"]:
-        audio.unlink()
+    for path in shortened.values():
+        path.unlink()
     return _finish(report, job, result)
 
 
@@ -155,7 +161,7 @@ def _finish(report: dict[str, Json], job: Job, result: GenerationResult) -> dict
     tag = metadata.read(result.outfile)
     return report | {
         "face": job.names["face"],
-        "audio": job.names["audio"],
+        "audio": job.names.get("audio"),
         "outfile": result.outfile.name,
         "result": result.outfile.name,
         "tagged_as_synthetic": tag is not None and tag.model_hash == result.model_hash,
@@ -164,7 +170,7 @@ def _finish(report: dict[str, Json], job: Job, result: GenerationResult) -> dict
     }
 
 
-def _first_seconds(path: Path, folder: Path, seconds: float) -> Path:
+def _first_seconds(path: Path, outfile: Path, seconds: float) -> Path:
     """Writes the first seconds of a recording."""
     rate, chunks = driving_audio.read_mono_chunks(path)
     count, parts = round(seconds * rate), []
@@ -172,6 +178,5 @@ def _first_seconds(path: Path, folder: Path, seconds: float) -> Path:
         parts.append(np.asarray(chunk))
         if sum(map(len, parts)) >= count:
             break
-    outfile = folder / "audio_start.wav"
     audio_files.save(outfile, np.concatenate(parts)[:count], rate)
     return outfile

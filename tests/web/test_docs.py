@@ -54,17 +54,21 @@ def test_the_lines_for_scripts(port, face, speech, tmp_path):
     ids["FACE_ID"] = json.loads(curl(lines[0]))["file"]
     ids["AUDIO_ID"] = json.loads(curl(lines[1]))["file"]
     ids["JOB_ID"] = json.loads(curl(lines[2]))["job"]
-    while (job := json.loads(curl(lines[3])))["state"] in ("waiting", "running"):
+    ids["AUDIO_2_ID"] = json.loads(curl(lines[1]))["file"]
+    two_people = json.loads(curl(lines[3]))["job"]
+    while (job := json.loads(curl(lines[4])))["state"] in ("waiting", "running"):
         time.sleep(0.1)
     assert job["state"] == "done", job
-    for line in lines[4:8]:
+    for line in lines[5:9]:
         curl(line)
-    ids["BATCH_ID"] = json.loads(curl(lines[8]))["batch"]
-    while json.loads(curl(lines[9]))["counts"]["done"] < 1:
+    ids["BATCH_ID"] = json.loads(curl(lines[9]))["batch"]
+    while json.loads(curl(lines[10]))["counts"]["done"] < 1:
         time.sleep(0.1)
-    curl(lines[10])
+    curl(lines[11])
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:
         assert archive.namelist() == ["rows.csv", "anna.mp4"]
     assert (tmp_path / "dubbed.mp4").stat().st_size > 1000
     assert json.loads((tmp_path / "report.json").read_text())["frames"] == 20
-    assert len(lines) == 11
+    assert len(lines) == 12
+    ids["JOB_ID"] = two_people  # which ran before the batch
+    assert json.loads(curl(lines[4]))["state"] == "done"

@@ -83,6 +83,66 @@ def test_a_script_dubs_a_video(client, face, speech, tmp_path):
     assert client.get(f"/api/jobs/{job_id}").status_code == 404
 
 
+def test_a_script_dubs_two_people(client, actions, queue, face, speech, tmp_path):
+    voices = {"0": upload(client, speech), "1": upload(client, scenes.write_tone(
+        tmp_path / "other.wav", 1.2, hertz=330))}  # fmt: skip
+    body = {"kind": "dub", "face": upload(client, face), "speakers": voices, "consent": True}
+    answer = client.post("/api/jobs", json=body | {"options": OPTIONS})
+    assert answer.status_code == 202, answer.text
+    job = wait(client, answer.json()["job"])
+    assert job["state"] == "done", job
+    assert job["names"] == {"face": "face.mp4", "speaker_0": "voice.wav", "speaker_1": "other.wav"}
+    assert job["report"]["frames"] == 30 and job["report"]["audio"] is None
+    path = f"/api/jobs/{job['job_id']}"
+    assert client.get(f"{path}/input/speaker_0").content == speech.read_bytes()
+    (tmp_path / "out.mp4").write_bytes(client.get(f"{path}/result").content)
+    frame = next(video_reader.read_frames(tmp_path / "out.mp4"))
+    assert all(scenes.face_changed(frame, box) for box in (scenes.LEFT, scenes.RIGHT))
+    # Run again after a restart and without the uploads.
+    for file_id in (body["face"], *voices.values()):
+        client.delete(f"/api/files/{file_id}")
+    queue.close()
+    with contextlib.closing(JobQueue(tmp_path / "work" / "jobs", actions.run)) as queue:
+        restarted = client_of(server.create_app(Submitter(actions, queue), tmp_path / "work"))
+        again = wait(restarted, restarted.post(f"{path}/again").json()["job"])
+    assert again["state"] == "done" and again["names"] == job["names"]
+    assert again["report"]["frames"] == 30
+
+
+def test_each_recording_of_several_is_shortened(client, queue, face, speech, tmp_path):
+    voices = {number: upload(client, speech) for number in ("0", "1")}
+    body = {"kind": "dub", "face": upload(client, face), "speakers": voices, "consent": True}
+    body["audio"] = upload(client, speech)  # of the output
+    body["options"] = OPTIONS | {"first_seconds": 0.4}
+    job = wait(client, client.post("/api/jobs", json=body).json()["job"])
+    assert job["state"] == "done" and job["report"]["frames"] == 10, job
+    assert job["report"]["audio"] == "voice.wav"
+    left = {path.name for path in queue.folder(queue.get(job["job_id"])).glob("*.wav")}
+    assert left == {"audio.wav", "speaker_0.wav", "speaker_1.wav"}
+
+
+def test_wrong_speakers_are_told_in_words(client, face, speech, tmp_path):
+    silent = scenes.write_scenes(tmp_path / "silent.mp4", [(None, None)])
+    body = {"kind": "dub", "face": upload(client, face), "consent": True, "options": OPTIONS}
+    heard = upload(client, speech)
+    for speakers, values, message in (
+        ({}, {}, "`audio` is missing"),
+        ({"0": upload(client, silent)}, {}, "`speakers` 0 silent.mp4 has no sound"),
+        ({"0": "0123456789abcdef"}, {}, "`speakers`: there is no uploaded file"),
+        ({"0": heard}, {"options": {"box": [1, 50, 1, 50]}}, "`box` and `speakers` all select"),
+        ({"0": heard}, {"options": {"face_id": 0}}, "`face_id` and `speakers` all select"),
+        ({"0": heard}, {"kind": "sync"}, "`speakers` is for kind dub"),
+        ({"-1": heard}, {}, "greater than or equal to 0"),
+        ({"left": heard}, {}, "valid integer"),
+    ):
+        answer = client.post("/api/jobs", json=body | {"speakers": speakers} | values)
+        assert answer.status_code == 422 and message in answer.text, answer.text
+    answer = client.post("/api/jobs", json=body | {"speakers": {"0": heard, "7": heard}})
+    job = wait(client, answer.json()["job"])
+    assert job["state"] == "failed"
+    assert "`face` face.mp4 shows faces 0 to 1, there is no face 7" in job["error"]
+
+
 def test_pages_get_what_has_changed_without_reports(client, actions, queue, face, speech, tmp_path):
     def changes(since):
         return client.get("/api/changes", params={"since": since}).json()
