@@ -254,6 +254,25 @@ def frame_times(path: str | os.PathLike) -> tuple[Fraction, ...]:
     return tuple((time - times[0]) * tick for time in times)
 
 
+def audio_end(path: str | os.PathLike) -> Fraction | None:
+    """Reads when a file's main audio ends, from its packets, without decoding them.
+
+    Returns:
+        Seconds of the container's clock, or None for a file without audio.
+
+    Raises:
+        FileNotFoundError, ValueError: see `containers.open_container`.
+    """
+    with containers.open_container(path) as container:
+        stream = containers.main_audio(container)
+        if stream is None:
+            return None
+        tick = rational(stream.time_base) or Fraction(0)
+        read = Packets(container, [stream], path)
+        ends = (p.pts + (p.duration or 0) for p in read if p.size and p.pts is not None)
+        return max(ends, default=0) * tick
+
+
 def first_frame(
     container: av.container.InputContainer, stream: av.stream.Stream, path: str | os.PathLike
 ) -> tuple[Untyped, Fraction]:

@@ -176,8 +176,9 @@ def read_frames(
     The orientation of the file is applied, interlaced frames are deinterlaced, transparent pixels
     show a plain background, and frames of another aspect ratio than the first are letterboxed.
     Damaged packets are skipped and a truncated file yields its readable frames, with one warning.
-    Frames that repeat a time share the interval up to the next; missing times, and times after a
-    jump back, are replaced by a step of one frame.
+    Frames that repeat a time share the interval up to the next, as do single frames whose time is
+    damaged: far ahead of the frames on both sides, or, at the end, of the audio. Missing times, and
+    times after a jump back, are replaced by a step of one frame.
 
     Args:
         path: any container that FFmpeg reads.
@@ -232,7 +233,10 @@ def _read(
         converter, index = FrameConverter(), 0
         converter.set_size(first)
         convert = converter.keep_planes if planes else converter
-        for time, frame in rising_times.with_rising_times(deinterlace(decoded), zero, step):
+        rising = rising_times.with_rising_times(
+            deinterlace(decoded), zero, step, lambda: packets.audio_end(path)
+        )
+        for time, frame in rising:
             if time >= earliest:
                 yield Frame(time, convert(frame), index)
                 index += 1
