@@ -13,6 +13,7 @@ from lipsync_jax.live.pipeline import LiveFace
 from lipsync_jax.live.voice import BLOCK, SOUND_RATE
 from lipsync_jax.media import frame_source
 from lipsync_jax.synthesis.dubbing import LipSyncPipeline
+from lipsync_jax.synthesis.face_detection_pass import UnusableFaceError
 from lipsync_jax.types import Argument
 
 TRIAL_FRAMES = 50
@@ -21,6 +22,7 @@ MAX_SECONDS = 12  # of the face's frames: a face starts as soon, however long it
 _SHARE = 0.75  # of a frame's time that its generation may take; the rest is for the encoder
 _MIN_HEIGHT = 160  # pixels; a smaller face is not tried
 LABEL = "synthetic"
+MAX_HEIGHT = 480  # rows of the frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ def prepare(
     path: str | os.PathLike,
     *,
     name: str | None = None,
-    max_height: int = 480,
+    max_height: int = MAX_HEIGHT,
     label: str = LABEL,
     on_step: Callable[[str], object] = lambda text: None,
     measure: Callable[[LiveFace], float] = measure,
@@ -134,10 +136,12 @@ def prepare(
                 max_seconds=MAX_SECONDS,
                 **{"batch_size": 1, "label": label or None, "resize_factor": resize, **options},
             )
-        except ValueError:
-            if streaming is None:
-                raise
-            break  # the face would be too small to be found
+        except ValueError as error:
+            if streaming is not None:
+                break  # the face would be too small to be found
+            if isinstance(error, UnusableFaceError):
+                raise ValueError(f"{error.fact}; {_advice(factor, max_height)}") from error
+            raise
         on_step(f"{name}: trying {TRIAL_FRAMES} frames")
         streaming, rate = smaller, float(smaller.frame_rate)
         plan = Plan(measure(streaming), rate, is_halved=resize > factor)
@@ -148,6 +152,14 @@ def prepare(
         is_enough = plan.frame_seconds <= 2 * _SHARE / plan.frame_rate
         plan = dataclasses.replace(plan, stride=2, is_enough=is_enough)
     return PreparedFace(name, streaming, plan, pipeline.model.model_hash, pipeline.credit)
+
+
+def _advice(factor: int, max_height: int) -> str:
+    """Returns what to do about an unusable face, with options that a live face has."""
+    less_reduced = factor > 1 and max_height < MAX_HEIGHT
+    return "give a video or an image of one upright, larger face" + (
+        f", or a `max_height` above {max_height}" if less_reduced else ""
+    )
 
 
 def _speech_like() -> Iterator[np.ndarray]:

@@ -26,6 +26,19 @@ _MIN_SIMILARITY_MARGIN = 0.03  # smaller differences of two similarities are amb
 OnFrame = Callable[[int, int, float], None]  # frames done, of how many, seconds since the start
 
 
+class UnusableFaceError(ValueError):
+    """A video shows no face that can be dubbed.
+
+    Attributes:
+        fact: the message without the advice, whose options some callers lack.
+    """
+
+    def __init__(self, fact: str, advice: str) -> None:
+        """Joins both to the message."""
+        super().__init__(f"{fact}; {advice}")
+        self.fact = fact
+
+
 class SearchedFrames(NamedTuple):
     """How far the faces of a video are known while its frames are being searched.
 
@@ -198,16 +211,17 @@ def select_trajectory(
         reference: appearance of the person, with `face_ref`.
 
     Raises:
-        ValueError: there is no face, not that identity, the reference is ambiguous, or the face is
-            smaller than `min_face_height` throughout.
+        UnusableFaceError: there is no face, or one smaller than `min_face_height` throughout.
+        ValueError: there is not that identity, or the reference is ambiguous.
     """
     count = (
         len(video_faces.times) if end is None else sum(moment < end for moment in video_faces.times)
     )
     if options.box is None and all(track.start >= count for track in video_faces.tracks):
-        raise ValueError(
-            f"{video.path}: no face was found in any of {count} frames; check that the video is "
-            "upright (`rotate` turns it), or give the face's box with `box`"
+        raise UnusableFaceError(
+            f"{video.path}: no face was found in any of {count} frames",
+            "check that the video is upright (`rotate` turns it), or give the face's box with "
+            "`box`",
         )
     face_id = options.face_id
     if reference is not None:
@@ -224,8 +238,8 @@ def identity_trajectory(
     """Returns the trajectory of an identity.
 
     Raises:
-        ValueError: the video has no identity of that number, or the face is smaller than
-            `min_face_height` throughout.
+        UnusableFaceError: the face is smaller than `min_face_height` throughout.
+        ValueError: the video has no identity of that number.
     """
     identities = video_faces.identities()
     if not 0 <= face_id < len(identities):
@@ -243,11 +257,12 @@ def _large_enough_trajectory(
     result = trajectory.face_trajectory(video_faces, tracks, options, options.min_face_height)
     if result.too_small.any() and not np.isfinite(result.boxes).any():
         height = max(float(np.median(t.boxes[:, 3] - t.boxes[:, 1])) for t in tracks)
-        raise ValueError(
+        raise UnusableFaceError(
             f"{video.path}: the face is {height:.0f} pixels high, and faces below "
             f"{options.min_face_height} pixels are left unchanged, since they can't be generated "
-            "well; give a video with a larger face, or generate this face nevertheless with "
-            "`min_face_height` 0"
+            "well",
+            "give a video with a larger face, or generate this face nevertheless with "
+            "`min_face_height` 0",
         )
     return result
 

@@ -81,3 +81,14 @@ def test_the_trial_generates_frames_of_speech(face_video):
 def test_a_face_that_would_become_too_small_keeps_its_size(face_video, monkeypatch):
     face, _ = prepare(face_video, {120: 0.05}, monkeypatch, min_face_height=40)
     assert face.streaming.size == (120, 80) and face.plan.stride == 2 and face.plan.is_enough
+
+
+def test_an_unusable_face_is_told_with_options_of_the_command(tmp_path, face_video, monkeypatch):
+    nobody = scenes.write_scenes(tmp_path / "nobody.mkv", [(None, None)] * 2)
+    found = r"^\S+nobody\.mkv: no face was found in any of 20 frames; give a video or an image of "
+    with pytest.raises(ValueError, match=found + "one upright, larger face$"):
+        prepare(nobody, {}, monkeypatch)
+    with pytest.raises(ValueError, match=found + ".*, or a `max_height` above 64$"):
+        prepare(nobody, {}, monkeypatch, max_height=64)
+    with pytest.raises(ValueError, match=r"pixels high, .* well; give a video or an image of"):
+        prepare(face_video, {}, monkeypatch, min_face_height=60)
