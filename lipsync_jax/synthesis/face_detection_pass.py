@@ -218,11 +218,16 @@ def select_trajectory(
         len(video_faces.times) if end is None else sum(moment < end for moment in video_faces.times)
     )
     if options.box is None and all(track.start >= count for track in video_faces.tracks):
-        raise UnusableFaceError(
-            f"{video.path}: no face was found in any of {count} frames",
-            "check that the video is upright (`rotate` turns it), or give the face's box with "
-            "`box`",
+        advice = (
+            "check that the video is upright (`rotate` turns it), or give the face's box with `box`"
         )
+        if options.resize_factor > 1:
+            width, height = video.size
+            advice = (
+                f"`resize_factor` {options.resize_factor} reduces its frames to {width}x{height} "
+                f"pixels: give a smaller one; or {advice}"
+            )
+        raise UnusableFaceError(f"{video.path}: no face was found in any of {count} frames", advice)
     face_id = options.face_id
     if reference is not None:
         face_id = _most_similar_identity(video, video_faces, reference, options.face_ref)

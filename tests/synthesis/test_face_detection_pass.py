@@ -144,3 +144,10 @@ def test_only_the_latest_are_kept(monkeypatch):
         os.utime(user_cache.folder("faces") / f"{i:032}.npz", (i, i))
     assert sorted(int(p.stem) for p in user_cache.folder("faces").iterdir()) == [2, 3, 4]
     assert cache.load(f"{4:032}", None) == survey
+
+
+def test_a_reduction_that_leaves_no_face_is_named(tmp_path, detected_frames):
+    face_video = scenes.write_scenes(tmp_path / "film.mkv", [(LEFT, None)], frames=2)
+    reduced = r"any of 2 frames; `resize_factor` 100 reduces its frames to 1x1 pixels: give a"
+    with pytest.raises(ValueError, match=reduced):
+        run(face_video, tmp_path, resize_factor=100)
