@@ -92,7 +92,8 @@ def find(sources: Iterable[Path]) -> list[Video]:
 def _list_files(sources: Sequence[Path]) -> Iterator[Path]:
     for source in sources:
         for file in walk(source) if source.is_dir() else source.parent.iterdir():
-            if file.name.endswith((_TIME_LIST, _CROP_LIST, _SIZE_LIST)):
+            is_list = file.name.endswith((_TIME_LIST, _CROP_LIST, _SIZE_LIST))
+            if is_list and not file.name.startswith("."):
                 yield file
 
 

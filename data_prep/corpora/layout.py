@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lipsync_jax.data.clip import Word
@@ -274,6 +274,18 @@ def subfolders(folder: Path) -> list[Path]:
         return []
     with os.scandir(folder) as entries:
         return sorted(Path(e.path) for e in entries if e.is_dir() and e.name[0] != ".")
+
+
+def visible_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """Returns the files of some suffixes in a folder, sorted, by their names alone.
+
+    Hidden files are left out: macOS writes a file `._a.mp4` beside `a.mp4` on other file systems.
+    """
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name[0] != ".")
+    return [folder / name for name in names if os.path.splitext(name)[1].lower() in suffixes]
 
 
 def collect(

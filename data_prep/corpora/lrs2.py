@@ -1,7 +1,6 @@
 """LRS2-BBC (Afouras et al. 2018): sentences of BBC television."""
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lipsync_jax.data_prep.corpora.layout import (
     find_videos,
     official,
     subfolders,
+    visible_files,
 )
 
 LISTS = {"train": "train", "val": "validation", "test": "test"}  # of main/; pretrain/ is whole
@@ -89,9 +89,7 @@ def _scan(roots: Iterable[Path], sources: Sequence[Path]) -> Iterator[Video]:
 def clips(part: Path) -> Iterator[Path]:
     """Yields the videos of a part, `part/BROADCAST/00001.mp4`, in order."""
     for folder in subfolders(part):
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".mp4"))
-        yield from (folder / name for name in names)
+        yield from visible_files(folder, (".mp4",))
 
 
 def _read_lists(root: Path, sources: Sequence[Path]) -> dict[str, str]:

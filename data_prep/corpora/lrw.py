@@ -12,6 +12,7 @@ from lipsync_jax.data_prep.corpora.layout import (
     find_videos,
     official,
     subfolders,
+    visible_files,
 )
 
 CENTER = 29 / 25 / 2  # seconds: the middle of the clip, in which the middle of the word lies
@@ -61,7 +62,7 @@ def _scan(roots: Iterable[Path]) -> Iterator[Video]:
     for root in roots:
         for word in subfolders(root / "lipread_mp4"):
             for folder, split in _FOLDERS.items():
-                for path in sorted((word / folder).glob("*.mp4")):
+                for path in visible_files(word / folder, (".mp4",)):
                     # Numbers start again in each split, so an id needs the folder.
                     name = f"{word.name}/{folder}/{path.stem}"
                     yield Video(path, name, name, split, path.with_suffix(".txt"))

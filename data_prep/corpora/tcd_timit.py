@@ -11,13 +11,13 @@ from pathlib import Path
 from lipsync_jax.data.clip import Word
 from lipsync_jax.data_prep.corpora.base import OFFICIAL, CorpusBuilder, NamedSplit, configs
 from lipsync_jax.data_prep.corpora.layout import (
-    SUFFIXES,
     Video,
     by_speaker,
     find_file,
     find_videos,
     official,
     subfolders,
+    visible_files,
 )
 
 UNITS_PER_SECOND = 10_000_000  # HTK's times are in 100 ns
@@ -101,9 +101,7 @@ def _scan(roots: Iterable[Path]) -> list[Video]:
 def _clips(root: Path) -> Iterator[Path]:
     for group in (root / "volunteers", root / "lipspeakers"):
         for speaker in subfolders(group):
-            for path in sorted((speaker / "Clips" / "straightcam").glob("*")):
-                if path.suffix.lower() in SUFFIXES:
-                    yield path
+            yield from visible_files(speaker / "Clips" / "straightcam")
 
 
 def _number(speaker: str) -> int:
@@ -141,7 +139,7 @@ def _key(speaker: str, sentence: str) -> tuple[str, str]:
 
 def _label_files(root: Path) -> list[Path]:
     folders = [root, *subfolders(root)]
-    return [file for folder in folders for file in sorted(folder.glob("*.mlf"))]
+    return [file for folder in folders for file in visible_files(folder, (".mlf",))]
 
 
 def _read_labels(file: Path) -> dict[tuple[str, str], tuple[Word, ...]]:

@@ -188,3 +188,12 @@ def test_the_documentation_names_every_corpus_and_split():
         assert f"| `{name}` |" in page
         for split in builder.SPLITS:
             assert f"| `{split}` |" in page, (name, split)
+
+
+@pytest.mark.parametrize(("tree", "name"), [(n, n) for n in COUNTS], indirect=["tree"])
+def test_hidden_files_beside_the_files_of_a_corpus_are_passed_over(tree, name):
+    corpus = corpora.get(name)
+    expected = [(video, corpus.words(video)) for video in corpus.find([tree])]
+    for path in [path for path in tree.rglob("*") if path.is_file()]:
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\xff\xff")  # AppleDouble
+    assert [(video, corpus.words(video)) for video in corpus.find([tree])] == expected
