@@ -12,7 +12,6 @@ import functools
 import json
 import logging
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from lipsync_jax.data_prep.settings import (
 )
 from lipsync_jax.data_prep.splits import SPLIT_BY, SPLITS
 from lipsync_jax.progress import ProgressBar
+from lipsync_jax.text import split_words
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ def run(arguments: argparse.Namespace) -> int:
         ExtractionSettings(**given(ExtractionSettings)),
         SplitSettings(**given(SplitSettings)),
     )
-    beam_options = shlex.split(arguments.beam_options)
+    beam_options = split_words(arguments.beam_options, "--beam-options")
     runner = RunnerSettings(arguments.runner, arguments.workers, beam_options)
     if arguments.workers < 1 or arguments.runner == "beam":  # which may extract in this process
         worker_pool.use_one_thread()  # as the processes do, for equal bytes

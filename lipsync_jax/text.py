@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 
 _OPTION = re.compile(r"`([a-z][a-z0-9_]*)`")
@@ -37,6 +38,26 @@ def _escape(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def split_words(text: str, name: str) -> list[str]:
+    """Splits a text into words as a shell does, with quotation marks.
+
+    Args:
+        text: of words.
+        name: of the option that the text is the value of.
+
+    Raises:
+        ValueError: a quotation mark is not closed, or nothing follows a last backslash.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        problem = str(error)[0].lower() + str(error)[1:]
+        raise ValueError(
+            f"{name} {text!r}: {problem}; close the quotation mark, or write \\ before a mark that "
+            "is part of a word"
+        ) from error
 
 
 def spell_options(message: object, spelling: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from lipsync_jax.text import (
     printable,
     printable_lines,
     spell_options,
+    split_words,
     unique_file_names,
 )
 from tests.helpers import media_files
@@ -158,3 +159,9 @@ def test_the_librarys_errors_name_options_by_their_fields():
             message = " ".join(text for text in texts if isinstance(text, str))
             assert set(re.findall(r"`([a-z0-9_]+)`", message)) <= known, (path, message)
             assert not spellings & set(re.findall(r"--[a-z-]+", message)), (path, message)
+
+
+def test_an_open_quotation_mark_is_told_by_its_option():
+    assert split_words("--a 'b c'", "--beam-options") == ["--a", "b c"]
+    with pytest.raises(ValueError, match=r"^--beam-options \"'b c\": no closing quotation; close"):
+        split_words("'b c", "--beam-options")

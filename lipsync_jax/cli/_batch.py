@@ -3,11 +3,10 @@
 import argparse
 import copy
 import csv
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from lipsync_jax.cli import _json_output, _staging, _terminal
 from lipsync_jax.cli._parser import OPTIONS_OF_0_1, QuietParser
 from lipsync_jax.media import prefetch
 from lipsync_jax.progress import ProgressBar
-from lipsync_jax.text import printable
+from lipsync_jax.text import printable, split_words
 from lipsync_jax.types import Argument, Json
 
 if TYPE_CHECKING:
@@ -226,6 +225,12 @@ def read_rows(
     columns = {name: _column(name, row_options) for name in names}
     unknown = [name for name in names if columns[name] not in row_options.columns]
     lacking = [name for name in required if name not in names]
+    doubled = _same_columns(names, columns)
+    if doubled:
+        raise ValueError(
+            f"{name}: the columns {' and '.join(map(repr, doubled))} are one option; remove all "
+            "but one of them"
+        )
     if unknown or lacking:
         problem = (
             f"has no option for {', '.join(map(repr, unknown))}"
@@ -258,6 +263,14 @@ def parse_row(
     if "" in row:
         raise ValueError("this row has more cells than there are columns")
     return row_options.parser.parse_args([*_row_argv(row, row_options)], given)
+
+
+def _same_columns(names: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """Returns the first names of columns that are one option; empty where all options differ."""
+    of_option: dict[str, list[str]] = {}
+    for name in filter(None, names):
+        of_option.setdefault(columns[name], []).append(name)
+    return next((found for found in of_option.values() if len(found) > 1), [])
 
 
 def _column(name: str, row_options: RowOptions) -> str:
@@ -315,7 +328,7 @@ def _item(result: RowResult) -> dict[str, Json]:
 def _row_argv(row: Mapping[str, str], row_options: RowOptions) -> Iterator[str]:
     """Yields a row as a command line; a cell of an option of several values is split."""
     for name, cell in row.items():
-        values = [cell] if name in row_options.single_valued else shlex.split(cell)
+        values = [cell] if name in row_options.single_valued else split_words(cell, f"--{name}")
         if len(values) == 1:
             yield f"--{name}={values[0]}"  # a value may begin with a dash
         else:

@@ -59,14 +59,26 @@ def tags(model: str, credit: str = "") -> dict[str, str]:
     Args:
         model: see `model_hash`.
         credit: the model's name, licence and attribution; a tag of its own unless empty.
+
+    Raises:
+        ValueError: SOURCE_DATE_EPOCH is no number of seconds.
     """
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.datetime.now(datetime.UTC)
-    if epoch:
-        now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
-    date = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    date = _now().strftime("%Y-%m-%dT%H:%M:%SZ")
     comment = f"{_NOTICE} (lipsync_jax {__version__}, model {model}, {date})"
     return {"comment": comment, **({"description": _CREDIT + credit} if credit else {})}
+
+
+def _now() -> datetime.datetime:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.datetime.now(datetime.UTC)
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(
+            f"the environment variable SOURCE_DATE_EPOCH is {epoch!r}: give whole seconds since "
+            "1970, or unset the variable for the current time"
+        ) from error
 
 
 def read(path: str | os.PathLike) -> SyntheticMediaTag | None:

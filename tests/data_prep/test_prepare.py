@@ -280,6 +280,12 @@ def test_the_command_reports_errors(tmp_path, capsys):
         prepare.prepare([tmp_path], tmp_path / "out", split=SplitSettings("moon"))
 
 
+def test_options_of_the_pipeline_that_cannot_be_split_are_named(tmp_path, capsys):
+    arguments = ["--input", str(tmp_path), "--out", str(tmp_path / "out"), "--runner", "beam"]
+    assert main.main(["prepare", *arguments, "--beam-options=--name='a"]) == 1
+    assert '--beam-options "--name=\'a": no closing quotation' in capsys.readouterr().err
+
+
 def test_more_shards_than_clips_are_refused(raw, tmp_path):
     with pytest.raises(ValueError, match=r"--shards 4: the split .* has 1 clips; give at most 1"):
         prepare.prepare([raw], tmp_path / "out", settings=SETTINGS, shards=4)

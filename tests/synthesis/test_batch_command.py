@@ -134,6 +134,11 @@ def test_one_video_for_scripts(folder, capsys, monkeypatch):
         (["face", "audio"], [["a", "b"]], "has no outfile"),
         (["face", "audio", "outfile"], [], "has no rows"),
         (["face", "outfile", "manifest"], [["a"] * 3], "no option for 'manifest'"),
+        (
+            ["face", "audio", "outfile", "detect-every", "crf", "detect_every"],
+            [["a"] * 6],
+            "list.csv: the columns 'detect-every' and 'detect_every' are one option; remove",
+        ),
     ],
 )
 def test_tables_that_are_none_are_told_at_once(folder, names, rows, fault, capsys):

@@ -46,6 +46,13 @@ def test_dates_can_be_given_so_that_files_are_reproducible(face_video, tmp_path,
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+@pytest.mark.parametrize("epoch", ["yesterday", "1" * 30])
+def test_a_date_that_is_no_number_is_told_by_its_variable(monkeypatch, epoch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(ValueError, match=f"SOURCE_DATE_EPOCH is '{epoch}': give whole seconds"):
+        metadata.tags("0123456789ab")
+
+
 def test_verify_fails_for_files_that_are_not_marked(face_video, tmp_path, capsys):
     generate(face_video, tmp_path / "out.mp4")
     plain = media_files.write_media(tmp_path / "plain.mp4", media_files.uniform_times(3))
