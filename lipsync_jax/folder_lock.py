@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lipsync_jax import paths
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -56,6 +58,7 @@ def hold(
 
     Raises:
         ValueError: another process holds the lock, with the message of `in_use`.
+        OSError: the lock's file can't be written, e.g. because the disk is full.
     """
     if fcntl is None:
         yield
@@ -76,8 +79,9 @@ def hold(
             log.warning("%s can't be locked (%s): %s", folder, error, advice)
         else:
             start_time = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"{os.getpid()} {os.uname().nodename} {start_time}\n")
-            file.flush()
+            line = f"{os.getpid()} {os.uname().nodename} {start_time}\n"
+            with paths.naming_file(folder / LOCK_FILE):
+                os.write(file.fileno(), line.encode())  # no buffer that fails again at closing
         yield
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -250,16 +251,29 @@ def write_bytes(file: Path, data: bytes) -> None:
     A link may be /dev/stdout.
     """
     if file.is_symlink() or (file.exists() and not file.is_file()):
-        file.write_bytes(data)
+        with naming_file(file):
+            file.write_bytes(data)
         return
     # Processes may write one file at the same time; the last one to finish is as good.
     partial = file.with_name(f".{uuid.uuid4().hex}.partial")
     try:
-        partial.write_bytes(data)
+        with naming_file(file):
+            partial.write_bytes(data)
         partial.replace(file)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def naming_file(file: Path) -> Iterator[None]:
+    """Names a file in errors of writing to it, which name none where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(file)
         raise
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -34,3 +35,12 @@ def test_a_folder_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, ca
     with hold(tmp_path):
         pass
     assert "can't be locked ([Errno 95] Operation not supported): wait" in caplog.text
+
+
+def test_a_full_disk_is_told_with_the_locks_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*\.lock'"), hold(tmp_path):
+        pass

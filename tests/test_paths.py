@@ -121,6 +121,15 @@ def test_who_may_only_list_objects_has_access(gs, monkeypatch, listing):
         paths.require_access(f"{gs}/run", "--workdir")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_file_on_a_full_disk_is_named(tmp_path):
+    (tmp_path / "table.txt").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*table\.txt'"):
+        paths.write_text(tmp_path / "table.txt", "a")
+    with pytest.raises(OSError, match=r"device: '.*table\.txt'"), paths.naming_file(tmp_path):
+        paths.write_text(tmp_path / "table.txt", "a")
+
+
 def test_processes_that_write_one_file_do_not_share_a_partial_one(tmp_path, monkeypatch):
     file, replace = tmp_path / "a.json", Path.replace
 
