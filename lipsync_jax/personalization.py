@@ -265,7 +265,7 @@ def _config(
         if "expert" in config.frozen:
             config.frozen.expert.checkpoint = checkpoint_folder.full_name(expert)
             config.frozen.expert.min_accuracy = 0.0
-    config.data.dir = str(data.absolute())
+    config.data.dir, config.data.dirs = str(data.absolute()), ""
     config.data.batch_size = min(config.data.batch_size, clips)
     sharding.fit_batch_sizes(config)
     config.data.validation_clips = 0

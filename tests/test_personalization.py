@@ -119,6 +119,14 @@ def test_batches_split_over_all_devices(built_in, tmp_path, monkeypatch, devices
     assert (config.data.batch_size, config.data.validation_batch_size) == sizes
 
 
+def test_a_base_that_was_trained_on_several_data_sets_is_trained_on_the_person(built_in, tmp_path):
+    base = json.loads(wav2lip.get_config("tiny").to_json())
+    base["data"]["dirs"] = "others=0.5,rendered=0.5"
+    models = built_in / "base", built_in / "sync"
+    config = personalization._config(base, *models, tmp_path, 10, 4)
+    assert (config.data.dir, config.data.dirs) == (str(tmp_path), "")
+
+
 def test_frames_are_decoded_once_for_all_models(tmp_path, monkeypatch):
     path = talking.write_talking_video(tmp_path / "me.mkv", talking.random_speech_mask(75))
     settings = ExtractionSettings(
