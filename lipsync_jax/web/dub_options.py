@@ -89,18 +89,20 @@ def _whole(_: str, value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _text(_: str, value: str) -> str | None:
-    return value.strip() or None
+# A text field that has not been shown yet has None.
+def _text(_: str, value: str | None) -> str | None:
+    return (value or "").strip() or None
 
 
-def _number(name: str, value: str) -> int | None:
-    word = value.strip()
+def _number(name: str, value: str | None) -> int | None:
+    word = (value or "").strip()
     if word and not re.fullmatch(r"\d{1,5}", word):
         raise ValueError(f"`{name}`: {value!r} is no whole number from 0")
     return int(word) if word else None
 
 
-def _four(name: str, value: str) -> list[Json] | None:
+def _four(name: str, value: str | None) -> list[Json] | None:
+    value = value or ""
     words = re.split(r"[\s,;]+", value.strip())
     if words == [""]:
         return None

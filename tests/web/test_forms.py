@@ -170,6 +170,12 @@ def test_rare_options_become_a_job_and_a_line_that_runs(form, submitted, face, s
         dub_options.read(None, "good", False, None, *wrong)
 
 
+def test_text_fields_that_were_not_shown_are_empty():
+    more = [None if value == "" else value for value in MORE]
+    options = dub_options.read(None, "good", False, None, *more)
+    assert options == {"model": None, "quality": "good"}
+
+
 def test_an_option_of_the_default_value_replaces_that_of_the_quality(form, face):
     more = [*MORE[:8], "5", "18", MORE[-1]]
     line = form._command(texts.VIDEO, str(face), None, None, None, "best", False, None, *more)
