@@ -7,7 +7,7 @@ import gradio as gr
 
 from lipsync_jax.synthesis.options import DEFAULT_QUALITY, QUALITIES
 from lipsync_jax.types import Json, Untyped
-from lipsync_jax.web import dub_options, example, inputs, job_options, texts
+from lipsync_jax.web import dub_options, example, inputs, job_options, second_voice, texts
 from lipsync_jax.web.batch_form import BatchForm
 from lipsync_jax.web.handlers import (
     PRIVATE,
@@ -15,6 +15,7 @@ from lipsync_jax.web.handlers import (
     Form,
     audio_input,
     picture_input,
+    portraits,
     submit_on_click,
     told_in_words,
 )
@@ -49,10 +50,8 @@ class DubForm(Form):
         audio = audio_input("dub-audio")
         example_button = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
         about = gr.Markdown(texts.ABOUT_FILES, elem_classes="help", elem_id="about-files")
-        people = gr.Gallery(
-            label=texts.WHO, visible=False, columns=4, allow_preview=False, buttons=[],
-            fit_columns=False, interactive=False, elem_id="people",
-        )  # fmt: skip
+        people = portraits(texts.WHO, "people")
+        second = second_voice.add_fields()
         chosen_person = gr.Markdown(elem_classes="help", elem_id="chosen-person", visible=False)
         model = gr.Dropdown(
             self._actions.dubbing.names, label=texts.MODEL, elem_id="dub-model",
@@ -90,7 +89,7 @@ class DubForm(Form):
         )
 
         chosen = [source, video, picture]
-        settings = [model, quality, short, person, *options.values()]
+        settings = [second.person, second.audio, model, quality, short, person, *options.values()]
         source.change(
             lambda kind: (
                 gr.update(visible=kind == texts.VIDEO),
@@ -101,6 +100,7 @@ class DubForm(Form):
             **QUIET,
         )
         ready_inputs: list[Untyped] = [*chosen, audio, consent, quality, short, model]
+        ready_inputs += [person, second.person, second.audio]
         for component in ready_inputs:
             component.change(self._ready, ready_inputs, [start, why, about], **QUIET)
         for component in (audio, short):  # the length of the result
@@ -109,11 +109,12 @@ class DubForm(Form):
             component.change(
                 told_in_words(self._people),
                 chosen,
-                [people, person, chosen_person],
+                [people, person, chosen_person, *second],
                 concurrency_id="faces",
                 **QUIET,
             )
-        people.select(_choose_person, None, [person, chosen_person], **QUIET)
+        people.select(_choose_person, second.person, [person, chosen_person], **QUIET)
+        second_voice.connect(second, person, chosen_person)
         example_button.click(told_in_words(self._example), None, [source, video, audio], **PRIVATE)
         use_result.click(
             told_in_words(self._use_result),
@@ -143,34 +144,39 @@ class DubForm(Form):
         quality: str,
         short: bool,
         model: str | None,
+        person: int | None = None,
+        second: int | None = None,
+        second_audio: str | None = None,
     ) -> tuple:
         """Returns the state of the Dub button, why it is disabled, and facts about the files."""
         face = video if kind == texts.VIDEO else picture
-        lacking = [
-            name
-            for name, given in (("face", face), ("audio", audio), ("consent", consent))
-            if not given
-        ]
+        voices = {"audio": audio} | ({} if second is None else {"second_audio": second_audio})
+        needed = {"face": face, **voices, "consent": consent}
+        lacking = [name for name, given in needed.items() if not given]
         if self._actions.dubbing.missing():
             lacking = ["model"]
         lines = []
         try:
             shown = inputs.require_face(self._path(face)) if face else None
-            speech = inputs.require_audio(self._path(audio)) if audio else None
+            speech = [inputs.require_audio(self._path(path)) for path in voices.values() if path]
         except ValueError as error:
             return gr.update(interactive=False), texts.spelled(str(error)), texts.ABOUT_FILES
         if shown:
             lines.append(f"Face: {shown.describe()}.")
         if speech:
-            lines.append(f"Speech: {speech.seconds:.1f} s.")
-        if shown and speech:
-            seconds = min(speech.seconds, texts.SHORT_SECONDS) if short else speech.seconds
+            lines.append(f"Speech: {' and '.join(f'{each.seconds:.1f} s' for each in speech)}.")
+        if shown and len(speech) == len(voices):
+            seconds = max(each.seconds for each in speech)
+            seconds = min(seconds, texts.SHORT_SECONDS) if short else seconds
             if shown.seconds and seconds > shown.seconds + 0.04:
                 lines.append(texts.LOOPED)
             frames = round(seconds * (shown.frame_rate if shown.seconds else 25))
             lines.append(self._estimate(frames, {"quality": quality, "model": model}))
         about = " ".join(lines) or texts.ABOUT_FILES
-        return gr.update(interactive=not lacking), texts.need(*lacking), about
+        why = texts.need(*lacking)
+        if second is not None and second == person:
+            why = texts.SAME_PERSON
+        return gr.update(interactive=not why), why, about
 
     def _moments(self, audio: str | None, short: bool) -> Untyped:
         """Returns the slider of the preview's moment, at the middle of the result."""
@@ -186,11 +192,10 @@ class DubForm(Form):
     def _estimate(self, frames: int, options: Mapping[str, Json]) -> str:
         return texts.estimate(frames, self._actions.estimate_seconds(frames, options))
 
-    def _people(
-        self, kind: str, video: str | None, picture: str | None
-    ) -> Iterator[tuple[Untyped, int | None, Untyped]]:
+    def _people(self, kind: str, video: str | None, picture: str | None) -> Iterator[tuple]:
         """Shows the portraits of a video with several people."""
-        yield gr.update(value=None, visible=False), None, gr.update(visible=False)
+        nobody = second_voice.hidden()
+        yield gr.update(value=None, visible=False), None, gr.update(visible=False), *nobody
         if kind == texts.VIDEO and video:
             people = self._actions.people(self._path(video))
             if not people and inputs.inspect(self._path(video)).seconds:
@@ -198,14 +203,17 @@ class DubForm(Form):
                     gr.update(visible=False),
                     None,
                     gr.update(value=texts.NOBODY, visible=True),
+                    *nobody,
                 )
             if len(people) > 1:
-                portraits = [(p.thumbnail, texts.person(p.number, p.intervals)) for p in people]
-                main = max(people, key=lambda p: sum(end - start for start, end in p.intervals))
+                images = [(p.thumbnail, texts.person(p.number, p.intervals)) for p in people]
+                seconds = {p.number: sum(end - start for start, end in p.intervals) for p in people}
+                numbers = sorted(seconds, key=lambda number: -seconds[number])
                 yield (
-                    gr.update(value=portraits, visible=True, selected_index=main.number),
-                    main.number,
-                    gr.update(value=texts.chosen(main.number), visible=True),
+                    gr.update(value=images, visible=True, selected_index=numbers[0]),
+                    numbers[0],
+                    gr.update(value=texts.chosen(numbers[0]), visible=True),
+                    *second_voice.offered(images, numbers),
                 )
 
     def _example(self) -> tuple[str, str, str]:
@@ -233,6 +241,8 @@ class DubForm(Form):
         picture: str | None,
         audio: str | None,
         moment: float,
+        second: int | None,
+        second_audio: str | None,
         *values: Untyped,
     ) -> tuple[Untyped, str]:
         face = video if kind == texts.VIDEO else picture
@@ -242,16 +252,24 @@ class DubForm(Form):
             self._path(face), self._path(audio), moment, dub_options.read(*values)
         )
         note = texts.previewed(frame.moment, frame.edited, frame.nearest_face)
+        note += "" if second is None else f" {texts.FIRST_ONLY}"
         return gr.update(value=(frame.before, frame.after), visible=True), note
 
     def _command(
-        self, kind: str, video: str | None, picture: str | None, audio: str | None, *values: Untyped
+        self,
+        kind: str,
+        video: str | None,
+        picture: str | None,
+        audio: str | None,
+        second: int | None,
+        second_audio: str | None,
+        *values: Untyped,
     ) -> Untyped:
         face = video if kind == texts.VIDEO else picture
-        names = {role: Path(path).name for role, path in (("face", face), ("audio", audio)) if path}
-        return gr.update(
-            value=job_options.as_command(dub_options.read(*values), names), visible=True
-        )
+        paths = {"face": face, "audio": audio, "second_audio": second_audio}
+        names = {role: Path(path or "").name for role, path in paths.items()}
+        names, options = second_voice.assign(names, dub_options.read(*values), second)
+        return gr.update(value=job_options.as_command(options, names), visible=True)
 
     def _dub(
         self,
@@ -261,12 +279,16 @@ class DubForm(Form):
         picture: str | None,
         audio: str | None,
         consent: bool,
+        second: int | None,
+        second_audio: str | None,
         *values: Untyped,
     ) -> str:
-        files = self._files(face=video if kind == texts.VIDEO else picture, audio=audio)
-        self._submitter.submit(DUB, files, dub_options.read(*values), consent, client_of(request))
+        more = {} if second is None else {"second_audio": second_audio}
+        files = self._files(face=video if kind == texts.VIDEO else picture, audio=audio, **more)
+        files, options = second_voice.assign(files, dub_options.read(*values), second)
+        self._submitter.submit(DUB, files, options, consent, client_of(request))
         return texts.QUEUED
 
 
-def _choose_person(event: gr.SelectData) -> tuple[int, str]:
-    return int(event.index), texts.chosen(int(event.index))
+def _choose_person(second: int | None, event: gr.SelectData) -> tuple[int, str]:
+    return int(event.index), texts.chosen(int(event.index), second)

@@ -90,11 +90,19 @@ def picture_input(elem_id: str, visible: bool = True) -> gr.Image:
     )  # fmt: skip
 
 
-def audio_input(elem_id: str) -> gr.Audio:
+def audio_input(elem_id: str, label: str = texts.SPEECH, visible: bool = True) -> gr.Audio:
     """Adds a field for a recording of speech."""
     return gr.Audio(
-        label=texts.SPEECH, type="filepath", sources=["upload", "microphone"], buttons=[],
-        editable=False, elem_id=elem_id,
+        label=label, type="filepath", sources=["upload", "microphone"], buttons=[],
+        editable=False, visible=visible, elem_id=elem_id,
+    )  # fmt: skip
+
+
+def portraits(label: str, elem_id: str) -> gr.Gallery:
+    """Adds a field to choose one person of a video, hidden until there are several."""
+    return gr.Gallery(
+        label=label, visible=False, columns=4, allow_preview=False, buttons=[],
+        fit_columns=False, interactive=False, elem_id=elem_id,
     )  # fmt: skip
 
 

@@ -20,6 +20,11 @@ ABOUT_FILES = (
     "side."
 )
 WHO = "Who speaks? Choose one person"
+TWO_VOICES = "Two people speak, each in their own recording"
+SECOND_WHO = "Who speaks in the second recording?"
+SECOND_SPEECH = "Speech of the second person"
+SAME_PERSON = "Both recordings have the same person; choose two different people."
+FIRST_ONLY = "The preview has the first recording only."
 NOBODY = (
     "No face was found in this video. Is a face large enough? If the video lies on its side, "
     '"More options" can turn it.'
@@ -156,7 +161,7 @@ _FIELDS = {
     "on_missing_face": MISSING_FACE, "silence_mode": SILENCE, "min_face_height": MIN_FACE,
     "label": LABEL, "rotate": ROTATE, "box": BOX, "pads": PADS, "detect_every": DETECT_EVERY,
     "crf": CRF, "audio_offset": AUDIO_OFFSET, "seed": SEED, "paste_back": PASTE_BACK,
-    "face": FACE, "audio": SPEECH, "video": SYNC_VIDEO,
+    "face": FACE, "audio": SPEECH, "video": SYNC_VIDEO, "speakers": TWO_VOICES,
 }  # fmt: skip
 _FIELD_SPELLING = {name: f'"{label}"' for name, label in _FIELDS.items()}
 _BATCH_SPELLING = _FIELD_SPELLING | {"face": f'"{FACES}"', "audio": f'"{RECORDINGS}"'}
@@ -168,6 +173,7 @@ _SPELLING = {
 _NEEDS = {
     "face": "a video or picture of the face",
     "audio": "the speech",
+    "second_audio": "the speech of the second person",
     "video": "a video",
     "consent": "the confirmation of consent",
     "model": "a model",
@@ -208,9 +214,13 @@ def person(number: int, intervals: Sequence[tuple[float, float]]) -> str:
     return f"Person {number}, {seconds:.1f} s, from {first // 60}:{first % 60:02}"
 
 
-def chosen(number: int) -> str:
+def chosen(number: int, second: int | None = None) -> str:
     """Says who is dubbed."""
-    return f"Person {number} is dubbed, the others stay as they are."
+    if second is None:
+        return f"Person {number} is dubbed, the others stay as they are."
+    if second == number:
+        return SAME_PERSON
+    return f"Person {number} speaks the first recording, person {second} the second."
 
 
 def previewed(moment: float, edited: bool, nearest_face: float | None) -> str:

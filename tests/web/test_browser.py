@@ -212,6 +212,39 @@ def test_the_chosen_person_reload_cancel_and_the_keyboard(page, tmp_path, monkey
     assert differs.min() > 60  # the right face only
 
 
+def test_two_people_speak_in_recordings_of_their_own(page, tmp_path):
+    face = scenes.write_scenes(tmp_path / "face.mp4", [(scenes.LEFT, scenes.RIGHT)], frames=25)
+    speech = scenes.write_tone(tmp_path / "voice.wav", 1)
+    with serve(tmp_path / "work", toy_web.__name__) as address:
+        fill(page, address, face, speech)
+        page.get_by_label(texts.TWO_VOICES).check()
+        people = page.locator("#second-people button.thumbnail-lg")
+        people.first.wait_for()
+        assert people.count() == 2
+        page.set_input_files("#second-audio input[type=file]", speech)
+        page.wait_for_function(
+            "document.querySelector('#about-files').innerText.includes('1.0 s and 1.0 s')"
+        )
+        assert_accessible(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.get_by_label("I have the consent").first.check()
+        page.wait_for_selector("#dub:not([disabled])")
+        first = page.inner_text("#chosen-person").removeprefix("Person ")[0]
+        people.nth(int(first)).click()
+        page.wait_for_function(f"document.querySelector('#why').innerText == {texts.SAME_PERSON!r}")
+        assert page.is_disabled("#dub")
+        people.nth(1 - int(first)).click()
+        page.click("#dub:not([disabled])")
+        wait_state(page, "Done")
+        page.wait_for_selector("#result-video")
+        shown = frame_at(page, 0.5).astype(int)
+    before = next(video_reader.read_frames(face)).image.astype(int)
+    differs = np.flatnonzero((abs(shown - before) > 60).any(axis=(0, 2)))
+    assert differs.min() < 50 and differs.max() > 70  # both faces
+
+
 def test_errors_are_told_in_words(page, tmp_path):
     nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=25)
     speech = scenes.write_tone(tmp_path / "voice.wav", 1)

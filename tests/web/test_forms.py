@@ -12,7 +12,7 @@ from gradio.data_classes import ImageData
 from lipsync_jax import weights
 from lipsync_jax.cli import main
 from lipsync_jax.synthesis.options import DubbingOptions
-from lipsync_jax.web import dub_options, handlers, texts
+from lipsync_jax.web import dub_options, handlers, second_voice, texts
 from lipsync_jax.web.actions import Actions
 from lipsync_jax.web.dub_form import DubForm
 from lipsync_jax.web.handlers import picture_input, told_in_words
@@ -26,7 +26,8 @@ from tests.helpers import scenes
 DEFAULTS = DubbingOptions()
 MORE = [DEFAULTS.loop, DEFAULTS.on_missing_face, DEFAULTS.silence_mode, 40, ""]
 MORE += [False, "", "", "", "", DEFAULTS.audio_offset]
-SETTINGS = [None, "good", False, None, *MORE]
+ONE_VOICE = [None, None]  # no second person, no second recording
+SETTINGS = [*ONE_VOICE, None, "good", False, None, *MORE]
 REQUEST = types.SimpleNamespace(client=types.SimpleNamespace(host="127.0.0.1"))
 
 
@@ -59,7 +60,7 @@ def test_the_page_is_built_without_and_with_models(actions, tmp_path):
 
 
 def test_a_form_becomes_a_job(form, submitted, face, speech):
-    settings = ["toy", "best", True, 1, "hold", *MORE[1:4], " AI ", *MORE[5:]]
+    settings = [*ONE_VOICE, "toy", "best", True, 1, "hold", *MORE[1:4], " AI ", *MORE[5:]]
     form._dub(REQUEST, texts.VIDEO, str(face), None, str(speech), True, *settings)
     (job,) = submitted
     assert job[0] == "dub" and job[1] == {"face": face, "audio": speech}
@@ -119,7 +120,7 @@ def test_the_moment_of_a_preview_follows_the_speech_only(form, speech, tmp_path)
 
 
 def test_people_are_shown_when_there_are_several(form, face):
-    first, (gallery, person, chosen) = form._people(texts.VIDEO, str(face), None)
+    first, (gallery, person, chosen, *_) = form._people(texts.VIDEO, str(face), None)
     assert first[0]["visible"] is False and person in (0, 1)
     assert chosen["value"].startswith(f"Person {person} is dubbed")
     assert [caption for _, caption in gallery["value"]] == [
@@ -129,9 +130,54 @@ def test_people_are_shown_when_there_are_several(form, face):
 
 def test_a_video_without_a_face_is_told_before_a_job_fails(form, tmp_path):
     nobody = scenes.write_scenes(tmp_path / "nobody.mp4", [(None, None)], frames=10)
-    *_, (gallery, person, told) = form._people(texts.VIDEO, str(nobody), None)
+    *_, (gallery, person, told, *more) = form._people(texts.VIDEO, str(nobody), None)
     assert person is None and told["value"] == texts.NOBODY and told["visible"]
-    assert gallery["visible"] is False
+    assert gallery["visible"] is False and more[0]["visible"] is False
+
+
+def test_two_voices_become_a_job_and_a_line_that_runs(form, submitted, face, speech, tmp_path):
+    second = scenes.write_tone(tmp_path / "other voice.wav", 1.2)
+    face_and_speech = [texts.VIDEO, str(face), None, str(speech)]
+    settings = [0, str(second), None, "good", False, 1, *MORE]
+    form._dub(REQUEST, *face_and_speech, True, *settings)
+    (job,) = submitted
+    assert job[1] == {"face": face, "speaker_1": speech, "speaker_0": second}
+    assert job[2] == {"model": None, "quality": "good", "detect_every": 5}
+    line = form._command(*face_and_speech, *settings)["value"]
+    assert line == (
+        "lipsync dub --face face.mp4 --speaker 1=voice.wav '0=other voice.wav' --quality good "
+        "--detect-every 5 --outfile face_dubbed.mp4"
+    )
+    arguments = main.build_parser(["dub"]).parse_args(shlex.split(line)[1:])
+    assert dict(arguments.speakers) == {1: Path("voice.wav"), 0: Path("other voice.wav")}
+    assert "0=AUDIO" in form._command(*face_and_speech, 0, None, *settings[2:])["value"]
+    ready = [True, "good", False, None, 1, 0]
+    told = form._ready(*face_and_speech, *ready, str(second))
+    assert told[0]["interactive"] is True and told[1] == ""
+    assert "Speech: 0.8 s and 1.2 s." in told[2] and "About 30 frames" in told[2]
+    _, note = form._preview(*face_and_speech, 0.4, *settings)
+    assert note.endswith(texts.FIRST_ONLY)
+    with pytest.raises(ValueError, match="speech of the second person"):
+        form._dub(REQUEST, *face_and_speech, True, 0, None, *settings[2:])
+    told = form._ready(*face_and_speech, *ready, None)
+    assert told[0]["interactive"] is False and "speech of the second person" in told[1]
+    with pytest.raises(ValueError, match="choose two different people"):
+        form._dub(REQUEST, *face_and_speech, True, 1, *settings[1:])
+    told = form._ready(*face_and_speech, *ready[:-1], 1, str(second))
+    assert told[0]["interactive"] is False and told[1] == texts.SAME_PERSON
+
+
+def test_a_second_person_is_another_one_and_hidden_again(form, face):
+    *_, (_, person, _, switch, gallery, second, _, numbers) = form._people(
+        texts.VIDEO, str(face), None
+    )
+    assert switch["visible"] and len(gallery["value"]) == 2 and second is None
+    shown, second, audio, told = second_voice.toggle(True, person, numbers)
+    assert shown["visible"] and audio["visible"] and shown["selected_index"] == second == 1 - person
+    assert told == f"Person {person} speaks the first recording, person {second} the second."
+    shown, second, audio, told = second_voice.toggle(False, person, numbers)
+    assert not shown["visible"] and not audio["visible"] and second is None
+    assert told == texts.chosen(person) and texts.chosen(1, 1) == texts.SAME_PERSON
 
 
 def test_a_preview_and_the_command(form, face, speech):
@@ -141,7 +187,7 @@ def test_a_preview_and_the_command(form, face, speech):
     line = form._command(texts.VIDEO, str(face), None, str(speech), *SETTINGS)["value"]
     expected = "lipsync dub --face face.mp4 --audio voice.wav --quality good"
     assert line == f"{expected} --outfile face_dubbed.mp4"
-    settings = ["toy", "fast", False, 1, "hold", *MORE[1:4], "AI made", *MORE[5:]]
+    settings = [*ONE_VOICE, "toy", "fast", False, 1, "hold", *MORE[1:4], "AI made", *MORE[5:]]
     line = form._command(texts.VIDEO, str(face), None, None, *settings)["value"]
     assert line == (
         "lipsync dub --checkpoint-path toy --face face.mp4 --audio AUDIO --quality fast "
@@ -151,7 +197,7 @@ def test_a_preview_and_the_command(form, face, speech):
 
 def test_rare_options_become_a_job_and_a_line_that_runs(form, submitted, face, speech):
     more = [*MORE[:5], True, "10, 50 20;60", "0 5 0 0", "2", " 30 ", "reference"]
-    settings = [None, "good", False, None, *more]
+    settings = [*ONE_VOICE, None, "good", False, None, *more]
     form._dub(REQUEST, texts.VIDEO, str(face), None, str(speech), True, *settings)
     options = submitted[0][2]
     assert {k: v for k, v in options.items() if k not in ("model", "quality")} == {
@@ -178,7 +224,8 @@ def test_text_fields_that_were_not_shown_are_empty():
 
 def test_an_option_of_the_default_value_replaces_that_of_the_quality(form, face):
     more = [*MORE[:8], "5", "18", MORE[-1]]
-    line = form._command(texts.VIDEO, str(face), None, None, None, "best", False, None, *more)
+    settings = [*ONE_VOICE, None, "best", False, None, *more]
+    line = form._command(texts.VIDEO, str(face), None, None, *settings)
     assert "--quality best --crf 18 --detect-every 5" in line["value"]
 
 
@@ -246,4 +293,4 @@ def test_errors_name_fields_by_their_labels():
 
 def test_every_label_is_that_of_an_option():
     options = {"model", *DUB_OPTIONS, *ANIMATE_OPTIONS}
-    assert texts._FIELDS.keys() <= options | {*KINDS[DUB], *KINDS[SYNC]}
+    assert texts._FIELDS.keys() <= options | {*KINDS[DUB], *KINDS[SYNC], "speakers"}
