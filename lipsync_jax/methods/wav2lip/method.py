@@ -239,7 +239,11 @@ class Wav2LipMethod(Method):
         return state.next_step(**networks), scalars
 
     def eval_step(self, state: State, batch: Arrays) -> Arrays:
-        """Computes validation losses of each example, and the mouth L1 of the baselines."""
+        """Computes validation losses of each example, and the mouth L1 of the baselines.
+
+        `mouth_l1_mismatched_audio` is NaN where the batch has no other audio: its one example, of
+        one window, may be the split's last, with copies in the other places.
+        """
         audio, faces, target = self._network_inputs(batch)
         examples = batch["frames"].shape[0]
         variables = state.networks["generator"].variables
@@ -264,6 +268,8 @@ class Wav2LipMethod(Method):
             metrics["mouth_l1_target_motion"] = per_example(
                 mouth_absolute_error(with_codes, target)
             )
+        is_same_audio = (mismatched_audio == audio).reshape(examples, -1).all(axis=1)
+        mismatched_l1 = per_example(mouth_absolute_error(mismatched, target))
         sync = self._sync_loss(state, batch["sync_audio"], generated, reduce=False)
         real = self._sync_loss(state, batch["sync_audio"], target, reduce=False)
         return {
@@ -274,7 +280,7 @@ class Wav2LipMethod(Method):
             "mouth_l1": per_example(mouth_absolute_error(generated, target)),
             "mouth_l1_copy_baseline": per_example(mouth_absolute_error(copied, target)),
             "mouth_l1_mean_baseline": per_example(mouth_absolute_error(mean_frame, target)),
-            "mouth_l1_mismatched_audio": per_example(mouth_absolute_error(mismatched, target)),
+            "mouth_l1_mismatched_audio": jnp.where(is_same_audio, jnp.nan, mismatched_l1),
             "mouth_laplacian_variance": per_example(
                 image_losses.mouth_laplacian_variance(generated)
             ),
@@ -289,8 +295,14 @@ class Wav2LipMethod(Method):
         With `config.sharpness_floor`, the best checkpoint is that of the lowest
         `mouth_l1_with_floor`, which adds a tenth of what the sharpness is below the floor: the
         lowest L1 alone is that of a blurred mouth.
+
+        `mouth_l1_mismatched_audio` leaves out examples without other audio, see `eval_step`, and is
+        missing if all are.
         """
-        means = super().aggregate_metrics(metrics)
+        name = "mouth_l1_mismatched_audio"
+        mismatched = metrics[name][~np.isnan(metrics[name])]
+        others = {key: values for key, values in metrics.items() if key != name}
+        means = super().aggregate_metrics(others | ({name: mismatched} if len(mismatched) else {}))
         real = max(means["mouth_laplacian_variance_real"], 1e-12)
         means["mouth_sharpness"] = means["mouth_laplacian_variance"] / real
         if floor := self.config.sharpness_floor:

@@ -1,12 +1,16 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lipsync_jax import methods
 from lipsync_jax.configs import sync_expert as expert_config
 from lipsync_jax.configs import wav2lip as wav2lip_config
 from lipsync_jax.data.clip import decode_frames
 from lipsync_jax.methods.wav2lip import method as wav2lip
+from lipsync_jax.nn.cpu.jit import jit
 from tests.conftest import toy_clip
+from tests.helpers.networks import random_state
 
 
 def make(**changes):
@@ -67,3 +71,40 @@ def test_mouth_error_is_of_the_mouth_only():
     target = jnp.zeros((1, 96, 96, 3))
     assert float(wav2lip.mouth_absolute_error(target.at[:, :50].set(1.0), target).max()) == 0
     assert float(wav2lip.mouth_absolute_error(target.at[:, 72, 48].set(1.0), target).max()) == 1
+
+
+@pytest.mark.slow
+def test_a_clip_alone_in_its_batch_has_no_error_of_mismatched_audio():
+    method, name = make(windows_per_clip=1), "mouth_l1_mismatched_audio"
+    first, last = (
+        method.make_example(toy_clip(f"s/{i}", i), np.random.default_rng(0)) for i in (0, 1)
+    )
+    expert = methods.load(expert_config.get_config("tiny"))
+    example = expert.make_example(toy_clip("s/0", 0), np.random.default_rng(0))
+    batch = {key: np.stack([values] * 2) for key, values in example.items()}
+    frozen = random_state(expert, batch).networks
+    evaluate = jit(method.eval_step)
+
+    def measured(*examples):
+        batch = {key: np.stack([example[key] for example in examples]) for key in first}
+        batch["mean_frame"] = batch["frames"].mean(axis=(1, 2)).astype(np.uint8)
+        state = random_state(method, batch)
+        state = state.replace(networks={**state.networks, **frozen})
+        return jax.device_get(evaluate(state, batch))
+
+    padded = measured(last, last)  # the end of a split: an example and its copy
+    assert np.isnan(padded[name]).all()
+    assert all(np.isfinite(values).all() for key, values in padded.items() if key != name)
+    whole = measured(first, last)
+    assert (whole[name] != whole["mouth_l1"]).all()
+
+
+def test_examples_without_an_error_of_mismatched_audio_are_left_out_of_its_mean():
+    method, name = make(), "mouth_l1_mismatched_audio"
+    others = ("mouth_l1", "mouth_laplacian_variance", "mouth_laplacian_variance_real")
+    values = np.float32([0.25, 0.5, 0.75])
+    measured = dict.fromkeys(others, values)
+    found = method.aggregate_metrics({**measured, name: np.float32([0.25, 0.5, np.nan])})
+    assert (found[name], found["mouth_l1"]) == (0.375, 0.5)
+    assert method.aggregate_metrics({**measured, name: values})[name] == 0.5
+    assert name not in method.aggregate_metrics({**measured, name: np.full(3, np.nan)})
