@@ -131,6 +131,8 @@ class Evaluator:
     ) -> tuple[dict[str, float], np.ndarray | None]:
         """Computes the metrics of a generated clip against its reference, over their common frames.
 
+        ACD compares with the reference's first embedding of a face.
+
         Returns:
             The metrics; and each frame's landmark distance, None without landmarks.
         """
@@ -151,7 +153,9 @@ class Evaluator:
         if generated.windows is not None and reference.windows is not None:
             metrics |= window_metrics(generated.windows, reference.windows, self.protocol)
         if generated.embeddings is not None and reference.embeddings is not None:
-            reference_embedding = reference.embeddings[0]
+            with_face = np.isfinite(reference.embeddings).all(axis=1)
+            # Row 0, of NaN, where no frame has a face.
+            reference_embedding = reference.embeddings[with_face.argmax()]
             for name, distance in (("acd_c", "cosine"), ("acd_e", "euclidean")):
                 metrics[name] = acd.acd(generated.embeddings, reference_embedding, distance)
         return metrics, distances

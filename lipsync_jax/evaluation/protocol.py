@@ -35,7 +35,8 @@ class Protocol:
         offset_range: largest audio offset to try, frames, both ways.
         min_prominence: least prominence (`offset.AVOffset.prominence`) of a confident offset.
         embed_every: frames from one face embedding to the next.
-        reference_frame: the frame that ACD compares with and that the baseline copies.
+        reference_frame: the frame that ACD compares with and that the baseline copies. Where the
+            first frame shows no face, ACD takes the next embedded one that does.
         bootstrap_resamples: resamples of the bootstrap over clips.
         confidence_level: of the bootstrap's confidence intervals.
         seed: of the resampling.
