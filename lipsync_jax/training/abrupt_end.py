@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-# An orderly end writes a byte; else the pipe closes without one.
-_WAIT = "import sys\nif not sys.stdin.buffer.read(1): sys.exit(sys.argv[1])"
+# Waits until the pipe closes, which it does when the process ends; an orderly end kills this one.
+_WAIT = "import sys\nsys.stdin.buffer.read()\nsys.exit(sys.argv[1])"
 
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar hides
 
@@ -35,10 +35,8 @@ def watch(message: str) -> Callable[[], None]:
 
     def end() -> None:
         atexit.unregister(end)
-        try:
-            watcher.communicate(b".", timeout=5)
-        except (OSError, ValueError, subprocess.TimeoutExpired):
-            watcher.kill()  # it has ended, or hangs
+        watcher.kill()  # at once, since JAX may abort this process meanwhile
+        watcher.communicate()
 
     atexit.register(end)
     return end
