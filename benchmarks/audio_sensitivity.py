@@ -33,6 +33,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def clip_range(wanted: int, available: int) -> range:
+    """Returns the numbers of the first clips of a split; all of them for 0.
+
+    Raises:
+        SystemExit: the split has fewer clips, or none.
+    """
+    if not 0 <= wanted <= available or not available:
+        raise SystemExit(
+            f"--clips {wanted}: the split has {available} clips; give a number up to that, or 0 "
+            "for all"
+        )
+    return range(wanted or available)
+
+
 def images(clip) -> np.ndarray:
     """Returns all frames, float32 (time, height, width, 3), RGB in 0..1."""
     return np.stack(list(clip.read_frames())).astype(np.float32) / 255
@@ -81,9 +95,8 @@ def main() -> None:
         region = CROP_SPECS[generator.crop].region
         is_lips = region == "lips"
         crop = np.asarray if is_lips else functools.partial(crop_mouth, region=MOUTH_FACE96)
-        face_clips = [
-            face_clip.from_clip(clips[i], region) for i in range(chosen.clips or len(clips))
-        ]
+        numbers = clip_range(chosen.clips, len(clips))
+        face_clips = [face_clip.from_clip(clips[i], region) for i in numbers]
         rows: dict[str, list] = {"static first frame": [], "mean frame": [], "generated": []}
         for reference_clip, other in zip(face_clips, [*face_clips[1:], face_clips[0]], strict=True):
             real = images(reference_clip)

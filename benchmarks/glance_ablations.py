@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.audio_sensitivity import clip_range
+
 BASELINES = ("chung", "vgan", "vgan_no_image_cond")  # of table 3
 VARIANTS = ("full", *(f"table2_{row}" for row in "abcdfghi"), *BASELINES)
 # Variants without perceptual term.
@@ -128,7 +130,7 @@ class AblationEvaluator:
         from lipsync_jax.methods.common.lip_video_gan import frame_log_mel
 
         clips = loader.ClipDataSource(loader.find_dataset(chosen.data, CROP), "test")
-        clips = [clips[i] for i in range(chosen.clips or len(clips))]
+        clips = [clips[i] for i in clip_range(chosen.clips, len(clips))]
         self.real = [decode_frames(clip, range(len(clip.frames))) for clip in clips]
         self.audio = [frame_log_mel(clip, range(len(clip.frames))) for clip in clips]
         following = [*self.audio[1:], self.audio[0]]

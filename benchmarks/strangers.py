@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.audio_sensitivity import images, with_mismatched_audio
+from benchmarks.audio_sensitivity import clip_range, images, with_mismatched_audio
 
 COLUMNS = ("mouth L1", "mismatched", "PSNR", "sharpness", "motion", "correlation", "mismatched",
          "sync offset", "cosine")  # fmt: skip
@@ -122,7 +122,8 @@ def main() -> None:
     models = {str(path): generators.load(path) for path in chosen.checkpoints}
     crop = next(iter(models.values())).crop
     source = loader.ClipDataSource(loader.find_dataset(str(chosen.data), crop), chosen.split)
-    clips = [face_clip.from_clip(source[i], "face") for i in range(chosen.clips or len(source))]
+    numbers = clip_range(chosen.clips, len(source))
+    clips = [face_clip.from_clip(source[i], "face") for i in numbers]
     baselines = ("copy-reference baseline", "mean-mouth baseline")
     metrics: dict[str, list] = {name: [] for name in (*baselines, *models, "real")}
     mismatched_metrics: dict[str, list] = {name: [] for name in metrics}
