@@ -52,7 +52,8 @@ class InferenceFunction:
                 tell what the function computes; None: its programs are not kept.
         """
         self.layers = layers
-        self._identity = identity
+        # Decided once: a program without a name of its own may not be written.
+        self._identity = identity if keeps_programs() else None
 
         @functools.wraps(function)
         def named(*arguments: Tree) -> jax.Array:
@@ -60,7 +61,7 @@ class InferenceFunction:
 
         # XLA can't serialize a program that came from JAX's cache, which finds it by its name too.
         named.__name__ += f"_{uuid.uuid4().hex}"
-        self._jitted: Untyped = jit(function if identity is None else named, inference=True)
+        self._jitted: Untyped = jit(function if self._identity is None else named, inference=True)
         self._programs: dict[tuple, Callable[..., jax.Array]] = {}
 
     def prepare(self, variables: Variables, *inputs: Array) -> None:
@@ -134,7 +135,7 @@ class InferenceFunction:
 
     def _file(self, *arguments: Tree) -> Path | None:
         """Returns where the program of these arguments is kept; None where programs are not."""
-        if self._identity is None or not keeps_programs():
+        if self._identity is None:
             return None
         leaves, structure = jax.tree.flatten(arguments)
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
@@ -145,7 +146,7 @@ class InferenceFunction:
 
 
 def keeps_programs() -> bool:
-    """Returns whether JAX keeps programs too, and this process has one CPU device of its own."""
+    """Returns whether JAX keeps programs, which are for the CPU; elsewhere its own cache serves."""
     kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     return bool(kept) and use_cpu_kernels() and jax.default_backend() == "cpu"
 

@@ -133,6 +133,18 @@ def test_without_an_identity_or_a_cache_folder_nothing_is_kept(programs, monkeyp
     np.testing.assert_allclose(function(variables, FACES), expected, atol=1e-5)
 
 
+def test_where_only_jax_keeps_programs_it_finds_them_by_their_name(programs, monkeypatch):
+    monkeypatch.setattr(inference_function, "keeps_programs", lambda: False)
+    names = set()
+    for _ in range(2):
+        function, variables, expected = network([])
+        names.add(
+            function._jitted.lower(variables, FACES).as_text().split("module @")[1].split()[0]
+        )
+        np.testing.assert_allclose(function(variables, FACES), expected, atol=1e-5)
+    assert names == {"jit_apply"} and not programs.exists()
+
+
 def test_variables_of_another_network_are_refused():
     function, variables, _ = network([])
     del variables["batch_stats"]
