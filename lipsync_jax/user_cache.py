@@ -2,10 +2,7 @@
 
 import contextlib
 import os
-import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from lipsync_jax import paths
 
@@ -17,27 +14,21 @@ def folder(kind: str) -> Path:
     return paths.user_cache() / "lipsync_jax" / kind
 
 
-def write_entry(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_entry(path: Path, data: bytes) -> None:
     """Writes an entry, whole or not at all, and removes the oldest of its folder.
 
     Does nothing if the folder can't be written to.
 
     Args:
         path: of the entry.
-        write: writes to a file.
+        data: its content.
     """
-    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            write(file)
-        os.replace(partial, path)
+        paths.write_bytes(path, data)
         entries = path.parent.glob(f"[!.]*{path.suffix}")
         for old in sorted(entries, key=lambda file: file.stat().st_mtime)[:-MAX_ENTRIES]:
             old.unlink(missing_ok=True)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def mark_used(path: Path) -> None:

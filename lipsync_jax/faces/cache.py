@@ -2,13 +2,13 @@
 
 import functools
 import hashlib
+import io
 import itertools
 import os
 import zipfile
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -74,12 +74,10 @@ def store(name: str, video_faces: VideoFaces, complete: bool) -> None:
         video_faces: the faces.
         complete: whether they cover the whole video.
     """
-
-    def write(file: BinaryIO) -> None:
-        # The stub takes any keyword for its `allow_pickle`.
-        np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
-
-    user_cache.write_entry(_path(name), write)
+    file = io.BytesIO()
+    # The stub takes any keyword for its `allow_pickle`.
+    np.savez_compressed(file, complete=complete, **_to_arrays(video_faces))  # type: ignore[arg-type]
+    user_cache.write_entry(_path(name), file.getvalue())
 
 
 def digest(video_faces: VideoFaces) -> str:

@@ -14,7 +14,6 @@ import platform
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import flax
 import jax
@@ -127,11 +126,8 @@ class InferenceFunction:
         except Exception as error:  # whatever XLA raises at programs that it can't serialize
             log.debug("the program %s is not kept: %s", file, error)
             return
-
-        def write(target: BinaryIO) -> None:
-            target.write(json.dumps([*self.layers.items()]).encode() + b"\n" + payload)
-
-        user_cache.write_entry(file, write)
+        header = json.dumps([*self.layers.items()]).encode()
+        user_cache.write_entry(file, header + b"\n" + payload)
 
     def _file(self, *arguments: Tree) -> Path | None:
         """Returns where the program of these arguments is kept; None where programs are not."""

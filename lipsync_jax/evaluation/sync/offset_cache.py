@@ -54,7 +54,7 @@ def load(name: str) -> TrackSync | None:
 def store(name: str, track: TrackSync) -> None:
     """Stores the offset of a track; does nothing if the folder can't be written to."""
     text = json.dumps(vars(track), default=lambda array: array.tolist())
-    user_cache.write_entry(_path(name), lambda file: file.write(text.encode()))
+    user_cache.write_entry(_path(name), text.encode())
 
 
 def _path(name: str) -> Path:
