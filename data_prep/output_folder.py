@@ -5,7 +5,8 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from lipsync_jax import paths
+
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -42,7 +43,7 @@ def explained(out: Path, kept: str) -> Iterator[None]:
         raise KeyboardInterrupt(f"interrupted; {kept}") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in paths.FULL_DISK:
             raise OSError(f"the disk of --out {out} is full: make room; {kept}") from error
         is_below = error.filename and Path(error.filename).absolute().is_relative_to(out.absolute())
         if error.errno in _NOT_WRITABLE and is_below:

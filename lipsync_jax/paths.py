@@ -6,6 +6,7 @@ local files only, like FFmpeg and OpenCV, get a copy, see `download` and `upload
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 log = logging.getLogger(__name__)
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # -> the library that reads and writes it
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})  # numbers of errors
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)  # C:/ is a drive
 _ACCESS = {
     "gs": "`gcloud auth application-default login`, or a service account of the machine",

@@ -1,6 +1,5 @@
 """Copies or encodes the audio of one file into another."""
 
-import errno
 import itertools
 import os
 from collections.abc import Generator
@@ -10,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from lipsync_jax import paths
 from lipsync_jax.media import containers
 from lipsync_jax.media.packets import Packets, first_frame, video_start_time
 from lipsync_jax.media.samples import SampleStream, is_uniform
 
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})  # numbers of errors
 # What players support in each; .mkv may hold any codec.
 COPIED_AUDIO = {
     suffix: frozenset({"aac", "mp3", "ac3", "eac3", "alac", *more})
@@ -116,7 +115,7 @@ class AudioTrack:
                     return
                 self._output.mux_one(self._pending[1])
             except av.error.FFmpegError as error:
-                if error.errno in FULL_DISK:
+                if error.errno in paths.FULL_DISK:
                     raise
                 raise ValueError(
                     f"{self._path}: its audio does not fit the output ({error.strerror}); convert "

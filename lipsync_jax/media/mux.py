@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
+from lipsync_jax import paths
 from lipsync_jax.media import containers
-from lipsync_jax.media.audio_track import COPIED_AUDIO, FULL_DISK, AudioTrack
+from lipsync_jax.media.audio_track import COPIED_AUDIO, AudioTrack
 from lipsync_jax.media.packets import Packets, is_untimed, video_start_time
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ class Output:
             self._partial.unlink(missing_ok=True)
 
     def _unwritten(self, what: str, error: av.error.FFmpegError | OSError) -> str:
-        action = "; make room on its disk" if error.errno in FULL_DISK else ""
+        action = "; make room on its disk" if error.errno in paths.FULL_DISK else ""
         return f"{self.path} cannot be {what} ({error.strerror}){action}"
 
     def _release(self) -> None:

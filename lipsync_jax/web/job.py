@@ -2,12 +2,12 @@
 
 import dataclasses
 import datetime
-import errno
 import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from lipsync_jax import paths
 from lipsync_jax.types import Json
 from lipsync_jax.web.job_progress import Progress
 
@@ -159,7 +159,7 @@ class QueueFullError(ValueError):
 
 def in_words(error: Exception) -> str:
     """Returns the message of an error; of a fault of the program also the error's type."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in paths.FULL_DISK:
         return DISK_FULL
     expected = isinstance(error, EXPECTED_ERRORS)
     return str(error) if expected else f"{type(error).__name__}: {error}"

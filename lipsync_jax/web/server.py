@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import lipsync_jax
+from lipsync_jax import paths
 from lipsync_jax.types import Json, Untyped
 from lipsync_jax.web import api_batches, api_files, api_jobs, plain_pages, uploads
 from lipsync_jax.web.actions import Actions
@@ -109,7 +109,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def system(_: Request, error: OSError) -> JSONResponse:
-        if error.errno == errno.ENOSPC:
+        if error.errno in paths.FULL_DISK:
             return answer(507, DISK_FULL)
         return answer(500, f"the server can't use a file ({error.strerror or error})")
 
