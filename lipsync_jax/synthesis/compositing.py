@@ -65,12 +65,12 @@ class Compositor:
             self._outline, self._colours = FaceOutline(), ColorTransfer()
             self._sharpener = Sharpener()
         self._box = box
+        patch, sharpened = self._match(generated, original, landmarks, seconds)
+        mask = self.mask if weight == 1 else self.mask * np.float32(weight)
         if not roll:
-            return self._composite(image, generated, original, box, landmarks, seconds, weight)
+            return self._blend(image, box, patch, original, mask, sharpened)
         view = upright_view(image, box, roll)
-        result = self._composite(
-            view.image, generated, original, view.box, landmarks, seconds, weight
-        )
+        result = self._blend(view.image, view.box, patch, original, mask, sharpened)
         # The result fades into the original already; beyond it nothing may be resampled.
         left, top, right, bottom = view.box.tolist()
         shown = np.zeros(view.image.shape[:2], np.float32)
@@ -78,22 +78,16 @@ class Compositor:
         shown = np.minimum(shown * np.float32(_TURNED_GAIN), 1)
         return blending.blend_aligned(image, to_rgb(result).astype(np.float32), shown, view.matrix)
 
-    def _composite(
-        self,
-        image: Image,
-        generated: np.ndarray,
-        original: np.ndarray,
-        box: np.ndarray,
-        landmarks: np.ndarray,
-        seconds: float,
-        weight: float,
-    ) -> Image:
+    def _match(
+        self, generated: np.ndarray, original: np.ndarray, landmarks: np.ndarray, seconds: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sets the mask; returns the crop in the colours of the frame, as it is and sharpened."""
         known = bool(np.isfinite(landmarks).all())
         points, style = landmarks if known else blending.FRONTAL, self._options.blend
         size, patch = len(generated), generated.astype(np.float32)
         if style == "box":
             self.mask = blending.box_mask(size)
-            return blending.blend(image, patch, self.mask * np.float32(weight), box)
+            return patch, patch
         lab = color_transfer.to_lab(original)
         inside = np.ones((size, size), np.float32)
         if style == "outline" and known:
@@ -102,10 +96,22 @@ class Compositor:
         if self._options.match_colours:
             skin = color_transfer.skin_weights(points, size) * inside
             patch = self._colours(generated, lab, skin, seconds)
-        sharpened = patch
-        if self._options.sharpen:
-            sharpened = self._sharpener(patch, original, self.mask, seconds)
-        mask = self.mask if weight == 1 else self.mask * np.float32(weight)
+        if not self._options.sharpen:
+            return patch, patch
+        return patch, self._sharpener(patch, original, self.mask, seconds)
+
+    def _blend(
+        self,
+        image: Image,
+        box: np.ndarray,
+        patch: np.ndarray,
+        original: np.ndarray,
+        mask: np.ndarray,
+        sharpened: np.ndarray,
+    ) -> Image:
+        """Blends a crop into its box of an image, where the face is upright."""
+        if self._options.blend == "box":
+            return blending.blend(image, patch, mask, box)
         if self._options.source_detail:
             enlarged = source_detail.enlarge(image, patch, original, mask, box, sharpened)
             if enlarged is not None:
