@@ -7,6 +7,8 @@ import numpy as np
 from lipsync_jax.data.clip import Clip
 from lipsync_jax.methods.glance.model import FRAMES
 
+NUM_SAMPLE_CLIPS = 4  # of fixed length, in grids of images
+
 
 def sample_segment(clip: Clip, rng: np.random.Generator, hop: int = 1) -> range:
     """Samples 16 successive frames of a clip.

@@ -14,6 +14,7 @@ from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.media import audio
 from lipsync_jax.methods.base import Arrays, Method, Network, State
 from lipsync_jax.methods.common.clip_examples import (
+    NUM_SAMPLE_CLIPS,
     check_segment_hop,
     image_grid,
     normalize_to_pm1,
@@ -26,7 +27,6 @@ from lipsync_jax.types import Variables
 
 FRAME_RATE = Fraction(25)
 WINDOW_HOP = 8  # frames between the starts of two windows of a long clip
-NUM_SAMPLE_CLIPS = 4
 
 
 class LipClipBatch(NamedTuple):

@@ -20,6 +20,7 @@ from lipsync_jax.methods.base import (
     make_optimizer,
 )
 from lipsync_jax.methods.common.clip_examples import (
+    NUM_SAMPLE_CLIPS,
     check_segment_hop,
     image_grid,
     normalize_to_pm1,
@@ -27,8 +28,6 @@ from lipsync_jax.methods.common.clip_examples import (
 )
 from lipsync_jax.methods.glance.autoencoder_model import VideoAutoencoder
 from lipsync_jax.types import ModelCards, Tree
-
-NUM_SAMPLE_CLIPS = 4
 
 
 def make(config: ml_collections.ConfigDict, model_cards: ModelCards) -> "GlanceAutoencoder":
