@@ -1,4 +1,4 @@
-"""Training windows per second of processor time, beside a plain folder of JPEG files.
+"""Training windows per second, of processor time and by the clock, beside a folder of JPEG files.
 
     python -m benchmarks.loader [--seconds 3 60] [--windows 400] [--batch 16] [--repeats 3]
                                 [--workers 0 1] [--step-ms 50]
@@ -7,8 +7,9 @@ Writes clips of synthetic frames of 96 x 96 pixels (about 4 kB as JPEG), prepare
 prepare` does, and reads windows of five frames for the sync expert and for Wav2Lip (two windows
 each). The stand-in is a common habit: a folder of JPEG files a clip, the log-mel spectrogram of a
 clip kept in memory once computed. Rounds alternate; medians are printed. Processor time includes
-that of worker processes. The last column is the number of cores that make a batch in the time of a
-training step (`--step-ms`), as long as each core is as fast as this one.
+that of worker processes; the rate by the clock tells how the loader scales over cores, if nothing
+else runs. The last column is the number of cores that make a batch in the time of a training step
+(`--step-ms`), as long as each core is as fast as this one.
 """
 
 import argparse
@@ -37,6 +38,7 @@ FRAME_RATE, AUDIO_RATE, WINDOW = 25, 16_000, 5
 BASELINE = "JPEG files, mels kept"
 FRAMES_IN_STOCK = 200
 FRAMES_OF_A_SET = 3000
+WARM_UP_BATCHES = 16  # more than threads and workers make ahead
 
 
 def synthetic_frames(rng: np.random.Generator, count: int) -> list[bytes]:
@@ -151,14 +153,15 @@ def cpu_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(batches: Iterator, batch: int, windows: int) -> float:
-    """Returns windows a second of processor time."""
-    for _ in range(max(4, 64 // batch)):
+def measure(batches: Iterator, batch: int, windows: int) -> tuple[float, float]:
+    """Returns windows a second of processor time, and by the clock."""
+    for _ in range(max(WARM_UP_BATCHES, 64 // batch)):
         next(batches)
-    start = cpu_seconds()
+    cpu, clock = cpu_seconds(), time.perf_counter()
     for _ in range(windows // batch):
         next(batches)
-    return windows // batch * batch / (cpu_seconds() - start)
+    read = windows // batch * batch
+    return read / (cpu_seconds() - cpu), read / (time.perf_counter() - clock)
 
 
 def main() -> None:
@@ -172,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     columns = f"{'clips':8}{'windows of':14}{'loader':26}{'windows / CPU s':>16}{'ratio':>8}"
-    print(f"{columns}{'cores a step':>14}")
+    print(f"{columns}{'windows / s':>13}{'cores a step':>14}")
     for seconds in options.seconds:
         with tempfile.TemporaryDirectory() as folder:
             clips = make_clips(seconds)
@@ -195,18 +198,21 @@ def compare(kind: str, seconds: int, ours: Path, plain: Path, options: argparse.
             for workers in options.workers
         },
     }
-    rates: dict[str, list[float]] = {name: [] for name in systems}
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
     for _ in range(options.repeats):
         for name, make in systems.items():
             batches = make()
             rates[name].append(measure(batches, batch, options.windows))
             batches.close()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, rate in medians.items():
+    medians = {
+        name: [statistics.median(column) for column in zip(*rounds, strict=True)]
+        for name, rounds in rates.items()
+    }
+    for name, (rate, clock_rate) in medians.items():
         cores = batch / rate / (options.step_ms / 1000)
         print(
-            f"{seconds:4} s   {kind:14}{name:26}{rate:16.0f}{rate / medians[BASELINE]:8.2f}"
-            f"{cores:14.2f}",
+            f"{seconds:4} s   {kind:14}{name:26}{rate:16.0f}{rate / medians[BASELINE][0]:8.2f}"
+            f"{clock_rate:13.0f}{cores:14.2f}",
             flush=True,
         )
 

@@ -172,8 +172,8 @@ def data(
             "dirs": "",  # DIR=WEIGHT,...: training clips of several, see data/mixture.py
             "crop": crop,
             "batch_size": batch_size,
-            "num_threads": 4,  # threads that read and decode clips, without workers
-            "num_workers": 0,  # processes that make batches; 0: threads of this one
+            "num_threads": 2,  # threads that read and decode clips, without workers
+            "num_workers": 0,  # processes that make batches; 0: threads of this one; -1: by cores
             "validation_clips": validation_clips,
             "validation_batch_size": validation_batch_size,
             **settings,
@@ -259,7 +259,7 @@ def set_short_run(
     log_every: int = 20,
     lr_decay: bool = True,
 ) -> None:
-    """Changes a config to a short run without early stopping, of two data threads.
+    """Changes a config to a short run without early stopping.
 
     Args:
         config: with its blocks `data`, `optimizer` and `train`.
@@ -269,7 +269,6 @@ def set_short_run(
         log_every: steps between two rows of training metrics.
         lr_decay: whether the learning rate falls to 0 by the last step.
     """
-    config.data.num_threads = 2
     if lr_decay:
         config.optimizer.lr_decay_steps = steps
     config.train.update(
@@ -299,6 +298,7 @@ def set_pod(config: ml_collections.ConfigDict, batch_size: int, linear: bool = T
     factor = batch_size / config.data.batch_size
     train_steps = math.ceil(config.train.steps / factor)
     config.data.batch_size = batch_size
+    config.data.num_workers = -1
     config.data.validation_batch_size = batch_size
     config.data.validation_clips = max(config.data.validation_clips, batch_size)
     for name in ("validate_every", "checkpoint_every", "log_every"):
@@ -324,7 +324,13 @@ def sync_expert(
         learning_rate: see `optimizer`.
     """
     config = experiment(method, trained_networks=("expert",))
-    config.data = data(crop, batch_size, validation_clips=128, validation_frames=75)
+    config.data = data(
+        crop,
+        batch_size,
+        validation_clips=128,
+        validation_frames=75,
+        num_threads=1,  # more contend for the interpreter lock, as examples are small
+    )
     config.objective = "cosine_bce"  # or info_nce, info_nce_in_clip
     config.negatives = "same_clip"  # or other_clips, mixed; of cosine_bce
     config.temperature = 0.07  # of info_nce and info_nce_in_clip
@@ -399,6 +405,7 @@ def set_accelerator(config: ml_collections.ConfigDict, batch_size: int) -> None:
     """
     config.precision = "bfloat16"
     config.data.batch_size = batch_size
+    config.data.num_workers = -1
 
 
 def set_short_recurrent_gan(

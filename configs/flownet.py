@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # pairs at every step, which take more time than the step of a narrow network.
     config.data.stored_pairs = 0
     config.data.batch_size = 8
-    config.data.num_threads = 8
+    config.data.num_threads = 4
     config.data.num_workers = 0
     config.data.validation_clips = 0  # pairs; 0: all
     config.data.validation_batch_size = 32

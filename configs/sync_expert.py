@@ -90,15 +90,12 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     config.train.log_every = 20
     config.train.validate_every = 165 if tiny else 250
     config.train.checkpoint_every = 250
-    if tiny:
-        config.data.num_threads = 2
 
 
 def _make_in_the_box(config: ml_collections.ConfigDict) -> None:
     """Sets what the built-in expert was trained with: one core for an hour."""
     config.objective = "info_nce_in_clip"
     config.data.batch_size = 6
-    config.data.num_threads = 1
     config.model.depth_mult = 0.25
     config.augment_magnitude = 0.5
     config.degrade_magnitude = 0.4

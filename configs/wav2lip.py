@@ -47,6 +47,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         batch_size=16,
         validation_clips=512,  # deviation W16
         validation_batch_size=16,
+        num_threads=1,  # more contend for the interpreter lock, as examples are small
     )
     config.windows_per_clip = 1
     config.edge_windows = "reject"  # or pad, see methods/common/window_sampling.py
@@ -109,7 +110,6 @@ def _make_small(config: ml_collections.ConfigDict, tiny: bool) -> None:
     config.train.validate_every = 225 if tiny else 200
     config.train.checkpoint_every = 200
     if tiny:
-        config.data.num_threads = 2
         config.frozen.expert.min_accuracy = 0.65
         config.loss.sync_start_below = 1.1  # early, because the run is short
 
@@ -129,7 +129,6 @@ def _make_in_the_box(config: ml_collections.ConfigDict) -> None:
     config.loss.motion = 0.02
     config.loss.edge = 0.1
     config.loss.sync = 0.0
-    config.data.num_threads = 1
     config.frames_per_window = 2  # many people a step
     config.windows_per_clip = 2
     config.optimizer.learning_rate = 1e-3

@@ -11,13 +11,13 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lipsync_jax import processes
 from lipsync_jax.data.clip import CROP_SPECS, Clip
 from lipsync_jax.data_prep import builder, corpora, output_folder, worker_pool
 from lipsync_jax.data_prep.extraction import Extraction, extract
@@ -194,7 +194,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     add("--corpus", f"layout of the folder: {', '.join(corpora.NAMES)} or a module of your own, "
         "my_corpus.py", default="folder")  # fmt: skip
-    add("--workers", "processes; 0 works in this one", type=int, default=os.cpu_count() or 1)
+    add("--workers", "processes; 0 works in this one", type=int, default=processes.usable_cores())
     add("--runner", "who extracts clips: local, processes of this machine; or beam, a pipeline of "
         "Apache Beam (extra `beam`)", choices=RUNNERS, default="local")  # fmt: skip
     parser.add_argument("--beam-options", default="", metavar="OPTIONS",

@@ -1,9 +1,16 @@
-"""Worker processes that do not outlive the process that started them."""
+"""Worker processes: how many, and that they do not outlive the process that started them."""
 
 import multiprocessing
 import os
 import signal
 import threading
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def start_worker() -> None:

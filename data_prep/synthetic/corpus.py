@@ -36,6 +36,7 @@ _RECIPE = "recipe.json"  # written last
 _FORMAT = 1  # increment when the clips of a seed change
 _CLIPS_PER_JOB = 8  # clips of one identity that a process renders at a time
 _JOBS_AHEAD = 4  # jobs a process that are begun before the clips of the first are written
+_MOST_WORKERS = 16
 _SHEET_FRAMES = range(10, 66, 4)  # frames on the contact sheet
 _LABEL = "clips rendered"  # of the progress
 
@@ -66,7 +67,8 @@ def generate_corpus(
         crop: key of `clip.CROP_SPECS`.
         num_identities: number of identities, each in all splits; None for new identities in every
             split.
-        workers: processes; the number of CPUs when None. The clips do not depend on the number.
+        workers: processes; when None, one for each core, at most 16. The clips do not depend on the
+            number.
         part: (I, N) renders part I of N, a range of identities, into the folder `parts` beside the
             data set; machines that share `out` render one part each. A later call without `part`
             writes the shards, renders what is missing, and removes the parts.
@@ -91,7 +93,8 @@ def generate_corpus(
     if _is_finished(folder, recipe):  # which may be on a disk that can't be written to
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    pool = _processes(min(workers or _cpus(), clips // CLIPS_PER_SPEAKER))
+    workers = workers or min(processes.usable_cores(), _MOST_WORKERS)
+    pool = _processes(min(workers, clips // CLIPS_PER_SPEAKER))
     with _lock(folder.parent, is_part=part is not None):
         if _is_finished(folder, recipe):  # by a process that held the lock
             return folder
@@ -273,10 +276,6 @@ def _map(
         raise OSError(
             "a process that renders died, perhaps for lack of memory; give fewer --workers"
         ) from error
-
-
-def _cpus() -> int:
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 16)
 
 
 def contact_sheet(

@@ -7,6 +7,7 @@ compared with what ArrayRecord reads before the index is written, and frames car
 import array
 import functools
 import json
+import math
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -248,7 +249,7 @@ class IndexedArray:
         self._record, self._start = record, start
         dtype, self._shape = ARRAYS[name]
         self._dtype = np.dtype(dtype)
-        self._row_size = self._dtype.itemsize * int(np.prod(self._shape))
+        self._row_size = self._dtype.itemsize * math.prod(self._shape)
         self._rows = size // self._row_size
 
     def __len__(self) -> int:

@@ -1,6 +1,9 @@
 """Collates examples into batches: of one shape, or padded to one of a few lengths."""
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -8,10 +11,55 @@ from lipsync_jax.types import Entry
 
 Rows = Sequence[Mapping[str, Entry]]
 
+# A segment of shared memory for each label would cost more than its copy.
+MIN_SHARED_BYTES = 1 << 16
+
+_SHARED_MEMORY = Path("/dev/shm")  # on Linux
+_stacks_shared = False
+
+
+def share_memory() -> None:
+    """Makes `stack` allocate in shared memory from now on, for a process that sends its batches."""
+    global _stacks_shared
+    _stacks_shared = True
+
 
 def stack(rows: Rows) -> dict[str, np.ndarray]:
     """Stacks examples of equal shapes along a new first axis."""
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return {name: _stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+
+
+def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
+    if not _stacks_shared:
+        return np.stack(values)
+    from grain.multiprocessing import SharedMemoryArray
+
+    shape, dtype = (len(values), *values[0].shape), np.result_type(*values)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or size < MIN_SHARED_BYTES:
+        return np.stack(values)
+    _check_free(size)
+    return np.stack(values, out=SharedMemoryArray(shape, dtype))
+
+
+def shared_memory() -> tuple[int, int] | None:
+    """Returns this system's shared memory, all and free bytes; None where it is not a folder."""
+    if not _SHARED_MEMORY.is_dir():
+        return None
+    usage = shutil.disk_usage(_SHARED_MEMORY)
+    return usage.total, usage.free
+
+
+def _check_free(size: int) -> None:
+    """Raises OSError where shared memory is too small: writing to it would kill the process."""
+    total, free = shared_memory() or (size, size)
+    if size > free:
+        raise OSError(
+            f"worker processes hand over batches in {_SHARED_MEMORY}, which has "
+            f"{total / 1e6:.0f} MB, {free / 1e6:.0f} of them free; an array of a batch takes "
+            f"{size / 1e6:.0f} MB. Make it larger (docker run --shm-size=8g), or "
+            "give fewer --config.data.num_workers (0: none)"
+        )
 
 
 def pad_and_stack(

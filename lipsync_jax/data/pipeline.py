@@ -49,7 +49,7 @@ def training_batches(
     collate: CollateFn = stack,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 4,
+    num_threads: int = 1,
     num_workers: int = 0,
 ) -> BatchIterator:
     """Returns endless shuffled batches of one host's share, in an order fixed by the seed.
@@ -66,20 +66,20 @@ def training_batches(
         process_index: this host's number.
         process_count: number of hosts.
         num_threads: number of reading threads, where there are no workers.
-        num_workers: number of worker processes, of one reading thread each, which must be able to
-            unpickle the arguments; 0: threads of this process make the batches.
+        num_workers: number of worker processes, which must be able to unpickle the arguments; 0:
+            threads of this process make the batches; -1: chosen by the cores, see `BatchIterator`.
 
     Returns:
         An iterator whose `get_state()` and `set_state()` hold its exact position; threads and
         workers change neither batches nor position.
 
     Raises:
-        ValueError: the number of threads or workers is negative.
+        ValueError: the number of threads is negative, or that of workers below -1.
     """
-    if num_threads < 0 or num_workers < 0:
+    if num_threads < 0 or num_workers < -1:
         raise ValueError(
             f"config.data.num_threads={num_threads} and config.data.num_workers={num_workers}: "
-            "both must be 0 or more"
+            "give 0 or more, or -1 for as many workers as there are cores"
         )
     if isinstance(clips, OrderedDataSource):
         data = clips.dataset(seed, _EPOCHS).seed(seed)

@@ -9,6 +9,7 @@ import jax
 from absl import logging
 
 OVERHEADS = ("loader_wait", "checkpoint", "validation", "compile")
+_MOST_WAIT = 0.1  # of a step's time, for batches
 _COMPILATION = (  # tracing is left out: JAX reports nested traces twice
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
     "/jax/core/compile/backend_compile_duration",
@@ -37,7 +38,8 @@ class Goodput:
         self._compile_begin = _compile_seconds
         self._total: defaultdict[str, float] = defaultdict(float)
         self._reported = self._total.copy()
-        self._steps = self._saves = 0
+        self._steps = self._saves = self._flushes = 0
+        self._warned = False
 
     @contextlib.contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -60,7 +62,7 @@ class Goodput:
     def flush(self) -> dict[str, float]:
         """Returns seconds a step since the last call, in all and by overhead, and the goodput.
 
-        The goodput is of the whole run so far, 0 to 1.
+        The goodput is of the whole run so far, 0 to 1. Warns once if steps wait for batches.
         """
         self._total["compile"] = _compile_seconds - self._compile_begin
         now, steps = time.monotonic(), max(self._steps, 1)
@@ -68,7 +70,20 @@ class Goodput:
         for name in OVERHEADS:
             values[name] = (self._total[name] - self._reported[name]) / steps
         self._last, self._steps, self._reported = now, 0, self._total.copy()
+        self._warn_of_loader(values["loader_wait"], values["step_time"])
         return {**values, "goodput": self._goodput(now)}
+
+    def _warn_of_loader(self, wait: float, step_time: float) -> None:
+        self._flushes += 1
+        # The first steps also wait for the loader's start.
+        if self._warned or self._flushes == 1 or wait <= _MOST_WAIT * step_time:
+            return
+        self._warned = True
+        logging.warning(
+            "steps wait for their batches in %.0f %% of the time; more processes make more batches "
+            "(--config.data.num_workers), see docs/how-to/train.md, Feeding an accelerator",
+            100 * wait / step_time,
+        )
 
     def log(self) -> None:
         """Logs the sums of the run."""

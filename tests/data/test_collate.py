@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from grain.multiprocessing import SharedMemoryArray
 
 from lipsync_jax.data import collate
 
@@ -29,3 +30,25 @@ def test_one_exactly_as_long_is_not_filled_up():
 def test_an_example_longer_than_all_lengths_is_refused():
     with pytest.raises(ValueError, match="7 frames fits none of the lengths"):
         collate.pad_and_stack([row(7, 1)], ("frames",), (4, 6))
+
+
+def test_a_worker_process_stacks_in_shared_memory(monkeypatch):
+    rows = [{"frames": np.full((60, 30, 40), n, np.uint8), "label": np.float32(n)} for n in (1, 2)]
+    expected = collate.stack(rows)
+    monkeypatch.setattr(collate, "_stacks_shared", True)
+    shared = collate.stack(rows)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(shared[name], values)
+        assert shared[name].dtype == values.dtype
+    assert isinstance(shared["frames"], SharedMemoryArray)
+    assert not isinstance(shared["label"], SharedMemoryArray)
+    shared["frames"].unlink_on_del()
+
+
+def test_too_little_shared_memory_is_an_error_with_advice(monkeypatch):
+    monkeypatch.setattr(collate, "_stacks_shared", True)
+    monkeypatch.setattr(collate, "shared_memory", lambda: (64_000_000, 100_000))
+    rows = [{"frames": np.zeros((60, 30, 40), np.uint8)} for _ in range(2)]
+    message = r"has 64 MB, 0 of them free; .* takes 0 MB\. Make it larger \(docker run --shm-size"
+    with pytest.raises(OSError, match=message):
+        collate.stack(rows)

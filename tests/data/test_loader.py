@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lipsync_jax.data import loader, pipeline
+from lipsync_jax import processes
+from lipsync_jax.data import collate, loader, pipeline
 from lipsync_jax.data.clip import decode_frames
 from tests.conftest import toy_clip
 
@@ -161,8 +162,8 @@ def test_an_order_is_of_its_seed_and_each_epoch_is_complete():
     assert orders[0] != orders[1]
 
 
-def _batches(clips, **options):
-    return pipeline.training_batches(clips, _example, 3, seed=1, **options)
+def _batches(clips, make_example=_example, **options):
+    return pipeline.training_batches(clips, make_example, 3, seed=1, **options)
 
 
 def _assert_equal(batch, expected):
@@ -189,14 +190,18 @@ def _from(clips, position, **options):
     return batches
 
 
+def _large_example(clip, rng):
+    return {**_example(clip, rng), "noise": rng.random((100, 100))}  # for shared memory
+
+
 @pytest.mark.slow
 def test_worker_processes_do_not_change_batches_or_position(clips):
-    expected = _from(clips, 1)
-    batches = _from(clips, 1, num_workers=2, num_threads=1)
+    expected = _from(clips, 1, make_example=_large_example)
+    batches = _from(clips, 1, make_example=_large_example, num_workers=2)
     for _ in range(5):
         _assert_equal(next(batches), next(expected))
     assert batches.get_state() == expected.get_state()
-    again = _from(clips, 0, num_workers=1, num_threads=1)
+    again = _from(clips, 0, make_example=_large_example, num_workers=1)
     again.set_state(batches.get_state())
     _assert_equal(next(again), next(expected))
     for each in (batches, again):
@@ -216,5 +221,18 @@ def _broken(clip, rng):
 
 
 def test_a_negative_number_of_workers_is_refused(clips):
-    with pytest.raises(ValueError, match=r"config\.data\.num_workers=-1"):
+    with pytest.raises(ValueError, match=r"config\.data\.num_workers=-2"):
+        _batches(clips, num_workers=-2)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "workers"), [(8, 8 << 30, 7), (1, 8 << 30, 1), (64, None, 16), (8, 64e6, 0)]
+)
+def test_the_number_of_workers_is_chosen_by_the_machine(
+    clips, monkeypatch, caplog, cores, memory, workers
+):
+    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
+    monkeypatch.setattr(collate, "shared_memory", lambda: memory and (memory, memory))
+    with caplog.at_level("INFO"):
         _batches(clips, num_workers=-1)
+    assert (f"by {workers} worker process" if workers else "only 64 MB") in caplog.text

@@ -52,6 +52,21 @@ def test_times_are_split_and_add_up(monkeypatch, caplog):
     assert "goodput 40.0 % of 10.0 s" in caplog.text and "1 checkpoint saved" in caplog.text
 
 
+def test_a_slow_loader_is_reported_once(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(goodput.time, "monotonic", lambda: now[0])
+    measured = goodput.Goodput()
+    warnings = []
+    for wait in (5.0, 0.5, 2.0, 4.0):  # of 10 s; the first has the loader's start
+        with measured.measure("loader_wait"):
+            now[0] += wait
+        now[0] += 10.0 - wait
+        measured.step()
+        measured.flush()
+        warnings.append(caplog.text.count("wait for their batches in 20 % of the time"))
+    assert warnings == [0, 0, 1, 1] and "--config.data.num_workers" in caplog.text
+
+
 def test_compilation_is_what_jax_reports():
     measured = goodput.Goodput()
     jax.jit(lambda x: jnp.cos(x) + time.time())(1.0)  # another program at each run

@@ -31,7 +31,7 @@ from lipsync_jax.methods.base import (
 from lipsync_jax.methods.common import window_sampling
 from lipsync_jax.methods.common.sync_metrics import sync_metrics
 from lipsync_jax.methods.common.two_stream_sync import TwoStreamSyncInference
-from lipsync_jax.methods.common.window_sampling import AudioSpans
+from lipsync_jax.methods.common.window_sampling import AudioSpan
 from lipsync_jax.types import ModelCards, Tree
 
 OBJECTIVES = ("cosine_bce", "info_nce", "info_nce_in_clip")
@@ -297,9 +297,8 @@ class SyncExpertMethod(Method):
         if self.config.edge_windows == "pad":
             return np.ones(count, bool)
         spec = self.expert.audio_features
-        starts = spec.window_starts_of_frames(np.arange(count), clip.frame_rate)
         columns = self._feature_cache.num_columns(clip, spec)
-        return window_sampling.windows_inside(AudioSpans(starts, spec.window, columns))
+        return window_sampling.windows_inside(count, clip.frame_rate, AudioSpan(spec, columns))
 
     def _sample_negative_start(self, clip: Clip, rng: np.random.Generator, start: int) -> int:
         # Windows before the start, and windows after it, that are far enough from it.

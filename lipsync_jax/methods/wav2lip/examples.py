@@ -9,7 +9,7 @@ from lipsync_jax.data.clip import Clip, decode_frames
 from lipsync_jax.data.feature_cache import FeatureCache
 from lipsync_jax.methods.base import Arrays
 from lipsync_jax.methods.common import window_sampling
-from lipsync_jax.methods.common.window_sampling import AudioSpans
+from lipsync_jax.methods.common.window_sampling import AudioSpan
 from lipsync_jax.methods.inference import SyncInference
 
 
@@ -108,12 +108,10 @@ class ExampleSampler:
         if self._config.edge_windows == "pad":
             return np.ones(count, bool)
         # As published: the audio of frame 0 starts before the clip, so no window has that frame.
-        frames = np.arange(count)[:, None] + np.arange(self._expert.window_frames)
-        own = windows.generator_window_start(frames, clip.frame_rate)
-        spec = self._expert.audio_features
-        shared = spec.window_starts_of_frames(np.arange(count), clip.frame_rate)
-        columns = self._feature_cache.num_columns
+        spec, columns = self._expert.audio_features, self._feature_cache.num_columns
         return window_sampling.windows_inside(
-            AudioSpans(own, windows.MEL_WINDOW, columns(clip, MEL)),
-            AudioSpans(shared, spec.window, columns(clip, spec)),
+            count,
+            clip.frame_rate,
+            AudioSpan(MEL, columns(clip, MEL), self._expert.window_frames),
+            AudioSpan(spec, columns(clip, spec)),
         )
