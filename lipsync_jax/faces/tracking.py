@@ -122,11 +122,15 @@ def _colour_histogram(image: Image) -> np.ndarray:
         small = image.resized((64, 64))
     else:
         small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
-    # Each pixel's share of the bins of a channel, (channels, pixels, bins).
-    position = small.reshape(-1, 3).T[..., None] * np.float32((_COLOUR_BINS - 1) / 255)
-    share = np.maximum(1 - np.abs(position - np.arange(_COLOUR_BINS, dtype=np.float32)), 0)
-    red_green = (share[0][:, :, None] * share[1][:, None]).reshape(len(share[0]), -1)
-    return (red_green.T @ share[2]).ravel() / len(share[0])
+    position = small.reshape(-1, 3).T * np.float32((_COLOUR_BINS - 1) / 255)
+    lower = np.minimum(position.astype(np.int64), _COLOUR_BINS - 2)
+    shares = np.stack([1 - (position - lower), position - lower])  # (2, channels, pixels)
+    steps = np.array([_COLOUR_BINS**2, _COLOUR_BINS, 1])
+    first, histogram = steps @ lower, np.zeros(_COLOUR_BINS**3)
+    for corner in np.ndindex(2, 2, 2):  # the eight bins around a colour
+        weights = shares[corner[0], 0] * shares[corner[1], 1] * shares[corner[2], 2]
+        histogram += np.bincount(first + steps @ corner, weights, len(histogram))
+    return histogram / len(first)
 
 
 class _ActiveTrack:

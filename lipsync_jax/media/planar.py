@@ -86,18 +86,21 @@ class PlanarImage:
         """Resizes the frame to (width, height); averages areas where it shrinks; uint8 RGB."""
         return self.resampled(lambda plane, *_: _resize(plane, size))
 
-    def changed(self, rgb: np.ndarray, change: "Change") -> "PlanarImage":
-        """Changes the planes by an RGB image of any size, e.g. one that is blended in.
+    def from_rgb(self, rgb: np.ndarray) -> np.ndarray:
+        """Converts float32 RGB (rows, columns, 3) to the frame's colours: Y, U and V, float32."""
+        return cv2.transform(rgb, _to_yuv_matrix(self.matrix))
+
+    def changed(self, yuv: np.ndarray, change: "Change") -> "PlanarImage":
+        """Changes the planes by an image of any size, e.g. one that is blended in.
 
         Args:
-            rgb: float32 (rows, columns, 3); values are clipped to 0 to 255.
-            change: (planes, channels of `rgb` in YUV, factor, offset) -> new planes, for Y and for
-                U and V; factor and offset as in `resampled`.
+            yuv: float32 (rows, columns, 3), e.g. of `from_rgb`.
+            change: (planes, channels of `yuv`, factor, offset) -> new planes, for Y and for U and
+                V; factor and offset as in `resampled`.
 
         Returns:
             A new frame.
         """
-        yuv = cv2.transform(np.clip(rgb, 0, 255), _to_yuv_matrix(self.matrix))
         luma, *chroma = cv2.split(yuv)
         (y,) = change(self.planes[:1], [luma], 1.0, np.zeros(2))
         u, v = change(self.planes[1:], chroma, 0.5, _CHROMA_OFFSET)

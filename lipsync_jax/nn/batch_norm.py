@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.cpu import use_cpu_kernels
 from lipsync_jax.nn.cpu.sums import sum_rows
+from lipsync_jax.nn.params import DeclaredShapes
 
 # JAX traces anew where the value changes.
 _groups = jax.make_user_context(1)
@@ -140,7 +141,7 @@ def _normalize_groups(
     return y.reshape(x.shape), shares @ mean, shares @ var
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(DeclaredShapes):
     """BatchNorm with the published constants (PyTorch's defaults).
 
     Statistics are those of the global batch, see `statistics_of_groups` for others.

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.nn.gradient_sums import multiply
+from lipsync_jax.nn.params import DeclaredShapes
 from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.types import Argument
 
@@ -26,7 +27,7 @@ def he_normal(fan_in: int) -> Initializer:
     return nn.initializers.normal(math.sqrt(2 / fan_in))
 
 
-class ConvNormAct(nn.Module):
+class ConvNormAct(DeclaredShapes):
     """Applies padding, a (transposed) convolution, BatchNorm, an activation.
 
     Attributes:

@@ -16,6 +16,7 @@ from lipsync_jax.nn.batch_norm import BatchNorm
 from lipsync_jax.nn.conv import conv_transpose, convolve
 from lipsync_jax.nn.gradient_sums import multiply
 from lipsync_jax.nn.gru import split_time
+from lipsync_jax.nn.params import DeclaredShapes
 from lipsync_jax.nn.remat import apply_block
 from lipsync_jax.ops.dtypes import at_least_float32
 from lipsync_jax.types import Argument
@@ -41,7 +42,7 @@ def _scale_init(
     return 1 + WEIGHT_INIT(key, shape, dtype)
 
 
-class DCGANBlock(nn.Module):
+class DCGANBlock(DeclaredShapes):
     """A linear layer, BatchNorm, an activation.
 
     Attributes:

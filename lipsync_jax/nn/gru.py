@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from lipsync_jax.nn.conv import uniform_fan_in
 from lipsync_jax.nn.gru_scan import scan_gru
+from lipsync_jax.nn.params import DeclaredShapes
 
 
 @overload
@@ -31,7 +32,7 @@ def zero_carry(layers: int, n: int, features: int) -> jax.Array:
     return jnp.zeros((layers, n, features), jnp.float32)
 
 
-class GRU(nn.Module):
+class GRU(DeclaredShapes):
     """Layers of gated recurrent units (Cho et al. 2014), forward in time, as cuDNN computes them.
 
     With gates r, z and candidate c of a layer's input x and state h,

@@ -107,21 +107,22 @@ def blend(
 
         def change(planes: Planes, values: Planes, factor: float, offset: np.ndarray) -> Planes:
             place = np.asarray(box) * factor + np.tile(offset, 2)
-            local = _resample([*values, mask], place, planes[0].shape, cubic)
+            local = resample([*values, mask], place, planes[0].shape, cubic)
             if local is None:
                 return planes
             parts = zip(planes, cv2.split(local.values), strict=True)
-            return [_mix(plane, new, local.weight, local.corner) for plane, new in parts]
+            return [mix(plane, new, local.weight, local.corner) for plane, new in parts]
 
-        return image.changed(patch.astype(np.float32, copy=False), change)
-    local = _resample([*cv2.split(patch), mask], box, image.shape[:2], cubic)
+        clipped = np.clip(patch, 0, 255, dtype=np.float32)
+        return image.changed(image.from_rgb(clipped), change)
+    local = resample([*cv2.split(patch), mask], box, image.shape[:2], cubic)
     if local is None:
         return image
-    return _mix(image, local.values, cv2.merge([local.weight] * 3), local.corner)
+    return mix(image, local.values, cv2.merge([local.weight] * 3), local.corner)
 
 
-class _Local(NamedTuple):
-    """A patch in the pixels of an image.
+class Resampled(NamedTuple):
+    """The part of a patch that its mask shows, in the pixels of an image.
 
     Attributes:
         values: float32 (rows, columns[, channels]).
@@ -134,10 +135,20 @@ class _Local(NamedTuple):
     corner: tuple[int, int]
 
 
-def _resample(
+def resample(
     channels: Sequence[np.ndarray], box: np.ndarray, shape: tuple[int, ...], cubic: bool
-) -> _Local | None:
-    """Resamples the channels of a patch, the last of them its mask; None if nothing is left."""
+) -> Resampled | None:
+    """Resamples a patch to the pixels of an image, where its mask is not 0.
+
+    Args:
+        channels: float32 (rows, columns) each, at most four; the last is the mask.
+        box: (4,), the patch's box in the image.
+        shape: rows and columns of the image.
+        cubic: see `blend`.
+
+    Returns:
+        The part, which depends on mask, box and shape; None if nothing of it is in the image.
+    """
     mask = channels[-1]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -158,13 +169,20 @@ def _resample(
     # When shrinking, bicubic interpolation would skip pixels.
     local = faces.crop(together, part, size, cubic and scale.max() < 1)
     weight = np.clip(local[..., -1], 0, 1) * _inside(box, left, top, right, bottom)
-    return _Local(local[..., :-1], weight, (top, left))
+    return Resampled(local[..., :-1], weight, (top, left))
 
 
-def _mix(
+def mix(
     image: np.ndarray, new: np.ndarray, weight: np.ndarray, corner: tuple[int, int]
 ) -> np.ndarray:
-    """Returns a copy of an image or plane with new values, by a weight of their shape."""
+    """Returns a copy of an image or plane with new values, by a weight of their shape.
+
+    Args:
+        image: uint8 (height, width[, channels]).
+        new: float32 (rows, columns[, channels]), not clipped.
+        weight: float32 of the shape of `new`, 0 to 1.
+        corner: first row and column in the image.
+    """
     result, (top, left) = image.copy(), corner
     part = result[top : top + weight.shape[0], left : left + weight.shape[1]]
     old = part.astype(np.float32)

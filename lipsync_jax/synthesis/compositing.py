@@ -113,7 +113,7 @@ class Compositor:
         if self._options.blend == "box":
             return blending.blend(image, patch, mask, box)
         if self._options.source_detail:
-            enlarged = source_detail.enlarge(image, patch, original, mask, box, sharpened)
-            if enlarged is not None:
-                return blending.blend(image, *enlarged)
+            detailed = source_detail.blend(image, patch, original, mask, box, sharpened)
+            if detailed is not None:
+                return detailed
         return blending.blend(image, sharpened, mask, box, cubic=self._options.sharpen)

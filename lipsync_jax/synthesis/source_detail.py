@@ -9,47 +9,32 @@ face. Where it does not, as inside a mouth that has opened, none is added.
 This works with every network, as it needs nothing but the generated face.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from lipsync_jax import faces
-from lipsync_jax.media.planar import Image
+from lipsync_jax.media.planar import Image, PlanarImage, Planes
+from lipsync_jax.synthesis import blending
 
 MIN_SCALE = 1.1  # pixels of the frame per pixel of the crop; below, a crop has all the detail
-_MAX_SIDE = 1024  # pixels of an enlarged face; larger faces are enlarged from there
 _MARGIN = 8  # pixels of the crop around the mask, from where detail may move into it
 _TOLERANCE = 20.0  # levels by which warped and generated pixels differ where 1/e of it is added
 _SIGMA = 0.7  # pixels of the crop, over which these differences are averaged
 
 
-class EnlargedFace(NamedTuple):
-    """The part of a generated face that is shown, at the frame's resolution.
-
-    Attributes:
-        patch: float32 RGB (rows, columns, 3), values of 0 to 255, not clipped.
-        mask: float32 (rows, columns), in [0, 1].
-        box: (4,), of both in the frame.
-    """
-
-    patch: np.ndarray
-    mask: np.ndarray
-    box: np.ndarray
-
-
-def enlarge(
+def blend(
     image: Image,
     patch: np.ndarray,
     original: np.ndarray,
     mask: np.ndarray,
     box: np.ndarray,
     sharpened: np.ndarray,
-) -> EnlargedFace | None:
-    """Enlarges a generated face, and adds the frame's detail to it.
+) -> Image | None:
+    """Blends a generated face into its frame, with the frame's detail.
 
     Args:
-        image: the frame, uint8 RGB (height, width, 3) or in planes.
+        image: the frame, uint8 RGB (height, width, 3) or in planes, in which it stays.
         patch: float32 RGB (size, size, 3), the generated face, values of 0 to 255.
         original: uint8 RGB (size, size, 3), the frame's crop.
         mask: float32 (size, size), with which the patch is blended; 0 in the upper half.
@@ -58,33 +43,50 @@ def enlarge(
             detail of it.
 
     Returns:
-        The face; None where the frame has hardly more pixels than the crop, or the mask is 0.
+        A new image; None where the frame has hardly more pixels than the crop, or the mask is 0.
     """
-    size = len(patch)
-    sides = (np.asarray(box)[2:] - np.asarray(box)[:2]).astype(float)
+    size, corner = len(patch), np.asarray(box, np.float64)[:2]
+    sides = np.asarray(box)[2:] - corner
     if sides.min() < MIN_SCALE * size or not mask.any():
         return None
     region = _region(mask)
     patch, original, mask, sharpened = (x[region] for x in (patch, original, mask, sharpened))
-    corners = np.array([(s.start, s.stop) for s in region[::-1]]).T / size
-    part = (np.asarray(box)[:2] + corners * sides).ravel()
-    scale = sides * min(1.0, _MAX_SIDE / sides.max()) / size
-    columns, rows = np.maximum(1, np.rint(mask.shape[::-1] * scale)).astype(int).tolist()
-
+    bounds = np.array([(s.start, s.stop) for s in region[::-1]]).T / size
+    part = (corner + bounds * sides).ravel()
     moved, flow = _warp_to(patch, original)
     difference = cv2.GaussianBlur(np.abs(patch - moved).mean(-1), (0, 0), _SIGMA)
     difference /= np.float32(_TOLERANCE)
     similarity = np.exp(-difference * difference)
+    motion = [*cv2.split(flow), similarity]
+    if isinstance(image, PlanarImage):
+        patch, moved, sharpened = map(image.from_rgb, (patch, moved, sharpened))
     # Sharpening shows a network's ripples on skin, which has the frame's detail instead.
     rest = sharpened + similarity[..., None] * (patch - sharpened - moved)
 
-    def resize(values: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-        return cv2.resize(values, (columns, rows), interpolation=interpolation)
+    def change(planes: Planes, values: Planes, factor: float, offset: np.ndarray) -> Planes:
+        place, shape = part * factor + np.tile(offset, 2), planes[0].shape[:2]
+        shown = blending.resample([*values, mask], place, shape, cubic=True)
+        # Cubic as well: the similarity has to cancel what `rest` lacks, most of all of the chroma.
+        moves = blending.resample([*motion, mask], place, shape, cubic=True)
+        if shown is None or moves is None:
+            return planes
+        scale = (place[2:] - place[:2]) / mask.shape[::-1]
+        x, y = _places(moves.values[..., :2], scale.tolist(), shown.corner)
+        weight = np.ascontiguousarray(moves.values[..., 2])
+        is_rgb = planes[0].ndim == 3
+        changed = []
+        for plane, new in zip(
+            planes, [shown.values] if is_rgb else cv2.split(shown.values), strict=True
+        ):
+            detail = cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            weights = [cv2.merge([w] * 3) if is_rgb else w for w in (weight, shown.weight)]
+            new = cv2.add(new, cv2.multiply(detail, weights[0], dtype=cv2.CV_32F))
+            changed.append(blending.mix(plane, new, weights[1], shown.corner))
+        return changed
 
-    frame = faces.crop(image, part, (rows, columns), cubic=True).astype(np.float32)
-    detail = _warp(frame, resize(flow) * scale.astype(np.float32))
-    detail = cv2.multiply(detail, cv2.merge([resize(similarity)] * 3))
-    return EnlargedFace(cv2.add(resize(rest, cv2.INTER_CUBIC), detail), resize(mask), part)
+    if isinstance(image, PlanarImage):
+        return image.changed(rest, change)
+    return change([image], cv2.split(rest), 1.0, np.zeros(2))[0]
 
 
 def _region(mask: np.ndarray) -> tuple[slice, slice]:
@@ -110,12 +112,27 @@ def _warp_to(generated: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, n
     ]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = search.calc(grey[0], grey[1], None)  # type: ignore[call-overload]  # None: no guess
-    return _warp(original.astype(np.float32), flow, cv2.INTER_LINEAR), flow
+    x, y = _places(flow)
+    moved = cv2.remap(
+        original.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return moved, flow
 
 
-def _warp(image: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
-    """Samples an image at each of its pixels plus the flow; beyond it, edge pixels repeat."""
-    rows, columns = image.shape[:2]
-    x = flow[..., 0] + np.arange(columns, dtype=np.float32)
-    y = flow[..., 1] + np.arange(rows, dtype=np.float32)[:, None]
-    return cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+def _places(
+    flow: np.ndarray,
+    scale: Sequence[float] = (1.0, 1.0),
+    corner: tuple[int, int] = (0, 0),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the pixels of a part of an image come from, for `cv2.remap`.
+
+    Args:
+        flow: float32 (rows, columns, 2), to the right and down.
+        scale: pixels of the image per unit of the flow, likewise.
+        corner: first row and column of the part in the image.
+    """
+    rows, columns = flow.shape[:2]
+    (across, down), (top, left) = scale, corner
+    x = flow[..., 0] * np.float32(across) + np.arange(left, left + columns, dtype=np.float32)
+    y = flow[..., 1] * np.float32(down) + np.arange(top, top + rows, dtype=np.float32)[:, None]
+    return x, y

@@ -81,7 +81,7 @@ def test_faces_of_the_networks_size_are_blended_as_before(frame):
     box = BOX * 0.26  # 100 pixels
     crop = faces.crop(small, box, SIZE)
     patch = crop.astype(np.float32)
-    assert source_detail.enlarge(small, patch, crop, MASK, box, patch) is None
+    assert source_detail.blend(small, patch, crop, MASK, box, patch) is None
 
 
 def test_hard_edges_paste_the_crop_as_it_is(frame):
@@ -90,14 +90,48 @@ def test_hard_edges_paste_the_crop_as_it_is(frame):
     np.testing.assert_array_equal(*results)
 
 
-def test_large_faces_beyond_the_frame_are_enlarged_up_to_a_limit(frame):
-    large = cv2.resize(frame, None, fx=4, fy=4)
+@pytest.mark.parametrize("in_planes", [False, True])
+def test_faces_may_reach_beyond_the_frame(frame, in_planes):
+    image = cv2.resize(frame, None, fx=4, fy=4)
     box = np.float32([-200, 40, 1336, 1800])  # beyond the left and the lower border
-    crop = faces.crop(large, box, SIZE)
+    crop = faces.crop(image, box, SIZE)
+    if in_planes:
+        video_frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+        image = PlanarImage.from_frame(video_frame, BT601)
+    patch = np.full_like(crop, 90, dtype=np.float32)
+    result = to_rgb(source_detail.blend(image, patch, crop, MASK, box, patch))
+    before = to_rgb(image)
+    assert result.shape == before.shape
+    np.testing.assert_array_equal(result[:900], before[:900])  # above the mask
+    changed = (result[1100:] != before[1100:]).any(-1)
+    assert changed[:, 100:1000].mean() > 0.8 and not changed[:, 1340:].any()
+
+
+def test_an_unchanged_face_stays_as_it_is(frame):
+    crop = faces.crop(frame, BOX, SIZE)
     patch = crop.astype(np.float32)
-    face = source_detail.enlarge(large, patch, crop, MASK, box, patch)
-    assert face.patch.shape == (*face.mask.shape, 3)
-    assert face.patch.dtype == face.mask.dtype == np.float32
-    assert max(face.mask.shape) <= 1024
-    assert np.isfinite(face.patch).all()
-    assert face.mask.max() > 0.9 and not face.mask[0].any()
+    result = source_detail.blend(frame, patch, crop, MASK, BOX, patch)
+    assert np.abs(result.astype(float) - frame)[SKIN].mean() < 0.2  # levels
+
+
+def test_a_face_outside_of_the_frame_changes_nothing(frame):
+    crop = faces.crop(frame, BOX, SIZE)
+    patch, box = crop.astype(np.float32), BOX + 2000
+    result = source_detail.blend(frame, patch + 50, crop, MASK, box, patch)
+    np.testing.assert_array_equal(result, frame)
+
+
+def test_edges_of_a_mouth_that_has_opened_keep_their_hue():
+    skin = np.full((404, 424, 3), (180, 140, 120), np.uint8)
+    video_frame = av.VideoFrame.from_ndarray(skin, format="rgb24").reformat(format="yuv420p")
+    planes = PlanarImage.from_frame(video_frame, BT601)
+    crop = faces.crop(planes, BOX, SIZE)
+    generated = crop.astype(np.float32)
+    for row in range(58, 76, 4):  # grey teeth and dark gaps
+        generated[row : row + 2, 30:66] = 120
+        generated[row + 2 : row + 4, 30:66] = 10
+    result = source_detail.blend(planes, generated, crop, MASK, BOX, generated)
+    for before, after in zip(planes.planes[1:], result.planes[1:], strict=True):
+        # From skin to grey, and not beyond but for the overshoot of bicubic interpolation.
+        low, high = sorted((int(before[0, 0]), 128))
+        assert low - 5 <= after.min() and after.max() <= high + 5

@@ -45,6 +45,8 @@ def jit(
     compiler_options = cpu_compiler_options()
     if use_cpu_kernels() and (inference or not optimize):
         compiler_options["xla_backend_optimization_level"] = 1 if optimize else 0
+        # Parts that LLVM compiles side by side; each of XLA's 32 repeats what they share.
+        compiler_options["xla_cpu_parallel_codegen_split_count"] = 4
     if use_cpu_kernels() and inference and _jaxlib_version() < (0, 11):  # later ones lack a choice
         compiler_options["xla_cpu_use_fusion_emitters"] = False
     return jax.jit(function, compiler_options=compiler_options, **options)
