@@ -20,8 +20,8 @@ class DeclaredShapes(nn.Module):
         self, name: str, init_fn: Callable, *init_args: Argument, **options: Argument
     ) -> jax.Array:
         """See `nn.Module.param`."""
-        if init_args and self.scope is not None and self.scope.has_variable("params", name):
-            value = self.scope.get_variable("params", name)
-            if isinstance(init_args[0], tuple) and getattr(value, "shape", None) == init_args[0]:
+        if init_args and not self.is_initializing() and self.has_variable("params", name):
+            value: jax.Array = self.get_variable("params", name)
+            if isinstance(init_args[0], tuple) and value.shape == init_args[0]:
                 return value
         return super().param(name, init_fn, *init_args, **options)

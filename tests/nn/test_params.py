@@ -35,7 +35,7 @@ def test_a_parameter_of_another_shape_is_refused():
 
 def test_a_parameter_that_is_missing_is_refused():
     with pytest.raises(flax.errors.ScopeParamNotFoundError, match="scale"):
-        Scale().apply({"params": {}}, jnp.ones((2, 3)))
+        Scale().apply({"params": {"other": jnp.ones(3)}}, jnp.ones((2, 3)))
 
 
 def test_a_name_may_be_used_once():
