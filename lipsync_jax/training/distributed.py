@@ -154,8 +154,13 @@ def exit_with_message(status: int, message: str) -> NoReturn:
 
     One of several processes exits at once: the exit of JAX waits for the others, which may be dead.
     """
+    is_one_of_several = jax.process_count() > 1 and status in (1, LOST_PROCESS)
+    if is_one_of_several:
+        # JAX's threads may write more about the lost process, which would hide the message.
+        sys.stderr = os.fdopen(os.dup(2), "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     print(message, file=sys.stderr, flush=True)
-    if jax.process_count() > 1 and status in (1, LOST_PROCESS):
+    if is_one_of_several:
         sys.stdout.flush()
         for end in _end_watch:
             end()

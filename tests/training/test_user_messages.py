@@ -287,3 +287,17 @@ def test_values_outside_of_their_limits_are_refused_before_anything_is_read(fiel
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ValueError, match=f"^--config.{field}={value}: expected .*{expected}"):
         inputs.require_inputs(config)
+
+
+def test_what_jax_says_later_does_not_follow_the_message():
+    code = (
+        "import os, jax\n"
+        "from lipsync_jax.training import distributed\n"
+        "jax.process_count = lambda: 2\n"
+        "distributed._end_watch.append(lambda: os.write(2, b'RPC: of a thread of JAX'))\n"
+        "os.write(2, b'earlier words\\n')\n"
+        "distributed.exit_with_message(distributed.LOST_PROCESS, 'the run resumes')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == distributed.LOST_PROCESS
+    assert ended.stderr.endswith("earlier words\nthe run resumes\n")
