@@ -23,6 +23,7 @@ _FEATHER = 0.35  # of the mask's radius, over which it fades
 _TOP = (0.50, 0.58)  # rows over which it fades in: rows above are never replaced
 _BORDER = 0.05  # of the box, over which it fades out at its sides and bottom
 _MAX_COLOUR_SHIFT = 40.0  # levels by which colours are moved at most
+_MOST_CHANNELS = 4  # that OpenCV interpolates at once
 _FRAME_FADE = 0.12  # of an aligned frame's shorter side, over which it fades out
 
 
@@ -107,49 +108,53 @@ def blend(
 
         def change(planes: Planes, values: Planes, factor: float, offset: np.ndarray) -> Planes:
             place = np.asarray(box) * factor + np.tile(offset, 2)
-            local = resample([*values, mask], place, planes[0].shape, cubic)
+            local = resample(values, mask, place, planes[0].shape, cubic)
             if local is None:
                 return planes
-            parts = zip(planes, cv2.split(local.values), strict=True)
+            parts = zip(planes, local.channels, strict=True)
             return [mix(plane, new, local.weight, local.corner) for plane, new in parts]
 
         clipped = np.clip(patch, 0, 255, dtype=np.float32)
         return image.changed(image.from_rgb(clipped), change)
-    local = resample([*cv2.split(patch), mask], box, image.shape[:2], cubic)
+    local = resample(cv2.split(patch), mask, box, image.shape[:2], cubic)
     if local is None:
         return image
-    return mix(image, local.values, cv2.merge([local.weight] * 3), local.corner)
+    return mix(image, cv2.merge(local.channels), local.weight, local.corner)
 
 
 class Resampled(NamedTuple):
     """The part of a patch that its mask shows, in the pixels of an image.
 
     Attributes:
-        values: float32 (rows, columns[, channels]).
+        channels: float32 (rows, columns) each.
         weight: float32 (rows, columns), 0 to 1.
         corner: the first row and column in the image.
     """
 
-    values: np.ndarray
+    channels: Sequence[np.ndarray]
     weight: np.ndarray
     corner: tuple[int, int]
 
 
 def resample(
-    channels: Sequence[np.ndarray], box: np.ndarray, shape: tuple[int, ...], cubic: bool
+    channels: Sequence[np.ndarray],
+    mask: np.ndarray,
+    box: np.ndarray,
+    shape: tuple[int, ...],
+    cubic: bool,
 ) -> Resampled | None:
     """Resamples a patch to the pixels of an image, where its mask is not 0.
 
     Args:
-        channels: float32 (rows, columns) each, at most four; the last is the mask.
+        channels: of the patch, (rows, columns) each.
+        mask: float32 (rows, columns).
         box: (4,), the patch's box in the image.
         shape: rows and columns of the image.
         cubic: see `blend`.
 
     Returns:
-        The part, which depends on mask, box and shape; None if nothing of it is in the image.
+        The part; None if nothing of it is in the image.
     """
-    mask = channels[-1]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -163,33 +168,43 @@ def resample(
     bottom = min(height, int(np.ceil(min(y1, y0 + (rows[-1] + 2) / scale[1]))))
     if left >= right or top >= bottom:
         return None
-    together = cv2.merge([channel.astype(np.float32, copy=False) for channel in channels])
     region = np.array([left, top, right, bottom]) - np.array([x0, y0, x0, y0])
     part, size = region * np.tile(scale, 2), (bottom - top, right - left)
     # When shrinking, bicubic interpolation would skip pixels.
-    local = faces.crop(together, part, size, cubic and scale.max() < 1)
-    weight = np.clip(local[..., -1], 0, 1) * _inside(box, left, top, right, bottom)
-    return Resampled(local[..., :-1], weight, (top, left))
+    cubic = cubic and scale.max() < 1
+    together = [channel.astype(np.float32, copy=False) for channel in (*channels, mask)]
+    resampled: list[np.ndarray] = []
+    for first in range(0, len(together), _MOST_CHANNELS):
+        group = cv2.merge(together[first : first + _MOST_CHANNELS])
+        resampled += cv2.split(faces.crop(group, part, size, cubic))
+    weight = np.clip(resampled.pop(), 0, 1) * _inside(box, left, top, right, bottom)
+    return Resampled(resampled, weight, (top, left))
 
 
 def mix(
     image: np.ndarray, new: np.ndarray, weight: np.ndarray, corner: tuple[int, int]
 ) -> np.ndarray:
-    """Returns a copy of an image or plane with new values, by a weight of their shape.
+    """Returns a copy of an image or plane with new values in a part of it, by a weight.
 
     Args:
         image: uint8 (height, width[, channels]).
         new: float32 (rows, columns[, channels]), not clipped.
-        weight: float32 of the shape of `new`, 0 to 1.
+        weight: float32 (rows, columns), 0 to 1.
         corner: first row and column in the image.
     """
     result, (top, left) = image.copy(), corner
     part = result[top : top + weight.shape[0], left : left + weight.shape[1]]
     old = part.astype(np.float32)
-    # OpenCV's arithmetic, since NumPy is slow at spreading a weight over three channels.
-    change = cv2.multiply(cv2.subtract(np.ascontiguousarray(new), old), weight)
+    change = weighted(cv2.subtract(new, old), weight)
     part[:] = cv2.add(old, change, dtype=cv2.CV_8U)  # rounds, saturates
     return result
+
+
+def weighted(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Multiplies (rows, columns[, 3]) by a float32 weight (rows, columns); returns float32."""
+    # OpenCV's arithmetic, since NumPy is slow at spreading a weight over three channels.
+    weights = weight if values.ndim == 2 else cv2.merge([weight] * 3)
+    return cv2.multiply(values, weights, dtype=cv2.CV_32F)
 
 
 def blend_aligned(image: Image, patch: np.ndarray, mask: np.ndarray, matrix: np.ndarray) -> Image:

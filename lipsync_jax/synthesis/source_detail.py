@@ -57,7 +57,6 @@ def blend(
     difference = cv2.GaussianBlur(np.abs(patch - moved).mean(-1), (0, 0), _SIGMA)
     difference /= np.float32(_TOLERANCE)
     similarity = np.exp(-difference * difference)
-    motion = [*cv2.split(flow), similarity]
     if isinstance(image, PlanarImage):
         patch, moved, sharpened = map(image.from_rgb, (patch, moved, sharpened))
     # Sharpening shows a network's ripples on skin, which has the frame's detail instead.
@@ -65,23 +64,20 @@ def blend(
 
     def change(planes: Planes, values: Planes, factor: float, offset: np.ndarray) -> Planes:
         place, shape = part * factor + np.tile(offset, 2), planes[0].shape[:2]
-        shown = blending.resample([*values, mask], place, shape, cubic=True)
-        # Cubic as well: the similarity has to cancel what `rest` lacks, most of all of the chroma.
-        moves = blending.resample([*motion, mask], place, shape, cubic=True)
-        if shown is None or moves is None:
+        # All alike: the similarity has to cancel what `rest` lacks, most of all of the chroma.
+        channels = [*values, *cv2.split(flow), similarity]
+        local = blending.resample(channels, mask, place, shape, cubic=True)
+        if local is None:
             return planes
+        *rests, across, down, weight = local.channels
         scale = (place[2:] - place[:2]) / mask.shape[::-1]
-        x, y = _places(moves.values[..., :2], scale.tolist(), shown.corner)
-        weight = np.ascontiguousarray(moves.values[..., 2])
-        is_rgb = planes[0].ndim == 3
+        x, y = _places((across, down), scale.tolist(), local.corner)
+        news = rests if len(rests) == len(planes) else [cv2.merge(rests)]  # of an RGB image
         changed = []
-        for plane, new in zip(
-            planes, [shown.values] if is_rgb else cv2.split(shown.values), strict=True
-        ):
+        for plane, new in zip(planes, news, strict=True):
             detail = cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            weights = [cv2.merge([w] * 3) if is_rgb else w for w in (weight, shown.weight)]
-            new = cv2.add(new, cv2.multiply(detail, weights[0], dtype=cv2.CV_32F))
-            changed.append(blending.mix(plane, new, weights[1], shown.corner))
+            new = cv2.add(new, blending.weighted(detail, weight))
+            changed.append(blending.mix(plane, new, local.weight, local.corner))
         return changed
 
     if isinstance(image, PlanarImage):
@@ -112,7 +108,7 @@ def _warp_to(generated: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, n
     ]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = search.calc(grey[0], grey[1], None)  # type: ignore[call-overload]  # None: no guess
-    x, y = _places(flow)
+    x, y = _places(cv2.split(flow))
     moved = cv2.remap(
         original.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -120,19 +116,19 @@ def _warp_to(generated: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _places(
-    flow: np.ndarray,
+    flow: Sequence[np.ndarray],
     scale: Sequence[float] = (1.0, 1.0),
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns where the pixels of a part of an image come from, for `cv2.remap`.
 
     Args:
-        flow: float32 (rows, columns, 2), to the right and down.
+        flow: float32 (rows, columns) to the right, and down.
         scale: pixels of the image per unit of the flow, likewise.
         corner: first row and column of the part in the image.
     """
-    rows, columns = flow.shape[:2]
+    rows, columns = flow[0].shape
     (across, down), (top, left) = scale, corner
-    x = flow[..., 0] * np.float32(across) + np.arange(left, left + columns, dtype=np.float32)
-    y = flow[..., 1] * np.float32(down) + np.arange(top, top + rows, dtype=np.float32)[:, None]
+    x = flow[0] * np.float32(across) + np.arange(left, left + columns, dtype=np.float32)
+    y = flow[1] * np.float32(down) + np.arange(top, top + rows, dtype=np.float32)[:, None]
     return x, y
